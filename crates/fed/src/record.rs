@@ -1,0 +1,85 @@
+//! What nodes sign, store and send to each other, in one canonical byte form.
+//!
+//! The canonical bytes of a record are its tag (a text ending in a newline) followed by its borsh encoding. Ids are the
+//! BLAKE3 of those bytes and signatures cover them; mesh and store carry them verbatim. The tag separates the domains: no
+//! bytes are two kinds of record at once. `docs/protocol.md` states every field; golden vectors pin them.
+
+mod checkpoint;
+mod contribution;
+mod proof;
+mod seal;
+mod spec;
+
+pub use checkpoint::{Checkpoint, Proposal};
+pub use contribution::{Contribution, SAMPLES_MAX};
+pub use proof::{Proof, ProofError};
+pub use seal::{PROOFS_PER_SEAL_MAX, Seal};
+pub use spec::{
+    Dtype, MEMBERS_MAX, Membership, ModelName, ModelNameError, RoundPolicy, Rule, Spec, SpecError, TENSORS_MAX,
+    TensorSpec,
+};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::id::NodeId;
+
+/// Why bytes are not a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes do not begin with the tag of this kind of record.
+    #[error("not a {expected:?} record: the tag differs (another kind of record, or a newer format)")]
+    Tag {
+        /// The tag that was expected.
+        expected: &'static str,
+    },
+    /// The bytes after the tag are not the canonical encoding.
+    #[error("malformed record: {0}")]
+    Malformed(String),
+}
+
+/// A record with one canonical byte form.
+pub trait Canonical: BorshSerialize + BorshDeserialize {
+    /// First bytes of the canonical form; the number is the format's version.
+    const TAG: &'static str;
+
+    /// The canonical bytes: the tag, then borsh.
+    fn to_canonical(&self) -> Vec<u8> {
+        let mut bytes = Self::TAG.as_bytes().to_vec();
+        // Writing into a Vec cannot fail, and our records hold no NaN (their constructors refuse it).
+        borsh::to_writer(&mut bytes, self).expect("a record of finite numbers always encodes");
+        bytes
+    }
+
+    /// Reads canonical bytes; anything but the one canonical encoding is refused.
+    fn from_canonical(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let body = bytes.strip_prefix(Self::TAG.as_bytes()).ok_or(DecodeError::Tag { expected: Self::TAG })?;
+        borsh::from_slice(body).map_err(|error| DecodeError::Malformed(error.to_string()))
+    }
+}
+
+/// An Ed25519 signature over a record's canonical bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Signature(pub [u8; 64]);
+
+impl std::fmt::Debug for Signature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signature({})", hex::encode(&self.0[..4]))
+    }
+}
+
+/// A record and its author's signature over the record's canonical bytes.
+///
+/// `fed` never checks or makes signatures: `node` verifies before a record comes in and signs what `fed` asks for.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Signed<T> {
+    /// What is signed.
+    pub record: T,
+    /// By whom [`Authored::author`] says.
+    pub signature: Signature,
+}
+
+/// A record that one node vouches for.
+pub trait Authored: Canonical {
+    /// The node whose key must have made the signature.
+    fn author(&self) -> NodeId;
+}

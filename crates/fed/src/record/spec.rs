@@ -1,0 +1,362 @@
+//! A model's immutable description.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::{Authored, Canonical};
+use crate::id::{BlobId, CheckpointId, NodeId, SpecId};
+use crate::record::Checkpoint;
+
+/// Tensors a schema may name. Llama-405B has about 1,100; 65,536 leaves room and bounds the spec at a few MiB.
+pub const TENSORS_MAX: usize = 65_536;
+/// Members a list may name: a seal of all of them, with as many late ones, stays below the mesh's 64 KiB envelope.
+pub const MEMBERS_MAX: usize = 512;
+/// Dimensions of one tensor.
+const DIMENSIONS_MAX: usize = 16;
+/// Bytes of one tensor's name.
+const TENSOR_NAME_BYTES_MAX: usize = 512;
+/// Bytes of a model name.
+const MODEL_NAME_BYTES_MAX: usize = 128;
+/// Bytes of one model: 16 TiB, far above any, far below overflow.
+const MODEL_BYTES_MAX: u64 = 1 << 44;
+/// Rounds a late contribution may be behind.
+const STALENESS_MAX: u32 = 64;
+/// The longest deadline: a day.
+const DEADLINE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// A text that is no model name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("model: {got:?} is no model name: 1 to 128 bytes, segments of [a-z0-9._-] joined by single '/'")]
+pub struct ModelNameError {
+    /// What was given, cut to 160 characters.
+    pub got: String,
+}
+
+/// A model's name: at most 128 bytes, segments of `[a-z0-9._-]` joined by `/`, e.g. `metabrain/v4`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize)]
+pub struct ModelName(String);
+
+impl ModelName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ModelName {
+    type Err = ModelNameError;
+    fn from_str(text: &str) -> Result<Self, ModelNameError> {
+        let segment = |s: &str| !s.is_empty() && s.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
+        if text.len() <= MODEL_NAME_BYTES_MAX && text.split('/').all(segment) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(ModelNameError { got: text.chars().take(160).collect() })
+    }
+}
+
+impl BorshDeserialize for ModelName {
+    fn deserialize_reader<R: std::io::Read>(reader: &mut R) -> std::io::Result<Self> {
+        String::deserialize_reader(reader)?.parse().map_err(|error: ModelNameError| std::io::Error::other(error.to_string()))
+    }
+}
+
+/// Element types, as safetensors names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = true)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Dtype {
+    F64 = 0,
+    F32 = 1,
+    F16 = 2,
+    Bf16 = 3,
+    I64 = 4,
+    I32 = 5,
+    I16 = 6,
+    I8 = 7,
+    U64 = 8,
+    U32 = 9,
+    U16 = 10,
+    U8 = 11,
+    Bool = 12,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::Bf16 | Self::I16 | Self::U16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+
+    /// Whether it is averaged (floats) or travels losslessly and follows the integer rule (the others).
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
+    }
+
+    /// The name that safetensors gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "F64",
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::I64 => "I64",
+            Self::I32 => "I32",
+            Self::I16 => "I16",
+            Self::I8 => "I8",
+            Self::U64 => "U64",
+            Self::U32 => "U32",
+            Self::U16 => "U16",
+            Self::U8 => "U8",
+            Self::Bool => "BOOL",
+        }
+    }
+
+    /// The dtype of a safetensors name, or `None` for one we do not carry (FP8, say).
+    pub fn from_name(name: &str) -> Option<Self> {
+        use Dtype::*;
+        [F64, F32, F16, Bf16, I64, I32, I16, I8, U64, U32, U16, U8, Bool].into_iter().find(|d| d.name() == name)
+    }
+}
+
+/// One tensor of a schema.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TensorSpec {
+    /// Unique within the schema.
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Sizes of the dimensions, row-major; `[]` is a scalar, a 0 makes the tensor empty.
+    pub shape: Vec<u64>,
+}
+
+impl TensorSpec {
+    /// Number of elements, `None` when it overflows.
+    pub fn elements(&self) -> Option<u64> {
+        // A zero dimension makes the product zero however large the others are.
+        if self.shape.contains(&0) {
+            return Some(0);
+        }
+        self.shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d))
+    }
+}
+
+/// A strategy, codec or privacy mechanism: a versioned name and its numbers. One changed result bit is a new version.
+#[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
+pub struct Rule {
+    /// Name and version, e.g. `fedprox/1`.
+    pub id: String,
+    /// Its numbers, e.g. `mu`.
+    pub params: BTreeMap<String, f64>,
+}
+
+impl Eq for Rule {}
+
+impl Rule {
+    /// A rule without numbers.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), params: BTreeMap::new() }
+    }
+}
+
+/// Who may contribute.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Membership {
+    /// These nodes and no others.
+    List(BTreeSet<NodeId>),
+    /// Anyone: k identities own the model.
+    Open,
+}
+
+/// When a round closes.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RoundPolicy {
+    /// k: fresh contributions of distinct members that a seal needs at least.
+    pub min_contributions: u32,
+    /// Contributions at which an open model's round closes early; for a list `None` means all expected members.
+    pub target: Option<u32>,
+    /// A fixed deadline from the first contribution, in ms; `None` = 3 × the contributors' median pace, below the ceiling.
+    pub deadline_ms: Option<u64>,
+    /// The longest deadline, in ms.
+    pub deadline_ms_max: u64,
+    /// Rounds a late contribution may be behind, 0 = none is taken.
+    pub max_staleness: u32,
+}
+
+impl Default for RoundPolicy {
+    fn default() -> Self {
+        // Ten minutes: a straggler ten times slower than a one-minute pace is still in; the wait it costs is paid once.
+        Self { min_contributions: 1, target: None, deadline_ms: None, deadline_ms_max: 600_000, max_staleness: 4 }
+    }
+}
+
+/// Why a spec contradicts itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct SpecError {
+    /// The field at fault, as the gRPC contract names it.
+    pub field: &'static str,
+    /// What is wrong, the limit and the remedy.
+    pub problem: String,
+}
+
+/// A model's immutable description. Its id is the BLAKE3 of its canonical bytes: nodes with different specs never mix.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Spec {
+    /// What people call it; a node's alias for the id.
+    pub name: ModelName,
+    /// The schema, ascending by name.
+    pub tensors: Vec<TensorSpec>,
+    /// How contributions become a checkpoint, e.g. `fedavg/1`.
+    pub strategy: Rule,
+    /// When a round closes.
+    pub rounds: RoundPolicy,
+    /// How an update is coded, e.g. `bf16/1`.
+    pub codec: Rule,
+    /// What is done to an update before it leaves, e.g. `none/1`.
+    pub privacy: Rule,
+    /// Who may contribute.
+    pub membership: Membership,
+    /// The first weights, a canonical safetensors blob.
+    pub checkpoint0: BlobId,
+    /// Who made it.
+    pub creator: NodeId,
+    /// The spec that this one takes over from; its checkpoint 0 is then that one's head.
+    pub succeeds: Option<SpecId>,
+}
+
+impl Canonical for Spec {
+    const TAG: &'static str = "qres/spec/1\n";
+}
+
+impl Authored for Spec {
+    fn author(&self) -> NodeId {
+        self.creator
+    }
+}
+
+impl Spec {
+    /// BLAKE3 of the canonical bytes.
+    pub fn id(&self) -> SpecId {
+        SpecId::of(&self.to_canonical())
+    }
+
+    /// Checkpoint 0 and its id.
+    pub fn zero(&self) -> (CheckpointId, Checkpoint) {
+        let zero = Checkpoint::zero(self.id(), self.checkpoint0);
+        (zero.id(), zero)
+    }
+
+    /// Whether `node` may contribute and seal.
+    pub fn admits(&self, node: &NodeId) -> bool {
+        match &self.membership {
+            Membership::List(members) => members.contains(node),
+            Membership::Open => true,
+        }
+    }
+
+    /// Contributions on a checkpoint that confirm it: a list's majority whatever k is, an open model's k.
+    pub fn quorum(&self) -> usize {
+        match &self.membership {
+            Membership::List(members) => members.len() / 2 + 1,
+            Membership::Open => self.rounds.min_contributions as usize,
+        }
+    }
+
+    /// Checks that the spec agrees with itself. Whether its rules are known is [`crate::strategy`]'s and
+    /// [`crate::codec`]'s to say.
+    pub fn check(&self) -> Result<(), SpecError> {
+        self.check_tensors()?;
+        self.check_rounds()?;
+        self.check_rules()
+    }
+
+    fn check_tensors(&self) -> Result<(), SpecError> {
+        let fail = |problem: String| Err(SpecError { field: "tensors", problem });
+        if self.tensors.is_empty() || self.tensors.len() > TENSORS_MAX {
+            return fail(format!("{} tensors given, 1 to {TENSORS_MAX} are possible", self.tensors.len()));
+        }
+        let mut total = 0u64;
+        for (i, tensor) in self.tensors.iter().enumerate() {
+            let name = &tensor.name;
+            if name.is_empty() || name.len() > TENSOR_NAME_BYTES_MAX || name == "__metadata__" {
+                return fail(format!("{name:?} is no tensor name: 1 to {TENSOR_NAME_BYTES_MAX} bytes, not __metadata__"));
+            }
+            if i > 0 && self.tensors[i - 1].name >= *name {
+                return fail(format!("{name:?} comes twice or out of order: names ascend"));
+            }
+            let bytes = tensor.elements().and_then(|n| n.checked_mul(tensor.dtype.bytes() as u64));
+            total = match bytes.and_then(|b| b.checked_add(total)) {
+                Some(sum) if sum <= MODEL_BYTES_MAX && tensor.shape.len() <= DIMENSIONS_MAX => sum,
+                _ => return fail(format!("{name:?}: a model has at most {MODEL_BYTES_MAX} bytes, a tensor {DIMENSIONS_MAX} dimensions")),
+            };
+        }
+        Ok(())
+    }
+
+    fn check_rounds(&self) -> Result<(), SpecError> {
+        let policy = &self.rounds;
+        let k = policy.min_contributions;
+        let fail = |field, problem: String| Err(SpecError { field, problem });
+        if k == 0 {
+            return fail("min_contributions", "must be at least 1: a round without contributions has no result".into());
+        }
+        match &self.membership {
+            Membership::List(members) => {
+                let n = members.len();
+                if n == 0 || n > MEMBERS_MAX {
+                    return fail("members", format!("{n} members given, a list has 1 to {MEMBERS_MAX}"));
+                }
+                if k as usize > n {
+                    return fail("min_contributions", format!("{k} of {n} members can never contribute: at most {n}"));
+                }
+            }
+            Membership::Open => {
+                if policy.target.is_none() {
+                    return fail("target", "an open model must say at how many contributions a round closes".into());
+                }
+                if k as usize > MEMBERS_MAX {
+                    return fail("min_contributions", format!("{k} is above the limit of {MEMBERS_MAX}"));
+                }
+            }
+        }
+        if let Some(target) = policy.target
+            && (target < k || target as usize > MEMBERS_MAX)
+        {
+            return fail("target", format!("{target} is outside min_contributions ({k}) to {MEMBERS_MAX}"));
+        }
+        let deadline = policy.deadline_ms.unwrap_or(policy.deadline_ms_max);
+        if deadline == 0 || deadline > policy.deadline_ms_max || policy.deadline_ms_max > DEADLINE_MS_MAX {
+            return fail("deadline", format!("needs 0 < deadline ({deadline} ms) <= ceiling ({} ms) <= {DEADLINE_MS_MAX} ms", policy.deadline_ms_max));
+        }
+        if policy.max_staleness > STALENESS_MAX {
+            return fail("max_staleness", format!("{} rounds is above the limit of {STALENESS_MAX}", policy.max_staleness));
+        }
+        Ok(())
+    }
+
+    fn check_rules(&self) -> Result<(), SpecError> {
+        for (field, rule) in [("strategy", &self.strategy), ("codec", &self.codec), ("privacy", &self.privacy)] {
+            if rule.id.len() > 64 || rule.params.len() > 32 || rule.params.keys().any(|k| k.len() > 64) {
+                return Err(SpecError { field, problem: "a rule has a name of at most 64 bytes and at most 32 numbers".into() });
+            }
+            if let Some((name, value)) = rule.params.iter().find(|(_, v)| !v.is_finite()) {
+                return Err(SpecError { field, problem: format!("{name} = {value} is not a finite number") });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! The round as a state machine: `Machine::handle(input, now)` answers with what to do, in order.
+
+mod event;
+
+pub use event::{AggregateJob, EncodeJob, Input, LateItem, FreshItem, Output, Persist, Submission, SubmissionState, Unsigned};

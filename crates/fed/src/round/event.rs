@@ -1,0 +1,259 @@
+//! What goes into the round machine and what comes out.
+
+use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId, SealId, SubmissionId};
+use crate::record::{Contribution, Proof, Proposal, Seal, Signed};
+
+/// What one trainer handed in; its bytes are stored and checked (schema, finiteness) before the machine hears of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// What the trainer was answered.
+    pub id: SubmissionId,
+    /// Which trainer, a name unique on this node.
+    pub trainer: String,
+    /// The checkpoint it trained from.
+    pub base: CheckpointId,
+    /// Samples behind it.
+    pub samples: u64,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubmissionState {
+    /// Waiting to be merged.
+    Pending,
+    /// In this node's contribution.
+    Merged {
+        /// That contribution.
+        contribution: ContributionId,
+    },
+    /// In a checkpoint of the head's branch.
+    Sealed {
+        /// That checkpoint.
+        checkpoint: CheckpointId,
+        /// The share of the result that the contribution had, in parts per million.
+        weight_ppm: u32,
+        /// Whether a quorum stands on top.
+        confirmed: bool,
+    },
+    /// Not in its own round's checkpoint; offered as late work to this round.
+    Carried {
+        /// The round that may take it.
+        round: u64,
+    },
+    /// Never in: the reason says why.
+    Rejected {
+        /// For people.
+        reason: String,
+    },
+    /// Overtaken by something else: the reason says by what.
+    Superseded {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Something that happened. Signatures are verified before a record comes in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A trainer's submission, already durable.
+    Submission(Submission),
+    /// A contribution, one's own included (after a restart or from a peer).
+    Contribution(Signed<Contribution>),
+    /// A seal.
+    Seal(Signed<Seal>),
+    /// An equivocation proof, both signatures verified.
+    Proof(Proof),
+    /// A blob is here; for an update it is on the schema and finite.
+    BlobHere(BlobId),
+    /// A blob is here but off the schema or not finite: it is never aggregated, by anyone.
+    BlobBad(BlobId),
+    /// The answer to [`Output::Encode`].
+    Encoded {
+        /// The job's parent.
+        parent: CheckpointId,
+        /// The coded update's blob, stored.
+        update: BlobId,
+        /// Its length.
+        update_bytes: u64,
+        /// Sum of the merged submissions' samples.
+        samples: u64,
+        /// As measured.
+        fidelity: f32,
+    },
+    /// [`Output::Encode`] could not be done; these submissions are rejected with the reason, the others tried again.
+    EncodeFailed {
+        /// The job's parent.
+        parent: CheckpointId,
+        /// Those at fault.
+        submissions: Vec<SubmissionId>,
+        /// For people.
+        reason: String,
+    },
+    /// The answer to [`Output::Sign`] of a contribution.
+    SignedContribution(Signed<Contribution>),
+    /// The answer to [`Output::Sign`] of a seal.
+    SignedSeal(Signed<Seal>),
+    /// The answer to [`Output::Aggregate`]: the result's blob, stored.
+    Aggregated {
+        /// The job.
+        proposal: ProposalId,
+        /// The weights.
+        result: BlobId,
+    },
+    /// [`Output::Aggregate`] could not be done (a blob vanished, the disk is full): it is tried again later.
+    AggregateFailed {
+        /// The job.
+        proposal: ProposalId,
+    },
+    /// An operator ends the waiting (`SealRound`); never below k.
+    SealNow,
+    /// The measured one-way delay to the other members (an upper percentile), ms: the seal stagger follows it.
+    DelayMs(u64),
+    /// The instant asked for by [`Output::WakeAt`] has come.
+    Tick,
+}
+
+/// What must be durable. Everything in one answer is one transaction, durable before any later output is carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Persist {
+    /// A contribution (anyone's), as received.
+    Contribution(Signed<Contribution>),
+    /// A seal, as received.
+    Seal(Signed<Seal>),
+    /// A proof.
+    Proof(Proof),
+    /// This checkpoint's weights are here and are right (recomputed, or attested by a quorum).
+    Verified(CheckpointId),
+    /// A submission's state changed.
+    Submission(SubmissionId, SubmissionState),
+    /// Forget these records: below the horizon or on a branch that can no longer win.
+    Forget {
+        /// Contributions.
+        contributions: Vec<ContributionId>,
+        /// Seals.
+        seals: Vec<SealId>,
+        /// Proofs.
+        proofs: Vec<ProofId>,
+    },
+}
+
+/// A record to be signed with this node's key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unsigned {
+    /// A contribution: comes back as [`Input::SignedContribution`].
+    Contribution(Contribution),
+    /// A seal: comes back as [`Input::SignedSeal`].
+    Seal(Seal),
+}
+
+/// Merge these submissions, difference them against the base's weights, code the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodeJob {
+    /// The base checkpoint.
+    pub parent: CheckpointId,
+    /// Its weights.
+    pub weights: BlobId,
+    /// Ascending by id, with samples.
+    pub submissions: Vec<(SubmissionId, u64)>,
+}
+
+/// A fresh contribution to aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreshItem {
+    /// Its id.
+    pub id: ContributionId,
+    /// Its update.
+    pub update: BlobId,
+    /// Its weight.
+    pub samples: u64,
+}
+
+/// A late contribution to aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LateItem {
+    /// The contribution.
+    pub item: FreshItem,
+    /// Rounds behind, at least 1: the discount is a function of it.
+    pub staleness: u32,
+}
+
+/// Aggregate these updates onto the parent's weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AggregateJob {
+    /// Comes back in the answer.
+    pub id: ProposalId,
+    /// What it is.
+    pub proposal: Proposal,
+    /// The parent's weights.
+    pub weights: BlobId,
+    /// Ascending by id.
+    pub fresh: Vec<FreshItem>,
+    /// Ascending by id.
+    pub late: Vec<LateItem>,
+}
+
+/// What to do, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Make durable before going on.
+    Persist(Persist),
+    /// Sign and hand back.
+    Sign(Unsigned),
+    /// Announce to everyone.
+    SendContribution(Signed<Contribution>),
+    /// Announce to everyone.
+    SendSeal(Signed<Seal>),
+    /// Announce to everyone.
+    SendProof(Proof),
+    /// Fetch this blob, from these nodes first; comes back as `BlobHere` or `BlobBad`. Asked once, the driver keeps trying.
+    WantBlob {
+        /// Which.
+        blob: BlobId,
+        /// Its length where a record names it.
+        bytes: Option<u64>,
+        /// Whether it is an update (checked against the schema) or weights.
+        update: bool,
+        /// Who should have it.
+        holders: Vec<NodeId>,
+    },
+    /// No longer wanted: stop fetching.
+    DropBlob(BlobId),
+    /// Records named by others are missing here: sync with these nodes (all peers when empty).
+    WantRecords {
+        /// Who named them.
+        from: Vec<NodeId>,
+    },
+    /// Code an update; comes back as `Encoded`.
+    Encode(EncodeJob),
+    /// Aggregate; comes back as `Aggregated`.
+    Aggregate(AggregateJob),
+    /// The head is now this one.
+    Head {
+        /// Its id.
+        checkpoint: CheckpointId,
+        /// Its round.
+        round: u64,
+        /// Its weights.
+        weights: BlobId,
+    },
+    /// A checkpoint of the head's branch is now confirmed: a quorum stands on it.
+    Confirmed(CheckpointId),
+    /// The open round changed: someone contributed, or a deadline was set.
+    RoundChanged,
+    /// A member signed two contributions on one parent.
+    Equivocation {
+        /// Who.
+        author: NodeId,
+        /// The evidence.
+        proof: ProofId,
+    },
+    /// A record was refused for a reason that is its author's fault.
+    Refused {
+        /// Who made it.
+        author: NodeId,
+        /// For people.
+        reason: String,
+    },
+    /// Call again with [`Input::Tick`] at this instant; replaces the earlier one. `None` = nothing to wait for.
+    WakeAt(Option<Instant>),
+}
