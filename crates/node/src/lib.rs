@@ -1,1 +1,8 @@
-//! Placeholder while the workspace is laid out.
+//! A running node: the mesh, the store and the engine that feeds `fed` and carries out what it answers.
+//!
+//! Architecture invariant: nothing here decides about learning. Every decision is `fed`'s; this crate moves bytes,
+//! persists, verifies and signs.
+
+pub mod error;
+pub mod handle;
+pub mod view;
