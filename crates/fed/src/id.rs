@@ -21,7 +21,10 @@ fn parse_hex(what: &'static str, text: &str) -> Result<[u8; 32], ParseIdError> {
     if lowercase && hex::decode_to_slice(text, &mut bytes).is_ok() {
         return Ok(bytes);
     }
-    Err(ParseIdError { what, got: text.chars().take(80).collect() })
+    Err(ParseIdError {
+        what,
+        got: text.chars().take(80).collect(),
+    })
 }
 
 macro_rules! id {
@@ -132,10 +135,16 @@ mod tests {
     fn ids_read_what_they_print_and_nothing_else() {
         let id = CheckpointId::of(b"abc");
         // BLAKE3's published vector for "abc".
-        assert_eq!(id.to_string(), "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
+        assert_eq!(
+            id.to_string(),
+            "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
+        );
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!(id.to_string().to_uppercase().parse::<CheckpointId>().is_err());
         let error = "xyz".parse::<BlobId>().unwrap_err();
-        assert!(error.to_string().contains("BlobId must be 64 lowercase hex digits"), "{error}");
+        assert!(
+            error.to_string().contains("BlobId must be 64 lowercase hex digits"),
+            "{error}"
+        );
     }
 }

@@ -52,7 +52,9 @@ pub trait Canonical: BorshSerialize + BorshDeserialize {
 
     /// Reads canonical bytes; anything but the one canonical encoding is refused.
     fn from_canonical(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let body = bytes.strip_prefix(Self::TAG.as_bytes()).ok_or(DecodeError::Tag { expected: Self::TAG })?;
+        let body = bytes
+            .strip_prefix(Self::TAG.as_bytes())
+            .ok_or(DecodeError::Tag { expected: Self::TAG })?;
         borsh::from_slice(body).map_err(|error| DecodeError::Malformed(error.to_string()))
     }
 }

@@ -2,4 +2,6 @@
 
 mod event;
 
-pub use event::{AggregateJob, EncodeJob, Input, LateItem, FreshItem, Output, Persist, Submission, SubmissionState, Unsigned};
+pub use event::{
+    AggregateJob, EncodeJob, FreshItem, Input, LateItem, Output, Persist, Submission, SubmissionState, Unsigned,
+};

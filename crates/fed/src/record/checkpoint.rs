@@ -59,7 +59,15 @@ impl Canonical for Checkpoint {
 impl Checkpoint {
     /// The model's first checkpoint.
     pub fn zero(spec: SpecId, weights: BlobId) -> Self {
-        Self { spec, round: 0, parent: None, fresh: vec![], late: vec![], proofs: vec![], result: weights }
+        Self {
+            spec,
+            round: 0,
+            parent: None,
+            fresh: vec![],
+            late: vec![],
+            proofs: vec![],
+            result: weights,
+        }
     }
 
     /// BLAKE3 of the canonical bytes.

@@ -43,7 +43,11 @@ impl Proof {
         if (a.spec, a.parent, a.author) != (b.spec, b.parent, b.author) {
             return Err(ProofError::Unrelated);
         }
-        if a.id() < b.id() { Ok(()) } else { Err(ProofError::Order) }
+        if a.id() < b.id() {
+            Ok(())
+        } else {
+            Err(ProofError::Order)
+        }
     }
 
     /// BLAKE3 of the contributions' ids. Signatures are left out: a re-signed contribution makes no second proof.

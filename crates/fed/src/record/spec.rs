@@ -55,17 +55,25 @@ impl fmt::Display for ModelName {
 impl FromStr for ModelName {
     type Err = ModelNameError;
     fn from_str(text: &str) -> Result<Self, ModelNameError> {
-        let segment = |s: &str| !s.is_empty() && s.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
+        let segment = |s: &str| {
+            !s.is_empty()
+                && s.bytes()
+                    .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+        };
         if text.len() <= MODEL_NAME_BYTES_MAX && text.split('/').all(segment) {
             return Ok(Self(text.to_owned()));
         }
-        Err(ModelNameError { got: text.chars().take(160).collect() })
+        Err(ModelNameError {
+            got: text.chars().take(160).collect(),
+        })
     }
 }
 
 impl BorshDeserialize for ModelName {
     fn deserialize_reader<R: std::io::Read>(reader: &mut R) -> std::io::Result<Self> {
-        String::deserialize_reader(reader)?.parse().map_err(|error: ModelNameError| std::io::Error::other(error.to_string()))
+        String::deserialize_reader(reader)?
+            .parse()
+            .map_err(|error: ModelNameError| std::io::Error::other(error.to_string()))
     }
 }
 
@@ -128,7 +136,9 @@ impl Dtype {
     /// The dtype of a safetensors name, or `None` for one we do not carry (FP8, say).
     pub fn from_name(name: &str) -> Option<Self> {
         use Dtype::*;
-        [F64, F32, F16, Bf16, I64, I32, I16, I8, U64, U32, U16, U8, Bool].into_iter().find(|d| d.name() == name)
+        [F64, F32, F16, Bf16, I64, I32, I16, I8, U64, U32, U16, U8, Bool]
+            .into_iter()
+            .find(|d| d.name() == name)
     }
 }
 
@@ -168,7 +178,10 @@ impl Eq for Rule {}
 impl Rule {
     /// A rule without numbers.
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), params: BTreeMap::new() }
+        Self {
+            id: id.into(),
+            params: BTreeMap::new(),
+        }
     }
 }
 
@@ -199,7 +212,13 @@ pub struct RoundPolicy {
 impl Default for RoundPolicy {
     fn default() -> Self {
         // Ten minutes: a straggler ten times slower than a one-minute pace is still in; the wait it costs is paid once.
-        Self { min_contributions: 1, target: None, deadline_ms: None, deadline_ms_max: 600_000, max_staleness: 4 }
+        Self {
+            min_contributions: 1,
+            target: None,
+            deadline_ms: None,
+            deadline_ms_max: 600_000,
+            max_staleness: 4,
+        }
     }
 }
 
@@ -285,23 +304,39 @@ impl Spec {
     }
 
     fn check_tensors(&self) -> Result<(), SpecError> {
-        let fail = |problem: String| Err(SpecError { field: "tensors", problem });
+        let fail = |problem: String| {
+            Err(SpecError {
+                field: "tensors",
+                problem,
+            })
+        };
         if self.tensors.is_empty() || self.tensors.len() > TENSORS_MAX {
-            return fail(format!("{} tensors given, 1 to {TENSORS_MAX} are possible", self.tensors.len()));
+            return fail(format!(
+                "{} tensors given, 1 to {TENSORS_MAX} are possible",
+                self.tensors.len()
+            ));
         }
         let mut total = 0u64;
         for (i, tensor) in self.tensors.iter().enumerate() {
             let name = &tensor.name;
             if name.is_empty() || name.len() > TENSOR_NAME_BYTES_MAX || name == "__metadata__" {
-                return fail(format!("{name:?} is no tensor name: 1 to {TENSOR_NAME_BYTES_MAX} bytes, not __metadata__"));
+                return fail(format!(
+                    "{name:?} is no tensor name: 1 to {TENSOR_NAME_BYTES_MAX} bytes, not __metadata__"
+                ));
             }
             if i > 0 && self.tensors[i - 1].name >= *name {
                 return fail(format!("{name:?} comes twice or out of order: names ascend"));
             }
-            let bytes = tensor.elements().and_then(|n| n.checked_mul(tensor.dtype.bytes() as u64));
+            let bytes = tensor
+                .elements()
+                .and_then(|n| n.checked_mul(tensor.dtype.bytes() as u64));
             total = match bytes.and_then(|b| b.checked_add(total)) {
                 Some(sum) if sum <= MODEL_BYTES_MAX && tensor.shape.len() <= DIMENSIONS_MAX => sum,
-                _ => return fail(format!("{name:?}: a model has at most {MODEL_BYTES_MAX} bytes, a tensor {DIMENSIONS_MAX} dimensions")),
+                _ => {
+                    return fail(format!(
+                        "{name:?}: a model has at most {MODEL_BYTES_MAX} bytes, a tensor {DIMENSIONS_MAX} dimensions"
+                    ));
+                }
             };
         }
         Ok(())
@@ -312,7 +347,10 @@ impl Spec {
         let k = policy.min_contributions;
         let fail = |field, problem: String| Err(SpecError { field, problem });
         if k == 0 {
-            return fail("min_contributions", "must be at least 1: a round without contributions has no result".into());
+            return fail(
+                "min_contributions",
+                "must be at least 1: a round without contributions has no result".into(),
+            );
         }
         match &self.membership {
             Membership::List(members) => {
@@ -321,12 +359,18 @@ impl Spec {
                     return fail("members", format!("{n} members given, a list has 1 to {MEMBERS_MAX}"));
                 }
                 if k as usize > n {
-                    return fail("min_contributions", format!("{k} of {n} members can never contribute: at most {n}"));
+                    return fail(
+                        "min_contributions",
+                        format!("{k} of {n} members can never contribute: at most {n}"),
+                    );
                 }
             }
             Membership::Open => {
                 if policy.target.is_none() {
-                    return fail("target", "an open model must say at how many contributions a round closes".into());
+                    return fail(
+                        "target",
+                        "an open model must say at how many contributions a round closes".into(),
+                    );
                 }
                 if k as usize > MEMBERS_MAX {
                     return fail("min_contributions", format!("{k} is above the limit of {MEMBERS_MAX}"));
@@ -336,25 +380,47 @@ impl Spec {
         if let Some(target) = policy.target
             && (target < k || target as usize > MEMBERS_MAX)
         {
-            return fail("target", format!("{target} is outside min_contributions ({k}) to {MEMBERS_MAX}"));
+            return fail(
+                "target",
+                format!("{target} is outside min_contributions ({k}) to {MEMBERS_MAX}"),
+            );
         }
         let deadline = policy.deadline_ms.unwrap_or(policy.deadline_ms_max);
         if deadline == 0 || deadline > policy.deadline_ms_max || policy.deadline_ms_max > DEADLINE_MS_MAX {
-            return fail("deadline", format!("needs 0 < deadline ({deadline} ms) <= ceiling ({} ms) <= {DEADLINE_MS_MAX} ms", policy.deadline_ms_max));
+            return fail(
+                "deadline",
+                format!(
+                    "needs 0 < deadline ({deadline} ms) <= ceiling ({} ms) <= {DEADLINE_MS_MAX} ms",
+                    policy.deadline_ms_max
+                ),
+            );
         }
         if policy.max_staleness > STALENESS_MAX {
-            return fail("max_staleness", format!("{} rounds is above the limit of {STALENESS_MAX}", policy.max_staleness));
+            return fail(
+                "max_staleness",
+                format!("{} rounds is above the limit of {STALENESS_MAX}", policy.max_staleness),
+            );
         }
         Ok(())
     }
 
     fn check_rules(&self) -> Result<(), SpecError> {
-        for (field, rule) in [("strategy", &self.strategy), ("codec", &self.codec), ("privacy", &self.privacy)] {
+        for (field, rule) in [
+            ("strategy", &self.strategy),
+            ("codec", &self.codec),
+            ("privacy", &self.privacy),
+        ] {
             if rule.id.len() > 64 || rule.params.len() > 32 || rule.params.keys().any(|k| k.len() > 64) {
-                return Err(SpecError { field, problem: "a rule has a name of at most 64 bytes and at most 32 numbers".into() });
+                return Err(SpecError {
+                    field,
+                    problem: "a rule has a name of at most 64 bytes and at most 32 numbers".into(),
+                });
             }
             if let Some((name, value)) = rule.params.iter().find(|(_, v)| !v.is_finite()) {
-                return Err(SpecError { field, problem: format!("{name} = {value} is not a finite number") });
+                return Err(SpecError {
+                    field,
+                    problem: format!("{name} = {value} is not a finite number"),
+                });
             }
         }
         Ok(())
