@@ -258,11 +258,7 @@ impl NodeHandle {
     pub async fn drain(&self) -> Answer<NodeView> {
         unimplemented!()
     }
-    pub async fn watch(
-        &self,
-        _filter: WatchFilter,
-        _from: Revision,
-    ) -> Answer<BoxStream<'static, Answer<WatchItem>>> {
+    pub async fn watch(&self, _filter: WatchFilter, _from: Revision) -> Answer<BoxStream<'static, Answer<WatchItem>>> {
         unimplemented!()
     }
     /// Resolves when the node shuts down: long streams end then.

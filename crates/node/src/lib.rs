@@ -5,4 +5,9 @@
 
 pub mod error;
 pub mod handle;
+pub mod identity;
+pub mod mesh;
+pub mod store;
+pub mod transfer;
 pub mod view;
+mod wire;

@@ -1,0 +1,1 @@
+//! Built-in learners, with the proximal term of FedProx.

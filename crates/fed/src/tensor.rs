@@ -1,0 +1,43 @@
+//! Tensors as bytes: safetensors files, the canonical file of a schema, and checks of both.
+//!
+//! A model is never held whole: a [`Source`] gives ranges of bytes, results go to a `Write`, and work is done a block at a
+//! time.
+
+mod header;
+mod layout;
+
+pub use header::{Placement, TensorError, check_weights, read_schema};
+pub use layout::{Layout, Slot};
+
+/// Bytes that live elsewhere (a blob's file, memory), read by position. Reads may happen from several threads at once.
+pub trait Source: Send + Sync {
+    /// Total bytes.
+    fn len(&self) -> u64;
+    /// Fills `into` from `offset` on; a range past the end is an `UnexpectedEof`.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()>;
+    /// Whether there are no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Source for [u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let from = start.checked_add(into.len()).and_then(|end| self.get(start..end));
+        into.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+impl Source for Vec<u8> {
+    fn len(&self) -> u64 {
+        Source::len(self.as_slice())
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        self.as_slice().read_at(offset, into)
+    }
+}

@@ -1,0 +1,172 @@
+//! A node's Ed25519 identity: a key file with mode 0600, signatures, and the libp2p peer id that wraps the same key.
+
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use libp2p::PeerId;
+use libp2p::identity::{self, ed25519};
+use qres_fed::id::NodeId;
+use qres_fed::record::{Authored, Signature, Signed};
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file cannot be read or made.
+    #[error("identity key {path}: {error}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Others could read the key.
+    #[error("identity key {path} has mode {mode:o}, so others could read it: run `chmod 600 {path}`")]
+    Mode {
+        /// Where.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not 32 bytes.
+    #[error("identity key {path} is no Ed25519 key: expected 32 bytes, found {bytes}")]
+    Malformed {
+        /// Where.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+/// A key pair.
+#[derive(Clone)]
+pub struct Identity {
+    keypair: ed25519::Keypair,
+}
+
+impl Identity {
+    /// Reads the key file, or makes one (0600) when there is none.
+    pub fn load_or_create(path: &Path) -> Result<Self, IdentityError> {
+        let fail = |error| IdentityError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        match std::fs::metadata(path) {
+            Ok(found) => {
+                let mode = found.permissions().mode() & 0o777;
+                if mode & 0o077 != 0 {
+                    return Err(IdentityError::Mode {
+                        path: path.to_owned(),
+                        mode,
+                    });
+                }
+                let mut bytes = std::fs::read(path).map_err(fail)?;
+                let length = bytes.len();
+                let secret = ed25519::SecretKey::try_from_bytes(&mut bytes).map_err(|_| IdentityError::Malformed {
+                    path: path.to_owned(),
+                    bytes: length,
+                })?;
+                Ok(Self { keypair: secret.into() })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let keypair = ed25519::Keypair::generate();
+                let mut file = std::fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)
+                    .map_err(fail)?;
+                file.write_all(keypair.secret().as_ref())
+                    .and_then(|()| file.sync_all())
+                    .map_err(fail)?;
+                Ok(Self { keypair })
+            }
+            Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// A fresh key that is stored nowhere, for tests.
+    pub fn ephemeral() -> Self {
+        Self {
+            keypair: ed25519::Keypair::generate(),
+        }
+    }
+
+    /// The public key.
+    pub fn node(&self) -> NodeId {
+        NodeId(self.keypair.public().to_bytes())
+    }
+
+    /// For libp2p.
+    pub fn keypair(&self) -> identity::Keypair {
+        self.keypair.clone().into()
+    }
+
+    /// Signs a record's canonical bytes.
+    pub fn sign<T: Authored>(&self, record: T) -> Signed<T> {
+        let signature = self.sign_bytes(&record.to_canonical());
+        Signed { record, signature }
+    }
+
+    /// Signs bytes.
+    pub fn sign_bytes(&self, bytes: &[u8]) -> Signature {
+        let signature = self.keypair.sign(bytes);
+        Signature(signature.try_into().expect("an Ed25519 signature has 64 bytes"))
+    }
+}
+
+/// Whether the record's author made the signature.
+pub fn verify<T: Authored>(signed: &Signed<T>) -> bool {
+    verify_bytes(
+        &signed.record.author(),
+        &signed.record.to_canonical(),
+        &signed.signature,
+    )
+}
+
+/// Whether `node` signed these bytes.
+pub fn verify_bytes(node: &NodeId, bytes: &[u8], signature: &Signature) -> bool {
+    ed25519::PublicKey::try_from_bytes(&node.0).is_ok_and(|key| key.verify(bytes, &signature.0))
+}
+
+/// The libp2p peer id of a node.
+pub fn peer_id(node: &NodeId) -> Option<PeerId> {
+    let key = ed25519::PublicKey::try_from_bytes(&node.0).ok()?;
+    Some(identity::PublicKey::from(key).to_peer_id())
+}
+
+/// The node behind a libp2p peer id: an Ed25519 peer id holds the whole key.
+pub fn node_id(peer: &PeerId) -> Option<NodeId> {
+    let multihash = peer.as_ref();
+    // Code 0 is the identity hash: the digest is the protobuf-encoded public key itself.
+    if multihash.code() != 0 {
+        return None;
+    }
+    let key = identity::PublicKey::try_decode_protobuf(multihash.digest()).ok()?;
+    Some(NodeId(key.try_into_ed25519().ok()?.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_id_and_a_node_id_are_two_faces_of_one_key() {
+        let identity = Identity::ephemeral();
+        let peer = identity.keypair().public().to_peer_id();
+        assert_eq!(node_id(&peer), Some(identity.node()));
+        assert_eq!(peer_id(&identity.node()), Some(peer));
+    }
+
+    #[test]
+    fn a_key_is_made_private_kept_and_refused_once_others_could_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.key");
+        let first = Identity::load_or_create(&path).unwrap().node();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(Identity::load_or_create(&path).unwrap().node(), first);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Identity::load_or_create(&path).err().unwrap().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+}

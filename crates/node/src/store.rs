@@ -1,0 +1,37 @@
+//! What a node remembers: records in a transactional store (redb), tensors as content-addressed files.
+//!
+//! Plain synchronous types: callers on an async task go through a blocking pool. `commit` returns once its writes are
+//! durable; a crash at any instruction leaves a store that opens and keeps what was committed.
+
+mod blob;
+mod record;
+
+pub use blob::{BlobFile, BlobWriter, Blobs};
+pub use record::{
+    KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
+    SubmissionPage, Write,
+};
+
+use std::path::PathBuf;
+
+/// Why the store cannot do it.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StoreError {
+    #[error(
+        "data directory {0} is in use by another qres-daemon: give this one its own with --data-dir (and --port, --grpc-addr)"
+    )]
+    InUse(PathBuf),
+    #[error(
+        "data directory {path} has format {found}, this qres-daemon knows up to {known}: upgrade it, or use another --data-dir"
+    )]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("data directory {path}: {error}")]
+    Io { path: PathBuf, error: std::io::Error },
+    #[error("the disk is full ({0}): free some space; nothing that was acknowledged is lost")]
+    Full(String),
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    #[error("offset {given} is past what is kept: {kept} bytes")]
+    Offset { given: u64, kept: u64 },
+}

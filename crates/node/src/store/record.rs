@@ -1,0 +1,198 @@
+//! The transactional store of records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SpecId, SubmissionId};
+use qres_fed::record::{Contribution, ModelName, Proof, Seal, Signed, Spec};
+use qres_fed::round::SubmissionState;
+
+use super::{Blobs, StoreError};
+
+/// Settings.
+#[derive(Debug, Clone, Default)]
+pub struct StoreOptions {
+    /// Refuse new blobs above this many bytes in all; `None` = until the disk is full.
+    pub blob_bytes_max: Option<u64>,
+}
+
+/// A model as stored.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct StoredModel {
+    pub spec: Signed<Spec>,
+    pub joined: bool,
+}
+
+/// A submission as stored: everything an answer needs.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct StoredSubmission {
+    pub id: SubmissionId,
+    pub spec: SpecId,
+    pub model: ModelName,
+    pub trainer: String,
+    pub base: CheckpointId,
+    pub samples: u64,
+    /// Already weights minus base.
+    pub delta: bool,
+    pub metrics: BTreeMap<String, f64>,
+    /// The safetensors file, as the trainer sent it.
+    pub blob: BlobId,
+    pub bytes: u64,
+    pub at_unix_ms: u64,
+    /// Final since, Unix ms: kept 7 days from then.
+    pub final_unix_ms: Option<u64>,
+    pub state: SubmissionState,
+    /// The trainer's call, W3C.
+    pub traceparent: Option<String>,
+}
+
+/// What an idempotency key came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum KeyOutcome {
+    Submission(SubmissionId),
+    Model(SpecId),
+}
+
+/// An idempotency key, committed with its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct StoredKey {
+    pub key: String,
+    /// BLAKE3 of the request (header and content).
+    pub request: [u8; 32],
+    pub outcome: KeyOutcome,
+    pub at_unix_ms: u64,
+}
+
+/// A published state as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct StoredState {
+    pub spec: SpecId,
+    pub publisher: NodeId,
+    pub name: String,
+    pub sequence: u64,
+    /// The whole signed envelope as received.
+    pub envelope: Vec<u8>,
+}
+
+/// One change; a list of them is one transaction.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Write {
+    /// A spec became known (not joined unless it is already).
+    Spec(Signed<Spec>),
+    Join(SpecId),
+    /// Also forgets the model's records, states and the `Verified` marks; submissions stay.
+    Leave(SpecId),
+    Contribution(Signed<Contribution>),
+    Seal(Signed<Seal>),
+    Proof(SpecId, Proof),
+    Verified(SpecId, CheckpointId),
+    Submission(StoredSubmission),
+    SubmissionState {
+        id: SubmissionId,
+        state: SubmissionState,
+        final_unix_ms: Option<u64>,
+    },
+    Forget {
+        spec: SpecId,
+        contributions: Vec<ContributionId>,
+        seals: Vec<SealId>,
+        proofs: Vec<ProofId>,
+    },
+    Key(StoredKey),
+    State(StoredState),
+    ForgetState {
+        spec: SpecId,
+        publisher: NodeId,
+        name: String,
+        sequence: u64,
+    },
+    /// A small named value, e.g. `revision_ceiling`.
+    Meta(&'static str, Vec<u8>),
+}
+
+/// A model's records, in any order.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct ModelRecords {
+    pub contributions: Vec<Signed<Contribution>>,
+    pub seals: Vec<Signed<Seal>>,
+    pub proofs: Vec<Proof>,
+    pub verified: BTreeSet<CheckpointId>,
+}
+
+/// A page of submissions, newest first.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct SubmissionPage {
+    pub items: Vec<StoredSubmission>,
+    pub next: Option<String>,
+}
+
+/// The store. Cheap to clone; a data directory has one at a time (a lock file says so).
+#[derive(Clone)]
+pub struct Store {}
+
+#[allow(unused_variables, missing_docs)]
+impl Store {
+    /// Opens or makes `dir` (0700); refuses one in use or of a newer format.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        todo!()
+    }
+    pub fn blobs(&self) -> &Blobs {
+        todo!()
+    }
+    /// One transaction, durable when it returns.
+    pub fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        todo!()
+    }
+    pub fn models(&self) -> Result<Vec<StoredModel>, StoreError> {
+        todo!()
+    }
+    pub fn records(&self, spec: SpecId) -> Result<ModelRecords, StoreError> {
+        todo!()
+    }
+    pub fn submission(&self, id: SubmissionId) -> Result<Option<StoredSubmission>, StoreError> {
+        todo!()
+    }
+    /// By trainer and base: at most one that is not rejected.
+    pub fn submission_for(
+        &self,
+        spec: SpecId,
+        trainer: &str,
+        base: CheckpointId,
+    ) -> Result<Option<StoredSubmission>, StoreError> {
+        todo!()
+    }
+    /// Those that are not final.
+    pub fn open_submissions(&self, spec: SpecId) -> Result<Vec<StoredSubmission>, StoreError> {
+        todo!()
+    }
+    pub fn submissions(
+        &self,
+        spec: Option<SpecId>,
+        token: Option<&str>,
+        size: usize,
+    ) -> Result<SubmissionPage, StoreError> {
+        todo!()
+    }
+    pub fn key(&self, key: &str) -> Result<Option<StoredKey>, StoreError> {
+        todo!()
+    }
+    pub fn states(&self, spec: SpecId) -> Result<Vec<StoredState>, StoreError> {
+        todo!()
+    }
+    pub fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        todo!()
+    }
+    /// Removes submissions final for longer than 7 days (given in Unix ms) and idempotency keys of that age; returns the
+    /// submissions' blobs that nothing else names.
+    pub fn expire(&self, before_unix_ms: u64) -> Result<Vec<BlobId>, StoreError> {
+        todo!()
+    }
+}

@@ -1,0 +1,26 @@
+//! How bytes move between two nodes: blobs (`/qres/blob/10`) and records (`/qres/sync/10`), each on its own stream protocol.
+
+mod blob;
+mod sync;
+
+pub use blob::{DownloadEvent, Downloads, Want, serve_blobs};
+pub use sync::{Record, SpecOffer, SyncClient, serve_sync};
+
+use futures::future::BoxFuture;
+use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_fed::round::RecordId;
+
+/// What this node lets others read, and finds for them.
+pub trait Library: Send + Sync + 'static {
+    /// Whether `peer` may read this blob of this model: it belongs to the model, and the peer is a member or the model is
+    /// open. A spec's own bytes (`blob` = `spec`) may be read by anyone.
+    fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool;
+    /// The models known here (joined or not), for a peer that wants to know what there is.
+    fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>>;
+    /// Ids of every record held of a model, by round; `None` when it is not joined here or the peer may not read it.
+    fn record_ids(&self, peer: NodeId, spec: SpecId) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>>;
+    /// These records, those held.
+    fn records(&self, peer: NodeId, spec: SpecId, ids: Vec<RecordId>) -> BoxFuture<'_, Vec<Record>>;
+    /// The signed state envelopes held of a model; empty when the peer may not read it.
+    fn states(&self, peer: NodeId, spec: SpecId) -> BoxFuture<'_, Vec<Vec<u8>>>;
+}
