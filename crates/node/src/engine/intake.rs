@@ -47,7 +47,7 @@ pub struct Upload<T> {
 
 impl<T: Clone + Send + 'static> Upload<T> {
     /// Opens the stream's file, at its offset when it has a key.
-    pub async fn open(
+    pub(crate) async fn open(
         core: &Arc<Core>,
         options: UploadOptions,
         bytes_max: u64,
@@ -77,7 +77,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
     }
 
     /// An upload whose outcome is known: whatever is still sent is ignored.
-    pub fn done(core: &Arc<Core>, outcome: T) -> Self {
+    pub(crate) fn done(core: &Arc<Core>, outcome: T) -> Self {
         let answer = outcome.clone();
         Self {
             core: core.clone(),

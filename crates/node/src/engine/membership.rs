@@ -173,6 +173,7 @@ pub async fn leave(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError
     let id = model.id;
     core.blocking(move |store| store.commit(vec![Write::Leave(id)])).await?;
     model.set_joined(None);
+    core.states.leave(id);
     core.hub.push(Event::ModelLeft(id, model.spec().name.clone()));
     core.model_changed(model);
     core.garbage.notify_one();
