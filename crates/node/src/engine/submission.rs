@@ -25,7 +25,7 @@ pub async fn get(core: &Arc<Core>, id: SubmissionId, wait: bool) -> Result<Submi
                     "submission {id} is unknown here: it was made on another node, or became final more than 7 days ago"
                 ),
             )
-            .field("submission")
+            .field("id")
         })?;
         if !wait || is_final(&stored.state) {
             return Ok(views::submission(&stored));
