@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache
-grpcurl_version=v1.9.3
+grpcurl_version=v1.9.4
 mkdir -p "$cache/bin"
 
 if [ ! -x "$cache/bin/grpcurl" ]; then
