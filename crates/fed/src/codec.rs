@@ -1,5 +1,7 @@
 //! Codecs: how an update's floats are coded on their way. Integer tensors always travel losslessly.
 
+pub(crate) mod float;
+
 use crate::record::{Rule, SpecError, TensorSpec};
 
 /// A known codec.

@@ -3,11 +3,17 @@
 //! A model is never held whole: a [`Source`] gives ranges of bytes, results go to a `Write`, and work is done a block at a
 //! time.
 
+mod finite;
 mod header;
 mod layout;
+mod vectors;
 
 pub use header::{Placement, TensorError, check_weights, read_schema};
 pub use layout::{Layout, Slot};
+pub use vectors::{f32_from_safetensors, to_safetensors};
+
+pub(crate) use header::{DIMENSIONS_MAX, NAME_BYTES_MAX, place};
+pub(crate) use layout::tensor_bytes;
 
 /// Bytes that live elsewhere (a blob's file, memory), read by position. Reads may happen from several threads at once.
 pub trait Source: Send + Sync {
@@ -30,6 +36,15 @@ impl Source for [u8] {
         let from = start.checked_add(into.len()).and_then(|end| self.get(start..end));
         into.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+}
+
+impl Source for &[u8] {
+    fn len(&self) -> u64 {
+        Source::len(*self)
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        (**self).read_at(offset, into)
     }
 }
 
