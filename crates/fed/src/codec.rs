@@ -103,3 +103,6 @@ impl Codec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,8 @@ fn encode_floats(codec: Codec, dtype: Dtype, plain: &[u8], coded: &mut Vec<u8>) 
     for run in plain.chunks(RUN_ELEMENTS * dtype.bytes()) {
         let elements = run.len() / dtype.bytes();
         x.clear();
-        x.resize(elements, 0.0);
+        // -0.0 and not 0.0: x + -0.0 is x for every x, a negative zero included.
+        x.resize(elements, -0.0);
         y.resize(elements, 0.0);
         float::accumulate(dtype, &mut x, run, 1.0);
         let at = coded.len();
@@ -185,6 +186,7 @@ mod tests {
         to_safetensors(&[
             ("audio".into(), vec![3, 300], wave(900)),
             ("empty".into(), vec![0, 4], vec![]),
+            ("negative zero".into(), vec![2], vec![-0.0, 0.0]),
             ("text".into(), vec![], wave(1)),
         ])
     }

@@ -71,3 +71,6 @@ fn check_length(spec: &Spec, codec: Codec, update: &dyn Source) -> Result<(), Te
         update.len()
     )))
 }
+
+#[cfg(test)]
+mod tests;

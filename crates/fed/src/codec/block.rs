@@ -41,7 +41,8 @@ pub(crate) fn accumulate(codec: Codec, dtype: Dtype, sum: &mut [f64], coded: &[u
 
 /// `out = decoded`.
 pub(crate) fn decode(codec: Codec, dtype: Dtype, coded: &[u8], out: &mut [f64]) {
-    out.fill(0.0);
+    // -0.0 and not 0.0: x + -0.0 is x for every x, a negative zero included.
+    out.fill(-0.0);
     accumulate(codec, dtype, out, coded, 1.0);
 }
 
