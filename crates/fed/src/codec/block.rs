@@ -25,15 +25,18 @@ pub(crate) fn encode(codec: Codec, dtype: Dtype, x: &[f64], out: &mut [u8]) {
     }
 }
 
-/// `sum += weight * decoded`, coordinate by coordinate. The decoded value is exact, so the only roundings are those of the
-/// product and the sum.
-pub(crate) fn accumulate(codec: Codec, dtype: Dtype, sum: &mut [f64], coded: &[u8], weight: f64) {
+/// `sum += weight * decoded` for one `(coded, weight)` after the other, coordinate by coordinate. The decoded value is exact, so the
+/// only roundings are those of the product and the sum.
+pub(crate) fn accumulate_all(codec: Codec, dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64)]) {
     match codec {
-        Codec::None => float::accumulate(dtype, sum, coded, weight),
-        Codec::Bf16 => float::accumulate(Dtype::Bf16, sum, coded, weight),
+        Codec::None => float::accumulate_all(dtype, sum, parts),
+        Codec::Bf16 => float::accumulate_all(Dtype::Bf16, sum, parts),
         Codec::Int8 => {
-            for (sum, coded) in sum.chunks_mut(INT8_BLOCK).zip(coded.chunks(INT8_BLOCK + 4)) {
-                accumulate_int8(sum, coded, weight);
+            for (i, sum) in sum.chunks_mut(INT8_BLOCK).enumerate() {
+                let at = i * (INT8_BLOCK + 4);
+                for (coded, weight) in parts {
+                    accumulate_int8(sum, &coded[at..at + 4 + sum.len()], *weight);
+                }
             }
         }
     }
@@ -43,7 +46,7 @@ pub(crate) fn accumulate(codec: Codec, dtype: Dtype, sum: &mut [f64], coded: &[u
 pub(crate) fn decode(codec: Codec, dtype: Dtype, coded: &[u8], out: &mut [f64]) {
     // -0.0 and not 0.0: x + -0.0 is x for every x, a negative zero included.
     out.fill(-0.0);
-    accumulate(codec, dtype, out, coded, 1.0);
+    accumulate_all(codec, dtype, out, &[(coded, 1.0)]);
 }
 
 /// What is wrong with coded floats, and at which element: `None` when every one is finite and canonical.

@@ -90,6 +90,7 @@ impl Merge<'_> {
             input,
             sum,
             decoded,
+            ..
         } = scratch;
         let base = bytes_at(self.base, self.base_at + batch.plain_at, batch.plain_bytes(), base)?;
         out.resize(batch.coded_bytes(), 0);

@@ -19,6 +19,8 @@ pub(super) struct Scratch {
     pub base: Vec<u8>,
     /// Bytes of what is being added.
     pub input: Vec<u8>,
+    /// Bytes of several that are added in one go.
+    pub inputs: Vec<Vec<u8>>,
     /// Sums.
     pub sum: Vec<f64>,
     /// What a receiver will decode.
