@@ -1,7 +1,7 @@
 //! A blob of several segments on its way in, shared by the sessions that fetch it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use qres_fed::id::BlobId;
 
@@ -12,7 +12,8 @@ use crate::transfer::fault::TransferError;
 pub(crate) struct Assembly {
     bytes: u64,
     state: Mutex<State>,
-    partial: Mutex<Option<Partial>>,
+    /// `None` once the blob is whole.
+    partial: RwLock<Option<Partial>>,
 }
 
 struct State {
@@ -36,8 +37,8 @@ pub(crate) enum Kept {
 impl Assembly {
     /// Continues what the store kept of the blob. The tree's root is the blob's id.
     fn open(blobs: &Blobs, blob: &BlobId, tree: SegmentTree) -> Result<Self, StoreError> {
-        let bytes = tree.bytes;
-        let partial = blobs.partial(blob, tree)?;
+        let bytes = tree.bytes();
+        let partial = blobs.partial(*blob, tree)?;
         let missing: BTreeSet<u32> = partial
             .missing()
             .into_iter()
@@ -49,7 +50,7 @@ impl Assembly {
                 todo: missing.clone(),
                 missing,
             }),
-            partial: Mutex::new(Some(partial)),
+            partial: RwLock::new(Some(partial)),
         })
     }
 
@@ -78,45 +79,40 @@ impl Assembly {
         taken
     }
 
-    /// Checks and writes a segment; blocks.
+    /// Checks and writes a segment; blocks. Several at once are welcome.
     pub(crate) fn write(&self, index: u32, bytes: &[u8]) -> Result<Kept, StoreError> {
-        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = partial.as_mut() else {
-            return Ok(Kept::More);
-        };
-        if !open.write(index as usize, bytes)? {
-            return Ok(Kept::Wrong);
+        {
+            let partial = self.partial.read().unwrap_or_else(PoisonError::into_inner);
+            // Whole already: another session was faster.
+            let Some(open) = partial.as_ref() else {
+                return Ok(Kept::More);
+            };
+            if !open.write(u64::from(index), bytes)? {
+                return Ok(Kept::Wrong);
+            }
         }
-        let whole = {
+        let last = {
             let mut state = self.state();
-            state.missing.remove(&index);
-            state.missing.is_empty()
+            state.missing.remove(&index) && state.missing.is_empty()
         };
-        if whole {
-            finish(&mut partial)?;
+        if last && self.finish()? {
             return Ok(Kept::Whole);
         }
         Ok(Kept::More)
     }
 
-    /// Finishes a blob of which every segment was already here; `false` when it has been. Blocks.
+    /// Makes the blob of segments that are all here; `false` when that is done already. Blocks. A blob that comes from peers
+    /// can come again: it need not be flushed.
     pub(crate) fn finish(&self) -> Result<bool, StoreError> {
-        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = partial.is_some();
-        finish(&mut partial)?;
-        Ok(open)
+        let mut partial = self.partial.write().unwrap_or_else(PoisonError::into_inner);
+        match partial.take() {
+            Some(partial) => partial.finish(false).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A blob that comes from peers can come again: it need not be flushed.
-fn finish(partial: &mut Option<Partial>) -> Result<(), StoreError> {
-    match partial.take() {
-        Some(partial) => partial.finish(false).map(|_| ()),
-        None => Ok(()),
     }
 }
 
@@ -170,14 +166,17 @@ impl Assemblies {
         self.lock().get(blob).and_then(Weak::upgrade)
     }
 
-    /// The one that is open, else a new one. Blocks.
+    /// The one that is open, else a new one. Blocks, but not whoever asks for another.
     pub(crate) fn open(&self, blobs: &Blobs, blob: BlobId, tree: SegmentTree) -> Result<Arc<Assembly>, TransferError> {
+        if let Some(found) = self.get(&blob) {
+            return Ok(found);
+        }
+        let new = Arc::new(Assembly::open(blobs, &blob, tree)?);
         let mut open = self.lock();
         if let Some(found) = open.get(&blob).and_then(Weak::upgrade) {
             return Ok(found);
         }
         open.retain(|_, assembly| assembly.strong_count() > 0);
-        let new = Arc::new(Assembly::open(blobs, &blob, tree)?);
         open.insert(blob, Arc::downgrade(&new));
         Ok(new)
     }

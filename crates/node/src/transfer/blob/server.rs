@@ -9,9 +9,9 @@ use qres_fed::tensor::Source;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument;
 
-use super::{PROTOCOL, REQUEST_BYTES_MAX, SEGMENTS_PER_ASK_MAX, hash_of, segment_count};
+use super::{PROTOCOL, REQUEST_BYTES_MAX, SEGMENTS_PER_ASK_MAX, hash_of};
 use crate::mesh::{Fault, Mesh};
-use crate::store::{BlobFile, Blobs, SEGMENT_BYTES};
+use crate::store::{BlobFile, Blobs, SEGMENT_BYTES, SegmentTree, StoreError};
 use crate::transfer::counters::TransferCounters;
 use crate::transfer::fault::TransferError;
 use crate::transfer::link::{Link, Pace};
@@ -200,8 +200,8 @@ impl BlobServer {
             if values_known || bytes <= SEGMENT_BYTES {
                 return Ok(Some((file, bytes, Vec::new())));
             }
-            let values = blobs.segments(&blob)?;
-            Ok::<_, TransferError>(values.map(|values| (file, bytes, values)))
+            let tree = blobs.tree(&blob)?;
+            Ok::<_, StoreError>(tree.map(|tree| (file, bytes, tree.values().to_vec())))
         });
         let opened = opened.await.map_err(|_| TransferError::Stopping)?;
         match opened {
@@ -241,9 +241,12 @@ impl Upload {
                 limit: SEGMENTS_PER_ASK_MAX as u64,
             });
         }
-        let count = segment_count(self.bytes);
+        let count = SegmentTree::count_for(self.bytes);
         if let Some(index) = indices.iter().find(|index| u64::from(**index) >= count) {
-            return Err(TransferError::malformed("request", format!("segment {index} of {count}")));
+            return Err(TransferError::malformed(
+                "request",
+                format!("segment {index} of {count}"),
+            ));
         }
         let mut next = indices.first().map(|index| self.read(*index));
         for after in 1..=indices.len() {

@@ -8,8 +8,8 @@ use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, SpecId};
 use tokio::task::JoinHandle;
 
+use super::ANSWER_BYTES_MAX;
 use super::assembly::{Assemblies, Assembly, Claim, Kept};
-use super::{ANSWER_BYTES_MAX, segment_count};
 use crate::store::{Blobs, SEGMENT_BYTES, SegmentTree, StoreError};
 use crate::transfer::counters::TransferCounters;
 use crate::transfer::fault::TransferError;
@@ -68,8 +68,13 @@ pub(crate) struct Depot {
 type Check = JoinHandle<Result<(u32, Kept, Vec<u8>), StoreError>>;
 
 impl Depot {
-    /// Fetches over this link, which may be used again when the answer is `Ok`.
-    pub(crate) async fn fetch<S>(&self, link: &mut Link<S>, goal: &Goal) -> Result<Got, TransferError>
+    /// Fetches over this link, which may be used again when the answer is `Ok`. `progress` becomes true once some of it is here.
+    pub(crate) async fn fetch<S>(
+        &self,
+        link: &mut Link<S>,
+        goal: &Goal,
+        progress: &mut bool,
+    ) -> Result<Got, TransferError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -106,7 +111,10 @@ impl Depot {
             Some(known) => known,
             None => self.receive_tree(link, goal, answer.bytes).await?,
         };
-        let got = self.receive_segments(link, &assembly).await?;
+        let before = assembly.missing();
+        let got = self.receive_segments(link, &assembly).await;
+        *progress = assembly.missing() < before;
+        let got = got?;
         link.send(&request(Kind::Done(BlobDone {}))).await?;
         Ok(got)
     }
@@ -132,7 +140,10 @@ impl Depot {
             return Ok(Got::Here);
         }
         self.counters.add_refused(length);
-        Err(TransferError::Forged(format!("other bytes than those of blob {}", goal.blob)))
+        Err(TransferError::Forged(format!(
+            "other bytes than those of blob {}",
+            goal.blob
+        )))
     }
 
     /// The segments' chaining values: nothing is believed before their root is the blob's id.
@@ -145,7 +156,7 @@ impl Depot {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let mut left = usize::try_from(segment_count(length)).unwrap_or(usize::MAX);
+        let mut left = usize::try_from(SegmentTree::count_for(length)).unwrap_or(usize::MAX);
         let mut values: Vec<[u8; 32]> = Vec::new();
         while left > 0 {
             let page = left.min(VALUES_PER_PAGE);
@@ -159,7 +170,9 @@ impl Depot {
         blocking(move || {
             let tree = SegmentTree::from_values(length, values).filter(|tree| tree.root() == blob);
             let Some(tree) = tree else {
-                return Err(TransferError::Forged(format!("chaining values of another blob than {blob}")));
+                return Err(TransferError::Forged(format!(
+                    "chaining values of another blob than {blob}"
+                )));
             };
             depot.assemblies.open(&depot.blobs, blob, tree)
         })
@@ -219,7 +232,8 @@ impl Depot {
                 let more = claim.take(OUTSTANDING_MAX - asked.len());
                 if !more.is_empty() {
                     asked.extend(&more);
-                    link.send(&request(Kind::Segments(BlobSegments { indices: more }))).await?;
+                    link.send(&request(Kind::Segments(BlobSegments { indices: more })))
+                        .await?;
                 }
             }
             let Some(index) = asked.pop_front() else {
@@ -245,7 +259,9 @@ impl Depot {
         let (index, kept, bytes) = check.await.map_err(|_| TransferError::Stopping)??;
         if kept == Kept::Wrong {
             self.counters.add_refused(bytes.len() as u64);
-            return Err(TransferError::Forged(format!("other bytes than those of segment {index}")));
+            return Err(TransferError::Forged(format!(
+                "other bytes than those of segment {index}"
+            )));
         }
         self.counters.add_received(bytes.len() as u64);
         claim.settle(index);
@@ -262,7 +278,7 @@ fn check_length(given: u64, goal: &Goal, known: Option<&Assembly>) -> Result<(),
             limit: expected.unwrap_or(0),
         });
     }
-    if given > goal.bytes_max || segment_count(given) > SEGMENTS_MAX {
+    if given > goal.bytes_max || SegmentTree::count_for(given) > SEGMENTS_MAX {
         return Err(TransferError::Length {
             given,
             limit: goal.bytes_max,
