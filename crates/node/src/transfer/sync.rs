@@ -4,6 +4,8 @@ mod bucket;
 mod client;
 mod key;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

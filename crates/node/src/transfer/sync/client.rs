@@ -202,6 +202,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         Ok(found.into_values().collect())
     }
 
+    /// Asks for records, however many, and waits for the first item.
+    #[cfg(test)]
+    pub(super) async fn ask_records(&mut self, spec: SpecId, ids: &[RecordId]) -> Result<Option<Item>, SyncError> {
+        let keys: Vec<_> = ids.iter().map(key::key).collect();
+        let ask = SyncRecords {
+            spec: spec.0.to_vec(),
+            keys: keys.as_flattened().to_vec(),
+        };
+        self.ask(Ask::Records(ask)).await?;
+        self.item().await
+    }
+
     async fn ask(&mut self, kind: Ask) -> Result<(), TransferError> {
         self.link.send(&SyncRequest { kind: Some(kind) }).await
     }
