@@ -9,6 +9,7 @@ mod contribution;
 mod proof;
 mod seal;
 mod spec;
+mod state;
 
 pub use checkpoint::{Checkpoint, Proposal};
 pub use contribution::{Contribution, SAMPLES_MAX};
@@ -18,6 +19,8 @@ pub use spec::{
     Dtype, MEMBERS_MAX, Membership, ModelName, ModelNameError, RoundPolicy, Rule, Spec, SpecError, TENSORS_MAX,
     TensorSpec,
 };
+
+pub use state::{STATE_NAME_BYTES_MAX, StateRecord};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

@@ -1,13 +1,18 @@
 //! The node's front: everything a caller can ask of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
+use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::{Membership, ModelName, Rule};
 
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::config::NodeConfig;
+use crate::engine::{self, Core, StartError};
 use crate::error::NodeError;
 use crate::view::{
     CheckpointView, ModelView, NodeView, PeerView, Revision, RoundView, StateView, SubmissionView, WatchItem,
@@ -158,6 +163,16 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+impl<T> Page<T> {
+    /// The same page of something else.
+    pub fn map<U>(self, item: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(item).collect(),
+            next: self.next,
+        }
+    }
+}
+
 /// Which page: at most `size` items after `token`.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
@@ -167,102 +182,168 @@ pub struct PageRequest {
     pub token: Option<String>,
 }
 
-/// A byte stream on its way in; what it becomes is `T`.
-pub struct Upload<T> {
-    replay: Option<T>,
-}
-
-impl<T: Clone> Upload<T> {
-    /// The outcome, when the idempotency key has completed before: no bytes need be sent.
-    pub fn replay(&self) -> Option<T> {
-        self.replay.clone()
-    }
-
-    /// Takes the next bytes.
-    pub async fn write(&mut self, _bytes: Bytes) -> Answer<()> {
-        unimplemented!()
-    }
-
-    /// All bytes are in: checks, stores durably, answers.
-    pub async fn finish(self) -> Answer<T> {
-        unimplemented!()
+impl PageRequest {
+    /// The page of a list that ascends by `key`; a token is the key of the page's last item, in hex.
+    pub fn cut<T>(&self, all: Vec<T>, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
+        let after = self.token.as_deref().map(|token| {
+            let bytes = hex::decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            bytes.ok_or_else(|| NodeError::invalid("page_token", "not a token of this list: start without one"))
+        });
+        let after = after.transpose()?;
+        let mut rest = all
+            .into_iter()
+            .filter(|item| after.as_ref().is_none_or(|after| key(item) > *after))
+            .peekable();
+        let items: Vec<_> = rest.by_ref().take(self.size).collect();
+        let next = rest.peek().and(items.last()).map(|last| hex::encode(key(last)));
+        Ok(Page { items, next })
     }
 }
+
+pub use crate::engine::Upload;
 
 /// The node, for its callers. Cheap to clone.
 #[derive(Clone)]
-pub struct NodeHandle {}
+pub struct NodeHandle {
+    core: Arc<Core>,
+}
 
-#[allow(missing_docs, clippy::unused_async)]
 impl NodeHandle {
-    pub async fn create_model(&self, _create: CreateModel) -> Answer<Upload<ModelView>> {
-        unimplemented!()
+    /// Starts a node; answers once it listens and its joined models run.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        Ok(Self {
+            core: engine::start(config).await?,
+        })
     }
-    pub async fn join_model(&self, _model: ModelRef) -> Answer<ModelView> {
-        unimplemented!()
+
+    /// Ends every task and says goodbye to peers.
+    pub async fn stop(&self) {
+        engine::stop(&self.core).await;
     }
-    pub async fn leave_model(&self, _model: ModelRef) -> Answer<()> {
-        unimplemented!()
+
+    /// Creates a model from a weights stream.
+    pub async fn create_model(&self, create: CreateModel) -> Answer<Upload<ModelView>> {
+        engine::create::begin(&self.core, create).await
     }
-    pub async fn model(&self, _model: ModelRef) -> Answer<ModelView> {
-        unimplemented!()
+
+    /// Joins a known model.
+    pub async fn join_model(&self, model: ModelRef) -> Answer<ModelView> {
+        let model = self.core.registry.find(&model)?;
+        engine::membership::join(&self.core, &model).await
     }
-    pub async fn models(&self, _page: PageRequest) -> Answer<Page<ModelView>> {
-        unimplemented!()
+
+    /// Leaves a joined model.
+    pub async fn leave_model(&self, model: ModelRef) -> Answer<()> {
+        let (model, _) = self.core.registry.find_joined(&model)?;
+        engine::membership::leave(&self.core, &model).await
     }
-    pub async fn submit(&self, _submit: Submit) -> Answer<Upload<SubmissionView>> {
-        unimplemented!()
+
+    /// One model.
+    pub async fn model(&self, model: ModelRef) -> Answer<ModelView> {
+        let model = self.core.registry.find(&model)?;
+        Ok(engine::views::model(&self.core, &model))
     }
-    pub async fn upload_offset(&self, _key: &str) -> Answer<u64> {
-        unimplemented!()
+
+    /// All known models, by name.
+    pub async fn models(&self, page: PageRequest) -> Answer<Page<ModelView>> {
+        let mut all = self.core.registry.all();
+        all.sort_by(|a, b| (&a.spec().name, a.id).cmp(&(&b.spec().name, b.id)));
+        let key = |model: &Arc<engine::registry::Model>| format!("{}@{}", model.spec().name, model.id);
+        let page = page.cut(all, key)?;
+        Ok(page.map(|model| engine::views::model(&self.core, &model)))
     }
-    pub async fn fetch(&self, _fetch: Fetch) -> Answer<Fetched> {
-        unimplemented!()
+
+    /// Begins a submission.
+    pub async fn submit(&self, submit: Submit) -> Answer<Upload<SubmissionView>> {
+        engine::submit::begin(&self.core, submit).await
     }
-    pub async fn submission(&self, _id: SubmissionId, _wait: bool) -> Answer<SubmissionView> {
-        unimplemented!()
+
+    /// Bytes kept of a resumable upload.
+    pub async fn upload_offset(&self, key: &str) -> Answer<u64> {
+        let key = key.to_owned();
+        Ok(self.core.blocking(move |store| store.blobs().kept(&key)).await)
     }
-    pub async fn submissions(&self, _model: Option<ModelRef>, _page: PageRequest) -> Answer<Page<SubmissionView>> {
-        unimplemented!()
+
+    /// Weights, once there are such as are asked for.
+    pub async fn fetch(&self, fetch: Fetch) -> Answer<Fetched> {
+        engine::fetch::fetch(&self.core, fetch).await
     }
-    pub async fn round(&self, _model: ModelRef, _round: Option<u64>) -> Answer<RoundView> {
-        unimplemented!()
+
+    /// One submission; `wait` = once nothing more can become of it.
+    pub async fn submission(&self, id: SubmissionId, wait: bool) -> Answer<SubmissionView> {
+        engine::submission::get(&self.core, id, wait).await
     }
-    pub async fn rounds(&self, _model: ModelRef, _page: PageRequest) -> Answer<Page<RoundView>> {
-        unimplemented!()
+
+    /// Submissions, newest first.
+    pub async fn submissions(&self, model: Option<ModelRef>, page: PageRequest) -> Answer<Page<SubmissionView>> {
+        engine::submission::list(&self.core, model, page).await
     }
-    pub async fn seal_round(&self, _model: ModelRef) -> Answer<RoundView> {
-        unimplemented!()
+
+    /// A round of the head's branch; `None` = the open one.
+    pub async fn round(&self, model: ModelRef, round: Option<u64>) -> Answer<RoundView> {
+        engine::rounds::get(&self.core, &model, round).await
     }
-    pub async fn publish_state(&self, _state: PublishState) -> Answer<StateView> {
-        unimplemented!()
+
+    /// Rounds of the head's branch, newest first, the open one included.
+    pub async fn rounds(&self, model: ModelRef, page: PageRequest) -> Answer<Page<RoundView>> {
+        engine::rounds::list(&self.core, &model, page).await
     }
-    pub async fn peers(&self, _page: PageRequest) -> Answer<Page<PeerView>> {
-        unimplemented!()
+
+    /// Ends the open round's waiting; never below k.
+    pub async fn seal_round(&self, model: ModelRef) -> Answer<RoundView> {
+        engine::rounds::seal(&self.core, &model).await
     }
-    pub async fn peer(&self, _peer_id: &str) -> Answer<PeerView> {
-        unimplemented!()
+
+    /// Publishes a state.
+    pub async fn publish_state(&self, state: PublishState) -> Answer<StateView> {
+        engine::state::publish(&self.core, state).await
     }
-    pub async fn dial(&self, _address: &str) -> Answer<()> {
-        unimplemented!()
+
+    /// Known peers, by id.
+    pub async fn peers(&self, page: PageRequest) -> Answer<Page<PeerView>> {
+        let mut all = self.core.mesh.peers().await?;
+        all.sort_by(|a, b| a.peer_id.cmp(&b.peer_id));
+        page.cut(all, |peer| peer.peer_id.clone())
     }
-    pub async fn ban(&self, _peer_id: &str, _reason: &str, _for_: Duration) -> Answer<PeerView> {
-        unimplemented!()
+
+    /// One peer, by libp2p peer id or node id.
+    pub async fn peer(&self, peer_id: &str) -> Answer<PeerView> {
+        engine::peers::get(&self.core, peer_id).await
     }
-    pub async fn unban(&self, _peer_id: &str) -> Answer<PeerView> {
-        unimplemented!()
+
+    /// Dials a multiaddr, an IP or a `host[:port]`.
+    pub async fn dial(&self, address: &str) -> Answer<()> {
+        Ok(self.core.mesh.dial(address).await?)
     }
+
+    /// Bans a peer for a while.
+    pub async fn ban(&self, peer_id: &str, reason: &str, for_: Duration) -> Answer<PeerView> {
+        engine::peers::ban(&self.core, peer_id, reason, for_).await
+    }
+
+    /// Ends a ban.
+    pub async fn unban(&self, peer_id: &str) -> Answer<PeerView> {
+        engine::peers::unban(&self.core, peer_id).await
+    }
+
+    /// This node.
     pub async fn node(&self) -> Answer<NodeView> {
-        unimplemented!()
+        Ok(engine::peers::node(&self.core))
     }
+
+    /// Takes no new work from here on.
     pub async fn drain(&self) -> Answer<NodeView> {
-        unimplemented!()
+        self.core.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.node().await
     }
-    pub async fn watch(&self, _filter: WatchFilter, _from: Revision) -> Answer<BoxStream<'static, Answer<WatchItem>>> {
-        unimplemented!()
+
+    /// A watch from a revision; 0 = a snapshot first.
+    pub async fn watch(&self, filter: WatchFilter, from: Revision) -> Answer<BoxStream<'static, Answer<WatchItem>>> {
+        engine::watch(&self.core, filter, from)
     }
+
     /// Resolves when the node shuts down: long streams end then.
-    pub fn stopping(&self) -> tokio_util::sync::WaitForCancellationFutureOwned {
-        unimplemented!()
+    pub fn stopping(&self) -> WaitForCancellationFutureOwned {
+        self.core.stop.clone().cancelled_owned()
     }
 }

@@ -3,11 +3,19 @@
 //! Architecture invariant: nothing here decides about learning. Every decision is `fed`'s; this crate moves bytes,
 //! persists, verifies and signs.
 
+mod clock;
+pub mod config;
+mod engine;
 pub mod error;
 pub mod handle;
 pub mod identity;
 pub mod mesh;
 pub mod store;
+mod trace;
 pub mod transfer;
 pub mod view;
 mod wire;
+
+pub use config::NodeConfig;
+pub use engine::StartError;
+pub use handle::NodeHandle;

@@ -108,6 +108,9 @@ pub enum MeshError {
     Stopped,
 }
 
+/// The swarm protocol's version: peers of another major are refused.
+pub const PROTOCOL_VERSION: &str = "10.0";
+
 /// The largest message that may be published: gossip carries envelopes, never models.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 

@@ -4,15 +4,21 @@
 //! durable; a crash at any instruction leaves a store that opens and keeps what was committed.
 
 mod blob;
+mod partial;
 mod record;
+mod segment;
 
 pub use blob::{BlobFile, BlobWriter, Blobs};
+pub use partial::Partial;
 pub use record::{
     KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
     SubmissionPage, Write,
 };
+pub use segment::{SEGMENT_BYTES, SegmentTree};
 
 use std::path::PathBuf;
+
+use qres_fed::id::SubmissionId;
 
 /// Why the store cannot do it.
 #[derive(Debug, thiserror::Error)]
@@ -34,4 +40,10 @@ pub enum StoreError {
     Damaged(String),
     #[error("offset {given} is past what is kept: {kept} bytes")]
     Offset { given: u64, kept: u64 },
+    #[error("page token {0:?} is none of ours: give the one from the page before, or none for the first page")]
+    Token(String),
+    #[error("this trainer has submission {0} on this base already: one that is not rejected is all it may have")]
+    Taken(SubmissionId),
+    #[error("another stream goes on with this upload: ask how much is kept, and go on from there")]
+    Overtaken,
 }

@@ -6,11 +6,8 @@ use std::time::Duration;
 use qres_fed::id::BlobId;
 use qres_fed::tensor::Source;
 
-use super::StoreError;
-
-/// Bytes of one verifiable segment: the unit in which blobs are hashed, moved and resumed. A power of two times BLAKE3's
-/// 1 KiB chunk, so that each segment is a subtree of the blob's BLAKE3 tree.
-pub const SEGMENT_BYTES: u64 = 1 << 20;
+use super::partial::Partial;
+use super::{SegmentTree, StoreError};
 
 /// The blob files below one directory. Cheap to clone.
 #[derive(Clone)]
@@ -81,6 +78,19 @@ impl Blobs {
     }
     /// The chaining values of a blob's segments (see `segment`), kept beside blobs of more than one segment.
     pub fn segments(&self, id: &BlobId) -> Result<Option<Vec<[u8; 32]>>, StoreError> {
+        todo!()
+    }
+    /// The same as a tree, the blob's length included; `None` when the blob is not here.
+    pub fn tree(&self, id: &BlobId) -> Result<Option<SegmentTree>, StoreError> {
+        todo!()
+    }
+    /// A blob that arrives in segments, in any order; goes on where an earlier one (before a restart, too) stopped. `tree` must
+    /// be the blob's: its root is compared with `id`.
+    pub fn partial(&self, id: BlobId, tree: SegmentTree) -> Result<Partial, StoreError> {
+        todo!()
+    }
+    /// Removes partial blobs that nobody wrote to for so long; returns how many.
+    pub fn collect_partials(&self, idle: Duration) -> Result<usize, StoreError> {
         todo!()
     }
 }

@@ -154,6 +154,10 @@ impl Store {
     pub fn models(&self) -> Result<Vec<StoredModel>, StoreError> {
         todo!()
     }
+    /// A spec known here, joined or not.
+    pub fn spec(&self, spec: &SpecId) -> Result<Option<Signed<Spec>>, StoreError> {
+        todo!()
+    }
     pub fn records(&self, spec: SpecId) -> Result<ModelRecords, StoreError> {
         todo!()
     }

@@ -1,0 +1,146 @@
+//! The engine: feeds `fed`'s machines with what the mesh, the store and the callers bring, and carries out their answers.
+
+mod announce;
+mod auto_join;
+mod collector;
+pub(crate) mod create;
+mod event_stream;
+pub(crate) mod fetch;
+mod hub;
+mod ingest;
+mod intake;
+mod job;
+mod library;
+pub(crate) mod membership;
+mod model;
+mod offer;
+pub(crate) mod peers;
+pub(crate) mod registry;
+pub(crate) mod rounds;
+mod start;
+pub(crate) mod state;
+pub(crate) mod submission;
+pub(crate) mod submit;
+mod syncer;
+mod tracer;
+pub(crate) mod views;
+
+pub use start::StartError;
+
+pub(crate) use event_stream::watch;
+pub use intake::Upload;
+pub(crate) use start::{start, stop};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{RwLock, Semaphore, watch as watch_channel};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::NodeConfig;
+use crate::error::{Kind, NodeError};
+use crate::identity::Identity;
+use crate::mesh::{HeadClaim, Mesh};
+use crate::store::{Store, StoreError};
+use crate::transfer::{Downloads, SyncClient};
+use crate::view::{Event, Standing};
+use hub::Hub;
+use registry::{Model, Registry};
+
+/// Heads a heartbeat names at most.
+const HEADS_MAX: usize = 64;
+
+/// What every part of the engine shares.
+pub(crate) struct Core {
+    pub config: NodeConfig,
+    pub identity: Identity,
+    pub store: Store,
+    pub mesh: Mesh,
+    pub downloads: Downloads,
+    pub sync: SyncClient,
+    pub syncer: syncer::Syncer,
+    pub states: state::States,
+    pub hub: Hub,
+    pub registry: Registry,
+    pub offers: offer::Offers,
+    pub clock: Clock,
+    /// Ends every task.
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+    pub draining: AtomicBool,
+    /// Read-held from a new blob's `finish` until something refers to it; the collector holds it for writing.
+    pub in_flight: Arc<RwLock<()>>,
+    /// Encoding and aggregating: rayon is parallel within a job, so two of them keep every core busy.
+    pub jobs: Arc<Semaphore>,
+    pub heads: watch_channel::Sender<Vec<HeadClaim>>,
+    /// Wakes the collector.
+    pub garbage: tokio::sync::Notify,
+}
+
+impl Core {
+    /// Runs something that blocks (disk, hashing, aggregating) off the async threads.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> T + Send + 'static) -> T {
+        let store = self.store.clone();
+        let span = tracing::Span::current();
+        let work = move || span.in_scope(|| work(&store));
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Refuses new work while the node drains.
+    pub fn refuse_if_draining(&self) -> Result<(), NodeError> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(NodeError::new(
+                Kind::Unavailable,
+                "DRAINING",
+                "this node drains: it takes no new work before it stops",
+            )
+            .retry_after(5000));
+        }
+        Ok(())
+    }
+
+    /// Tells watchers that something about a model changed, and heartbeats what its head is.
+    pub fn model_changed(&self, model: &Model) {
+        self.hub.push(Event::Model(views::model(self, model)));
+        let mut claims: Vec<_> = self
+            .registry
+            .all()
+            .iter()
+            .filter_map(|m| {
+                let heads = *m.joined()?.heads.borrow();
+                Some(HeadClaim {
+                    spec: m.id,
+                    checkpoint: heads.head.id,
+                    round: heads.head.round,
+                })
+            })
+            .collect();
+        claims.truncate(HEADS_MAX);
+        self.heads.send_replace(claims);
+    }
+
+    /// How this node stands to a model.
+    pub fn standing(&self, model: &Model) -> Standing {
+        match model.joined() {
+            None => Standing::Available,
+            Some(joined) if joined.heads.borrow().head.verified => Standing::Joined,
+            Some(_) => Standing::Syncing,
+        }
+    }
+}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Full(_) => Self::new(Kind::ResourceExhausted, "DISK_FULL", message).retry_after(10_000),
+            StoreError::Offset { .. } => Self::new(Kind::OutOfRange, "OFFSET_PAST_KEPT", message).field("offset"),
+            _ => Self::new(Kind::Internal, "STORE", message),
+        }
+    }
+}

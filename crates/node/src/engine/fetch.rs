@@ -1,0 +1,114 @@
+//! Weights on their way to a trainer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use qres_fed::id::BlobId;
+use qres_fed::round::CheckpointInfo;
+use qres_fed::strategy;
+use qres_fed::tensor::Source;
+
+use super::registry::{Joined, stopped};
+use super::{Core, views};
+use crate::error::{Kind, NodeError};
+use crate::handle::{Fetch, Fetched};
+use crate::store::BlobFile;
+
+/// Bytes of a chunk: clients in every language take messages up to 4 MiB untuned.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Waits for what is asked, then opens it.
+pub async fn fetch(core: &Arc<Core>, fetch: Fetch) -> Result<Fetched, NodeError> {
+    let (model, joined) = core.registry.find_joined(&fetch.model)?;
+    let info = match fetch.checkpoint {
+        Some(id) => joined
+            .ask(move |machine| machine.checkpoint(&id))
+            .await?
+            .ok_or_else(|| not_held(&id.to_string()))?,
+        None => wait(core, &joined, &fetch).await?,
+    };
+    let file = open(core, info.weights).await?;
+    let total = file.len();
+    if fetch.offset > total {
+        return Err(NodeError::new(
+            Kind::OutOfRange,
+            "OFFSET_PAST_END",
+            format!("offset {}: the weights have {total} bytes", fetch.offset),
+        )
+        .field("offset"));
+    }
+    hand_out(&joined, &info);
+    Ok(Fetched {
+        checkpoint: views::checkpoint(&model, &info),
+        trainer_config: strategy::trainer_config(&model.spec().strategy),
+        spec: model.id,
+        chunks: chunks(core.clone(), Arc::new(file), fetch.offset),
+    })
+}
+
+/// The head (or the newest confirmed checkpoint), once it is here and differs from `after`.
+async fn wait(core: &Core, joined: &Joined, fetch: &Fetch) -> Result<CheckpointInfo, NodeError> {
+    let mut heads = joined.heads.clone();
+    let wanted = |heads: &super::registry::Heads| {
+        if fetch.confirmed_only {
+            heads.confirmed
+        } else {
+            heads.head
+        }
+    };
+    let changed = heads.wait_for(|heads| {
+        let info = wanted(heads);
+        info.verified && Some(info.id) != fetch.after
+    });
+    tokio::select! {
+        changed = changed => Ok(wanted(&*changed.map_err(|_| stopped())?)),
+        () = core.stop.cancelled() => Err(stopped()),
+    }
+}
+
+fn hand_out(joined: &Joined, info: &CheckpointInfo) {
+    let mut handed_out = joined
+        .handed_out
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    handed_out.insert(info.id);
+}
+
+fn not_held(what: &str) -> NodeError {
+    NodeError::new(
+        Kind::NotFound,
+        "CHECKPOINT_NOT_HELD",
+        format!(
+            "the weights of {what} are not held here: fetch the head, or ask a node that keeps more (--retention all)"
+        ),
+    )
+    .field("checkpoint")
+}
+
+async fn open(core: &Core, weights: BlobId) -> Result<BlobFile, NodeError> {
+    let file = core.blocking(move |store| store.blobs().open(&weights)).await?;
+    file.ok_or_else(|| not_held(&format!("blob {weights}")))
+}
+
+/// Reads one chunk ahead of the consumer, never more.
+fn chunks(core: Arc<Core>, file: Arc<BlobFile>, offset: u64) -> BoxStream<'static, Result<Bytes, NodeError>> {
+    let total = file.len();
+    stream::iter((offset..total).step_by(usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX)))
+        .map(move |at| {
+            let (core, file) = (core.clone(), file.clone());
+            async move {
+                core.blocking(move |_| {
+                    let length = usize::try_from(CHUNK_BYTES.min(total - at)).unwrap_or(usize::MAX);
+                    let mut bytes = vec![0; length];
+                    file.read_at(at, &mut bytes)?;
+                    Ok(Bytes::from(bytes))
+                })
+                .await
+                .map_err(|error: std::io::Error| NodeError::new(Kind::Internal, "STORE", error.to_string()))
+            }
+        })
+        .buffered(2)
+        .boxed()
+}

@@ -1,0 +1,162 @@
+//! Gossip on its way in: decoded, verified, judged, and handed to the model that it is about.
+
+use std::sync::Arc;
+
+use qres_fed::id::{CheckpointId, NodeId, SpecId};
+use qres_fed::round::Input;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::announce::{self, Announcement};
+use super::model::Message;
+use super::{Core, offer, state};
+use crate::identity;
+use crate::mesh::{GossipMessage, MeshEvent, Topic, Verdict};
+use crate::transfer::DownloadEvent;
+use crate::view::Event;
+
+/// Takes what the mesh tells until it stops.
+pub async fn mesh_events(core: Arc<Core>, mut events: mpsc::Receiver<MeshEvent>) {
+    loop {
+        let event = tokio::select! {
+            () = core.stop.cancelled() => return,
+            event = events.recv() => match event { Some(event) => event, None => return },
+        };
+        match event {
+            MeshEvent::Message(message) => match message.topic {
+                Topic::Epiphany => epiphany(&core, message).await,
+                Topic::State => state::received(&core, message).await,
+            },
+            MeshEvent::Connected(node) => {
+                core.downloads.nudge(node);
+                core.syncer.connected(node);
+            }
+            MeshEvent::Disconnected(node) => debug!(%node, "disconnected"),
+            MeshEvent::Heads(node, claims) => core.syncer.heads(node, claims),
+            MeshEvent::Peer(view) => {
+                core.hub.push(Event::Peer(view));
+            }
+        }
+    }
+}
+
+/// Takes blobs that have arrived until the node stops.
+pub async fn downloads(core: Arc<Core>, mut events: mpsc::Receiver<DownloadEvent>) {
+    loop {
+        let event = tokio::select! {
+            () = core.stop.cancelled() => return,
+            event = events.recv() => match event { Some(event) => event, None => return },
+        };
+        let DownloadEvent::Here { spec, blob, .. } = event;
+        if offer::arrived(&core, spec, blob).await || state::arrived(&core, spec, blob).await {
+            continue;
+        }
+        let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) else {
+            continue;
+        };
+        // The task checks it: it alone knows whether it is an update or weights.
+        let _ = joined.inbox.send(Message::Arrived(blob)).await;
+    }
+}
+
+async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
+    let GossipMessage {
+        source, token, data, ..
+    } = message;
+    let (announcement, traceparent) = match announce::decode(&data) {
+        Ok(Some(decoded)) => decoded,
+        Ok(None) => return core.mesh.report(token, Verdict::Ignore).await,
+        Err(problem) => {
+            debug!(%source, problem, "gossip rejected");
+            return core.mesh.report(token, Verdict::Reject).await;
+        }
+    };
+    match announcement {
+        Announcement::Spec {
+            id,
+            bytes,
+            creator,
+            signature,
+        } => {
+            // Its signature covers bytes that are not here yet, so it is forwarded within the author's budget, unjudged.
+            core.mesh.report(token, Verdict::Accept).await;
+            offer::consider(core, id, bytes, signature, vec![source, creator]);
+        }
+        Announcement::Contribution(signed, inline) => {
+            let (spec, parent) = (signed.record.spec, signed.record.parent);
+            let valid = signed.record.author == source && identity::verify(&signed);
+            if !admit(core, valid, &spec, &source, &token).await {
+                return;
+            }
+            if let Some(bytes) = inline {
+                keep_inline(core, bytes).await;
+            }
+            hand_on(core, spec, parent, Input::Contribution(signed), token, traceparent).await;
+        }
+        Announcement::Seal(signed) => {
+            let (spec, parent) = (signed.record.spec, signed.record.parent);
+            let valid = signed.record.sealer == source && identity::verify(&signed);
+            if admit(core, valid, &spec, &source, &token).await {
+                hand_on(core, spec, parent, Input::Seal(signed), token, traceparent).await;
+            }
+        }
+        Announcement::Proof(proof) => {
+            let (spec, parent) = (proof.first.record.spec, proof.parent());
+            let valid = identity::verify(&proof.first) && identity::verify(&proof.second);
+            let author = proof.author();
+            if admit(core, valid, &spec, &author, &token).await {
+                hand_on(core, spec, parent, Input::Proof(proof), token, traceparent).await;
+            }
+        }
+    }
+}
+
+/// Rejects what is bad whatever the receiver knows, forwards what is about a model that nobody joined here.
+async fn admit(
+    core: &Arc<Core>,
+    valid: bool,
+    spec: &SpecId,
+    author: &NodeId,
+    token: &crate::mesh::MessageToken,
+) -> bool {
+    let model = core.registry.get(spec);
+    let member = model.as_ref().is_none_or(|model| model.spec().admits(author));
+    let verdict = if !valid || !member {
+        Verdict::Reject
+    } else if model.is_none_or(|model| model.joined().is_none()) {
+        Verdict::Accept
+    } else {
+        return true;
+    };
+    core.mesh.report(token.clone(), verdict).await;
+    false
+}
+
+async fn keep_inline(core: &Arc<Core>, bytes: Vec<u8>) {
+    // Not flushed: it can be fetched again from its author.
+    if let Err(error) = core.blocking(move |store| store.blobs().put(&bytes, false)).await {
+        debug!(%error, "inline weights not kept: they are fetched instead");
+    }
+}
+
+async fn hand_on(
+    core: &Arc<Core>,
+    spec: SpecId,
+    parent: CheckpointId,
+    input: Input,
+    token: crate::mesh::MessageToken,
+    traceparent: Option<String>,
+) {
+    let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) else {
+        return;
+    };
+    let _ = joined
+        .inbox
+        .send(Message::Gossip {
+            input,
+            parent,
+            token,
+            traceparent,
+        })
+        .await;
+}

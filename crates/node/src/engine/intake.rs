@@ -1,0 +1,207 @@
+//! A byte stream on its way in: written and hashed on a blocking thread while it arrives, checked when it ends.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use qres_fed::id::BlobId;
+use tokio::sync::{OwnedRwLockReadGuard, mpsc};
+use tokio::task::JoinHandle;
+
+use super::Core;
+use crate::error::{Kind, NodeError};
+use crate::handle::UploadOptions;
+use crate::store::{BlobWriter, StoreError};
+
+/// Chunks between the stream and the disk: at most 1 MiB each, so 4 MiB an upload.
+const CHUNKS_MAX: usize = 4;
+/// Bytes of one chunk.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// An idempotency key's bytes.
+const KEY_BYTES_MAX: usize = 128;
+
+/// What an upload came to: a stored blob, kept from the collector by the guard.
+pub struct Received {
+    /// Its digest.
+    pub blob: BlobId,
+    /// Its length.
+    pub bytes: u64,
+    /// Until something refers to it.
+    pub guard: OwnedRwLockReadGuard<()>,
+}
+
+type Finish<T> = Box<dyn FnOnce(Received) -> BoxFuture<'static, Result<T, NodeError>> + Send>;
+
+/// A byte stream on its way in; what it becomes is `T`.
+pub struct Upload<T> {
+    core: Arc<Core>,
+    options: UploadOptions,
+    bytes_max: u64,
+    written: u64,
+    chunks: Option<mpsc::Sender<Bytes>>,
+    writer: Option<JoinHandle<Result<BlobWriter, StoreError>>>,
+    replay: Option<T>,
+    finish: Finish<T>,
+}
+
+impl<T: Clone + Send + 'static> Upload<T> {
+    /// Opens the stream's file, at its offset when it has a key.
+    pub(crate) async fn open(
+        core: &Arc<Core>,
+        options: UploadOptions,
+        bytes_max: u64,
+        finish: impl FnOnce(Received) -> BoxFuture<'static, Result<T, NodeError>> + Send + 'static,
+    ) -> Result<Self, NodeError> {
+        check_options(&options, bytes_max)?;
+        let (key, offset) = (options.key.clone(), options.offset);
+        let writer = core
+            .blocking(move |store| match key {
+                Some(key) => store.blobs().resume(&key, offset),
+                None => store.blobs().writer(),
+            })
+            .await?;
+        let written = writer.written();
+        let (chunks, arriving) = mpsc::channel(CHUNKS_MAX);
+        let writer = tokio::task::spawn_blocking(move || write_all(writer, arriving));
+        Ok(Self {
+            core: core.clone(),
+            options,
+            bytes_max,
+            written,
+            chunks: Some(chunks),
+            writer: Some(writer),
+            replay: None,
+            finish: Box::new(finish),
+        })
+    }
+
+    /// An upload whose outcome is known: whatever is still sent is ignored.
+    pub(crate) fn done(core: &Arc<Core>, outcome: T) -> Self {
+        let answer = outcome.clone();
+        Self {
+            core: core.clone(),
+            options: UploadOptions::default(),
+            bytes_max: 0,
+            written: 0,
+            chunks: None,
+            writer: None,
+            replay: Some(outcome),
+            finish: Box::new(move |_| Box::pin(async move { Ok(answer) })),
+        }
+    }
+
+    /// The outcome, when the same request has completed before: no bytes need be sent.
+    pub fn replay(&self) -> Option<T> {
+        self.replay.clone()
+    }
+
+    /// Takes the next bytes.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), NodeError> {
+        if self.replay.is_some() || bytes.is_empty() {
+            return Ok(());
+        }
+        if bytes.len() > CHUNK_BYTES_MAX {
+            return Err(NodeError::invalid(
+                "data",
+                format!("a chunk of {} bytes: at most {CHUNK_BYTES_MAX}", bytes.len()),
+            ));
+        }
+        self.written += bytes.len() as u64;
+        let limit = self.options.bytes.unwrap_or(self.bytes_max);
+        if self.written > limit {
+            return Err(NodeError::invalid(
+                "data",
+                format!("more than {limit} bytes came: the stream is longer than it may be"),
+            ));
+        }
+        let taken = match &self.chunks {
+            Some(chunks) => chunks.send(bytes).await.is_ok(),
+            None => false,
+        };
+        if taken {
+            return Ok(());
+        }
+        // The writer has ended: its answer says why.
+        self.chunks = None;
+        Err(match self.join().await {
+            Err(error) => error,
+            Ok(_) => NodeError::new(Kind::Internal, "UPLOAD_ENDED", "the upload has ended already"),
+        })
+    }
+
+    async fn join(&mut self) -> Result<BlobWriter, NodeError> {
+        match self.writer.take() {
+            Some(writer) => match writer.await {
+                Ok(written) => Ok(written?),
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            None => Err(NodeError::new(
+                Kind::Internal,
+                "UPLOAD_ENDED",
+                "the upload has ended already",
+            )),
+        }
+    }
+
+    /// All bytes are in: checks, stores durably, answers.
+    pub async fn finish(mut self) -> Result<T, NodeError> {
+        if let Some(outcome) = self.replay {
+            return Ok(outcome);
+        }
+        self.chunks = None;
+        let writer = self.join().await?;
+        if let Some(announced) = self.options.bytes.filter(|&announced| announced != self.written) {
+            // A keyed upload keeps what came, so that it can go on from there.
+            return Err(NodeError::invalid(
+                "bytes",
+                format!("{announced} bytes announced, {} came", self.written),
+            ));
+        }
+        let guard = self.core.in_flight.clone().read_owned().await;
+        let (blob, bytes) = self.core.blocking(move |_| writer.finish(true)).await?;
+        if let Some(announced) = self.options.digest.filter(|announced| *announced != blob) {
+            // Nothing refers to it: the collector takes it.
+            return Err(NodeError::invalid(
+                "digest",
+                format!("{announced} announced, the bytes have {blob}: send them again"),
+            ));
+        }
+        (self.finish)(Received { blob, bytes, guard }).await
+    }
+}
+
+/// Writes what arrives until the stream ends or breaks.
+fn write_all(mut writer: BlobWriter, mut arriving: mpsc::Receiver<Bytes>) -> Result<BlobWriter, StoreError> {
+    while let Some(bytes) = arriving.blocking_recv() {
+        writer.write_all(&bytes).map_err(|error| StoreError::Io {
+            path: "uploads".into(),
+            error,
+        })?;
+    }
+    Ok(writer)
+}
+
+fn check_options(options: &UploadOptions, bytes_max: u64) -> Result<(), NodeError> {
+    if let Some(key) = &options.key
+        && (key.is_empty() || key.len() > KEY_BYTES_MAX)
+    {
+        return Err(NodeError::invalid(
+            "idempotency_key",
+            format!("{} bytes: it has 1 to {KEY_BYTES_MAX}", key.len()),
+        ));
+    }
+    if options.offset > 0 && options.key.is_none() {
+        return Err(NodeError::invalid(
+            "offset",
+            "only an upload with an idempotency_key can go on from an offset",
+        ));
+    }
+    if let Some(bytes) = options.bytes.filter(|&bytes| bytes > bytes_max) {
+        return Err(NodeError::invalid(
+            "bytes",
+            format!("{bytes} bytes announced: at most {bytes_max} are taken here"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What this node lets its peers read.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_fed::round::{Machine, RecordId};
+
+use super::Core;
+use super::registry::Joined;
+use crate::transfer::{Library, Record, SpecOffer};
+
+/// Record ids one exchange names at most: 10,000 rounds of 32 members with their seals.
+const IDS_MAX: usize = 400_000;
+
+/// The engine's side of `transfer`.
+pub struct Shelf {
+    /// Whose.
+    pub core: Arc<Core>,
+}
+
+impl Shelf {
+    fn readable(&self, peer: &NodeId, spec: &SpecId) -> Option<Arc<Joined>> {
+        let model = self.core.registry.get(spec)?;
+        if model.readable_by(peer) { model.joined() } else { None }
+    }
+}
+
+impl Library for Shelf {
+    fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool {
+        if BlobId::from(*spec) == *blob {
+            return true;
+        }
+        self.readable(peer, spec).is_some() && self.core.registry.owns(blob, spec)
+    }
+
+    fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
+        let offers = self.core.registry.all().into_iter().map(|model| SpecOffer {
+            spec: model.id,
+            bytes: model.spec_bytes,
+            name: model.spec().name.to_string(),
+            creator: model.spec().creator,
+            signature: model.signed.signature,
+        });
+        Box::pin(std::future::ready(offers.collect()))
+    }
+
+    fn record_ids(&self, peer: NodeId, spec: SpecId) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>> {
+        Box::pin(async move {
+            let joined = self.readable(&peer, &spec)?;
+            joined
+                .ask(|machine| machine.records().iter().rev().take(IDS_MAX).copied().collect())
+                .await
+                .ok()
+        })
+    }
+
+    fn records(&self, peer: NodeId, spec: SpecId, ids: Vec<RecordId>) -> BoxFuture<'_, Vec<Record>> {
+        Box::pin(async move {
+            let Some(joined) = self.readable(&peer, &spec) else {
+                return vec![];
+            };
+            let find = move |machine: &Machine| ids.iter().filter_map(|id| record(machine, id)).collect();
+            joined.ask(find).await.unwrap_or_default()
+        })
+    }
+
+    fn states(&self, peer: NodeId, spec: SpecId) -> BoxFuture<'_, Vec<Vec<u8>>> {
+        Box::pin(async move {
+            if self.readable(&peer, &spec).is_none() {
+                return vec![];
+            }
+            let states = self.core.blocking(move |store| store.states(spec)).await;
+            states
+                .unwrap_or_default()
+                .into_iter()
+                .map(|state| state.envelope)
+                .collect()
+        })
+    }
+}
+
+fn record(machine: &Machine, id: &RecordId) -> Option<Record> {
+    match id {
+        RecordId::Contribution(id) => machine.contribution(id).cloned().map(Record::Contribution),
+        RecordId::Seal(id) => machine.seal(id).cloned().map(Record::Seal),
+        RecordId::Proof(id) => machine.proof(id).cloned().map(Record::Proof),
+    }
+}

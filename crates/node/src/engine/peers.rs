@@ -1,0 +1,93 @@
+//! Peers and this node itself, as callers ask for them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use qres_fed::id::NodeId;
+
+use super::Core;
+use crate::error::{Kind, NodeError};
+use crate::identity;
+use crate::mesh::{MeshError, Mode};
+use crate::view::{NodeView, PeerView};
+
+/// The longest ban: a year.
+const BAN_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl From<MeshError> for NodeError {
+    fn from(error: MeshError) -> Self {
+        let message = error.to_string();
+        match error {
+            MeshError::Address(_) => Self::invalid("address", message),
+            MeshError::NotConnected(_) => Self::new(Kind::NotFound, "PEER_NOT_CONNECTED", message),
+            MeshError::TooLarge { .. } => Self::new(Kind::ResourceExhausted, "MESSAGE_TOO_LARGE", message),
+            _ => Self::new(Kind::Unavailable, "MESH", message).retry_after(1000),
+        }
+    }
+}
+
+/// A peer id (libp2p's text) or a node id (64 hex digits).
+pub fn parse(text: &str) -> Result<NodeId, NodeError> {
+    if let Ok(node) = text.parse::<NodeId>() {
+        return Ok(node);
+    }
+    let peer = text.parse::<PeerId>().ok().and_then(|peer| identity::node_id(&peer));
+    peer.ok_or_else(|| {
+        NodeError::invalid(
+            "peer",
+            format!("{text:?} is no Ed25519 peer id (12D3Koo…) and no node id (64 lowercase hex digits)"),
+        )
+    })
+}
+
+/// One peer.
+pub async fn get(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> {
+    let node = parse(peer)?;
+    let found = core.mesh.peers().await?.into_iter().find(|view| view.node == node);
+    found.ok_or_else(|| {
+        NodeError::new(Kind::NotFound, "PEER_UNKNOWN", format!("peer {peer} is unknown here")).field("peer")
+    })
+}
+
+/// Bans a peer for a while.
+pub async fn ban(core: &Arc<Core>, peer: &str, reason: &str, for_: Duration) -> Result<PeerView, NodeError> {
+    let node = parse(peer)?;
+    if for_.is_zero() || for_ > BAN_MAX {
+        return Err(NodeError::invalid(
+            "duration",
+            "a ban lasts from one millisecond to a year",
+        ));
+    }
+    core.mesh.ban(node, reason.to_owned(), for_).await?;
+    get(core, peer).await
+}
+
+/// Ends a ban.
+pub async fn unban(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> {
+    core.mesh.unban(parse(peer)?).await?;
+    get(core, peer).await
+}
+
+/// This node.
+pub fn node(core: &Core) -> NodeView {
+    let me = core.identity.node();
+    NodeView {
+        node: me,
+        peer_id: identity::peer_id(&me).map(|peer| peer.to_string()).unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: crate::mesh::PROTOCOL_VERSION.to_owned(),
+        mode: match core.config.mesh.mode {
+            Mode::Node => "node",
+            Mode::Bootstrap => "bootstrap",
+        }
+        .to_owned(),
+        listen: core.mesh.listen_addresses(),
+        uptime_ms: core.clock.now().0,
+        peers: u32::try_from(core.mesh.connected().len()).unwrap_or(u32::MAX),
+        draining: core.draining.load(Ordering::Relaxed),
+        revision: core.hub.revision(),
+        blob_bytes: core.store.blobs().bytes(),
+    }
+}

@@ -1,0 +1,91 @@
+//! Rounds, as callers ask for them.
+
+use std::sync::Arc;
+
+use qres_fed::round::{Input, Machine, RoundInfo};
+
+use super::model::Message;
+use super::registry::stopped;
+use super::{Core, views};
+use crate::error::{Kind, NodeError};
+use crate::handle::{ModelRef, Page, PageRequest};
+use crate::view::RoundView;
+
+/// One round of the head's branch; `None` = the open one.
+pub async fn get(core: &Arc<Core>, model: &ModelRef, round: Option<u64>) -> Result<RoundView, NodeError> {
+    let (model, joined) = core.registry.find_joined(model)?;
+    let info = joined
+        .ask(move |machine| round.map_or_else(|| Some(machine.open_round()), |n| machine.round(n)))
+        .await?;
+    let info = info.ok_or_else(|| {
+        NodeError::new(
+            Kind::NotFound,
+            "ROUND_UNKNOWN",
+            format!(
+                "round {} is not on the head's branch here: rounds start at 1, and old ones are pruned",
+                round.unwrap_or(0)
+            ),
+        )
+        .field("round")
+    })?;
+    Ok(views::round(core, &model, info))
+}
+
+/// A page, newest first.
+pub async fn list(core: &Arc<Core>, model: &ModelRef, page: PageRequest) -> Result<Page<RoundView>, NodeError> {
+    let (model, joined) = core.registry.find_joined(model)?;
+    let before = match page.token.as_deref().map(str::parse::<u64>) {
+        None => None,
+        Some(Ok(before)) => Some(before),
+        Some(Err(_)) => {
+            return Err(NodeError::invalid(
+                "page_token",
+                "not a token of this list: start without one",
+            ));
+        }
+    };
+    let size = page.size;
+    let (infos, more) = joined.ask(move |machine| newest_first(machine, before, size)).await?;
+    let next = more.then(|| infos.last().map(|info| info.round.to_string())).flatten();
+    Ok(Page {
+        items: infos.into_iter().map(|info| views::round(core, &model, info)).collect(),
+        next,
+    })
+}
+
+fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<RoundInfo>, bool) {
+    let newest = machine.open_round().round;
+    let from = before.map_or(newest, |before| before.saturating_sub(1).min(newest));
+    let mut rounds = (1..=from).rev().map_while(|n| machine.round(n));
+    let page = rounds.by_ref().take(size).collect();
+    (page, rounds.next().is_some())
+}
+
+/// Ends the open round's waiting; it stays open when fewer than k are in.
+pub async fn seal(core: &Arc<Core>, model: &ModelRef) -> Result<RoundView, NodeError> {
+    let (known, joined) = core.registry.find_joined(model)?;
+    let open = joined.ask(Machine::open_round).await?;
+    let (k, here) = (
+        known.spec().rounds.min_contributions,
+        open.contributions.iter().filter(|c| !c.late).count(),
+    );
+    if here < k as usize {
+        let missing: Vec<_> = open.missing.iter().map(ToString::to_string).collect();
+        return Err(NodeError::new(
+            Kind::FailedPrecondition,
+            "BELOW_QUORUM",
+            format!(
+                "round {} has {here} of the {k} contributions it needs; missing: {}",
+                open.round,
+                missing.join(", ")
+            ),
+        )
+        .field("model"));
+    }
+    joined
+        .inbox
+        .send(Message::Inputs(vec![Input::SealNow]))
+        .await
+        .map_err(|_| stopped())?;
+    get(core, model, Some(open.round)).await
+}

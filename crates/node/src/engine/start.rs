@@ -1,0 +1,144 @@
+//! Puts a node together and takes it apart.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::{RwLock, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use super::hub::{Hub, RESERVED};
+use super::library::Shelf;
+use super::registry::{Model, Registry};
+use super::{Core, auto_join, collector, ingest, membership, offer, state, syncer};
+use crate::clock::Clock;
+use crate::config::NodeConfig;
+use crate::error::NodeError;
+use crate::identity::{Identity, IdentityError};
+use crate::mesh::{self, MeshError};
+use crate::store::{Store, StoreError, StoreOptions, Write};
+use crate::transfer::{Downloads, Library, SyncClient, serve_blobs, serve_sync};
+
+/// Jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
+const JOBS_MAX: usize = 2;
+/// The identity's file below the data directory.
+const KEY_FILE: &str = "identity.key";
+/// The highest revision that may have been given out.
+const REVISION_CEILING: &str = "revision_ceiling";
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    #[error("a stored model cannot be started: {0}")]
+    Model(NodeError),
+}
+
+/// Starts everything; answers once the mesh listens and the joined models run.
+pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
+    let (store, identity) = open(&config).await?;
+    let ceiling = reserve(&store)?;
+    let heads = watch::Sender::new(vec![]);
+    let (mesh, events) = mesh::start(config.mesh.clone(), &identity, heads.subscribe()).await?;
+    let (downloads, arrivals) = Downloads::start(mesh.clone(), store.blobs().clone());
+    let core = Arc::new(Core {
+        sync: SyncClient::new(mesh.clone()),
+        syncer: syncer::Syncer::default(),
+        states: state::States::default(),
+        hub: Hub::new(ceiling),
+        registry: Registry::default(),
+        offers: offer::Offers::default(),
+        clock: Clock::start(),
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        draining: AtomicBool::new(false),
+        in_flight: Arc::new(RwLock::new(())),
+        jobs: Arc::new(Semaphore::new(JOBS_MAX)),
+        garbage: tokio::sync::Notify::new(),
+        config,
+        identity,
+        store,
+        mesh,
+        downloads,
+        heads,
+    });
+    restore(&core).await?;
+    let library: Arc<dyn Library> = Arc::new(Shelf { core: core.clone() });
+    core.tasks.spawn(serve_blobs(
+        core.mesh.clone(),
+        core.store.blobs().clone(),
+        library.clone(),
+    ));
+    core.tasks.spawn(serve_sync(core.mesh.clone(), library));
+    core.tasks.spawn(ingest::mesh_events(core.clone(), events));
+    core.tasks.spawn(ingest::downloads(core.clone(), arrivals));
+    core.tasks.spawn(syncer::run(core.clone()));
+    core.tasks.spawn(collector::run(core.clone()));
+    Ok(core)
+}
+
+async fn open(config: &NodeConfig) -> Result<(Store, Identity), StartError> {
+    let (dir, options) = (
+        config.data_dir.clone(),
+        StoreOptions {
+            blob_bytes_max: config.blob_bytes_max,
+        },
+    );
+    let opened = tokio::task::spawn_blocking(move || {
+        let store = Store::open(&dir, options)?;
+        let identity = Identity::load_or_create(&dir.join(KEY_FILE))?;
+        Ok((store, identity))
+    });
+    match opened.await {
+        Ok(opened) => opened,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Revisions go on above every one that may have been given out before, without a commit for each.
+fn reserve(store: &Store) -> Result<u64, StoreError> {
+    let stored = store
+        .meta(REVISION_CEILING)?
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_le_bytes);
+    store.commit(vec![Write::Meta(
+        REVISION_CEILING,
+        (stored + RESERVED).to_le_bytes().to_vec(),
+    )])?;
+    Ok(stored)
+}
+
+async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
+    let stored = core.blocking(Store::models).await?;
+    for model in stored {
+        let joined = model.joined;
+        let Some(model) = core.registry.add(Model::new(model.spec), joined) else {
+            continue;
+        };
+        if joined {
+            let id = model.id;
+            core.states.restore(core.blocking(move |store| store.states(id)).await?);
+            membership::start_model(core, &model).await.map_err(StartError::Model)?;
+        }
+    }
+    for model in core.registry.all() {
+        auto_join::consider(core, &model).await;
+    }
+    Ok(())
+}
+
+/// Ends every task, says goodbye to peers, closes the store.
+pub async fn stop(core: &Core) {
+    info!("stopping");
+    core.stop.cancel();
+    core.mesh.stop().await;
+    core.tasks.close();
+    core.tasks.wait().await;
+}

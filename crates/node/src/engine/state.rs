@@ -1,0 +1,371 @@
+//! State embeddings: published with a measured fidelity, kept (the last few of each name), synced to late joiners.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use prost::Message as _;
+use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_fed::record::{Canonical, Membership, Rule, STATE_NAME_BYTES_MAX, Signature, Signed, StateRecord};
+use tracing::debug;
+
+use super::announce::INLINE_BYTES_MAX;
+use super::{Core, submit};
+use crate::clock::unix_ms;
+use crate::error::{Kind, NodeError};
+use crate::handle::PublishState;
+use crate::mesh::{GossipMessage, Topic, Verdict};
+use crate::store::{StoredState, Write};
+use crate::transfer::Want;
+use crate::view::{Event, StateView};
+use crate::{identity, wire};
+
+/// A publish below it is refused: the seed's promise.
+const FIDELITY_MIN: f64 = 0.99;
+/// Bytes of one state's coded tensors.
+const STATE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of one state's tensors once decoded: f32 where int8 was coded.
+const DECODED_BYTES_MAX: u64 = 4 * STATE_BYTES_MAX;
+/// States kept of each publisher and name.
+const KEPT_PER_NAME: usize = 4;
+/// Names of one publisher under one model.
+const NAMES_PER_PUBLISHER: usize = 64;
+/// Bytes of all states of one model: the oldest go first.
+const MODEL_BYTES_MAX: u64 = 256 << 20;
+/// States whose tensors are on their way.
+const PENDING_MAX: usize = 1024;
+
+type Key = (SpecId, NodeId, String);
+
+struct Kept {
+    signed: Signed<StateRecord>,
+}
+
+/// The states that are kept, and those on their way.
+#[derive(Default)]
+pub struct States {
+    kept: Mutex<BTreeMap<Key, BTreeMap<u64, Kept>>>,
+    pending: Mutex<BTreeMap<BlobId, Signed<StateRecord>>>,
+}
+
+impl States {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Key, BTreeMap<u64, Kept>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<BlobId, Signed<StateRecord>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From the store, at the start.
+    pub fn restore(&self, stored: Vec<StoredState>) {
+        for state in stored {
+            if let Some((signed, _)) = read(&state.envelope) {
+                self.keep(signed);
+            }
+        }
+    }
+
+    fn newest(&self, key: &Key) -> Option<u64> {
+        self.kept()
+            .get(key)
+            .and_then(|by_sequence| by_sequence.keys().next_back().copied())
+    }
+
+    fn names(&self, spec: SpecId, publisher: NodeId) -> usize {
+        self.kept()
+            .keys()
+            .filter(|(s, p, _)| *s == spec && *p == publisher)
+            .count()
+    }
+
+    fn keep(&self, signed: Signed<StateRecord>) {
+        let record = &signed.record;
+        let key = (record.spec, record.publisher, record.name.clone());
+        self.kept()
+            .entry(key)
+            .or_default()
+            .insert(record.sequence, Kept { signed });
+    }
+
+    /// Takes out what is beyond the limits.
+    fn prune(&self, spec: SpecId) -> Vec<StateRecord> {
+        let mut kept = self.kept();
+        let mut gone = vec![];
+        for by_sequence in kept.iter_mut().filter(|((s, ..), _)| *s == spec).map(|(_, v)| v) {
+            while by_sequence.len() > KEPT_PER_NAME {
+                gone.extend(by_sequence.pop_first().map(|(_, old)| old.signed.record));
+            }
+        }
+        let of_model = |kept: &BTreeMap<Key, BTreeMap<u64, Kept>>| -> u64 {
+            let all = kept
+                .iter()
+                .filter(|((s, ..), _)| *s == spec)
+                .flat_map(|(_, v)| v.values());
+            all.map(|state| state.signed.record.bytes).sum()
+        };
+        while of_model(&kept) > MODEL_BYTES_MAX {
+            let oldest = kept
+                .iter()
+                .filter(|((s, ..), v)| *s == spec && !v.is_empty())
+                .min_by_key(|(_, v)| v.values().next().map(|state| state.signed.record.timestamp_unix_ms))
+                .map(|(key, _)| key.clone());
+            let Some(by_sequence) = oldest.and_then(|key| kept.get_mut(&key)) else {
+                break;
+            };
+            gone.extend(by_sequence.pop_first().map(|(_, old)| old.signed.record));
+        }
+        kept.retain(|_, by_sequence| !by_sequence.is_empty());
+        gone
+    }
+
+    /// Blobs that must stay.
+    pub fn live_blobs(&self) -> BTreeSet<BlobId> {
+        let kept = self.kept();
+        let mut live: BTreeSet<_> = kept
+            .values()
+            .flat_map(|v| v.values())
+            .map(|state| state.signed.record.blob)
+            .collect();
+        live.extend(self.pending().keys());
+        live
+    }
+
+    /// The newest state of each name, for a watcher's snapshot.
+    pub fn newest_of(&self, spec: SpecId) -> Vec<StateRecord> {
+        let kept = self.kept();
+        let of_model = kept.iter().filter(|((s, ..), _)| *s == spec);
+        of_model
+            .filter_map(|(_, v)| v.values().next_back().map(|state| state.signed.record.clone()))
+            .collect()
+    }
+
+    /// Forgets a model's.
+    pub fn leave(&self, spec: SpecId) {
+        self.kept().retain(|(s, ..), _| *s != spec);
+    }
+}
+
+fn envelope(signed: &Signed<StateRecord>, tensors: Vec<u8>) -> Vec<u8> {
+    wire::StateEnvelope {
+        body: signed.record.to_canonical(),
+        signature: signed.signature.0.to_vec(),
+        tensors,
+        traceparent: crate::trace::traceparent(&tracing::Span::current()).unwrap_or_default(),
+    }
+    .encode_to_vec()
+}
+
+/// Decodes and verifies; `None` is bad whatever the receiver knows.
+fn read(data: &[u8]) -> Option<(Signed<StateRecord>, Vec<u8>)> {
+    let envelope = wire::StateEnvelope::decode(data).ok()?;
+    let record = StateRecord::from_canonical(&envelope.body).ok()?;
+    let signed = Signed {
+        record,
+        signature: Signature(envelope.signature.try_into().ok()?),
+    };
+    let record = &signed.record;
+    let shaped = record.name.len() <= STATE_NAME_BYTES_MAX
+        && record.bytes <= STATE_BYTES_MAX
+        && (0.0..=1.0).contains(&record.fidelity)
+        && (envelope.tensors.is_empty()
+            || (envelope.tensors.len() <= INLINE_BYTES_MAX && BlobId::of(&envelope.tensors) == record.blob));
+    (shaped && identity::verify(&signed)).then_some((signed, envelope.tensors))
+}
+
+/// Publishes a trainer's state.
+pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateView, NodeError> {
+    core.refuse_if_draining()?;
+    let (model, _) = core.registry.find_joined(&publish.model)?;
+    let me = core.identity.node();
+    if !model.spec().admits(&me) {
+        return Err(submit::base_refused(qres_fed::round::BaseError::NotMember));
+    }
+    if publish.name.is_empty() || publish.name.len() > STATE_NAME_BYTES_MAX {
+        return Err(NodeError::invalid(
+            "name",
+            format!("a state's name has 1 to {STATE_NAME_BYTES_MAX} bytes"),
+        ));
+    }
+    let codec = publish.codec.unwrap_or_else(|| Rule::new("bf16/1"));
+    let tensors = publish.tensors.clone();
+    let coded = core.blocking(move |_| qres_fed::state::encode(&tensors, &codec)).await;
+    let (coded, fidelity) = coded.map_err(submit::tensors_refused)?;
+    if fidelity < FIDELITY_MIN {
+        return Err(NodeError::invalid(
+            "codec",
+            format!(
+                "the fidelity reached is {fidelity:.6}, below {FIDELITY_MIN}: choose a finer codec (bf16/1 or none/1)"
+            ),
+        ));
+    }
+    if coded.len() as u64 > STATE_BYTES_MAX {
+        return Err(NodeError::invalid(
+            "data",
+            format!(
+                "{} bytes once coded: a state has at most {STATE_BYTES_MAX}",
+                coded.len()
+            ),
+        ));
+    }
+    let key = (model.id, me, publish.name.clone());
+    let newest = core.states.newest(&key);
+    if newest.is_none() && core.states.names(model.id, me) >= NAMES_PER_PUBLISHER {
+        return Err(NodeError::new(
+            Kind::ResourceExhausted,
+            "STATE_NAMES_FULL",
+            format!("this node already publishes {NAMES_PER_PUBLISHER} states under this model: reuse a name"),
+        )
+        .field("name"));
+    }
+    let record = StateRecord {
+        spec: model.id,
+        publisher: me,
+        name: publish.name,
+        // Above every earlier one even when this node has forgotten them.
+        sequence: newest.map_or(0, |n| n + 1).max(unix_ms()),
+        timestamp_unix_ms: publish.timestamp_unix_ms.unwrap_or_else(unix_ms),
+        fidelity,
+        blob: BlobId::of(&coded),
+        bytes: coded.len() as u64,
+    };
+    let signed = core.identity.sign(record);
+    let inline = model.spec().membership == Membership::Open && coded.len() <= INLINE_BYTES_MAX;
+    let data = envelope(&signed, if inline { coded.clone() } else { vec![] });
+    let guard = core.in_flight.clone().read_owned().await;
+    core.blocking(move |store| store.blobs().put(&coded, true)).await?;
+    let view = accept(core, signed).await?;
+    drop(guard);
+    if let Err(error) = core.mesh.publish(Topic::State, data).await {
+        tracing::warn!(%error, "cannot announce a state; peers will learn of it by sync");
+    }
+    Ok(view)
+}
+
+/// Keeps a state whose tensors are here, and tells watchers.
+async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateView, NodeError> {
+    let view = view(core, &signed.record).await?;
+    let record = &signed.record;
+    core.registry.own(record.blob, record.spec);
+    let stored = StoredState {
+        spec: record.spec,
+        publisher: record.publisher,
+        name: record.name.clone(),
+        sequence: record.sequence,
+        // Tensors live in the blob store, so the kept envelope is small.
+        envelope: envelope(&signed, vec![]),
+    };
+    let spec = record.spec;
+    core.states.keep(signed);
+    let mut writes = vec![Write::State(stored)];
+    for old in core.states.prune(spec) {
+        writes.push(Write::ForgetState {
+            spec,
+            publisher: old.publisher,
+            name: old.name,
+            sequence: old.sequence,
+        });
+    }
+    core.blocking(move |store| store.commit(writes)).await?;
+    core.hub.push(Event::State(view.clone()));
+    Ok(view)
+}
+
+/// A kept state with its tensors decoded.
+pub async fn view(core: &Arc<Core>, record: &StateRecord) -> Result<StateView, NodeError> {
+    let blob = record.blob;
+    let decoded = core
+        .blocking(move |store| {
+            let coded = super::model::read_whole(store, &blob)?;
+            qres_fed::state::decode(&coded, DECODED_BYTES_MAX).ok()
+        })
+        .await;
+    let tensors =
+        decoded.ok_or_else(|| NodeError::new(Kind::Internal, "STATE", "the state's tensors cannot be read"))?;
+    let model = core.registry.get(&record.spec);
+    let model = model.ok_or_else(|| NodeError::new(Kind::NotFound, "MODEL_UNKNOWN", "the state's model is gone"))?;
+    Ok(StateView {
+        spec: record.spec,
+        model: model.spec().name.clone(),
+        publisher: record.publisher,
+        name: record.name.clone(),
+        sequence: record.sequence,
+        timestamp_unix_ms: record.timestamp_unix_ms,
+        fidelity: record.fidelity,
+        tensors: Bytes::from(tensors),
+    })
+}
+
+/// A state from gossip.
+pub async fn received(core: &Arc<Core>, message: GossipMessage) {
+    let verdict = match read(&message.data) {
+        Some((signed, inline)) if signed.record.publisher == message.source => {
+            take(core, signed, inline, message.source).await
+        }
+        _ => Verdict::Reject,
+    };
+    core.mesh.report(message.token, verdict).await;
+}
+
+/// A state from sync.
+pub async fn consider(core: &Arc<Core>, holder: NodeId, data: Vec<u8>) {
+    if let Some((signed, inline)) = read(&data) {
+        take(core, signed, inline, holder).await;
+    }
+}
+
+async fn take(core: &Arc<Core>, signed: Signed<StateRecord>, inline: Vec<u8>, holder: NodeId) -> Verdict {
+    let record = signed.record.clone();
+    let Some(model) = core.registry.get(&record.spec) else {
+        return Verdict::Accept;
+    };
+    if !model.spec().admits(&record.publisher) {
+        return Verdict::Reject;
+    }
+    if model.joined().is_none() {
+        return Verdict::Accept;
+    }
+    let key = (record.spec, record.publisher, record.name.clone());
+    let newest = core.states.newest(&key);
+    let full = newest.is_none() && core.states.names(record.spec, record.publisher) >= NAMES_PER_PUBLISHER;
+    if full || newest.is_some_and(|newest| newest >= record.sequence) {
+        return Verdict::Ignore;
+    }
+    {
+        let mut pending = core.states.pending();
+        if pending.len() >= PENDING_MAX {
+            return Verdict::Ignore;
+        }
+        pending.insert(record.blob, signed);
+    }
+    core.registry.own(record.blob, record.spec);
+    if inline.is_empty() {
+        core.downloads.want(Want {
+            spec: record.spec,
+            blob: record.blob,
+            bytes: Some(record.bytes),
+            bytes_max: STATE_BYTES_MAX,
+            holders: vec![record.publisher, holder],
+            traceparent: None,
+        });
+    } else {
+        let guard = core.in_flight.clone().read_owned().await;
+        let put = core.blocking(move |store| store.blobs().put(&inline, false)).await;
+        if put.is_ok() {
+            arrived(core, record.spec, record.blob).await;
+        }
+        drop(guard);
+    }
+    Verdict::Accept
+}
+
+/// A blob came; `true` when it was a state's.
+pub async fn arrived(core: &Arc<Core>, _spec: SpecId, blob: BlobId) -> bool {
+    let Some(signed) = core.states.pending().remove(&blob) else {
+        return false;
+    };
+    if let Err(error) = accept(core, signed).await {
+        debug!(%blob, %error, "a state is not usable: ignored");
+    }
+    true
+}

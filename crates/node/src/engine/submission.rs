@@ -1,0 +1,61 @@
+//! What became of submissions.
+
+use std::sync::Arc;
+
+use qres_fed::id::SubmissionId;
+
+use super::model::is_final;
+use super::registry::stopped;
+use super::{Core, views};
+use crate::error::{Kind, NodeError};
+use crate::handle::{ModelRef, Page, PageRequest};
+use crate::store::StoreError;
+use crate::view::SubmissionView;
+
+/// One; `wait` = once nothing more can become of it.
+pub async fn get(core: &Arc<Core>, id: SubmissionId, wait: bool) -> Result<SubmissionView, NodeError> {
+    let mut newest = core.hub.subscribe();
+    loop {
+        newest.mark_unchanged();
+        let stored = core.blocking(move |store| store.submission(id)).await?.ok_or_else(|| {
+            NodeError::new(
+                Kind::NotFound,
+                "SUBMISSION_UNKNOWN",
+                format!(
+                    "submission {id} is unknown here: it was made on another node, or became final more than 7 days ago"
+                ),
+            )
+            .field("submission")
+        })?;
+        if !wait || is_final(&stored.state) {
+            return Ok(views::submission(&stored));
+        }
+        tokio::select! {
+            () = core.stop.cancelled() => return Err(stopped()),
+            changed = newest.changed() => changed.map_err(|_| stopped())?,
+        }
+    }
+}
+
+/// A page, newest first.
+pub async fn list(
+    core: &Arc<Core>,
+    model: Option<ModelRef>,
+    page: PageRequest,
+) -> Result<Page<SubmissionView>, NodeError> {
+    let spec = model
+        .map(|model| core.registry.find(&model))
+        .transpose()?
+        .map(|model| model.id);
+    let found = core
+        .blocking(move |store| store.submissions(spec, page.token.as_deref(), page.size))
+        .await;
+    let found = found.map_err(|error| match error {
+        StoreError::Token(_) => NodeError::invalid("page_token", error.to_string()),
+        other => other.into(),
+    })?;
+    Ok(Page {
+        items: found.items.iter().map(views::submission).collect(),
+        next: found.next,
+    })
+}

@@ -1,0 +1,276 @@
+//! A trainer's submission: checked, stored, acknowledged.
+
+use std::io;
+use std::sync::Arc;
+
+use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
+use qres_fed::record::SAMPLES_MAX;
+use qres_fed::round::{BaseError, SubmissionState};
+use qres_fed::tensor::{self, TensorError};
+use tokio::sync::oneshot;
+
+use super::intake::{Received, Upload};
+use super::model::{Message, SubmitRequest};
+use super::registry::{Joined, Model, stopped};
+use super::{Core, views};
+use crate::clock::unix_ms;
+use crate::error::{Kind, NodeError};
+use crate::handle::{SubmissionKind, Submit};
+use crate::store::{KeyOutcome, StoredKey, StoredSubmission};
+use crate::view::SubmissionView;
+
+/// Bytes of a trainer's name.
+const TRAINER_BYTES_MAX: usize = 128;
+/// Metrics of one submission.
+const METRICS_MAX: usize = 64;
+/// What a file may have beyond its canonical form: metadata and a header written more loosely.
+const HEADER_SLACK_BYTES: u64 = 4 << 20;
+
+/// Begins a submission.
+pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<SubmissionView>, NodeError> {
+    core.refuse_if_draining()?;
+    let (model, joined) = core.registry.find_joined(&submit.model)?;
+    if !model.spec().admits(&core.identity.node()) {
+        return Err(base_refused(BaseError::NotMember));
+    }
+    check(&mut submit)?;
+    let base = match submit.base {
+        Some(base) => base,
+        None => infer_base(&joined)?,
+    };
+    if let Some(outcome) = known_outcome(core, &submit, &model, base).await? {
+        return Ok(Upload::done(core, outcome));
+    }
+    // Before a byte is sent, what can be refused is refused: unless it is the answer to a key, which finish compares.
+    if submit.upload.key.is_none() {
+        joined
+            .ask(move |machine| machine.check_base(&base))
+            .await?
+            .map_err(base_refused)?;
+    }
+    let bytes_max = model.layout.file_bytes() * 2 + HEADER_SLACK_BYTES;
+    let options = submit.upload.clone();
+    let owner = core.clone();
+    let traceparent = crate::trace::traceparent(&tracing::Span::current());
+    Upload::open(core, options, bytes_max, move |received| {
+        Box::pin(finish(owner, model, joined, submit, base, traceparent, received))
+    })
+    .await
+}
+
+fn check(submit: &mut Submit) -> Result<(), NodeError> {
+    if submit.samples == 0 || submit.samples > SAMPLES_MAX {
+        return Err(NodeError::invalid(
+            "samples",
+            format!(
+                "{}: a submission is worth 1 to {SAMPLES_MAX} training samples",
+                submit.samples
+            ),
+        ));
+    }
+    if submit.trainer.len() > TRAINER_BYTES_MAX {
+        return Err(NodeError::invalid(
+            "trainer",
+            format!("a trainer's name has at most {TRAINER_BYTES_MAX} bytes"),
+        ));
+    }
+    if submit.trainer.is_empty() {
+        submit.trainer = "default".into();
+    }
+    if submit.metrics.len() > METRICS_MAX || submit.metrics.iter().any(|(k, v)| k.len() > 128 || !v.is_finite()) {
+        return Err(NodeError::invalid(
+            "metrics",
+            format!("at most {METRICS_MAX} finite numbers, their names at most 128 bytes"),
+        ));
+    }
+    Ok(())
+}
+
+/// The base of a trainer that names none: only when there is just one it can mean.
+fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
+    let head = joined.heads.borrow().head;
+    let handed_out = joined
+        .handed_out
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
+    let mut bases = handed_out.iter();
+    match (bases.next(), bases.next()) {
+        (Some(one), None) => Ok(*one),
+        // Whoever created the model holds checkpoint 0 without a fetch.
+        (None, _) if head.round == 0 => Ok(head.id),
+        _ => Err(NodeError::new(
+            Kind::FailedPrecondition,
+            "BASE_AMBIGUOUS",
+            format!(
+                "{} checkpoints were handed out for the open round, so which one this was trained from is unknown: fetch, \
+                 and name its checkpoint as base_checkpoint",
+                handed_out.len()
+            ),
+        )
+        .field("base_checkpoint")),
+    }
+}
+
+/// BLAKE3 of everything a key stands for.
+fn request_digest(submit: &Submit, spec: &SpecId, base: &CheckpointId, blob: &BlobId) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"qres/submit/1\n");
+    for part in [&spec.0[..], &base.0, &blob.0, &submit.samples.to_le_bytes()] {
+        hasher.update(part);
+    }
+    hasher.update(&[u8::from(submit.kind == SubmissionKind::Delta)]);
+    hasher.update(submit.trainer.as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+/// The answer of an earlier request with this key, when the digest announced now shows it to be the same one.
+async fn known_outcome(
+    core: &Arc<Core>,
+    submit: &Submit,
+    model: &Model,
+    base: CheckpointId,
+) -> Result<Option<SubmissionView>, NodeError> {
+    let (Some(key), Some(digest)) = (submit.upload.key.clone(), submit.upload.digest) else {
+        return Ok(None);
+    };
+    let Some(stored) = core.blocking(move |store| store.key(&key)).await? else {
+        return Ok(None);
+    };
+    answer_of(core, stored, request_digest(submit, &model.id, &base, &digest))
+        .await
+        .map(Some)
+}
+
+async fn answer_of(core: &Arc<Core>, stored: StoredKey, request: [u8; 32]) -> Result<SubmissionView, NodeError> {
+    let KeyOutcome::Submission(id) = stored.outcome else {
+        return Err(key_taken(&stored.key));
+    };
+    if stored.request != request {
+        return Err(key_taken(&stored.key));
+    }
+    let found = core.blocking(move |store| store.submission(id)).await?;
+    found.as_ref().map(views::submission).ok_or_else(|| {
+        NodeError::new(
+            Kind::NotFound,
+            "SUBMISSION_EXPIRED",
+            "the submission of this key is no longer kept: use a new key",
+        )
+    })
+}
+
+/// The answer to a key that stands for another request.
+pub fn key_taken(key: &str) -> NodeError {
+    NodeError::new(
+        Kind::AlreadyExists,
+        "KEY_TAKEN",
+        format!(
+            "idempotency key {key:?} stands for another request (other header or bytes): use a new key for a new one"
+        ),
+    )
+    .field("idempotency_key")
+}
+
+async fn finish(
+    core: Arc<Core>,
+    model: Arc<Model>,
+    joined: Arc<Joined>,
+    submit: Submit,
+    base: CheckpointId,
+    traceparent: Option<String>,
+    received: Received,
+) -> Result<SubmissionView, NodeError> {
+    let request = request_digest(&submit, &model.id, &base, &received.blob);
+    if let Some(key) = submit.upload.key.clone()
+        && let Some(stored) = core.blocking(move |store| store.key(&key)).await?
+    {
+        return answer_of(&core, stored, request).await;
+    }
+    check_tensors(&core, &model, received.blob).await?;
+    let stored = StoredSubmission {
+        id: SubmissionId(request),
+        spec: model.id,
+        model: model.spec().name.clone(),
+        trainer: submit.trainer,
+        base,
+        samples: submit.samples,
+        delta: submit.kind == SubmissionKind::Delta,
+        metrics: submit.metrics,
+        blob: received.blob,
+        bytes: received.bytes,
+        at_unix_ms: unix_ms(),
+        final_unix_ms: None,
+        state: SubmissionState::Pending,
+        traceparent,
+    };
+    let key = submit.upload.key.map(|key| StoredKey {
+        key,
+        request,
+        outcome: KeyOutcome::Submission(stored.id),
+        at_unix_ms: stored.at_unix_ms,
+    });
+    let (reply, answer) = oneshot::channel();
+    let request = Box::new(SubmitRequest {
+        stored,
+        key,
+        guard: received.guard,
+        reply,
+    });
+    joined
+        .inbox
+        .send(Message::Submit(request))
+        .await
+        .map_err(|_| stopped())?;
+    answer.await.map_err(|_| stopped())?
+}
+
+async fn check_tensors(core: &Arc<Core>, model: &Arc<Model>, blob: BlobId) -> Result<(), NodeError> {
+    let model = model.clone();
+    let checked = core
+        .blocking(move |store| {
+            let file = store.blobs().open(&blob).map_err(io::Error::other)?;
+            let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
+            tensor::check_weights(&model.spec().tensors, &file).map(|_| ())
+        })
+        .await;
+    checked.map_err(tensors_refused)
+}
+
+/// What is wrong with a caller's tensors.
+pub fn tensors_refused(error: TensorError) -> NodeError {
+    match error {
+        TensorError::Bad(problem) => NodeError::invalid("data", problem),
+        TensorError::Io(error) => NodeError::new(Kind::Internal, "STORE", error.to_string()),
+    }
+}
+
+/// A second, different submission for the same trainer and base.
+pub fn already(earlier: &StoredSubmission) -> NodeError {
+    NodeError::new(
+        Kind::AlreadyExists,
+        "SUBMISSION_EXISTS",
+        format!(
+            "trainer {:?} has already submitted on base {} (submission {}): one submission a trainer and base; fetch the next \
+             checkpoint, or give another trainer name",
+            earlier.trainer, earlier.base, earlier.id
+        ),
+    )
+    .field("trainer")
+}
+
+/// Why a base is not taken.
+pub fn base_refused(error: BaseError) -> NodeError {
+    let (kind, reason) = match &error {
+        BaseError::Unknown(_) => (Kind::FailedPrecondition, "BASE_UNKNOWN"),
+        BaseError::Stale { .. } => (Kind::FailedPrecondition, "BASE_STALE"),
+        BaseError::NotHeld(_) => (Kind::FailedPrecondition, "BASE_NOT_HELD"),
+        BaseError::Contributed(_) => (Kind::FailedPrecondition, "BASE_CONTRIBUTED"),
+        BaseError::NotMember => (Kind::PermissionDenied, "NOT_A_MEMBER"),
+    };
+    let field = if kind == Kind::PermissionDenied {
+        "model"
+    } else {
+        "base_checkpoint"
+    };
+    NodeError::new(kind, reason, error.to_string()).field(field)
+}

@@ -1,0 +1,211 @@
+//! Anti-entropy: gossip only makes it fast, agreement rests on this.
+//!
+//! Nodes compare record ids when they connect, when a heartbeat names an unknown head, when a record names one that is
+//! missing, and now and then with a random peer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use qres_fed::id::{NodeId, SpecId};
+use qres_fed::round::{Input, Machine};
+use rand::seq::IndexedRandom;
+use tokio::sync::{Notify, mpsc};
+use tracing::debug;
+
+use super::model::Message;
+use super::registry::Joined;
+use super::{Core, offer, state};
+use crate::identity;
+use crate::mesh::{Fault, HeadClaim};
+use crate::transfer::Record;
+
+/// A comparison with a random peer that often. Two nodes that both lost a message meet again within a few of these.
+const PERIOD: Duration = Duration::from_secs(20);
+/// Comparisons at a time.
+const PARALLEL_MAX: usize = 4;
+/// Batches of records between the network and the model's task.
+const BATCHES_MAX: usize = 2;
+/// How often the delay to the other members is measured anew for the sealers' stagger.
+const DELAY_PERIOD: Duration = Duration::from_secs(5);
+
+/// What is to be compared: bounded by peers × models, each pair at most once.
+#[derive(Default)]
+pub struct Syncer {
+    wanted: Mutex<BTreeSet<(NodeId, SpecId)>>,
+    anyone: Mutex<BTreeSet<SpecId>>,
+    greeted: Mutex<BTreeSet<NodeId>>,
+    claims: Mutex<BTreeMap<NodeId, Vec<HeadClaim>>>,
+    wake: Notify,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Syncer {
+    /// Compare this model with these nodes, or with a random one when none is given.
+    pub fn request(&self, spec: SpecId, nodes: Vec<NodeId>) {
+        if nodes.is_empty() {
+            lock(&self.anyone).insert(spec);
+        }
+        lock(&self.wanted).extend(nodes.into_iter().map(|node| (node, spec)));
+        self.wake.notify_one();
+    }
+
+    /// A peer came: compare everything with it.
+    pub fn connected(&self, node: NodeId) {
+        lock(&self.greeted).insert(node);
+        self.wake.notify_one();
+    }
+
+    /// A peer's heartbeat.
+    pub fn heads(&self, node: NodeId, claims: Vec<HeadClaim>) {
+        lock(&self.claims).insert(node, claims);
+        self.wake.notify_one();
+    }
+}
+
+/// Compares until the node stops.
+pub async fn run(core: Arc<Core>) {
+    let mut period = tokio::time::interval(PERIOD);
+    let mut delay = tokio::time::interval(DELAY_PERIOD);
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            () = core.syncer.wake.notified() => {}
+            _ = period.tick() => {
+                let joined = core.registry.all().into_iter().filter(|m| m.joined().is_some());
+                lock(&core.syncer.anyone).extend(joined.map(|m| m.id));
+            }
+            _ = delay.tick() => measure_delay(&core).await,
+        }
+        greet(&core).await;
+        compare_claims(&core).await;
+        compare_wanted(&core).await;
+    }
+}
+
+async fn greet(core: &Arc<Core>) {
+    let greeted = std::mem::take(&mut *lock(&core.syncer.greeted));
+    for node in greeted {
+        match core.sync.specs(node).await {
+            Ok(offers) => {
+                for offered in offers {
+                    offer::consider(core, offered.spec, offered.bytes, offered.signature, vec![node]);
+                }
+            }
+            Err(error) => debug!(%node, %error, "a peer does not say what models it knows"),
+        }
+        let joined = core
+            .registry
+            .all()
+            .into_iter()
+            .filter(|m| m.joined().is_some() && m.readable_by(&node));
+        lock(&core.syncer.wanted).extend(joined.map(|m| (node, m.id)));
+    }
+}
+
+/// A head that is unknown here is worth a comparison.
+async fn compare_claims(core: &Arc<Core>) {
+    let heard = std::mem::take(&mut *lock(&core.syncer.claims));
+    for (node, claims) in heard {
+        for claim in claims {
+            let Some(model) = core.registry.get(&claim.spec).filter(|m| m.readable_by(&node)) else {
+                continue;
+            };
+            let Some(joined) = model.joined() else { continue };
+            if joined.heads.borrow().head.id == claim.checkpoint {
+                continue;
+            }
+            let known = joined
+                .ask(move |machine| machine.checkpoint(&claim.checkpoint).is_some())
+                .await;
+            if matches!(known, Ok(false)) {
+                lock(&core.syncer.wanted).insert((node, claim.spec));
+            }
+        }
+    }
+}
+
+async fn compare_wanted(core: &Arc<Core>) {
+    let connected = core.mesh.connected();
+    let mut pairs = std::mem::take(&mut *lock(&core.syncer.wanted));
+    for spec in std::mem::take(&mut *lock(&core.syncer.anyone)) {
+        let Some(model) = core.registry.get(&spec) else {
+            continue;
+        };
+        let readers: Vec<_> = connected.iter().filter(|node| model.readable_by(node)).collect();
+        pairs.extend(readers.choose(&mut rand::rng()).map(|node| (**node, spec)));
+    }
+    // Whoever is not connected is compared with when it connects.
+    let pairs = pairs.into_iter().filter(|(node, _)| connected.contains(node));
+    futures::StreamExt::for_each_concurrent(futures::stream::iter(pairs), PARALLEL_MAX, |(node, spec)| async move {
+        if let Err(error) = compare(core, node, spec).await {
+            debug!(%node, %spec, %error, "comparing records failed: tried again later");
+        }
+    })
+    .await;
+}
+
+async fn compare(core: &Arc<Core>, node: NodeId, spec: SpecId) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let Some(joined) = core.registry.get(&spec).and_then(|m| m.joined()) else {
+        return Ok(());
+    };
+    let ours = joined
+        .ask(|machine: &Machine| machine.records().iter().copied().collect::<Vec<_>>())
+        .await?;
+    let (sender, receiver) = mpsc::channel(BATCHES_MAX);
+    let (missing, ()) = tokio::join!(
+        core.sync.missing(node, spec, ours, sender),
+        take(core, &joined, node, receiver)
+    );
+    missing?;
+    for envelope in core.sync.states(node, spec).await? {
+        state::consider(core, node, envelope).await;
+    }
+    core.downloads.nudge(node);
+    Ok(())
+}
+
+/// Verifies what a peer sent and hands it to the model; stops at the first forgery.
+async fn take(core: &Arc<Core>, joined: &Arc<Joined>, node: NodeId, mut batches: mpsc::Receiver<Vec<Record>>) {
+    while let Some(batch) = batches.recv().await {
+        let verified = core
+            .blocking(move |_| batch.into_iter().map(verify).collect::<Option<Vec<_>>>())
+            .await;
+        let Some(inputs) = verified else {
+            core.mesh
+                .penalize(node, Fault::Forged, "sent a record whose signature is wrong".into());
+            return;
+        };
+        if joined.inbox.send(Message::Inputs(inputs)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn verify(record: Record) -> Option<Input> {
+    match record {
+        Record::Contribution(signed) => identity::verify(&signed).then_some(Input::Contribution(signed)),
+        Record::Seal(signed) => identity::verify(&signed).then_some(Input::Seal(signed)),
+        Record::Proof(proof) => {
+            let valid = proof.check().is_ok() && identity::verify(&proof.first) && identity::verify(&proof.second);
+            valid.then_some(Input::Proof(proof))
+        }
+    }
+}
+
+/// The sealers' stagger follows the slowest member that is connected.
+async fn measure_delay(core: &Arc<Core>) {
+    for model in core.registry.all() {
+        let Some(joined) = model.joined() else { continue };
+        let connected = core.mesh.connected();
+        let members = connected.iter().filter(|node| model.spec().admits(node));
+        let slowest = members.filter_map(|node| core.mesh.rtt(node)).max();
+        if let Some(rtt) = slowest {
+            let one_way = super::views::ms(rtt).div_ceil(2);
+            let _ = joined.inbox.send(Message::Inputs(vec![Input::DelayMs(one_way)])).await;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The spans of a model's rounds, and the trace contexts that join them.
+
+use std::collections::BTreeMap;
+
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, SubmissionId};
+use qres_fed::record::{Contribution, Seal};
+use qres_fed::round::{EncodeJob, Input};
+use tracing::{Span, info_span};
+
+use crate::trace;
+
+/// Contexts kept of each kind: those of a few rounds.
+const KEPT_MAX: usize = 2048;
+
+/// Bounded memory of who wrote what in which trace. Losing one loses a line in a picture, nothing else.
+#[derive(Default)]
+pub struct Traces {
+    submissions: BTreeMap<SubmissionId, String>,
+    encodings: BTreeMap<CheckpointId, String>,
+    contributions: BTreeMap<ContributionId, String>,
+    blobs: BTreeMap<BlobId, String>,
+}
+
+fn keep<K: Ord>(map: &mut BTreeMap<K, String>, key: K, traceparent: Option<String>) {
+    let Some(traceparent) = traceparent else { return };
+    if map.len() >= KEPT_MAX {
+        map.clear();
+    }
+    map.insert(key, traceparent);
+}
+
+impl Traces {
+    /// A trainer's call.
+    pub fn submitted(&mut self, id: SubmissionId, traceparent: Option<String>) {
+        keep(&mut self.submissions, id, traceparent);
+    }
+
+    /// The span of merging and coding: a child of the first trainer's call, linked to the others'.
+    pub fn encoding(&mut self, job: &EncodeJob) -> Span {
+        let span = info_span!("encode", parent = %job.parent, submissions = job.submissions.len());
+        let mut known = job.submissions.iter().filter_map(|(id, _)| self.submissions.get(id));
+        trace::adopt(&span, known.next().map(String::as_str));
+        for other in known {
+            trace::link(&span, other);
+        }
+        keep(&mut self.encodings, job.parent, trace::traceparent(&span));
+        span
+    }
+
+    /// The PRODUCER span of an announcement.
+    pub fn publishing(&mut self, contribution: &Contribution) -> Span {
+        let span = info_span!(
+            "publish qres/v1/epiphany",
+            otel.kind = "producer",
+            messaging.system = "gossipsub",
+            messaging.operation.type = "send",
+            messaging.destination.name = "qres/v1/epiphany",
+            messaging.message.id = %contribution.id(),
+        );
+        trace::adopt(&span, self.encodings.get(&contribution.parent).map(String::as_str));
+        keep(&mut self.contributions, contribution.id(), trace::traceparent(&span));
+        span
+    }
+
+    /// The CONSUMER span of an announcement: a trace of its own, linked to the sender's.
+    pub fn received(&mut self, input: &Input, traceparent: Option<String>) {
+        let Some(sender) = traceparent else { return };
+        let span = info_span!(
+            "process qres/v1/epiphany",
+            otel.kind = "consumer",
+            messaging.system = "gossipsub",
+            messaging.operation.type = "process",
+            messaging.destination.name = "qres/v1/epiphany",
+            messaging.message.id = tracing::field::Empty,
+        );
+        trace::link(&span, &sender);
+        match input {
+            Input::Contribution(signed) => {
+                span.record("messaging.message.id", tracing::field::display(signed.record.id()));
+                keep(&mut self.contributions, signed.record.id(), Some(sender));
+                keep(&mut self.blobs, signed.record.update, trace::traceparent(&span));
+            }
+            Input::Seal(signed) => {
+                span.record("messaging.message.id", tracing::field::display(signed.record.id()));
+                keep(&mut self.blobs, signed.record.result, trace::traceparent(&span));
+            }
+            _ => {}
+        }
+    }
+
+    /// The trace in which a blob is fetched.
+    pub fn of_blob(&self, blob: &BlobId) -> Option<String> {
+        self.blobs.get(blob).cloned()
+    }
+
+    /// The trace in which a contribution was published.
+    pub fn of_contribution(&self, id: &ContributionId) -> Option<String> {
+        self.contributions.get(id).cloned()
+    }
+
+    /// The aggregation whose result a blob is.
+    pub fn aggregated(&mut self, result: BlobId, traceparent: Option<String>) {
+        keep(&mut self.blobs, result, traceparent);
+    }
+
+    /// The span of a seal that this node announces, a child of its aggregation; answers its context.
+    pub fn sealed(&mut self, seal: &Seal) -> Option<String> {
+        let span = info_span!("seal", round = seal.round, checkpoint = %seal.checkpoint().id(), otel.kind = "producer");
+        trace::adopt(&span, self.blobs.get(&seal.result).map(String::as_str));
+        trace::traceparent(&span)
+    }
+
+    /// The span of a head that moves, a child of the aggregation (or the fetch) that brought its weights.
+    pub fn head_moved(&mut self, checkpoint: CheckpointId, round: u64, weights: &BlobId) -> Span {
+        let span = info_span!("head", %checkpoint, round);
+        trace::adopt(&span, self.blobs.get(weights).map(String::as_str));
+        span
+    }
+}

@@ -1,0 +1,110 @@
+//! What callers are shown, from what the engine knows.
+
+use std::time::Duration;
+
+use qres_fed::record::Membership;
+use qres_fed::round::{CheckpointInfo, RoundInfo};
+use qres_fed::strategy;
+
+use super::Core;
+use super::registry::Model;
+use crate::store::StoredSubmission;
+use crate::view::{CheckpointView, ContributionView, LosingSealView, ModelView, RoundView, SubmissionView};
+
+/// A checkpoint.
+pub fn checkpoint(model: &Model, info: &CheckpointInfo) -> CheckpointView {
+    CheckpointView {
+        id: info.id,
+        round: info.round,
+        parent: info.parent,
+        weights: info.weights,
+        bytes: model.layout.file_bytes(),
+        confirmed: info.confirmed,
+    }
+}
+
+/// A model.
+pub fn model(core: &Core, model: &Model) -> ModelView {
+    let spec = model.spec();
+    let head = model.joined().map(|joined| *joined.heads.borrow());
+    ModelView {
+        spec: spec.clone(),
+        id: model.id,
+        standing: core.standing(model),
+        member: spec.admits(&core.identity.node()),
+        head: head.map(|heads| checkpoint(model, &heads.head)),
+        trainer_config: strategy::trainer_config(&spec.strategy),
+        warnings: warnings(model),
+    }
+}
+
+/// What a person should know before relying on a model.
+fn warnings(model: &Model) -> Vec<String> {
+    let spec = model.spec();
+    let k = spec.rounds.min_contributions as usize;
+    match &spec.membership {
+        Membership::Open => vec![format!(
+            "open membership: anyone may contribute, so whoever runs {k} identities owns this model"
+        )],
+        Membership::List(members) if k < spec.quorum() => vec![format!(
+            "a round needs {k} of {} members, fewer than a majority: two sides of a partition can both go on, and the \
+             shorter history is lost when they meet again",
+            members.len()
+        )],
+        Membership::List(_) => vec![],
+    }
+}
+
+/// A round.
+pub fn round(core: &Core, model: &Model, info: RoundInfo) -> RoundView {
+    let now = core.clock.now();
+    RoundView {
+        spec: model.id,
+        model: model.spec().name.clone(),
+        round: info.round,
+        parent: info.parent,
+        checkpoint: info.checkpoint.as_ref().map(|c| checkpoint(model, c)),
+        sealers: info.sealers,
+        contributions: info
+            .contributions
+            .into_iter()
+            .map(|c| ContributionView {
+                id: c.id,
+                author: c.author,
+                samples: c.samples,
+                fidelity: c.fidelity,
+                bytes: c.bytes,
+                late: c.late,
+            })
+            .collect(),
+        missing: info.missing,
+        min_contributions: model.spec().rounds.min_contributions,
+        deadline_in_ms: info.deadline.map(|at| at.since_ms(now)),
+        losing_seals: info
+            .losing_seals
+            .into_iter()
+            .map(|(checkpoint, sealer)| LosingSealView { checkpoint, sealer })
+            .collect(),
+    }
+}
+
+/// A submission.
+pub fn submission(stored: &StoredSubmission) -> SubmissionView {
+    SubmissionView {
+        id: stored.id,
+        spec: stored.spec,
+        model: stored.model.clone(),
+        trainer: stored.trainer.clone(),
+        base: stored.base,
+        samples: stored.samples,
+        metrics: stored.metrics.clone(),
+        bytes: stored.bytes,
+        at_unix_ms: stored.at_unix_ms,
+        state: stored.state.clone(),
+    }
+}
+
+/// Milliseconds, saturating.
+pub fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
