@@ -9,7 +9,10 @@ use qres_node::view::NodeView;
 /// One `key value` a line, values in one column; the last line is printed apart, once everything answers: [`READY`].
 pub fn banner(node: &NodeView, grpc: SocketAddr, metrics: Option<SocketAddr>, data_dir: &Path) -> String {
     let mut lines = vec![
-        ("version", format!("{} (swarm protocol {})", node.version, node.protocol)),
+        (
+            "version",
+            format!("{} (swarm protocol {})", node.version, node.protocol),
+        ),
         ("peer id", node.peer_id.clone()),
         ("node id", node.node.to_string()),
         ("mode", node.mode.clone()),
@@ -43,14 +46,22 @@ mod tests {
             version: "0.1.0".into(),
             protocol: "10.0".into(),
             mode: "node".into(),
-            listen: vec!["/ip4/127.0.0.1/tcp/4001".into(), "/ip4/127.0.0.1/udp/4001/quic-v1".into()],
+            listen: vec![
+                "/ip4/127.0.0.1/tcp/4001".into(),
+                "/ip4/127.0.0.1/udp/4001/quic-v1".into(),
+            ],
             uptime_ms: 0,
             peers: 0,
             draining: false,
             revision: 0,
             blob_bytes: 0,
         };
-        let text = banner(&node, "127.0.0.1:4002".parse().unwrap(), None, Path::new("/var/lib/qres"));
+        let text = banner(
+            &node,
+            "127.0.0.1:4002".parse().unwrap(),
+            None,
+            Path::new("/var/lib/qres"),
+        );
         let expected = format!(
             "version   0.1.0 (swarm protocol 10.0)\n\
              peer id   12D3KooWExample\n\

@@ -129,7 +129,10 @@ mod tests {
     async fn a_scrape_reads_the_registry() {
         let text = ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n").await;
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-        assert!(text.contains("qres_test_total 7") && text.ends_with("# EOF\n"), "{text}");
+        assert!(
+            text.contains("qres_test_total 7") && text.ends_with("# EOF\n"),
+            "{text}"
+        );
         let body = text.split_once("\r\n\r\n").unwrap().1;
         assert!(text.contains(&format!("Content-Length: {}\r\n", body.len())), "{text}");
     }

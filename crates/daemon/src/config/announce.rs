@@ -51,7 +51,11 @@ mod tests {
             "/dns4/n2.example/tcp/4002"
         );
         assert_eq!(expand("/ip4/192.0.2.1/tcp/1", &env).unwrap(), "/ip4/192.0.2.1/tcp/1");
-        assert!(expand("/ip4/$(NODE_IP)/tcp/1", &env).unwrap_err().contains("no NODE_IP"));
+        assert!(
+            expand("/ip4/$(NODE_IP)/tcp/1", &env)
+                .unwrap_err()
+                .contains("no NODE_IP")
+        );
         assert!(expand("/ip4/$(POD_IP", &env).unwrap_err().contains("not closed"));
     }
 }

@@ -12,7 +12,9 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         Retention::All => toml::Value::from("all"),
         Retention::Rounds(rounds) => number(rounds),
     };
-    let metrics = config.metrics_addr.map_or("off".to_owned(), |address| address.to_string());
+    let metrics = config
+        .metrics_addr
+        .map_or("off".to_owned(), |address| address.to_string());
     let values = [
         ("mode", toml::Value::try_from(config.mode).ok()),
         ("port", Some(i64::from(config.port).into())),

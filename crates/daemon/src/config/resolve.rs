@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use tracing_subscriber::EnvFilter;
+
 use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce};
 
 /// The mesh's port where an address names none.
@@ -24,7 +26,10 @@ pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
     let mode = said.mode.unwrap_or(Mode::Node);
     let join = list(layers, "join", said.join.as_ref())?;
     if mode == Mode::Bootstrap && !join.is_empty() {
-        return Err(layers.error("join", "a bootstrap node joins no model: leave it out, or say --mode node"));
+        return Err(layers.error(
+            "join",
+            "a bootstrap node joins no model: leave it out, or say --mode node",
+        ));
     }
     let grpc_addr = socket(layers, "grpc_addr", text(said.grpc_addr.as_ref()))?;
     if !grpc_addr.ip().is_loopback() && said.grpc_insecure != Some(true) {
@@ -47,7 +52,7 @@ pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
             Some(0) => return Err(layers.error("blob_bytes_max", "0 bytes hold no weights: leave it out for no limit")),
             other => other,
         },
-        log: text(said.log.as_ref()).to_owned(),
+        log: log(layers)?,
         log_format: said.log_format.unwrap_or(LogFormat::Text),
         metrics_addr: match text(said.metrics_addr.as_ref()) {
             "off" => None,
@@ -98,11 +103,21 @@ fn listen(layers: &Layers) -> Outcome<IpAddr> {
 }
 
 fn list(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Outcome<Vec<String>> {
-    let values: Vec<String> = values.map_or(&[][..], Vec::as_slice).iter().map(|v| v.trim().to_owned()).collect();
+    let values: Vec<String> = values
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .map(|v| v.trim().to_owned())
+        .collect();
     if values.len() > LIST_MAX {
-        return Err(layers.error(key, format!("{} entries, at most {LIST_MAX} are possible", values.len())));
+        return Err(layers.error(
+            key,
+            format!("{} entries, at most {LIST_MAX} are possible", values.len()),
+        ));
     }
-    if let Some(bad) = values.iter().find(|v| v.is_empty() || v.len() > ADDRESS_BYTES_MAX || v.contains(char::is_whitespace)) {
+    if let Some(bad) = values
+        .iter()
+        .find(|v| v.is_empty() || v.len() > ADDRESS_BYTES_MAX || v.contains(char::is_whitespace))
+    {
         let problem = format!("{bad:?} is empty, longer than {ADDRESS_BYTES_MAX} bytes, or has spaces in it");
         return Err(layers.error(key, problem));
     }
@@ -169,7 +184,22 @@ fn retention(layers: &Layers) -> Outcome<Retention> {
     }
     match value.parse() {
         Ok(rounds) if rounds > 0 => Ok(Retention::Rounds(rounds)),
-        _ => Err(layers.error("retention", format!("{value:?} is neither `all` nor a number of rounds from 1"))),
+        _ => Err(layers.error(
+            "retention",
+            format!("{value:?} is neither `all` nor a number of rounds from 1"),
+        )),
+    }
+}
+
+fn log(layers: &Layers) -> Outcome<String> {
+    let filter = text(layers.settings.log.as_ref());
+    match EnvFilter::try_new(filter) {
+        Ok(_) => Ok(filter.to_owned()),
+        Err(error) => {
+            let problem =
+                format!("{filter:?} is no log filter ({error}): say e.g. info, debug or info,qres_node=debug");
+            Err(layers.error("log", problem))
+        }
     }
 }
 

@@ -46,7 +46,10 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
     let file = Some("port = 1\ntrainers = 2\nnetwork = \"file\"\n");
     let env = [("QRES_PORT", "10"), ("QRES_TRAINERS", "20")];
     let (config, layers) = load(file, &env, &["--port", "100"]).unwrap();
-    assert_eq!((config.port, config.trainers, config.network.as_str()), (100, 20, "file"));
+    assert_eq!(
+        (config.port, config.trainers, config.network.as_str()),
+        (100, 20, "file")
+    );
     assert_eq!(layers.origin("port"), Origin::Flag("--port".into()));
     assert_eq!(layers.origin("trainers"), Origin::Environment("QRES_TRAINERS".into()));
     assert!(matches!(layers.origin("network"), Origin::File(path) if path.ends_with("qres.toml")));
@@ -60,7 +63,11 @@ fn every_setting_can_be_said_in_every_layer() {
         ("port", "7", "7"),
         ("listen", "127.0.0.1", "\"127.0.0.1\""),
         ("bootstrap", "a.example,203.0.113.7", "[\"a.example\", \"203.0.113.7\"]"),
-        ("announce", "/ip4/203.0.113.7/tcp/4001", "[\"/ip4/203.0.113.7/tcp/4001\"]"),
+        (
+            "announce",
+            "/ip4/203.0.113.7/tcp/4001",
+            "[\"/ip4/203.0.113.7/tcp/4001\"]",
+        ),
         ("network", "42", "\"42\""),
         ("connections_max", "9", "9"),
         ("grpc_addr", "127.0.0.1:9", "\"127.0.0.1:9\""),
@@ -77,7 +84,11 @@ fn every_setting_can_be_said_in_every_layer() {
     assert_eq!(said.map(|(key, ..)| key), settings::KEYS.map(|(key, _)| key));
     let file: String = said.iter().map(|(key, _, toml)| format!("{key} = {toml}\n")).collect();
     let names = said.map(|(key, ..)| format!("QRES_{}", key.to_uppercase()));
-    let env: Vec<_> = names.iter().zip(said).map(|(name, (_, text, _))| (name.as_str(), text)).collect();
+    let env: Vec<_> = names
+        .iter()
+        .zip(said)
+        .map(|(name, (_, text, _))| (name.as_str(), text))
+        .collect();
     let flags: Vec<_> = said
         .iter()
         .filter(|(_, text, _)| !text.is_empty())
@@ -94,14 +105,23 @@ fn every_setting_can_be_said_in_every_layer() {
 #[test]
 fn a_later_list_replaces_an_earlier_one() {
     let file = Some("bootstrap = [\"a.example\", \"b.example\"]");
-    assert_eq!(config(file, &[], &["--bootstrap", "c.example"]).bootstrap, ["c.example"]);
-    assert_eq!(config(file, &[("QRES_BOOTSTRAP", " d.example , ")], &[]).bootstrap, ["d.example"]);
+    assert_eq!(
+        config(file, &[], &["--bootstrap", "c.example"]).bootstrap,
+        ["c.example"]
+    );
+    assert_eq!(
+        config(file, &[("QRES_BOOTSTRAP", " d.example , ")], &[]).bootstrap,
+        ["d.example"]
+    );
 }
 
 #[test]
 fn an_unknown_key_in_the_file_names_the_nearest_known_one() {
     let text = error(Some("grcp-addr = \"127.0.0.1:1\""), &[], &[]);
-    assert!(text.contains("qres.toml: there is no setting \"grcp-addr\", did you mean \"grpc_addr\"?"), "{text}");
+    assert!(
+        text.contains("qres.toml: there is no setting \"grcp-addr\", did you mean \"grpc_addr\"?"),
+        "{text}"
+    );
     let text = error(Some("bootstraps = []"), &[], &[]);
     assert!(text.contains("did you mean \"bootstrap\"?"), "{text}");
     let text = error(Some("zzz = 1"), &[], &[]);
@@ -111,13 +131,22 @@ fn an_unknown_key_in_the_file_names_the_nearest_known_one() {
 #[test]
 fn an_error_names_where_the_value_came_from() {
     let text = error(None, &[("QRES_PORT", "seventy")], &[]);
-    assert_eq!(text, "port (from QRES_PORT): invalid type: found string \"seventy\", expected u16");
+    assert_eq!(
+        text,
+        "port (from QRES_PORT): invalid type: found string \"seventy\", expected u16"
+    );
     let text = error(Some("port = 70000"), &[], &[]);
     assert!(text.starts_with("port (from file ") && text.contains("70000"), "{text}");
     let text = error(None, &[], &["--grpc-addr", "4002"]);
-    assert!(text.starts_with("grpc_addr (from --grpc-addr): \"4002\" is no IP address with a port"), "{text}");
+    assert!(
+        text.starts_with("grpc_addr (from --grpc-addr): \"4002\" is no IP address with a port"),
+        "{text}"
+    );
     let text = error(None, &[("QRES_MODE", "seed")], &[]);
-    assert!(text.starts_with("mode (from QRES_MODE)") && text.contains("bootstrap"), "{text}");
+    assert!(
+        text.starts_with("mode (from QRES_MODE)") && text.contains("bootstrap"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -133,7 +162,10 @@ fn a_file_that_is_missing_or_no_toml_says_so() {
         ..Args::default()
     };
     let text = Config::load(&args, &Environment::new()).unwrap_err().to_string();
-    assert!(text.contains("/nowhere/qres.toml") && text.contains("--config"), "{text}");
+    assert!(
+        text.contains("/nowhere/qres.toml") && text.contains("--config"),
+        "{text}"
+    );
     let text = error(Some("port = = 1"), &[], &[]);
     assert!(text.contains("is not valid TOML") && text.contains("line 1"), "{text}");
 }
@@ -142,28 +174,49 @@ fn a_file_that_is_missing_or_no_toml_says_so() {
 fn grpc_beyond_loopback_must_be_asked_for_by_name() {
     for address in ["0.0.0.0:4002", "192.0.2.1:4002", "[::]:4002"] {
         let text = error(None, &[], &["--grpc-addr", address]);
-        assert!(text.contains("--grpc-insecure") && text.contains("no encryption"), "{text}");
+        assert!(
+            text.contains("--grpc-insecure") && text.contains("no encryption"),
+            "{text}"
+        );
         let config = config(None, &[("QRES_GRPC_INSECURE", "true")], &["--grpc-addr", address]);
         assert_eq!(config.grpc_addr.to_string(), address);
     }
     for address in ["127.0.0.1:0", "[::1]:4002", "127.8.8.8:1", "localhost:5"] {
-        assert!(config(None, &[], &["--grpc-addr", address]).grpc_addr.ip().is_loopback());
+        assert!(
+            config(None, &[], &["--grpc-addr", address])
+                .grpc_addr
+                .ip()
+                .is_loopback()
+        );
     }
-    let text = error(None, &[("QRES_GRPC_INSECURE", "true")], &["--grpc-addr", "0.0.0.0:1", "--grpc-insecure=false"]);
+    let text = error(
+        None,
+        &[("QRES_GRPC_INSECURE", "true")],
+        &["--grpc-addr", "0.0.0.0:1", "--grpc-insecure=false"],
+    );
     assert!(text.contains("no encryption"), "{text}");
 }
 
 #[test]
 fn a_value_out_of_bounds_names_the_bounds() {
     for (flags, part) in [
-        (["--trainers", "0"], "trainers (from --trainers): 0 is outside 1 to 1024"),
+        (
+            ["--trainers", "0"],
+            "trainers (from --trainers): 0 is outside 1 to 1024",
+        ),
         (["--connections-max", "0"], "outside 1 to 65536"),
         (["--retention", "0"], "neither `all` nor a number"),
         (["--blob-bytes-max", "0"], "no limit"),
         (["--network", "a b"], "no network name"),
         (["--listen", "localhost"], "no IP address"),
-        (["--bootstrap", "a.example:99999"], "no IP address, host, host:port or multiaddr"),
-        (["--bootstrap", "http://a.example"], "no IP address, host, host:port or multiaddr"),
+        (
+            ["--bootstrap", "a.example:99999"],
+            "no IP address, host, host:port or multiaddr",
+        ),
+        (
+            ["--bootstrap", "http://a.example"],
+            "no IP address, host, host:port or multiaddr",
+        ),
         (["--announce", "203.0.113.7"], "no multiaddr"),
         (["--data-dir", ""], "name a directory"),
         (["--metrics-addr", "9000"], "no IP address with a port"),
@@ -185,15 +238,30 @@ fn every_form_of_a_bootstrap_address_is_taken() {
 
 #[test]
 fn a_service_link_of_kubernetes_is_not_taken_for_the_port() {
-    let env = [("QRES_PORT", "tcp://10.96.0.7:4001"), ("QRES_SERVICE_HOST", "10.96.0.7")];
+    let env = [
+        ("QRES_PORT", "tcp://10.96.0.7:4001"),
+        ("QRES_SERVICE_HOST", "10.96.0.7"),
+    ];
     assert_eq!(config(None, &env, &[]).port, 4001);
 }
 
 #[test]
 fn the_report_is_a_file_that_says_the_same() {
-    let flags = ["--port", "0", "--data-dir", "/var/lib/qres", "--bootstrap", "a.example", "--metrics-addr", "[::1]:9"];
+    let flags = [
+        "--port",
+        "0",
+        "--data-dir",
+        "/var/lib/qres",
+        "--bootstrap",
+        "a.example",
+        "--metrics-addr",
+        "[::1]:9",
+    ];
     let (first, layers) = load(None, &[("QRES_RETENTION", "all"), ("QRES_LOG_FORMAT", "json")], &flags).unwrap();
     let text = report(&first, &layers);
-    assert!(text.contains("# --port") && text.contains("# QRES_RETENTION") && text.contains("# default"), "{text}");
+    assert!(
+        text.contains("# --port") && text.contains("# QRES_RETENTION") && text.contains("# default"),
+        "{text}"
+    );
     assert_eq!(config(Some(&text), &[], &[]), first);
 }

@@ -32,7 +32,10 @@ impl<E> Once<E> {
                 endpoint = self.endpoint,
                 "the OpenTelemetry collector takes no traces ({error}): spans are dropped, all else goes on; this is said once"
             ),
-            Ok(()) if was => tracing::info!(endpoint = self.endpoint, "the OpenTelemetry collector takes traces again"),
+            Ok(()) if was => tracing::info!(
+                endpoint = self.endpoint,
+                "the OpenTelemetry collector takes traces again"
+            ),
             Ok(()) | Err(_) => {}
         }
     }
@@ -100,7 +103,12 @@ mod tests {
         let up = Arc::new(AtomicBool::new(false));
         let exporter = Once::new(Switch(up.clone()), "http://collector:4317".into());
         let export = || drop(futures::executor::block_on(exporter.export(Vec::new())));
-        let count = || String::from_utf8(lines.0.lock().unwrap().clone()).unwrap().lines().count();
+        let count = || {
+            String::from_utf8(lines.0.lock().unwrap().clone())
+                .unwrap()
+                .lines()
+                .count()
+        };
         tracing::subscriber::with_default(subscriber, || {
             (0..100).for_each(|_| export());
             assert_eq!(count(), 1);
@@ -109,6 +117,9 @@ mod tests {
             assert_eq!(count(), 2);
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        assert!(text.contains("http://collector:4317") && text.contains("refused"), "{text}");
+        assert!(
+            text.contains("http://collector:4317") && text.contains("refused"),
+            "{text}"
+        );
     }
 }

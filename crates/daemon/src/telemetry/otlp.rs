@@ -35,7 +35,11 @@ pub fn provider(env: &Environment) -> Result<Option<SdkTracerProvider>, String> 
 
 /// Where traces go, if anywhere.
 fn endpoint(env: &Environment) -> Result<Option<String>, String> {
-    let get = |name: &str| env.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
+    let get = |name: &str| {
+        env.get(name)
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty())
+    };
     let off = get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     if off || get("OTEL_TRACES_EXPORTER") == Some("none") {
         return Ok(None);
@@ -62,7 +66,11 @@ fn endpoint(env: &Environment) -> Result<Option<String>, String> {
 /// Who sends: the variables' attributes, with a name, a version and an instance where they give none.
 fn resource(env: &Environment) -> Resource {
     let given = env.get("OTEL_RESOURCE_ATTRIBUTES").map_or("", String::as_str);
-    let names = |key: &str| given.split(',').any(|pair| pair.split('=').next().map(str::trim) == Some(key));
+    let names = |key: &str| {
+        given
+            .split(',')
+            .any(|pair| pair.split('=').next().map(str::trim) == Some(key))
+    };
     let mut resource = Resource::builder();
     let named = env.get("OTEL_SERVICE_NAME").is_some_and(|name| !name.is_empty());
     if !named && !names("service.name") {
@@ -114,11 +122,16 @@ mod tests {
     fn the_service_is_called_qres_daemon_unless_told_otherwise() {
         let name = |pairs: &[(&str, &str)]| {
             let resource = resource(&env(pairs));
-            resource.get(&opentelemetry::Key::new("service.name")).map(|value| value.to_string())
+            resource
+                .get(&opentelemetry::Key::new("service.name"))
+                .map(|value| value.to_string())
         };
         assert_eq!(name(&[]).as_deref(), Some("qres-daemon"));
         // Then it is left to the SDK's own detectors, which read the process's real environment.
         assert_ne!(name(&[("OTEL_SERVICE_NAME", "x")]).as_deref(), Some("qres-daemon"));
-        assert_ne!(name(&[("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.name=x")]).as_deref(), Some("qres-daemon"));
+        assert_ne!(
+            name(&[("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.name=x")]).as_deref(),
+            Some("qres-daemon")
+        );
     }
 }
