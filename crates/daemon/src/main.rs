@@ -1,2 +1,73 @@
-//! Placeholder.
-fn main() {}
+//! `qres-daemon`: a node of a QRES swarm.
+//!
+//! Architecture invariant: the only place where everything is composed, and the only one that reads files, environment and
+//! flags. The other crates are handed plain values.
+
+mod args;
+mod banner;
+mod config;
+mod metrics;
+mod run;
+mod signal;
+mod telemetry;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Args;
+use crate::config::{Config, Environment};
+use crate::telemetry::Telemetry;
+
+/// Running failed.
+const FAILED: u8 = 1;
+/// The configuration is wrong; clap's code for a wrong command line too.
+const MISCONFIGURED: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let env = environment();
+    let (config, layers) = match Config::load(&args, &env) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(MISCONFIGURED, error),
+    };
+    if args.check_config {
+        // A reader that hung up has read enough.
+        let _ = std::io::stdout().write_all(config::report(&config, &layers).as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, format!("no threads to run on: {error}")),
+    };
+    let outcome = runtime.block_on(compose(config, &env));
+    // Whatever still runs has had its time.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, format!("{error:#}")),
+    }
+}
+
+async fn compose(config: Config, env: &Environment) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(&config, env)?;
+    let shutdown = signal::shutdown_token()?;
+    let outcome = run::run(config, shutdown).await;
+    // Flushing blocks, and the exporter's connection needs this runtime's threads meanwhile.
+    tokio::task::spawn_blocking(|| telemetry.flush()).await?;
+    outcome
+}
+
+/// The process's environment; what is not UTF-8 cannot be a setting.
+fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn fail(code: u8, error: impl Display) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "qres-daemon: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,78 @@
+//! The few lines a daemon prints when it starts: who it is and where it listens. People read them, and tests do.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use qres_node::view::NodeView;
+
+/// One `key value` a line, values in one column; the last line is printed apart, once everything answers: [`READY`].
+pub fn banner(node: &NodeView, grpc: SocketAddr, metrics: Option<SocketAddr>, data_dir: &Path) -> String {
+    let mut lines = vec![
+        (
+            "version",
+            format!("{} (swarm protocol {})", node.version, node.protocol),
+        ),
+        ("peer id", node.peer_id.clone()),
+        ("node id", node.node.to_string()),
+        ("mode", node.mode.clone()),
+    ];
+    lines.extend(node.listen.iter().map(|address| ("mesh", address.clone())));
+    lines.push(("grpc", grpc.to_string()));
+    lines.extend(metrics.map(|address| ("metrics", format!("http://{address}/metrics"))));
+    lines.push(("data", data_dir.display().to_string()));
+    let mut text = String::new();
+    for (key, value) in lines {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{key:<9} {value}");
+    }
+    text
+}
+
+/// Printed once everything answers.
+pub const READY: &str = "ready";
+
+#[cfg(test)]
+mod tests {
+    use qres_fed::id::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn says_who_and_where_in_one_column() {
+        let node = NodeView {
+            node: NodeId([0xab; 32]),
+            peer_id: "12D3KooWExample".into(),
+            version: "0.1.0".into(),
+            protocol: "10.0".into(),
+            mode: "node".into(),
+            listen: vec![
+                "/ip4/127.0.0.1/tcp/4001".into(),
+                "/ip4/127.0.0.1/udp/4001/quic-v1".into(),
+            ],
+            uptime_ms: 0,
+            peers: 0,
+            draining: false,
+            revision: 0,
+            blob_bytes: 0,
+        };
+        let text = banner(
+            &node,
+            "127.0.0.1:4002".parse().unwrap(),
+            None,
+            Path::new("/var/lib/qres"),
+        );
+        let expected = format!(
+            "version   0.1.0 (swarm protocol 10.0)\n\
+             peer id   12D3KooWExample\n\
+             node id   {}\n\
+             mode      node\n\
+             mesh      /ip4/127.0.0.1/tcp/4001\n\
+             mesh      /ip4/127.0.0.1/udp/4001/quic-v1\n\
+             grpc      127.0.0.1:4002\n\
+             data      /var/lib/qres\n",
+            "ab".repeat(32)
+        );
+        assert_eq!(text, expected);
+    }
+}

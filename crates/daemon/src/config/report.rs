@@ -1,0 +1,47 @@
+//! What `--check-config` prints: the resolved configuration as a file that says the same, with the origin of each value.
+
+use std::fmt::Write;
+
+use super::{Config, Layers, Retention};
+
+/// A TOML file; read back with `--config` it gives the same configuration.
+pub fn report(config: &Config, layers: &Layers) -> String {
+    let said = &layers.settings;
+    let number = |n: u64| i64::try_from(n).map_or_else(|_| toml::Value::from(n.to_string()), toml::Value::from);
+    let retention = match config.retention {
+        Retention::All => toml::Value::from("all"),
+        Retention::Rounds(rounds) => number(rounds),
+    };
+    let metrics = config
+        .metrics_addr
+        .map_or("off".to_owned(), |address| address.to_string());
+    let values = [
+        ("mode", toml::Value::try_from(config.mode).ok()),
+        ("port", Some(i64::from(config.port).into())),
+        ("listen", Some(config.listen.to_string().into())),
+        ("bootstrap", Some(config.bootstrap.clone().into())),
+        ("announce", Some(config.announce.clone().into())),
+        ("network", Some(config.network.clone().into())),
+        ("connections_max", Some(i64::from(config.connections_max).into())),
+        ("grpc_addr", Some(config.grpc_addr.to_string().into())),
+        ("grpc_insecure", Some(said.grpc_insecure.unwrap_or(false).into())),
+        ("data_dir", Some(config.data_dir.display().to_string().into())),
+        ("trainers", Some(i64::from(config.trainers).into())),
+        ("join", Some(config.join.clone().into())),
+        ("retention", Some(retention)),
+        ("blob_bytes_max", config.blob_bytes_max.map(number)),
+        ("log", Some(config.log.clone().into())),
+        ("log_format", toml::Value::try_from(config.log_format).ok()),
+        ("metrics_addr", Some(metrics.into())),
+    ];
+    let mut text = String::new();
+    for (key, value) in values {
+        let line = match value {
+            Some(value) => format!("{key} = {value}"),
+            None => format!("# {key} is not set"),
+        };
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{line:<48} # {}", layers.origin(key));
+    }
+    text
+}

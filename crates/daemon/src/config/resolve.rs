@@ -1,0 +1,220 @@
+//! From what was said to what it means.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce};
+
+/// The mesh's port where an address names none.
+const MESH_PORT: u16 = 4001;
+/// Entries of `bootstrap`, `announce` and `join`: a node needs a handful.
+const LIST_MAX: usize = 64;
+/// Trainers of one node. Their submissions are merged together, so this bounds a merge.
+const TRAINERS_MAX: u32 = 1024;
+/// Bytes of a network's name: it is part of the first message between two nodes.
+const NETWORK_BYTES_MAX: usize = 64;
+/// Bytes of one address.
+const ADDRESS_BYTES_MAX: usize = 512;
+
+type Outcome<T> = Result<T, ConfigError>;
+
+/// Checks every setting and fills the last defaults in.
+pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
+    let said = &layers.settings;
+    let mode = said.mode.unwrap_or(Mode::Node);
+    let join = list(layers, "join", said.join.as_ref())?;
+    if mode == Mode::Bootstrap && !join.is_empty() {
+        return Err(layers.error(
+            "join",
+            "a bootstrap node joins no model: leave it out, or say --mode node",
+        ));
+    }
+    let grpc_addr = socket(layers, "grpc_addr", text(said.grpc_addr.as_ref()))?;
+    if !grpc_addr.ip().is_loopback() && said.grpc_insecure != Some(true) {
+        return Err(layers.error("grpc_addr", refusal(grpc_addr)));
+    }
+    Ok(Config {
+        mode,
+        port: said.port.unwrap_or(MESH_PORT),
+        listen: listen(layers)?,
+        bootstrap: bootstrap(layers)?,
+        announce: announced(layers, env)?,
+        network: network(layers)?,
+        connections_max: within(layers, "connections_max", said.connections_max, 1, 65_536)?,
+        grpc_addr,
+        data_dir: data_dir(layers)?,
+        trainers: within(layers, "trainers", said.trainers, 1, TRAINERS_MAX)?,
+        join,
+        retention: retention(layers)?,
+        blob_bytes_max: match said.blob_bytes_max {
+            Some(0) => return Err(layers.error("blob_bytes_max", "0 bytes hold no weights: leave it out for no limit")),
+            other => other,
+        },
+        log: log(layers)?,
+        log_format: said.log_format.unwrap_or(LogFormat::Text),
+        metrics_addr: match text(said.metrics_addr.as_ref()) {
+            "off" => None,
+            address => Some(socket(layers, "metrics_addr", address)?),
+        },
+    })
+}
+
+/// Why gRPC does not listen there.
+fn refusal(address: SocketAddr) -> String {
+    format!(
+        "{address} can be reached from other machines, and gRPC has no encryption and no authentication yet: whoever \
+         reaches it reads and changes your models. Use 127.0.0.1:{}, or say --grpc-insecure (QRES_GRPC_INSECURE=true) if \
+         the network around this node is trusted",
+        address.port()
+    )
+}
+
+fn text(value: Option<&String>) -> &str {
+    value.map_or("", String::as_str)
+}
+
+fn within(layers: &Layers, key: &'static str, value: Option<u32>, least: u32, most: u32) -> Outcome<u32> {
+    let value = value.unwrap_or(least);
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(layers.error(key, format!("{value} is outside {least} to {most}")))
+}
+
+fn socket(layers: &Layers, key: &'static str, value: &str) -> Outcome<SocketAddr> {
+    let numeric = match value.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => value.to_owned(),
+    };
+    numeric.parse().map_err(|_| {
+        let problem = format!("{value:?} is no IP address with a port, e.g. 127.0.0.1:4002 or [::1]:4002");
+        layers.error(key, problem)
+    })
+}
+
+fn listen(layers: &Layers) -> Outcome<IpAddr> {
+    let value = text(layers.settings.listen.as_ref());
+    value.parse().map_err(|_| {
+        let problem = format!("{value:?} is no IP address: 0.0.0.0 listens everywhere; the port is --port's");
+        layers.error("listen", problem)
+    })
+}
+
+fn list(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Outcome<Vec<String>> {
+    let values: Vec<String> = values
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .map(|v| v.trim().to_owned())
+        .collect();
+    if values.len() > LIST_MAX {
+        return Err(layers.error(
+            key,
+            format!("{} entries, at most {LIST_MAX} are possible", values.len()),
+        ));
+    }
+    if let Some(bad) = values
+        .iter()
+        .find(|v| v.is_empty() || v.len() > ADDRESS_BYTES_MAX || v.contains(char::is_whitespace))
+    {
+        let problem = format!("{bad:?} is empty, longer than {ADDRESS_BYTES_MAX} bytes, or has spaces in it");
+        return Err(layers.error(key, problem));
+    }
+    Ok(values)
+}
+
+/// What can be seen to be wrong without asking anybody; a name is looked up when it is dialled, again and again.
+fn bootstrap(layers: &Layers) -> Outcome<Vec<String>> {
+    let addresses = list(layers, "bootstrap", layers.settings.bootstrap.as_ref())?;
+    if let Some(bad) = addresses.iter().find(|address| !is_dialable(address)) {
+        let problem = format!(
+            "{bad:?} is no IP address, host, host:port or multiaddr, e.g. 203.0.113.7, node.example:4001 or \
+             /ip4/203.0.113.7/tcp/4001"
+        );
+        return Err(layers.error("bootstrap", problem));
+    }
+    Ok(addresses)
+}
+
+fn is_dialable(address: &str) -> bool {
+    let host = |host: &str| {
+        let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+        !host.is_empty() && host.len() <= 253 && host.bytes().all(label)
+    };
+    if address.starts_with('/') {
+        return address.len() > 1;
+    }
+    if address.parse::<IpAddr>().is_ok() || address.parse::<SocketAddr>().is_ok() {
+        return true;
+    }
+    match address.rsplit_once(':') {
+        Some((name, port)) => host(name) && port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => host(address),
+    }
+}
+
+fn announced(layers: &Layers, env: &Environment) -> Outcome<Vec<String>> {
+    let templates = list(layers, "announce", layers.settings.announce.as_ref())?;
+    let fill = |template: &String| {
+        let address = announce::expand(template, env).map_err(|problem| layers.error("announce", problem))?;
+        if address.starts_with('/') {
+            return Ok(address);
+        }
+        let problem = format!("{address:?} is no multiaddr, e.g. /ip4/203.0.113.7/tcp/4001");
+        Err(layers.error("announce", problem))
+    };
+    templates.iter().map(fill).collect()
+}
+
+fn network(layers: &Layers) -> Outcome<String> {
+    let name = text(layers.settings.network.as_ref());
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > NETWORK_BYTES_MAX || !name.bytes().all(known) {
+        let problem = format!("{name:?} is no network name: 1 to {NETWORK_BYTES_MAX} of [A-Za-z0-9._-]");
+        return Err(layers.error("network", problem));
+    }
+    Ok(name.to_owned())
+}
+
+fn retention(layers: &Layers) -> Outcome<Retention> {
+    let value = text(layers.settings.retention.as_ref());
+    if value == "all" {
+        return Ok(Retention::All);
+    }
+    match value.parse() {
+        Ok(rounds) if rounds > 0 => Ok(Retention::Rounds(rounds)),
+        _ => Err(layers.error(
+            "retention",
+            format!("{value:?} is neither `all` nor a number of rounds from 1"),
+        )),
+    }
+}
+
+fn log(layers: &Layers) -> Outcome<String> {
+    let filter = text(layers.settings.log.as_ref());
+    match EnvFilter::try_new(filter) {
+        Ok(_) => Ok(filter.to_owned()),
+        Err(error) => {
+            let problem =
+                format!("{filter:?} is no log filter ({error}): say e.g. info, debug or info,qres_node=debug");
+            Err(layers.error("log", problem))
+        }
+    }
+}
+
+fn data_dir(layers: &Layers) -> Outcome<PathBuf> {
+    if let Some(said) = &layers.settings.data_dir {
+        if said.is_empty() {
+            return Err(layers.error("data_dir", "is empty: name a directory"));
+        }
+        return Ok(PathBuf::from(said));
+    }
+    match directories::BaseDirs::new() {
+        Some(base) => Ok(base.data_dir().join("qres")),
+        None => Err(layers.error(
+            "data_dir",
+            "this user has no home directory to keep data in: name one with --data-dir or QRES_DATA_DIR",
+        )),
+    }
+}

@@ -1,0 +1,267 @@
+//! The configuration as a user meets it: files, variables and flags in, a value or a sentence out.
+
+use clap::Parser;
+
+use super::*;
+
+/// What a daemon with these flags, this file and this environment would run with.
+fn load(file: Option<&str>, env: &[(&str, &str)], flags: &[&str]) -> Result<(Config, Layers), String> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = Args::try_parse_from(std::iter::once("qres-daemon").chain(flags.iter().copied())).unwrap();
+    if let Some(text) = file {
+        let path = dir.path().join("qres.toml");
+        std::fs::write(&path, text).unwrap();
+        args.config = Some(path);
+    }
+    let mut env: Environment = env.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    env.insert("HOSTNAME".into(), "qres-1".into());
+    Config::load(&args, &env).map_err(|error| error.to_string())
+}
+
+fn config(file: Option<&str>, env: &[(&str, &str)], flags: &[&str]) -> Config {
+    load(file, env, flags).unwrap().0
+}
+
+fn error(file: Option<&str>, env: &[(&str, &str)], flags: &[&str]) -> String {
+    load(file, env, flags).unwrap_err()
+}
+
+#[test]
+fn nothing_said_is_a_node_on_4001_with_grpc_on_loopback() {
+    let config = config(None, &[], &[]);
+    assert_eq!(config.mode, Mode::Node);
+    assert_eq!(config.port, 4001);
+    assert_eq!(config.listen.to_string(), "0.0.0.0");
+    assert_eq!(config.grpc_addr.to_string(), "127.0.0.1:4002");
+    assert_eq!(config.network, "qres");
+    assert_eq!(config.trainers, 1);
+    assert_eq!(config.retention, Retention::Rounds(8));
+    assert_eq!(config.metrics_addr, None);
+    assert!(config.bootstrap.is_empty() && config.join.is_empty() && config.announce.is_empty());
+    assert!(config.data_dir.ends_with("qres"));
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+    let file = Some("port = 1\ntrainers = 2\nnetwork = \"file\"\n");
+    let env = [("QRES_PORT", "10"), ("QRES_TRAINERS", "20")];
+    let (config, layers) = load(file, &env, &["--port", "100"]).unwrap();
+    assert_eq!(
+        (config.port, config.trainers, config.network.as_str()),
+        (100, 20, "file")
+    );
+    assert_eq!(layers.origin("port"), Origin::Flag("--port".into()));
+    assert_eq!(layers.origin("trainers"), Origin::Environment("QRES_TRAINERS".into()));
+    assert!(matches!(layers.origin("network"), Origin::File(path) if path.ends_with("qres.toml")));
+    assert_eq!(layers.origin("mode"), Origin::Default);
+}
+
+#[test]
+fn every_setting_can_be_said_in_every_layer() {
+    let said = [
+        ("mode", "bootstrap", "\"bootstrap\""),
+        ("port", "7", "7"),
+        ("listen", "127.0.0.1", "\"127.0.0.1\""),
+        ("bootstrap", "a.example,203.0.113.7", "[\"a.example\", \"203.0.113.7\"]"),
+        (
+            "announce",
+            "/ip4/203.0.113.7/tcp/4001",
+            "[\"/ip4/203.0.113.7/tcp/4001\"]",
+        ),
+        ("network", "42", "\"42\""),
+        ("connections_max", "9", "9"),
+        ("grpc_addr", "127.0.0.1:9", "\"127.0.0.1:9\""),
+        ("grpc_insecure", "true", "true"),
+        ("data_dir", "/d", "\"/d\""),
+        ("trainers", "3", "3"),
+        ("join", "", "[]"),
+        ("retention", "all", "\"all\""),
+        ("blob_bytes_max", "1000000", "1000000"),
+        ("log", "debug", "\"debug\""),
+        ("log_format", "json", "\"json\""),
+        ("metrics_addr", "127.0.0.1:8", "\"127.0.0.1:8\""),
+    ];
+    assert_eq!(said.map(|(key, ..)| key), settings::KEYS.map(|(key, _)| key));
+    let file: String = said.iter().map(|(key, _, toml)| format!("{key} = {toml}\n")).collect();
+    let names = said.map(|(key, ..)| format!("QRES_{}", key.to_uppercase()));
+    let env: Vec<_> = names
+        .iter()
+        .zip(said)
+        .map(|(name, (_, text, _))| (name.as_str(), text))
+        .collect();
+    let flags: Vec<_> = said
+        .iter()
+        .filter(|(_, text, _)| !text.is_empty())
+        .map(|(key, text, _)| format!("--{}={text}", key.replace('_', "-")))
+        .collect();
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let from_file = config(Some(&file), &[], &[]);
+    assert_eq!(config(None, &env, &[]), from_file);
+    assert_eq!(config(None, &[], &flags), from_file);
+    assert_eq!(from_file.bootstrap, ["a.example", "203.0.113.7"]);
+    assert_eq!(from_file.retention, Retention::All);
+}
+
+#[test]
+fn a_later_list_replaces_an_earlier_one() {
+    let file = Some("bootstrap = [\"a.example\", \"b.example\"]");
+    assert_eq!(
+        config(file, &[], &["--bootstrap", "c.example"]).bootstrap,
+        ["c.example"]
+    );
+    assert_eq!(
+        config(file, &[("QRES_BOOTSTRAP", " d.example , ")], &[]).bootstrap,
+        ["d.example"]
+    );
+}
+
+#[test]
+fn an_unknown_key_in_the_file_names_the_nearest_known_one() {
+    let text = error(Some("grcp-addr = \"127.0.0.1:1\""), &[], &[]);
+    assert!(
+        text.contains("qres.toml: there is no setting \"grcp-addr\", did you mean \"grpc_addr\"?"),
+        "{text}"
+    );
+    let text = error(Some("bootstraps = []"), &[], &[]);
+    assert!(text.contains("did you mean \"bootstrap\"?"), "{text}");
+    let text = error(Some("zzz = 1"), &[], &[]);
+    assert!(!text.contains("did you mean"), "{text}");
+}
+
+#[test]
+fn an_error_names_where_the_value_came_from() {
+    let text = error(None, &[("QRES_PORT", "seventy")], &[]);
+    assert_eq!(
+        text,
+        "port (from QRES_PORT): invalid type: found string \"seventy\", expected u16"
+    );
+    let text = error(Some("port = 70000"), &[], &[]);
+    assert!(text.starts_with("port (from file ") && text.contains("70000"), "{text}");
+    let text = error(None, &[], &["--grpc-addr", "4002"]);
+    assert!(
+        text.starts_with("grpc_addr (from --grpc-addr): \"4002\" is no IP address with a port"),
+        "{text}"
+    );
+    let text = error(None, &[("QRES_MODE", "seed")], &[]);
+    assert!(
+        text.starts_with("mode (from QRES_MODE)") && text.contains("bootstrap"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_an_error_even_where_it_is_overridden() {
+    let text = error(Some("port = \"x\""), &[], &["--port", "1"]);
+    assert!(text.starts_with("port (from file "), "{text}");
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_says_so() {
+    let args = Args {
+        config: Some("/nowhere/qres.toml".into()),
+        ..Args::default()
+    };
+    let text = Config::load(&args, &Environment::new()).unwrap_err().to_string();
+    assert!(
+        text.contains("/nowhere/qres.toml") && text.contains("--config"),
+        "{text}"
+    );
+    let text = error(Some("port = = 1"), &[], &[]);
+    assert!(text.contains("is not valid TOML") && text.contains("line 1"), "{text}");
+}
+
+#[test]
+fn grpc_beyond_loopback_must_be_asked_for_by_name() {
+    for address in ["0.0.0.0:4002", "192.0.2.1:4002", "[::]:4002"] {
+        let text = error(None, &[], &["--grpc-addr", address]);
+        assert!(
+            text.contains("--grpc-insecure") && text.contains("no encryption"),
+            "{text}"
+        );
+        let config = config(None, &[("QRES_GRPC_INSECURE", "true")], &["--grpc-addr", address]);
+        assert_eq!(config.grpc_addr.to_string(), address);
+    }
+    for address in ["127.0.0.1:0", "[::1]:4002", "127.8.8.8:1", "localhost:5"] {
+        assert!(
+            config(None, &[], &["--grpc-addr", address])
+                .grpc_addr
+                .ip()
+                .is_loopback()
+        );
+    }
+    let text = error(
+        None,
+        &[("QRES_GRPC_INSECURE", "true")],
+        &["--grpc-addr", "0.0.0.0:1", "--grpc-insecure=false"],
+    );
+    assert!(text.contains("no encryption"), "{text}");
+}
+
+#[test]
+fn a_value_out_of_bounds_names_the_bounds() {
+    for (flags, part) in [
+        (
+            ["--trainers", "0"],
+            "trainers (from --trainers): 0 is outside 1 to 1024",
+        ),
+        (["--connections-max", "0"], "outside 1 to 65536"),
+        (["--retention", "0"], "neither `all` nor a number"),
+        (["--blob-bytes-max", "0"], "no limit"),
+        (["--network", "a b"], "no network name"),
+        (["--listen", "localhost"], "no IP address"),
+        (
+            ["--bootstrap", "a.example:99999"],
+            "no IP address, host, host:port or multiaddr",
+        ),
+        (
+            ["--bootstrap", "http://a.example"],
+            "no IP address, host, host:port or multiaddr",
+        ),
+        (["--announce", "203.0.113.7"], "no multiaddr"),
+        (["--data-dir", ""], "name a directory"),
+        (["--metrics-addr", "9000"], "no IP address with a port"),
+    ] {
+        let text = error(None, &[], &flags);
+        assert!(text.contains(part), "{flags:?}: {text}");
+    }
+    let many = vec!["a.example"; 65].join(",");
+    assert!(error(None, &[("QRES_BOOTSTRAP", &many)], &[]).contains("at most 64"));
+    assert!(error(None, &[], &["--mode", "bootstrap", "--join", "m"]).contains("joins no model"));
+}
+
+#[test]
+fn every_form_of_a_bootstrap_address_is_taken() {
+    let forms = "203.0.113.7,203.0.113.7:4001,2001:db8::1,[2001:db8::1]:4001,node.example,node.example:4001,\
+                 /dns4/node.example/udp/4001/quic-v1";
+    assert_eq!(config(None, &[("QRES_BOOTSTRAP", forms)], &[]).bootstrap.len(), 7);
+}
+
+#[test]
+fn a_service_link_of_kubernetes_is_not_taken_for_the_port() {
+    let env = [
+        ("QRES_PORT", "tcp://10.96.0.7:4001"),
+        ("QRES_SERVICE_HOST", "10.96.0.7"),
+    ];
+    assert_eq!(config(None, &env, &[]).port, 4001);
+}
+
+#[test]
+fn the_report_is_a_file_that_says_the_same() {
+    let flags = [
+        "--port",
+        "0",
+        "--data-dir",
+        "/var/lib/qres",
+        "--bootstrap",
+        "a.example",
+        "--metrics-addr",
+        "[::1]:9",
+    ];
+    let (first, layers) = load(None, &[("QRES_RETENTION", "all"), ("QRES_LOG_FORMAT", "json")], &flags).unwrap();
+    let text = report(&first, &layers);
+    assert!(
+        text.contains("# --port") && text.contains("# QRES_RETENTION") && text.contains("# default"),
+        "{text}"
+    );
+    assert_eq!(config(Some(&text), &[], &[]), first);
+}

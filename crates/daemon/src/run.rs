@@ -1,0 +1,143 @@
+//! Composes a node, its gRPC API and its metrics, and takes them apart again within a deadline.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use prometheus_client::registry::Registry;
+use qres_api::server;
+
+use qres_node::mesh::{self, MeshConfig};
+use qres_node::{NodeConfig, NodeHandle};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::banner::{READY, banner};
+use crate::config::{Config, Mode, Retention};
+use crate::metrics;
+use crate::telemetry::FLUSH_MAX;
+
+/// From the first signal to the end of the process, telemetry's flush included. Kubernetes allows 30 s unless told otherwise.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+/// Calls that are running get this much of it; the node needs the rest to say goodbye and close its store.
+const CALLS_MAX: Duration = Duration::from_secs(5);
+/// Routing hints live below the data directory.
+const HINTS_FILE: &str = "routing.hints";
+
+/// Runs until `shutdown`, or until something that must run ends by itself.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // Ports first: that they are taken is the likeliest failure, and nothing has been touched yet.
+    let grpc = listen(config.grpc_addr).await?;
+    let metrics_listener = match config.metrics_addr {
+        Some(address) => Some(metrics::bind(address).await?),
+        None => None,
+    };
+    let grpc_addr = grpc.local_addr()?;
+    let metrics_addr = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+
+    let mut registry = Registry::default();
+    let options = server::Options {
+        drain: CALLS_MAX,
+        metrics: server::Metrics::register(&mut registry),
+        ..server::Options::default()
+    };
+    let node = NodeHandle::start(node_config(&config)).await?;
+    let calls = CancellationToken::new();
+    let mut serving = tokio::spawn(server::serve(
+        node.clone(),
+        grpc,
+        options,
+        calls.clone().cancelled_owned(),
+    ));
+    if let Some(listener) = metrics_listener {
+        tokio::spawn(metrics::serve(listener, Arc::new(registry), shutdown.clone()));
+    }
+    announce(&node, grpc_addr, metrics_addr, &config.data_dir).await?;
+
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => None,
+        ended = &mut serving => Some(ended),
+    };
+    let unasked = ended.is_some();
+    let stop = async {
+        // From here on new submissions are refused, and calls that wait are told to go elsewhere.
+        let _ = node.drain().await;
+        calls.cancel();
+        let served = match ended {
+            Some(ended) => ended,
+            None => serving.await,
+        };
+        node.stop().await;
+        served
+    };
+    match tokio::time::timeout(SHUTDOWN_MAX - FLUSH_MAX, stop).await {
+        Ok(served) => served
+            .context("the gRPC server panicked")?
+            .context("the gRPC server failed")?,
+        Err(_) => tracing::warn!("the node did not stop in time: ending; what was acknowledged is on disk"),
+    }
+    if unasked {
+        return Err(anyhow!("the gRPC server ended by itself"));
+    }
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "gRPC cannot listen on {address}: choose another with --grpc-addr (port 0 picks one); a second node on one \
+             machine needs its own --grpc-addr, --port and --data-dir"
+        )
+    })
+}
+
+/// Prints who this is and where it listens, then that it is ready.
+async fn announce(
+    node: &NodeHandle,
+    grpc: SocketAddr,
+    metrics: Option<SocketAddr>,
+    data_dir: &Path,
+) -> anyhow::Result<()> {
+    let view = node.node().await?;
+    let text = banner(&view, grpc, metrics, data_dir);
+    // Whoever closed our stdout does not want to read it: no reason not to run.
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}{READY}").and_then(|()| out.flush());
+    Ok(())
+}
+
+/// What the node needs of the configuration.
+fn node_config(config: &Config) -> NodeConfig {
+    NodeConfig {
+        data_dir: config.data_dir.clone(),
+        mesh: mesh_config(config),
+        trainers: config.trainers,
+        join: config.join.clone(),
+        keep_rounds: match config.retention {
+            Retention::All => None,
+            Retention::Rounds(rounds) => Some(rounds),
+        },
+        blob_bytes_max: config.blob_bytes_max,
+    }
+}
+
+fn mesh_config(config: &Config) -> MeshConfig {
+    let mode = match config.mode {
+        Mode::Node => mesh::Mode::Node,
+        Mode::Bootstrap => mesh::Mode::Bootstrap,
+    };
+    MeshConfig {
+        mode,
+        listen: config.listen,
+        port: config.port,
+        bootstrap: config.bootstrap.clone(),
+        announce: config.announce.clone(),
+        network: config.network.clone(),
+        hints: config.data_dir.join(HINTS_FILE),
+        agent: concat!("qres-daemon/", env!("CARGO_PKG_VERSION")).to_owned(),
+        connections_max: config.connections_max,
+    }
+}

@@ -1,0 +1,91 @@
+//! Logs to stderr, and traces to a collector when the standard `OTEL_*` variables name one.
+
+mod exporter;
+mod otlp;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Config, Environment, LogFormat};
+
+/// How long the last spans may take on their way out. A collector that is down costs a shutdown no more than this.
+pub const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// Running telemetry; [`flush`](Self::flush) it before the process ends.
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Installs the process's subscriber and propagator. Must run inside a runtime, on which the exporter's connection lives.
+    /// A collector that cannot be used is one line in the log, never an error.
+    pub fn start(config: &Config, env: &Environment) -> anyhow::Result<Self> {
+        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        let (traces, problem) = match otlp::provider(env) {
+            Ok(provider) => (provider, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let exporting = traces.as_ref().map(|provider| {
+            tracing_opentelemetry::layer()
+                .with_tracer(opentelemetry::trace::TracerProvider::tracer(provider, "qres-daemon"))
+                .with_location(false)
+                .with_threads(false)
+                .with_tracked_inactivity(false)
+                .with_target(false)
+                .with_filter(exported())
+        });
+        tracing_subscriber::registry()
+            .with(exporting)
+            .with(logging(config)?)
+            .try_init()?;
+        if let Some(problem) = problem {
+            tracing::warn!("no traces are exported: {problem}");
+        }
+        Ok(Self { traces })
+    }
+
+    /// Sends what is left, for at most [`FLUSH_MAX`]; blocks. A collector that is down has been reported already.
+    pub fn flush(self) {
+        if let Some(provider) = self.traces
+            && let Err(error) = provider.shutdown_with_timeout(FLUSH_MAX)
+        {
+            tracing::debug!("the last spans were not exported: {error}");
+        }
+    }
+}
+
+/// Only our own spans leave the process: those of h2, hyper, tonic, tower and the exporter itself would feed on the export,
+/// and libp2p's tell an operator nothing.
+fn exported() -> Targets {
+    Targets::new().with_target("qres", LevelFilter::DEBUG)
+}
+
+/// The layer that writes to stderr.
+fn logging<S>(config: &Config) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let filter = EnvFilter::try_new(&config.log)?;
+    // The exporter repeats itself for as long as a collector is down; `exporter` says it once. Who asks for these lines by
+    // name gets them.
+    let wanted = config.log.contains("opentelemetry");
+    let quiet = filter_fn(move |metadata| wanted || !metadata.target().starts_with("opentelemetry"));
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let layer: Box<dyn Layer<S> + Send + Sync> = match config.log_format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    Ok(layer
+        .with_filter(tracing_subscriber::filter::FilterExt::and(filter, quiet))
+        .boxed())
+}
