@@ -34,6 +34,25 @@ impl Default for TrainConfig {
     }
 }
 
+impl TrainConfig {
+    /// These settings with the numbers that a strategy tells its trainers (`mu`, `learning_rate`, `local_epochs`,
+    /// `batch_size`) in place of their own; other names are passed over.
+    #[must_use]
+    pub fn told<'a>(mut self, numbers: impl IntoIterator<Item = (&'a str, f64)>) -> Self {
+        for (name, number) in numbers {
+            match name {
+                "mu" => self.mu = number as f32,
+                "learning_rate" => self.learning_rate = number as f32,
+                // `as` saturates: absurd numbers become the nearest bound, never a panic.
+                "local_epochs" => self.epochs = number as u32,
+                "batch_size" => self.batch = number as usize,
+                _ => {}
+            }
+        }
+        self
+    }
+}
+
 /// Adds the proximal term's gradient μ (w − w_t), of the loss's extra term μ/2 ‖w − w_t‖² (Li et al. 2020, eq. 2).
 fn add_proximal(gradient: &mut [f32], mu: f32, weights: &[f32], reference: &[f32]) {
     for ((g, w), r) in gradient.iter_mut().zip(weights).zip(reference) {
@@ -95,6 +114,19 @@ mod tests {
         for (w, e) in weights.iter().zip(expected) {
             assert!((w - e).abs() < 1e-6, "{weights:?}");
         }
+    }
+
+    #[test]
+    fn a_strategy_s_numbers_replace_the_settings() {
+        let told =
+            TrainConfig::default().told([("mu", 0.25), ("batch_size", 32.0), ("local_epochs", -1.0), ("x", 9.0)]);
+        let expected = TrainConfig {
+            mu: 0.25,
+            batch: 32,
+            epochs: 0,
+            ..TrainConfig::default()
+        };
+        assert_eq!(told, expected);
     }
 
     #[test]
