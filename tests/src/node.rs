@@ -165,8 +165,8 @@ impl Node {
     pub async fn wait_for_round(&self, model: &str, round: u64) -> Fetched {
         let mut fetched = self.fetch(model, "").await.expect("fetch");
         while fetched.round() < round {
-            let next = self.fetch(model, &fetched.id());
-            fetched = tokio::time::timeout(crate::wait::DEADLINE, next)
+            let after = fetched.id();
+            fetched = tokio::time::timeout(crate::wait::DEADLINE, self.fetch(model, &after))
                 .await
                 .unwrap_or_else(|_| panic!("waited for round {round} of {model}"))
                 .expect("fetch");

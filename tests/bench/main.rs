@@ -1,0 +1,2 @@
+//! Placeholder until the daemons run.
+fn main() {}
