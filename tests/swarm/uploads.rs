@@ -30,7 +30,7 @@ async fn the_same_key_gets_the_same_answer_and_other_bytes_are_refused() {
     let other = node.submit_with(keyed(&base, "k"), &vector(&[2.0])).await.unwrap_err();
     assert_eq!(other.code(), Code::AlreadyExists, "{other:?}");
     // It lives as long as the submission, across a crash too.
-    let daemon = daemon.kill_and_restart();
+    let daemon = daemon.kill_and_fileart();
     let again = daemon.node().submit_with(keyed(&base, "k"), &vector(&[1.0])).await.unwrap();
     assert_eq!(again.id, first.id);
 }
@@ -40,9 +40,8 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
     let daemon = Daemon::start(Options::default());
     let node = daemon.node();
     let values: Vec<f32> = (0..700_000u32).map(|i| i as f32).collect();
-    let (first, rest) = ([0.0; 4], vector(&values));
-    drop(first);
-    let mut messages = rest.chunks(1 << 20).map(|chunk| pb::CreateModelRequest {
+    let file = vector(&values);
+    let mut messages = file.chunks(1 << 20).map(|chunk| pb::CreateModelRequest {
         data: Bytes::copy_from_slice(chunk),
         ..Default::default()
     });
@@ -51,7 +50,7 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
     let model = node.models().create_model(stream).await.unwrap().into_inner().model.unwrap();
     let base = head(&model);
     // Two chunks come, then the trainer dies.
-    let chunks: Vec<_> = rest.chunks(1 << 20).map(Bytes::copy_from_slice).collect();
+    let chunks: Vec<_> = file.chunks(1 << 20).map(Bytes::copy_from_slice).collect();
     let sent = [
         pb::SubmitWeightsRequest { data: chunks[0].clone(), ..keyed(&base, "cut") },
         pb::SubmitWeightsRequest { data: chunks[1].clone(), ..Default::default() },
@@ -71,7 +70,7 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
     wait::until("two chunks to be kept", || async { (kept().await == 2 << 20).then_some(()) }).await;
     call.abort();
     drop(dies);
-    let daemon = daemon.kill_and_restart();
+    let daemon = daemon.kill_and_fileart();
     let node = daemon.node();
     let offset = node.weights().get_upload(pb::GetUploadRequest { idempotency_key: "cut".into() }).await.unwrap();
     let offset = offset.into_inner().kept_bytes;
@@ -80,7 +79,7 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
     let status = node.submit_with(past, b"").await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
     let header = pb::SubmitWeightsRequest { offset, ..keyed(&base, "cut") };
-    node.submit_with(header, &rest[usize::try_from(offset).unwrap()..]).await.unwrap();
+    node.submit_with(header, &file[usize::try_from(offset).unwrap()..]).await.unwrap();
     let sealed = node.wait_for_round("keyed", 1).await;
     assert_eq!(read_vector(&sealed.file), values);
     // A fetch goes on from an offset too.
