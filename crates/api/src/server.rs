@@ -90,13 +90,23 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let stop = Stop::when(shutdown, node.stopping());
-    let (health, health_service) = tonic_health::server::health_reporter();
-    set_health(&health, ServingStatus::Serving).await;
     let routes = routes(Api {
         node,
         stop: stop.clone(),
-    })
-    .add_service(health_service);
+    });
+    run(routes, listener, options, stop).await
+}
+
+/// Serves `routes` and health inside the layers until the stop.
+async fn run(
+    routes: Routes,
+    listener: TcpListener,
+    options: Options,
+    stop: Stop,
+) -> Result<(), tonic::transport::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    set_health(&health, ServingStatus::Serving).await;
+    let routes = routes.add_service(health_service);
 
     // From the outside in; each sees what those below it answer.
     let layers = ServiceBuilder::new()
@@ -185,5 +195,134 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
         pb::node_service_server::SERVICE_NAME,
     ] {
         health.set_service_status(service, status).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use tonic::transport::Channel;
+    use tonic::{Code, Request, Response, Status};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    /// A node service whose calls never end; the services proper need a whole node.
+    struct Silent;
+
+    #[tonic::async_trait]
+    impl pb::node_service_server::NodeService for Silent {
+        async fn get_node(&self, _: Request<pb::GetNodeRequest>) -> Result<Response<pb::GetNodeResponse>, Status> {
+            std::future::pending().await
+        }
+        async fn drain_node(
+            &self,
+            _: Request<pb::DrainNodeRequest>,
+        ) -> Result<Response<pb::DrainNodeResponse>, Status> {
+            std::future::pending().await
+        }
+    }
+
+    struct Served {
+        channel: Channel,
+        stop: tokio::sync::oneshot::Sender<()>,
+        running: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    }
+
+    async fn serve_silent(options: Options) -> Served {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let stopped = Stop::when(async { stopped.await.unwrap_or_default() }, std::future::pending());
+        let (v1, v1alpha) = reflection::services();
+        let routes = Routes::new(v1)
+            .add_service(v1alpha)
+            .add_service(pb::node_service_server::NodeServiceServer::new(Silent));
+        let running = tokio::spawn(run(routes, listener, options, stopped));
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+        Served {
+            channel: channel.connect().await.unwrap(),
+            stop,
+            running,
+        }
+    }
+
+    async fn health(channel: &Channel, service: &str) -> Result<i32, Status> {
+        let service = service.to_owned();
+        let answer = HealthClient::new(channel.clone())
+            .check(HealthCheckRequest { service })
+            .await?;
+        Ok(answer.into_inner().status)
+    }
+
+    /// Calls a method with an empty message and gives the failure.
+    async fn call(channel: &Channel, path: &'static str) -> Status {
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
+        grpc.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<pb::GetNodeRequest, pb::GetNodeResponse>::default();
+        let request = Request::new(pb::GetNodeRequest {});
+        grpc.unary(request, path.parse().unwrap(), codec).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn every_service_has_a_health_of_its_own() {
+        let served = serve_silent(Options::default()).await;
+        for service in ["", "qres.v1.WeightsService", "qres.v1.NodeService"] {
+            assert_eq!(health(&served.channel, service).await.unwrap(), 1, "{service}");
+        }
+        assert_eq!(
+            health(&served.channel, "qres.v1.Nothing").await.unwrap_err().code(),
+            Code::NotFound
+        );
+    }
+
+    #[tokio::test]
+    async fn a_message_above_the_limit_is_resource_exhausted_on_the_wire() {
+        let served = serve_silent(Options::default()).await;
+        let error = health(&served.channel, &"x".repeat(5 * 1024 * 1024)).await.unwrap_err();
+        assert_eq!(error.code(), Code::ResourceExhausted);
+        assert_eq!(error.get_details_error_info().unwrap().reason, "MESSAGE_TOO_LARGE");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_method_says_how_to_find_the_known_ones() {
+        let served = serve_silent(Options::default()).await;
+        for path in ["/qres.v1.NodeService/Nothing", "/qres.v1.Nothing/Nothing"] {
+            let error = call(&served.channel, path).await;
+            assert_eq!(error.code(), Code::Unimplemented);
+            assert!(error.message().contains("grpcurl"), "{path}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_node_refuses_calls_and_still_answers_probes() {
+        let options = Options {
+            calls_max: 0,
+            ..Options::default()
+        };
+        let served = serve_silent(options).await;
+        let error = call(&served.channel, "/qres.v1.NodeService/GetNode").await;
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(error.get_details_retry_info().is_some());
+        assert_eq!(health(&served.channel, "").await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn at_the_stop_probes_hear_of_it_and_calls_that_do_not_end_are_cut() {
+        let options = Options {
+            drain: Duration::ZERO,
+            ..Options::default()
+        };
+        let served = serve_silent(options).await;
+        let mut watch = HealthClient::new(served.channel.clone())
+            .watch(HealthCheckRequest::default())
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(watch.next().await.unwrap().unwrap().status, 1);
+        served.stop.send(()).unwrap();
+        served.running.await.unwrap().unwrap();
     }
 }

@@ -89,8 +89,13 @@ impl From<Status> for ClientError {
             Some(source) if status.details().is_empty() => format!("{}: {}", status.message(), innermost(source)),
             _ => status.message().to_owned(),
         };
+        // tonic's client keeps the caller's deadline by itself and calls it CANCELLED.
+        let code = match std::error::Error::source(&status) {
+            Some(source) if is_timeout(source) => Code::DeadlineExceeded,
+            _ => status.code(),
+        };
         Self::Refused {
-            code: status.code(),
+            code,
             reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
             field: field.or(field_of_request).unwrap_or_default(),
             message,
@@ -115,6 +120,10 @@ fn show(code: &Code, reason: &str, field: &str, message: &str, retry_after: &Opt
     }
     line.push(']');
     line
+}
+
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<tonic::TimeoutExpired>() || error.source().is_some_and(is_timeout)
 }
 
 /// The error at the end of the chain: it names the cause, the others only say "transport error".

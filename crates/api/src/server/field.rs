@@ -290,9 +290,9 @@ mod tests {
         let a_peer = a.keypair().public().to_peer_id().to_string();
         assert_eq!(membership(&[], false).unwrap(), None);
         assert_eq!(membership(&[], true).unwrap(), Some(Membership::Open));
-        let list = membership(&[a_peer.clone()], false).unwrap();
+        let list = membership(std::slice::from_ref(&a_peer), false).unwrap();
         assert_eq!(list, Some(Membership::List(BTreeSet::from([a.node()]))));
-        assert_eq!(blamed(membership(&[a_peer.clone()], true)), "open");
+        assert_eq!(blamed(membership(std::slice::from_ref(&a_peer), true)), "open");
         assert_eq!(blamed(membership(&[a_peer, a.node().to_string()], false)), "members[1]");
         assert_eq!(blamed(membership(&vec![String::new(); 513], false)), "members");
     }

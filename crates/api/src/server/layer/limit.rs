@@ -130,10 +130,23 @@ mod tests {
         request
     }
 
+    /// A body that never ends by itself: the call goes on until it is dropped.
+    struct Open;
+
+    impl http_body::Body for Open {
+        type Data = bytes::Bytes;
+        type Error = Status;
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
     fn service(calls: usize, uploads: usize) -> impl Service<Request, Response = Response, Error = Status> {
-        // An answer with a body that never ends by itself: the call goes on until it is dropped.
         LimitLayer::new(calls, uploads, Metrics::default()).layer(tower::service_fn(|_: Request| async {
-            Ok::<_, Status>(Response::new(Body::empty()))
+            Ok::<_, Status>(Response::new(Body::new(Open)))
         }))
     }
 
