@@ -7,13 +7,19 @@ use std::process::{Command, Output};
 use qres_tests::{Daemon, Options, binaries};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the repository")
 }
 
 /// The fenced block that follows a marker in the README.
 fn readme_block(marker: &str) -> String {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
-    let after = readme.split_once(marker).unwrap_or_else(|| panic!("README.md has no {marker}")).1;
+    let after = readme
+        .split_once(marker)
+        .unwrap_or_else(|| panic!("README.md has no {marker}"))
+        .1;
     let block = after.split("```").nth(1).expect("a fenced block follows");
     block.split_once('\n').expect("a language, then lines").1.to_owned()
 }
@@ -28,7 +34,10 @@ fn bash(script: &str, address: &str) -> Output {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let script = script.replace("127.0.0.1:4002", address);
     let mut command = Command::new("bash");
-    command.args(["-euo", "pipefail", "-c", &script]).env("PATH", path).current_dir(dir.path());
+    command
+        .args(["-euo", "pipefail", "-c", &script])
+        .env("PATH", path)
+        .current_dir(dir.path());
     command.output().expect("bash runs")
 }
 
@@ -60,7 +69,10 @@ mod needs_go {
         let output = bash(script, &daemon.grpc);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success());
-        assert!(error.contains("NotFound") && error.contains("google.rpc.ErrorInfo") && error.contains("MODEL_UNKNOWN"), "{error}");
+        assert!(
+            error.contains("NotFound") && error.contains("google.rpc.ErrorInfo") && error.contains("MODEL_UNKNOWN"),
+            "{error}"
+        );
     }
 }
 
@@ -79,22 +91,34 @@ mod needs_python {
             .enumerate()
             .map(|(i, daemon)| {
                 let mut command = Command::new(&python);
-                command.arg(&example).args(["--address", &daemon.grpc, "--rounds", &rounds.to_string()]);
+                command
+                    .arg(&example)
+                    .args(["--address", &daemon.grpc, "--rounds", &rounds.to_string()]);
                 command.args(["--shard", &i.to_string(), "--of", "3"]);
                 command.env("PYTHONPATH", root().join("clients/python"));
-                command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+                command
+                    .stdout(std::process::Stdio::piped())
+                    .stderr(std::process::Stdio::piped());
                 command.spawn().expect("python runs")
             })
             .collect();
         for trainer in trainers {
             let output = trainer.wait_with_output().expect("it ends");
             let error = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success(), "{}\n{error}", String::from_utf8_lossy(&output.stdout));
+            assert!(
+                output.status.success(),
+                "{}\n{error}",
+                String::from_utf8_lossy(&output.stdout)
+            );
         }
         let mut heads = vec![];
         for node in swarm.nodes() {
             heads.push(node.wait_for_round("python-example", rounds).await);
         }
-        assert!(heads.windows(2).all(|w| w[0].id() == w[1].id() && w[0].file == w[1].file));
+        assert!(
+            heads
+                .windows(2)
+                .all(|w| w[0].id() == w[1].id() && w[0].file == w[1].file)
+        );
     }
 }

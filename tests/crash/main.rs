@@ -12,7 +12,16 @@ const CRASHES: usize = 20;
 async fn node_ids(nodes: &[Node]) -> Vec<String> {
     let mut ids = vec![];
     for node in nodes {
-        ids.push(node.node().get_node(pb::GetNodeRequest {}).await.unwrap().into_inner().node.unwrap().node_id);
+        ids.push(
+            node.node()
+                .get_node(pb::GetNodeRequest {})
+                .await
+                .unwrap()
+                .into_inner()
+                .node
+                .unwrap()
+                .node_id,
+        );
     }
     ids
 }
@@ -27,7 +36,9 @@ async fn train(node: Node, acknowledged: std::sync::Arc<std::sync::Mutex<Vec<Str
             tokio::task::yield_now().await;
             continue;
         };
-        let submitted = node.submit("crash", &fetched.id(), 1, &vector(&[value + fetched.round() as f32])).await;
+        let submitted = node
+            .submit("crash", &fetched.id(), 1, &vector(&[value + fetched.round() as f32]))
+            .await;
         if let Ok(submission) = submitted {
             acknowledged.lock().unwrap().push(submission.id);
             after = fetched.id();
@@ -41,7 +52,10 @@ async fn twenty_crashes_lose_nothing_that_was_acknowledged_and_heads_agree_again
     let nodes = swarm.nodes();
     let request = pb::CreateModelRequest {
         name: "crash".into(),
-        codec: Some(pb::Rule { id: "none/1".into(), ..Default::default() }),
+        codec: Some(pb::Rule {
+            id: "none/1".into(),
+            ..Default::default()
+        }),
         members: node_ids(&nodes).await,
         deadline_ms: Some(1_000),
         data: vector(&[0.0]).into(),
@@ -55,7 +69,9 @@ async fn twenty_crashes_lose_nothing_that_was_acknowledged_and_heads_agree_again
     let mut rng = ChaCha8Rng::seed_from_u64(20);
     let mut acknowledged = vec![];
     for crash in 0..CRASHES {
-        let book: Vec<_> = (0..3).map(|_| std::sync::Arc::new(std::sync::Mutex::new(vec![]))).collect();
+        let book: Vec<_> = (0..3)
+            .map(|_| std::sync::Arc::new(std::sync::Mutex::new(vec![])))
+            .collect();
         let trainers: Vec<_> = swarm
             .nodes()
             .into_iter()
@@ -63,9 +79,10 @@ async fn twenty_crashes_lose_nothing_that_was_acknowledged_and_heads_agree_again
             .map(|(node, book)| tokio::spawn(train(node, book.clone(), crash as f32)))
             .collect();
         let enough = rng.random_range(1..=3usize);
-        wait::until(&format!("{enough} acknowledged submissions on each node, crash {crash}"), || async {
-            book.iter().all(|b| b.lock().unwrap().len() >= enough).then_some(())
-        })
+        wait::until(
+            &format!("{enough} acknowledged submissions on each node, crash {crash}"),
+            || async { book.iter().all(|b| b.lock().unwrap().len() >= enough).then_some(()) },
+        )
         .await;
         let victim = rng.random_range(0..3usize);
         let daemon = swarm.daemons.remove(victim).kill_and_restart();
@@ -80,7 +97,10 @@ async fn twenty_crashes_lose_nothing_that_was_acknowledged_and_heads_agree_again
     let nodes = swarm.nodes();
     for (i, id) in &acknowledged {
         let found = nodes[*i].submission(id, false).await;
-        assert!(found.is_ok(), "submission {id} of node {i} was acknowledged and is gone: {found:?}");
+        assert!(
+            found.is_ok(),
+            "submission {id} of node {i} was acknowledged and is gone: {found:?}"
+        );
     }
     // One more round by everyone, then all is answered for and all heads are one.
     let last = wait::until("one head everywhere after a last round", || async {
@@ -91,10 +111,17 @@ async fn twenty_crashes_lose_nothing_that_was_acknowledged_and_heads_agree_again
         }
         let heads = futures::future::join_all(nodes.iter().map(|n| n.fetch("crash", ""))).await;
         let heads: Vec<_> = heads.into_iter().collect::<Result<_, _>>().ok()?;
-        heads.windows(2).all(|w| w[0].id() == w[1].id() && w[0].file == w[1].file).then(|| heads[0].clone())
+        heads
+            .windows(2)
+            .all(|w| w[0].id() == w[1].id() && w[0].file == w[1].file)
+            .then(|| heads[0].clone())
     })
     .await;
-    assert!(last.round() >= CRASHES as u64, "{} rounds in {CRASHES} crashes", last.round());
+    assert!(
+        last.round() >= CRASHES as u64,
+        "{} rounds in {CRASHES} crashes",
+        last.round()
+    );
     wait::until("every acknowledged submission to be answered for", || async {
         for (i, id) in &acknowledged {
             let state = nodes[*i].submission(id, false).await.unwrap();

@@ -9,7 +9,11 @@ fn root() -> PathBuf {
 
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let output = command.args(arguments).current_dir(root()).output().expect("cargo runs");
+    let output = command
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("cargo prints text")
 }
@@ -43,14 +47,21 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
         ("qres-tests", &["qres-api", "qres-fed", "qres-node"]),
     ];
     let packages = metadata["packages"].as_array().expect("packages");
-    assert_eq!(packages.len(), allowed.len(), "a crate is missing from the list of arrows");
+    assert_eq!(
+        packages.len(),
+        allowed.len(),
+        "a crate is missing from the list of arrows"
+    );
     for package in packages {
         let name = package["name"].as_str().expect("a name");
         let (_, allowed) = allowed.iter().find(|(n, _)| *n == name).expect("a known crate");
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let to = dependency["name"].as_str().expect("a name");
             let normal = dependency["kind"].is_null();
-            assert!(!to.starts_with("qres-") || !normal || allowed.contains(&to), "{name} may not depend on {to}");
+            assert!(
+                !to.starts_with("qres-") || !normal || allowed.contains(&to),
+                "{name} may not depend on {to}"
+            );
         }
     }
 }
@@ -60,9 +71,15 @@ fn the_cli_is_without_libp2p_and_the_learning_without_tokio() {
     let tree = |package| cargo(&["tree", "--offline", "-e", "normal", "--prefix", "none", "-p", package]);
     let has = |tree: &str, krate: &str| tree.lines().any(|line| line.split(' ').next() == Some(krate));
     let cli = tree("qres-cli");
-    assert!(has(&cli, "tonic") && !has(&cli, "libp2p") && !has(&cli, "redb"), "qres speaks gRPC and nothing else");
+    assert!(
+        has(&cli, "tonic") && !has(&cli, "libp2p") && !has(&cli, "redb"),
+        "qres speaks gRPC and nothing else"
+    );
     let fed = tree("qres-fed");
-    assert!(has(&fed, "rayon") && !has(&fed, "tokio") && !has(&fed, "rand"), "fed has no async and no entropy");
+    assert!(
+        has(&fed, "rayon") && !has(&fed, "tokio") && !has(&fed, "rand"),
+        "fed has no async and no entropy"
+    );
 }
 
 #[test]
@@ -85,7 +102,11 @@ fn nothing_is_unbounded() {
     for path in rust {
         let text = std::fs::read_to_string(&path).expect("text");
         for word in ["unbounded_channel", "mpsc::unbounded"] {
-            assert!(!text.contains(word), "{} uses {word}: every queue has a limit", path.display());
+            assert!(
+                !text.contains(word),
+                "{} uses {word}: every queue has a limit",
+                path.display()
+            );
         }
     }
 }

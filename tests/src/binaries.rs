@@ -10,7 +10,11 @@ pub fn folder() -> &'static Path {
     FOLDER.get_or_init(|| {
         // target/<profile>/deps/<test>: two up is where the programs go.
         let test = std::env::current_exe().expect("a test knows its own path");
-        let folder = test.ancestors().nth(2).expect("a test lives below target/<profile>").to_owned();
+        let folder = test
+            .ancestors()
+            .nth(2)
+            .expect("a test lives below target/<profile>")
+            .to_owned();
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "-p", "qres-daemon", "-p", "qres-cli"]);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));

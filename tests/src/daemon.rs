@@ -45,7 +45,10 @@ impl Daemon {
 
     fn start_in(dir: Arc<TempDir>, options: Options, port: &str) -> Self {
         let mut command = command(dir.path(), &options, port);
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.path().join("log"));
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.path().join("log"));
         command.stdout(Stdio::piped()).stderr(log.expect("a log file"));
         let mut child = command.spawn().expect("the daemon starts");
         let stdout = child.stdout.take().expect("stdout is piped");
@@ -63,10 +66,25 @@ impl Daemon {
                         .collect::<Vec<_>>()
                 };
                 let peer_id = find("peer id").remove(0);
-                let mesh = find("mesh").into_iter().find(|a| a.contains("/tcp/")).expect("it listens on TCP");
-                let tcp_port = mesh.split('/').skip_while(|part| *part != "tcp").nth(1).expect("a port").to_owned();
+                let mesh = find("mesh")
+                    .into_iter()
+                    .find(|a| a.contains("/tcp/"))
+                    .expect("it listens on TCP");
+                let tcp_port = mesh
+                    .split('/')
+                    .skip_while(|part| *part != "tcp")
+                    .nth(1)
+                    .expect("a port")
+                    .to_owned();
                 let mesh = format!("/ip4/127.0.0.1/tcp/{tcp_port}/p2p/{peer_id}");
-                return Self { child, options, dir, grpc: find("grpc").remove(0), mesh, peer_id };
+                return Self {
+                    child,
+                    options,
+                    dir,
+                    grpc: find("grpc").remove(0),
+                    mesh,
+                    peer_id,
+                };
             }
         }
         let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
@@ -107,7 +125,11 @@ impl Daemon {
     pub fn kill(mut self) -> Stopped {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it ends");
-        Stopped { port: self.mesh_port(), dir: self.dir.clone(), options: self.options.clone() }
+        Stopped {
+            port: self.mesh_port(),
+            dir: self.dir.clone(),
+            options: self.options.clone(),
+        }
     }
 
     /// SIGTERM; answers its exit code.
@@ -115,7 +137,14 @@ impl Daemon {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
         kill_process(pid, Signal::TERM).expect("it takes signals");
         let status = self.child.wait().expect("it ends");
-        (Stopped { port: self.mesh_port(), dir: self.dir.clone(), options: self.options.clone() }, status.code())
+        (
+            Stopped {
+                port: self.mesh_port(),
+                dir: self.dir.clone(),
+                options: self.options.clone(),
+            },
+            status.code(),
+        )
     }
 }
 

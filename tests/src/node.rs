@@ -32,12 +32,21 @@ pub struct Fetched {
 impl Fetched {
     /// The checkpoint's id.
     pub fn id(&self) -> String {
-        self.header.checkpoint.as_ref().expect("the first message names it").id.clone()
+        self.header
+            .checkpoint
+            .as_ref()
+            .expect("the first message names it")
+            .id
+            .clone()
     }
 
     /// Its round.
     pub fn round(&self) -> u64 {
-        self.header.checkpoint.as_ref().expect("the first message names it").round
+        self.header
+            .checkpoint
+            .as_ref()
+            .expect("the first message names it")
+            .round
     }
 }
 
@@ -47,7 +56,9 @@ impl Node {
     /// Connects when first used.
     pub fn new(address: &str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-        Self { channel: endpoint.connect_lazy() }
+        Self {
+            channel: endpoint.connect_lazy(),
+        }
     }
 
     /// Models.
@@ -100,7 +111,10 @@ impl Node {
 
     /// A model as it stands.
     pub async fn model(&self, model: &str) -> Answer<pb::Model> {
-        let answer = self.models().get_model(pb::GetModelRequest { model: model.into() }).await?;
+        let answer = self
+            .models()
+            .get_model(pb::GetModelRequest { model: model.into() })
+            .await?;
         Ok(answer.into_inner().model.expect("the model"))
     }
 
@@ -108,7 +122,10 @@ impl Node {
     pub async fn submit_with(&self, header: pb::SubmitWeightsRequest, file: &[u8]) -> Answer<pb::Submission> {
         let mut messages: Vec<_> = file
             .chunks(1 << 20)
-            .map(|chunk| pb::SubmitWeightsRequest { data: Bytes::copy_from_slice(chunk), ..Default::default() })
+            .map(|chunk| pb::SubmitWeightsRequest {
+                data: Bytes::copy_from_slice(chunk),
+                ..Default::default()
+            })
             .collect();
         if messages.is_empty() {
             messages.push(pb::SubmitWeightsRequest::default());
@@ -132,7 +149,12 @@ impl Node {
 
     /// Fetches, waiting for a head other than `after` when it is not empty.
     pub async fn fetch(&self, model: &str, after: &str) -> Answer<Fetched> {
-        self.fetch_with(pb::FetchWeightsRequest { model: model.into(), after: after.into(), ..Default::default() }).await
+        self.fetch_with(pb::FetchWeightsRequest {
+            model: model.into(),
+            after: after.into(),
+            ..Default::default()
+        })
+        .await
     }
 
     /// Fetches.
@@ -149,13 +171,25 @@ impl Node {
     /// A submission, once nothing more can become of it when `wait`.
     pub async fn submission(&self, id: &str, wait: bool) -> Answer<pb::Submission> {
         let request = pb::GetSubmissionRequest { id: id.into(), wait };
-        Ok(self.submissions().get_submission(request).await?.into_inner().submission.expect("the submission"))
+        Ok(self
+            .submissions()
+            .get_submission(request)
+            .await?
+            .into_inner()
+            .submission
+            .expect("the submission"))
     }
 
     /// Waits until this many peers are connected.
     pub async fn wait_for_peers(&self, count: u32) {
         until(&format!("{count} peers"), || async {
-            let node = self.node().get_node(pb::GetNodeRequest {}).await.ok()?.into_inner().node?;
+            let node = self
+                .node()
+                .get_node(pb::GetNodeRequest {})
+                .await
+                .ok()?
+                .into_inner()
+                .node?;
             (node.connected_peers >= count).then_some(())
         })
         .await;

@@ -18,7 +18,10 @@ impl Swarm {
 
     /// The same with options for each node.
     pub async fn start_with(nodes: usize, options: &Options) -> Self {
-        let bootstrap = Daemon::start(Options { bootstrap_mode: true, ..Options::default() });
+        let bootstrap = Daemon::start(Options {
+            bootstrap_mode: true,
+            ..Options::default()
+        });
         let mut options = options.clone();
         // As a user gives it: an address without a peer id.
         options.bootstrap.push(format!("127.0.0.1:{}", bootstrap.mesh_port()));

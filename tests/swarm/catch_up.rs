@@ -1,8 +1,8 @@
 //! A node that was away.
 
 use qres_api::pb;
-use qres_tests::weights::{read_vector, vector};
 use qres_tests::Swarm;
+use qres_tests::weights::{read_vector, vector};
 
 use crate::rounds::node_ids;
 use crate::{head, vector_model};

@@ -17,7 +17,10 @@ use qres_api::pb;
 fn vector_model(name: &str, values: &[f32]) -> pb::CreateModelRequest {
     pb::CreateModelRequest {
         name: name.into(),
-        codec: Some(pb::Rule { id: "none/1".into(), ..Default::default() }),
+        codec: Some(pb::Rule {
+            id: "none/1".into(),
+            ..Default::default()
+        }),
         data: qres_tests::weights::vector(values).into(),
         ..Default::default()
     }

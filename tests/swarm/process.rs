@@ -16,10 +16,16 @@ fn fails(dir: &Path, options: &Options, port: &str) -> String {
 fn a_port_or_data_directory_in_use_names_the_flags_for_a_second_node() {
     let daemon = Daemon::start(Options::default());
     let same_dir = fails(daemon.data_dir().parent().unwrap(), &Options::default(), "0");
-    assert!(same_dir.contains("in use") && same_dir.contains("--data-dir"), "{same_dir}");
+    assert!(
+        same_dir.contains("in use") && same_dir.contains("--data-dir"),
+        "{same_dir}"
+    );
     let other = tempfile::tempdir().unwrap();
     let same_port = fails(other.path(), &Options::default(), &daemon.mesh_port());
-    assert!(same_port.contains("in use") && same_port.contains("--port"), "{same_port}");
+    assert!(
+        same_port.contains("in use") && same_port.contains("--port"),
+        "{same_port}"
+    );
 }
 
 #[test]
@@ -35,14 +41,20 @@ fn a_data_directory_of_a_newer_version_is_refused() {
 #[test]
 fn anything_but_loopback_needs_a_word() {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = Options { arguments: vec!["--grpc-addr".into(), "0.0.0.0:0".into()], ..Options::default() };
+    let mut options = Options {
+        arguments: vec!["--grpc-addr".into(), "0.0.0.0:0".into()],
+        ..Options::default()
+    };
     let mut run = command(dir.path(), &options, "0");
     let output = run.args(["--check-config"]).output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("--grpc-insecure"), "{said}");
     options.arguments.push("--grpc-insecure".into());
-    let output = command(dir.path(), &options, "0").args(["--check-config"]).output().unwrap();
+    let output = command(dir.path(), &options, "0")
+        .args(["--check-config"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -16,7 +16,10 @@ async fn one_node_alone_goes_round_by_itself() {
     assert_eq!(model.members.len(), 1);
     let mut base = head(&model);
     for round in 1..=3u64 {
-        let submitted = node.submit("alone", &base, 10, &vector(&[round as f32, 1.0])).await.unwrap();
+        let submitted = node
+            .submit("alone", &base, 10, &vector(&[round as f32, 1.0]))
+            .await
+            .unwrap();
         let fetched = node.fetch("alone", &base).await.unwrap();
         assert_eq!(fetched.round(), round);
         assert_eq!(read_vector(&fetched.file), [round as f32, 1.0]);
@@ -45,15 +48,27 @@ async fn three_nodes_average_by_sample_count_and_hold_the_same_bits() {
     for (round, weights) in rounds.iter().enumerate() {
         for (i, node) in nodes.iter().enumerate() {
             let fetched = node.fetch("avg3", "").await.unwrap();
-            let fetched = if fetched.id() == base { fetched } else { node.wait_for_round("avg3", round as u64).await };
+            let fetched = if fetched.id() == base {
+                fetched
+            } else {
+                node.wait_for_round("avg3", round as u64).await
+            };
             assert_eq!(fetched.id(), base);
-            node.submit("avg3", &base, (i as u64 + 1) * 10, &vector(&weights[i])).await.unwrap();
+            node.submit("avg3", &base, (i as u64 + 1) * 10, &vector(&weights[i]))
+                .await
+                .unwrap();
         }
         let results = futures::future::join_all(nodes.iter().map(|n| n.wait_for_round("avg3", round as u64 + 1))).await;
         // McMahan et al. 2017: the sample-weighted mean, here of 10, 20 and 30 samples.
         let mean = |k: usize| (weights[0][k] + 2.0 * weights[1][k] + 3.0 * weights[2][k]) / 6.0;
-        for (value, expected) in read_vector(&results[0].file).into_iter().zip([mean(0), mean(1), mean(2)]) {
-            assert!((value - expected).abs() <= 1e-6 * expected.abs(), "{value} is not {expected}");
+        for (value, expected) in read_vector(&results[0].file)
+            .into_iter()
+            .zip([mean(0), mean(1), mean(2)])
+        {
+            assert!(
+                (value - expected).abs() <= 1e-6 * expected.abs(),
+                "{value} is not {expected}"
+            );
         }
         for other in &results[1..] {
             assert_eq!(other.file, results[0].file);
@@ -95,8 +110,18 @@ async fn a_silent_member_costs_a_deadline_once_and_never_the_run() {
         assert_eq!(read_vector(&sealed.file), [round as f32]);
         base = sealed.id();
     }
-    let request = pb::GetRoundRequest { model: "quorum".into(), round: Some(4) };
-    let round = nodes[1].rounds().get_round(request).await.unwrap().into_inner().round.unwrap();
+    let request = pb::GetRoundRequest {
+        model: "quorum".into(),
+        round: Some(4),
+    };
+    let round = nodes[1]
+        .rounds()
+        .get_round(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .round
+        .unwrap();
     assert_eq!(round.contributions.len(), 2);
     // The silent one holds the same head all the same.
     let third = nodes[2].wait_for_round("quorum", 4).await;
@@ -105,7 +130,10 @@ async fn a_silent_member_costs_a_deadline_once_and_never_the_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_trainers_of_one_node_become_one_contribution() {
-    let daemon = Daemon::start(Options { arguments: vec!["--trainers".into(), "2".into()], ..Options::default() });
+    let daemon = Daemon::start(Options {
+        arguments: vec!["--trainers".into(), "2".into()],
+        ..Options::default()
+    });
     let node = daemon.node();
     let base = head(&node.create(vector_model("pair", &[0.0])).await.unwrap());
     let submit = |trainer: &str, samples, value: f32| {
@@ -143,15 +171,28 @@ async fn an_operator_ends_the_waiting_but_never_below_k() {
         ..vector_model("now", &[0.0])
     };
     let model = nodes[0].create(request).await.unwrap();
-    assert!(model.warnings.iter().any(|w| w.contains("partition")), "{:?}", model.warnings);
+    assert!(
+        model.warnings.iter().any(|w| w.contains("partition")),
+        "{:?}",
+        model.warnings
+    );
     let base = head(&model);
     nodes[1].join("now").await;
-    let seal = || async { nodes[0].rounds().seal_round(pb::SealRoundRequest { model: "now".into() }).await };
+    let seal = || async {
+        nodes[0]
+            .rounds()
+            .seal_round(pb::SealRoundRequest { model: "now".into() })
+            .await
+    };
     let refused = seal().await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused:?}");
     assert!(refused.message().contains("0 of the 1"), "{refused:?}");
     nodes[0].submit("now", &base, 1, &vector(&[7.0])).await.unwrap();
-    wait::until("the contribution to be in, and the round to be sealed on demand", || async { seal().await.ok() }).await;
+    wait::until(
+        "the contribution to be in, and the round to be sealed on demand",
+        || async { seal().await.ok() },
+    )
+    .await;
     let sealed = nodes[1].wait_for_round("now", 1).await;
     assert_eq!(read_vector(&sealed.file), [7.0]);
 }
@@ -167,7 +208,10 @@ async fn a_fetch_that_waits_ends_when_the_node_stops() {
     });
     wait::until("the fetch to wait", || async { (!waiting.is_finished()).then_some(()) }).await;
     let ended = tokio::task::spawn_blocking(move || daemon.terminate().1);
-    let code = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it stops in time").unwrap();
+    let code = tokio::time::timeout(Duration::from_secs(20), ended)
+        .await
+        .expect("it stops in time")
+        .unwrap();
     assert_eq!(code, Some(0));
     assert!(waiting.await.unwrap().is_err());
 }

@@ -33,20 +33,40 @@ async fn integers_bf16_scalars_and_empty_tensors_survive_submit_coding_and_aggre
         let name = format!("kinds-{}", codec.replace('/', "-"));
         let request = pb::CreateModelRequest {
             name: name.clone(),
-            codec: Some(pb::Rule { id: codec.into(), ..Default::default() }),
+            codec: Some(pb::Rule {
+                id: codec.into(),
+                ..Default::default()
+            }),
             members: node_ids(&nodes).await,
             data: file(0.0, 9_007_199_254_740_993, 0).into(),
             ..Default::default()
         };
         let base = head(&nodes[0].create(request).await.unwrap());
         nodes[1].join(&name).await;
-        nodes[0].submit(&name, &base, 1, &file(1.0, 9_007_199_254_740_995, 0)).await.unwrap();
+        nodes[0]
+            .submit(&name, &base, 1, &file(1.0, 9_007_199_254_740_995, 0))
+            .await
+            .unwrap();
         nodes[1].wait_for_round(&name, 0).await;
-        nodes[1].submit(&name, &base, 1, &file(3.0, 9_007_199_254_740_999, 1)).await.unwrap();
+        nodes[1]
+            .submit(&name, &base, 1, &file(3.0, 9_007_199_254_740_999, 1))
+            .await
+            .unwrap();
         let sealed = nodes[1].wait_for_round(&name, 1).await;
         let schema = qres_fed::tensor::read_schema(&sealed.file).unwrap();
         let names: Vec<_> = schema.iter().map(|t| t.name.as_str()).collect();
-        assert_eq!(names, ["bn.num_batches_tracked", "emb", "empty", "flag", "half", "scalar", "wide"]);
+        assert_eq!(
+            names,
+            [
+                "bn.num_batches_tracked",
+                "emb",
+                "empty",
+                "flag",
+                "half",
+                "scalar",
+                "wide"
+            ]
+        );
         let placement = qres_fed::tensor::check_weights(&schema, &sealed.file).unwrap();
         let at = |i: usize, n: usize| {
             let start = usize::try_from(placement.offsets[i]).unwrap();

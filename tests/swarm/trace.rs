@@ -44,7 +44,11 @@ impl Collector {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         let service = TraceServiceServer::new(collector.clone());
-        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming),
+        );
         (collector, endpoint)
     }
 
@@ -53,9 +57,18 @@ impl Collector {
         let spans = self.spans.lock().unwrap();
         let matches = |span: &Span| {
             span.name == name
-                && if linked { span.links.iter().any(|l| l.trace_id == trace) } else { span.trace_id == trace }
+                && if linked {
+                    span.links.iter().any(|l| l.trace_id == trace)
+                } else {
+                    span.trace_id == trace
+                }
         };
-        spans.iter().map(|(_, span)| span).filter(|span| matches(span)).cloned().collect()
+        spans
+            .iter()
+            .map(|(_, span)| span)
+            .filter(|span| matches(span))
+            .cloned()
+            .collect()
     }
 
     async fn wait_for(&self, name: &str, trace: &[u8], linked: bool) -> Span {
@@ -78,7 +91,10 @@ async fn a_submission_can_be_followed_from_the_trainers_call_to_another_nodes_he
     };
     let swarm = Swarm::start_with(2, &options).await;
     let nodes = swarm.nodes();
-    let request = pb::CreateModelRequest { members: node_ids(&nodes).await, ..vector_model("traced", &[0.0]) };
+    let request = pb::CreateModelRequest {
+        members: node_ids(&nodes).await,
+        ..vector_model("traced", &[0.0])
+    };
     let base = head(&nodes[0].create(request).await.unwrap());
     nodes[1].join("traced").await;
     nodes[1].wait_for_round("traced", 0).await;
@@ -93,12 +109,16 @@ async fn a_submission_can_be_followed_from_the_trainers_call_to_another_nodes_he
     };
     let mut request = Request::new(tokio_stream::once(header));
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("traceparent", traceparent.parse().unwrap());
     nodes[0].weights().submit_weights(request).await.unwrap();
     nodes[1].wait_for_round("traced", 1).await;
 
     let trace: Vec<u8> = hex::decode("0af7651916cd43dd8448eb211c80319c").unwrap();
-    let call = collector.wait_for("qres.v1.WeightsService/SubmitWeights", &trace, false).await;
+    let call = collector
+        .wait_for("qres.v1.WeightsService/SubmitWeights", &trace, false)
+        .await;
     assert_eq!(hex::encode(&call.parent_span_id), "b7ad6b7169203331");
     let encode = collector.wait_for("encode", &trace, false).await;
     let publish = collector.wait_for("publish qres/v1/epiphany", &trace, false).await;
@@ -110,7 +130,9 @@ async fn a_submission_can_be_followed_from_the_trainers_call_to_another_nodes_he
     let aggregate = collector.wait_for("aggregate", &trace, true).await;
     let moved = wait::until("a head that moved in an aggregation's trace", || async {
         let aggregations = collector.find("aggregate", &trace, true);
-        aggregations.iter().find_map(|a| collector.find("head", &a.trace_id, false).into_iter().next())
+        aggregations
+            .iter()
+            .find_map(|a| collector.find("head", &a.trace_id, false).into_iter().next())
     })
     .await;
     assert!(!moved.parent_span_id.is_empty() && !aggregate.links.is_empty());
@@ -133,7 +155,13 @@ async fn a_dead_collector_changes_nothing_but_one_log_line() {
         node.submit("dead", &base, 1, &vector(&[1.0])).await.unwrap();
         base = node.wait_for_round("dead", round).await.id();
     }
-    let complaints = || daemon.log().lines().filter(|line| line.to_lowercase().contains("otlp")).count();
+    let complaints = || {
+        daemon
+            .log()
+            .lines()
+            .filter(|line| line.to_lowercase().contains("otlp"))
+            .count()
+    };
     wait::until("one complaint", || async { (complaints() >= 1).then_some(()) }).await;
     for round in 6..=8 {
         node.submit("dead", &base, 1, &vector(&[1.0])).await.unwrap();

@@ -21,7 +21,10 @@ fn keyed(base: &str, key: &str) -> pb::SubmitWeightsRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_gets_the_same_answer_and_other_bytes_are_refused() {
-    let daemon = Daemon::start(Options { arguments: vec!["--trainers".into(), "2".into()], ..Options::default() });
+    let daemon = Daemon::start(Options {
+        arguments: vec!["--trainers".into(), "2".into()],
+        ..Options::default()
+    });
     let node = daemon.node();
     let base = head(&node.create(vector_model("keyed", &[0.0])).await.unwrap());
     let first = node.submit_with(keyed(&base, "k"), &vector(&[1.0])).await.unwrap();
@@ -31,7 +34,11 @@ async fn the_same_key_gets_the_same_answer_and_other_bytes_are_refused() {
     assert_eq!(other.code(), Code::AlreadyExists, "{other:?}");
     // It lives as long as the submission, across a crash too.
     let daemon = daemon.kill_and_fileart();
-    let again = daemon.node().submit_with(keyed(&base, "k"), &vector(&[1.0])).await.unwrap();
+    let again = daemon
+        .node()
+        .submit_with(keyed(&base, "k"), &vector(&[1.0]))
+        .await
+        .unwrap();
     assert_eq!(again.id, first.id);
 }
 
@@ -45,15 +52,31 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
         data: Bytes::copy_from_slice(chunk),
         ..Default::default()
     });
-    let begin = pb::CreateModelRequest { data: messages.next().unwrap().data, ..vector_model("keyed", &[]) };
+    let begin = pb::CreateModelRequest {
+        data: messages.next().unwrap().data,
+        ..vector_model("keyed", &[])
+    };
     let stream = tokio_stream::iter(std::iter::once(begin).chain(messages).collect::<Vec<_>>());
-    let model = node.models().create_model(stream).await.unwrap().into_inner().model.unwrap();
+    let model = node
+        .models()
+        .create_model(stream)
+        .await
+        .unwrap()
+        .into_inner()
+        .model
+        .unwrap();
     let base = head(&model);
     // Two chunks come, then the trainer dies.
     let chunks: Vec<_> = file.chunks(1 << 20).map(Bytes::copy_from_slice).collect();
     let sent = [
-        pb::SubmitWeightsRequest { data: chunks[0].clone(), ..keyed(&base, "cut") },
-        pb::SubmitWeightsRequest { data: chunks[1].clone(), ..Default::default() },
+        pb::SubmitWeightsRequest {
+            data: chunks[0].clone(),
+            ..keyed(&base, "cut")
+        },
+        pb::SubmitWeightsRequest {
+            data: chunks[1].clone(),
+            ..Default::default()
+        },
     ];
     let (dies, dead) = futures::channel::oneshot::channel::<()>();
     let stream = tokio_stream::iter(sent).chain(futures::stream::once(async move {
@@ -64,22 +87,46 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
     let mut client = node.weights();
     let call = tokio::spawn(async move { client.submit_weights(stream).await });
     let kept = || async {
-        let request = pb::GetUploadRequest { idempotency_key: "cut".into() };
-        node.weights().get_upload(request).await.unwrap().into_inner().kept_bytes
+        let request = pb::GetUploadRequest {
+            idempotency_key: "cut".into(),
+        };
+        node.weights()
+            .get_upload(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .kept_bytes
     };
-    wait::until("two chunks to be kept", || async { (kept().await == 2 << 20).then_some(()) }).await;
+    wait::until("two chunks to be kept", || async {
+        (kept().await == 2 << 20).then_some(())
+    })
+    .await;
     call.abort();
     drop(dies);
     let daemon = daemon.kill_and_fileart();
     let node = daemon.node();
-    let offset = node.weights().get_upload(pb::GetUploadRequest { idempotency_key: "cut".into() }).await.unwrap();
+    let offset = node
+        .weights()
+        .get_upload(pb::GetUploadRequest {
+            idempotency_key: "cut".into(),
+        })
+        .await
+        .unwrap();
     let offset = offset.into_inner().kept_bytes;
     assert!(offset > 0, "what was written before the crash is kept");
-    let past = pb::SubmitWeightsRequest { offset: offset + 1, ..keyed(&base, "cut") };
+    let past = pb::SubmitWeightsRequest {
+        offset: offset + 1,
+        ..keyed(&base, "cut")
+    };
     let status = node.submit_with(past, b"").await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
-    let header = pb::SubmitWeightsRequest { offset, ..keyed(&base, "cut") };
-    node.submit_with(header, &file[usize::try_from(offset).unwrap()..]).await.unwrap();
+    let header = pb::SubmitWeightsRequest {
+        offset,
+        ..keyed(&base, "cut")
+    };
+    node.submit_with(header, &file[usize::try_from(offset).unwrap()..])
+        .await
+        .unwrap();
     let sealed = node.wait_for_round("keyed", 1).await;
     assert_eq!(read_vector(&sealed.file), values);
     // A fetch goes on from an offset too.

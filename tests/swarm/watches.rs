@@ -15,7 +15,10 @@ async fn a_watch_starts_with_a_snapshot_and_goes_on_from_any_revision() {
     let open = |from_revision| {
         let mut client = node.rounds();
         async move {
-            let request = pb::WatchRoundsRequest { model: "seen".into(), from_revision };
+            let request = pb::WatchRoundsRequest {
+                model: "seen".into(),
+                from_revision,
+            };
             client.watch_rounds(request).await.map(tonic::Response::into_inner)
         }
     };
@@ -62,7 +65,10 @@ async fn a_watch_starts_with_a_snapshot_and_goes_on_from_any_revision() {
     assert_eq!(ahead.code(), Code::OutOfRange, "{ahead:?}");
     // Revisions go on across a restart; what is no longer kept is told, then comes a snapshot.
     let daemon = daemon.kill_and_restart();
-    let request = pb::WatchRoundsRequest { model: "seen".into(), from_revision: last };
+    let request = pb::WatchRoundsRequest {
+        model: "seen".into(),
+        from_revision: last,
+    };
     let mut old = daemon.node().rounds().watch_rounds(request).await.unwrap().into_inner();
     let first = old.message().await.unwrap().unwrap();
     assert_eq!(first.kind(), WatchKind::TooOld);
