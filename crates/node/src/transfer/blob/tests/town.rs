@@ -24,10 +24,16 @@ use crate::wire::{BlobAnswer, BlobRequest, BlobStatus};
 pub(super) const SPEC: SpecId = SpecId([7; 32]);
 /// The node that downloads.
 pub(super) const ME: NodeId = NodeId([1; 32]);
-pub(super) const FAST: Pace = Pace {
-    idle: Duration::from_millis(500),
+/// Where nothing stalls.
+pub(super) const PATIENT: Pace = Pace {
+    idle: Duration::from_secs(20),
     whole: Duration::from_secs(20),
-    rest: Duration::from_millis(500),
+    rest: Duration::from_secs(20),
+};
+/// Where someone stalls.
+pub(super) const FAST: Pace = Pace {
+    idle: Duration::from_secs(2),
+    ..PATIENT
 };
 
 pub(super) type Pipe = Compat<DuplexStream>;
@@ -109,7 +115,7 @@ impl Library for Readers {
 
 /// An honest server of one shelf.
 pub(super) fn honest(shelf: &Shelf, readers: Readers) -> BlobServer {
-    BlobServer::new(shelf.blobs.clone(), Arc::new(readers)).with_limits(FAST, Quota::new(16, 4))
+    BlobServer::new(shelf.blobs.clone(), Arc::new(readers)).with_limits(PATIENT, Quota::new(16, 4))
 }
 
 /// Peers, what was held against them, and how often each was called.
@@ -233,7 +239,7 @@ impl Fake {
     async fn serve(&self, pipe: Pipe) {
         let mut link = Link::new(pipe, Pace::default());
         let mut sent = 0;
-        while let Ok(Some(request)) = link.next::<BlobRequest>(REQUEST_BYTES_MAX, FAST.whole).await {
+        while let Ok(Some(request)) = link.next::<BlobRequest>(REQUEST_BYTES_MAX, PATIENT.whole).await {
             let on = match request.kind {
                 Some(Kind::Get(get)) => self.answer(&mut link, get.values_known).await,
                 Some(Kind::Segments(ask)) => self.segments(&mut link, &ask.indices, &mut sent).await,
