@@ -91,8 +91,9 @@ fn what_is_no_json_object_of_tensors_is_refused() {
     for json in ["", "[]", "null", "\"a\"", " {}", "{", "{\"a\":1}", "{} x", "{\"a\":{}}"] {
         refused(&file(json, &[]), &["safetensors header"]);
     }
+    // Skipped without recursion, so a deep one costs no stack.
     let deep = format!("{{\"__metadata__\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    refused(&file(&deep, &[]), &["recursion"]);
+    assert_eq!(read_schema(&file(&deep, &[])).unwrap(), []);
     let missing = r#"{"fc1.weight":{"dtype":"F32","shape":[1]}}"#;
     refused(&file(missing, &[0; 4]), &["fc1.weight", "data_offsets"]);
     let negative = r#"{"n":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#;
