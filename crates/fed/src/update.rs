@@ -12,7 +12,7 @@ mod integer;
 mod merge;
 mod pipeline;
 
-pub use aggregate::{aggregate, late_discount};
+pub use aggregate::{aggregate, average, late_discount};
 pub use check::check;
 pub use merge::merge_and_encode;
 

@@ -109,45 +109,66 @@ pub(crate) fn accumulate(dtype: Dtype, sum: &mut [f64], x: &[u8], weight: f64) {
     accumulate_all(dtype, sum, &[(x, weight)]);
 }
 
-/// `sum += weight * x` for one `(x, weight)` after the other, coordinate by coordinate. Four are taken at a time, so that a sum is
-/// loaded and stored a quarter as often; its order, and so its bits, are the same.
+/// `sum += weight * x` for one `(x, weight)` after the other, coordinate by coordinate.
 pub(crate) fn accumulate_all(dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64)]) {
     with_float!(dtype, |W, get, _put| {
-        for (run, sum) in sum.chunks_mut(RUN_ELEMENTS).enumerate() {
-            let (at, end) = (run * RUN_ELEMENTS, run * RUN_ELEMENTS + sum.len());
-            let elements = |part: usize| &parts[part].0.as_chunks::<W>().0[at..end];
-            let (fours, rest) = parts.as_chunks::<4>();
-            for (i, [a, b, c, d]) in fours.iter().enumerate() {
-                let i = 4 * i;
-                let x = [elements(i), elements(i + 1), elements(i + 2), elements(i + 3)];
-                accumulate_four(sum, x, [a.1, b.1, c.1, d.1], get);
-            }
-            for (i, (_, weight)) in rest.iter().enumerate() {
-                for (sum, x) in sum.iter_mut().zip(elements(4 * fours.len() + i)) {
-                    *sum += weight * get(*x);
-                }
-            }
-        }
+        let part = |i: usize| (parts[i].0.as_chunks::<W>().0, parts[i].1);
+        accumulate_elements(sum, parts.len(), part, get);
     });
 }
 
+/// `sum += weight * get(x)` for `part(0)`, `part(1)`, … one after the other, coordinate by coordinate. Four are taken at a time, so that
+/// a sum is loaded and stored a quarter as often; its order, and so its bits, are the same.
 #[inline(always)]
-fn accumulate_four<const W: usize>(
+pub(crate) fn accumulate_elements<'a, E: Copy + 'a>(
     sum: &mut [f64],
-    [a, b, c, d]: [&[[u8; W]]; 4],
-    weights: [f64; 4],
-    get: impl Fn([u8; W]) -> f64,
+    parts: usize,
+    part: impl Fn(usize) -> (&'a [E], f64),
+    get: impl Fn(E) -> f64 + Copy,
+) {
+    for (run, sum) in sum.chunks_mut(RUN_ELEMENTS).enumerate() {
+        let range = run * RUN_ELEMENTS..run * RUN_ELEMENTS + sum.len();
+        let elements = |i: usize| {
+            let (x, weight) = part(i);
+            (&x[range.clone()], weight)
+        };
+        let fours = parts / 4 * 4;
+        for i in (0..fours).step_by(4) {
+            add_four(sum, elements(i), elements(i + 1), elements(i + 2), elements(i + 3), get);
+        }
+        for i in fours..parts {
+            add_one(sum, elements(i), get);
+        }
+    }
+}
+
+/// Not inlined, this and [`add_one`]: as arguments the slices are known not to overlap, without which the loops stay scalar.
+#[inline(never)]
+fn add_four<E: Copy>(
+    sum: &mut [f64],
+    (a, p): (&[E], f64),
+    (b, q): (&[E], f64),
+    (c, r): (&[E], f64),
+    (d, s): (&[E], f64),
+    get: impl Fn(E) -> f64,
 ) {
     // Cut to one length, so that the loop has no bounds to check.
     let n = sum.len();
     let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
     for i in 0..n {
         let mut x = sum[i];
-        x += weights[0] * get(a[i]);
-        x += weights[1] * get(b[i]);
-        x += weights[2] * get(c[i]);
-        x += weights[3] * get(d[i]);
+        x += p * get(a[i]);
+        x += q * get(b[i]);
+        x += r * get(c[i]);
+        x += s * get(d[i]);
         sum[i] = x;
+    }
+}
+
+#[inline(never)]
+fn add_one<E: Copy>(sum: &mut [f64], (x, weight): (&[E], f64), get: impl Fn(E) -> f64) {
+    for (sum, x) in sum.iter_mut().zip(x) {
+        *sum += weight * get(*x);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Mini-batch stochastic gradient descent with the proximal term.
 
+use std::collections::BTreeMap;
+
 use super::dense::add_scaled;
 use super::{Examples, Network, Random};
 
@@ -38,9 +40,9 @@ impl TrainConfig {
     /// These settings with the numbers that a strategy tells its trainers (`mu`, `learning_rate`, `local_epochs`,
     /// `batch_size`) in place of their own; other names are passed over.
     #[must_use]
-    pub fn told<'a>(mut self, numbers: impl IntoIterator<Item = (&'a str, f64)>) -> Self {
-        for (name, number) in numbers {
-            match name {
+    pub fn told(mut self, numbers: &BTreeMap<String, f64>) -> Self {
+        for (name, &number) in numbers {
+            match name.as_str() {
                 "mu" => self.mu = number as f32,
                 "learning_rate" => self.learning_rate = number as f32,
                 // `as` saturates: absurd numbers become the nearest bound, never a panic.
@@ -118,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_strategy_s_numbers_replace_the_settings() {
-        let told =
-            TrainConfig::default().told([("mu", 0.25), ("batch_size", 32.0), ("local_epochs", -1.0), ("x", 9.0)]);
+        let numbers = [("mu", 0.25), ("batch_size", 32.0), ("local_epochs", -1.0), ("x", 9.0)];
+        let told = TrainConfig::default().told(&numbers.map(|(name, x)| (name.to_owned(), x)).into());
         let expected = TrainConfig {
             mu: 0.25,
             batch: 32,

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use super::batch::{Batch, Batches};
+use rayon::prelude::*;
+
+use super::batch::{BATCH_ELEMENTS, Batch, Batches};
 use super::pipeline::{Scratch, bytes_at, run};
 use super::{Weighted, check_length, codec_of, integer};
 use crate::codec::{Codec, block, float};
@@ -58,10 +60,37 @@ pub fn aggregate(
         fresh: fresh.len(),
     };
     out.write_all(layout.header())?;
-    let work = |batch: &Batch, scratch: &mut Scratch| job.batch(batch, scratch);
+    let work = |batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>| job.batch(batch, scratch, out);
     run(Batches::of(&spec.tensors, codec), work, |(), bytes| {
         Ok(out.write_all(bytes)?)
     })
+}
+
+/// [`aggregate`]'s rule for updates of f32 in memory: `out = base + sum of n_i / n * update_i`, the same bits, on all threads.
+///
+/// # Panics
+/// When the lengths differ: a mistake in the calling code. All samples being 0 leaves the base.
+pub fn average(base: &[f32], updates: &[(&[f32], u64)], out: &mut [f32]) {
+    let same = |slice: &[f32]| slice.len() == base.len();
+    assert!(
+        same(out) && updates.iter().all(|(x, _)| same(x)),
+        "updates, base and result have one length"
+    );
+    let total: f64 = updates.iter().fold(0.0, |sum, (_, samples)| sum + *samples as f64);
+    let weight = |samples: u64| if total > 0.0 { samples as f64 / total } else { 0.0 };
+    let batch = |sum: &mut Vec<f64>, (i, out): (usize, &mut [f32])| {
+        let range = i * BATCH_ELEMENTS..i * BATCH_ELEMENTS + out.len();
+        sum.clear();
+        sum.resize(out.len(), 0.0);
+        let part = |i: usize| (&updates[i].0[range.clone()], weight(updates[i].1));
+        float::accumulate_elements(sum, updates.len(), part, f64::from);
+        for (out, (base, sum)) in out.iter_mut().zip(base[range].iter().zip(&*sum)) {
+            *out = float::to_f32(f64::from(*base) + sum);
+        }
+    };
+    out.par_chunks_mut(BATCH_ELEMENTS)
+        .enumerate()
+        .for_each_init(Vec::new, batch);
 }
 
 /// An update and its share of the result.
@@ -104,10 +133,8 @@ struct Aggregate<'a> {
 }
 
 impl Aggregate<'_> {
-    fn batch(&self, batch: &Batch, scratch: &mut Scratch) -> Result<(), TensorError> {
-        let Scratch {
-            out, base, inputs, sum, ..
-        } = scratch;
+    fn batch(&self, batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<(), TensorError> {
+        let Scratch { base, inputs, sum, .. } = scratch;
         let bytes = batch.plain_bytes();
         out.resize(bytes, 0);
         sum.clear();

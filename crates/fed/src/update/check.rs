@@ -11,7 +11,7 @@ use crate::tensor::{Source, TensorError};
 pub fn check(spec: &Spec, update: &dyn Source) -> Result<(), TensorError> {
     let codec = codec_of(spec)?;
     check_length(spec, codec, update)?;
-    let work = |batch: &Batch, scratch: &mut Scratch| check_batch(spec, codec, update, batch, scratch);
+    let work = |batch: &Batch, scratch: &mut Scratch, _: &mut Vec<u8>| check_batch(spec, codec, update, batch, scratch);
     run(Batches::of(&spec.tensors, codec), work, |(), _| Ok(()))
 }
 

@@ -50,7 +50,7 @@ pub fn merge_and_encode(
         parts: placed,
     };
     let (mut moments, mut bytes) = (Moments::default(), 0);
-    let work = |batch: &Batch, scratch: &mut Scratch| merge.batch(batch, scratch);
+    let work = |batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>| merge.batch(batch, scratch, out);
     run(Batches::of(&spec.tensors, codec), work, |batch: Moments, coded| {
         moments.add(batch);
         bytes += coded.len() as u64;
@@ -83,9 +83,8 @@ struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    fn batch(&self, batch: &Batch, scratch: &mut Scratch) -> Result<Moments, TensorError> {
+    fn batch(&self, batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<Moments, TensorError> {
         let Scratch {
-            out,
             base,
             input,
             sum,

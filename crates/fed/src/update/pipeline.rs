@@ -1,20 +1,17 @@
 //! Batches worked on by all threads, their results taken in order.
 
-use rayon::prelude::*;
+use std::sync::Mutex;
 
 use super::batch::{Batch, Batches};
 use crate::tensor::{Source, TensorError};
 
-/// Batches in hand for each thread: a few, so that one slow read does not leave the others idle.
-const BATCHES_PER_THREAD: usize = 4;
-/// Batches in hand at most; twice that many buffers of about half a MiB exist, so this bounds the memory on any machine.
-const WINDOW_MAX: usize = 32;
+/// Batches in hand: 2^20 elements. A window ends when its last batch does, so it is long enough that the threads' waiting then does not
+/// show; two windows' results (8 MiB in f32) and one [`Scratch`] a thread are all the memory there is.
+const WINDOW: usize = 64;
 
-/// Buffers of one batch, used again and again.
+/// Buffers of one thread, used again and again.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// The batch's result.
-    pub out: Vec<u8>,
     /// The base's bytes.
     pub base: Vec<u8>,
     /// Bytes of what is being added.
@@ -29,7 +26,7 @@ pub(super) struct Scratch {
 
 struct Slot<R> {
     batch: Batch,
-    scratch: Scratch,
+    out: Vec<u8>,
     result: Result<R, TensorError>,
 }
 
@@ -37,41 +34,46 @@ struct Slot<R> {
 /// batches is handed over the next one is worked on. The first error, in the batches' order, ends it.
 pub(super) fn run<R: Default + Send>(
     batches: Batches<'_>,
-    work: impl Fn(&Batch, &mut Scratch) -> Result<R, TensorError> + Sync,
+    work: impl Fn(&Batch, &mut Scratch, &mut Vec<u8>) -> Result<R, TensorError> + Sync,
     mut done: impl FnMut(R, &[u8]) -> Result<(), TensorError>,
 ) -> Result<(), TensorError> {
-    let window = (rayon::current_num_threads() * BATCHES_PER_THREAD).min(WINDOW_MAX);
+    let mut scratches: Vec<Scratch> = Vec::new();
+    scratches.resize_with(rayon::current_num_threads().min(WINDOW), Scratch::default);
     let mut batches = batches.fuse();
-    let (mut finished, mut running) = (Vec::new(), Vec::new());
+    let (mut finished, mut running): (Vec<Slot<R>>, Vec<Slot<R>>) = (Vec::new(), Vec::new());
     loop {
-        let filled = fill(&mut running, &mut batches, window);
-        let slots: &mut [Slot<R>] = &mut running[..filled];
-        let work = &work;
+        let filled = fill(&mut running, &mut batches);
+        running.truncate(filled);
+        // Each thread takes the next batch when it is done with one; the lock is held for that taking alone.
+        let waiting = Mutex::new(running.iter_mut());
+        let next = || waiting.lock().ok().and_then(|mut slots| slots.next());
+        let drain = |scratch: &mut Scratch| {
+            while let Some(slot) = next() {
+                slot.result = work(&slot.batch, scratch, &mut slot.out);
+            }
+        };
         rayon::in_place_scope(|scope| {
-            scope.spawn(move |_| {
-                slots
-                    .par_iter_mut()
-                    .with_max_len(1)
-                    .for_each(|slot| slot.result = work(&slot.batch, &mut slot.scratch));
-            });
+            for scratch in scratches.iter_mut().take(filled) {
+                scope.spawn(|_| drain(scratch));
+            }
             hand_over(&mut finished, &mut done)
         })?;
         if filled == 0 {
             return Ok(());
         }
-        running.truncate(filled);
         std::mem::swap(&mut finished, &mut running);
     }
 }
 
-fn fill<R: Default>(slots: &mut Vec<Slot<R>>, batches: &mut impl Iterator<Item = Batch>, window: usize) -> usize {
+/// Fills up to [`WINDOW`] slots with the next batches; how many.
+fn fill<R: Default>(slots: &mut Vec<Slot<R>>, batches: &mut impl Iterator<Item = Batch>) -> usize {
     let mut filled = 0;
-    for batch in batches.take(window) {
+    for batch in batches.take(WINDOW) {
         match slots.get_mut(filled) {
             Some(slot) => slot.batch = batch,
             None => slots.push(Slot {
                 batch,
-                scratch: Scratch::default(),
+                out: Vec::new(),
                 result: Ok(R::default()),
             }),
         }
@@ -86,7 +88,7 @@ fn hand_over<R: Default>(
 ) -> Result<(), TensorError> {
     for slot in slots {
         let result = std::mem::replace(&mut slot.result, Ok(R::default()))?;
-        done(result, &slot.scratch.out)?;
+        done(result, &slot.out)?;
     }
     Ok(())
 }

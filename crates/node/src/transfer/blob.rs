@@ -6,6 +6,8 @@ mod manager;
 mod pool;
 mod server;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use server::BlobServer;
 
@@ -97,6 +99,7 @@ impl Downloads {
                 blobs,
                 assemblies: assembly::Assemblies::default(),
                 counters: downloads.counters.clone(),
+                changed: downloads.shared.changed.clone(),
             },
             pace,
             events,

@@ -90,14 +90,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
 
     async fn drain(&mut self) -> Result<(), TransferError> {
         let mut out = std::mem::take(&mut self.out);
-        let written = self.write_raw(&out).await;
+        let written = self.write_all(&out).await;
         out.clear();
         self.out = out;
         written
     }
 
-    /// Writes bytes as they are; `flush` comes after.
-    pub(crate) async fn write_raw(&mut self, mut bytes: &[u8]) -> Result<(), TransferError> {
+    /// Writes bytes as they are, after the frames before them; `flush` comes after.
+    pub(crate) async fn write_raw(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
+        self.drain().await?;
+        self.write_all(bytes).await
+    }
+
+    async fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), TransferError> {
         let Pace { idle, whole, .. } = self.pace;
         let end = Instant::now() + whole;
         while !bytes.is_empty() {

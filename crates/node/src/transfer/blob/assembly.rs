@@ -2,11 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
 
 use qres_fed::id::BlobId;
 
 use crate::store::{Blobs, Partial, SEGMENT_BYTES, SegmentTree, StoreError};
 use crate::transfer::fault::TransferError;
+
+/// A segment that a session has had for so long may be taken over by another that has nothing else to do.
+const TAKE_OVER_AFTER: Duration = Duration::from_secs(5);
+/// Segments taken over at once: what may move twice.
+const TAKE_OVER_MAX: usize = 2;
 
 /// Which segments are here, which are being fetched, and where they go.
 pub(crate) struct Assembly {
@@ -21,6 +27,8 @@ struct State {
     todo: BTreeSet<u32>,
     /// Not here.
     missing: BTreeSet<u32>,
+    /// With a session, since when.
+    claimed: BTreeMap<u32, Instant>,
 }
 
 /// What became of a segment.
@@ -49,6 +57,7 @@ impl Assembly {
             state: Mutex::new(State {
                 todo: missing.clone(),
                 missing,
+                claimed: BTreeMap::new(),
             }),
             partial: RwLock::new(Some(partial)),
         })
@@ -69,12 +78,20 @@ impl Assembly {
         self.state().missing.len()
     }
 
-    /// Up to `n` segments for a session to fetch.
+    /// Up to `n` segments for a session to fetch: those with no session, and when there are none, a few that another session
+    /// has had for long, the last ones first (it comes to them last).
     fn take(&self, n: usize) -> Vec<u32> {
+        let now = Instant::now();
         let mut state = self.state();
-        let taken: Vec<u32> = state.todo.iter().take(n).copied().collect();
+        let mut taken: Vec<u32> = state.todo.iter().take(n).copied().collect();
+        if taken.is_empty() {
+            let old = |since: &Instant| now >= *since + TAKE_OVER_AFTER;
+            let held = state.claimed.iter().rev().filter(|(_, since)| old(since));
+            taken.extend(held.take(n.min(TAKE_OVER_MAX)).map(|(index, _)| *index));
+        }
         for index in &taken {
             state.todo.remove(index);
+            state.claimed.insert(*index, now);
         }
         taken
     }
@@ -93,6 +110,7 @@ impl Assembly {
         }
         let last = {
             let mut state = self.state();
+            state.claimed.remove(&index);
             state.missing.remove(&index) && state.missing.is_empty()
         };
         if last && self.finish()? {
@@ -148,6 +166,7 @@ impl Drop for Claim {
         let mut state = self.assembly.state();
         for index in &self.held {
             if state.missing.contains(index) {
+                state.claimed.remove(index);
                 state.todo.insert(*index);
             }
         }

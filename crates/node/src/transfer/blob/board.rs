@@ -1,6 +1,6 @@
 //! Who is asked for which blob, and when: the downloads' schedule, without I/O and clock.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use qres_fed::id::{BlobId, NodeId, SpecId};
@@ -16,9 +16,11 @@ const LOOKS_MAX: usize = 8;
 pub(crate) const SESSIONS_PER_HOLDER_MAX: usize = 2;
 /// Sessions at once for one blob.
 const SESSIONS_PER_BLOB_MAX: usize = 3;
-/// A blob is split over several holders while at least this many segments (16 MiB) are missing: below, opening a stream costs
-/// more than it gains.
-const SPLIT_SEGMENTS_MIN: usize = 16;
+/// A blob is split over several holders while at least this many segments (32 MiB) are missing: below, one fills the link
+/// before another has begun.
+const SPLIT_SEGMENTS_MIN: usize = 32;
+/// A session that takes longer gets company, whatever the size: a holder that only drips holds nobody up.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// The first wait after a failure; it doubles with each one more.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// The longest wait after failures.
@@ -96,7 +98,8 @@ struct Entry {
     specs: Vec<(SpecId, Option<String>)>,
     /// It is not in the store.
     looked: bool,
-    asking: BTreeSet<NodeId>,
+    /// Who is being asked, since when.
+    asking: BTreeMap<NodeId, Instant>,
     standing: BTreeMap<NodeId, Standing>,
     /// The store failed: not before then.
     store: Standing,
@@ -196,7 +199,7 @@ impl Board {
                 under_way < SESSIONS_PER_HOLDER_MAX && !self.busy.contains_key(peer)
             };
             if let Some(peer) = entry.holder(connected, now, free, &missing) {
-                entry.asking.insert(peer);
+                entry.asking.insert(peer, now);
                 *self.sessions.entry(peer).or_default() += 1;
                 return Some(Step::Fetch(key, peer, entry.goal(&peer)));
             }
@@ -243,7 +246,15 @@ impl Board {
             let standing = entry.standing.values().chain(std::iter::once(&entry.store));
             standing.filter(|s| !s.never).filter_map(|s| s.not_before)
         });
-        waits.chain(self.busy.values().copied()).filter(|at| *at > now).min()
+        let slow = self
+            .wants
+            .values()
+            .filter_map(|entry| Some(*entry.asking.values().max()? + SLOW_AFTER));
+        waits
+            .chain(self.busy.values().copied())
+            .chain(slow)
+            .filter(|at| *at > now)
+            .min()
     }
 
     /// Whether a want waits for a peer.
@@ -268,7 +279,7 @@ impl Entry {
             want,
             specs,
             looked: false,
-            asking: BTreeSet::new(),
+            asking: BTreeMap::new(),
             standing: BTreeMap::new(),
             store: Standing::default(),
         };
@@ -307,7 +318,16 @@ impl Entry {
         self.want.holders.drain(..excess);
     }
 
-    /// Whom to ask now: a holder, else anyone connected. More than one only for a large blob, and then only holders.
+    /// Whether those who are being asked are too slow.
+    fn slow(&self, now: Instant) -> bool {
+        self.asking
+            .values()
+            .max()
+            .is_some_and(|since| now >= *since + SLOW_AFTER)
+    }
+
+    /// Whom to ask now: a holder, else anyone connected. More than one for a large blob (then only holders), and when those
+    /// who are being asked are slow.
     fn holder(
         &self,
         connected: &[NodeId],
@@ -318,15 +338,16 @@ impl Entry {
         if !self.looked || self.asking.len() >= SESSIONS_PER_BLOB_MAX || !self.store.ready(now) {
             return None;
         }
-        if !self.asking.is_empty() && missing(&self.want.blob) < SPLIT_SEGMENTS_MIN {
+        let alone = self.asking.is_empty() || self.slow(now);
+        if !alone && missing(&self.want.blob) < SPLIT_SEGMENTS_MIN {
             return None;
         }
         let ready = |peer: &NodeId| {
             let standing = self.standing.get(peer).copied().unwrap_or_default();
-            standing.ready(now) && !self.asking.contains(peer) && free(peer)
+            standing.ready(now) && !self.asking.contains_key(peer) && free(peer)
         };
         let holders = self.want.holders.iter().filter(|peer| connected.contains(peer));
-        let others = connected.iter().filter(|_| self.asking.is_empty());
+        let others = connected.iter().filter(|_| alone);
         holders.chain(others).find(|peer| ready(peer)).copied()
     }
 
@@ -373,3 +394,6 @@ impl Entry {
         Then::On
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,7 +52,7 @@ impl Holders for Mesh {
 #[derive(Default)]
 pub(crate) struct Shared {
     board: Mutex<Board>,
-    changed: Notify,
+    pub(crate) changed: Arc<Notify>,
 }
 
 impl Shared {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, SpecId};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::ANSWER_BYTES_MAX;
@@ -62,6 +63,8 @@ pub(crate) struct Depot {
     pub(crate) blobs: Blobs,
     pub(crate) assemblies: Assemblies,
     pub(crate) counters: Arc<TransferCounters>,
+    /// Told when a blob's segments are known: others may help from then on.
+    pub(crate) changed: Arc<Notify>,
 }
 
 /// A segment being checked and written; its buffer comes back.
@@ -109,7 +112,11 @@ impl Depot {
         }
         let assembly = match known {
             Some(known) => known,
-            None => self.receive_tree(link, goal, answer.bytes).await?,
+            None => {
+                let assembly = self.receive_tree(link, goal, answer.bytes).await?;
+                self.changed.notify_one();
+                assembly
+            }
         };
         let before = assembly.missing();
         let got = self.receive_segments(link, &assembly).await;

@@ -18,10 +18,11 @@ use crate::wire::{SyncBucket, SyncEnd, SyncItem, SyncRequest, SyncStatus};
 
 const SPEC: SpecId = SpecId([7; 32]);
 const ME: NodeId = NodeId([1; 32]);
-const FAST: Pace = Pace {
-    idle: Duration::from_millis(200),
-    whole: Duration::from_secs(10),
-    rest: Duration::from_millis(200),
+/// Nothing stalls here but where a test says so.
+const PATIENT: Pace = Pace {
+    idle: Duration::from_secs(20),
+    whole: Duration::from_secs(20),
+    rest: Duration::from_secs(20),
 };
 
 type Pipe = Compat<DuplexStream>;
@@ -121,14 +122,14 @@ fn ids(records: &[(u64, Record)]) -> Vec<(u64, RecordId)> {
 }
 
 fn server(shelf: Arc<Shelf>) -> SyncServer {
-    SyncServer::new(shelf).with_limits(FAST, Quota::new(4, 2))
+    SyncServer::new(shelf).with_limits(PATIENT, Quota::new(4, 2))
 }
 
 /// Serves one end; answers with the other end and what becomes of the server.
 fn serve(server: SyncServer) -> (Exchange<Pipe>, tokio::task::JoinHandle<Result<(), TransferError>>) {
     let (ours, theirs) = pipe();
     let task = tokio::spawn(async move { server.serve(ME, theirs).await });
-    (Exchange::new(Link::new(ours, FAST)), task)
+    (Exchange::new(Link::new(ours, PATIENT)), task)
 }
 
 /// Collects what a sync brings.
@@ -240,7 +241,7 @@ async fn specs_and_states_come_whole_and_a_hidden_model_is_empty() {
 
 #[tokio::test]
 async fn a_peer_without_room_says_so_and_has_room_again() {
-    let server = SyncServer::new(Arc::new(Shelf::default())).with_limits(FAST, Quota::new(4, 1));
+    let server = SyncServer::new(Arc::new(Shelf::default())).with_limits(PATIENT, Quota::new(4, 1));
     let (mut first, task) = serve(server.clone());
     assert!(first.specs().await.is_ok());
     let (mut second, _) = serve(server.clone());
@@ -253,10 +254,10 @@ async fn a_peer_without_room_says_so_and_has_room_again() {
 
 /// Answers every request with these items, one list a request.
 async fn liar(stream: Pipe, answers: Vec<Vec<Item>>) {
-    let mut link = Link::new(stream, FAST);
+    let mut link = Link::new(stream, PATIENT);
     for items in answers {
         if !matches!(
-            link.next::<SyncRequest>(REQUEST_BYTES_MAX, FAST.idle).await,
+            link.next::<SyncRequest>(REQUEST_BYTES_MAX, PATIENT.idle).await,
             Ok(Some(_))
         ) {
             return;
@@ -299,7 +300,7 @@ async fn lied_to(answers: Vec<Vec<Item>>) -> (Result<usize, SyncError>, usize) {
     let (ours, theirs) = pipe();
     let liar = tokio::spawn(liar(theirs, answers));
     let (sender, mut receiver) = mpsc::channel(64);
-    let mut exchange = Exchange::new(Link::new(ours, FAST));
+    let mut exchange = Exchange::new(Link::new(ours, PATIENT));
     let outcome = exchange.missing(SPEC, vec![], &sender).await;
     drop(sender);
     let mut reached = 0;
@@ -384,10 +385,21 @@ async fn kinds_that_are_not_known_yet_are_passed_over() {
 }
 
 #[tokio::test]
-async fn a_peer_that_falls_silent_is_given_up() {
-    let (outcome, _) = lied_to(vec![vec![bucket(0, 1)]]).await;
-    // The pipe closes with the liar, or the deadline comes first: either way it ends.
-    assert!(matches!(outcome, Err(SyncError::Transfer(_))));
+async fn a_peer_that_falls_silent_is_given_up_but_not_told_on() {
+    let (ours, silent) = pipe();
+    let pace = Pace {
+        idle: Duration::from_millis(100),
+        ..PATIENT
+    };
+    let (sender, _receiver) = mpsc::channel(1);
+    let outcome = Exchange::new(Link::new(ours, pace))
+        .missing(SPEC, vec![], &sender)
+        .await;
+    assert!(
+        matches!(outcome, Err(SyncError::Transfer(TransferError::Stalled { .. }))),
+        "{outcome:?}"
+    );
+    drop(silent);
 }
 
 #[tokio::test]
