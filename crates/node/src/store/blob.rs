@@ -230,12 +230,12 @@ impl Blobs {
     }
 
     /// Writes a tree's values to a temporary file.
-    fn write_values(&self, tree: &SegmentTree) -> Result<PathBuf, StoreError> {
+    pub(super) fn write_values(&self, tree: &SegmentTree) -> Result<PathBuf, StoreError> {
         let path = self.temporary();
-        fs::write(&path, tree.values().as_flattened()).map_err(|error| {
-            let _ = file::remove(&path);
-            StoreError::from_io(&path, error)
-        })?;
+        file::make(&path)?
+            .write_all_at(tree.values().as_flattened(), 0)
+            .map_err(|error| StoreError::from_io(&path, error))
+            .inspect_err(|_| self.abandon(&path, 0))?;
         Ok(path)
     }
 }

@@ -1,5 +1,6 @@
 //! The redb database behind the records: opened, and opened again after it failed.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -8,7 +9,7 @@ use redb::{
     TransactionError, WriteTransaction,
 };
 
-use super::{StoreError, table};
+use super::{StoreError, file, table};
 
 /// redb's page cache. Records are small and read at the start; its default of 1 GiB would let an idle node grow.
 const CACHE_BYTES: usize = 4 << 20;
@@ -72,12 +73,26 @@ impl Records {
             opener,
             slot: RwLock::new((0, None)),
         };
+        if !path.exists() {
+            records.make()?;
+        }
         let database = (records.opener)(path, true).map_err(|error| records.told(error.into()))?;
         *records.slot.write().unwrap_or_else(PoisonError::into_inner) = (0, Some(database));
         if !records.read(|transaction| Ok(table::all_there(transaction)?))? {
             records.write(|transaction| Ok(table::make_all(transaction)?))?;
         }
         Ok(records)
+    }
+
+    /// Makes the file under another name first: redb does not open one that it was stopped making.
+    fn make(&self) -> Result<(), StoreError> {
+        let path = self.path.with_extension("redb.new");
+        file::remove(&path)?;
+        drop(file::make(&path)?);
+        let database = (self.opener)(&path, false).map_err(|error| self.told(error.into()))?;
+        database.close().map_err(|error| self.told(error.into()))?;
+        fs::rename(&path, &self.path).map_err(|error| StoreError::from_io(&self.path, error))?;
+        file::sync_dir_of(&self.path)
     }
 
     /// Reads one state of the database. `work` may be done twice.
@@ -238,10 +253,9 @@ mod tests {
         }
     }
 
-    fn on_full_disk(path: &Path) -> (Records, Disk) {
-        let disk = Disk(Arc::new(AtomicU64::new(NEVER)));
+    fn opener(disk: &Disk) -> Opener {
         let shared = disk.clone();
-        let opener: Opener = Box::new(move |path, check| {
+        Box::new(move |path, check| {
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -254,8 +268,40 @@ mod tests {
                 file: FileBackend::new(file)?,
                 disk: shared.clone(),
             })
-        });
-        (Records::open_with(path, opener).unwrap(), disk)
+        })
+    }
+
+    fn on_full_disk(path: &Path) -> (Records, Disk) {
+        let disk = Disk(Arc::new(AtomicU64::new(NEVER)));
+        (Records::open_with(path, opener(&disk)).unwrap(), disk)
+    }
+
+    #[test]
+    fn a_first_start_that_fails_at_any_call_is_made_good_by_the_next() {
+        let disk = Disk(Arc::new(AtomicU64::new(NEVER)));
+        let mut failures = 0;
+        for calls in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("records.redb");
+            disk.full_after(calls);
+            match Records::open_with(&path, opener(&disk)) {
+                // Closing writes, too; what fails there is for the next start to make good.
+                Ok(records) => drop(records),
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Full(_)), "{calls}: {error}");
+                    failures += 1;
+                }
+            }
+            let full = disk.0.load(Ordering::SeqCst) == 0;
+            disk.full_after(NEVER);
+            let records = Records::open_with(&path, opener(&disk)).unwrap();
+            commit(&records, 1).unwrap();
+            assert_eq!(read(&records, "last").unwrap(), Some(1));
+            if !full {
+                break;
+            }
+        }
+        assert!(failures >= 5, "a database is written, extended and flushed: {failures}");
     }
 
     /// Commits numbers `0..=number` as far as they are big, 20 kB each so that the file grows.
