@@ -137,7 +137,7 @@ impl Blobs {
             open.sync_all().map_err(fail)?;
             open.set_permissions(Permissions::from_mode(FLUSHED)).map_err(fail)?;
         }
-        file::sync_dir_of(&path)
+        self.sync_names(&path)
     }
 
     /// The chaining values of a blob's segments (see [`SegmentTree`]), kept beside blobs of more than one segment; `None` when
@@ -213,6 +213,9 @@ impl Blobs {
             fs::set_permissions(from, Permissions::from_mode(FLUSHED)).map_err(fail)?;
         }
         let names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(directory) = path.parent() {
+            file::make_dir(directory)?;
+        }
         if let Some(values) = values {
             fs::rename(values, values_path(&path)).map_err(fail)?;
         }
@@ -226,7 +229,13 @@ impl Blobs {
         self.usage().remove(here.unwrap_or(0));
         self.usage().settle(tree.bytes());
         drop(names);
-        if synced { file::sync_dir_of(&path) } else { Ok(()) }
+        if synced { self.sync_names(&path) } else { Ok(()) }
+    }
+
+    /// Makes a blob's name durable, and that of the directory it is in: someone else may have made it and not flushed it.
+    fn sync_names(&self, blob: &Path) -> Result<(), StoreError> {
+        file::sync_dir_of(blob)?;
+        file::sync_dir(&self.root().join("blobs"))
     }
 
     /// Writes a tree's values to a temporary file.
@@ -290,12 +299,16 @@ impl Inner {
     }
 }
 
-/// Every blob below a data directory.
+/// Every blob below a data directory, in any order.
 fn scan(root: &Path) -> Result<Vec<(BlobId, Metadata)>, StoreError> {
     let mut all = Vec::new();
     for first in 0..=255u8 {
         let prefix = hex::encode([first]);
-        for (name, metadata) in file::files(&root.join("blobs").join(&prefix))? {
+        let directory = root.join("blobs").join(&prefix);
+        if !directory.exists() {
+            continue;
+        }
+        for (name, metadata) in file::files(&directory)? {
             if let (true, Ok(id)) = (name.starts_with(&prefix), name.parse()) {
                 all.push((id, metadata));
             }

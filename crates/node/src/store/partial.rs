@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(partial.missing(), [1, 2]);
         drop(partial);
         // A torn list of values is replaced by the one that is given.
-        std::fs::write(&data.with_extension("tree"), [0; 127]).unwrap();
+        std::fs::write(data.with_extension("tree"), [0; 127]).unwrap();
         assert!(second.partial_tree(&id).is_none());
         let partial = second.partial(id, SegmentTree::of(&bytes)).unwrap();
         assert_eq!(
