@@ -308,3 +308,13 @@ fn an_error_of_the_stores_own_passes_through_io() {
     ));
     assert_eq!(StoreError::Full(String::new()).into_io().kind(), ErrorKind::StorageFull);
 }
+
+#[test]
+fn everything_goes_from_thread_to_thread() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Store>();
+    shared::<Blobs>();
+    shared::<BlobFile>();
+    shared::<BlobWriter>();
+    shared::<Partial>();
+}
