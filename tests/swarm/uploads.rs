@@ -33,7 +33,7 @@ async fn the_same_key_gets_the_same_answer_and_other_bytes_are_refused() {
     let other = node.submit_with(keyed(&base, "k"), &vector(&[2.0])).await.unwrap_err();
     assert_eq!(other.code(), Code::AlreadyExists, "{other:?}");
     // It lives as long as the submission, across a crash too.
-    let daemon = daemon.kill_and_fileart();
+    let daemon = daemon.kill_and_restart();
     let again = daemon
         .node()
         .submit_with(keyed(&base, "k"), &vector(&[1.0]))
@@ -103,7 +103,7 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
     .await;
     call.abort();
     drop(dies);
-    let daemon = daemon.kill_and_fileart();
+    let daemon = daemon.kill_and_restart();
     let node = daemon.node();
     let offset = node
         .weights()

@@ -55,6 +55,13 @@ pub(super) fn bytes(seed: u8, length: u64) -> Vec<u8> {
     out
 }
 
+/// In memory where there is such a place: making a store flushes a dozen times, and none of that is tested here.
+pub(super) fn tempdir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// A store in a directory of its own.
 pub(super) struct Shelf {
     pub(super) dir: tempfile::TempDir,
@@ -63,7 +70,7 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub(super) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempdir();
         let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
         let blobs = store.blobs().clone();
         Self { dir, blobs }
