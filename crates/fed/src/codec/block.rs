@@ -62,7 +62,7 @@ pub(crate) fn first_bad(codec: Codec, dtype: Dtype, coded: &[u8]) -> Option<(usi
 }
 
 fn encode_int8(x: &[f64], out: &mut [u8]) {
-    let largest = x.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    let largest = largest_magnitude(x);
     let mut scale = float::to_f32(largest / CODE_MAX);
     // Rounded up, so that no code exceeds 127; matters for subnormal scales, which have few bits.
     if f64::from(scale) * CODE_MAX < largest && scale < f32::MAX {
@@ -76,6 +76,18 @@ fn encode_int8(x: &[f64], out: &mut [u8]) {
         let steps = (x * inverse).max(-CODE_MAX).min(CODE_MAX);
         *code = (steps + TO_INTEGER).to_bits() as u8;
     }
+}
+
+/// In eight lanes, so that the processor can follow them in parallel; a maximum knows no order.
+fn largest_magnitude(x: &[f64]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let (eights, rest) = x.as_chunks::<8>();
+    for x in eights.iter().map(<[f64; 8]>::as_slice).chain([rest]) {
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+        }
+    }
+    lanes.iter().fold(0.0, |a, b| a.max(*b))
 }
 
 fn accumulate_int8(sum: &mut [f64], coded: &[u8], weight: f64) {
