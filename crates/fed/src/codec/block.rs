@@ -73,7 +73,7 @@ fn encode_int8(x: &[f64], out: &mut [u8]) {
     let inverse = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
     for (code, x) in codes.iter_mut().zip(x) {
         // The limit bites only where the scale itself is at f32's end (differences of f64 tensors).
-        let steps = (x * inverse).max(-CODE_MAX).min(CODE_MAX);
+        let steps = (x * inverse).clamp(-CODE_MAX, CODE_MAX);
         *code = (steps + TO_INTEGER).to_bits() as u8;
     }
 }

@@ -56,6 +56,8 @@ pub(crate) fn from_f16(bits: u16) -> f64 {
 }
 
 /// f64 as it is; an infinity becomes the largest finite one.
+// Not clamp, which would let a NaN through.
+#[allow(clippy::manual_clamp)]
 #[inline(always)]
 pub(crate) fn to_f64(x: f64) -> f64 {
     x.max(f64::MIN).min(f64::MAX)
