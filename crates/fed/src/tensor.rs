@@ -1,7 +1,7 @@
 //! Tensors as bytes: safetensors files, the canonical file of a schema, and checks of both.
 //!
-//! A model is never held whole: a [`Source`] gives ranges of bytes, results go to a `Write`, and work is done a block at a
-//! time.
+//! A model is never held whole: a [`Source`] gives ranges of bytes, results go to a `Write`, and work is done a block
+//! at a time.
 
 mod finite;
 mod header;

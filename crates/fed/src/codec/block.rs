@@ -3,13 +3,14 @@
 use super::{Codec, float};
 use crate::record::Dtype;
 
-/// Elements with one scale. 256: 1.6 % more bytes than none and F = 0.99995 on a Gaussian; 4096 would save those bytes, but on
-/// heavy-tailed updates (t with 3 degrees of freedom) it reaches 0.9979 only, below the 0.99 that state needs by little.
+/// Elements with one scale. 256: 1.6 % more bytes than none and F = 0.99995 on a Gaussian; 4096 would save those bytes,
+/// but on heavy-tailed updates (t with 3 degrees of freedom) it reaches 0.9979 only, below the 0.99 that state needs by
+/// little.
 pub(crate) const INT8_BLOCK: usize = 256;
 /// The largest code: -128 is never used, so that the grid is symmetric.
 const CODE_MAX: f64 = 127.0;
-/// Adding it to a number below 2^51 in magnitude rounds that to an integer, ties to even, and leaves the integer in the low bits:
-/// 1.5 × 2^52. `f64::round_ties_even` would be a library call on a processor without SSE4.1.
+/// Adding it to a number below 2^51 in magnitude rounds that to an integer, ties to even, and leaves the integer in the
+/// low bits: 1.5 × 2^52. `f64::round_ties_even` would be a library call on a processor without SSE4.1.
 const TO_INTEGER: f64 = 6_755_399_441_055_744.0;
 
 /// Codes `x` into `out` (as long as [`Codec::run_bytes`] says).
@@ -25,8 +26,8 @@ pub(crate) fn encode(codec: Codec, dtype: Dtype, x: &[f64], out: &mut [u8]) {
     }
 }
 
-/// `sum += weight * decoded` for one `(coded, weight)` after the other, coordinate by coordinate. The decoded value is exact, so the
-/// only roundings are those of the product and the sum.
+/// `sum += weight * decoded` for one `(coded, weight)` after the other, coordinate by coordinate. The decoded value is
+/// exact, so the only roundings are those of the product and the sum.
 pub(crate) fn accumulate_all(codec: Codec, dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64)]) {
     match codec {
         Codec::None => float::accumulate_all(dtype, sum, parts),

@@ -7,8 +7,8 @@ use crate::record::{Dtype, TensorSpec};
 /// An f32 tensor: its name, its shape, its elements in row-major order.
 pub type F32Tensor = (String, Vec<u64>, Vec<f32>);
 
-/// A safetensors file of f32 tensors `(name, shape, elements in row-major order)`: the canonical file when the names are
-/// unique, whatever their order here.
+/// A safetensors file of f32 tensors `(name, shape, elements in row-major order)`: the canonical file when the names
+/// are unique, whatever their order here.
 ///
 /// # Panics
 /// When a tensor has not as many elements as its shape says: a mistake in the calling code.
@@ -39,8 +39,8 @@ pub fn to_safetensors(tensors: &[F32Tensor]) -> Vec<u8> {
     file
 }
 
-/// Reads a safetensors file of f32 tensors back as `(name, shape, elements)`, ascending by name. A tensor of another dtype is
-/// an error that names it. Finiteness is not checked.
+/// Reads a safetensors file of f32 tensors back as `(name, shape, elements)`, ascending by name. A tensor of another
+/// dtype is an error that names it. Finiteness is not checked.
 pub fn f32_from_safetensors(file: &[u8]) -> Result<Vec<F32Tensor>, TensorError> {
     let mut tensors = Vec::new();
     for entry in entries(&file)? {

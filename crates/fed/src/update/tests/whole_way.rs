@@ -94,7 +94,8 @@ fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
         .install(run)
 }
 
-/// What the documentation of [`aggregate`] says, tensor by tensor and coordinate by coordinate, without batches or threads.
+/// What the documentation of [`aggregate`] says, tensor by tensor and coordinate by coordinate, without batches or
+/// threads.
 fn naive(spec: &Spec, base: &[u8], updates: &[Update]) -> Vec<u8> {
     let codec = Codec::of(&spec.codec).unwrap();
     let layout = Layout::of(&spec.tensors);
