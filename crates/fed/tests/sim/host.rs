@@ -16,6 +16,8 @@ use crate::world::{Event, Record, World};
 pub struct Trainer {
     /// The last head it submitted on.
     pub done: Option<CheckpointId>,
+    /// Its last submission.
+    pub last: Option<SubmissionId>,
     pub count: u64,
 }
 
@@ -318,6 +320,7 @@ impl World {
             .submissions
             .insert(id, (submission.clone(), SubmissionState::Pending));
         host.acknowledged.insert(id);
+        host.trainers[trainer].last = Some(id);
         self.figures.submissions += 1;
         if !self.crashes_here(h) {
             self.feed(h, Input::Submission(submission));
