@@ -34,6 +34,7 @@ pub struct Host {
     /// What it signed and let out or kept, by parent.
     pub signed: BTreeMap<CheckpointId, ContributionId>,
     pub acknowledged: BTreeSet<SubmissionId>,
+    pub head: Option<CheckpointId>,
     pub head_moved_at: u64,
     pub timer: u64,
 }
@@ -57,6 +58,7 @@ impl Host {
             trainers: vec![Trainer::default(); trainers as usize],
             signed: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
+            head: None,
             head_moved_at: 0,
             timer: 0,
         }
