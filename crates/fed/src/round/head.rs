@@ -18,7 +18,7 @@ pub(super) type Path = VecDeque<CheckpointId>;
 struct Aim {
     /// The first unverified checkpoint on the way.
     step: CheckpointId,
-    /// The newest on the way that a quorum stands on, in a list model.
+    /// The newest on the way that may be adopted by its digest.
     attested: Option<CheckpointId>,
 }
 
@@ -96,8 +96,8 @@ impl Machine {
     fn aim_of(&self, path: &Path) -> Option<Aim> {
         let leaf = self.tree.get(path.front()?)?;
         let step = self.tree.get(path.back()?)?;
-        let attested = (self.is_list && leaf.confirmed > 0 && leaf.confirmed >= step.round).then(|| {
-            let back = usize::try_from(leaf.round - leaf.confirmed).unwrap_or(usize::MAX);
+        let attested = (leaf.attested > 0 && leaf.attested >= step.round).then(|| {
+            let back = usize::try_from(leaf.round - leaf.attested).unwrap_or(usize::MAX);
             path.get(back).copied()
         });
         Some(Aim {
