@@ -34,6 +34,10 @@ impl World {
         self.hosts[h].head_moved_at = self.now;
         self.figures.head_moves += 1;
         self.truth.assert_valid(&checkpoint);
+        let before = self.hosts[h].head.replace(checkpoint);
+        if before.is_some_and(|before| !self.truth.descends(checkpoint, before)) {
+            self.figures.swings += 1;
+        }
         assert_eq!(self.truth.weights_of(&checkpoint), weights);
         let disk = &self.hosts[h].disk;
         assert!(disk.blobs.contains(&weights), "the head's weights are here");

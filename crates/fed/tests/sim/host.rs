@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
-use qres_fed::record::{Signature, Signed};
+use qres_fed::record::{Membership, Signature, Signed};
 use qres_fed::round::{Config, EncodeJob, Input, Machine, Output, Persist, Submission, SubmissionState, Unsigned};
 use rand::RngExt;
 
@@ -16,6 +16,8 @@ use crate::world::{Event, Record, World};
 pub struct Trainer {
     /// The last head it submitted on.
     pub done: Option<CheckpointId>,
+    /// Its last submission.
+    pub last: Option<SubmissionId>,
     pub count: u64,
 }
 
@@ -32,6 +34,7 @@ pub struct Host {
     /// What it signed and let out or kept, by parent.
     pub signed: BTreeMap<CheckpointId, ContributionId>,
     pub acknowledged: BTreeSet<SubmissionId>,
+    pub head: Option<CheckpointId>,
     pub head_moved_at: u64,
     pub timer: u64,
 }
@@ -55,6 +58,7 @@ impl Host {
             trainers: vec![Trainer::default(); trainers as usize],
             signed: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
+            head: None,
             head_moved_at: 0,
             timer: 0,
         }
@@ -80,6 +84,11 @@ impl World {
         let (machine, outputs) = Machine::new(self.plan.spec.clone(), config, restored, self.clock(h));
         self.hosts[h].machine = Some(machine);
         let mut inputs = VecDeque::new();
+        if self.plan.spec.membership == Membership::Open && self.plan.keep_rounds.is_some() {
+            // Where the others forget, an open model is caught up with on someone's word.
+            let honest = self.hosts.iter().filter(|host| !host.liar).map(|host| host.node);
+            inputs.push_back(Input::Trust(honest.collect()));
+        }
         self.carry_out(h, outputs, &mut inputs);
         self.feed_all(h, inputs);
         let life = self.hosts[h].life;
@@ -318,6 +327,7 @@ impl World {
             .submissions
             .insert(id, (submission.clone(), SubmissionState::Pending));
         host.acknowledged.insert(id);
+        host.trainers[trainer].last = Some(id);
         self.figures.submissions += 1;
         if !self.crashes_here(h) {
             self.feed(h, Input::Submission(submission));

@@ -116,7 +116,12 @@ impl World {
         );
         if self.hosts[h].disk.blobs.contains(&blob) {
             self.hosts[h].wanted.remove(&blob);
-            inputs.push_back(Input::BlobHere(blob));
+            let bad = update && self.truth.bad.contains(&blob);
+            inputs.push_back(if bad {
+                Input::BlobBad(blob)
+            } else {
+                Input::BlobHere(blob)
+            });
             return;
         }
         let life = self.hosts[h].life;

@@ -91,6 +91,15 @@ impl Truth {
         all
     }
 
+    /// Whether `ancestor` is on the way from checkpoint 0 to `at`.
+    pub fn descends(&self, mut at: CheckpointId, ancestor: CheckpointId) -> bool {
+        while at != ancestor {
+            let Some(seal) = self.seals.get(&at) else { return false };
+            at = seal.parent;
+        }
+        true
+    }
+
     /// Asserts that a checkpoint and all its ancestors are valid.
     pub fn assert_valid(&mut self, checkpoint: &CheckpointId) {
         let mut open = vec![];

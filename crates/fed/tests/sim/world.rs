@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId};
 use qres_fed::record::{Contribution, Proof, Seal, Signed};
-use qres_fed::round::Input;
+use qres_fed::round::{Input, SubmissionState};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -316,7 +316,14 @@ impl World {
             return;
         }
         let head = self.hosts[h].machine.as_ref().map(qres_fed::round::Machine::head);
-        match head.filter(|head| head.verified && self.hosts[h].trainers[trainer].done != Some(head.id)) {
+        let host = &self.hosts[h];
+        // One whose work was refused trains again; the others wait for a new head.
+        let last = host.trainers[trainer]
+            .last
+            .and_then(|id| host.disk.submissions.get(&id));
+        let refused = last.is_some_and(|(_, state)| matches!(state, SubmissionState::Rejected { .. }));
+        let done = host.trainers[trainer].done.filter(|_| !refused);
+        match head.filter(|head| head.verified && done != Some(head.id)) {
             Some(head) => {
                 let slow = if self.rng.random_bool(0.03) { 10 } else { 1 };
                 let pace = self.plan.pace_ms * slow;
