@@ -1,1 +1,27 @@
-//! Placeholder while the workspace is laid out.
+//! The gRPC contract in Rust: tonic services over the node's handle (feature `server`) and the typed client (feature
+//! `client`). Without a feature there are only the messages.
+//!
+//! Architecture invariant: nothing here knows how a node works. The server maps the contract onto the node's handle; the
+//! client knows the contract alone, and never libp2p.
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(any(feature = "client", feature = "server"))]
+mod code;
+#[cfg(feature = "server")]
+pub mod server;
+
+/// The messages, and the stubs that the features ask for.
+#[allow(missing_docs, clippy::all, clippy::too_many_lines)]
+pub mod pb {
+    include!(concat!(env!("OUT_DIR"), "/qres.v1.rs"));
+}
+
+/// The contract as an encoded `FileDescriptorSet`, with imports and comments.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/qres.v1.binpb"));
+
+/// Bytes of data in one message: a quarter of what gRPC's implementations accept untuned (4 MiB).
+pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+
+/// The `domain` of every `google.rpc.ErrorInfo` of ours.
+pub const ERROR_DOMAIN: &str = "qres";

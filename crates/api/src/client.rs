@@ -1,0 +1,124 @@
+//! The typed client: connects, streams data both ways, and reads errors.
+//!
+//! Everything else goes through the generated stubs, which [`Client`] hands out ready for use.
+
+mod error;
+mod fetch;
+mod submit;
+mod trace;
+mod watch;
+
+use std::time::Duration;
+
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+
+pub use error::ClientError;
+pub use fetch::Fetch;
+pub use submit::file_chunks;
+use trace::TraceContext;
+pub use watch::Watch;
+
+use crate::pb;
+
+/// Bytes of one message from the node: a model's schema may have some MiB, a page of a list has up to 3.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Flow-control window of a stream: at 100 ms round-trip time 8 MiB still allow 80 MB/s.
+const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// Window of the connection: a slow stream does not hold up the others.
+const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that vanished while a call waits is noticed after this and half as long again.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A connection with trace context in every call.
+pub type Traced = InterceptedService<Channel, TraceContext>;
+
+/// A connection to one node. Cheap to clone; clones share the connection, which comes back by itself when it breaks.
+#[derive(Debug, Clone)]
+pub struct Client {
+    channel: Traced,
+    address: String,
+}
+
+macro_rules! stub {
+    ($(#[$doc:meta])* $method:ident, $module:ident :: $stub:ident) => {
+        $(#[$doc])*
+        pub fn $method(&self) -> pb::$module::$stub<Traced> {
+            pb::$module::$stub::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+        }
+    };
+}
+
+impl Client {
+    /// Connects to a node: `host:port` or `http://host:port`.
+    pub async fn connect(address: impl Into<String>) -> Result<Self, ClientError> {
+        let address = address.into();
+        let url = if address.contains("://") {
+            address.clone()
+        } else {
+            format!("http://{address}")
+        };
+        let failed = |error: tonic::transport::Error| ClientError::Connect {
+            address: address.clone(),
+            problem: error::innermost(&error),
+        };
+        let channel = Endpoint::from_shared(url)
+            .map_err(failed)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE / 2)
+            .connect()
+            .await
+            .map_err(failed)?;
+        Ok(Self {
+            channel: InterceptedService::new(channel, TraceContext),
+            address,
+        })
+    }
+
+    /// The address that it was given.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    stub!(
+        /// Models.
+        models,
+        model_service_client::ModelServiceClient
+    );
+    stub!(
+        /// Weights.
+        weights,
+        weights_service_client::WeightsServiceClient
+    );
+    stub!(
+        /// Submissions.
+        submissions,
+        submission_service_client::SubmissionServiceClient
+    );
+    stub!(
+        /// Rounds.
+        rounds,
+        round_service_client::RoundServiceClient
+    );
+    stub!(
+        /// States.
+        states,
+        state_service_client::StateServiceClient
+    );
+    stub!(
+        /// Peers.
+        peers,
+        peer_service_client::PeerServiceClient
+    );
+    stub!(
+        /// The node.
+        node,
+        node_service_client::NodeServiceClient
+    );
+}

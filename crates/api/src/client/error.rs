@@ -1,0 +1,177 @@
+//! What went wrong with a call, for people and for programs.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::code;
+
+/// A call that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClientError {
+    /// No node answers there.
+    #[error("no node answers at {address} ({problem}): is qres-daemon running, and is this its gRPC address?")]
+    Connect {
+        /// Where.
+        address: String,
+        /// Why.
+        problem: String,
+    },
+    /// The node refused or failed.
+    #[error("{}", show(.code, .reason, .field, .message, .retry_after))]
+    Refused {
+        /// The canonical code.
+        code: Code,
+        /// A stable reason for programs, e.g. `BASE_STALE`; empty when it is not the node that answered.
+        reason: String,
+        /// The field at fault, as the contract names it; empty when there is none.
+        field: String,
+        /// For people: what is wrong, the limit and the remedy.
+        message: String,
+        /// When trying again makes sense.
+        retry_after: Option<Duration>,
+    },
+    /// The data to be sent could not be read; nothing was submitted.
+    #[error("reading the data to send failed ({0}): nothing was submitted")]
+    Data(String),
+    /// A stream of data ended before its announced end.
+    #[error("the data ended after {got} of {expected} bytes: fetch the checkpoint again from offset {got}")]
+    Cut {
+        /// Bytes that came, from the beginning of the file.
+        got: u64,
+        /// Bytes of the whole file.
+        expected: u64,
+    },
+    /// The node answered something that the contract does not allow.
+    #[error("the node broke the contract: {0}")]
+    Contract(&'static str),
+}
+
+impl ClientError {
+    /// The canonical code, when a node answered.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::Connect { .. } | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => None,
+        }
+    }
+
+    /// The reason for programs, when a node gave one.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Refused { reason, .. } => reason,
+            Self::Connect { .. } | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => "",
+        }
+    }
+
+    /// When trying the same again makes sense; `None` when it does not.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Connect { .. } | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => None,
+        }
+    }
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info();
+        let field_of_request = details
+            .bad_request()
+            .and_then(|request| request.field_violations.first())
+            .map(|violation| violation.field.clone());
+        let field = info.and_then(|info| info.metadata.get("field").cloned());
+        let message = match std::error::Error::source(&status) {
+            // The connection's trouble: only the innermost error says what it is.
+            Some(source) if status.details().is_empty() => format!("{}: {}", status.message(), innermost(source)),
+            _ => status.message().to_owned(),
+        };
+        // tonic's client keeps the caller's deadline by itself and calls it CANCELLED.
+        let code = match std::error::Error::source(&status) {
+            Some(source) if is_timeout(source) => Code::DeadlineExceeded,
+            _ => status.code(),
+        };
+        Self::Refused {
+            code,
+            reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
+            field: field.or(field_of_request).unwrap_or_default(),
+            message,
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        }
+    }
+}
+
+/// One line: the message, its field where the message does not begin with it, when to try again, code and reason.
+fn show(code: &Code, reason: &str, field: &str, message: &str, retry_after: &Option<Duration>) -> String {
+    let mut line = String::new();
+    if !field.is_empty() && !message.starts_with(field) {
+        let _ = write!(line, "{field}: ");
+    }
+    line.push_str(if message.is_empty() { "no message" } else { message });
+    if let Some(delay) = retry_after {
+        let _ = write!(line, " (try again in {:.1} s)", delay.as_secs_f64());
+    }
+    let _ = write!(line, " [{}", code::name(*code));
+    if !reason.is_empty() && reason != code::name(*code) {
+        let _ = write!(line, " {reason}");
+    }
+    line.push(']');
+    line
+}
+
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<tonic::TimeoutExpired>() || error.source().is_some_and(is_timeout)
+}
+
+/// The error at the end of the chain: it names the cause, the others only say "transport error".
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn an_error_shows_field_message_remedy_code_and_reason() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("BASE_STALE", "qres", HashMap::from([("field".into(), "base".into())]));
+        details.set_retry_info(Some(Duration::from_millis(1_500)));
+        let status = Status::with_error_details(Code::FailedPrecondition, "too old: fetch the head", details);
+        let error = ClientError::from(status);
+        assert_eq!(
+            error.to_string(),
+            "base: too old: fetch the head (try again in 1.5 s) [FAILED_PRECONDITION BASE_STALE]"
+        );
+        assert_eq!(error.reason(), "BASE_STALE");
+        assert_eq!(error.code(), Some(Code::FailedPrecondition));
+        assert_eq!(error.retry_after(), Some(Duration::from_millis(1_500)));
+    }
+
+    #[test]
+    fn a_message_that_names_its_field_does_not_name_it_twice() {
+        let details = ErrorDetails::with_bad_request_violation("samples", "samples: 0 is no count");
+        let status = Status::with_error_details(Code::InvalidArgument, "samples: 0 is no count", details);
+        assert_eq!(
+            ClientError::from(status).to_string(),
+            "samples: 0 is no count [INVALID_ARGUMENT]"
+        );
+    }
+
+    #[test]
+    fn details_that_are_garbage_leave_code_and_message() {
+        let status = Status::with_details(Code::Internal, "broken", bytes::Bytes::from_static(b"\xff\xff"));
+        assert_eq!(ClientError::from(status).to_string(), "broken [INTERNAL]");
+    }
+}

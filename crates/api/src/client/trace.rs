@@ -1,0 +1,49 @@
+//! W3C trace context of the current span, in every call's metadata.
+//!
+//! Which propagator writes it is the process's choice (`opentelemetry::global`); without one nothing is sent.
+
+use opentelemetry::propagation::Injector;
+use tonic::metadata::{MetadataKey, MetadataMap};
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub struct TraceContext;
+
+struct Metadata<'a>(&'a mut MetadataMap);
+
+impl Injector for Metadata<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(key), Ok(value)) = (MetadataKey::from_bytes(key.as_bytes()), value.parse()) {
+            self.0.insert(key, value);
+        }
+    }
+}
+
+impl Interceptor for TraceContext {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let context = tracing::Span::current().context();
+        opentelemetry::global::get_text_map_propagator(|propagator| {
+            propagator.inject_context(&context, &mut Metadata(request.metadata_mut()));
+        });
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_metadata_is_left_out() {
+        let mut map = MetadataMap::new();
+        let mut metadata = Metadata(&mut map);
+        metadata.set("traceparent", "00-1-2-01".into());
+        metadata.set("trace state", "x".into());
+        metadata.set("tracestate", "line\nbreak".into());
+        assert_eq!(map.len(), 1);
+        assert_eq!(map.get("traceparent").unwrap(), "00-1-2-01");
+    }
+}

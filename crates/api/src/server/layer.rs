@@ -1,0 +1,15 @@
+//! What stands around every call: one file a layer.
+
+pub(super) mod deadline;
+pub(super) mod limit;
+pub(super) mod method;
+pub(super) mod metrics;
+pub(super) mod outcome;
+pub(super) mod trace;
+pub(super) mod translate;
+
+use tonic::body::Body;
+use tonic::codegen::http;
+
+type Request = http::Request<Body>;
+type Response = http::Response<Body>;

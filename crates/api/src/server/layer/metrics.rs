@@ -1,0 +1,235 @@
+//! Counts calls, by the RPC conventions.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tonic::Code;
+use tower::{Layer, Service};
+
+use super::method::Method;
+use super::outcome::observe;
+use super::{Request, Response};
+use crate::code;
+
+/// Upper ends, in seconds, as the RPC conventions advise, with a minute and ten for the waiting calls.
+const BUCKETS_S: [f64; 16] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 60.0, 600.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    rpc_method: &'static str,
+    rpc_response_status_code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    limit: &'static str,
+}
+
+/// The figures of all calls. Clones count into the same ones.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    duration: Family<Call, Histogram, fn() -> Histogram>,
+    refused: Family<Refused, Counter>,
+    active: Gauge<i64, AtomicI64>,
+}
+
+impl Default for Metrics {
+    /// Counts, and shows it to nobody.
+    fn default() -> Self {
+        Self {
+            duration: Family::new_with_constructor(|| Histogram::new(BUCKETS_S)),
+            refused: Family::default(),
+            active: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Shows the figures in a registry.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register_with_unit(
+            "rpc_server_call_duration",
+            "Time from a call's first byte to the end of its answer, by method and code",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "rpc_server_refused_calls",
+            "Calls refused because the node was at a limit (calls or uploads at the same time)",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "rpc_server_active_calls",
+            "Calls that have begun and not ended, open streams included",
+            metrics.active.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn refuse(&self, limit: &'static str) {
+        self.refused.get_or_create(&Refused { limit }).inc();
+    }
+}
+
+/// One call on its way: counted as active until it is dropped, and as ended exactly once.
+struct Running {
+    metrics: Metrics,
+    method: &'static str,
+    begun: Instant,
+    code: Code,
+}
+
+impl Running {
+    /// Ends with this code; without it, with the one it was made with.
+    fn end(mut self, code: Code) {
+        self.code = code;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let call = Call {
+            rpc_method: self.method,
+            rpc_response_status_code: code::name(self.code),
+        };
+        self.metrics
+            .duration
+            .get_or_create(&call)
+            .observe(self.begun.elapsed().as_secs_f64());
+        self.metrics.active.dec();
+    }
+}
+
+/// Makes [`CountCalls`].
+#[derive(Debug, Clone)]
+pub(in crate::server) struct MetricsLayer {
+    metrics: Arc<Metrics>,
+}
+
+impl MetricsLayer {
+    pub(in crate::server) fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics: Arc::new(metrics),
+        }
+    }
+}
+
+impl<S> Layer<S> for MetricsLayer {
+    type Service = CountCalls<S>;
+    fn layer(&self, inner: S) -> CountCalls<S> {
+        CountCalls {
+            inner,
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(in crate::server) struct CountCalls<S> {
+    inner: S,
+    metrics: Arc<Metrics>,
+}
+
+impl<S> Service<Request> for CountCalls<S>
+where
+    S: Service<Request, Response = Response>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.metrics.active.inc();
+        let running = Running {
+            metrics: Metrics::clone(&self.metrics),
+            method: Method::of(request.uri().path()).name,
+            begun: Instant::now(),
+            // A caller that goes away drops the future: it never gets another code.
+            code: Code::Cancelled,
+        };
+        let future = self.inner.call(request);
+        Box::pin(async move {
+            match future.await {
+                Ok(response) => Ok(observe(response, move |ended| running.end(ended))),
+                Err(error) => {
+                    running.end(Code::Unknown);
+                    Err(error)
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+    use tonic::body::Body;
+
+    use super::*;
+
+    fn text(registry: &Registry) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+        text
+    }
+
+    fn request() -> Request {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = "/qres.v1.NodeService/GetNode".parse().unwrap();
+        request
+    }
+
+    #[tokio::test]
+    async fn a_call_is_counted_once_with_its_code_and_is_no_longer_active() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let answer = tower::service_fn(|_: Request| async {
+            Ok::<_, std::convert::Infallible>(Status::not_found("x").into_http::<Body>())
+        });
+        let mut service = MetricsLayer::new(metrics).layer(answer);
+        service.call(request()).await.unwrap();
+        let text = text(&registry);
+        assert!(
+            text.contains(
+                "rpc_server_call_duration_seconds_count{rpc_method=\"qres.v1.NodeService/GetNode\",\
+                 rpc_response_status_code=\"NOT_FOUND\"} 1"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("rpc_server_active_calls 0"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_caller_went_away_is_counted_as_cancelled() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let silent =
+            tower::service_fn(|_: Request| std::future::pending::<Result<Response, std::convert::Infallible>>());
+        let mut service = MetricsLayer::new(metrics).layer(silent);
+        let call = service.call(request());
+        assert!(text(&registry).contains("rpc_server_active_calls 1"));
+        drop(call);
+        let text = text(&registry);
+        assert!(text.contains("rpc_response_status_code=\"CANCELLED\"} 1"), "{text}");
+        assert!(text.contains("rpc_server_active_calls 0"), "{text}");
+    }
+}

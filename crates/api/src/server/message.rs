@@ -1,0 +1,376 @@
+//! The node's views as the contract's messages.
+
+use prost_types::Timestamp;
+use qres_fed::record::{Membership, RoundPolicy, Rule, TensorSpec};
+use qres_fed::round::SubmissionState;
+use qres_node::view::{
+    CheckpointView, ContributionView, LosingSealView, ModelView, NodeView, PeerState, PeerView, RoundView, Standing,
+    StateView, SubmissionView,
+};
+
+use crate::pb;
+
+/// Unix milliseconds as a timestamp.
+pub(super) fn timestamp(unix_ms: u64) -> Timestamp {
+    Timestamp {
+        seconds: i64::try_from(unix_ms / 1_000).unwrap_or(i64::MAX),
+        // Below 10^9: fits.
+        nanos: (unix_ms % 1_000) as i32 * 1_000_000,
+    }
+}
+
+fn text(id: &impl ToString) -> String {
+    id.to_string()
+}
+
+fn texts(ids: &[impl ToString]) -> Vec<String> {
+    ids.iter().map(text).collect()
+}
+
+fn optional(id: &Option<impl ToString>) -> String {
+    id.as_ref().map(text).unwrap_or_default()
+}
+
+fn rule(rule: Rule) -> pb::Rule {
+    pb::Rule {
+        id: rule.id,
+        params: rule.params,
+    }
+}
+
+pub(super) fn checkpoint(view: CheckpointView) -> pb::Checkpoint {
+    pb::Checkpoint {
+        id: text(&view.id),
+        round: view.round,
+        parent: optional(&view.parent),
+        weights_digest: text(&view.weights),
+        total_bytes: view.bytes,
+        confirmed: view.confirmed,
+    }
+}
+
+fn rounds(policy: RoundPolicy) -> pb::RoundPolicy {
+    pb::RoundPolicy {
+        min_contributions: policy.min_contributions,
+        target: policy.target,
+        deadline_ms: policy.deadline_ms,
+        deadline_max_ms: policy.deadline_ms_max,
+        max_staleness: policy.max_staleness,
+    }
+}
+
+fn tensor(tensor: TensorSpec) -> pb::TensorSpec {
+    pb::TensorSpec {
+        name: tensor.name,
+        dtype: tensor.dtype.name().to_owned(),
+        shape: tensor.shape,
+    }
+}
+
+/// A model with its tensors.
+pub(super) fn model(view: ModelView) -> pb::Model {
+    let tensors = view.spec.tensors.iter().cloned().map(tensor).collect();
+    pb::Model {
+        tensors,
+        ..model_in_brief(view)
+    }
+}
+
+/// A model without its tensors, for lists and watches: 65,536 of them are possible.
+pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
+    let quorum = u32::try_from(view.spec.quorum()).unwrap_or(u32::MAX);
+    let spec = view.spec;
+    let (open, members) = match spec.membership {
+        Membership::List(members) => (false, members.iter().map(text).collect()),
+        Membership::Open => (true, vec![]),
+    };
+    let standing = match view.standing {
+        Standing::Available => pb::ModelStanding::Available,
+        Standing::Syncing => pb::ModelStanding::Syncing,
+        Standing::Joined => pb::ModelStanding::Joined,
+    };
+    pb::Model {
+        name: text(&spec.name),
+        id: text(&view.id),
+        standing: standing.into(),
+        member: view.member,
+        head: view.head.map(checkpoint),
+        trainer_config: view.trainer_config,
+        warnings: view.warnings,
+        strategy: Some(rule(spec.strategy)),
+        codec: Some(rule(spec.codec)),
+        privacy: Some(rule(spec.privacy)),
+        rounds: Some(rounds(spec.rounds)),
+        open,
+        members,
+        quorum,
+        tensor_count: u32::try_from(spec.tensors.len()).unwrap_or(u32::MAX),
+        tensors: vec![],
+        checkpoint0_digest: text(&spec.checkpoint0),
+        creator: text(&spec.creator),
+        succeeds: optional(&spec.succeeds),
+    }
+}
+
+fn contribution(view: ContributionView) -> pb::Contribution {
+    pb::Contribution {
+        id: text(&view.id),
+        author: text(&view.author),
+        samples: view.samples,
+        fidelity: f64::from(view.fidelity),
+        total_bytes: view.bytes,
+        late: view.late,
+    }
+}
+
+fn losing_seal(view: LosingSealView) -> pb::LosingSeal {
+    pb::LosingSeal {
+        checkpoint: text(&view.checkpoint),
+        sealer: text(&view.sealer),
+    }
+}
+
+pub(super) fn round(view: RoundView) -> pb::Round {
+    let state = match view.checkpoint {
+        None => pb::RoundState::Open,
+        Some(_) => pb::RoundState::Sealed,
+    };
+    pb::Round {
+        model: text(&view.model),
+        spec_id: text(&view.spec),
+        round: view.round,
+        state: state.into(),
+        parent: text(&view.parent),
+        checkpoint: view.checkpoint.map(checkpoint),
+        sealers: texts(&view.sealers),
+        contributions: view.contributions.into_iter().map(contribution).collect(),
+        missing: texts(&view.missing),
+        min_contributions: view.min_contributions,
+        deadline_in_ms: view.deadline_in_ms,
+        losing_seals: view.losing_seals.into_iter().map(losing_seal).collect(),
+    }
+}
+
+pub(super) fn submission(view: SubmissionView) -> pb::Submission {
+    use pb::SubmissionState as State;
+    let mut message = pb::Submission {
+        id: text(&view.id),
+        model: text(&view.model),
+        spec_id: text(&view.spec),
+        trainer: view.trainer,
+        base: text(&view.base),
+        samples: view.samples,
+        metrics: view.metrics,
+        total_bytes: view.bytes,
+        acknowledged_at: Some(timestamp(view.at_unix_ms)),
+        ..pb::Submission::default()
+    };
+    let state = match view.state {
+        SubmissionState::Pending => State::Pending,
+        SubmissionState::Merged { contribution } => {
+            message.contribution = text(&contribution);
+            State::Merged
+        }
+        SubmissionState::Sealed {
+            checkpoint,
+            weight_ppm,
+            confirmed,
+        } => {
+            message.checkpoint = text(&checkpoint);
+            message.weight_ppm = weight_ppm;
+            message.confirmed = confirmed;
+            State::Sealed
+        }
+        SubmissionState::Carried { round } => {
+            message.carried_to_round = round;
+            State::Carried
+        }
+        SubmissionState::Rejected { reason } => {
+            message.reason = reason;
+            State::Rejected
+        }
+        SubmissionState::Superseded { reason } => {
+            message.reason = reason;
+            State::Superseded
+        }
+    };
+    message.set_state(state);
+    message
+}
+
+pub(super) fn state(view: StateView) -> pb::State {
+    pb::State {
+        model: text(&view.model),
+        spec_id: text(&view.spec),
+        publisher: text(&view.publisher),
+        name: view.name,
+        sequence: view.sequence,
+        timestamp: Some(timestamp(view.timestamp_unix_ms)),
+        fidelity: view.fidelity,
+        data: view.tensors,
+    }
+}
+
+pub(super) fn peer(view: PeerView) -> pb::Peer {
+    let (state, reason, banned_until) = match view.state {
+        PeerState::Connecting => (pb::PeerState::Connecting, String::new(), None),
+        PeerState::Connected => (pb::PeerState::Connected, String::new(), None),
+        PeerState::Disconnected => (pb::PeerState::Disconnected, String::new(), None),
+        PeerState::Refused(why) => (pb::PeerState::Refused, why, None),
+        PeerState::Banned(why, until) => (pb::PeerState::Banned, why, Some(timestamp(until))),
+    };
+    let head = |(spec, checkpoint, round)| pb::PeerHead {
+        spec_id: text(&spec),
+        checkpoint: text(&checkpoint),
+        round,
+    };
+    pb::Peer {
+        peer_id: view.peer_id,
+        node_id: text(&view.node),
+        addresses: view.addresses,
+        agent: view.agent,
+        state: state.into(),
+        reason,
+        banned_until,
+        connected_at: view.connected_unix_ms.map(timestamp),
+        rtt_ms: view.rtt_ms,
+        score: view.score,
+        heads: view.heads.into_iter().map(head).collect(),
+    }
+}
+
+pub(super) fn node(view: NodeView) -> pb::Node {
+    let mode = match view.mode.as_str() {
+        "node" => pb::NodeMode::Node,
+        "bootstrap" => pb::NodeMode::Bootstrap,
+        _ => pb::NodeMode::Unspecified,
+    };
+    pb::Node {
+        peer_id: view.peer_id,
+        node_id: text(&view.node),
+        version: view.version,
+        protocol: view.protocol,
+        mode: mode.into(),
+        listen_addresses: view.listen,
+        uptime_ms: view.uptime_ms,
+        connected_peers: view.peers,
+        draining: view.draining,
+        revision: view.revision,
+        blob_bytes: view.blob_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, SubmissionId};
+    use qres_fed::record::{Dtype, Spec};
+
+    use super::*;
+
+    fn model_view() -> ModelView {
+        let spec = Spec {
+            name: "digits-mlp".parse().unwrap(),
+            tensors: vec![TensorSpec {
+                name: "w".into(),
+                dtype: Dtype::Bf16,
+                shape: vec![2, 3],
+            }],
+            strategy: Rule::new("fedavg/1"),
+            rounds: RoundPolicy {
+                min_contributions: 2,
+                target: None,
+                deadline_ms: Some(5),
+                deadline_ms_max: 10,
+                max_staleness: 1,
+            },
+            codec: Rule::new("bf16/1"),
+            privacy: Rule::new("none/1"),
+            membership: Membership::List(BTreeSet::from([NodeId([1; 32]), NodeId([2; 32]), NodeId([3; 32])])),
+            checkpoint0: BlobId([7; 32]),
+            creator: NodeId([1; 32]),
+            succeeds: None,
+        };
+        ModelView {
+            id: spec.id(),
+            spec,
+            standing: Standing::Joined,
+            member: true,
+            head: None,
+            trainer_config: BTreeMap::new(),
+            warnings: vec![],
+        }
+    }
+
+    #[test]
+    fn only_a_whole_model_has_its_tensors() {
+        let brief = model_in_brief(model_view());
+        assert_eq!((brief.tensor_count, brief.tensors.len(), brief.quorum), (1, 0, 2));
+        assert_eq!(brief.members.len(), 3);
+        assert_eq!(brief.checkpoint0_digest, "07".repeat(32));
+        let whole = model(model_view());
+        assert_eq!(
+            (whole.tensors[0].dtype.as_str(), &whole.tensors[0].shape[..]),
+            ("BF16", &[2, 3][..])
+        );
+        assert_eq!(
+            pb::Model {
+                tensors: vec![],
+                ..whole
+            },
+            brief
+        );
+    }
+
+    #[test]
+    fn each_state_of_a_submission_fills_its_own_fields() {
+        let message = |state| {
+            submission(SubmissionView {
+                id: SubmissionId([1; 32]),
+                spec: SpecId([2; 32]),
+                model: "m".parse().unwrap(),
+                trainer: "default".into(),
+                base: CheckpointId([3; 32]),
+                samples: 9,
+                metrics: BTreeMap::new(),
+                bytes: 4,
+                at_unix_ms: 1_500,
+                state,
+            })
+        };
+        let pending = message(SubmissionState::Pending);
+        assert_eq!(pending.state(), pb::SubmissionState::Pending);
+        assert_eq!(
+            pending.acknowledged_at,
+            Some(Timestamp {
+                seconds: 1,
+                nanos: 500_000_000
+            })
+        );
+        let contribution = ContributionId([4; 32]);
+        let merged = message(SubmissionState::Merged { contribution });
+        assert_eq!(
+            (merged.state(), merged.contribution),
+            (pb::SubmissionState::Merged, "04".repeat(32))
+        );
+        let sealed = message(SubmissionState::Sealed {
+            checkpoint: CheckpointId([5; 32]),
+            weight_ppm: 333_333,
+            confirmed: true,
+        });
+        assert_eq!(
+            (sealed.state(), sealed.weight_ppm, sealed.confirmed),
+            (pb::SubmissionState::Sealed, 333_333, true)
+        );
+        assert_eq!(sealed.checkpoint, "05".repeat(32));
+        assert_eq!(message(SubmissionState::Carried { round: 8 }).carried_to_round, 8);
+        let rejected = message(SubmissionState::Rejected { reason: "old".into() });
+        assert_eq!(
+            (rejected.state(), rejected.reason.as_str()),
+            (pb::SubmissionState::Rejected, "old")
+        );
+        let superseded = message(SubmissionState::Superseded { reason: "x".into() });
+        assert_eq!(superseded.state(), pb::SubmissionState::Superseded);
+    }
+}

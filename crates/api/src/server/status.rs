@@ -1,0 +1,225 @@
+//! The one place where failures become gRPC statuses.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use qres_node::error::{Kind, NodeError};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::ERROR_DOMAIN;
+
+/// A message travels percent-encoded (up to 3 bytes for one) and twice in the details, in base64: 1,024 bytes of it stay
+/// below the 8 KiB that implementations allow for trailers.
+const MESSAGE_BYTES_MAX: usize = 1024;
+/// When to try again after UNAVAILABLE that does not say so itself.
+const RETRY_MS: u64 = 1_000;
+
+/// A node's failure as callers see it.
+pub(super) fn status(error: NodeError) -> Status {
+    let message = cut(error.message);
+    let field = error.field.unwrap_or_default();
+    let mut retry_ms = error.retry_after_ms;
+    let mut details = ErrorDetails::new();
+    let metadata: HashMap<String, String> = match field.as_str() {
+        "" => HashMap::new(),
+        field => HashMap::from([("field".to_owned(), field.to_owned())]),
+    };
+    details.set_error_info(error.reason, ERROR_DOMAIN, metadata);
+    let code = match error.kind {
+        Kind::InvalidArgument => {
+            details.add_bad_request_violation(field, message.clone());
+            Code::InvalidArgument
+        }
+        Kind::OutOfRange => {
+            details.add_bad_request_violation(field, message.clone());
+            Code::OutOfRange
+        }
+        Kind::NotFound => {
+            details.set_resource_info(field, "", "", message.clone());
+            Code::NotFound
+        }
+        Kind::AlreadyExists => {
+            details.set_resource_info(field, "", "", message.clone());
+            Code::AlreadyExists
+        }
+        Kind::FailedPrecondition => {
+            details.add_precondition_failure_violation(error.reason, field, message.clone());
+            Code::FailedPrecondition
+        }
+        Kind::ResourceExhausted => {
+            let subject = if field.is_empty() { "node".to_owned() } else { field };
+            details.add_quota_failure_violation(subject, message.clone());
+            Code::ResourceExhausted
+        }
+        Kind::PermissionDenied => Code::PermissionDenied,
+        Kind::Unavailable => {
+            retry_ms = retry_ms.or(Some(RETRY_MS));
+            Code::Unavailable
+        }
+        Kind::Internal => {
+            tracing::error!(reason = error.reason, message, "a call failed by this node's own fault");
+            Code::Internal
+        }
+    };
+    if let Some(ms) = retry_ms {
+        details.set_retry_info(Some(Duration::from_millis(ms)));
+    }
+    Status::with_error_details(code, message, details)
+}
+
+/// A call that took longer than its caller allowed. tonic's own answer would be CANCELLED, which retry policies of other
+/// languages take for the caller's wish.
+pub(super) fn deadline_exceeded(after: Duration) -> Status {
+    let message = format!(
+        "the call's deadline of {} ms has passed: what was acknowledged stays, ask again or allow more time",
+        after.as_millis()
+    );
+    let mut details = ErrorDetails::new();
+    details.set_error_info("DEADLINE_EXCEEDED", ERROR_DOMAIN, HashMap::new());
+    Status::with_error_details(Code::DeadlineExceeded, message, details)
+}
+
+/// What the contract says where tonic itself answered (all our own statuses carry details, tonic's none); `None` when
+/// there is nothing to translate.
+pub(super) fn translate(tonics: &Status) -> Option<Status> {
+    if !tonics.details().is_empty() {
+        return None;
+    }
+    match tonics.code() {
+        // A message above the decoding limit. OUT_OF_RANGE means something else here (a position past the end).
+        Code::OutOfRange => Some(status(NodeError::new(
+            Kind::ResourceExhausted,
+            "MESSAGE_TOO_LARGE",
+            format!(
+                "{}: send data in chunks of at most {} bytes",
+                tonics.message(),
+                crate::CHUNK_BYTES_MAX
+            ),
+        ))),
+        // Bytes that are no such message: the caller's fault.
+        Code::Internal if tonics.message().contains("failed to decode") => Some(status(NodeError::new(
+            Kind::InvalidArgument,
+            "MALFORMED_MESSAGE",
+            format!("{}: is the caller's contract qres.v1?", tonics.message()),
+        ))),
+        Code::Unimplemented if tonics.message().is_empty() => {
+            let mut details = ErrorDetails::new();
+            details.set_error_info("UNKNOWN_METHOD", ERROR_DOMAIN, HashMap::new());
+            Some(Status::with_error_details(
+                Code::Unimplemented,
+                "this node has no such method: `grpcurl -plaintext <address> list` shows those it has",
+                details,
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// At most [`MESSAGE_BYTES_MAX`] bytes, whole characters.
+fn cut(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX - 3).rev().find(|&i| message.is_char_boundary(i));
+        message.truncate(end.unwrap_or(0));
+        message.push('…');
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::codegen::http::HeaderMap;
+
+    use super::*;
+
+    const KINDS: [(Kind, Code); 9] = [
+        (Kind::InvalidArgument, Code::InvalidArgument),
+        (Kind::NotFound, Code::NotFound),
+        (Kind::AlreadyExists, Code::AlreadyExists),
+        (Kind::FailedPrecondition, Code::FailedPrecondition),
+        (Kind::OutOfRange, Code::OutOfRange),
+        (Kind::ResourceExhausted, Code::ResourceExhausted),
+        (Kind::PermissionDenied, Code::PermissionDenied),
+        (Kind::Unavailable, Code::Unavailable),
+        (Kind::Internal, Code::Internal),
+    ];
+
+    /// Through the headers and back, as a caller reads it.
+    fn over_the_wire(status: &Status) -> Status {
+        let mut headers = HeaderMap::new();
+        status.add_header(&mut headers).unwrap();
+        Status::from_header_map(&headers).unwrap()
+    }
+
+    #[test]
+    fn every_kind_keeps_code_reason_field_message_and_retry() {
+        for (kind, code) in KINDS {
+            let error = NodeError::new(kind, "SOME_REASON", "base: too old, fetch again")
+                .field("base")
+                .retry_after(1_500);
+            let read = over_the_wire(&status(error));
+            assert_eq!(read.code(), code);
+            assert_eq!(read.message(), "base: too old, fetch again");
+            let details = read.get_error_details();
+            let info = details.error_info().unwrap();
+            assert_eq!((info.reason.as_str(), info.domain.as_str()), ("SOME_REASON", "qres"));
+            assert_eq!(info.metadata["field"], "base");
+            assert_eq!(
+                details.retry_info().unwrap().retry_delay,
+                Some(Duration::from_millis(1_500))
+            );
+        }
+    }
+
+    #[test]
+    fn each_kind_has_the_detail_that_fits() {
+        let of = |kind| status(NodeError::new(kind, "R", "m").field("f")).get_error_details();
+        for kind in [Kind::InvalidArgument, Kind::OutOfRange] {
+            let details = of(kind);
+            let violation = &details.bad_request().unwrap().field_violations[0];
+            assert_eq!((violation.field.as_str(), violation.description.as_str()), ("f", "m"));
+        }
+        for kind in [Kind::NotFound, Kind::AlreadyExists] {
+            assert_eq!(of(kind).resource_info().unwrap().resource_type, "f");
+        }
+        let details = of(Kind::FailedPrecondition);
+        let violation = &details.precondition_failure().unwrap().violations[0];
+        assert_eq!((violation.r#type.as_str(), violation.subject.as_str()), ("R", "f"));
+        assert_eq!(
+            of(Kind::ResourceExhausted).quota_failure().unwrap().violations[0].subject,
+            "f"
+        );
+    }
+
+    #[test]
+    fn unavailable_always_says_when_to_try_again_and_a_bad_request_never_does() {
+        let unavailable = status(NodeError::new(Kind::Unavailable, "R", "m")).get_error_details();
+        assert!(unavailable.retry_info().unwrap().retry_delay.is_some());
+        let invalid = status(NodeError::invalid("f", "m")).get_error_details();
+        assert!(invalid.retry_info().is_none());
+    }
+
+    #[test]
+    fn the_longest_message_fits_into_trailers() {
+        for character in ["a", "ü", "\u{10348}", "\""] {
+            let error = NodeError::invalid("f".repeat(64), character.repeat(20_000));
+            let mut headers = HeaderMap::new();
+            status(error).add_header(&mut headers).unwrap();
+            let bytes: usize = headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 32).sum();
+            assert!(bytes < 8 * 1024, "{bytes} bytes for {character:?}");
+        }
+    }
+
+    #[test]
+    fn tonics_own_statuses_are_translated_and_ours_are_left_alone() {
+        let large = translate(&Status::out_of_range("message length too large")).unwrap();
+        assert_eq!(large.code(), Code::ResourceExhausted);
+        assert!(large.message().contains("1048576"), "{}", large.message());
+        let garbage = translate(&Status::internal("failed to decode Protobuf message: x")).unwrap();
+        assert_eq!(garbage.code(), Code::InvalidArgument);
+        let ours = status(NodeError::new(Kind::OutOfRange, "REVISION_TOO_NEW", "from_revision: 7"));
+        assert!(translate(&over_the_wire(&ours)).is_none());
+        assert!(translate(&Status::not_found("unknown service")).is_none());
+        assert_eq!(deadline_exceeded(Duration::from_secs(1)).code(), Code::DeadlineExceeded);
+    }
+}

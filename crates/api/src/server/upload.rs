@@ -1,0 +1,87 @@
+//! A caller's stream of data on its way into the node.
+
+use bytes::Bytes;
+use qres_node::error::{Kind, NodeError};
+use qres_node::handle::Upload;
+use tonic::{Status, Streaming};
+
+use super::Api;
+use super::status::status;
+use crate::CHUNK_BYTES_MAX;
+
+/// A message that may carry data.
+pub(super) trait Chunk: Default + PartialEq {
+    /// Takes the data out; what is left is the header.
+    fn take_data(&mut self) -> Bytes;
+}
+
+impl Api {
+    /// The first message of a stream: header and perhaps data.
+    pub(super) async fn first<M: Chunk>(&self, stream: &mut Streaming<M>) -> Result<(M, Bytes), Status> {
+        let mut first = self.stop.or(stream.message()).await?.ok_or_else(|| {
+            status(NodeError::new(
+                Kind::InvalidArgument,
+                "EMPTY_STREAM",
+                "the stream has no message: the first one must carry the fields",
+            ))
+        })?;
+        let data = first.take_data();
+        check_length(&data)?;
+        Ok((first, data))
+    }
+
+    /// Carries the rest of the stream into the upload and answers with what became of it.
+    ///
+    /// When this is dropped or fails, the upload is dropped: a keyed one keeps its bytes and can go on later.
+    pub(super) async fn carry<M: Chunk, T: Clone>(
+        &self,
+        mut upload: Upload<T>,
+        first: Bytes,
+        stream: &mut Streaming<M>,
+    ) -> Result<T, Status> {
+        if let Some(outcome) = upload.replay() {
+            return Ok(outcome);
+        }
+        if !first.is_empty() {
+            upload.write(first).await.map_err(status)?;
+        }
+        while let Some(mut message) = self.stop.or(stream.message()).await? {
+            let data = message.take_data();
+            if message != M::default() {
+                return Err(status(NodeError::new(
+                    Kind::InvalidArgument,
+                    "LATE_HEADER",
+                    "a later message sets a field other than data: fields belong in the first message of the stream",
+                )));
+            }
+            check_length(&data)?;
+            if !data.is_empty() {
+                upload.write(data).await.map_err(status)?;
+            }
+        }
+        upload.finish().await.map_err(status)
+    }
+}
+
+fn check_length(data: &Bytes) -> Result<(), Status> {
+    if data.len() <= CHUNK_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "data: {} bytes in one message, at most {CHUNK_BYTES_MAX} are taken: send the file in several messages",
+        data.len()
+    );
+    Err(status(NodeError::invalid("data", message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_has_a_limit_that_the_error_names() {
+        assert!(check_length(&Bytes::from(vec![0; CHUNK_BYTES_MAX])).is_ok());
+        let error = check_length(&Bytes::from(vec![0; CHUNK_BYTES_MAX + 1])).unwrap_err();
+        assert!(error.message().contains("1048576"), "{}", error.message());
+    }
+}
