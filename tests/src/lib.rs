@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The harness: real daemons as processes on loopback, driven through the gRPC contract alone.
+
+pub mod binaries;
+pub mod daemon;
+pub mod node;
+pub mod swarm;
+pub mod wait;
+pub mod weights;
+
+pub use daemon::{Daemon, Options};
+pub use node::Node;
+pub use swarm::Swarm;

@@ -1,1 +1,218 @@
 //! Built-in learners, with the proximal term of FedProx.
+//!
+//! A [`Network`] says what is learned (its parameters, loss and gradient); a [`Learner`] holds the parameters as one
+//! vector and moves them by stochastic gradient descent. Three networks are here: [`Softmax`] regression, a small
+//! [`Mlp`] and [`Spiking`], a layer of leaky integrate-and-fire neurons trained by surrogate gradient.
+//!
+//! Training is a function of parameters, data, [`TrainConfig`] and its seed, but not bit-identical across machines (`exp`
+//! and `tanh` come from the platform): a trainer's result is its own, and agreement begins with what it submits.
+
+mod dense;
+mod examples;
+mod loss;
+mod mlp;
+mod network;
+mod random;
+mod sgd;
+mod softmax;
+mod spiking;
+
+#[cfg(test)]
+mod gradient_check;
+
+pub use examples::{Examples, ExamplesError};
+pub use mlp::{Activation, Mlp};
+pub use network::{Batch, Network, Parameter};
+pub use random::Random;
+pub use sgd::TrainConfig;
+pub use softmax::Softmax;
+pub use spiking::Spiking;
+
+/// A tensor as trainers hand it around: name, shape (row-major), elements.
+pub type NamedTensor = (String, Vec<u64>, Vec<f32>);
+
+/// Rows scored at once by [`Learner::accuracy`]: bounds its memory whatever the data's size.
+const SCORE_ROWS: usize = 256;
+
+/// Why tensors or data don't fit a learner.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LearnerError {
+    /// A parameter is not among the tensors given.
+    #[error("tensor {name:?} is missing: the network needs it with shape {shape:?}")]
+    Missing {
+        /// The parameter's name.
+        name: String,
+        /// The shape it must have.
+        shape: Vec<u64>,
+    },
+    /// A parameter came with another shape, or with a number of elements that is not its shape's.
+    #[error("tensor {name:?} has shape {got:?} and {elements} elements, the network needs shape {shape:?}")]
+    Shape {
+        /// The parameter's name.
+        name: String,
+        /// The shape it must have.
+        shape: Vec<u64>,
+        /// The shape it came with.
+        got: Vec<u64>,
+        /// The elements it came with.
+        elements: usize,
+    },
+    /// A tensor that the network does not know, or one given twice.
+    #[error("tensor {name:?} is not one of the network's, or is given twice: it has {known:?}")]
+    Unknown {
+        /// The tensor's name.
+        name: String,
+        /// The network's parameters.
+        known: Vec<String>,
+    },
+    /// The data has another width or more classes than the network.
+    #[error(
+        "the data has {inputs} features and labels below {classes}, the network takes {network_inputs} features and \
+         {network_classes} classes"
+    )]
+    Data {
+        /// Features a row of the data has.
+        inputs: usize,
+        /// One more than the data's greatest label.
+        classes: usize,
+        /// Features a row must have.
+        network_inputs: usize,
+        /// Classes that the network tells apart.
+        network_classes: usize,
+    },
+}
+
+/// A network and its parameters.
+pub struct Learner {
+    network: Box<dyn Network>,
+    layout: Vec<Parameter>,
+    weights: Vec<f32>,
+}
+
+impl Learner {
+    /// A learner with freshly drawn parameters: the same seed, the same parameters.
+    ///
+    /// Weights are uniform in ±√(6 / (fan in + fan out)) (Glorot & Bengio 2010, eq. 16), biases 0.
+    pub fn init(network: impl Network + 'static, seed: u64) -> Self {
+        let layout = network.parameters();
+        let mut random = Random::new(seed);
+        let mut weights = Vec::with_capacity(layout.iter().map(Parameter::elements).sum());
+        for parameter in &layout {
+            let bound = match parameter.shape[..] {
+                [out, into] => (6.0 / (out + into) as f32).sqrt(),
+                _ => 0.0,
+            };
+            weights.extend((0..parameter.elements()).map(|_| bound * (2.0 * random.unit() - 1.0)));
+        }
+        Self {
+            network: Box::new(network),
+            layout,
+            weights,
+        }
+    }
+
+    /// The parameters, in the network's order.
+    pub fn tensors(&self) -> Vec<NamedTensor> {
+        let mut rest = &self.weights[..];
+        let mut tensors = Vec::with_capacity(self.layout.len());
+        for parameter in &self.layout {
+            let (own, after) = rest.split_at(parameter.elements());
+            tensors.push((parameter.name.to_owned(), parameter.shape_u64(), own.to_vec()));
+            rest = after;
+        }
+        tensors
+    }
+
+    /// Takes on the given parameters, in any order; they must be exactly the network's.
+    pub fn load(&mut self, tensors: &[NamedTensor]) -> Result<(), LearnerError> {
+        self.weights = self.flatten(tensors)?;
+        Ok(())
+    }
+
+    /// Runs `config.epochs` passes of mini-batch SGD and answers the mean cross-entropy of the last pass (0 without data).
+    ///
+    /// With `config.mu` > 0 every step's gradient gains μ (w − w_t), where w_t is `reference`: the weights the trainer
+    /// fetched, which keep skewed trainers near each other (FedProx: Li et al. 2020, eq. 2).
+    pub fn train(
+        &mut self,
+        data: &Examples,
+        config: &TrainConfig,
+        reference: &[NamedTensor],
+    ) -> Result<f32, LearnerError> {
+        self.check(data)?;
+        let reference = self.flatten(reference)?;
+        Ok(sgd::descend(
+            &*self.network,
+            &mut self.weights,
+            data,
+            config,
+            &reference,
+        ))
+    }
+
+    /// The share of rows whose greatest score is their label's, 0 to 1 (0 without data).
+    pub fn accuracy(&self, data: &Examples) -> Result<f64, LearnerError> {
+        self.check(data)?;
+        let classes = self.network.classes();
+        let mut scores = Vec::new();
+        let mut right = 0usize;
+        for batch in data.chunks(SCORE_ROWS) {
+            scores.clear();
+            scores.resize(batch.labels.len() * classes, 0.0);
+            self.network.scores(&self.weights, &batch, &mut scores);
+            let rows = scores.chunks_exact(classes).zip(batch.labels);
+            right += rows
+                .filter(|(row, label)| loss::greatest(row) == **label as usize)
+                .count();
+        }
+        Ok(right as f64 / data.len().max(1) as f64)
+    }
+
+    /// The tensors as one vector in the network's order.
+    fn flatten(&self, tensors: &[NamedTensor]) -> Result<Vec<f32>, LearnerError> {
+        let mut flat = Vec::with_capacity(self.weights.len());
+        for parameter in &self.layout {
+            let shape = parameter.shape_u64();
+            let Some((name, got, values)) = tensors.iter().find(|(name, ..)| name == parameter.name) else {
+                let name = parameter.name.to_owned();
+                return Err(LearnerError::Missing { name, shape });
+            };
+            if *got != shape || values.len() != parameter.elements() {
+                return Err(LearnerError::Shape {
+                    name: name.clone(),
+                    shape,
+                    got: got.clone(),
+                    elements: values.len(),
+                });
+            }
+            flat.extend_from_slice(values);
+        }
+        let known = || self.layout.iter().map(|p| p.name);
+        let strange = |(i, (name, ..)): &(usize, &NamedTensor)| {
+            !known().any(|k| k == name) || tensors[..*i].iter().any(|(earlier, ..)| earlier == name)
+        };
+        match tensors.iter().enumerate().find(strange) {
+            None => Ok(flat),
+            Some((_, (name, ..))) => Err(LearnerError::Unknown {
+                name: name.clone(),
+                known: known().map(str::to_owned).collect(),
+            }),
+        }
+    }
+
+    fn check(&self, data: &Examples) -> Result<(), LearnerError> {
+        let (inputs, classes) = (self.network.inputs(), self.network.classes());
+        if data.inputs() == inputs && data.classes() <= classes {
+            return Ok(());
+        }
+        Err(LearnerError::Data {
+            inputs: data.inputs(),
+            classes: data.classes(),
+            network_inputs: inputs,
+            network_classes: classes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,39 @@
 //! One model's rounds, as a state machine without I/O: `handle(input, now)` answers with what to do.
+//!
+//! | file | noun |
+//! | --- | --- |
+//! | `event` | what goes in and what comes out |
+//! | `machine` | the machine, its settings, and the order in which it settles after an input |
+//! | `ledger`, `orphans`, `outbox` | records held; records whose parents are unknown; outputs, durable ones first |
+//! | `tree`, `ballots`, `chain` | checkpoints and their order; who contributed on which; the head's branch by round |
+//! | `contribution`, `seal`, `equivocation` | taking records in: faults, bounds, proofs |
+//! | `head`, `jobs`, `blobs` | standing on the greatest checkpoint, recomputing what would be greater, fetching for it |
+//! | `membership`, `deadline`, `sealer`, `late` | whom a round waits for, how long, who seals it, which late work it takes |
+//! | `submissions` | from the trainers' hands into one contribution a parent, and what became of it |
+//! | `horizon`, `restore`, `view` | what is forgotten; what a store gives back; what callers see |
 
+mod ballots;
+mod blobs;
+mod chain;
+mod contribution;
+mod deadline;
+mod equivocation;
 mod event;
+mod head;
+mod horizon;
+mod jobs;
+mod late;
+mod ledger;
 mod machine;
+mod membership;
+mod orphans;
+mod outbox;
+mod restore;
+mod seal;
+mod sealer;
+mod submissions;
+mod tree;
+mod view;
 
 pub use event::{
     AggregateJob, EncodeJob, FreshItem, Input, LateItem, Output, Persist, Submission, SubmissionState, Unsigned,

@@ -1,20 +1,197 @@
 //! Strategies: how contributions become a checkpoint, and what trainers must apply.
+//!
+//! `fedavg/1` (McMahan et al. 2017, "Communication-efficient learning of deep networks from decentralized data") and `fedprox/1` (Li et
+//! al. 2020, "Federated optimization in heterogeneous networks") aggregate alike, see [`crate::update::aggregate`]; FedProx's trainers
+//! add `mu / 2 * |w - base|^2` to their loss.
 
 use std::collections::BTreeMap;
 
 use crate::record::{Rule, SpecError};
 
-/// Whether the rule is a known strategy with sensible numbers; else names it and lists the known ones.
-pub fn check(_rule: &Rule) -> Result<(), SpecError> {
-    todo!()
+/// A number that a strategy takes.
+struct Param {
+    name: &'static str,
+    required: bool,
+    /// What it must be, in words and as a test.
+    must: &'static str,
+    holds: fn(f64) -> bool,
 }
 
-/// What trainers apply (`mu`, and `learning_rate`, `local_epochs`, `batch_size` where the rule gives them).
-pub fn trainer_config(_rule: &Rule) -> BTreeMap<String, f64> {
-    todo!()
+/// The proximal weight. 0 is FedAvg.
+const MU: Param = Param {
+    name: "mu",
+    required: true,
+    must: "finite and at least 0",
+    holds: |x| x.is_finite() && x >= 0.0,
+};
+/// The trainers' step size.
+const LEARNING_RATE: Param = Param {
+    name: "learning_rate",
+    required: false,
+    must: "finite and above 0",
+    holds: |x| x.is_finite() && x > 0.0,
+};
+/// Passes over the trainer's data a round.
+const LOCAL_EPOCHS: Param = Param {
+    name: "local_epochs",
+    required: false,
+    must: "a whole number from 1 to 1000000",
+    holds: is_count,
+};
+/// Samples a step.
+const BATCH_SIZE: Param = Param {
+    name: "batch_size",
+    required: false,
+    must: "a whole number from 1 to 1000000",
+    holds: is_count,
+};
+
+fn is_count(x: f64) -> bool {
+    (1.0..=1e6).contains(&x) && x.fract() == 0.0
+}
+
+const FEDAVG: &[Param] = &[BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS];
+const FEDPROX: &[Param] = &[BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS, MU];
+
+fn params(id: &str) -> Option<&'static [Param]> {
+    match id {
+        "fedavg/1" => Some(FEDAVG),
+        "fedprox/1" => Some(FEDPROX),
+        _ => None,
+    }
+}
+
+/// Whether the rule is a known strategy with sensible numbers; else names it and lists the known ones.
+pub fn check(rule: &Rule) -> Result<(), SpecError> {
+    let fail = |problem: String| {
+        Err(SpecError {
+            field: "strategy",
+            problem,
+        })
+    };
+    let id = &rule.id;
+    let Some(params) = params(id) else {
+        return fail(format!("{id:?} is not known here: fedavg/1 and fedprox/1 are"));
+    };
+    for (name, &value) in &rule.params {
+        let Some(param) = params.iter().find(|param| param.name == name) else {
+            let known: Vec<_> = params.iter().map(|param| param.name).collect();
+            return fail(format!("{id} takes no number {name:?}: it takes {}", known.join(", ")));
+        };
+        if !(param.holds)(value) {
+            return fail(format!("{id}: {name} = {value} must be {}", param.must));
+        }
+    }
+    match params.iter().find(|p| p.required && !rule.params.contains_key(p.name)) {
+        Some(missing) => fail(format!("{id} needs the number {}: {}", missing.name, missing.must)),
+        None => Ok(()),
+    }
+}
+
+/// What trainers apply: `mu` always (0 for FedAvg), and `learning_rate`, `local_epochs`, `batch_size` where the rule gives
+/// them. Empty for a strategy that [`check`] refuses by name.
+pub fn trainer_config(rule: &Rule) -> BTreeMap<String, f64> {
+    let Some(params) = params(&rule.id) else {
+        return BTreeMap::new();
+    };
+    let given = params
+        .iter()
+        .filter_map(|param| Some((param.name.to_owned(), *rule.params.get(param.name)?)));
+    std::iter::once((MU.name.to_owned(), 0.0)).chain(given).collect()
 }
 
 /// Whether the rule is a known privacy mechanism (`none/1`).
-pub fn check_privacy(_rule: &Rule) -> Result<(), SpecError> {
-    todo!()
+pub fn check_privacy(rule: &Rule) -> Result<(), SpecError> {
+    let fail = |problem: String| {
+        Err(SpecError {
+            field: "privacy",
+            problem,
+        })
+    };
+    if rule.id != "none/1" {
+        return fail(format!("{:?} is not known here: none/1 is", rule.id));
+    }
+    match rule.params.keys().next() {
+        Some(name) => fail(format!("none/1 takes no numbers, {name:?} was given: leave it out")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(id: &str, params: &[(&str, f64)]) -> Rule {
+        Rule {
+            id: id.into(),
+            params: params.iter().map(|(name, value)| (name.to_string(), *value)).collect(),
+        }
+    }
+
+    #[test]
+    fn known_strategies_and_their_numbers_are_taken() {
+        for good in [
+            rule("fedavg/1", &[]),
+            rule(
+                "fedavg/1",
+                &[("learning_rate", 0.1), ("local_epochs", 5.0), ("batch_size", 10.0)],
+            ),
+            rule("fedprox/1", &[("mu", 0.0)]),
+            rule("fedprox/1", &[("mu", 1.0), ("batch_size", 1.0)]),
+        ] {
+            assert_eq!(check(&good), Ok(()), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_named_with_what_is_known() {
+        for (bad, names) in [
+            (rule("krum/1", &[]), vec!["\"krum/1\"", "fedavg/1", "fedprox/1"]),
+            (rule("fedavg", &[]), vec!["\"fedavg\""]),
+            (rule("fedavg/2", &[]), vec!["\"fedavg/2\""]),
+            (
+                rule("fedavg/1", &[("mu", 0.1)]),
+                vec!["\"mu\"", "batch_size, learning_rate, local_epochs"],
+            ),
+            (rule("fedprox/1", &[]), vec!["needs the number mu"]),
+            (rule("fedprox/1", &[("mu", -0.1)]), vec!["mu = -0.1", "at least 0"]),
+            (rule("fedprox/1", &[("mu", f64::NAN)]), vec!["mu = NaN"]),
+            (rule("fedprox/1", &[("mu", f64::INFINITY)]), vec!["mu = inf"]),
+            (
+                rule("fedavg/1", &[("learning_rate", 0.0)]),
+                vec!["learning_rate = 0", "above 0"],
+            ),
+            (
+                rule("fedavg/1", &[("local_epochs", 1.5)]),
+                vec!["local_epochs = 1.5", "whole"],
+            ),
+            (rule("fedavg/1", &[("batch_size", 0.0)]), vec!["batch_size = 0"]),
+        ] {
+            let error = check(&bad).expect_err("taken");
+            assert_eq!(error.field, "strategy");
+            for name in names {
+                assert!(error.problem.contains(name), "{name} is not in {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn trainers_get_what_the_rule_gives() {
+        let config = trainer_config(&rule("fedprox/1", &[("mu", 0.5), ("local_epochs", 2.0)]));
+        assert_eq!(config, rule("", &[("local_epochs", 2.0), ("mu", 0.5)]).params);
+        assert_eq!(trainer_config(&rule("fedavg/1", &[])), rule("", &[("mu", 0.0)]).params);
+        assert_eq!(trainer_config(&rule("other/1", &[("mu", 0.5)])), BTreeMap::new());
+    }
+
+    #[test]
+    fn privacy_is_none_or_refused_by_name() {
+        assert_eq!(check_privacy(&rule("none/1", &[])), Ok(()));
+        let error = check_privacy(&rule("dp/1", &[])).unwrap_err();
+        assert_eq!(error.field, "privacy");
+        assert!(
+            error.problem.contains("\"dp/1\"") && error.problem.contains("none/1"),
+            "{error}"
+        );
+        assert!(check_privacy(&rule("none/1", &[("epsilon", 1.0)])).is_err());
+    }
 }

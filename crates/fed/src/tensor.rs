@@ -3,11 +3,17 @@
 //! A model is never held whole: a [`Source`] gives ranges of bytes, results go to a `Write`, and work is done a block at a
 //! time.
 
+mod finite;
 mod header;
 mod layout;
+mod vectors;
 
 pub use header::{Placement, TensorError, check_weights, read_schema};
 pub use layout::{Layout, Slot};
+pub use vectors::{f32_from_safetensors, to_safetensors};
+
+pub(crate) use header::{DIMENSIONS_MAX, NAME_BYTES_MAX, place};
+pub(crate) use layout::tensor_bytes;
 
 /// Bytes that live elsewhere (a blob's file, memory), read by position. Reads may happen from several threads at once.
 pub trait Source: Send + Sync {
@@ -15,6 +21,10 @@ pub trait Source: Send + Sync {
     fn len(&self) -> u64;
     /// Fills `into` from `offset` on; a range past the end is an `UnexpectedEof`.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()>;
+    /// The bytes themselves where the source has them in memory: saves a copy. A source that must read answers `None`.
+    fn lend_at(&self, _offset: u64, _bytes: usize) -> Option<&[u8]> {
+        None
+    }
     /// Whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -26,10 +36,25 @@ impl Source for [u8] {
         <[u8]>::len(self) as u64
     }
     fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let from = start.checked_add(into.len()).and_then(|end| self.get(start..end));
+        let from = self.lend_at(offset, into.len());
         into.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+    fn lend_at(&self, offset: u64, bytes: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset).ok()?;
+        self.get(start..start.checked_add(bytes)?)
+    }
+}
+
+impl Source for &[u8] {
+    fn len(&self) -> u64 {
+        Source::len(*self)
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        (**self).read_at(offset, into)
+    }
+    fn lend_at(&self, offset: u64, bytes: usize) -> Option<&[u8]> {
+        (**self).lend_at(offset, bytes)
     }
 }
 
@@ -39,5 +64,8 @@ impl Source for Vec<u8> {
     }
     fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
         self.as_slice().read_at(offset, into)
+    }
+    fn lend_at(&self, offset: u64, bytes: usize) -> Option<&[u8]> {
+        self.as_slice().lend_at(offset, bytes)
     }
 }

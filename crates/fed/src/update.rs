@@ -1,8 +1,25 @@
 //! Updates: trainers' submissions merged, differenced and coded; coded updates checked and aggregated.
+//!
+//! Everything here goes through the model a batch of [`batch::BATCH_ELEMENTS`] elements at a time: memory is a constant (some
+//! hundred KiB a thread, twice), whatever the model's size, and the threads share out batches, never contributions, so that no
+//! result depends on their number.
 
-use std::io::Write;
+mod aggregate;
+mod batch;
+mod check;
+mod fidelity;
+mod integer;
+mod merge;
+mod pipeline;
 
-use crate::record::Spec;
+pub use aggregate::{aggregate, average, late_discount};
+pub use check::check;
+pub use merge::merge_and_encode;
+
+pub(crate) use fidelity::Moments;
+
+use crate::codec::Codec;
+use crate::record::{Spec, SpecError};
 use crate::tensor::{Source, TensorError};
 
 /// One submission to merge: a checked safetensors file.
@@ -36,29 +53,24 @@ pub struct Weighted<'a> {
     pub staleness: u32,
 }
 
-/// Merges submissions (ascending by id: the canonical order) on the base's canonical weights and codes the update.
-pub fn merge_and_encode(
-    _spec: &Spec,
-    _base: &dyn Source,
-    _parts: &[Part<'_>],
-    _out: &mut dyn Write,
-) -> Result<Coded, TensorError> {
-    todo!()
+fn codec_of(spec: &Spec) -> Result<Codec, TensorError> {
+    Codec::of(&spec.codec).map_err(|error: SpecError| TensorError::bad(error.to_string()))
 }
 
-/// Whether a blob is an update of this spec: its length, its codec's invariants, every float finite.
-pub fn check(_spec: &Spec, _update: &dyn Source) -> Result<(), TensorError> {
-    todo!()
+/// Whether a coded update has the one length that schema and codec give it.
+fn check_length(spec: &Spec, codec: Codec, update: &dyn Source) -> Result<(), TensorError> {
+    let expected = codec.coded_bytes(&spec.tensors);
+    if update.len() == expected {
+        return Ok(());
+    }
+    Err(TensorError::bad(format!(
+        "update: {expected} bytes expected for this model's {} tensors coded with {}, {} found: it is cut off, or coded for another \
+         spec",
+        spec.tensors.len(),
+        codec.id(),
+        update.len()
+    )))
 }
 
-/// Aggregates updates (fresh ascending by id, then late ascending by id) onto the parent's canonical weights and writes the
-/// result's canonical file. The same bits on every machine and with any number of threads.
-pub fn aggregate(
-    _spec: &Spec,
-    _parent: &dyn Source,
-    _fresh: &[Weighted<'_>],
-    _late: &[Weighted<'_>],
-    _out: &mut dyn Write,
-) -> Result<(), TensorError> {
-    todo!()
-}
+#[cfg(test)]
+mod tests;

@@ -269,7 +269,7 @@ impl NodeHandle {
         engine::fetch::fetch(&self.core, fetch).await
     }
 
-    /// One submission; `wait` = once nothing more can become of it.
+    /// One submission; `wait` = once it is sealed, rejected or superseded.
     pub async fn submission(&self, id: SubmissionId, wait: bool) -> Answer<SubmissionView> {
         engine::submission::get(&self.core, id, wait).await
     }

@@ -1,16 +1,42 @@
 //! The mesh: one actor that owns the libp2p swarm. Its loop only dispatches; one file a protocol.
 
 mod actor;
+mod address;
+mod admission;
+mod backoff;
+mod behaviour;
+mod command;
 mod config;
+mod counters;
+mod discovery;
+mod gossip;
+mod heartbeat;
+mod hello;
+mod hints;
+mod incoming;
+mod observed;
+mod outbox;
+mod peers;
+mod score;
+mod snapshot;
+mod streams;
+mod watchdog;
 
 pub use actor::start;
-pub use config::{MeshConfig, Mode};
+pub use config::{MeshConfig, Mode, Overrides, Timings};
+pub use counters::{Count, MeshCounters};
+pub use hello::{MAJOR as PROTOCOL_MAJOR, PROTOCOL as PROTOCOL_VERSION};
+pub use incoming::IncomingStreams;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::{Stream, StreamProtocol};
 use qres_fed::id::{CheckpointId, NodeId, SpecId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use command::{Command, FaultReport};
+use snapshot::Snapshot;
 
 use crate::view::PeerView;
 
@@ -106,6 +132,8 @@ pub enum MeshError {
     Stream(String),
     #[error("the mesh has stopped")]
     Stopped,
+    #[error("the mesh cannot start: {0}")]
+    Setup(String),
 }
 
 /// The swarm protocol's version: peers of another major are refused.
@@ -114,81 +142,148 @@ pub const PROTOCOL_VERSION: &str = "10.0";
 /// The largest message that may be published: gossip carries envelopes, never models.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// Streams that a peer opens to us, of one protocol.
-pub struct IncomingStreams {
-    pub(crate) streams: libp2p_stream::IncomingStreams,
+/// The mesh, for the rest of the node. Cheap to clone; it stops when the last clone is gone.
+#[derive(Clone)]
+pub struct Mesh {
+    commands: mpsc::Sender<Command>,
+    faults: mpsc::Sender<FaultReport>,
+    snapshot: watch::Receiver<Snapshot>,
+    streams: streams::Control,
+    counters: Arc<MeshCounters>,
+    open_deadline: Duration,
 }
 
-impl IncomingStreams {
-    /// The next one, and who opened it.
-    pub async fn next(&mut self) -> Option<(NodeId, Stream)> {
-        loop {
-            let (peer, stream) = futures::StreamExt::next(&mut self.streams).await?;
-            if let Some(node) = crate::identity::node_id(&peer) {
-                return Some((node, stream));
-            }
+impl Mesh {
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        faults: mpsc::Sender<FaultReport>,
+        snapshot: watch::Receiver<Snapshot>,
+        streams: streams::Control,
+        counters: Arc<MeshCounters>,
+        open_deadline: Duration,
+    ) -> Self {
+        Self {
+            commands,
+            faults,
+            snapshot,
+            streams,
+            counters,
+            open_deadline,
         }
     }
-}
 
-/// The mesh, for the rest of the node. Cheap to clone.
-#[derive(Clone)]
-pub struct Mesh {}
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, MeshError>>) -> Command,
+    ) -> Result<T, MeshError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(command(reply))
+            .await
+            .map_err(|_| MeshError::Stopped)?;
+        answer.await.map_err(|_| MeshError::Stopped)?
+    }
 
-#[allow(unused_variables, missing_docs, clippy::unused_async)]
-impl Mesh {
-    /// Publishes; kept and sent again when the first peer of the topic appears if there is none yet.
+    /// Publishes; kept (a minute, 256 messages) and sent when a peer of the topic appears if there is none yet. Publishing the
+    /// very same bytes again within five minutes does nothing: gossip knows them.
     pub async fn publish(&self, topic: Topic, data: Vec<u8>) -> Result<(), MeshError> {
-        todo!()
+        if data.len() > ENVELOPE_BYTES_MAX {
+            return Err(MeshError::TooLarge {
+                bytes: data.len(),
+                limit: ENVELOPE_BYTES_MAX,
+            });
+        }
+        self.ask(|reply| Command::Publish { topic, data, reply }).await
     }
+
+    /// Judges a received message. gossipsub remembers it for about six seconds; a later verdict changes nothing.
     pub async fn report(&self, token: MessageToken, verdict: Verdict) {
-        todo!()
+        // It fails only when the mesh has stopped, and then there is nothing to forward.
+        drop(self.commands.send(Command::Report { token, verdict }).await);
     }
+
     /// A fault of a peer's; never waits.
     pub fn penalize(&self, node: NodeId, fault: Fault, why: String) {
-        todo!()
+        if self.faults.try_send(FaultReport { node, fault, why }).is_err() {
+            self.counters.faults_dropped.add();
+        }
     }
+
     /// A multiaddr, `host[:port]` or IP; answers once the dial is under way (its outcome shows in the peer list).
     pub async fn dial(&self, address: &str) -> Result<(), MeshError> {
-        todo!()
+        let address = address.to_owned();
+        self.ask(|reply| Command::Dial { address, reply }).await
     }
+
+    /// Bans a peer: it is told why, disconnected, and not let in again until then. Bans survive a restart.
     pub async fn ban(&self, node: NodeId, reason: String, for_: Duration) -> Result<(), MeshError> {
-        todo!()
+        self.ask(|reply| Command::Ban {
+            node,
+            reason,
+            for_,
+            reply,
+        })
+        .await
     }
+
+    /// Lifts a ban, and forgets the peer's faults.
     pub async fn unban(&self, node: NodeId) -> Result<(), MeshError> {
-        todo!()
+        self.ask(|reply| Command::Unban { node, reply }).await
     }
+
     /// Everyone known.
     pub async fn peers(&self) -> Result<Vec<PeerView>, MeshError> {
-        todo!()
+        self.ask(|reply| Command::Peers { reply }).await
     }
+
     /// Those connected and admitted: a snapshot without a round trip.
     pub fn connected(&self) -> Vec<NodeId> {
-        todo!()
+        self.snapshot.borrow().connected.keys().copied().collect()
     }
+
     /// Measured round-trip time to a connected peer.
     pub fn rtt(&self, node: &NodeId) -> Option<Duration> {
-        todo!()
+        self.snapshot.borrow().connected.get(node).copied().flatten()
     }
-    /// Own mesh addresses.
+
+    /// Own mesh addresses, as others can dial them (`/p2p/<peer id>` at the end), TCP first.
     pub fn listen_addresses(&self) -> Vec<String> {
-        todo!()
+        self.snapshot.borrow().listen.clone()
     }
-    /// Opens a stream to a connected peer, with a deadline.
+
+    /// What the mesh has counted.
+    pub fn counters(&self) -> &MeshCounters {
+        &self.counters
+    }
+
+    /// Opens a stream to a connected peer, with a deadline (5 s). Never dials.
     pub async fn open(&self, node: NodeId, protocol: StreamProtocol) -> Result<Stream, MeshError> {
-        todo!()
+        let admitted = self.snapshot.borrow().connected.contains_key(&node);
+        let Some(peer) = crate::identity::peer_id(&node).filter(|_| admitted) else {
+            return Err(MeshError::NotConnected(node));
+        };
+        match self.streams.open(peer, protocol, self.open_deadline).await {
+            Ok(stream) => Ok(stream),
+            Err(streams::OpenError::Stopped) => Err(MeshError::Stopped),
+            Err(error) => Err(MeshError::Stream(error.to_string())),
+        }
     }
-    /// Streams of a protocol that peers open; once per protocol.
+
+    /// Streams of a protocol that admitted peers open; once per protocol (a second call takes it over).
     pub fn accept(&self, protocol: StreamProtocol) -> IncomingStreams {
-        todo!()
+        let streams = self.streams.accept(protocol);
+        IncomingStreams::new(
+            streams,
+            self.snapshot.clone(),
+            self.counters.clone(),
+            self.open_deadline,
+        )
     }
-    /// Says goodbye and closes.
+
+    /// Says goodbye and closes; returns when it is done.
     pub async fn stop(&self) {
-        todo!()
+        // It fails only when the mesh has stopped already.
+        drop(self.commands.send(Command::Stop).await);
+        self.commands.closed().await;
     }
 }
-
-#[allow(unused)]
-type HeadsReceiver = watch::Receiver<Vec<HeadClaim>>;
-#[allow(unused)]
-type Events = mpsc::Receiver<MeshEvent>;

@@ -1,24 +1,49 @@
 //! What a node remembers: records in a transactional store (redb), tensors as content-addressed files.
 //!
 //! Plain synchronous types: callers on an async task go through a blocking pool. `commit` returns once its writes are
-//! durable; a crash at any instruction leaves a store that opens and keeps what was committed.
+//! durable; a crash at any instruction leaves a store that opens and keeps what was committed. `docs/adr/0004-store.md` says
+//! why it is as it is.
+//!
+//! ```text
+//! lock  format  boot                       whose it is, its version, the boot in which it was last opened
+//! records.redb                             the records
+//! blobs/ab/abcd…  blobs/ab/abcd….seg       a blob; the chaining values of its segments when it has more than one
+//! uploads/<blake3 of the key>              what is kept of an upload with a key
+//! partial/abcd…  .tree  .hint              a blob that arrives in segments
+//! tmp/                                     emptied at the start
+//! ```
 
 mod blob;
+mod database;
+mod directory;
+mod expire;
+mod file;
 mod partial;
+mod query;
 mod record;
 mod segment;
+mod table;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod usage;
+mod value;
+mod write;
+mod writer;
 
-pub use blob::{BlobFile, BlobWriter, Blobs};
+pub use blob::{BlobFile, Blobs};
 pub use partial::Partial;
 pub use record::{
     KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
     SubmissionPage, Write,
 };
 pub use segment::{SEGMENT_BYTES, SegmentTree};
+pub use writer::BlobWriter;
 
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
-use qres_fed::id::SubmissionId;
+use qres_fed::id::{BlobId, SubmissionId};
 
 /// Why the store cannot do it.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +58,7 @@ pub enum StoreError {
     )]
     Newer { path: PathBuf, found: u32, known: u32 },
     #[error("data directory {path}: {error}")]
-    Io { path: PathBuf, error: std::io::Error },
+    Io { path: PathBuf, error: io::Error },
     #[error("the disk is full ({0}): free some space; nothing that was acknowledged is lost")]
     Full(String),
     #[error("the store is damaged: {0}")]
@@ -46,4 +71,32 @@ pub enum StoreError {
     Taken(SubmissionId),
     #[error("another stream goes on with this upload: ask how much is kept, and go on from there")]
     Overtaken,
+    #[error("blob {id} in segments: {problem}")]
+    Partial { id: BlobId, problem: String },
+}
+
+impl StoreError {
+    /// What an I/O error at `path` means: a full disk is [`StoreError::Full`], an error of the store's own that went through an
+    /// [`io::Write`] is itself again.
+    pub fn from_io(path: impl Into<PathBuf>, error: io::Error) -> Self {
+        let path = path.into();
+        let error = match error.downcast::<Self>() {
+            Ok(own) => return own,
+            Err(error) => error,
+        };
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full(format!("{}: {error}", path.display())),
+            _ => Self::Io { path, error },
+        }
+    }
+
+    /// The way through an [`io::Write`].
+    fn into_io(self) -> io::Error {
+        let kind = match &self {
+            Self::Full(_) => ErrorKind::StorageFull,
+            Self::Io { error, .. } => error.kind(),
+            _ => ErrorKind::Other,
+        };
+        io::Error::new(kind, self)
+    }
 }

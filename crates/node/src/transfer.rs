@@ -1,14 +1,22 @@
 //! How bytes move between two nodes: blobs (`/qres/blob/10`) and records (`/qres/sync/10`), each on its own stream protocol.
 
 mod blob;
+mod counters;
+mod fault;
+mod link;
+mod quota;
 mod sync;
+mod trace;
 
-pub use blob::{DownloadEvent, Downloads, Want, serve_blobs};
+pub use blob::{BlobServer, DownloadEvent, Downloads, Want, serve_blobs};
+pub use counters::TransferCounters;
 pub use sync::{Record, SpecOffer, SyncClient, serve_sync};
 
 use futures::future::BoxFuture;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::round::RecordId;
+
+use fault::TransferError;
 
 /// What this node lets others read, and finds for them.
 pub trait Library: Send + Sync + 'static {
@@ -23,4 +31,11 @@ pub trait Library: Send + Sync + 'static {
     fn records(&self, peer: NodeId, spec: SpecId, ids: Vec<RecordId>) -> BoxFuture<'_, Vec<Record>>;
     /// The signed state envelopes held of a model; empty when the peer may not read it.
     fn states(&self, peer: NodeId, spec: SpecId) -> BoxFuture<'_, Vec<Vec<u8>>>;
+}
+
+/// A 32-byte digest out of a message.
+fn hash_of(what: &'static str, bytes: &[u8]) -> Result<[u8; 32], TransferError> {
+    bytes
+        .try_into()
+        .map_err(|_| TransferError::malformed(what, format!("{} bytes, 32 are needed", bytes.len())))
 }

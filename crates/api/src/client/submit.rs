@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 
@@ -42,7 +42,8 @@ impl Client {
     ) -> Result<pb::Submission, ClientError> {
         let (messages, failed) = messages(header, data);
         let mut weights = self.weights();
-        let answer = or_failed(weights.submit_weights(messages), failed).await?;
+        // Boxed: the compiler cannot see by itself that this call, awaited by a generic function, is `Send`.
+        let answer = or_failed(weights.submit_weights(messages).boxed(), failed).await?;
         answer
             .into_inner()
             .submission
@@ -70,7 +71,7 @@ impl Client {
     ) -> Result<pb::Model, ClientError> {
         let (messages, failed) = messages(header, data);
         let mut models = self.models();
-        let answer = or_failed(models.create_model(messages), failed).await?;
+        let answer = or_failed(models.create_model(messages).boxed(), failed).await?;
         answer
             .into_inner()
             .model
@@ -148,6 +149,15 @@ mod tests {
             model: "m".into(),
             ..Default::default()
         }
+    }
+
+    /// Trainers spawn tasks: a call in one must be `Send`. Compiles, or does not.
+    #[allow(dead_code)]
+    fn calls_can_be_spawned(client: &Client) {
+        fn send(_: impl Send) {}
+        send(client.submit(header(), Bytes::new()));
+        send(client.create_model(pb::CreateModelRequest::default(), Bytes::new()));
+        send(client.fetch_all(pb::FetchWeightsRequest::default()));
     }
 
     #[tokio::test]

@@ -33,7 +33,7 @@ impl Api {
     /// Carries the rest of the stream into the upload and answers with what became of it.
     ///
     /// When this is dropped or fails, the upload is dropped: a keyed one keeps its bytes and can go on later.
-    pub(super) async fn carry<M: Chunk, T: Clone>(
+    pub(super) async fn carry<M: Chunk, T: Clone + Send + 'static>(
         &self,
         mut upload: Upload<T>,
         first: Bytes,

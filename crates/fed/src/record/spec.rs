@@ -388,7 +388,7 @@ impl Spec {
         let deadline = policy.deadline_ms.unwrap_or(policy.deadline_ms_max);
         if deadline == 0 || deadline > policy.deadline_ms_max || policy.deadline_ms_max > DEADLINE_MS_MAX {
             return fail(
-                "deadline",
+                "deadline_ms",
                 format!(
                     "needs 0 < deadline ({deadline} ms) <= ceiling ({} ms) <= {DEADLINE_MS_MAX} ms",
                     policy.deadline_ms_max

@@ -52,6 +52,18 @@ pub enum SubmissionState {
     },
 }
 
+impl SubmissionState {
+    /// Whether it stays so: a confirmed checkpoint has it, or it will never be in one. (Should a quorum's word move the head
+    /// away from a confirmed checkpoint, a sealed one may still change while its round is within the staleness limit.)
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Sealed { confirmed, .. } => *confirmed,
+            Self::Rejected { .. } | Self::Superseded { .. } => true,
+            Self::Pending | Self::Merged { .. } | Self::Carried { .. } => false,
+        }
+    }
+}
+
 /// Something that happened. Signatures are verified before a record comes in.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {

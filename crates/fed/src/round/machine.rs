@@ -1,9 +1,21 @@
 //! The round as a state machine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::ballots::Ballots;
+use super::blobs::{Blobs, Want};
+use super::chain::Chain;
+use super::deadline::{OpenRound, Paces};
+use super::head::Path;
+use super::jobs::Jobs;
+use super::ledger::Ledger;
+use super::membership::Attendance;
+use super::orphans::Orphans;
+use super::outbox::Outbox;
+use super::submissions::Submissions;
+use super::tree::Tree;
 use super::{Input, Output, Submission, SubmissionState};
-use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, SealId};
+use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, SealId, SpecId};
 use crate::record::{Contribution, Proof, Seal, Signed, Spec};
 
 /// A node's own settings for one model. None of them makes a record valid or invalid.
@@ -107,58 +119,190 @@ pub enum BaseError {
     NotMember,
 }
 
-/// Drives one model on one node: `handle(input, now)` answers with what to do, in order.
-pub struct Machine {}
+/// A record that waits to be taken in.
+#[derive(Debug)]
+pub(super) enum Queued {
+    Contribution(Signed<Contribution>),
+    Seal(Signed<Seal>),
+}
 
-#[allow(unused_variables, missing_docs)]
+/// Drives one model on one node: `handle(input, now)` answers with what to do, in order.
+///
+/// The fields are the nouns of the files beside this one; each file adds the methods that concern its noun.
+pub struct Machine {
+    pub(super) spec: Spec,
+    pub(super) spec_id: SpecId,
+    pub(super) zero: CheckpointId,
+    pub(super) config: Config,
+    pub(super) is_member: bool,
+    pub(super) is_list: bool,
+    pub(super) k: usize,
+    pub(super) quorum: usize,
+    pub(super) ledger: Ledger,
+    pub(super) ballots: Ballots,
+    pub(super) orphans: Orphans,
+    pub(super) tree: Tree,
+    pub(super) chain: Chain,
+    pub(super) blobs: Blobs,
+    pub(super) jobs: Jobs,
+    pub(super) attendance: Attendance,
+    pub(super) paces: Paces,
+    pub(super) open: OpenRound,
+    pub(super) submissions: Submissions,
+    pub(super) out: Outbox,
+    /// Records that something made welcome; worked off before anything is decided.
+    pub(super) queue: VecDeque<Queued>,
+    /// Checkpoints that list a contribution, known or not.
+    pub(super) named: BTreeMap<ContributionId, BTreeSet<CheckpointId>>,
+    /// Blobs needed to verify what would be the head.
+    pub(super) pursued: BTreeMap<BlobId, Want>,
+    /// The lowest proof held against an author.
+    pub(super) proved: BTreeMap<NodeId, ProofId>,
+    /// Proofs that a held seal names: they stay as long as the chain.
+    pub(super) named_proofs: BTreeSet<ProofId>,
+    /// Tombstones of checkpoints that cannot be, with their rounds.
+    pub(super) invalid: BTreeMap<CheckpointId, u64>,
+    /// Invalid seals by parent and sealer: how many, and of which round.
+    pub(super) refuted: BTreeMap<(CheckpointId, NodeId), (usize, u64)>,
+    /// Checkpoints with unknown contributions, by sealer.
+    pub(super) incomplete: BTreeMap<NodeId, usize>,
+    pub(super) told_below_horizon: BTreeSet<NodeId>,
+    /// Checkpoints that the store says are verified, until their seals are read.
+    pub(super) known_verified: BTreeSet<CheckpointId>,
+    /// An unknown checkpoint (and its round) that a quorum stands on: branches from below the horizon are let in to find it.
+    pub(super) attested: Option<(u64, CheckpointId)>,
+    /// What was let in that way.
+    pub(super) doubted: BTreeSet<CheckpointId>,
+    pub(super) cached_path: Option<Path>,
+    pub(super) told_confirmed: CheckpointId,
+    /// The round up to which everything but the head branch's seals is forgotten.
+    pub(super) horizon: u64,
+    pub(super) delay_ms: u64,
+    pub(super) now: Instant,
+    /// The store is being read back: what it holds was within bounds when it was written.
+    pub(super) restoring: bool,
+    pub(super) head_dirty: bool,
+    pub(super) round_dirty: bool,
+    pub(super) wants_dirty: bool,
+    pub(super) chain_dirty: bool,
+    pub(super) chain_broken: bool,
+}
+
 impl Machine {
     /// From what the store remembers; the outputs are to be carried out like any other's.
     pub fn new(spec: Spec, config: Config, restored: Restored, now: Instant) -> (Self, Vec<Output>) {
-        todo!()
+        Self::restore(spec, config, restored, now)
     }
+
+    /// Takes one input in and answers with what to do, in order.
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
-        todo!()
+        // A monotonic clock that goes back is a driver's mistake; time stands still instead.
+        self.now = self.now.max(now);
+        self.dispatch(input);
+        self.settle();
+        self.out.drain()
     }
-    pub fn head(&self) -> CheckpointInfo {
-        todo!()
+
+    fn dispatch(&mut self, input: Input) {
+        match input {
+            Input::Submission(submission) => self.take_submission(submission),
+            Input::Contribution(signed) => self.take_contribution(signed),
+            Input::Seal(signed) => self.take_seal(signed),
+            Input::Proof(proof) => self.take_proof(&proof),
+            Input::BlobHere(blob) => self.blob_here(blob),
+            Input::BlobBad(blob) => self.blob_bad(blob),
+            Input::Encoded {
+                parent,
+                update,
+                update_bytes,
+                samples,
+                fidelity,
+            } => self.encoded(&parent, update, update_bytes, samples, fidelity),
+            Input::EncodeFailed {
+                parent,
+                submissions,
+                reason,
+            } => self.encode_failed(&parent, &submissions, &reason),
+            Input::SignedContribution(signed) => self.signed_contribution(signed),
+            Input::SignedSeal(signed) => self.own_seal(signed),
+            Input::Aggregated { proposal, result } => self.aggregated(proposal, result),
+            Input::AggregateFailed { proposal } => self.aggregate_failed(proposal),
+            Input::SealNow => {
+                self.open.seal_now = true;
+                self.round_dirty = true;
+            }
+            Input::DelayMs(ms) => {
+                self.delay_ms = ms;
+                self.round_dirty = true;
+            }
+            Input::Tick => {
+                self.out.woken();
+                self.head_dirty = true;
+                self.round_dirty = true;
+            }
+        }
     }
-    /// The newest confirmed checkpoint of the head's branch (checkpoint 0 when none is).
-    pub fn confirmed_head(&self) -> CheckpointInfo {
-        todo!()
+
+    pub(super) fn work_off_queue(&mut self) {
+        while let Some(record) = self.queue.pop_front() {
+            match record {
+                Queued::Contribution(signed) => self.take_contribution(signed),
+                Queued::Seal(signed) => self.take_seal(signed),
+            }
+        }
     }
-    pub fn checkpoint(&self, id: &CheckpointId) -> Option<CheckpointInfo> {
-        todo!()
+
+    /// Takes up what was waiting and stands on the greatest head, until nothing moves any more. Each turn verifies or
+    /// refutes a checkpoint or takes a record in, so it ends.
+    pub(super) fn settle_head(&mut self) {
+        loop {
+            self.work_off_queue();
+            if !std::mem::take(&mut self.head_dirty) {
+                break;
+            }
+            self.choose_head();
+        }
     }
-    pub fn check_base(&self, base: &CheckpointId) -> Result<(), BaseError> {
-        todo!()
+
+    /// Brings everything in line after an input.
+    pub(super) fn settle(&mut self) {
+        self.settle_head();
+        if std::mem::take(&mut self.round_dirty) {
+            self.merge();
+            self.close_round();
+        }
+        self.tell_confirmed();
+        if std::mem::take(&mut self.chain_dirty) {
+            self.refresh_submissions();
+            self.prune();
+            self.settle_head();
+        }
+        self.refresh_wants();
+        self.set_timer();
     }
-    /// The round on the head that is open now.
-    pub fn open_round(&self) -> RoundInfo {
-        todo!()
+
+    fn tell_confirmed(&mut self) {
+        let confirmed = self.confirmed_head().id;
+        if confirmed != self.told_confirmed {
+            self.told_confirmed = confirmed;
+            self.chain_dirty = true;
+            if confirmed != self.zero {
+                self.out.act(Output::Confirmed(confirmed));
+            }
+        }
     }
-    /// A sealed round of the head's branch, or the open one.
-    pub fn round(&self, round: u64) -> Option<RoundInfo> {
-        todo!()
-    }
-    /// Blobs that must be kept; all others of this model may be collected.
-    pub fn live_blobs(&self) -> BTreeSet<BlobId> {
-        todo!()
-    }
-    /// Every record held, by round: what sync compares.
-    pub fn records(&self) -> &BTreeSet<(u64, RecordId)> {
-        todo!()
-    }
-    pub fn contribution(&self, id: &ContributionId) -> Option<&Signed<Contribution>> {
-        todo!()
-    }
-    pub fn seal(&self, id: &SealId) -> Option<&Signed<Seal>> {
-        todo!()
-    }
-    pub fn proof(&self, id: &ProofId) -> Option<&Proof> {
-        todo!()
-    }
-    /// States of this node's submissions that are not final or became so in this run.
-    pub fn submissions(&self) -> &BTreeMap<crate::id::SubmissionId, SubmissionState> {
-        todo!()
+
+    fn set_timer(&mut self) {
+        let merges = self.submissions.waits_on(&self.chain.head());
+        let closes = self.is_member && self.open.closing.is_none();
+        let times = [
+            self.merge_at().filter(|_| merges),
+            self.deadline().filter(|_| closes),
+            self.next_seal_turn(),
+            self.jobs.next_retry(self.now),
+            self.submissions.next_retry(self.now),
+        ];
+        let next = times.into_iter().flatten().filter(|at| *at > self.now).min();
+        self.out.wake(next);
     }
 }

@@ -1,7 +1,31 @@
 //! The header of a safetensors file, hostile until checked.
+//!
+//! The format (<https://huggingface.co/docs/safetensors>): eight bytes, a little-endian length n; n bytes of JSON, an object
+//! of `name: {dtype, shape, data_offsets}` and perhaps `__metadata__`; then the data, without holes. Read here and not with
+//! the `safetensors` crate, which keeps the last of two tensors of one name and does not say which tensor is at fault; the
+//! tests hold the two against each other.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::Source;
-use crate::record::TensorSpec;
+use super::finite;
+use crate::record::{Dtype, TENSORS_MAX, TensorSpec};
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes of a header, as the reference implementation limits it.
+const HEADER_BYTES_MAX: u64 = 100_000_000;
+/// Bytes of a tensor's name, as a spec limits it.
+pub(crate) const NAME_BYTES_MAX: usize = 512;
+/// Dimensions of a tensor, as a spec limits them.
+pub(crate) const DIMENSIONS_MAX: usize = 16;
+/// Bytes before the JSON: its length.
+pub(crate) const LENGTH_BYTES: u64 = 8;
 
 /// Why bytes are not a model's tensors.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +39,13 @@ pub enum TensorError {
     Io(#[from] std::io::Error),
 }
 
+impl TensorError {
+    /// A [`TensorError::Bad`].
+    pub(crate) fn bad(problem: impl Into<String>) -> Self {
+        Self::Bad(problem.into())
+    }
+}
+
 /// Where each tensor of a schema (in the schema's order) begins in one particular file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
@@ -24,12 +55,262 @@ pub struct Placement {
 
 /// Reads a safetensors file's header: the schema, ascending by name. Nothing is believed: lengths, holes, overlaps, dtypes,
 /// duplicate names.
-pub fn read_schema(_file: &dyn Source) -> Result<Vec<TensorSpec>, TensorError> {
-    todo!()
+pub fn read_schema(file: &dyn Source) -> Result<Vec<TensorSpec>, TensorError> {
+    Ok(entries(file)?.into_iter().map(|entry| entry.spec).collect())
 }
 
 /// Checks a safetensors file against a schema (names, dtypes, shapes, count) and every float for finiteness, block by
 /// block. Tensors may stand in the file in any order.
-pub fn check_weights(_schema: &[TensorSpec], _file: &dyn Source) -> Result<Placement, TensorError> {
-    todo!()
+pub fn check_weights(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, TensorError> {
+    let placement = place(schema, file)?;
+    finite::check(schema, file, &placement)?;
+    Ok(placement)
+}
+
+/// Checks a safetensors file's header against a schema; the data is not read.
+pub(crate) fn place(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, TensorError> {
+    let found = entries(file)?;
+    let mut offsets = Vec::with_capacity(schema.len());
+    let mut at = found.iter().peekable();
+    // Both ascend by name: one walk finds what is missing, what is too many and what differs.
+    for expected in schema {
+        let name = &expected.name;
+        if let Some(other) = at.next_if(|entry| entry.spec.name < *name) {
+            return Err(unknown(&other.spec.name, schema.len()));
+        }
+        let Some(entry) = at.next_if(|entry| entry.spec.name == *name) else {
+            return Err(TensorError::bad(format!(
+                "tensor {name:?} is missing: the model has {} tensors, the file {}: send all of them",
+                schema.len(),
+                found.len()
+            )));
+        };
+        if entry.spec.dtype != expected.dtype {
+            return Err(TensorError::bad(format!(
+                "tensor {name:?}: dtype {} expected, {} found: send the model's own schema",
+                expected.dtype.name(),
+                entry.spec.dtype.name()
+            )));
+        }
+        if entry.spec.shape != expected.shape {
+            return Err(TensorError::bad(format!(
+                "tensor {name:?}: shape {:?} expected, {:?} found: send the model's own schema",
+                expected.shape, entry.spec.shape
+            )));
+        }
+        offsets.push(entry.offset);
+    }
+    match at.next() {
+        Some(other) => Err(unknown(&other.spec.name, schema.len())),
+        None => Ok(Placement { offsets }),
+    }
+}
+
+fn unknown(name: &str, tensors: usize) -> TensorError {
+    TensorError::bad(format!(
+        "tensor {name:?} is not one of the model's {tensors}: send the model's own tensors and no others"
+    ))
+}
+
+/// One tensor as a file's header places it.
+pub(crate) struct Entry {
+    /// What it is.
+    pub spec: TensorSpec,
+    /// Its first byte in the file.
+    pub offset: u64,
+}
+
+/// The checked entries of a header, ascending by name.
+pub(crate) fn entries(file: &dyn Source) -> Result<Vec<Entry>, TensorError> {
+    let json = read_json(file)?;
+    let data_at = LENGTH_BYTES + json.len() as u64;
+    let text = std::str::from_utf8(&json)
+        .map_err(|error| TensorError::bad(format!("safetensors header: not UTF-8 ({error})")))?;
+    // The format wants the brace first; JSON alone would allow white space before it.
+    if !text.starts_with('{') {
+        return Err(TensorError::bad(
+            "safetensors header: does not begin with '{': is this a safetensors file?",
+        ));
+    }
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let mut raw = HeaderSeed
+        .deserialize(&mut parser)
+        .and_then(|raw| parser.end().map(|()| raw))
+        .map_err(|error| TensorError::bad(format!("safetensors header: {error}")))?;
+    check_coverage(&mut raw, file.len() - data_at)?;
+    raw.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(raw
+        .into_iter()
+        .map(|(name, info)| Entry {
+            spec: TensorSpec {
+                name,
+                dtype: info.dtype,
+                shape: info.shape.0,
+            },
+            offset: data_at + info.data_offsets.0,
+        })
+        .collect())
+}
+
+fn read_json(file: &dyn Source) -> Result<Vec<u8>, TensorError> {
+    if file.len() < LENGTH_BYTES {
+        return Err(TensorError::bad(format!(
+            "safetensors file: {} bytes, the header's length alone takes {LENGTH_BYTES}: the file is cut off or no safetensors",
+            file.len()
+        )));
+    }
+    let mut length = [0; LENGTH_BYTES as usize];
+    file.read_at(0, &mut length)?;
+    let length = u64::from_le_bytes(length);
+    let limit = HEADER_BYTES_MAX.min(file.len() - LENGTH_BYTES);
+    if length > limit {
+        return Err(TensorError::bad(format!(
+            "safetensors header: {length} bytes announced, at most {limit} are possible ({HEADER_BYTES_MAX} at most, in a \
+             file of {}): the file is cut off or no safetensors",
+            file.len()
+        )));
+    }
+    let mut json = vec![0; length as usize];
+    file.read_at(LENGTH_BYTES, &mut json)?;
+    Ok(json)
+}
+
+/// Every byte of the data belongs to exactly one tensor, and each range is what dtype and shape need.
+fn check_coverage(raw: &mut [(String, Info)], data_bytes: u64) -> Result<(), TensorError> {
+    raw.sort_by_key(|(_, info)| info.data_offsets);
+    let mut end = 0;
+    for (name, info) in raw {
+        let (from, to) = info.data_offsets;
+        if from != end || to < from {
+            return Err(TensorError::bad(format!(
+                "tensor {name:?}: data_offsets [{from}, {to}] expected to begin at {end}: tensors must follow each other \
+                 without holes or overlaps"
+            )));
+        }
+        let needed = bytes(info.dtype, &info.shape.0).ok_or_else(|| {
+            TensorError::bad(format!(
+                "tensor {name:?}: shape {:?} of {} overflows: no file is that long",
+                info.shape.0,
+                info.dtype.name()
+            ))
+        })?;
+        if to - from != needed {
+            return Err(TensorError::bad(format!(
+                "tensor {name:?}: {needed} bytes expected for shape {:?} of {}, data_offsets [{from}, {to}] give {}",
+                info.shape.0,
+                info.dtype.name(),
+                to - from
+            )));
+        }
+        end = to;
+    }
+    if end != data_bytes {
+        return Err(TensorError::bad(format!(
+            "safetensors file: the header places {end} bytes of data, {data_bytes} follow it: the file is cut off or has \
+             bytes that belong to no tensor"
+        )));
+    }
+    Ok(())
+}
+
+fn bytes(dtype: Dtype, shape: &[u64]) -> Option<u64> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape
+        .iter()
+        .try_fold(dtype.bytes() as u64, |product, &d| product.checked_mul(d))
+}
+
+/// One entry as the JSON has it.
+#[derive(Deserialize)]
+struct Info {
+    #[serde(deserialize_with = "dtype")]
+    dtype: Dtype,
+    shape: Shape,
+    data_offsets: (u64, u64),
+}
+
+fn dtype<'de, D: Deserializer<'de>>(from: D) -> Result<Dtype, D::Error> {
+    let name = std::borrow::Cow::<'de, str>::deserialize(from)?;
+    Dtype::from_name(&name).ok_or_else(|| {
+        let name: String = name.chars().take(32).collect();
+        D::Error::custom(format!(
+            "dtype {name:?} is not carried: F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8 and BOOL are: convert \
+             it first"
+        ))
+    })
+}
+
+/// A shape, refused before it grows beyond [`DIMENSIONS_MAX`].
+struct Shape(Vec<u64>);
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(ShapeVisitor)
+    }
+}
+
+struct ShapeVisitor;
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Shape;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a shape of at most {DIMENSIONS_MAX} dimensions")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Shape, A::Error> {
+        let mut shape = Vec::new();
+        while let Some(dimension) = from.next_element()? {
+            if shape.len() == DIMENSIONS_MAX {
+                return Err(A::Error::custom(format!("more than {DIMENSIONS_MAX} dimensions")));
+            }
+            shape.push(dimension);
+        }
+        Ok(Shape(shape))
+    }
+}
+
+/// The header's object: entries in the order in which they stand, no name twice.
+struct HeaderSeed;
+
+impl<'de> DeserializeSeed<'de> for HeaderSeed {
+    type Value = Vec<(String, Info)>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderSeed {
+    type Value = Vec<(String, Info)>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors by name")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        let mut names = BTreeSet::new();
+        while let Some(name) = from.next_key::<String>()? {
+            if name.is_empty() || name.len() > NAME_BYTES_MAX {
+                let start: String = name.chars().take(64).collect();
+                return Err(A::Error::custom(format!(
+                    "tensor {start:?}: a name of {} bytes, 1 to {NAME_BYTES_MAX} are possible",
+                    name.len()
+                )));
+            }
+            if !names.insert(name.clone()) {
+                return Err(A::Error::custom(format!("tensor {name:?} comes twice")));
+            }
+            if name == "__metadata__" {
+                from.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            if entries.len() == TENSORS_MAX {
+                return Err(A::Error::custom(format!("more than {TENSORS_MAX} tensors")));
+            }
+            let info = from
+                .next_value::<Info>()
+                .map_err(|error| A::Error::custom(format!("tensor {name:?}: {error}")))?;
+            entries.push((name, info));
+        }
+        Ok(entries)
+    }
 }

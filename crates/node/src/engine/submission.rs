@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use qres_fed::id::SubmissionId;
+use qres_fed::round::SubmissionState;
 
-use super::model::is_final;
 use super::registry::stopped;
 use super::{Core, views};
 use crate::error::{Kind, NodeError};
@@ -12,7 +12,16 @@ use crate::handle::{ModelRef, Page, PageRequest};
 use crate::store::StoreError;
 use crate::view::SubmissionView;
 
-/// One; `wait` = once nothing more can become of it.
+/// Whether a trainer that waits has its answer. A sealed one may still be provisional: it is confirmed by the next round's
+/// contributions, which a trainer that goes on waiting would never make.
+fn is_settled(state: &SubmissionState) -> bool {
+    match state {
+        SubmissionState::Sealed { .. } | SubmissionState::Rejected { .. } | SubmissionState::Superseded { .. } => true,
+        SubmissionState::Pending | SubmissionState::Merged { .. } | SubmissionState::Carried { .. } => false,
+    }
+}
+
+/// One; `wait` = once it is sealed (provisional or confirmed), rejected or superseded.
 pub async fn get(core: &Arc<Core>, id: SubmissionId, wait: bool) -> Result<SubmissionView, NodeError> {
     let mut newest = core.hub.subscribe();
     loop {
@@ -25,9 +34,9 @@ pub async fn get(core: &Arc<Core>, id: SubmissionId, wait: bool) -> Result<Submi
                     "submission {id} is unknown here: it was made on another node, or became final more than 7 days ago"
                 ),
             )
-            .field("submission")
+            .field("id")
         })?;
-        if !wait || is_final(&stored.state) {
+        if !wait || is_settled(&stored.state) {
             return Ok(views::submission(&stored));
         }
         tokio::select! {

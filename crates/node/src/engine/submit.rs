@@ -104,11 +104,11 @@ fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
             "BASE_AMBIGUOUS",
             format!(
                 "{} checkpoints were handed out for the open round, so which one this was trained from is unknown: fetch, \
-                 and name its checkpoint as base_checkpoint",
+                 and name its checkpoint as base",
                 handed_out.len()
             ),
         )
-        .field("base_checkpoint")),
+        .field("base")),
     }
 }
 
@@ -270,7 +270,7 @@ pub fn base_refused(error: BaseError) -> NodeError {
     let field = if kind == Kind::PermissionDenied {
         "model"
     } else {
-        "base_checkpoint"
+        "base"
     };
     NodeError::new(kind, reason, error.to_string()).field(field)
 }

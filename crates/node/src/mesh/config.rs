@@ -1,7 +1,8 @@
 //! The mesh's settings.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What a node is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,4 +34,120 @@ pub struct MeshConfig {
     pub agent: String,
     /// Connections in all. Default 256.
     pub connections_max: u32,
+    /// Dial peers that are known until this many are connected; more may come in by themselves. Default 32: up to that size
+    /// a swarm is a full mesh, beyond it gossip's degree (8) and Kademlia's buckets have more than enough to choose from.
+    pub peers_target: usize,
+    /// Periods and deadlines.
+    pub timings: Timings,
+    /// What only tests change.
+    #[doc(hidden)]
+    pub overrides: Overrides,
+}
+
+impl MeshConfig {
+    /// The defaults: every interface, port 4001, network `qres`, nobody to dial.
+    pub fn new(mode: Mode, hints: PathBuf) -> Self {
+        Self {
+            mode,
+            listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: super::address::PORT_DEFAULT,
+            bootstrap: Vec::new(),
+            announce: Vec::new(),
+            network: "qres".to_owned(),
+            hints,
+            agent: concat!("qres-node/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connections_max: 256,
+            peers_target: 32,
+            timings: Timings::default(),
+            overrides: Overrides::default(),
+        }
+    }
+}
+
+/// Periods and deadlines of the mesh.
+#[derive(Debug, Clone)]
+pub struct Timings {
+    /// How often due work is looked for. Default 200 ms.
+    pub tick: Duration,
+    /// A new connection must have said hello within this. Default 5 s.
+    pub hello: Duration,
+    /// Between a goodbye and closing the connection, so that the other side can read it. Default 1 s.
+    pub goodbye: Duration,
+    /// First wait before dialling again; it doubles with every failure. Default 1 s.
+    pub dial_wait_min: Duration,
+    /// Longest wait before dialling again. Default 60 s.
+    pub dial_wait_max: Duration,
+    /// A dial must succeed within this. Default 10 s.
+    pub dial: Duration,
+    /// Wait before dialling a peer that refused or was refused. Default 5 min.
+    pub refused_wait: Duration,
+    /// First wait between two Kademlia lookups; it doubles while nothing new is found. Default 500 ms.
+    pub lookup_wait_min: Duration,
+    /// Longest wait between two lookups. Default 60 s.
+    pub lookup_wait_max: Duration,
+    /// Shortest heartbeat period; it grows with the swarm (a node hears at most 20 heartbeats a second). Default 5 s.
+    pub heartbeat_min: Duration,
+    /// At least this between two heartbeats, however often heads change. Default 1 s.
+    pub heartbeat_gap: Duration,
+    /// A neighbour that is silent for this many of its own heartbeat periods is reconnected. Default 4.
+    pub watchdog_periods: u32,
+    /// GossipSub's own heartbeat. Default 1 s.
+    pub gossip_tick: Duration,
+    /// Between two pings. Default 15 s.
+    pub ping: Duration,
+    /// A stream must be open within this. Default 5 s.
+    pub open: Duration,
+    /// A message that nobody could take is kept for this long. Default 60 s.
+    pub publish_keep: Duration,
+    /// Routing hints are written at most this often. Default 10 s.
+    pub hints_save: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(200),
+            hello: Duration::from_secs(5),
+            goodbye: Duration::from_secs(1),
+            dial_wait_min: Duration::from_secs(1),
+            dial_wait_max: Duration::from_mins(1),
+            dial: Duration::from_secs(10),
+            refused_wait: Duration::from_mins(5),
+            lookup_wait_min: Duration::from_millis(500),
+            lookup_wait_max: Duration::from_mins(1),
+            heartbeat_min: Duration::from_secs(5),
+            heartbeat_gap: Duration::from_secs(1),
+            watchdog_periods: 4,
+            gossip_tick: Duration::from_secs(1),
+            ping: Duration::from_secs(15),
+            open: Duration::from_secs(5),
+            publish_keep: Duration::from_mins(1),
+            hints_save: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What only tests change: how this node would look if it were of another version, or broken.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct Overrides {
+    /// Swarm protocol majors spoken, lowest and highest.
+    pub majors: (u32, u32),
+    /// As shown to people.
+    pub protocol: String,
+    /// GossipSub frames above this kill a link (facts: the whole read buffer is measured, not the frame).
+    pub gossip_frame_bytes_max: usize,
+    /// Ends of QUIC and TCP: `false` listens on TCP alone.
+    pub quic: bool,
+}
+
+impl Default for Overrides {
+    fn default() -> Self {
+        Self {
+            majors: (super::hello::MAJOR, super::hello::MAJOR),
+            protocol: super::hello::PROTOCOL.to_owned(),
+            gossip_frame_bytes_max: super::gossip::FRAME_BYTES_MAX,
+            quic: true,
+        }
+    }
 }

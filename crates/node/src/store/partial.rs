@@ -1,27 +1,340 @@
 //! A blob that arrives in segments.
 
-use super::StoreError;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// A blob on its way in, segment by segment, in any order. Dropped, it keeps what it has, over restarts, until
-/// [`super::Blobs::collect_partials`] removes it.
-pub struct Partial {}
+use qres_fed::id::BlobId;
 
-#[allow(unused_variables, missing_docs, clippy::unused_self)]
+use super::blob::read_values;
+use super::directory::Directory;
+use super::segment::{SEGMENT_BYTES, SEGMENT_LEN};
+use super::upload::is_idle;
+use super::{Blobs, SegmentTree, StoreError, file};
+
+/// A blob on its way in, segment by segment, in any order, from any thread. Dropped, it keeps what it has, over restarts,
+/// until [`Blobs::collect_partials`] removes it.
+///
+/// Three files: the bytes, sparse, as long as the blob; the tree's values; and one byte a segment that says which were
+/// written. That last one is a hint of where to look: what is opened again is checked again.
+pub struct Partial {
+    blobs: Blobs,
+    id: BlobId,
+    tree: SegmentTree,
+    paths: Paths,
+    data: File,
+    hint: File,
+    here: Mutex<Vec<bool>>,
+}
+
+/// Where a partial blob's files are.
+struct Paths {
+    data: PathBuf,
+    tree: PathBuf,
+    hint: PathBuf,
+}
+
+impl Paths {
+    fn new(root: &Path, id: &BlobId) -> Self {
+        let data = root.join("partial").join(id.to_string());
+        Self {
+            tree: data.with_extension("tree"),
+            hint: data.with_extension("hint"),
+            data,
+        }
+    }
+
+    fn remove(&self) -> Result<(), StoreError> {
+        for path in [&self.data, &self.tree, &self.hint] {
+            file::remove(path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts what is kept at the start, and removes what a crash left half made or half removed.
+pub(super) fn recover(directory: &Directory) -> Result<u64, StoreError> {
+    let partial = directory.root().join("partial");
+    let mut bytes = 0u64;
+    for (name, metadata) in file::files(&partial)? {
+        match name.split_once('.') {
+            None if name.parse::<BlobId>().is_ok() => bytes = bytes.saturating_add(metadata.len()),
+            Some((stem, _)) if partial.join(stem).exists() => {}
+            _ => _ = file::remove(&partial.join(name))?,
+        }
+    }
+    Ok(bytes)
+}
+
+impl Blobs {
+    /// A blob that arrives in segments, in any order; goes on where an earlier one (before a restart, too) stopped. `tree` must
+    /// be the blob's: its root is compared with `id`. Room for the whole blob is taken at once.
+    pub fn partial(&self, id: BlobId, tree: SegmentTree) -> Result<Partial, StoreError> {
+        if tree.root() != id {
+            return Err(StoreError::Partial {
+                id,
+                problem: "the list of its segments' values is not this blob's".to_owned(),
+            });
+        }
+        let paths = Paths::new(self.root(), &id);
+        let fail = |error| StoreError::from_io(&paths.data, error);
+        let kept = file::len(&paths.data);
+        if kept != Some(tree.bytes()) {
+            self.usage().take(tree.bytes())?;
+            let room = self.start_partial(&paths, &tree);
+            self.usage()
+                .give(if room.is_ok() { kept.unwrap_or(0) } else { tree.bytes() });
+            room?;
+        }
+        let data = file::open_or_make(&paths.data)?;
+        let hint = file::open_or_make(&paths.hint)?;
+        hint.set_len(tree.count()).map_err(fail)?;
+        let here = check_segments(&tree, &data, &hint).map_err(fail)?;
+        Ok(Partial {
+            blobs: self.clone(),
+            id,
+            tree,
+            paths,
+            data,
+            hint,
+            here: Mutex::new(here),
+        })
+    }
+
+    /// The tree of a partial blob that is kept: what is missing can be asked for without asking for the tree again.
+    pub fn partial_tree(&self, id: &BlobId) -> Option<SegmentTree> {
+        let paths = Paths::new(self.root(), id);
+        let bytes = file::len(&paths.data)?;
+        let values = read_values(&paths.tree, SegmentTree::count_for(bytes))?;
+        SegmentTree::from_values(bytes, values).filter(|tree| tree.root() == *id)
+    }
+
+    /// Removes partial blobs that nobody wrote to for so long; returns how many.
+    pub fn collect_partials(&self, idle: Duration) -> Result<usize, StoreError> {
+        let mut collected = 0;
+        for (name, metadata) in file::files(&self.root().join("partial"))? {
+            if let (Ok(id), true) = (name.parse::<BlobId>(), is_idle(&metadata, idle)) {
+                Paths::new(self.root(), &id).remove()?;
+                self.usage().give(metadata.len());
+                collected += 1;
+            }
+        }
+        Ok(collected)
+    }
+
+    /// The files of a new partial blob; the data comes last, as it says that there is one.
+    fn start_partial(&self, paths: &Paths, tree: &SegmentTree) -> Result<(), StoreError> {
+        paths.remove()?;
+        let values = self.temporary();
+        std::fs::write(&values, tree.values().as_flattened())
+            .and_then(|()| std::fs::rename(&values, &paths.tree))
+            .map_err(|error| StoreError::from_io(&paths.tree, error))?;
+        let fresh = self.temporary();
+        let data = file::make(&fresh)?;
+        data.set_len(tree.bytes())
+            .and_then(|()| std::fs::rename(&fresh, &paths.data))
+            .map_err(|error| StoreError::from_io(&paths.data, error))
+    }
+}
+
+/// Which of the segments that were written are what they should be.
+fn check_segments(tree: &SegmentTree, data: &File, hint: &File) -> std::io::Result<Vec<bool>> {
+    let mut written = vec![0; usize::try_from(tree.count()).unwrap_or(usize::MAX)];
+    hint.read_exact_at(&mut written, 0)?;
+    let mut buffer = vec![0; SEGMENT_LEN];
+    let mut here = Vec::with_capacity(written.len());
+    for (index, written) in (0..).zip(written) {
+        let segment = &mut buffer[..tree.len_of(index)];
+        here.push(
+            written == 1 && {
+                data.read_exact_at(segment, index * SEGMENT_BYTES)?;
+                tree.verify(index, segment)
+            },
+        );
+    }
+    Ok(here)
+}
+
 impl Partial {
+    /// Which blob.
+    pub fn id(&self) -> BlobId {
+        self.id
+    }
+
+    /// Its tree.
+    pub fn tree(&self) -> &SegmentTree {
+        &self.tree
+    }
+
     /// Segments that are not here, ascending.
     pub fn missing(&self) -> Vec<u64> {
-        todo!()
+        let here = self.here();
+        (0..)
+            .zip(here.iter())
+            .filter(|(_, here)| !**here)
+            .map(|(index, _)| index)
+            .collect()
     }
+
     /// Takes a segment in; `false`, and nothing written, when these are not its bytes.
     pub fn write(&self, index: u64, bytes: &[u8]) -> Result<bool, StoreError> {
-        todo!()
+        if !self.tree.verify(index, bytes) {
+            return Ok(false);
+        }
+        self.data
+            .write_all_at(bytes, index * SEGMENT_BYTES)
+            .and_then(|()| self.hint.write_all_at(&[1], index))
+            .map_err(|error| StoreError::from_io(&self.paths.data, error))?;
+        // Verified, so it is one of them.
+        self.here()[index as usize] = true;
+        Ok(true)
     }
+
     /// Makes a blob of it; every segment must be here. `sync` = fsynced before it returns.
     pub fn finish(self, sync: bool) -> Result<(), StoreError> {
-        todo!()
+        let missing = self.missing().len();
+        if missing > 0 {
+            return Err(StoreError::Partial {
+                id: self.id,
+                problem: format!("{missing} of {} segments are not here", self.tree.count()),
+            });
+        }
+        if !self.paths.data.exists() && self.blobs.contains(&self.id) {
+            // Someone else has brought it in meanwhile.
+            return self.paths.remove();
+        }
+        if sync && let Err(error) = self.data.sync_all() {
+            // The kernel may now take lost pages for written ones: nothing of this file can be trusted.
+            let error = StoreError::from_io(&self.paths.data, error);
+            self.discard()?;
+            return Err(error);
+        }
+        self.blobs.adopt(&self.paths.data, &self.tree, sync)?;
+        self.paths.remove()
     }
+
     /// Leaves nothing behind.
     pub fn discard(self) -> Result<(), StoreError> {
-        todo!()
+        if file::remove(&self.paths.data)? {
+            self.blobs.usage().give(self.tree.bytes());
+        }
+        self.paths.remove()
+    }
+
+    /// Flags are whole at any time, whoever panicked.
+    fn here(&self) -> MutexGuard<'_, Vec<bool>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::super::tests::{blobs, count_files, noise};
+    use super::*;
+
+    const LEN: usize = 3 * SEGMENT_LEN + 5;
+
+    fn segment(bytes: &[u8], index: u64) -> &[u8] {
+        bytes.chunks(SEGMENT_LEN).nth(index as usize).unwrap_or_default()
+    }
+
+    #[test]
+    fn segments_arrive_in_any_order_and_only_right_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path());
+        for len in [0, 9, SEGMENT_LEN, LEN] {
+            let bytes = noise(len);
+            let id = BlobId::of(&bytes);
+            let partial = blobs.partial(id, SegmentTree::of(&bytes)).unwrap();
+            assert_eq!(partial.id(), id);
+            let missing = partial.missing();
+            assert_eq!(missing.len() as u64, partial.tree().count());
+            for &index in missing.iter().rev() {
+                assert!(!partial.write(index, b"these are not its bytes").unwrap());
+                assert!(partial.write(index, segment(&bytes, index)).unwrap());
+            }
+            assert_eq!(partial.missing(), Vec::<u64>::new());
+            partial.finish(true).unwrap();
+            assert!(blobs.verify(&id).unwrap());
+            assert_eq!(blobs.segments(&id).unwrap().unwrap(), SegmentTree::of(&bytes).values());
+        }
+        assert_eq!(count_files(&dir.path().join("partial")), 0);
+    }
+
+    #[test]
+    fn it_goes_on_after_a_restart_with_what_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = noise(LEN);
+        let id = BlobId::of(&bytes);
+        let first = blobs(dir.path());
+        assert!(first.partial_tree(&id).is_none());
+        let partial = first.partial(id, SegmentTree::of(&bytes)).unwrap();
+        for index in [0, 2, 3] {
+            assert!(partial.write(index, segment(&bytes, index)).unwrap());
+        }
+        let unfinished = partial.finish(false).unwrap_err();
+        assert!(unfinished.to_string().contains("1 of 4 segments"), "{unfinished}");
+        drop(first);
+        // A byte of segment 2 is lost on the disk.
+        let data = dir.path().join("partial").join(id.to_string());
+        let file = std::fs::OpenOptions::new().write(true).open(&data).unwrap();
+        file.write_all_at(&[!bytes[2 * SEGMENT_LEN]], 2 * SEGMENT_BYTES)
+            .unwrap();
+        let second = blobs(dir.path());
+        let tree = second.partial_tree(&id).unwrap();
+        let partial = second.partial(id, tree).unwrap();
+        assert_eq!(partial.missing(), [1, 2]);
+        for index in [1, 2] {
+            assert!(partial.write(index, segment(&bytes, index)).unwrap());
+        }
+        partial.finish(false).unwrap();
+        assert!(second.verify(&id).unwrap());
+        assert_eq!(second.bytes(), LEN as u64);
+    }
+
+    #[test]
+    fn a_foreign_tree_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = blobs(dir.path())
+            .partial(BlobId::of(b"a"), SegmentTree::of(b"b"))
+            .err()
+            .unwrap();
+        assert!(matches!(error, StoreError::Partial { .. }), "{error}");
+        assert_eq!(count_files(&dir.path().join("partial")), 0);
+    }
+
+    #[test]
+    fn two_at_once_both_come_to_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path());
+        let id = BlobId::of(b"abc");
+        let first = blobs.partial(id, SegmentTree::of(b"abc")).unwrap();
+        assert!(first.write(0, b"abc").unwrap());
+        let second = blobs.partial(id, SegmentTree::of(b"abc")).unwrap();
+        assert_eq!(second.missing(), Vec::<u64>::new());
+        first.finish(true).unwrap();
+        second.finish(true).unwrap();
+        assert_eq!(blobs.bytes(), 3);
+    }
+
+    #[test]
+    fn what_is_discarded_idle_or_half_made_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = blobs(dir.path());
+        let trees = [b"old", b"new", b"bad"].map(|bytes| SegmentTree::of(bytes));
+        let [old, new, bad] = trees.map(|tree| first.partial(tree.root(), tree).unwrap());
+        let hour = Duration::from_secs(3600);
+        old.data.set_modified(SystemTime::now() - 2 * hour).unwrap();
+        assert_eq!(first.collect_partials(hour).unwrap(), 1);
+        bad.discard().unwrap();
+        assert_eq!(count_files(&dir.path().join("partial")), 3);
+        std::fs::remove_file(&new.paths.data).unwrap();
+        drop((old, new, first));
+        blobs(dir.path());
+        assert_eq!(count_files(&dir.path().join("partial")), 0);
     }
 }

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SpecId, SubmissionId};
 use qres_fed::record::{Contribution, ModelName, Proof, Seal, Signed, Spec};
 use qres_fed::round::SubmissionState;
 
-use super::{Blobs, StoreError};
+use super::database::Records;
+use super::directory::Directory;
+use super::{Blobs, StoreError, expire, file, query, table, value, write};
 
 /// Settings.
 #[derive(Debug, Clone, Default)]
@@ -136,67 +139,116 @@ pub struct SubmissionPage {
 
 /// The store. Cheap to clone; a data directory has one at a time (a lock file says so).
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    records: Arc<Records>,
+    blobs: Blobs,
+}
 
-#[allow(unused_variables, missing_docs)]
 impl Store {
     /// Opens or makes `dir` (0700); refuses one in use or of a newer format.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
-        todo!()
+        let directory = Directory::open(dir)?;
+        let records = Records::open(&dir.join("records.redb"))?;
+        // The database's name, if it is new.
+        file::sync_dir(dir)?;
+        Ok(Self {
+            records: Arc::new(records),
+            blobs: Blobs::take_over(directory, options.blob_bytes_max)?,
+        })
     }
+
+    /// The blobs.
     pub fn blobs(&self) -> &Blobs {
-        todo!()
+        &self.blobs
     }
+
     /// One transaction, durable when it returns.
+    ///
+    /// After an error nothing of it is in, except after [`StoreError::Io`] and [`StoreError::Full`], when all of it may be: a
+    /// disk that fails while flushing does not say. Committing the same again is then right, and does no harm.
     pub fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        todo!()
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.records
+            .write(|tx| writes.iter().try_for_each(|write| write::apply(tx, write)))
     }
+
+    /// Every spec known, joined or not.
     pub fn models(&self) -> Result<Vec<StoredModel>, StoreError> {
-        todo!()
+        self.records.read(query::models)
     }
+
     /// A spec known here, joined or not.
     pub fn spec(&self, spec: &SpecId) -> Result<Option<Signed<Spec>>, StoreError> {
-        todo!()
+        self.records.read(|tx| query::spec(tx, *spec))
     }
+
+    /// A model's records; none when it is not known.
     pub fn records(&self, spec: SpecId) -> Result<ModelRecords, StoreError> {
-        todo!()
+        self.records.read(|tx| query::records(tx, spec))
     }
+
+    /// A submission.
     pub fn submission(&self, id: SubmissionId) -> Result<Option<StoredSubmission>, StoreError> {
-        todo!()
+        self.records.read(|tx| query::submission(tx, id))
     }
-    /// By trainer and base: at most one that is not rejected.
+
+    /// By trainer and base: at most one that is not rejected. Committing a second is [`StoreError::Taken`].
     pub fn submission_for(
         &self,
         spec: SpecId,
         trainer: &str,
         base: CheckpointId,
     ) -> Result<Option<StoredSubmission>, StoreError> {
-        todo!()
+        self.records.read(|tx| query::submission_for(tx, spec, trainer, base))
     }
+
     /// Those that are not final.
     pub fn open_submissions(&self, spec: SpecId) -> Result<Vec<StoredSubmission>, StoreError> {
-        todo!()
+        self.records.read(|tx| query::open_submissions(tx, spec))
     }
+
+    /// A page of submissions, of one model or of all, the newest first: 1 to 1,000. A token that is none of ours is
+    /// [`StoreError::Token`].
     pub fn submissions(
         &self,
         spec: Option<SpecId>,
         token: Option<&str>,
         size: usize,
     ) -> Result<SubmissionPage, StoreError> {
-        todo!()
+        self.records.read(|tx| query::submissions(tx, spec, token, size))
     }
+
+    /// What an idempotency key came to.
     pub fn key(&self, key: &str) -> Result<Option<StoredKey>, StoreError> {
-        todo!()
+        let name = table::hashed(key);
+        self.records
+            .read(|tx| query::get(tx, table::KEYS, &name, value::to_key))
     }
+
+    /// The states published under a model.
     pub fn states(&self, spec: SpecId) -> Result<Vec<StoredState>, StoreError> {
-        todo!()
+        self.records.read(|tx| query::states(tx, spec))
     }
+
+    /// A small named value.
     pub fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        todo!()
+        self.records.read(|tx| {
+            let table = tx.open_table(table::META)?;
+            Ok(table.get(name)?.map(|bytes| bytes.value().to_vec()))
+        })
     }
+
+    /// Whether a spec (by its own bytes or checkpoint 0), a contribution, a seal or a submission names that blob. States are
+    /// not looked into.
+    pub fn names(&self, blob: &BlobId) -> Result<bool, StoreError> {
+        self.records.read(|tx| query::is_named(tx, &blob.0))
+    }
+
     /// Removes submissions final for longer than 7 days (given in Unix ms) and idempotency keys of that age; returns the
-    /// submissions' blobs that nothing else names.
+    /// submissions' blobs that nothing else names. A key whose submission is still here stays with it.
     pub fn expire(&self, before_unix_ms: u64) -> Result<Vec<BlobId>, StoreError> {
-        todo!()
+        self.records.write(|tx| expire::expire(tx, before_unix_ms))
     }
 }

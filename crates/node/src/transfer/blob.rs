@@ -1,13 +1,40 @@
 //! Blobs over `/qres/blob/10`.
 
+mod assembly;
+mod board;
+mod manager;
+mod pool;
+mod server;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use server::BlobServer;
+
 use std::sync::Arc;
 
+use libp2p::StreamProtocol;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use tokio::sync::mpsc;
 
-use super::Library;
+use super::counters::TransferCounters;
+use super::link::Pace;
+use super::{Library, hash_of};
 use crate::mesh::Mesh;
 use crate::store::Blobs;
+use manager::{Holders, Manager, Shared};
+use session::Depot;
+
+/// The stream protocol.
+const PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/blob/10");
+/// Longest request.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Longest answer, without the bytes that follow it.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Segments that may be asked for at once.
+const SEGMENTS_PER_ASK_MAX: usize = 64;
+/// Finished downloads that wait for the engine; the next ones wait before they are told.
+const EVENTS_MAX: usize = 64;
 
 /// A blob to fetch.
 #[derive(Debug, Clone)]
@@ -16,7 +43,8 @@ pub struct Want {
     pub spec: SpecId,
     /// Which.
     pub blob: BlobId,
-    /// Its length, where a record names it: another length is refused before a byte moves.
+    /// Its length, where a record names it: another length is refused before a byte moves. Wants of one blob that name two
+    /// lengths relax it (the digest alone decides), so whoever relies on a record's length compares it again.
     pub bytes: Option<u64>,
     /// No longer than this, whatever a holder says.
     pub bytes_max: u64,
@@ -27,7 +55,7 @@ pub struct Want {
 }
 
 /// What became of a want.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DownloadEvent {
     /// The blob is in the store (its digest is right).
     Here {
@@ -35,7 +63,7 @@ pub enum DownloadEvent {
         spec: SpecId,
         /// Which.
         blob: BlobId,
-        /// From whom the last of it came.
+        /// From whom the last of it came; all zeros when it was in the store before.
         from: NodeId,
     },
 }
@@ -43,30 +71,67 @@ pub enum DownloadEvent {
 /// Fetches blobs, each at most once at a time, from any holder, verified segment by segment while they arrive, resumed after
 /// a break, for ever until it is here or no longer wanted. Cheap to clone.
 #[derive(Clone)]
-pub struct Downloads {}
+pub struct Downloads {
+    shared: Arc<Shared>,
+    counters: Arc<TransferCounters>,
+}
 
-#[allow(unused_variables, missing_docs)]
 impl Downloads {
     /// Starts the manager.
     pub fn start(mesh: Mesh, blobs: Blobs) -> (Self, mpsc::Receiver<DownloadEvent>) {
-        todo!()
+        Self::start_with(mesh, blobs, Pace::default())
     }
-    /// Wants a blob; a second want of the same blob adds its holders.
+
+    pub(crate) fn start_with<H: Holders>(
+        holders: H,
+        blobs: Blobs,
+        pace: Pace,
+    ) -> (Self, mpsc::Receiver<DownloadEvent>) {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let downloads = Self {
+            shared: Arc::default(),
+            counters: Arc::default(),
+        };
+        let manager = Manager {
+            shared: downloads.shared.clone(),
+            holders,
+            depot: Depot {
+                blobs,
+                assemblies: assembly::Assemblies::default(),
+                counters: downloads.counters.clone(),
+                changed: downloads.shared.changed.clone(),
+            },
+            pace,
+            events,
+            pool: pool::Pool::default(),
+        };
+        tokio::spawn(manager.run());
+        (downloads, receiver)
+    }
+
+    /// Wants a blob; a second want of the same blob adds its holders. Never waits and is never lost: wants are kept on a board,
+    /// one entry a blob, and their number is bounded by the records that name them.
     pub fn want(&self, want: Want) {
-        todo!()
+        self.shared.change(|board| board.want(want));
     }
+
     /// No longer wanted.
     pub fn cancel(&self, blob: BlobId) {
-        todo!()
+        self.shared.change(|board| board.cancel(&blob));
     }
+
     /// A peer has come or has something new: try waiting downloads now rather than after their backoff.
     pub fn nudge(&self, peer: NodeId) {
-        todo!()
+        self.shared.change(|board| board.nudge(&peer));
+    }
+
+    /// What has been received.
+    pub fn counters(&self) -> Arc<TransferCounters> {
+        self.counters.clone()
     }
 }
 
 /// Serves blobs until the mesh stops.
-#[allow(clippy::unused_async)]
-pub async fn serve_blobs(_mesh: Mesh, _blobs: Blobs, _library: Arc<dyn Library>) {
-    todo!()
+pub async fn serve_blobs(mesh: Mesh, blobs: Blobs, library: Arc<dyn Library>) {
+    BlobServer::new(blobs, library).run(mesh).await;
 }

@@ -1,0 +1,39 @@
+# Two commands: `make demo` shows it, `make test` checks it. Both need nothing but Rust and say what else they set up.
+CARGO ?= cargo
+
+.PHONY: help demo test bench build install tools lint fmt stubs clean
+
+help: ## This list.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## The daemon and the CLI, for use: target/release/qres-daemon and target/release/qres.
+	$(CARGO) build --release -p qres-daemon -p qres-cli
+
+install: ## qres-daemon and qres into cargo's bin folder.
+	$(CARGO) install --locked --path crates/daemon
+	$(CARGO) install --locked --path crates/cli
+
+demo: ## One bootstrap node, three nodes, three trainers, real data; about a minute after the build.
+	$(CARGO) build -p qres-daemon -p qres-demo
+	$(CARGO) run --quiet -p qres-demo -- --out target/demo/accuracy.svg
+
+test: ## Everything that must hold. Needs Rust; Go and Python for the tests of grpcurl and of the Python client.
+	scripts/test.sh
+
+tools: ## What the tests use beside Rust: grpcurl (with Go) and a Python environment, both below .cache/.
+	scripts/tools.sh
+
+bench: ## The figures of the README, as ratios to a limit measured in the same run (release build).
+	scripts/bench.sh
+
+lint: ## Formatting and lints, as CI runs them.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+stubs: ## Generates the Python client's stubs again from proto/.
+	scripts/tools.sh
+	clients/python/generate.sh .cache/venv/bin/python
+
+clean: ## Everything built or set up here.
+	$(CARGO) clean
+	rm -rf .cache

@@ -1,0 +1,64 @@
+//! What the demo may be asked.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Trains a classifier of handwritten digits on a swarm of real nodes on this machine.
+///
+/// Starts one bootstrap node and one node a trainer, as separate `qres-daemon` processes on loopback. Each trainer has
+/// only some of the ten digits and talks to its own node alone. Exit code 1 when the nodes don't end on the same bits.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "qres-demo", version)]
+pub struct Args {
+    /// Rounds to train
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub rounds: u64,
+    /// What is trained
+    #[arg(long, value_enum, default_value_t = Kind::Mlp)]
+    pub learner: Kind,
+    /// Nodes, each with one trainer
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=16))]
+    pub nodes: u64,
+    /// Draws the held-out rows, who has which digits, and the first weights
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Where the curves of accuracy go
+    #[arg(long, value_name = "FILE", default_value = "target/demo/accuracy.svg")]
+    pub out: PathBuf,
+}
+
+/// A built-in learner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Softmax regression, 650 parameters
+    Softmax,
+    /// A perceptron with 32 hidden units, 2,410 parameters
+    Mlp,
+    /// 64 spiking neurons, 4,810 parameters
+    Snn,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_agrees_with_itself() {
+        Args::command().debug_assert();
+        let args = Args::parse_from(["qres-demo"]);
+        assert_eq!((args.rounds, args.nodes, args.learner), (20, 3, Kind::Mlp));
+    }
+
+    #[test]
+    fn absurd_counts_are_refused() {
+        for bad in [["--nodes", "0"], ["--nodes", "17"], ["--rounds", "0"]] {
+            assert!(
+                Args::try_parse_from(["qres-demo"].into_iter().chain(bad)).is_err(),
+                "{bad:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The UCI handwritten digits (see `data/LICENSE.md`).
+
+use std::io::Read;
+
+use anyhow::{Context, bail};
+use qres_fed::learner::{Examples, Random};
+
+/// 8 × 8 pixels.
+pub const PIXELS: usize = 64;
+/// 0 to 9.
+pub const CLASSES: usize = 10;
+/// Held-out rows: 36 of each digit, a fifth of all.
+const HELD_OUT_PER_DIGIT: usize = 36;
+/// The greatest value of a pixel: the count of black ones in a block of 4 × 4.
+const PIXEL_MAX: f32 = 16.0;
+
+static FILE: &[u8] = include_bytes!("../data/digits.csv.gz");
+
+/// Rows to train on, and rows that nobody trains on.
+pub struct Digits {
+    /// 1,437 rows.
+    pub train: Examples,
+    /// 360 rows, 36 of each digit.
+    pub held_out: Examples,
+}
+
+/// Reads the digits and holds some out, drawn by the seed.
+pub fn load(seed: u64) -> anyhow::Result<Digits> {
+    let all = read(FILE)?;
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    Random::new(seed).shuffle(&mut order);
+    let mut taken = [0; CLASSES];
+    let (held_out, train): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|&row| {
+        let count = &mut taken[all.labels()[row] as usize];
+        *count += 1;
+        *count <= HELD_OUT_PER_DIGIT
+    });
+    Ok(Digits {
+        train: all.select(&train),
+        held_out: all.select(&held_out),
+    })
+}
+
+fn read(file: &[u8]) -> anyhow::Result<Examples> {
+    let mut text = String::new();
+    let reading = flate2::read::GzDecoder::new(file).read_to_string(&mut text);
+    reading.context("digits.csv.gz is no gzip of text")?;
+    let mut features = Vec::new();
+    let mut labels = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let row: Result<Vec<u32>, _> = line.split(',').map(str::parse).collect();
+        let row = row.with_context(|| format!("digits.csv, line {}", number + 1))?;
+        let [pixels @ .., label] = &row[..] else {
+            bail!("digits.csv, line {}: empty", number + 1)
+        };
+        features.extend(pixels.iter().map(|&pixel| pixel as f32 / PIXEL_MAX));
+        labels.push(*label);
+    }
+    Ok(Examples::new(features, labels, PIXELS)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_rows_are_there_once_and_the_held_out_ones_are_even() {
+        let digits = load(1).unwrap();
+        assert_eq!((digits.train.len(), digits.held_out.len()), (1437, 360));
+        for digit in 0..10 {
+            let held_out = digits.held_out.labels().iter().filter(|l| **l == digit).count();
+            assert_eq!(held_out, 36);
+        }
+        // The counts of each digit, as UCI's own description gives them for this file.
+        let count = |digit: u32| digits.train.labels().iter().filter(|l| **l == digit).count() + 36;
+        let counts: Vec<usize> = (0..10).map(count).collect();
+        assert_eq!(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
+    }
+
+    #[test]
+    fn the_seed_draws_the_held_out_rows() {
+        let held_out = |seed| load(seed).unwrap().held_out;
+        assert_eq!(held_out(1), held_out(1));
+        assert_ne!(held_out(1), held_out(2));
+    }
+}

@@ -1,0 +1,70 @@
+//! How the model starts: one node creates it, the others join it.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use futures::TryStreamExt;
+use qres_api::client::Client;
+use qres_api::pb;
+use qres_fed::tensor::to_safetensors;
+
+use crate::args::Kind;
+use crate::model::{STRATEGY, numbers};
+
+/// How long a round waits for a trainer that is silent. A round takes a fraction of a second here: ten of them cover a
+/// machine that does much else, and end a demo whose trainer has died.
+const DEADLINE_MS: u64 = 10_000;
+
+/// Waits until the node is connected to all others.
+pub async fn meet(node: &Client, others: &BTreeSet<String>) -> anyhow::Result<()> {
+    let mut missing = others.clone();
+    let mut peers = node.watch_peers(0).await?;
+    while !missing.is_empty() {
+        let message = peers.try_next().await?.context("the node ended its watch of peers")?;
+        let Some(peer) = message.peer else { continue };
+        if peer.state() == pb::PeerState::Connected {
+            missing.remove(&peer.node_id);
+        } else if others.contains(&peer.node_id) {
+            missing.insert(peer.node_id);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the model with these members, on first weights drawn by the seed.
+pub async fn create(node: &Client, kind: Kind, members: Vec<String>, seed: u64) -> anyhow::Result<pb::Model> {
+    let strategy = pb::Rule {
+        id: STRATEGY.to_owned(),
+        params: numbers(),
+    };
+    let header = pb::CreateModelRequest {
+        name: kind.model().to_owned(),
+        strategy: Some(strategy),
+        members,
+        deadline_ms: Some(DEADLINE_MS),
+        ..Default::default()
+    };
+    let weights = to_safetensors(&kind.learner(seed).tensors());
+    Ok(node.create_model(header, weights.into()).await?)
+}
+
+/// Joins the model as soon as its announcement is here, and waits until its weights are, too.
+pub async fn join(node: &Client, model: &str) -> anyhow::Result<()> {
+    let mut models = node.watch_models(0).await?;
+    loop {
+        let message = models.try_next().await?.context("the node ended its watch of models")?;
+        match message.model {
+            Some(known) if known.name == model => match known.standing() {
+                pb::ModelStanding::Available => {
+                    let request = pb::JoinModelRequest {
+                        model: model.to_owned(),
+                    };
+                    node.models().join_model(request).await?;
+                }
+                pb::ModelStanding::Joined => return Ok(()),
+                pb::ModelStanding::Syncing | pb::ModelStanding::Left | pb::ModelStanding::Unspecified => {}
+            },
+            Some(_) | None => {}
+        }
+    }
+}

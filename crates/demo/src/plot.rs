@@ -1,0 +1,107 @@
+//! The curves of accuracy, as an SVG.
+
+use std::path::Path;
+
+use anyhow::Context;
+use plotters::prelude::*;
+
+/// Pixels, wide and high.
+const SIZE: (u32, u32) = (900, 560);
+/// Colours that stay apart for colour-blind eyes (Okabe & Ito 2008); the first is the federation's.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(213, 94, 0),
+    RGBColor(0, 0, 0),
+    RGBColor(0, 114, 178),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+];
+
+/// A name and the accuracies, as `(round, 0 to 1)`.
+pub struct Curve {
+    /// For the legend.
+    pub name: String,
+    /// Ascending by round.
+    pub points: Vec<(u64, f64)>,
+}
+
+/// Writes the curves to a file, making its folder if need be. The first curve is drawn thicker.
+pub fn write(path: &Path, title: &str, curves: &[Curve]) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("--out: cannot make {}", folder.display()))?;
+    }
+    let svg = draw(title, curves).context("cannot draw the curves")?;
+    std::fs::write(path, svg).with_context(|| format!("--out: cannot write {}", path.display()))
+}
+
+fn draw(title: &str, curves: &[Curve]) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        let last = curves.iter().flat_map(|c| &c.points).map(|(round, _)| *round).max();
+        let mut chart = ChartBuilder::on(&area)
+            .caption(title, ("sans-serif", 22))
+            .margin(16)
+            .x_label_area_size(44)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0..last.unwrap_or(1).max(1), 0.0..1.0)?;
+        chart
+            .configure_mesh()
+            .x_desc("round")
+            .y_desc("held-out accuracy")
+            .y_label_formatter(&|y| format!("{:.0} %", y * 100.0))
+            .axis_desc_style(("sans-serif", 16))
+            .label_style(("sans-serif", 14))
+            .light_line_style(WHITE.mix(0.0))
+            .draw()?;
+        for (number, curve) in curves.iter().enumerate() {
+            let width = if number == 0 { 3 } else { 2 };
+            let style = COLOURS[number % COLOURS.len()].stroke_width(width);
+            chart
+                .draw_series(LineSeries::new(curve.points.iter().copied(), style))?
+                .label(&curve.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .background_style(WHITE.mix(0.85))
+            .border_style(BLACK.mix(0.3))
+            .label_font(("sans-serif", 14))
+            .draw()?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_curve_is_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made/on/the/way/accuracy.svg");
+        let curve = |name: &str, height: f64| Curve {
+            name: name.into(),
+            points: (1..=20).map(|r| (r, height * r as f64 / 20.0)).collect(),
+        };
+        let curves = [curve("federated", 0.93), curve("alone", 0.4)];
+        write(&path, "Digits", &curves).unwrap();
+        let svg = std::fs::read_to_string(path).unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+        for text in ["federated", "alone", "Digits", "held-out accuracy", "100 %"] {
+            assert!(svg.contains(text), "{text}");
+        }
+        assert!(svg.matches("<polyline").count() >= 2);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = write(&file.path().join("a.svg"), "", &[]).unwrap_err();
+        assert!(error.to_string().contains("--out"), "{error}");
+    }
+}

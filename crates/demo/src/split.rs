@@ -1,0 +1,96 @@
+//! A non-IID split: each trainer has only some of the digits.
+
+use std::collections::BTreeSet;
+
+use qres_fed::learner::{Examples, Random};
+
+use crate::digits::CLASSES;
+
+/// Digits that a trainer has at least, however many trainers there are.
+const DIGITS_PER_TRAINER_MIN: usize = 2;
+
+/// What one trainer has.
+pub struct Part {
+    /// Its digits.
+    pub digits: BTreeSet<u32>,
+    /// Its rows.
+    pub rows: Examples,
+}
+
+/// Deals the digits to the trainers, in an order drawn by the seed, and each digit's rows evenly to those who hold it.
+///
+/// Up to five trainers have disjoint digits (three have 4, 3 and 3 of the ten); with more, several share a digit, so that
+/// everyone has at least two. No trainer alone can know the others' digits. Panics without trainers.
+pub fn deal(data: &Examples, trainers: usize, seed: u64) -> Vec<Part> {
+    let mut deck: Vec<u32> = (0..CLASSES as u32).collect();
+    Random::new(seed).shuffle(&mut deck);
+    // How often the deck is dealt: consecutive cards of a repeated deck, fewer than ten, are all different.
+    let times = (DIGITS_PER_TRAINER_MIN * trainers).div_ceil(CLASSES).max(1);
+    let cards = times * CLASSES;
+    let card = |at: usize| deck[at % CLASSES];
+    let bounds = |trainer: usize| (trainer * cards).div_ceil(trainers);
+    let hands: Vec<BTreeSet<u32>> = (0..trainers)
+        .map(|trainer| (bounds(trainer)..bounds(trainer + 1)).map(card).collect())
+        .collect();
+    let mut rows = vec![Vec::new(); trainers];
+    let mut dealt = [0; CLASSES];
+    for (row, &label) in data.labels().iter().enumerate() {
+        let holders: Vec<usize> = (0..trainers).filter(|&t| hands[t].contains(&label)).collect();
+        let turn = &mut dealt[label as usize];
+        rows[holders[*turn % holders.len()]].push(row);
+        *turn += 1;
+    }
+    let parts = hands.into_iter().zip(rows);
+    parts
+        .map(|(digits, rows)| Part {
+            digits,
+            rows: data.select(&rows),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digits;
+
+    #[test]
+    fn three_trainers_have_all_rows_and_no_digit_in_common() {
+        let data = digits::load(1).unwrap().train;
+        let parts = deal(&data, 3, 1);
+        let sizes: Vec<usize> = parts.iter().map(|p| p.digits.len()).collect();
+        assert_eq!(sizes, [4, 3, 3]);
+        assert_eq!(parts.iter().map(|p| p.rows.len()).sum::<usize>(), data.len());
+        assert_eq!(parts.iter().flat_map(|p| &p.digits).collect::<BTreeSet<_>>().len(), 10);
+        for part in &parts {
+            let seen: BTreeSet<u32> = part.rows.labels().iter().copied().collect();
+            assert_eq!(seen, part.digits);
+        }
+    }
+
+    #[test]
+    fn any_number_of_trainers_gets_rows_and_at_least_two_digits() {
+        let data = digits::load(1).unwrap().train;
+        for trainers in 1..=16 {
+            let parts = deal(&data, trainers, 7);
+            assert_eq!(
+                parts.iter().map(|p| p.rows.len()).sum::<usize>(),
+                data.len(),
+                "{trainers}"
+            );
+            for part in parts {
+                assert!(part.digits.len() >= 2, "{trainers}: {:?}", part.digits);
+                let seen: BTreeSet<u32> = part.rows.labels().iter().copied().collect();
+                assert_eq!(seen, part.digits, "{trainers}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_seed_deals() {
+        let data = digits::load(1).unwrap().train;
+        let digits = |seed| deal(&data, 3, seed).into_iter().map(|p| p.digits).collect::<Vec<_>>();
+        assert_eq!(digits(1), digits(1));
+        assert_ne!(digits(1), digits(2));
+    }
+}

@@ -1,0 +1,51 @@
+//! A trainer: what a user of QRES Swarm writes. It talks to its own node alone, and its rows never leave it.
+
+use qres_api::client::{Client, ClientError};
+use qres_api::pb::{FetchWeightsRequest, SubmitWeightsRequest};
+use qres_fed::learner::{Examples, Learner, TrainConfig};
+use qres_fed::tensor::{f32_from_safetensors, to_safetensors};
+use tonic::Code;
+
+/// Trains a model on its node's head until `rounds` rounds are sealed.
+pub async fn run(node: Client, model: &str, mut learner: Learner, rows: Examples, rounds: u64) -> anyhow::Result<()> {
+    let mut after = String::new();
+    loop {
+        // Fetch the head: waits until it is another checkpoint than the last one.
+        let request = FetchWeightsRequest {
+            model: model.to_owned(),
+            after,
+            ..Default::default()
+        };
+        let (head, file) = node.fetch_all(request).await?;
+        if head.checkpoint.round >= rounds {
+            return Ok(());
+        }
+
+        // Train on it, with the numbers that came with it: FedProx's mu, the learning rate, …
+        let weights = f32_from_safetensors(&file)?;
+        learner.load(&weights)?;
+        let config = TrainConfig {
+            seed: head.checkpoint.round,
+            ..TrainConfig::default().told(&head.trainer_config)
+        };
+        let loss = learner.train(&rows, &config, &weights)?;
+
+        // Submit the result, naming the checkpoint that it was trained from.
+        let header = SubmitWeightsRequest {
+            model: model.to_owned(),
+            base: head.checkpoint.id.clone(),
+            samples: rows.len() as u64,
+            metrics: [("loss".to_owned(), f64::from(loss))].into(),
+            ..Default::default()
+        };
+        match node.submit(header, to_safetensors(&learner.tensors()).into()).await {
+            // Too late for that checkpoint: go on with the newer one.
+            Err(ClientError::Refused {
+                code: Code::FailedPrecondition,
+                ..
+            })
+            | Ok(_) => after = head.checkpoint.id,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Floats as bytes: every dtype to f64 and back, rounded once, never to infinity.
+//!
+//! The loops are plain and branch-free over slices of equal length, so that the compiler vectorises them. No fused multiply-add
+//! anywhere: the result of each operation is IEEE 754's, hence the same on every machine.
+
+use crate::record::Dtype;
+
+/// f64 to f32, ties to even; what is beyond the largest finite f32 becomes that one.
+#[inline(always)]
+pub(crate) fn to_f32(x: f64) -> f32 {
+    // Rust's max and min give the other operand for a NaN, so the result is finite whatever comes in.
+    x.max(f64::from(f32::MIN)).min(f64::from(f32::MAX)) as f32
+}
+
+/// f64 to f32, rounded to odd: exact, or the neighbour towards zero with its last bit set. A second rounding to a format that is at
+/// least two bits narrower is then right (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums: proved
+/// algorithms using rounding to odd").
+#[inline(always)]
+fn to_f32_odd(x: f64) -> u32 {
+    let nearest = to_f32(x);
+    let back = f64::from(nearest);
+    let towards_zero = nearest.to_bits() - u32::from(back.abs() > x.abs());
+    towards_zero | u32::from(back != x)
+}
+
+/// f64 to bfloat16, ties to even; what is beyond the largest finite one becomes that one.
+#[inline(always)]
+pub(crate) fn to_bf16(x: f64) -> u16 {
+    let bits = to_f32_odd(x);
+    let rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    // Only the step to infinity has this magnitude: to_f32_odd is finite.
+    let overflow = u32::from(rounded & 0x7fff == 0x7f80);
+    (rounded - overflow) as u16
+}
+
+/// bfloat16 to f64, exact.
+#[inline(always)]
+pub(crate) fn from_bf16(bits: u16) -> f64 {
+    f64::from(f32::from_bits(u32::from(bits) << 16))
+}
+
+/// f64 to IEEE half precision, ties to even; what is beyond the largest finite one becomes that one.
+///
+/// Not `half::f16::from_f64`: with the F16C instructions it rounds twice, so its result differs from machine to machine.
+#[inline(always)]
+pub(crate) fn to_f16(x: f64) -> u16 {
+    let largest = half::f16::MAX.to_f64();
+    let clamped = x.max(-largest).min(largest);
+    half::f16::from_f32(f32::from_bits(to_f32_odd(clamped))).to_bits()
+}
+
+/// IEEE half precision to f64, exact.
+#[inline(always)]
+pub(crate) fn from_f16(bits: u16) -> f64 {
+    f64::from(half::f16::from_bits(bits).to_f32())
+}
+
+/// f64 as it is; an infinity becomes the largest finite one.
+#[inline(always)]
+pub(crate) fn to_f64(x: f64) -> f64 {
+    x.max(f64::MIN).min(f64::MAX)
+}
+
+/// Runs `$body` for a float dtype with `$width` bytes an element, `$get: [u8; width] -> f64` and `$put: f64 -> [u8; width]`.
+macro_rules! with_float {
+    ($dtype:expr, |$width:ident, $get:ident, $put:ident| $body:expr) => {
+        match $dtype {
+            $crate::record::Dtype::F64 => {
+                const $width: usize = 8;
+                let ($get, $put) = (f64::from_le_bytes, |x: f64| {
+                    $crate::codec::float::to_f64(x).to_le_bytes()
+                });
+                $body
+            }
+            $crate::record::Dtype::F32 => {
+                const $width: usize = 4;
+                let ($get, $put) = (
+                    |b: [u8; 4]| f64::from(f32::from_le_bytes(b)),
+                    |x: f64| $crate::codec::float::to_f32(x).to_le_bytes(),
+                );
+                $body
+            }
+            $crate::record::Dtype::F16 => {
+                const $width: usize = 2;
+                let ($get, $put) = (
+                    |b: [u8; 2]| $crate::codec::float::from_f16(u16::from_le_bytes(b)),
+                    |x: f64| $crate::codec::float::to_f16(x).to_le_bytes(),
+                );
+                $body
+            }
+            $crate::record::Dtype::Bf16 => {
+                const $width: usize = 2;
+                let ($get, $put) = (
+                    |b: [u8; 2]| $crate::codec::float::from_bf16(u16::from_le_bytes(b)),
+                    |x: f64| $crate::codec::float::to_bf16(x).to_le_bytes(),
+                );
+                $body
+            }
+            other => unreachable!("{} is no float", other.name()),
+        }
+    };
+}
+
+/// Elements worked on at a time: their sums (16 KiB) stay in the first cache while all updates are added.
+const RUN_ELEMENTS: usize = 1 << 11;
+
+/// `sum += weight * x`, coordinate by coordinate.
+pub(crate) fn accumulate(dtype: Dtype, sum: &mut [f64], x: &[u8], weight: f64) {
+    accumulate_all(dtype, sum, &[(x, weight)]);
+}
+
+/// `sum += weight * x` for one `(x, weight)` after the other, coordinate by coordinate.
+pub(crate) fn accumulate_all(dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64)]) {
+    with_float!(dtype, |W, get, _put| {
+        let part = |i: usize| (parts[i].0.as_chunks::<W>().0, parts[i].1);
+        accumulate_elements(sum, parts.len(), part, get);
+    });
+}
+
+/// `sum += weight * get(x)` for `part(0)`, `part(1)`, … one after the other, coordinate by coordinate. Four are taken at a time, so that
+/// a sum is loaded and stored a quarter as often; its order, and so its bits, are the same.
+#[inline(always)]
+pub(crate) fn accumulate_elements<'a, E: Copy + 'a>(
+    sum: &mut [f64],
+    parts: usize,
+    part: impl Fn(usize) -> (&'a [E], f64),
+    get: impl Fn(E) -> f64 + Copy,
+) {
+    for (run, sum) in sum.chunks_mut(RUN_ELEMENTS).enumerate() {
+        let range = run * RUN_ELEMENTS..run * RUN_ELEMENTS + sum.len();
+        let elements = |i: usize| {
+            let (x, weight) = part(i);
+            (&x[range.clone()], weight)
+        };
+        let fours = parts / 4 * 4;
+        for i in (0..fours).step_by(4) {
+            add_four(sum, elements(i), elements(i + 1), elements(i + 2), elements(i + 3), get);
+        }
+        for i in fours..parts {
+            add_one(sum, elements(i), get);
+        }
+    }
+}
+
+/// Not inlined, this and [`add_one`]: as arguments the slices are known not to overlap, without which the loops stay scalar.
+#[inline(never)]
+fn add_four<E: Copy>(
+    sum: &mut [f64],
+    (a, p): (&[E], f64),
+    (b, q): (&[E], f64),
+    (c, r): (&[E], f64),
+    (d, s): (&[E], f64),
+    get: impl Fn(E) -> f64,
+) {
+    // Cut to one length, so that the loop has no bounds to check.
+    let n = sum.len();
+    let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+    for i in 0..n {
+        let mut x = sum[i];
+        x += p * get(a[i]);
+        x += q * get(b[i]);
+        x += r * get(c[i]);
+        x += s * get(d[i]);
+        sum[i] = x;
+    }
+}
+
+#[inline(never)]
+fn add_one<E: Copy>(sum: &mut [f64], (x, weight): (&[E], f64), get: impl Fn(E) -> f64) {
+    for (sum, x) in sum.iter_mut().zip(x) {
+        *sum += weight * get(*x);
+    }
+}
+
+/// `sum += weight * (x - base)`, coordinate by coordinate. The difference is finite.
+pub(crate) fn accumulate_difference(dtype: Dtype, sum: &mut [f64], x: &[u8], base: &[u8], weight: f64) {
+    with_float!(dtype, |W, get, _put| {
+        let pairs = x.as_chunks::<W>().0.iter().zip(base.as_chunks::<W>().0);
+        for (sum, (x, base)) in sum.iter_mut().zip(pairs) {
+            let difference = get(*x) - get(*base);
+            // Only f64 can overflow here: the difference of two narrower floats is far inside f64's range.
+            *sum += weight
+                * if W == 8 {
+                    difference.clamp(f64::MIN, f64::MAX)
+                } else {
+                    difference
+                };
+        }
+    });
+}
+
+/// `out = base + sum`, added in f64 and rounded once.
+pub(crate) fn add_rounded(dtype: Dtype, base: &[u8], sum: &[f64], out: &mut [u8]) {
+    with_float!(dtype, |W, get, put| {
+        let pairs = base.as_chunks::<W>().0.iter().zip(sum);
+        for (out, (base, sum)) in out.as_chunks_mut::<W>().0.iter_mut().zip(pairs) {
+            *out = put(get(*base) + sum);
+        }
+    });
+}
+
+/// `out = x`, rounded once.
+pub(crate) fn round(dtype: Dtype, x: &[f64], out: &mut [u8]) {
+    with_float!(dtype, |W, _get, put| {
+        for (out, x) in out.as_chunks_mut::<W>().0.iter_mut().zip(x) {
+            *out = put(*x);
+        }
+    });
+}
+
+/// Index of the first element that is a NaN, an infinity, or a boolean other than 0 and 1.
+pub(crate) fn first_bad(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
+    // A block is nearly always good: one pass without branches decides, a second one finds.
+    fn find<const W: usize>(bytes: &[u8], bad: impl Fn([u8; W]) -> bool) -> Option<usize> {
+        let elements = bytes.as_chunks::<W>().0;
+        let any = elements.iter().fold(false, |any, e| any | bad(*e));
+        if any {
+            elements.iter().position(|e| bad(*e))
+        } else {
+            None
+        }
+    }
+    match dtype {
+        Dtype::F64 => find(bytes, |b| u64::from_le_bytes(b) & (0x7ff << 52) == 0x7ff << 52),
+        Dtype::F32 => find(bytes, |b| u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000),
+        Dtype::F16 => find(bytes, |b| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
+        Dtype::Bf16 => find(bytes, |b| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
+        Dtype::Bool => find(bytes, |[b]| b > 1),
+        _ => None,
+    }
+}
+
+/// What is wrong with an element that [`first_bad`] found, and the remedy.
+pub(crate) fn describe_bad(dtype: Dtype, element: &[u8]) -> String {
+    if dtype == Dtype::Bool {
+        return format!("{}: a BOOL is 0 or 1", element[0]);
+    }
+    let mut value = [0.0];
+    accumulate(dtype, &mut value, element, 1.0);
+    let kind = if value[0].is_nan() { "NaN" } else { "infinite" };
+    format!("{kind}: only finite numbers can be averaged: check the training (learning rate, empty batches)")
+}

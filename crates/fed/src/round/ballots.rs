@@ -1,0 +1,76 @@
+//! Who contributed on which checkpoint: to contribute is to vote.
+
+use std::collections::BTreeMap;
+
+use crate::id::{CheckpointId, ContributionId, NodeId};
+use crate::record::Contribution;
+
+/// One contribution on a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cast {
+    pub id: ContributionId,
+    /// The round it declares; it counts as a vote, and as fresh, only where that is the checkpoint's plus one.
+    pub round: u64,
+}
+
+type Casts = BTreeMap<NodeId, Vec<Cast>>;
+
+/// The held contributions, by the checkpoint they are on and by author.
+#[derive(Debug, Default)]
+pub(super) struct Ballots {
+    on: BTreeMap<CheckpointId, Casts>,
+    by_round: BTreeMap<(u64, NodeId), usize>,
+}
+
+impl Ballots {
+    pub fn add(&mut self, id: ContributionId, c: &Contribution) {
+        let casts = self.on.entry(c.parent).or_default().entry(c.author).or_default();
+        casts.push(Cast { id, round: c.round });
+        *self.by_round.entry((c.round, c.author)).or_default() += 1;
+    }
+
+    pub fn remove(&mut self, id: ContributionId, c: &Contribution) {
+        if let Some(casts) = self.on.get_mut(&c.parent) {
+            if let Some(mine) = casts.get_mut(&c.author) {
+                mine.retain(|cast| cast.id != id);
+                if mine.is_empty() {
+                    casts.remove(&c.author);
+                }
+            }
+            if casts.is_empty() {
+                self.on.remove(&c.parent);
+            }
+        }
+        if let Some(count) = self.by_round.get_mut(&(c.round, c.author)) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_round.remove(&(c.round, c.author));
+            }
+        }
+    }
+
+    /// What `author` contributed on `checkpoint`.
+    pub fn by(&self, checkpoint: &CheckpointId, author: &NodeId) -> &[Cast] {
+        let casts = self.on.get(checkpoint).and_then(|casts| casts.get(author));
+        casts.map_or(&[], Vec::as_slice)
+    }
+
+    /// All that is on `checkpoint`, ascending by author.
+    pub fn on<'a>(&'a self, checkpoint: &CheckpointId) -> impl Iterator<Item = (&'a NodeId, &'a [Cast])> + use<'a> {
+        let casts = self.on.get(checkpoint);
+        casts
+            .into_iter()
+            .flatten()
+            .map(|(node, casts)| (node, casts.as_slice()))
+    }
+
+    /// How many nodes contributed on `checkpoint`.
+    pub fn authors(&self, checkpoint: &CheckpointId) -> usize {
+        self.on.get(checkpoint).map_or(0, BTreeMap::len)
+    }
+
+    /// How many contributions by `author` declare `round`, on whatever parent.
+    pub fn of_round(&self, round: u64, author: NodeId) -> usize {
+        self.by_round.get(&(round, author)).copied().unwrap_or(0)
+    }
+}

@@ -1,0 +1,183 @@
+//! Taking in contributions.
+
+use std::collections::BTreeSet;
+
+use super::Persist;
+use super::machine::{Machine, Queued};
+use crate::id::{CheckpointId, ContributionId};
+use crate::record::{Contribution, MEMBERS_MAX, Membership, SAMPLES_MAX, Signed};
+
+/// Contributions held an author and parent: two are the proof of equivocation, more prove nothing more. Those that a seal
+/// names are held whatever their number.
+const PER_PARENT_MAX: usize = 2;
+/// Contributions held an author and round, on whatever parents: an honest node makes one for each head it stood on while a
+/// round was open, and more than a handful of those the simulator never saw.
+const PER_ROUND_MAX: usize = 16;
+
+impl Machine {
+    /// What is wrong with it, whatever the receiver knows.
+    fn fault_of(&self, c: &Contribution) -> Option<String> {
+        if c.spec != self.spec_id {
+            Some(format!("spec {} is not this model's", c.spec))
+        } else if !self.spec.admits(&c.author) {
+            Some("its author is no member of the model".into())
+        } else if !(1..=SAMPLES_MAX).contains(&c.samples) {
+            Some(format!("{} samples are outside 1 to {SAMPLES_MAX}", c.samples))
+        } else if !(0.0..=1.0).contains(&c.fidelity) {
+            Some(format!("fidelity {} is outside 0 to 1", c.fidelity))
+        } else if c.round == 0 {
+            Some("round 0 takes no contributions".into())
+        } else {
+            None
+        }
+    }
+
+    /// Takes in anyone's contribution.
+    pub(super) fn take_contribution(&mut self, signed: Signed<Contribution>) {
+        let c = &signed.record;
+        let id = c.id();
+        if self.ledger.contribution(&id).is_some() {
+            return;
+        }
+        if let Some(fault) = self.fault_of(c) {
+            self.out.refuse(c.author, format!("contribution {id}: {fault}"));
+            return;
+        }
+        if self.named.contains_key(&id) {
+            self.orphans.take_contribution(&id);
+            return self.admit(id, signed);
+        }
+        if c.round <= self.horizon || self.orphans.has_contribution(&id) || self.invalid.contains_key(&c.parent) {
+            return;
+        }
+        match self.tree.get(&c.parent).map(|node| node.round) {
+            Some(round) if round.checked_add(1) == Some(c.round) => {
+                if self.has_room_for(c) {
+                    self.admit(id, signed);
+                }
+            }
+            Some(round) => {
+                let (author, said) = (c.author, c.round);
+                let reason = format!("contribution {id}: names round {said}, its parent is round {round}'s");
+                self.out.refuse(author, reason);
+            }
+            None => self.keep_orphan(id, signed),
+        }
+    }
+
+    fn has_room_for(&self, c: &Contribution) -> bool {
+        if self.restoring {
+            return true;
+        }
+        let earlier = self.ballots.by(&c.parent, &c.author).len();
+        let round = self.ballots.of_round(c.round, c.author);
+        let on_branch = self.chain.contains(c.round - 1, &c.parent);
+        let own = c.author == self.config.node;
+        // A list bounds the authors by itself.
+        let open = self.spec.membership == Membership::Open;
+        let crowded = open && earlier == 0 && self.ballots.authors(&c.parent) >= MEMBERS_MAX;
+        earlier < PER_PARENT_MAX && (round < PER_ROUND_MAX || on_branch || own) && !crowded
+    }
+
+    fn keep_orphan(&mut self, id: ContributionId, signed: Signed<Contribution>) {
+        let (author, parent) = (signed.record.author, signed.record.parent);
+        let round = signed.record.round;
+        if self.orphans.add_contribution(id, signed) {
+            self.out.want_records([author]);
+            self.look_below(&parent, round);
+        }
+    }
+
+    /// A quorum of a list stands on a checkpoint that is unknown here: its branch may part below the horizon, where
+    /// branches that nobody confirms are refused. Opens that door up to its round.
+    fn look_below(&mut self, parent: &CheckpointId, round: u64) {
+        let casts = self
+            .orphans
+            .contributions_on(parent)
+            .filter(|c| c.record.round == round);
+        let authors: BTreeSet<_> = casts.map(|c| c.record.author).collect();
+        let attested = (round - 1, *parent);
+        if self.is_list && authors.len() >= self.quorum && self.attested.is_none_or(|known| known < attested) {
+            self.attested = Some(attested);
+        }
+    }
+
+    /// Holds it for good.
+    fn admit(&mut self, id: ContributionId, signed: Signed<Contribution>) {
+        let c = signed.record.clone();
+        let earlier = self.ballots.by(&c.parent, &c.author).to_vec();
+        let parent = self.tree.get(&c.parent);
+        let counts = parent.is_some_and(|node| {
+            node.round.checked_add(1) == Some(c.round)
+                && !node.convicted.contains(&c.author)
+                && earlier.iter().all(|cast| cast.round != c.round)
+        });
+        self.out.persist(Persist::Contribution(signed.clone()));
+        self.ledger.add_contribution(id, signed);
+        self.ballots.add(id, &c);
+        self.blobs.add_user(id, &c);
+        if counts {
+            self.tree.add_votes(&c.parent, 1);
+            self.head_dirty = true;
+        }
+        if let Some(first) = earlier.first() {
+            self.convict(&first.id, &id);
+        }
+        if c.author == self.config.node {
+            self.own_contribution(id, &c);
+        }
+        for checkpoint in self.named.get(&id).cloned().unwrap_or_default() {
+            self.found(&checkpoint);
+        }
+        if c.parent == self.chain.head() {
+            let now = self.now;
+            self.open.first.get_or_insert(now);
+            self.round_dirty = true;
+            self.out.round_changed();
+        }
+        if self.blobs.is_here(&c.update) {
+            self.heard(&id);
+        }
+        self.wants_dirty = true;
+    }
+
+    /// A contribution is here, and so is its blob: its author is alive.
+    pub(super) fn heard(&mut self, id: &ContributionId) {
+        let Some(signed) = self.ledger.contribution(id) else {
+            return;
+        };
+        let (author, parent, round) = (signed.record.author, signed.record.parent, signed.record.round);
+        self.attendance.heard(author, round);
+        if parent == self.chain.head() {
+            self.clock_pace(author);
+            self.out.round_changed();
+        }
+        self.round_dirty = true;
+        self.head_dirty |= self.pursued.contains_key(&self.update_of(id));
+    }
+
+    /// Counts the votes for a checkpoint that has just come in, and takes up what waited for it.
+    pub(super) fn adopt_children(&mut self, id: &CheckpointId) {
+        let Some(node) = self.tree.get(id) else { return };
+        let (next, convicted) = (node.round + 1, node.convicted.clone());
+        let votes = self
+            .ballots
+            .on(id)
+            .filter(|(author, casts)| !convicted.contains(*author) && casts.iter().any(|cast| cast.round == next));
+        let votes = votes.count();
+        if votes > 0 {
+            self.tree.add_votes(id, votes);
+        }
+        for orphan in self.orphans.ids_on(id) {
+            if let Some(signed) = self.orphans.take_contribution(&orphan) {
+                self.queue.push_back(Queued::Contribution(signed));
+            }
+        }
+        let missing = super::orphans::Missing::Parent(*id);
+        for orphan in self.orphans.seal_ids_for(missing) {
+            if let Some(signed) = self.orphans.take_seal(&orphan) {
+                self.queue.push_back(Queued::Seal(signed));
+            }
+        }
+    }
+}

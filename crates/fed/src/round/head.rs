@@ -1,0 +1,253 @@
+//! Which checkpoint this node stands on, and which it works to verify.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::blobs::Want;
+use super::machine::Machine;
+use super::tree::{Node, Rank};
+use super::{Output, Persist};
+use crate::id::{CheckpointId, NodeId};
+
+/// Tombstones of invalid checkpoints: each is a seal that need not be looked at again. Past the limit the oldest round goes.
+const INVALID_MAX: usize = 4_096;
+
+/// From a leaf (first) up to the last checkpoint below a verified one.
+pub(super) type Path = VecDeque<CheckpointId>;
+
+impl Machine {
+    /// Stands on the greatest verified checkpoint, and works on those that would be greater.
+    ///
+    /// A child ranks above its parent, so only the leaves' paths need to be looked at: the head is the nearest verified
+    /// checkpoint on one of them. Leaves are few, and a path ends at the first verified checkpoint.
+    pub(super) fn choose_head(&mut self) {
+        self.pursued.clear();
+        let leaves: Vec<Rank> = self.tree.leaves().copied().collect();
+        let mut best: Option<Rank> = None;
+        let mut ahead: Vec<(Rank, Path)> = vec![];
+        for leaf in leaves {
+            if best.is_some_and(|best| leaf <= best) {
+                break;
+            }
+            let path = self.path_from(leaf.id.0, ahead.is_empty());
+            let foot = path
+                .back()
+                .map_or(Some(leaf.id.0), |id| self.tree.get(id).and_then(|n| n.parent));
+            if let Some(node) = foot.and_then(|id| self.tree.get(&id)).filter(|n| n.verified) {
+                best = best.max(Some(self.tree.rank(node)));
+            }
+            if !path.is_empty() {
+                ahead.push((leaf, path));
+            }
+        }
+        if let Some(best) = best
+            && best.id.0 != self.chain.head()
+        {
+            self.move_head(&best.id.0);
+        }
+        for (leaf, path) in ahead {
+            if best.is_none_or(|best| leaf > best) {
+                self.pursue(&path);
+                self.cached_path.get_or_insert(path);
+            }
+        }
+        self.want_weights_of(&self.chain.head());
+        self.wants_dirty = true;
+    }
+
+    /// The unverified checkpoints from a leaf up. The best leaf's is kept from one time to the next: a node that catches up
+    /// over thousands of rounds walks it once.
+    fn path_from(&mut self, leaf: CheckpointId, first: bool) -> Path {
+        let mut path = Path::new();
+        if first && let Some(cached) = self.cached_path.take() {
+            let above = self.tree.get(&leaf).and_then(|n| n.parent);
+            if cached.front() == Some(&leaf) {
+                path = cached;
+            } else if cached.front().copied() == above && above.is_some() {
+                path = cached;
+                path.push_front(leaf);
+            }
+            while path.back().and_then(|id| self.tree.get(id)).is_some_and(|n| n.verified) {
+                path.pop_back();
+            }
+        }
+        let mut at = match path.back() {
+            Some(last) => self.tree.get(last).and_then(|n| n.parent),
+            None => Some(leaf),
+        };
+        while let Some(node) = at.and_then(|id| self.tree.get(&id)).filter(|n| !n.verified) {
+            path.push_back(node.id);
+            at = node.parent;
+        }
+        path
+    }
+
+    /// Works towards a leaf that would be the head: adopts by digest what a quorum attests, or recomputes the next step.
+    fn pursue(&mut self, path: &Path) {
+        let (Some(leaf), Some(step)) = (path.front(), path.back()) else {
+            return;
+        };
+        let (Some(leaf), Some(step)) = (self.tree.get(leaf), self.tree.get(step)) else {
+            return;
+        };
+        let (step, step_round) = (step.id, step.round);
+        if self.is_list && leaf.confirmed >= step_round && leaf.confirmed > 0 {
+            let back = usize::try_from(leaf.round - leaf.confirmed).unwrap_or(usize::MAX);
+            let Some(attested) = path.get(back).copied() else {
+                return;
+            };
+            let near = attested == step;
+            if !near || !self.can_recompute(&step) {
+                self.adopt(&attested);
+            }
+            if !near {
+                return;
+            }
+        }
+        self.recompute(&step);
+    }
+
+    /// Adopts a checkpoint that a quorum attests, once its weights are here.
+    fn adopt(&mut self, id: &CheckpointId) {
+        let Some(node) = self.tree.get(id) else { return };
+        let result = node.result;
+        if self.blobs.is_here(&result) {
+            self.mark_verified(*id);
+            return;
+        }
+        let holders = self
+            .sealers_of(node)
+            .into_iter()
+            .chain(self.ballots.on(id).map(|(author, _)| *author));
+        let mut holders: BTreeSet<_> = holders.take(16).collect();
+        holders.remove(&self.config.node);
+        let want = Want {
+            bytes: None,
+            update: false,
+            holders,
+        };
+        self.pursued.insert(result, want);
+    }
+
+    pub(super) fn sealers_of(&self, node: &Node) -> BTreeSet<NodeId> {
+        let seals = node.seals.iter().filter_map(|id| self.ledger.seal(id));
+        seals.map(|s| s.record.sealer).collect()
+    }
+
+    /// The weights of a checkpoint are here and right.
+    pub(super) fn mark_verified(&mut self, id: CheckpointId) {
+        let Some(node) = self.tree.get_mut(&id) else { return };
+        if node.verified {
+            return;
+        }
+        node.verified = true;
+        // An ancestor in the middle ends the path there; the walk to it is short.
+        self.cached_path.take_if(|path| path.back() != Some(&id));
+        let result = node.result;
+        self.blobs.set_here(result);
+        self.tree.review(&id);
+        self.out.persist(Persist::Verified(id));
+        self.head_dirty = true;
+        if id == self.chain.head() {
+            self.announce_head();
+        }
+    }
+
+    pub(super) fn announce_head(&mut self) {
+        let Some(node) = self.tree.get(&self.chain.head()).filter(|n| n.verified) else {
+            return;
+        };
+        self.out.act(Output::Head {
+            checkpoint: node.id,
+            round: node.round,
+            weights: node.result,
+        });
+        self.out.round_changed();
+        self.round_dirty = true;
+        self.chain_dirty = true;
+    }
+
+    fn move_head(&mut self, to: &CheckpointId) {
+        let before = self.chain.round();
+        let from = self.chain.head();
+        self.chain.stand_on(to, &self.tree);
+        let grew = self.chain.contains(before, &from) && self.chain.round() == before + 1;
+        self.open_round_on_head(grew);
+        self.announce_head();
+        self.wants_dirty = true;
+    }
+
+    /// A checkpoint cannot be: it and all that was built on it go, whatever comes.
+    pub(super) fn invalidate(&mut self, id: &CheckpointId, fault: &str) {
+        let Some(node) = self.tree.get(id) else { return };
+        let (round, parent) = (node.round, node.parent);
+        let sealers = self.sealers_of(node);
+        for sealer in sealers {
+            self.out
+                .refuse(sealer, format!("checkpoint {id} of round {round}: {fault}"));
+            if let Some(parent) = parent {
+                let (count, _) = self.refuted.entry((parent, sealer)).or_insert((0, round));
+                *count += 1;
+            }
+        }
+        for (id, round) in self.drop_branch(id) {
+            self.invalid.insert(id, round);
+        }
+        while self.invalid.len() > INVALID_MAX {
+            let oldest = self.invalid.iter().min_by_key(|(_, round)| **round).map(|(id, _)| *id);
+            oldest.map(|id| self.invalid.remove(&id));
+        }
+    }
+
+    /// Forgets a checkpoint and all below it. Returns their ids and rounds.
+    pub(super) fn drop_branch(&mut self, id: &CheckpointId) -> Vec<(CheckpointId, u64)> {
+        let mut order = vec![*id];
+        let mut next = 0;
+        while let Some(node) = order.get(next).and_then(|at| self.tree.get(at)) {
+            order.extend(&node.children);
+            next += 1;
+        }
+        for at in &order {
+            self.count_complete(at);
+            self.unname(at);
+        }
+        let removed = self.tree.remove(id);
+        let mut seals = vec![];
+        for node in &removed {
+            seals.extend(node.seals.iter().filter(|id| self.ledger.remove_seal(id).is_some()));
+            if self.chain.contains(node.round, &node.id) {
+                self.chain_broken = true;
+            }
+        }
+        if !seals.is_empty() {
+            self.out.persist(Persist::Forget {
+                contributions: vec![],
+                seals,
+                proofs: vec![],
+            });
+        }
+        if std::mem::take(&mut self.chain_broken)
+            && let Some(parent) = removed.first().and_then(|n| n.parent)
+        {
+            self.move_head(&parent);
+        }
+        self.head_dirty = true;
+        self.round_dirty = true;
+        removed.iter().map(|n| (n.id, n.round)).collect()
+    }
+
+    /// The contributions that a checkpoint lists are no longer named by it.
+    pub(super) fn unname(&mut self, id: &CheckpointId) {
+        let Some(seal) = self.tree.get(id).and_then(|n| self.seal_of(n)) else {
+            return;
+        };
+        let listed: Vec<_> = seal.fresh.iter().chain(&seal.late).copied().collect();
+        for contribution in listed {
+            if let Some(by) = self.named.get_mut(&contribution) {
+                by.remove(id);
+                if by.is_empty() {
+                    self.named.remove(&contribution);
+                }
+            }
+        }
+    }
+}

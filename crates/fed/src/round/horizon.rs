@@ -1,0 +1,104 @@
+//! What is forgotten: below the horizon only the seals of the head's branch stay.
+
+use super::Persist;
+use super::machine::Machine;
+use crate::id::{CheckpointId, ContributionId, ProofId};
+
+/// Rounds kept beyond `max_staleness` whatever the configuration: the votes on the confirmed head, and those on its parent.
+const MARGIN_ROUNDS: u64 = 2;
+
+impl Machine {
+    /// The round of the newest confirmed checkpoint on the head's branch; checkpoint 0 is confirmed by the spec.
+    pub(super) fn confirmed_round(&self) -> u64 {
+        self.tree.get(&self.chain.head()).map_or(0, |n| n.confirmed)
+    }
+
+    /// Moves the horizon after the confirmed head.
+    pub(super) fn prune(&mut self) {
+        let Some(keep) = self.config.keep_rounds else { return };
+        let keep = keep.max(u64::from(self.spec.rounds.max_staleness) + MARGIN_ROUNDS);
+        let horizon = self.confirmed_round().saturating_sub(keep);
+        while self.horizon < horizon {
+            self.horizon += 1;
+            self.forget_round(self.horizon);
+        }
+        if self.attested.is_some_and(|(round, _)| round <= self.horizon) {
+            self.attested = None;
+        }
+        if self.attested.is_none() {
+            for id in std::mem::take(&mut self.doubted) {
+                self.drop_off_chain(&id);
+            }
+        }
+    }
+
+    fn drop_off_chain(&mut self, id: &CheckpointId) {
+        if self.tree.get(id).is_some_and(|n| !self.chain.contains(n.round, id)) {
+            self.drop_branch(id);
+        }
+    }
+
+    fn forget_round(&mut self, round: u64) {
+        let off_chain = self.tree.of_round(round).filter(|n| !self.chain.contains(round, &n.id));
+        let off_chain: Vec<_> = off_chain.map(|n| n.id).collect();
+        for id in off_chain {
+            self.drop_branch(&id);
+        }
+        if let Some(id) = self.chain.at(round) {
+            self.count_complete(&id);
+            self.unname(&id);
+            if let Some(node) = self.tree.get(&id).filter(|n| n.parent.is_some()) {
+                let result = node.result;
+                self.forget_weights(result, round);
+            }
+        }
+        let old: Vec<ContributionId> = self.ledger.contributions_of(round, round).map(|(id, _)| id).collect();
+        for id in &old {
+            if let Some(signed) = self.ledger.remove_contribution(id) {
+                let c = &signed.record;
+                self.ballots.remove(*id, c);
+                self.blobs.remove_user(id, c);
+                self.submissions.forget(id, &c.parent);
+            }
+        }
+        if !old.is_empty() {
+            self.out.persist(Persist::Forget {
+                contributions: old,
+                seals: vec![],
+                proofs: vec![],
+            });
+        }
+        self.orphans.forget_through(round);
+        self.invalid.retain(|_, at| *at > round);
+        self.refuted.retain(|_, (_, at)| *at > round);
+        self.forget_served_proofs();
+    }
+
+    /// Weights below the horizon may be collected: they are no base any more. Two checkpoints can share them.
+    fn forget_weights(&mut self, result: crate::id::BlobId, round: u64) {
+        let shared = result == self.spec.checkpoint0 || self.tree.from_round(round + 1).any(|n| n.result == result);
+        if !shared {
+            self.blobs.set_gone(&result);
+        }
+    }
+
+    /// Proofs against members that the confirmed head has convicted, and that no seal names, have done their work.
+    fn forget_served_proofs(&mut self) {
+        let confirmed = self.chain.at(self.confirmed_round());
+        let Some(node) = confirmed.and_then(|id| self.tree.get(&id)) else {
+            return;
+        };
+        let served: Vec<_> = self
+            .proved
+            .iter()
+            .filter(|(author, _)| node.convicted.contains(author))
+            .collect();
+        let served: Vec<ProofId> = served.into_iter().map(|(_, id)| *id).collect();
+        for id in served {
+            if !self.named_proofs.contains(&id) {
+                self.proved.retain(|_, held| *held != id);
+                self.forget_proof(&id);
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Aggregations: what is being computed, what came out.
+
+use std::collections::BTreeMap;
+
+use super::machine::Machine;
+use super::{AggregateJob, FreshItem, LateItem, Output};
+use crate::id::{BlobId, CheckpointId, ContributionId, Instant, ProposalId};
+use crate::record::Proposal;
+
+/// Aggregations at once: this node's own proposal and what it recomputes; a job reads every listed update.
+const JOBS_MAX: usize = 2;
+/// Results remembered; each saves an aggregation when a seal comes that says the same.
+const RESULTS_MAX: usize = 64;
+/// Pause before a failed job is tried again: a full disk does not empty faster.
+pub(super) const RETRY_MS: u64 = 1_000;
+
+#[derive(Debug)]
+struct Job {
+    since: Instant,
+    parent: CheckpointId,
+}
+
+/// The jobs under way and the results of late.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    flying: BTreeMap<ProposalId, Job>,
+    results: BTreeMap<ProposalId, BlobId>,
+    order: std::collections::VecDeque<ProposalId>,
+    retry: BTreeMap<ProposalId, Instant>,
+    last_ms: u64,
+}
+
+impl Jobs {
+    pub fn result(&self, id: &ProposalId) -> Option<BlobId> {
+        self.results.get(id).copied()
+    }
+
+    pub fn results(&self) -> impl Iterator<Item = &BlobId> {
+        self.results.values()
+    }
+
+    /// How long the last aggregation took here.
+    pub fn last_ms(&self) -> u64 {
+        self.last_ms
+    }
+
+    /// Whether a job other than `own` computes on `parent`.
+    pub fn computes_on(&self, parent: &CheckpointId, own: Option<&ProposalId>) -> bool {
+        self.flying
+            .iter()
+            .any(|(id, job)| job.parent == *parent && Some(id) != own)
+    }
+
+    /// When a failed job may be tried again, the earliest after `now`.
+    pub fn next_retry(&self, now: Instant) -> Option<Instant> {
+        self.retry.values().filter(|at| **at > now).min().copied()
+    }
+}
+
+impl Machine {
+    /// Starts an aggregation unless it runs, has just failed, or too many run. All its blobs are here.
+    pub(super) fn start_job(&mut self, proposal: &Proposal) {
+        let id = proposal.id();
+        let waits = self.jobs.retry.get(&id).is_some_and(|at| *at > self.now);
+        if waits || self.jobs.flying.contains_key(&id) || self.jobs.flying.len() >= JOBS_MAX {
+            return;
+        }
+        let item = |id: &ContributionId| {
+            let c = &self.ledger.contribution(id)?.record;
+            let item = FreshItem {
+                id: *id,
+                update: c.update,
+                samples: c.samples,
+            };
+            Some((item, proposal.round.saturating_sub(c.round)))
+        };
+        let Some(weights) = self.tree.get(&proposal.parent).map(|n| n.result) else {
+            return;
+        };
+        let fresh: Option<Vec<_>> = proposal.fresh.iter().map(|id| Some(item(id)?.0)).collect();
+        let late = |id| {
+            let (item, behind) = item(id)?;
+            let staleness = u32::try_from(behind).unwrap_or(u32::MAX);
+            Some(LateItem { item, staleness })
+        };
+        let late: Option<Vec<_>> = proposal.late.iter().map(late).collect();
+        let (Some(fresh), Some(late)) = (fresh, late) else {
+            return;
+        };
+        let job = Job {
+            since: self.now,
+            parent: proposal.parent,
+        };
+        self.jobs.retry.remove(&id);
+        self.jobs.flying.insert(id, job);
+        self.out.act(Output::Aggregate(AggregateJob {
+            id,
+            proposal: proposal.clone(),
+            weights,
+            fresh,
+            late,
+        }));
+    }
+
+    pub(super) fn aggregated(&mut self, id: ProposalId, result: BlobId) {
+        if let Some(job) = self.jobs.flying.remove(&id) {
+            self.jobs.last_ms = self.now.since_ms(job.since);
+            if self.jobs.results.insert(id, result).is_none() {
+                self.jobs.order.push_back(id);
+            }
+            while self.jobs.order.len() > RESULTS_MAX {
+                if let Some(old) = self.jobs.order.pop_front() {
+                    self.jobs.results.remove(&old);
+                }
+            }
+        }
+        self.head_dirty = true;
+        self.round_dirty = true;
+    }
+
+    /// Tried again later; whatever blob vanished is asked for again, the others are answered at once.
+    pub(super) fn aggregate_failed(&mut self, id: ProposalId) {
+        let Some(job) = self.jobs.flying.remove(&id) else {
+            return;
+        };
+        let again = self.now.after_ms(RETRY_MS);
+        let now = self.now;
+        self.jobs.retry.retain(|_, at| *at > now);
+        self.jobs.retry.insert(id, again);
+        let children = self
+            .tree
+            .get(&job.parent)
+            .map(|n| n.children.clone())
+            .unwrap_or_default();
+        let seals: Vec<_> = children
+            .iter()
+            .filter_map(|c| self.tree.get(c))
+            .filter_map(|n| self.seal_of(n))
+            .collect();
+        let listed = seals.iter().flat_map(|s| s.fresh.iter().chain(&s.late)).copied();
+        let listed: Vec<ContributionId> = listed.chain(self.open_contributions()).collect();
+        for contribution in listed {
+            let update = self.update_of(&contribution);
+            self.blobs.set_gone(&update);
+        }
+        if let Some(weights) = self.tree.get(&job.parent).map(|n| n.result) {
+            self.blobs.set_gone(&weights);
+        }
+        self.head_dirty = true;
+        self.round_dirty = true;
+        self.wants_dirty = true;
+    }
+
+    /// A contribution's update; a digest of nothing where the contribution is unknown.
+    pub(super) fn update_of(&self, id: &ContributionId) -> BlobId {
+        let known = self.ledger.contribution(id);
+        known.map_or(BlobId([0; 32]), |c| c.record.update)
+    }
+
+    /// What a checkpoint would be recomputed from; `None` for checkpoint 0.
+    fn proposal_of(&self, id: &CheckpointId) -> Option<Proposal> {
+        let seal = self.seal_of(self.tree.get(id)?)?;
+        Some(Proposal {
+            spec: seal.spec,
+            round: seal.round,
+            parent: seal.parent,
+            fresh: seal.fresh.clone(),
+            late: seal.late.clone(),
+            proofs: seal.proofs.clone(),
+        })
+    }
+
+    /// Whether everything needed to recompute a checkpoint is here.
+    pub(super) fn can_recompute(&self, id: &CheckpointId) -> bool {
+        let Some(node) = self.tree.get(id) else { return false };
+        let parent = node.parent.and_then(|p| self.tree.get(&p));
+        let ready = parent.is_some_and(|p| p.verified && self.blobs.is_here(&p.result));
+        let listed = self.seal_of(node).map(|s| s.fresh.iter().chain(&s.late));
+        ready && node.complete && listed.is_some_and(|mut l| l.all(|id| self.blobs.is_here(&self.update_of(id))))
+    }
+
+    /// Recomputes a checkpoint whose parent is verified: compares the digest, or asks for what is missing.
+    pub(super) fn recompute(&mut self, id: &CheckpointId) {
+        let Some(node) = self.tree.get(id) else { return };
+        let Some(proposal) = self.proposal_of(id).filter(|_| node.complete) else {
+            return;
+        };
+        if let Some(result) = self.jobs.result(&proposal.id()) {
+            if result == node.result {
+                self.mark_verified(*id);
+            } else {
+                let said = node.result;
+                self.invalidate(id, &format!("its result is {said}, its contributions make {result}"));
+            }
+            return;
+        }
+        if self.can_recompute(id) {
+            return self.start_job(&proposal);
+        }
+        let holders = self.sealers_of(node);
+        for listed in proposal.fresh.iter().chain(&proposal.late) {
+            if let Some((blob, want)) = self.want_update(listed, &holders) {
+                self.pursued.insert(blob, want);
+            }
+        }
+        self.want_weights_of(&proposal.parent);
+    }
+
+    /// A verified checkpoint's weights that have vanished are fetched again.
+    pub(super) fn want_weights_of(&mut self, id: &CheckpointId) {
+        let Some(node) = self
+            .tree
+            .get(id)
+            .filter(|n| n.verified && !self.blobs.is_here(&n.result))
+        else {
+            return;
+        };
+        let (result, mut holders) = (node.result, self.sealers_of(node));
+        holders.remove(&self.config.node);
+        let want = super::blobs::Want {
+            bytes: None,
+            update: false,
+            holders,
+        };
+        self.pursued.insert(result, want);
+    }
+}

@@ -1,0 +1,130 @@
+//! Whom the open round waits for, and who seals it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::machine::Machine;
+use crate::id::{CheckpointId, NodeId};
+use crate::record::Membership;
+
+/// When each member was last heard, in rounds. At first all are expected; who misses a round is expected again once it has
+/// contributed, so that a silent node costs one deadline.
+#[derive(Debug, Default)]
+pub(super) struct Attendance {
+    /// The newest round each author contributed to, its blob being here (or listed by a seal of the head's branch).
+    last: BTreeMap<NodeId, u64>,
+    missed: BTreeSet<NodeId>,
+}
+
+impl Attendance {
+    /// A contribution came in whole. One of a round heard before is no sign of life: a restart hears them all again.
+    pub fn heard(&mut self, author: NodeId, round: u64) {
+        let last = self.last.entry(author).or_insert(0);
+        if round > *last {
+            *last = round;
+            self.missed.remove(&author);
+        }
+    }
+
+    /// A round closed.
+    pub fn close(&mut self, round: u64, members: &BTreeSet<NodeId>) {
+        for member in members {
+            if self.last.get(member).copied().unwrap_or(0) < round {
+                self.missed.insert(*member);
+            }
+        }
+    }
+
+    /// Keeps the memory to what may matter: only list members are ever expected.
+    pub fn keep(&mut self, members: &BTreeSet<NodeId>) {
+        self.last.retain(|node, _| members.contains(node));
+    }
+}
+
+/// The hash by which members are ranked for sealing on a parent: nobody chooses its place.
+fn draw(parent: &CheckpointId, node: &NodeId) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"qres/sealer/1\n");
+    hasher.update(&parent.0);
+    hasher.update(&node.0);
+    *hasher.finalize().as_bytes()
+}
+
+impl Machine {
+    /// A list's members; nobody in particular in an open model.
+    pub(super) fn members(&self) -> Option<&BTreeSet<NodeId>> {
+        match &self.spec.membership {
+            Membership::List(members) => Some(members),
+            Membership::Open => None,
+        }
+    }
+
+    pub(super) fn member_count(&self) -> usize {
+        self.members().map_or(1, BTreeSet::len)
+    }
+
+    /// Members the open round waits for: those that did not miss the last one and are not convicted.
+    pub(super) fn expected(&self) -> impl Iterator<Item = &NodeId> {
+        let members = self.members().into_iter().flatten();
+        members.filter(|m| !self.attendance.missed.contains(*m) && !self.is_excluded(m))
+    }
+
+    /// Expected members whose contribution on the head, blob included, is not here. One whose blob is bad has had its turn.
+    pub(super) fn missing(&self) -> Vec<NodeId> {
+        let head = self.chain.head();
+        let round = self.chain.round() + 1;
+        let is_in = |member: &NodeId| {
+            let mut casts = self.ballots.by(&head, member).iter().filter(|cast| cast.round == round);
+            casts.any(|cast| {
+                let update = self.update_of(&cast.id);
+                self.blobs.is_here(&update) || self.blobs.is_bad(&update)
+            })
+        };
+        self.expected().filter(|m| !is_in(m)).copied().collect()
+    }
+
+    /// This node's place among the sealers of the head, 0 = first. Whoever contributed goes before those who did not: a
+    /// list's silent members must not cost a stagger each. `None`: it does not seal.
+    pub(super) fn place(&self) -> Option<u64> {
+        let head = self.chain.head();
+        let contributed = |node: &NodeId| !self.ballots.by(&head, node).is_empty();
+        let mine = self.config.node;
+        if !self.is_member || self.is_excluded(&mine) || !(self.is_list || contributed(&mine)) {
+            return None;
+        }
+        let key = |node: &NodeId| (!contributed(node), draw(&head, node));
+        let my_key = key(&mine);
+        let before = |node: &NodeId| *node != mine && !self.is_excluded(node) && key(node) < my_key;
+        let count = match self.members() {
+            Some(members) => members.iter().filter(|m| before(m)).count(),
+            None => self.ballots.on(&head).filter(|(m, _)| before(m)).count(),
+        };
+        Some(count as u64)
+    }
+
+    /// The head moved: who contributed to the round that closed, and who missed it.
+    pub(super) fn take_attendance(&mut self) {
+        let Membership::List(members) = &self.spec.membership else {
+            return;
+        };
+        let head = self.chain.head();
+        let round = self.chain.round();
+        let listed = self
+            .tree
+            .get(&head)
+            .and_then(|n| self.seal_of(n))
+            .map(|s| s.fresh.clone());
+        let mut authors = vec![];
+        for id in listed.unwrap_or_default() {
+            match self.ledger.contribution(&id) {
+                Some(signed) => authors.push(signed.record.author),
+                // Adopted by its digest: who contributed is not known, so nobody is held absent.
+                None => return,
+            }
+        }
+        for author in authors {
+            self.attendance.heard(author, round);
+        }
+        self.attendance.close(round, members);
+        self.attendance.keep(members);
+    }
+}

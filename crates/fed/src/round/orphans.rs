@@ -1,0 +1,174 @@
+//! Records that name what is not known here yet: kept within bounds, taken up when it comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{CheckpointId, ContributionId, NodeId, ProofId, SealId};
+use crate::record::{Contribution, Seal, Signed};
+
+/// Orphans of each kind one author may have here: a sync delivers parents first, so few are needed.
+const ORPHANS_PER_AUTHOR_MAX: usize = 64;
+/// Orphans of each kind in all (an open model has any number of authors). About 0.3 KiB a contribution, 1 MiB; a seal of
+/// 512 is 32 KiB, so 4,096 of the longest would be 128 MiB; typical ones take 2 MiB.
+const ORPHANS_MAX: usize = 4_096;
+
+/// What an orphan seal waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Missing {
+    Parent(CheckpointId),
+    Proof(ProofId),
+}
+
+/// The orphans. They are neither durable nor spread: whoever has the parent has them too.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    contributions: BTreeMap<ContributionId, Signed<Contribution>>,
+    contributions_on: BTreeMap<CheckpointId, BTreeSet<ContributionId>>,
+    seals: BTreeMap<SealId, (Missing, Signed<Seal>)>,
+    seals_for: BTreeMap<Missing, BTreeSet<SealId>>,
+    count: BTreeMap<(bool, NodeId), usize>,
+    rounds: BTreeSet<(bool, u64, [u8; 32])>,
+}
+
+impl Orphans {
+    pub fn has_contribution(&self, id: &ContributionId) -> bool {
+        self.contributions.contains_key(id)
+    }
+
+    pub fn has_seal(&self, id: &SealId) -> bool {
+        self.seals.contains_key(id)
+    }
+
+    /// Keeps a contribution whose parent is unknown. Past a limit, what is furthest in the future goes first.
+    pub fn add_contribution(&mut self, id: ContributionId, signed: Signed<Contribution>) -> bool {
+        let c = &signed.record;
+        if !self.make_room(true, c.author, c.round) {
+            return false;
+        }
+        *self.count.entry((true, c.author)).or_default() += 1;
+        self.rounds.insert((true, c.round, id.0));
+        self.contributions_on.entry(c.parent).or_default().insert(id);
+        self.contributions.insert(id, signed);
+        true
+    }
+
+    /// Keeps a seal that names something unknown.
+    pub fn add_seal(&mut self, id: SealId, missing: Missing, signed: Signed<Seal>) -> bool {
+        let s = &signed.record;
+        if !self.make_room(false, s.sealer, s.round) {
+            return false;
+        }
+        *self.count.entry((false, s.sealer)).or_default() += 1;
+        self.rounds.insert((false, s.round, id.0));
+        self.seals_for.entry(missing).or_default().insert(id);
+        self.seals.insert(id, (missing, signed));
+        true
+    }
+
+    fn make_room(&mut self, contribution: bool, author: NodeId, round: u64) -> bool {
+        if self.count.get(&(contribution, author)).copied().unwrap_or(0) >= ORPHANS_PER_AUTHOR_MAX {
+            return false;
+        }
+        let held = if contribution {
+            self.contributions.len()
+        } else {
+            self.seals.len()
+        };
+        if held < ORPHANS_MAX {
+            return true;
+        }
+        let range = (contribution, 0, [0; 32])..=(contribution, u64::MAX, [0xff; 32]);
+        let Some(&(_, last, id)) = self.rounds.range(range).next_back() else {
+            return false;
+        };
+        if last <= round {
+            return false;
+        }
+        if contribution {
+            self.take_contribution(&ContributionId(id));
+        } else {
+            self.take_seal(&SealId(id));
+        }
+        true
+    }
+
+    /// Takes one contribution out.
+    pub fn take_contribution(&mut self, id: &ContributionId) -> Option<Signed<Contribution>> {
+        let signed = self.contributions.remove(id)?;
+        let c = &signed.record;
+        self.forget(true, c.author, c.round, id.0);
+        if let Some(ids) = self.contributions_on.get_mut(&c.parent) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.contributions_on.remove(&c.parent);
+            }
+        }
+        Some(signed)
+    }
+
+    /// Takes one seal out.
+    pub fn take_seal(&mut self, id: &SealId) -> Option<Signed<Seal>> {
+        let (missing, signed) = self.seals.remove(id)?;
+        self.forget(false, signed.record.sealer, signed.record.round, id.0);
+        if let Some(ids) = self.seals_for.get_mut(&missing) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.seals_for.remove(&missing);
+            }
+        }
+        Some(signed)
+    }
+
+    fn forget(&mut self, contribution: bool, author: NodeId, round: u64, id: [u8; 32]) {
+        self.rounds.remove(&(contribution, round, id));
+        if let Some(count) = self.count.get_mut(&(contribution, author)) {
+            *count -= 1;
+            if *count == 0 {
+                self.count.remove(&(contribution, author));
+            }
+        }
+    }
+
+    /// The contributions that wait for this checkpoint.
+    pub fn contributions_on(&self, parent: &CheckpointId) -> impl Iterator<Item = &Signed<Contribution>> {
+        let ids = self.contributions_on.get(parent);
+        ids.into_iter().flatten().filter_map(|id| self.contributions.get(id))
+    }
+
+    /// Ids of the contributions that wait for this checkpoint.
+    pub fn ids_on(&self, parent: &CheckpointId) -> Vec<ContributionId> {
+        let ids = self.contributions_on.get(parent);
+        ids.into_iter().flatten().copied().collect()
+    }
+
+    /// The seals that wait for this.
+    pub fn seals_for(&self, missing: Missing) -> impl Iterator<Item = &Signed<Seal>> {
+        let ids = self.seals_for.get(&missing);
+        ids.into_iter().flatten().filter_map(|id| Some(&self.seals.get(id)?.1))
+    }
+
+    /// Ids of the seals that wait for this.
+    pub fn seal_ids_for(&self, missing: Missing) -> Vec<SealId> {
+        let ids = self.seals_for.get(&missing);
+        ids.into_iter().flatten().copied().collect()
+    }
+
+    /// Whether a seal waits for this proof.
+    pub fn awaits_proof(&self, id: &ProofId) -> bool {
+        self.seals_for.contains_key(&Missing::Proof(*id))
+    }
+
+    /// Forgets what lies at or below a round.
+    pub fn forget_through(&mut self, round: u64) {
+        for contribution in [true, false] {
+            let range = (contribution, 0, [0; 32])..=(contribution, round, [0xff; 32]);
+            let old: Vec<_> = self.rounds.range(range).map(|(.., id)| *id).collect();
+            for id in old {
+                if contribution {
+                    self.take_contribution(&ContributionId(id));
+                } else {
+                    self.take_seal(&SealId(id));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A machine from what the store remembers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::ballots::Ballots;
+use super::blobs::Blobs;
+use super::chain::Chain;
+use super::deadline::{OpenRound, Paces};
+use super::jobs::Jobs;
+use super::ledger::Ledger;
+use super::machine::{Machine, Queued};
+use super::membership::Attendance;
+use super::orphans::Orphans;
+use super::outbox::Outbox;
+use super::sealer::DELAY_MS_DEFAULT;
+use super::submissions::Submissions;
+use super::tree::{Node, Tree};
+use super::{Config, Output, RecordId, Restored};
+use crate::id::Instant;
+use crate::record::{Membership, Spec};
+
+impl Machine {
+    /// A machine that knows nothing but its spec.
+    fn empty(spec: Spec, config: Config, now: Instant) -> Self {
+        let (zero, checkpoint) = spec.zero();
+        let is_list = matches!(spec.membership, Membership::List(_));
+        let node = Node::new(zero, 0, None, checkpoint.result, Arc::default());
+        Self {
+            spec_id: spec.id(),
+            zero,
+            is_member: spec.admits(&config.node),
+            is_list,
+            k: spec.rounds.min_contributions as usize,
+            quorum: spec.quorum(),
+            tree: Tree::new(node, spec.quorum(), is_list),
+            chain: Chain::new(zero),
+            submissions: Submissions::new(config.trainers),
+            spec,
+            config,
+            ledger: Ledger::default(),
+            ballots: Ballots::default(),
+            orphans: Orphans::default(),
+            blobs: Blobs::default(),
+            jobs: Jobs::default(),
+            attendance: Attendance::default(),
+            paces: Paces::default(),
+            open: OpenRound::default(),
+            out: Outbox::default(),
+            queue: VecDeque::new(),
+            named: BTreeMap::new(),
+            pursued: BTreeMap::new(),
+            proved: BTreeMap::new(),
+            named_proofs: BTreeSet::new(),
+            invalid: BTreeMap::new(),
+            refuted: BTreeMap::new(),
+            incomplete: BTreeMap::new(),
+            told_below_horizon: BTreeSet::new(),
+            known_verified: BTreeSet::new(),
+            attested: None,
+            doubted: BTreeSet::new(),
+            cached_path: None,
+            told_confirmed: zero,
+            horizon: 0,
+            delay_ms: DELAY_MS_DEFAULT,
+            now,
+            restoring: true,
+            head_dirty: true,
+            round_dirty: true,
+            wants_dirty: true,
+            chain_dirty: true,
+            chain_broken: false,
+        }
+    }
+
+    /// Reads the store's records back in the order in which they build on each other, then settles as after any input.
+    pub(super) fn restore(spec: Spec, config: Config, restored: Restored, now: Instant) -> (Self, Vec<Output>) {
+        let mut machine = Self::empty(spec, config, now);
+        let fresh = restored.seals.is_empty() && restored.contributions.is_empty();
+        machine.out.set_stored(stored_ids(&restored));
+        machine.known_verified = restored.verified;
+        if machine.known_verified.remove(&machine.zero) {
+            let result = machine.spec.checkpoint0;
+            machine.blobs.set_here(result);
+            if let Some(node) = machine.tree.get_mut(&machine.zero) {
+                node.verified = true;
+            }
+        }
+        for proof in restored.proofs {
+            machine.restore_proof(proof);
+        }
+        let mut records: Vec<(u64, Queued)> = vec![];
+        records.extend(
+            restored
+                .contributions
+                .into_iter()
+                .map(|c| (c.record.round, Queued::Contribution(c))),
+        );
+        records.extend(restored.seals.into_iter().map(|s| (s.record.round, Queued::Seal(s))));
+        // Stable: of each round the contributions first, then the seals.
+        records.sort_by_key(|(round, _)| *round);
+        for (_, record) in records {
+            machine.queue.push_back(record);
+            machine.work_off_queue();
+        }
+        machine.out.set_stored(BTreeSet::new());
+        machine.restoring = false;
+        for (submission, state) in restored.submissions {
+            machine.restore_submission(submission, state);
+        }
+        machine.settle_restored(fresh);
+        let outputs = machine.out.drain();
+        (machine, outputs)
+    }
+
+    fn settle_restored(&mut self, fresh: bool) {
+        self.recall_attendance();
+        let before = self.chain.head();
+        self.settle_head();
+        if self.chain.head() == before {
+            self.announce_head();
+        }
+        let head = self.chain.head();
+        let known = self.ballots.authors(&head) > 0;
+        self.open = OpenRound {
+            since: fresh.then_some(self.now),
+            first: known.then_some(self.now),
+            submitted: self.submissions.waits_on(&head).then_some(self.now),
+            ..OpenRound::default()
+        };
+        // What was persisted just before a crash may never have been sent.
+        let own = self
+            .submissions
+            .own(&head)
+            .and_then(|id| self.ledger.contribution(&id))
+            .cloned();
+        if let Some(own) = own {
+            self.out.act(Output::SendContribution(own));
+        }
+        let seals = self.tree.get(&head).map(|n| n.seals.clone()).unwrap_or_default();
+        let seals = seals.iter().filter_map(|id| self.ledger.seal(id));
+        let own = seals
+            .filter(|s| s.record.sealer == self.config.node)
+            .cloned()
+            .collect::<Vec<_>>();
+        for seal in own {
+            self.out.act(Output::SendSeal(seal));
+        }
+        self.settle();
+    }
+
+    /// Before the head is chosen anew: everyone was last heard in the newest round that they contributed to.
+    fn recall_attendance(&mut self) {
+        for (_, signed) in self.ledger.contributions_of(1, u64::MAX) {
+            self.attendance.heard(signed.record.author, signed.record.round);
+        }
+    }
+}
+
+fn stored_ids(restored: &Restored) -> BTreeSet<RecordId> {
+    let contributions = restored
+        .contributions
+        .iter()
+        .map(|c| RecordId::Contribution(c.record.id()));
+    let seals = restored.seals.iter().map(|s| RecordId::Seal(s.record.id()));
+    let proofs = restored.proofs.iter().map(|p| RecordId::Proof(p.id()));
+    contributions.chain(seals).chain(proofs).collect()
+}

@@ -1,0 +1,199 @@
+//! Closing the open round: when, with what, and whose turn it is.
+
+use super::machine::Machine;
+use super::{Output, Unsigned, late};
+use crate::id::{BlobId, ContributionId, Instant};
+use crate::record::{Proposal, Seal, Signed};
+
+/// Stagger between sealers, in measured delays: the seal's way, and as much again for the sets to be equal and for it to be
+/// recomputed. A rough simulation lost 15 % of the work below one delay and 2 of 46 rounds forked above it.
+const DELAYS_PER_STAGGER: u64 = 3;
+/// The least stagger: timers and queues on one machine are not finer.
+const STAGGER_MS_MIN: u64 = 50;
+/// The largest: a member with a satellite link must not stop the others for hours.
+const STAGGER_MS_MAX: u64 = 30_000;
+/// The delay assumed before one is measured: once around the world.
+pub(super) const DELAY_MS_DEFAULT: u64 = 100;
+
+/// The open round is being closed.
+#[derive(Debug)]
+pub(super) struct Closing {
+    /// When the policy was met.
+    at: Instant,
+    /// All expected are in: every node will propose the same, so all compute it at once and the first one only signs.
+    full: bool,
+    /// What this node would seal; fixed once its aggregation has begun.
+    proposal: Option<Proposal>,
+    /// When its result was known.
+    computed: Option<Instant>,
+    signed: bool,
+}
+
+impl Machine {
+    /// Milliseconds between one sealer's turn and the next.
+    fn stagger_ms(&self) -> u64 {
+        let delay = self.delay_ms.saturating_mul(DELAYS_PER_STAGGER);
+        delay
+            .clamp(STAGGER_MS_MIN, STAGGER_MS_MAX)
+            .saturating_add(self.jobs.last_ms().min(STAGGER_MS_MAX))
+    }
+
+    /// Fresh contributions that a seal may list now: blobs here, one a member, no equivocator's. Ascending.
+    fn ready(&self) -> Vec<ContributionId> {
+        let here = |id: &ContributionId| self.blobs.is_here(&self.update_of(id));
+        let mut ready: Vec<_> = self.open_contributions().filter(here).collect();
+        ready.truncate(crate::record::MEMBERS_MAX);
+        ready.sort_unstable();
+        ready
+    }
+
+    /// Whether the policy lets the round close with these; `Some(true)` when nobody is missing.
+    fn may_close(&self, ready: usize) -> Option<bool> {
+        if ready < self.k {
+            return None;
+        }
+        let target = self.spec.rounds.target.is_some_and(|t| ready >= t as usize);
+        if target || (self.is_list && self.missing().is_empty()) {
+            return Some(true);
+        }
+        let due = self.deadline().is_some_and(|at| at <= self.now);
+        (due || self.open.seal_now).then_some(false)
+    }
+
+    /// Closes the round if it is time, as far as it is this node's to do.
+    pub(super) fn close_round(&mut self) {
+        let head = self.chain.head();
+        if !self.is_member
+            || !self
+                .tree
+                .get(&head)
+                .is_some_and(|n| n.verified && self.blobs.is_here(&n.result))
+        {
+            return;
+        }
+        let ready = self.ready();
+        if self.open.closing.is_none() {
+            let Some(full) = self.may_close(ready.len()) else {
+                return;
+            };
+            self.open.closing = Some(Closing {
+                at: self.now,
+                full,
+                proposal: None,
+                computed: None,
+                signed: false,
+            });
+        }
+        let Some(turn) = self.turn() else { return };
+        let now = self.now;
+        let Some(closing) = &mut self.open.closing else { return };
+        if closing.signed {
+            return;
+        }
+        // An equivocation that came to light since takes its author's contribution out again.
+        if closing
+            .proposal
+            .as_ref()
+            .is_some_and(|p| p.fresh.iter().any(|id| ready.binary_search(id).is_err()))
+        {
+            closing.proposal = None;
+            closing.computed = None;
+        }
+        if closing.proposal.is_none() {
+            if ready.len() < self.k {
+                self.open.closing = None;
+                return;
+            }
+            if closing.full || turn <= now {
+                let proposal = self.propose(ready);
+                if let Some(closing) = &mut self.open.closing {
+                    closing.proposal = Some(proposal);
+                }
+            }
+        }
+        self.seal_if_due();
+    }
+
+    fn propose(&self, fresh: Vec<ContributionId>) -> Proposal {
+        Proposal {
+            spec: self.spec_id,
+            round: self.chain.round() + 1,
+            parent: self.chain.head(),
+            fresh,
+            late: late::chosen(self),
+            proofs: self.proofs_to_carry(),
+        }
+    }
+
+    /// This node's turn: from the moment the policy was met, or where all compute the same, from its result on.
+    fn turn(&self) -> Option<Instant> {
+        let closing = self.open.closing.as_ref()?;
+        let place = self.place()?;
+        let from = if closing.full {
+            closing.computed.unwrap_or(closing.at)
+        } else {
+            closing.at
+        };
+        Some(from.after_ms(place.saturating_mul(self.stagger_ms())))
+    }
+
+    fn seal_if_due(&mut self) {
+        let Some(closing) = &mut self.open.closing else { return };
+        let Some(proposal) = closing.proposal.clone() else {
+            return;
+        };
+        let id = proposal.id();
+        let Some(result) = self.jobs.result(&id) else {
+            return self.start_job(&proposal);
+        };
+        closing.computed.get_or_insert(self.now);
+        // Someone's seal is being recomputed this moment: to wait for one computation is cheaper than a fork. A sealer that
+        // was refuted on this parent is not waited for, so each can hold the round up once.
+        let waits = self.jobs.computes_on(&proposal.parent, Some(&id)) && !self.only_liars_computed();
+        if waits || self.turn().is_none_or(|turn| turn > self.now) {
+            return;
+        }
+        if let Some(closing) = &mut self.open.closing {
+            closing.signed = true;
+        }
+        self.sign_seal(proposal, result);
+    }
+
+    /// Whether every unverified seal on the head is by sealers that were refuted there before.
+    fn only_liars_computed(&self) -> bool {
+        let head = self.chain.head();
+        let Some(node) = self.tree.get(&head) else { return true };
+        let children = node.children.iter().filter_map(|id| self.tree.get(id));
+        let mut sealers = children.filter_map(|n| self.seal_of(n)).map(|s| s.sealer);
+        sealers.all(|sealer| self.refuted.contains_key(&(head, sealer)))
+    }
+
+    fn sign_seal(&mut self, proposal: Proposal, result: BlobId) {
+        self.out.act(Output::Sign(Unsigned::Seal(Seal {
+            spec: proposal.spec,
+            round: proposal.round,
+            parent: proposal.parent,
+            fresh: proposal.fresh,
+            late: proposal.late,
+            proofs: proposal.proofs,
+            result,
+            sealer: self.config.node,
+        })));
+    }
+
+    /// This node's own seal, signed.
+    pub(super) fn own_seal(&mut self, signed: Signed<Seal>) {
+        let id = signed.record.id();
+        self.take_seal(signed.clone());
+        if self.ledger.seal(&id).is_some() {
+            self.out.act(Output::SendSeal(signed));
+        }
+    }
+
+    /// When closing goes on by itself.
+    pub(super) fn next_seal_turn(&self) -> Option<Instant> {
+        let closing = self.open.closing.as_ref().filter(|c| !c.signed)?;
+        let waits = closing.full && closing.computed.is_none();
+        self.turn().filter(|_| !waits)
+    }
+}

@@ -1,0 +1,330 @@
+//! The known checkpoints, as the tree that their parents make of them, and the order among them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::id::{BlobId, CheckpointId, NodeId, SealId};
+
+/// A checkpoint's place in the order of heads, ascending: the newest confirmed round on its branch, its round, the
+/// contributions on it up to the quorum, the fresh ones it lists, the lower id. A function of the records alone.
+///
+/// The confirmed round stands first (docs/adr/0001): with k at or above the quorum every seal confirms its parent and the
+/// round decides as ever; with a smaller k a minority that ran ahead alone comes back to what the majority confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    pub confirmed: u64,
+    pub round: u64,
+    pub votes: usize,
+    pub fresh: usize,
+    pub id: Reverse<CheckpointId>,
+}
+
+/// One checkpoint. All its ancestors are in the tree too.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub id: CheckpointId,
+    pub round: u64,
+    /// `None` for checkpoint 0 only.
+    pub parent: Option<CheckpointId>,
+    pub result: BlobId,
+    /// How many fresh contributions it lists.
+    pub fresh: usize,
+    /// Seals that make it, in order of arrival; they differ in the sealer only.
+    pub seals: Vec<SealId>,
+    pub children: BTreeSet<CheckpointId>,
+    /// Distinct authors with a contribution on it who are not convicted on its branch.
+    pub votes: usize,
+    /// The newest round, at or above this node, that a quorum stands on.
+    pub confirmed: u64,
+    /// Contributions it lists that are not here.
+    pub missing: usize,
+    /// All contributions it lists are here and may stand together.
+    pub complete: bool,
+    /// It counts against its sealer's share of incomplete checkpoints.
+    pub incomplete: bool,
+    /// Its weights are here and right.
+    pub verified: bool,
+    /// Who is convicted of equivocation on its branch, by itself included.
+    pub convicted: Arc<BTreeSet<NodeId>>,
+    /// May become the head, once verified.
+    candidate: bool,
+    /// Children that are candidates.
+    candidates_below: usize,
+    /// How it is filed among the leaves.
+    filed: Option<Rank>,
+}
+
+impl Node {
+    /// A node without seals, votes or children.
+    pub fn new(
+        id: CheckpointId,
+        round: u64,
+        parent: Option<&Node>,
+        result: BlobId,
+        convicted: Arc<BTreeSet<NodeId>>,
+    ) -> Self {
+        Self {
+            id,
+            round,
+            parent: parent.map(|p| p.id),
+            result,
+            fresh: 0,
+            seals: vec![],
+            children: BTreeSet::new(),
+            votes: 0,
+            confirmed: parent.map_or(0, |p| p.confirmed),
+            missing: 0,
+            complete: false,
+            incomplete: false,
+            verified: false,
+            convicted,
+            candidate: false,
+            candidates_below: 0,
+            filed: None,
+        }
+    }
+}
+
+/// The tree, rooted in checkpoint 0.
+#[derive(Debug)]
+pub(super) struct Tree {
+    nodes: BTreeMap<CheckpointId, Node>,
+    by_round: BTreeMap<u64, BTreeSet<CheckpointId>>,
+    /// Candidates without candidate children. A child always ranks above its parent, so the head is on one of their paths.
+    leaves: BTreeSet<Rank>,
+    quorum: usize,
+    /// Whether a quorum's word is enough to be a candidate (list models).
+    attested: bool,
+}
+
+impl Tree {
+    pub fn new(zero: Node, quorum: usize, attested: bool) -> Self {
+        let mut tree = Self {
+            nodes: BTreeMap::new(),
+            by_round: BTreeMap::new(),
+            leaves: BTreeSet::new(),
+            quorum,
+            attested,
+        };
+        tree.add(zero);
+        tree
+    }
+
+    pub fn get(&self, id: &CheckpointId) -> Option<&Node> {
+        self.nodes.get(id)
+    }
+
+    pub fn get_mut(&mut self, id: &CheckpointId) -> Option<&mut Node> {
+        self.nodes.get_mut(id)
+    }
+
+    /// Checkpoints of one round, on any branch.
+    pub fn of_round(&self, round: u64) -> impl Iterator<Item = &Node> {
+        let ids = self.by_round.get(&round);
+        ids.into_iter().flatten().filter_map(|id| self.nodes.get(id))
+    }
+
+    /// Checkpoints of this round and later ones.
+    pub fn from_round(&self, round: u64) -> impl Iterator<Item = &Node> {
+        let rounds = self.by_round.range(round..);
+        rounds.flat_map(|(_, ids)| ids).filter_map(|id| self.nodes.get(id))
+    }
+
+    /// The leaves, the greatest first.
+    pub fn leaves(&self) -> impl Iterator<Item = &Rank> {
+        self.leaves.iter().rev()
+    }
+
+    pub fn rank(&self, node: &Node) -> Rank {
+        Rank {
+            confirmed: node.confirmed,
+            round: node.round,
+            votes: node.votes.min(self.quorum),
+            fresh: node.fresh,
+            id: Reverse(node.id),
+        }
+    }
+
+    /// Adds a node whose parent is in the tree (or checkpoint 0).
+    pub fn add(&mut self, node: Node) {
+        let (id, parent) = (node.id, node.parent);
+        self.by_round.entry(node.round).or_default().insert(id);
+        self.nodes.insert(id, node);
+        if let Some(parent) = parent.and_then(|p| self.nodes.get_mut(&p)) {
+            parent.children.insert(id);
+        }
+        self.review(&id);
+    }
+
+    /// Removes a node and all below it; returns them, parents first.
+    pub fn remove(&mut self, id: &CheckpointId) -> Vec<Node> {
+        let mut order = vec![*id];
+        let mut next = 0;
+        while let Some(at) = order.get(next) {
+            let children = self.nodes.get(at).map(|n| n.children.clone()).unwrap_or_default();
+            order.extend(children);
+            next += 1;
+        }
+        // From the leaves up, so that nobody becomes a leaf on the way but the last one's parent.
+        for at in order.iter().rev() {
+            self.set_candidate(at, false);
+        }
+        let parent = self.nodes.get(id).and_then(|n| n.parent);
+        if let Some(parent) = parent.and_then(|p| self.nodes.get_mut(&p)) {
+            parent.children.remove(id);
+        }
+        let removed = order.iter().filter_map(|at| self.nodes.remove(at));
+        let removed: Vec<_> = removed.collect();
+        for node in &removed {
+            if let Some(ids) = self.by_round.get_mut(&node.round) {
+                ids.remove(&node.id);
+                if ids.is_empty() {
+                    self.by_round.remove(&node.round);
+                }
+            }
+        }
+        removed
+    }
+
+    /// Files a node anew after something about it changed.
+    pub fn review(&mut self, id: &CheckpointId) {
+        let Some(node) = self.nodes.get(id) else { return };
+        let attested = self.attested && node.votes >= self.quorum;
+        let candidate = node.parent.is_none() || node.complete || node.verified || attested;
+        self.set_candidate(id, candidate);
+        self.file(id);
+    }
+
+    fn set_candidate(&mut self, id: &CheckpointId, candidate: bool) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        if node.candidate == candidate {
+            return;
+        }
+        node.candidate = candidate;
+        let parent = node.parent;
+        self.file(id);
+        if let Some(parent) = parent {
+            if let Some(node) = self.nodes.get_mut(&parent) {
+                node.candidates_below = if candidate {
+                    node.candidates_below + 1
+                } else {
+                    node.candidates_below - 1
+                };
+            }
+            self.file(&parent);
+        }
+    }
+
+    fn file(&mut self, id: &CheckpointId) {
+        let Some(node) = self.nodes.get(id) else { return };
+        let leaf = node.candidate && node.candidates_below == 0;
+        let rank = leaf.then(|| self.rank(node));
+        if let Some(node) = self.nodes.get_mut(id)
+            && node.filed != rank
+        {
+            if let Some(old) = node.filed.take() {
+                self.leaves.remove(&old);
+            }
+            node.filed = rank;
+            self.leaves.extend(rank);
+        }
+    }
+
+    /// One more author contributed on this checkpoint.
+    pub fn add_votes(&mut self, id: &CheckpointId, votes: usize) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        let before = node.votes;
+        node.votes += votes;
+        let (round, now) = (node.round, node.votes);
+        self.review(id);
+        if before < self.quorum && now >= self.quorum {
+            self.confirm(*id, round);
+        }
+    }
+
+    /// A quorum stands on this checkpoint: all below it are on a branch confirmed at least to here.
+    fn confirm(&mut self, id: CheckpointId, round: u64) {
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            let Some(node) = self.nodes.get_mut(&id) else { continue };
+            if node.confirmed >= round && node.round != round {
+                continue;
+            }
+            node.confirmed = node.confirmed.max(round);
+            open.extend(&node.children);
+            self.file(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> CheckpointId {
+        CheckpointId([n; 32])
+    }
+
+    fn node(tree: &Tree, n: u8, parent: u8) -> Node {
+        let parent = tree.get(&id(parent)).unwrap();
+        let mut node = Node::new(id(n), parent.round + 1, Some(parent), BlobId([n; 32]), Arc::default());
+        node.complete = true;
+        node
+    }
+
+    fn tree() -> Tree {
+        let zero = Node::new(id(0), 0, None, BlobId([0; 32]), Arc::default());
+        let mut tree = Tree::new(zero, 2, true);
+        for (n, parent) in [(1, 0), (2, 0), (3, 1), (4, 3)] {
+            tree.add(node(&tree, n, parent));
+        }
+        tree
+    }
+
+    fn leaves(tree: &Tree) -> Vec<CheckpointId> {
+        tree.leaves().map(|rank| rank.id.0).collect()
+    }
+
+    #[test]
+    fn the_longest_branch_ranks_first() {
+        assert_eq!(leaves(&tree()), [id(4), id(2)]);
+    }
+
+    #[test]
+    fn at_equal_rounds_votes_decide_then_fresh_then_the_lower_id() {
+        let zero = Node::new(id(0), 0, None, BlobId([0; 32]), Arc::default());
+        let mut tree = Tree::new(zero, 3, true);
+        for n in [1, 2, 3] {
+            let mut node = node(&tree, n, 0);
+            node.fresh = if n == 3 { 5 } else { 4 };
+            tree.add(node);
+        }
+        assert_eq!(leaves(&tree), [id(3), id(1), id(2)]);
+        tree.add_votes(&id(2), 1);
+        assert_eq!(leaves(&tree), [id(2), id(3), id(1)]);
+        // Past the quorum more votes are worth nothing: fresh contributions decide again.
+        tree.add_votes(&id(2), 9);
+        tree.add_votes(&id(3), 3);
+        assert_eq!(leaves(&tree), [id(3), id(2), id(1)]);
+    }
+
+    #[test]
+    fn a_confirmed_branch_ranks_above_a_longer_one_that_nobody_confirms() {
+        let mut tree = tree();
+        tree.add_votes(&id(2), 2);
+        assert_eq!(leaves(&tree), [id(2), id(4)]);
+        tree.add_votes(&id(1), 2);
+        assert_eq!(leaves(&tree), [id(4), id(2)], "now both forks are confirmed to round 1");
+        assert_eq!(tree.get(&id(4)).unwrap().confirmed, 1);
+    }
+
+    #[test]
+    fn removing_a_branch_makes_its_parent_a_leaf_again() {
+        let mut tree = tree();
+        let gone: Vec<_> = tree.remove(&id(3)).iter().map(|n| n.id).collect();
+        assert_eq!(gone, [id(3), id(4)]);
+        assert_eq!(leaves(&tree), [id(1), id(2)]);
+        assert!(tree.of_round(3).next().is_none());
+    }
+}

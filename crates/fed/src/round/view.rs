@@ -1,0 +1,186 @@
+//! What a machine tells those that ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::machine::{BaseError, CheckpointInfo, ContributionInfo, Machine, RecordId, RoundInfo};
+use super::tree::Node;
+use super::{SubmissionState, late};
+use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SubmissionId};
+use crate::record::{Contribution, Proof, Seal, Signed};
+
+impl Machine {
+    fn info(&self, node: &Node) -> CheckpointInfo {
+        CheckpointInfo {
+            id: node.id,
+            round: node.round,
+            parent: node.parent,
+            weights: node.result,
+            confirmed: self.is_confirmed(node),
+            verified: node.verified,
+        }
+    }
+
+    /// A quorum stands on it or on a descendant: on the head's branch that is a matter of rounds, elsewhere it is looked for.
+    fn is_confirmed(&self, node: &Node) -> bool {
+        if node.parent.is_none() || self.chain.contains(node.round, &node.id) {
+            return node.round <= self.confirmed_round();
+        }
+        let mut open = vec![node];
+        while let Some(node) = open.pop() {
+            if node.confirmed == node.round {
+                return true;
+            }
+            open.extend(node.children.iter().filter_map(|id| self.tree.get(id)));
+        }
+        false
+    }
+
+    fn chain_info(&self, round: u64) -> CheckpointInfo {
+        let node = self.chain.at(round).and_then(|id| self.tree.get(&id));
+        // The head's branch is in the tree, and checkpoint 0 always is.
+        self.info(
+            node.or_else(|| self.tree.get(&self.zero))
+                .expect("checkpoint 0 is in the tree"),
+        )
+    }
+
+    /// The checkpoint this node stands on; not verified only until checkpoint 0's weights are here.
+    pub fn head(&self) -> CheckpointInfo {
+        self.chain_info(self.chain.round())
+    }
+
+    /// The newest confirmed checkpoint of the head's branch (checkpoint 0 when none is).
+    pub fn confirmed_head(&self) -> CheckpointInfo {
+        self.chain_info(self.confirmed_round())
+    }
+
+    /// A checkpoint on any branch, if it is known.
+    pub fn checkpoint(&self, id: &CheckpointId) -> Option<CheckpointInfo> {
+        self.tree.get(id).map(|node| self.info(node))
+    }
+
+    /// Whether a submission trained from this checkpoint would be taken now.
+    pub fn check_base(&self, base: &CheckpointId) -> Result<(), BaseError> {
+        self.base_fault(base)
+    }
+
+    /// The round up to which everything but the head branch's seals is forgotten here: records of it need no syncing.
+    pub fn horizon(&self) -> u64 {
+        self.horizon
+    }
+
+    /// The round on the head that is open now.
+    pub fn open_round(&self) -> RoundInfo {
+        let head = self.chain.head();
+        let round = self.chain.round() + 1;
+        let mut contributions = self.contributions_on(&head, round);
+        let late = late::chosen(self);
+        contributions.extend(late.iter().filter_map(|id| self.contribution_info(id, true)));
+        RoundInfo {
+            round,
+            parent: head,
+            checkpoint: None,
+            sealers: vec![],
+            contributions,
+            missing: self.missing(),
+            deadline: self.deadline(),
+            losing_seals: self.losing_seals(round),
+        }
+    }
+
+    /// A sealed round of the head's branch, or the open one. Below the horizon the contributions are forgotten.
+    pub fn round(&self, round: u64) -> Option<RoundInfo> {
+        if round == self.chain.round() + 1 {
+            return Some(self.open_round());
+        }
+        let node = self.tree.get(&self.chain.at(round)?)?;
+        let parent = node.parent?;
+        let seal = self.seal_of(node)?;
+        let fresh = seal.fresh.iter().filter_map(|id| self.contribution_info(id, false));
+        let late = seal.late.iter().filter_map(|id| self.contribution_info(id, true));
+        Some(RoundInfo {
+            round,
+            parent,
+            checkpoint: Some(self.info(node)),
+            sealers: self.sealers_of(node).into_iter().collect(),
+            contributions: fresh.chain(late).collect(),
+            missing: vec![],
+            deadline: None,
+            losing_seals: self.losing_seals(round),
+        })
+    }
+
+    fn contributions_on(&self, parent: &CheckpointId, round: u64) -> Vec<ContributionInfo> {
+        let casts = self
+            .ballots
+            .on(parent)
+            .flat_map(|(_, casts)| casts.iter().filter(|cast| cast.round == round));
+        casts
+            .filter_map(|cast| self.contribution_info(&cast.id, false))
+            .collect()
+    }
+
+    fn contribution_info(&self, id: &ContributionId, late: bool) -> Option<ContributionInfo> {
+        let c = &self.ledger.contribution(id)?.record;
+        Some(ContributionInfo {
+            id: *id,
+            author: c.author,
+            samples: c.samples,
+            fidelity: c.fidelity,
+            bytes: c.update_bytes,
+            late,
+            here: self.blobs.is_here(&c.update),
+        })
+    }
+
+    fn losing_seals(&self, round: u64) -> Vec<(CheckpointId, NodeId)> {
+        let losers = self.tree.of_round(round).filter(|n| !self.chain.contains(round, &n.id));
+        losers
+            .flat_map(|n| self.sealers_of(n).into_iter().map(|sealer| (n.id, sealer)))
+            .collect()
+    }
+
+    /// Blobs that must be kept; all others of this model may be collected.
+    ///
+    /// Checkpoint 0 (who joins begins with it), the weights of every checkpoint above the horizon, the updates of every
+    /// contribution held, what was computed and may yet be sealed, and the bases of waiting submissions.
+    pub fn live_blobs(&self) -> BTreeSet<BlobId> {
+        let mut live = BTreeSet::from([self.spec.checkpoint0]);
+        live.extend(self.tree.from_round(self.horizon).map(|node| node.result));
+        live.extend(self.ledger.contributions_of(0, u64::MAX).map(|(_, c)| c.record.update));
+        live.extend(self.jobs.results());
+        live.extend(
+            self.submissions
+                .bases()
+                .filter_map(|id| self.tree.get(id))
+                .map(|node| node.result),
+        );
+        live.extend(self.pursued.keys());
+        live
+    }
+
+    /// Every record held, by round: what sync compares.
+    pub fn records(&self) -> &BTreeSet<(u64, RecordId)> {
+        self.ledger.index()
+    }
+
+    /// A contribution that is held.
+    pub fn contribution(&self, id: &ContributionId) -> Option<&Signed<Contribution>> {
+        self.ledger.contribution(id)
+    }
+
+    /// A seal that is held.
+    pub fn seal(&self, id: &SealId) -> Option<&Signed<Seal>> {
+        self.ledger.seal(id)
+    }
+
+    /// A proof that is held.
+    pub fn proof(&self, id: &ProofId) -> Option<&Proof> {
+        self.ledger.proof(id)
+    }
+
+    /// States of this node's submissions that are not final or became so in this run (the last thousand).
+    pub fn submissions(&self) -> &BTreeMap<SubmissionId, SubmissionState> {
+        self.submissions.states()
+    }
+}

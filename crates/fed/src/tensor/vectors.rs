@@ -1,0 +1,64 @@
+//! Small safetensors files as plain vectors: what learners, tests and clients hold in memory.
+
+use super::header::entries;
+use super::{Layout, TensorError};
+use crate::record::{Dtype, TensorSpec};
+
+/// A safetensors file of f32 tensors `(name, shape, elements in row-major order)`: the canonical file when the names are
+/// unique, whatever their order here.
+///
+/// # Panics
+/// When a tensor has not as many elements as its shape says: a mistake in the calling code.
+pub fn to_safetensors(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
+    let mut ordered: Vec<_> = tensors.iter().collect();
+    ordered.sort_by(|a, b| a.0.cmp(&b.0));
+    let schema: Vec<TensorSpec> = ordered
+        .iter()
+        .map(|(name, shape, values)| {
+            let spec = TensorSpec {
+                name: name.clone(),
+                dtype: Dtype::F32,
+                shape: shape.clone(),
+            };
+            let elements = values.len() as u64;
+            assert_eq!(
+                spec.elements(),
+                Some(elements),
+                "tensor {name:?}: elements of shape {shape:?}"
+            );
+            spec
+        })
+        .collect();
+    let mut file = Layout::of(&schema).header().to_vec();
+    for (_, _, values) in ordered {
+        file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    file
+}
+
+/// Reads a safetensors file of f32 tensors back as `(name, shape, elements)`, ascending by name. A tensor of another dtype is
+/// an error that names it. Finiteness is not checked.
+pub fn f32_from_safetensors(file: &[u8]) -> Result<Vec<(String, Vec<u64>, Vec<f32>)>, TensorError> {
+    let mut tensors = Vec::new();
+    for entry in entries(&file)? {
+        let spec = entry.spec;
+        if spec.dtype != Dtype::F32 {
+            return Err(TensorError::bad(format!(
+                "tensor {:?}: dtype F32 expected, {} found: only f32 files can be read as plain vectors",
+                spec.name,
+                spec.dtype.name()
+            )));
+        }
+        // `entries` has checked that the range is inside the file and as long as the shape says.
+        let start = entry.offset as usize;
+        let bytes = &file[start..start + super::layout::tensor_bytes(&spec) as usize];
+        let values = bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect();
+        tensors.push((spec.name, spec.shape, values));
+    }
+    Ok(tensors)
+}

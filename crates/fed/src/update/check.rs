@@ -1,0 +1,42 @@
+//! Whether bytes from a peer are an update.
+
+use super::batch::{Batch, Batches};
+use super::pipeline::{Scratch, bytes_at, run};
+use super::{check_length, codec_of};
+use crate::codec::{Codec, block, float};
+use crate::record::Spec;
+use crate::tensor::{Source, TensorError};
+
+/// Whether a blob is an update of this spec: its length, its codec's invariants, every float finite, every boolean 0 or 1.
+pub fn check(spec: &Spec, update: &dyn Source) -> Result<(), TensorError> {
+    let codec = codec_of(spec)?;
+    check_length(spec, codec, update)?;
+    let work = |batch: &Batch, scratch: &mut Scratch, _: &mut Vec<u8>| check_batch(spec, codec, update, batch, scratch);
+    run(Batches::of(&spec.tensors, codec), work, |(), _| Ok(()))
+}
+
+fn check_batch(
+    spec: &Spec,
+    codec: Codec,
+    update: &dyn Source,
+    batch: &Batch,
+    scratch: &mut Scratch,
+) -> Result<(), TensorError> {
+    let coded = bytes_at(update, batch.coded_at, batch.coded_bytes(), &mut scratch.input)?;
+    for piece in &batch.pieces {
+        let coded = &coded[piece.coded.clone()];
+        let found = if piece.dtype.is_float() {
+            block::first_bad(codec, piece.dtype, coded)
+        } else {
+            float::first_bad(piece.dtype, coded).map(|at| (at, float::describe_bad(piece.dtype, &coded[at..])))
+        };
+        if let Some((index, problem)) = found {
+            return Err(TensorError::bad(format!(
+                "update: tensor {:?}: element {} is {problem}",
+                spec.tensors[piece.tensor].name,
+                piece.start + index as u64
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Batches worked on by all threads, their results taken in order.
+
+use std::sync::Mutex;
+
+use super::batch::{Batch, Batches};
+use crate::tensor::{Source, TensorError};
+
+/// Batches in hand: 2^20 elements. A window ends when its last batch does, so it is long enough that the threads' waiting then does not
+/// show; two windows' results (8 MiB in f32) and one [`Scratch`] a thread are all the memory there is.
+const WINDOW: usize = 64;
+
+/// Buffers of one thread, used again and again.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// The base's bytes.
+    pub base: Vec<u8>,
+    /// Bytes of what is being added.
+    pub input: Vec<u8>,
+    /// Bytes of several that are added in one go.
+    pub inputs: Vec<Vec<u8>>,
+    /// Sums.
+    pub sum: Vec<f64>,
+    /// What a receiver will decode.
+    pub decoded: Vec<f64>,
+}
+
+struct Slot<R> {
+    batch: Batch,
+    out: Vec<u8>,
+    result: Result<R, TensorError>,
+}
+
+/// Does `work` on every batch, on all threads, and hands its answer and output to `done`, on this thread and in order. While one window of
+/// batches is handed over the next one is worked on. The first error, in the batches' order, ends it.
+pub(super) fn run<R: Default + Send>(
+    batches: Batches<'_>,
+    work: impl Fn(&Batch, &mut Scratch, &mut Vec<u8>) -> Result<R, TensorError> + Sync,
+    mut done: impl FnMut(R, &[u8]) -> Result<(), TensorError>,
+) -> Result<(), TensorError> {
+    let mut scratches: Vec<Scratch> = Vec::new();
+    scratches.resize_with(rayon::current_num_threads().min(WINDOW), Scratch::default);
+    let mut batches = batches.fuse();
+    let (mut finished, mut running): (Vec<Slot<R>>, Vec<Slot<R>>) = (Vec::new(), Vec::new());
+    loop {
+        let filled = fill(&mut running, &mut batches);
+        running.truncate(filled);
+        // Each thread takes the next batch when it is done with one; the lock is held for that taking alone.
+        let waiting = Mutex::new(running.iter_mut());
+        let next = || waiting.lock().ok().and_then(|mut slots| slots.next());
+        let drain = |scratch: &mut Scratch| {
+            while let Some(slot) = next() {
+                slot.result = work(&slot.batch, scratch, &mut slot.out);
+            }
+        };
+        rayon::in_place_scope(|scope| {
+            for scratch in scratches.iter_mut().take(filled) {
+                scope.spawn(|_| drain(scratch));
+            }
+            hand_over(&mut finished, &mut done)
+        })?;
+        if filled == 0 {
+            return Ok(());
+        }
+        std::mem::swap(&mut finished, &mut running);
+    }
+}
+
+/// Fills up to [`WINDOW`] slots with the next batches; how many.
+fn fill<R: Default>(slots: &mut Vec<Slot<R>>, batches: &mut impl Iterator<Item = Batch>) -> usize {
+    let mut filled = 0;
+    for batch in batches.take(WINDOW) {
+        match slots.get_mut(filled) {
+            Some(slot) => slot.batch = batch,
+            None => slots.push(Slot {
+                batch,
+                out: Vec::new(),
+                result: Ok(R::default()),
+            }),
+        }
+        filled += 1;
+    }
+    filled
+}
+
+fn hand_over<R: Default>(
+    slots: &mut [Slot<R>],
+    done: &mut impl FnMut(R, &[u8]) -> Result<(), TensorError>,
+) -> Result<(), TensorError> {
+    for slot in slots {
+        let result = std::mem::replace(&mut slot.result, Ok(R::default()))?;
+        done(result, &slot.out)?;
+    }
+    Ok(())
+}
+
+/// Bytes of a source: borrowed where it lends them, else read into `buffer`.
+pub(super) fn bytes_at<'a>(
+    source: &'a dyn Source,
+    offset: u64,
+    bytes: usize,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], TensorError> {
+    if let Some(lent) = source.lend_at(offset, bytes) {
+        return Ok(lent);
+    }
+    buffer.resize(bytes, 0);
+    source.read_at(offset, buffer)?;
+    Ok(buffer)
+}

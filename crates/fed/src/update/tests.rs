@@ -1,0 +1,295 @@
+//! The whole way of an update: submitted, merged, coded, checked, aggregated.
+
+mod whole_way;
+
+use super::*;
+use crate::id::{BlobId, NodeId};
+use crate::record::{Dtype, Membership, RoundPolicy, Rule, TensorSpec};
+use crate::tensor::{Layout, check_weights, to_safetensors};
+
+fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {
+    TensorSpec {
+        name: name.into(),
+        dtype,
+        shape: shape.into(),
+    }
+}
+
+fn spec(codec: &str, tensors: Vec<TensorSpec>) -> Spec {
+    Spec {
+        name: "test".parse().unwrap(),
+        tensors,
+        strategy: Rule::new("fedavg/1"),
+        rounds: RoundPolicy::default(),
+        codec: Rule::new(codec),
+        privacy: Rule::new("none/1"),
+        membership: Membership::List([NodeId([1; 32])].into()),
+        checkpoint0: BlobId([0; 32]),
+        creator: NodeId([1; 32]),
+        succeeds: None,
+    }
+}
+
+/// The canonical file of these tensors' bytes.
+fn file(spec: &Spec, data: &[Vec<u8>]) -> Vec<u8> {
+    let layout = Layout::of(&spec.tensors);
+    let bytes = [layout.header(), &data.concat()].concat();
+    assert_eq!(bytes.len() as u64, layout.file_bytes());
+    bytes
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    to_safetensors(&[("w".into(), vec![values.len() as u64], values.to_vec())])
+}
+
+fn plain(codec: &str, elements: usize) -> Spec {
+    spec(codec, vec![tensor("w", Dtype::F32, &[elements as u64])])
+}
+
+fn merged(spec: &Spec, base: &[u8], parts: &[Part<'_>]) -> (Vec<u8>, Coded) {
+    let mut out = Vec::new();
+    let coded = merge_and_encode(spec, &base, parts, &mut out).unwrap();
+    assert_eq!(coded.bytes, out.len() as u64);
+    check(spec, &out).unwrap();
+    (out, coded)
+}
+
+/// `(update, samples, staleness)`: fresh where the staleness is 0.
+fn aggregated(spec: &Spec, base: &[u8], updates: &[(Vec<u8>, u64, u32)]) -> Vec<u8> {
+    let weighted = |late: bool| -> Vec<Weighted<'_>> {
+        updates
+            .iter()
+            .filter(|(_, _, staleness)| (*staleness > 0) == late)
+            .map(|(update, samples, staleness)| Weighted {
+                update,
+                samples: *samples,
+                staleness: *staleness,
+            })
+            .collect()
+    };
+    let mut out = Vec::new();
+    aggregate(spec, &base, &weighted(false), &weighted(true), &mut out).unwrap();
+    check_weights(&spec.tensors, &out).unwrap();
+    out
+}
+
+fn weights(file: &dyn Source, samples: u64) -> Part<'_> {
+    Part {
+        file,
+        samples,
+        delta: false,
+    }
+}
+
+fn delta(file: &dyn Source, samples: u64) -> Part<'_> {
+    Part {
+        file,
+        samples,
+        delta: true,
+    }
+}
+
+#[test]
+fn fedavg_is_mcmahans_mean_of_weights_by_samples() {
+    // w = sum of n_k / n * w_k: (1 * 1 + 3 * 5) / 4 = 4, (1 * 2 + 3 * -2) / 4 = -1, (1 * 0.5 + 3 * 0.5) / 4 = 0.5.
+    let spec = plain("none/1", 3);
+    let base = floats(&[0.5, 0.5, 0.5]);
+    let (a, b) = (floats(&[1.0, 2.0, 0.5]), floats(&[5.0, -2.0, 0.5]));
+    let expected = floats(&[4.0, -1.0, 0.5]);
+    // Two nodes of one trainer each,
+    let updates = [
+        (merged(&spec, &base, &[weights(&a, 1)]).0, 1, 0),
+        (merged(&spec, &base, &[weights(&b, 3)]).0, 3, 0),
+    ];
+    assert_eq!(aggregated(&spec, &base, &updates), expected);
+    // or one node of two trainers: the same mean.
+    let (both, coded) = merged(&spec, &base, &[weights(&a, 1), weights(&b, 3)]);
+    assert_eq!((coded.samples, coded.fidelity), (4, 1.0));
+    assert_eq!(aggregated(&spec, &base, &[(both, 4, 0)]), expected);
+}
+
+#[test]
+fn deltas_and_weights_say_the_same_and_may_be_mixed() {
+    let spec = plain("none/1", 2);
+    let base = floats(&[1.0, -1.0]);
+    let (as_weights, as_delta) = (floats(&[3.0, 0.0]), floats(&[2.0, 1.0]));
+    let one = merged(&spec, &base, &[weights(&as_weights, 5)]).0;
+    assert_eq!(one, merged(&spec, &base, &[delta(&as_delta, 5)]).0);
+    assert_eq!(
+        one,
+        merged(&spec, &base, &[weights(&as_weights, 1), delta(&as_delta, 1)]).0
+    );
+    assert_eq!(one, [2f32, 1.0].map(f32::to_le_bytes).concat());
+}
+
+#[test]
+fn late_ones_are_discounted_deltas() {
+    // Staleness 3: 1 / sqrt(1 + 3) = 1/2. Shares 8 / (8 + 4) and 4 / (8 + 4): 1 + 2/3 * 3 + 1/3 * 6 = 5.
+    assert_eq!(late_discount(3), 0.5);
+    assert_eq!(late_discount(0), 1.0);
+    let spec = plain("none/1", 1);
+    let raw = |x: f32| x.to_le_bytes().to_vec();
+    let result = aggregated(&spec, &floats(&[1.0]), &[(raw(3.0), 8, 0), (raw(6.0), 8, 3)]);
+    assert_eq!(result, floats(&[5.0]));
+}
+
+#[test]
+fn sums_beyond_the_range_end_at_its_largest_number() {
+    let spec = plain("none/1", 2);
+    let (max, base) = (f32::MAX, floats(&[f32::MAX, f32::MIN]));
+    // base + (weights - base) twice over the range; the difference itself is beyond f32 too.
+    let (update, _) = merged(&spec, &base, &[weights(&floats(&[f32::MIN, f32::MAX]), 1)]);
+    assert_eq!(update, [-max, max].map(f32::to_le_bytes).concat());
+    let away = [max, -max].map(f32::to_le_bytes).concat();
+    assert_eq!(aggregated(&spec, &base, &[(away, 1, 0)]), base);
+
+    let doubles = super::tests::spec("none/1", vec![tensor("w", Dtype::F64, &[1])]);
+    let one = |x: f64| file(&doubles, &[x.to_le_bytes().to_vec()]);
+    let (update, coded) = merged(&doubles, &one(f64::MIN), &[weights(&one(f64::MAX), 1)]);
+    assert_eq!((update, coded.fidelity), (f64::MAX.to_le_bytes().to_vec(), 1.0));
+    let away = f64::MIN.to_le_bytes().to_vec();
+    assert_eq!(aggregated(&doubles, &one(f64::MIN), &[(away, 1, 0)]), one(f64::MIN));
+}
+
+#[test]
+fn integers_follow_the_maximum_and_booleans_or() {
+    let schema = vec![
+        tensor("flag", Dtype::Bool, &[4]),
+        tensor("i", Dtype::I64, &[3]),
+        tensor("u", Dtype::U8, &[2]),
+        tensor("w", Dtype::F32, &[1]),
+    ];
+    let spec = spec("int8/1", schema);
+    let model = |flags: [u8; 4], i: [i64; 3], u: [u8; 2]| {
+        let i = i.map(i64::to_le_bytes).concat();
+        file(&spec, &[flags.to_vec(), i, u.to_vec(), vec![0; 4]])
+    };
+    let base = model([0, 1, 0, 1], [10, -5, 7], [250, 0]);
+    let full = model([0, 0, 1, 0], [11, i64::MIN, i64::MAX], [255, 1]);
+    // A delta: added to the base first, wrapping (250 + 10 = 4); booleans "exclusive or".
+    let diff = model([0, 1, 0, 0], [2, -1, 0], [10, 0]);
+    let a = merged(&spec, &base, &[weights(&full, 1), delta(&diff, 1_000_000)]).0;
+    let (in_a, floats_at) = (a.clone(), 4 + 24 + 2);
+    assert_eq!(
+        in_a[..floats_at],
+        model([0, 0, 1, 1], [12, -6, i64::MAX], [255, 1])[base.len() - 34..base.len() - 4]
+    );
+    let b = merged(
+        &spec,
+        &base,
+        &[weights(&model([1, 0, 0, 0], [i64::MIN, 3, 9], [0, 9]), 1)],
+    )
+    .0;
+    // A late one has larger values; they don't count.
+    let late = merged(&spec, &base, &[weights(&model([1; 4], [i64::MAX; 3], [255; 2]), 1)]).0;
+    let result = aggregated(&spec, &base, &[(a, 1, 0), (b, 1 << 40, 0), (late, 1, 1)]);
+    assert_eq!(result, model([1, 0, 1, 1], [12, 3, i64::MAX], [255, 9]));
+}
+
+#[test]
+fn fidelity_is_of_the_whole_update() {
+    let spec = spec(
+        "bf16/1",
+        vec![tensor("a", Dtype::F32, &[1]), tensor("b", Dtype::F32, &[1])],
+    );
+    let model = |a: f32, b: f32| file(&spec, &[a.to_le_bytes().to_vec(), b.to_le_bytes().to_vec()]);
+    let base = model(0.0, 0.0);
+    let fidelity = |a, b| merged(&spec, &base, &[weights(&model(a, b), 1)]).1.fidelity;
+    assert_eq!(fidelity(0.0, 0.0), 1.0);
+    assert_eq!(fidelity(1.5, -2.0), 1.0);
+    // The smallest f32 is coded to zero.
+    assert_eq!(fidelity(f32::from_bits(1), 0.0), 0.0);
+    // 1 + 2^-8 becomes 1: the cosine of (1 + 2^-8, 1) and (1, 1).
+    let x = 1.0 + 2f64.powi(-8);
+    let expected = (x + 1.0).powi(2) / ((x * x + 1.0) * 2.0);
+    assert!((f64::from(fidelity(x as f32, 1.0)) - expected).abs() < 1e-7);
+}
+
+#[test]
+fn what_is_off_the_spec_is_refused_by_name() {
+    let spec = plain("int8/1", 300);
+    let bad = |error: Result<(), TensorError>, names: &[&str]| {
+        let error = error.expect_err("taken").to_string();
+        assert!(names.iter().all(|name| error.contains(name)), "{error}");
+    };
+    let good = vec![0; 308];
+    check(&spec, &good).unwrap();
+    for length in [0, 307, 309] {
+        let found = format!("308 bytes expected for this model's 1 tensors coded with int8/1, {length} found");
+        bad(check(&spec, &vec![0; length]), &[&found]);
+    }
+    let mut code = good.clone();
+    code[260 + 4 + 7] = 0x80;
+    bad(check(&spec, &code), &["tensor \"w\": element 263 is coded as -128"]);
+    let mut scale = good.clone();
+    scale[260..264].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    bad(check(&spec, &scale), &["tensor \"w\": element 256", "scale inf"]);
+
+    let base = floats(&[0.0; 300]);
+    let run = |spec: &Spec, base: &[u8], update: &Vec<u8>, samples: u64| {
+        let fresh = [Weighted {
+            update,
+            samples,
+            staleness: 0,
+        }];
+        aggregate(spec, &base, &fresh, &[], &mut Vec::new())
+    };
+    run(&spec, &base, &good, 1).unwrap();
+    bad(run(&spec, &base, &good, 0), &["samples", "at least 1"]);
+    bad(
+        aggregate(&spec, &base, &[], &[], &mut Vec::new()),
+        &["0 fresh contributions"],
+    );
+    bad(run(&spec, &base[1..], &good, 1), &["base weights", "canonical"]);
+    bad(run(&spec, &floats(&[0.0; 299]), &good, 1), &["base weights"]);
+    bad(run(&spec, &base, &good[1..].to_vec(), 1), &["308 bytes expected"]);
+    let unknown = Spec {
+        strategy: Rule::new("krum/1"),
+        ..spec.clone()
+    };
+    bad(run(&unknown, &base, &good, 1), &["strategy", "\"krum/1\""]);
+    let unknown = Spec {
+        codec: Rule::new("zip/1"),
+        ..spec.clone()
+    };
+    bad(check(&unknown, &good), &["codec", "\"zip/1\""]);
+
+    let merge = |parts: &[Part<'_>]| merge_and_encode(&spec, &base, parts, &mut Vec::new()).map(|_| ());
+    bad(merge(&[]), &["0 submissions"]);
+    bad(merge(&[weights(&base, 0)]), &["at least 1"]);
+    bad(
+        merge(&[weights(&floats(&[0.0; 3]), 1)]),
+        &["tensor \"w\"", "shape [300] expected, [3] found"],
+    );
+    let mut values = [0.0; 300];
+    values[9] = f32::NAN;
+    bad(merge(&[weights(&floats(&values), 1)]), &["not finite"]);
+}
+
+#[test]
+fn booleans_from_a_peer_are_0_or_1_and_every_dtype_is_finite() {
+    for (dtype, bytes, problem) in [
+        (Dtype::Bool, vec![0, 1, 2], "element 2 is 2"),
+        (
+            Dtype::F64,
+            [1.0, f64::NAN].map(f64::to_le_bytes).concat(),
+            "element 1 is NaN",
+        ),
+        (Dtype::F16, vec![0, 0, 0, 0xfc], "element 1 is infinite"),
+    ] {
+        let shape = [(bytes.len() / dtype.bytes()) as u64];
+        let error = check(&spec("none/1", vec![tensor("t", dtype, &shape)]), &bytes)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("tensor \"t\"") && error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn sample_sums_are_capped() {
+    let spec = plain("bf16/1", 1);
+    let base = floats(&[0.0]);
+    let one = floats(&[1.0]);
+    let (_, coded) = merged(&spec, &base, &[weights(&one, u64::MAX), weights(&one, u64::MAX)]);
+    assert_eq!(coded.samples, crate::record::SAMPLES_MAX);
+}

@@ -1,0 +1,274 @@
+//! Properties: every dtype and shape the whole way, against a naive implementation, on any number of threads.
+
+use proptest::prelude::*;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::codec::{Codec, block, float};
+
+const CODECS: [&str; 3] = ["none/1", "bf16/1", "int8/1"];
+
+/// A source that lends nothing, as a blob's file: the other way through the kernels.
+struct OnDisk<'a>(&'a [u8]);
+
+impl Source for OnDisk<'_> {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        self.0.read_at(offset, into)
+    }
+}
+
+/// Every dtype, a scalar, empty tensors, tensors of many batches, at and around the batch's and the codec's edges.
+fn every_kind() -> Vec<TensorSpec> {
+    use Dtype::*;
+    let long = batch::BATCH_ELEMENTS as u64;
+    let mut schema = vec![
+        tensor("a.empty", F32, &[0]),
+        tensor("b.empty", Bf16, &[3, 0, u64::MAX]),
+        tensor("c.scalar", F32, &[]),
+        tensor("d.long", F32, &[3, long + 1]),
+        tensor("e.exact", F32, &[long]),
+        tensor("f.empty", I64, &[0]),
+        tensor("g.counter", I64, &[]),
+        tensor("h.block", F32, &[256]),
+        tensor("i.block", F32, &[257]),
+    ];
+    for (i, dtype) in [F64, F16, Bf16, I64, I32, I16, I8, U64, U32, U16, U8, Bool]
+        .into_iter()
+        .enumerate()
+    {
+        schema.push(tensor(
+            &format!("j{:02}.{}", i, dtype.name()),
+            dtype,
+            &[2, 300 + i as u64],
+        ));
+    }
+    schema
+}
+
+/// Random bytes of each dtype; floats are finite and of ordinary size, with zeros of both signs among them.
+fn random_model(spec: &Spec, seed: u64) -> Vec<u8> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let data: Vec<Vec<u8>> = spec
+        .tensors
+        .iter()
+        .map(|tensor| {
+            let elements = tensor.elements().unwrap() as usize;
+            let mut bytes = vec![0; elements * tensor.dtype.bytes()];
+            if tensor.dtype.is_float() {
+                let values: Vec<f64> = (0..elements)
+                    .map(|_| match random.random_range(0..20) {
+                        0 => 0.0,
+                        1 => -0.0,
+                        _ => random.random_range(-2.0..2.0),
+                    })
+                    .collect();
+                float::round(tensor.dtype, &values, &mut bytes);
+            } else {
+                let limit = if tensor.dtype == Dtype::Bool { 1 } else { 255 };
+                bytes.fill_with(|| random.random_range(0..=limit));
+            }
+            bytes
+        })
+        .collect();
+    file(spec, &data)
+}
+
+fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap()
+        .install(run)
+}
+
+/// What the documentation of [`aggregate`] says, tensor by tensor and coordinate by coordinate, without batches or threads.
+fn naive(spec: &Spec, base: &[u8], updates: &[(Vec<u8>, u64, u32)]) -> Vec<u8> {
+    let codec = Codec::of(&spec.codec).unwrap();
+    let layout = Layout::of(&spec.tensors);
+    let counts: Vec<f64> = updates
+        .iter()
+        .map(|(_, n, s)| *n as f64 / (1.0 + f64::from(*s)).sqrt())
+        .collect();
+    let total = counts.iter().fold(0.0, |sum, n| sum + n);
+    let mut out = base.to_vec();
+    let mut coded_at = 0;
+    for (tensor, slot) in spec.tensors.iter().zip(layout.slots()) {
+        let (dtype, width) = (tensor.dtype, tensor.dtype.bytes());
+        let bytes = codec.tensor_bytes(tensor) as usize;
+        let elements = tensor.elements().unwrap() as usize;
+        let out = &mut out[slot.offset as usize..][..slot.bytes as usize];
+        let mut parts = Vec::new();
+        for (update, _, _) in updates {
+            let mut values = vec![0.0; elements];
+            if dtype.is_float() {
+                block::decode(codec, dtype, &update[coded_at..][..bytes], &mut values);
+            }
+            parts.push(values);
+        }
+        for i in 0..elements {
+            let element = &mut out[i * width..][..width];
+            if dtype.is_float() {
+                let mut parent = [-0.0];
+                float::accumulate(dtype, &mut parent, element, 1.0);
+                let mut sum = 0.0;
+                for (values, count) in parts.iter().zip(&counts) {
+                    sum += count / total * values[i];
+                }
+                float::round(dtype, &[parent[0] + sum], element);
+            } else {
+                let fresh = updates.iter().filter(|update| update.2 == 0);
+                let largest = fresh.map(|update| update.0[coded_at..][i * width..][..width].to_vec());
+                let signed = matches!(dtype, Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8);
+                element.copy_from_slice(&largest.max_by_key(|bytes| integer_value(bytes, signed)).unwrap());
+            }
+        }
+        coded_at += bytes;
+    }
+    out
+}
+
+fn integer_value(bytes: &[u8], signed: bool) -> i128 {
+    let mut wide = [0; 16];
+    wide[..bytes.len()].copy_from_slice(bytes);
+    let shift = 128 - 8 * bytes.len() as u32;
+    if signed {
+        i128::from_le_bytes(wide) << shift >> shift
+    } else {
+        i128::from_le_bytes(wide)
+    }
+}
+
+/// Three nodes' updates, the third late.
+fn three_updates(spec: &Spec, base: &[u8], seed: u64) -> Vec<(Vec<u8>, u64, u32)> {
+    (0..3)
+        .map(|node| {
+            let (a, b) = (
+                random_model(spec, seed + 10 * node),
+                random_model(spec, seed + 10 * node + 1),
+            );
+            let (update, coded) = merged(spec, base, &[weights(&a, 3 + node), weights(&b, 700)]);
+            assert!(coded.fidelity > 0.999, "{coded:?}");
+            (update, coded.samples, if node == 2 { 2 } else { 0 })
+        })
+        .collect()
+}
+
+#[test]
+fn every_kind_of_tensor_survives_the_whole_way_as_documented() {
+    for codec in CODECS {
+        let spec = spec(codec, every_kind());
+        spec.check().unwrap();
+        let base = random_model(&spec, 1);
+        let updates = three_updates(&spec, &base, 2);
+        let result = aggregated(&spec, &base, &updates);
+        assert!(
+            result == naive(&spec, &base, &updates),
+            "{codec} differs from the naive sum"
+        );
+        assert_ne!(result, base);
+    }
+}
+
+#[test]
+fn threads_and_the_way_of_reading_change_no_bit() {
+    for codec in CODECS {
+        let spec = spec(codec, every_kind());
+        let base = random_model(&spec, 5);
+        let model = random_model(&spec, 6);
+        let updates = three_updates(&spec, &base, 7);
+        let run = || {
+            (
+                merged(&spec, &base, &[weights(&model, 3)]),
+                aggregated(&spec, &base, &updates),
+            )
+        };
+        let expected = in_pool(1, run);
+        for threads in [2, 3, 7, 16] {
+            assert!(
+                in_pool(threads, run) == expected,
+                "{codec} differs with {threads} threads"
+            );
+        }
+        let mut out = Vec::new();
+        let coded = merge_and_encode(&spec, &OnDisk(&base), &[weights(&OnDisk(&model), 3)], &mut out).unwrap();
+        assert!((out, coded) == expected.0, "{codec} differs when read");
+        let sources: Vec<_> = updates.iter().map(|update| OnDisk(&update.0)).collect();
+        let parts: Vec<_> = sources
+            .iter()
+            .zip(&updates)
+            .map(|(update, (_, samples, staleness))| Weighted {
+                update,
+                samples: *samples,
+                staleness: *staleness,
+            })
+            .collect();
+        parts.iter().for_each(|part| check(&spec, part.update).unwrap());
+        let mut out = Vec::new();
+        aggregate(&spec, &OnDisk(&base), &parts[..2], &parts[2..], &mut out).unwrap();
+        assert!(out == expected.1, "{codec} differs when read");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whoever gets the contributions in whatever order sorts them by id and has the same bits.
+    #[test]
+    fn the_order_of_arrival_changes_no_bit(seed in any::<u64>(), nodes in 2usize..12, shape in prop::collection::vec(1u64..40, 0..3)) {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let spec = spec(CODECS[nodes % 3], vec![tensor("n", Dtype::I32, &[2]), tensor("w", Dtype::F32, &shape)]);
+        let base = random_model(&spec, seed);
+        let mut arrived: Vec<(u64, (Vec<u8>, u64, u32))> = (0..nodes)
+            .map(|node| {
+                let model = random_model(&spec, seed ^ (node as u64 + 1));
+                let samples = random.random_range(1..=1 << 40);
+                let staleness = if node == 0 { 0 } else { random.random_range(0..4) };
+                (random.random(), (merged(&spec, &base, &[weights(&model, samples)]).0, samples, staleness))
+            })
+            .collect();
+        let sorted = |arrived: &mut Vec<(u64, (Vec<u8>, u64, u32))>| {
+            arrived.sort_by_key(|(id, update)| (update.2 > 0, *id));
+            let updates: Vec<_> = arrived.iter().map(|(_, update)| update.clone()).collect();
+            (aggregated(&spec, &base, &updates), updates)
+        };
+        let (first, updates) = sorted(&mut arrived);
+        prop_assert!(first == naive(&spec, &base, &updates));
+        for _ in 0..3 {
+            for i in (1..arrived.len()).rev() {
+                arrived.swap(i, random.random_range(0..=i));
+            }
+            prop_assert!(sorted(&mut arrived).0 == first);
+        }
+    }
+
+    /// One contribution with no loss in coding gives its own weights back, to the last bit of a representable sum.
+    #[test]
+    fn a_single_contribution_is_taken_whole(values in prop::collection::vec(-1024i32..1024, 1..600), samples in 1u64..1 << 40) {
+        let model = floats(&values.iter().map(|v| *v as f32 / 64.0).collect::<Vec<_>>());
+        let spec = plain("none/1", values.len());
+        let base = floats(&vec![0.25; values.len()]);
+        let update = merged(&spec, &base, &[weights(&model, samples)]).0;
+        prop_assert_eq!(aggregated(&spec, &base, &[(update, samples, 0)]), model);
+    }
+
+    /// Bytes that `check` lets through always aggregate to finite weights; arbitrary ones never panic.
+    #[test]
+    fn arbitrary_bytes_are_refused_or_harmless(seed in any::<u64>(), codec in 0usize..3) {
+        let spec = spec(CODECS[codec], vec![
+            tensor("a", Dtype::F32, &[300]), tensor("b", Dtype::F16, &[5]), tensor("c", Dtype::F64, &[2]), tensor("d", Dtype::I8, &[7]),
+        ]);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let length = Codec::of(&spec.codec).unwrap().coded_bytes(&spec.tensors) as usize;
+        let mut update = vec![0u8; length];
+        // One in 64 bytes is set: with all of them random nearly nothing would pass.
+        update.iter_mut().filter(|_| seed.is_multiple_of(2) || random.random_range(0..64) == 0).for_each(|b| *b = seed as u8 | 1);
+        if check(&spec, &update).is_ok() {
+            let base = random_model(&spec, seed);
+            aggregated(&spec, &base, &[(update, 1, 0)]);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The protocols of one swarm, and how the swarm is made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::{
+    StreamProtocol, Swarm, allow_block_list, connection_limits, identify, kad, noise, ping, request_response, tcp,
+    yamux,
+};
+
+use super::config::{MeshConfig, Mode};
+use super::counters::MeshCounters;
+use super::observed::Observed;
+use super::{MeshError, gossip, hello, streams};
+use crate::identity::Identity;
+
+/// Kademlia's protocol name holds the swarm protocol's major: another major is never in a routing table.
+const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/kad/10");
+
+/// Connections between the same two peers: one, or two when both dialled at the same moment. Refusing the second
+/// would let each side refuse the other's and end with none.
+const CONNECTIONS_PER_PEER_MAX: u32 = 2;
+
+/// Inbound connections in their handshake (Noise costs about 0.2 ms of CPU each).
+const PENDING_INCOMING_MAX: u32 = 64;
+
+/// Our own dials under way: bootstrap, redials and Kademlia's lookups together.
+const PENDING_OUTGOING_MAX: u32 = 64;
+
+/// A connection without a stream closes after this. Gossip keeps one open; one on which gossip has died may idle until
+/// the watchdog sees it.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// The protocols, vetoing ones first: they are asked in this order.
+#[derive(NetworkBehaviour)]
+pub struct Behaviour {
+    /// Bans.
+    pub blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
+    /// How many connections.
+    pub limits: connection_limits::Behaviour,
+    /// `/qres/hello/0`.
+    pub hello: request_response::Behaviour<hello::Codec>,
+    /// identify.
+    pub identify: identify::Behaviour,
+    /// ping.
+    pub ping: ping::Behaviour,
+    /// Kademlia.
+    pub kad: kad::Behaviour<MemoryStore>,
+    /// GossipSub.
+    pub gossip: Observed<gossip::GossipSub>,
+    /// Blob, sync.
+    pub streams: streams::Behaviour,
+}
+
+/// Makes the swarm, and what opens and accepts its streams.
+pub fn swarm(
+    config: &MeshConfig,
+    identity: &Identity,
+    counters: Arc<MeshCounters>,
+) -> Result<(Swarm<Behaviour>, streams::Control), MeshError> {
+    let (streams, control) = streams::Behaviour::new(counters);
+    let keypair = identity.keypair();
+    let gossip = gossip::behaviour(config, &keypair).map_err(MeshError::Setup)?;
+    let peer = keypair.public().to_peer_id();
+    let behaviour = Behaviour {
+        blocked: allow_block_list::Behaviour::default(),
+        limits: connection_limits::Behaviour::new(limits(config)),
+        hello: hello::behaviour(config.timings.hello),
+        identify: identify::Behaviour::new(identify_config(config, &keypair)),
+        ping: ping::Behaviour::new(
+            ping::Config::new()
+                .with_interval(config.timings.ping)
+                .with_timeout(Duration::from_secs(20)),
+        ),
+        kad: kademlia(config, peer),
+        gossip: Observed::new(gossip),
+        streams,
+    };
+    let setup = |error: &dyn std::fmt::Display| MeshError::Setup(error.to_string());
+    let dial_timeout = config.timings.dial;
+    let swarm = libp2p::SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_tcp(
+            tcp::Config::default().nodelay(true),
+            noise::Config::new,
+            yamux::Config::default,
+        )
+        .map_err(|e| setup(&e))?
+        .with_quic()
+        .with_dns()
+        .map_err(|e| setup(&e))?
+        .with_behaviour(|_| behaviour)
+        .map_err(|e| setup(&e))?
+        .with_swarm_config(|c| c.with_idle_connection_timeout(IDLE_TIMEOUT))
+        .with_connection_timeout(dial_timeout)
+        .build();
+    Ok((swarm, control))
+}
+
+fn limits(config: &MeshConfig) -> connection_limits::ConnectionLimits {
+    connection_limits::ConnectionLimits::default()
+        .with_max_established(Some(config.connections_max))
+        .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
+        .with_max_pending_incoming(Some(PENDING_INCOMING_MAX))
+        .with_max_pending_outgoing(Some(PENDING_OUTGOING_MAX))
+}
+
+fn identify_config(config: &MeshConfig, keypair: &libp2p::identity::Keypair) -> identify::Config {
+    // An identify message has at most 4,096 bytes, so no signed record (it names every address again), and of our addresses
+    // only those that the actor chose. The cache would add addresses to dials behind the peer book's back.
+    identify::Config::new(format!("qres/{}", config.overrides.protocol), keypair.public())
+        .with_agent_version(config.agent.clone())
+        .with_push_listen_addr_updates(true)
+        .with_hide_listen_addrs(true)
+        .with_cache_size(0)
+}
+
+fn kademlia(config: &MeshConfig, peer: libp2p::PeerId) -> kad::Behaviour<MemoryStore> {
+    let mut settings = kad::Config::new(KAD_PROTOCOL);
+    settings
+        // Only peers that passed the hello and identify enter the table.
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        // Nothing is stored for others: records are a way to fill our memory.
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_query_timeout(config.timings.dial)
+        .set_publication_interval(None)
+        .set_replication_interval(None)
+        .set_provider_publication_interval(None)
+        // The lookups are ours (discovery.rs): theirs start only once the table holds someone.
+        .set_periodic_bootstrap_interval(None);
+    let store = MemoryStore::with_config(
+        peer,
+        MemoryStoreConfig {
+            max_records: 0,
+            max_provided_keys: 0,
+            ..MemoryStoreConfig::default()
+        },
+    );
+    let mut kad = kad::Behaviour::with_config(peer, store, settings);
+    let serves = config.mode == Mode::Bootstrap || !config.announce.is_empty() || config.listen.is_loopback();
+    kad.set_mode(Some(if serves { kad::Mode::Server } else { kad::Mode::Client }));
+    kad
+}
+
+/// Whether a peer's protocols include this network's Kademlia.
+pub fn speaks_kad(protocols: &[StreamProtocol]) -> bool {
+    protocols.contains(&KAD_PROTOCOL)
+}

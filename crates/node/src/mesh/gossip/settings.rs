@@ -1,0 +1,189 @@
+//! GossipSub's settings; each that is not the library's default says why.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use libp2p::gossipsub::{
+    self, ConfigBuilder, IdentTopic, Message, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds,
+    TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
+};
+use libp2p::identity::Keypair;
+
+use super::super::config::MeshConfig;
+use super::{TOPIC_EPIPHANY, TOPIC_HEARTBEAT, TOPIC_STATE};
+
+/// Largest gossipsub frame. The library measures its whole read buffer against this, up to 8 KiB of the next frame included,
+/// and a frame adds some 130 bytes to its payload: a payload near the limit kills the link at random (measured at 62-63
+/// KiB under 64 KiB). 256 KiB above envelopes of 64 KiB leaves no such payload.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+
+/// IHAVE and IWANT are not split to the library's limit of 16 KiB, and more kills the link (240 default ids within three
+/// heartbeats did). 5,000 ids of 22 bytes are 110 KiB.
+const CONTROL_BYTES_MAX: usize = 1024 * 1024;
+const CONTROL_IDS_MAX: usize = 5000;
+
+/// Messages queued for one peer. Each may hold an envelope: 512 x 64 KiB = 32 MiB for one that takes nothing, instead of
+/// the library's 5,000 (312 MiB).
+const QUEUE_MAX: usize = 512;
+
+/// How long a message is a duplicate. A record that comes again later is judged again, and ignored then.
+const DUPLICATES: Duration = Duration::from_mins(5);
+
+/// Bytes of a message id.
+const ID_BYTES: usize = 20;
+
+/// GossipSub with the fixed list of topics.
+pub type GossipSub = gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>;
+
+/// Ids cover topic, author and content: a thief who signs another's content makes another message, and cannot win a race
+/// against it.
+fn message_id(message: &Message) -> MessageId {
+    let mut hash = blake3::Hasher::new_derive_key("qres gossip message id v1");
+    let source = message.source.map(libp2p::PeerId::to_bytes).unwrap_or_default();
+    for part in [message.topic.as_str().as_bytes(), &source, &message.data] {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    MessageId::new(&hash.finalize().as_bytes()[..ID_BYTES])
+}
+
+/// Builds it, subscribed to the three topics.
+pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, String> {
+    let settings = ConfigBuilder::default()
+        .validation_mode(ValidationMode::Strict)
+        // Forwarded only once someone has said Accept.
+        .validate_messages()
+        .message_id_fn(message_id)
+        .max_transmit_size(config.overrides.gossip_frame_bytes_max)
+        .max_control_message_size(CONTROL_BYTES_MAX)
+        .max_control_messages_sent(CONTROL_IDS_MAX)
+        .connection_handler_queue_len(QUEUE_MAX)
+        .duplicate_cache_time(DUPLICATES)
+        // Degree as Lighthouse has it (8), at least three of them dialled by us: an eclipse must win those too.
+        .mesh_n(8)
+        .mesh_n_low(6)
+        .mesh_n_high(12)
+        .mesh_outbound_min(3)
+        .gossip_lazy(8)
+        .history_length(6)
+        .history_gossip(3)
+        .heartbeat_interval(config.timings.gossip_tick)
+        .heartbeat_initial_delay(config.timings.gossip_tick / 5)
+        // Own messages go to every connected peer. This also makes a heartbeat a sign of life of each single link.
+        .flood_publish(true)
+        .idontwant_on_publish(true)
+        .build()
+        .map_err(|e| e.to_string())?;
+    // The library checks this only for topics with limits of their own: 2 x 3 <= 6 <= 8 <= 12.
+    let topics = [TOPIC_EPIPHANY, TOPIC_STATE, TOPIC_HEARTBEAT].map(IdentTopic::new);
+    let allowed: HashSet<_> = topics.iter().map(IdentTopic::hash).collect();
+    let mut gossip = gossipsub::Behaviour::new_with_subscription_filter(
+        MessageAuthenticity::Signed(keypair.clone()),
+        settings,
+        WhitelistSubscriptionFilter(allowed),
+    )?;
+    gossip.with_peer_score(scores(), thresholds())?;
+    for topic in &topics {
+        gossip.set_topic_params(topic.clone(), topic_scores())?;
+        gossip.subscribe(topic).map_err(|e| e.to_string())?;
+    }
+    Ok(gossip)
+}
+
+fn scores() -> PeerScoreParams {
+    PeerScoreParams {
+        // Our own score (score.rs: 0 down to -100) counts as it is.
+        app_specific_weight: 1.0,
+        // P6: the default punishes more than ten peers on one IP by the square of the excess, so twelve nodes on one host,
+        // or a hospital behind one NAT, graylist each other.
+        ip_colocation_factor_weight: 0.0,
+        // P7: broken promises and graft floods; a few are anyone's bad luck.
+        behaviour_penalty_weight: -5.0,
+        behaviour_penalty_threshold: 6.0,
+        behaviour_penalty_decay: gossipsub::score_parameter_decay(Duration::from_mins(5)),
+        // A slow consumer loses messages anyway; it leaves the mesh for a while and is never graylisted for it alone.
+        slow_peer_weight: -0.2,
+        slow_peer_threshold: 16.0,
+        slow_peer_decay: 0.2,
+        topic_score_cap: 50.0,
+        ..PeerScoreParams::default()
+    }
+}
+
+fn topic_scores() -> TopicScoreParams {
+    TopicScoreParams {
+        topic_weight: 1.0,
+        // P1: at most 5, after an hour in the mesh.
+        time_in_mesh_weight: 5.0 / 3600.0,
+        time_in_mesh_quantum: Duration::from_secs(1),
+        time_in_mesh_cap: 3600.0,
+        // P2: at most 10, for bringing news first.
+        first_message_deliveries_weight: 0.2,
+        first_message_deliveries_decay: gossipsub::score_parameter_decay(Duration::from_mins(5)),
+        first_message_deliveries_cap: 50.0,
+        // P3 and P3b off: they expect a message rate, and an idle model has none.
+        mesh_message_deliveries_weight: 0.0,
+        mesh_failure_penalty_weight: 0.0,
+        // P4: the square of the rejected messages: 3 leave the mesh's gossip (-18), 7 are graylisted (-98).
+        invalid_message_deliveries_weight: -2.0,
+        invalid_message_deliveries_decay: gossipsub::score_parameter_decay(Duration::from_mins(10)),
+        ..TopicScoreParams::default()
+    }
+}
+
+fn thresholds() -> PeerScoreThresholds {
+    PeerScoreThresholds {
+        gossip_threshold: -10.0,
+        publish_threshold: -50.0,
+        graylist_threshold: GRAYLIST,
+        accept_px_threshold: 10.0,
+        opportunistic_graft_threshold: 5.0,
+    }
+}
+
+/// Below this score gossipsub drops all that a peer sends.
+pub const GRAYLIST: f64 = -80.0;
+
+#[cfg(test)]
+mod tests {
+    use libp2p::PeerId;
+    use libp2p::gossipsub::TopicHash;
+
+    use super::*;
+
+    fn message(topic: &str, source: PeerId, data: &[u8]) -> Message {
+        Message {
+            source: Some(source),
+            data: data.to_vec(),
+            sequence_number: Some(1),
+            topic: TopicHash::from_raw(topic),
+        }
+    }
+
+    #[test]
+    fn ids_are_short_and_bound_to_topic_author_and_content_alone() {
+        let (a, b) = (PeerId::random(), PeerId::random());
+        let id = message_id(&message(TOPIC_STATE, a, b"x"));
+        assert_eq!(id.0.len(), ID_BYTES);
+        let mut again = message(TOPIC_STATE, a, b"x");
+        again.sequence_number = Some(2);
+        assert_eq!(message_id(&again), id);
+        for other in [
+            message(TOPIC_STATE, b, b"x"),
+            message(TOPIC_EPIPHANY, a, b"x"),
+            message(TOPIC_STATE, a, b"y"),
+        ] {
+            assert_ne!(message_id(&other), id);
+        }
+    }
+
+    #[test]
+    fn settings_build_and_leave_room_above_the_largest_envelope() {
+        let config = MeshConfig::new(super::super::super::Mode::Node, "/nonexistent".into());
+        let gossip = behaviour(&config, &Keypair::generate_ed25519()).unwrap();
+        assert_eq!(gossip.topics().count(), 3);
+        // The next frame's first 8 KiB, and a frame's own overhead (some 130 bytes): 16 KiB covers both.
+        const { assert!(FRAME_BYTES_MAX >= super::super::super::ENVELOPE_BYTES_MAX + 16 * 1024) };
+        const { assert!(CONTROL_IDS_MAX * (ID_BYTES + 2) < CONTROL_BYTES_MAX / 2) };
+    }
+}

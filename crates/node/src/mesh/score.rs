@@ -1,0 +1,113 @@
+//! A peer's application score: 0 is clean, faults lower it, time heals it.
+//!
+//! | fault | costs | to disconnect | to ban |
+//! | --- | --- | --- | --- |
+//! | `Withheld` | 2 | 20 | 40 |
+//! | `Protocol` | 10 | 4 | 8 |
+//! | `Forged` | 45 | 1 | 2 |
+//!
+//! The score halves every ten minutes, so an honest peer's bad luck is forgotten (Lighthouse's half-life). A peer at or below
+//! `DISCONNECT` is sent away and told why; it may come back once its score is above. A ban lasts an hour.
+
+use std::time::{Duration, Instant};
+
+use super::Fault;
+
+/// At or below this a peer is disconnected.
+pub const DISCONNECT: f64 = -40.0;
+
+/// At or below this a peer is banned.
+pub const BAN: f64 = -80.0;
+
+/// No score is lower.
+const FLOOR: f64 = -100.0;
+
+/// How long a ban by score lasts.
+pub const BAN_FOR: Duration = Duration::from_hours(1);
+
+/// Time in which a score halves.
+const HALF_LIFE: Duration = Duration::from_mins(10);
+
+impl Fault {
+    /// What the fault costs.
+    pub fn cost(self) -> f64 {
+        match self {
+            Fault::Withheld => 2.0,
+            Fault::Protocol => 10.0,
+            Fault::Forged => 45.0,
+        }
+    }
+}
+
+/// A score at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Score {
+    value: f64,
+    at: Instant,
+}
+
+impl Score {
+    /// A clean one.
+    pub fn new(now: Instant) -> Self {
+        Self { value: 0.0, at: now }
+    }
+
+    /// What is left of it now.
+    pub fn now(&self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        let value = self.value * 0.5_f64.powf(passed / HALF_LIFE.as_secs_f64());
+        // Below a hundredth of the smallest fault nobody wants to see it.
+        if value > -0.02 { 0.0 } else { value }
+    }
+
+    /// One fault more.
+    pub fn hit(&mut self, fault: Fault, now: Instant) -> f64 {
+        self.value = (self.now(now) - fault.cost()).max(FLOOR);
+        self.at = now;
+        self.value
+    }
+
+    /// Clean again (an operator unbanned the peer).
+    pub fn clear(&mut self, now: Instant) {
+        *self = Self::new(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_counts_hold() {
+        let now = Instant::now();
+        for (fault, disconnect, ban) in [
+            (Fault::Withheld, 20, 40),
+            (Fault::Protocol, 4, 8),
+            (Fault::Forged, 1, 2),
+        ] {
+            let mut score = Score::new(now);
+            let values: Vec<f64> = (0..ban).map(|_| score.hit(fault, now)).collect();
+            let first = |limit: f64| values.iter().position(|v| *v <= limit).map(|p| p + 1);
+            assert_eq!(
+                (first(DISCONNECT), first(BAN)),
+                (Some(disconnect), Some(ban)),
+                "{fault:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn time_heals() {
+        let now = Instant::now();
+        let mut score = Score::new(now);
+        score.hit(Fault::Forged, now);
+        let healed = score.now(now + HALF_LIFE);
+        assert!((healed + 22.5).abs() < 1e-9, "{healed}");
+        assert!(healed > DISCONNECT);
+        assert!(score.now(now + HALF_LIFE * 20).abs() < 1e-9);
+        for _ in 0..10 {
+            score.hit(Fault::Forged, now);
+        }
+        assert!(score.now(now) >= FLOOR);
+    }
+}

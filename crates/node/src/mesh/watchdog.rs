@@ -1,0 +1,199 @@
+//! Finds links on which gossip has died although the connection lives, and reconnects them.
+//!
+//! After one decode error gossipsub closes its inbound stream and nobody is told: the sender blocks on its window for ever
+//! (facts: also over QUIC, and after five such errors the handler is off for good). Every neighbour publishes heartbeats
+//! straight to us and says how often, so silence that is longer than several of its periods means a broken link. Each side
+//! watches what it hears; the other side watches the other direction.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+use libp2p::gossipsub::TopicHash;
+
+use super::actor::Actor;
+use super::gossip::TOPIC_HEARTBEAT;
+use super::peers::Link;
+
+/// Neighbours remembered: as many as connections, and some that have just gone.
+const WATCHED_MAX: usize = 1024;
+
+/// A link that is silent again right after a reconnection is given up to this many times the patience.
+const PATIENCE_MAX: u32 = 16;
+
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    /// As the peer's heartbeats say.
+    period: Option<Duration>,
+    /// Doubles with every reconnection that did not help.
+    patience: u32,
+}
+
+/// What is known of each neighbour's rhythm.
+pub struct Watchdog {
+    periods: u32,
+    period_min: Duration,
+    watched: BTreeMap<PeerId, Watched>,
+}
+
+impl Watchdog {
+    /// Waits for `periods` of a neighbour's heartbeats.
+    pub fn new(periods: u32, period_min: Duration) -> Self {
+        Self {
+            periods,
+            period_min,
+            watched: BTreeMap::new(),
+        }
+    }
+
+    fn entry(&mut self, peer: &PeerId) -> Option<&mut Watched> {
+        if !self.watched.contains_key(peer) && self.watched.len() >= WATCHED_MAX {
+            return None;
+        }
+        Some(self.watched.entry(*peer).or_insert(Watched {
+            period: None,
+            patience: 1,
+        }))
+    }
+
+    /// A neighbour's heartbeat says how often it comes.
+    pub fn note_period(&mut self, peer: &PeerId, period: Duration) {
+        if let Some(watched) = self.watched.get_mut(peer) {
+            watched.period = Some(period);
+        }
+    }
+
+    /// How long the neighbour may be silent. Until its first heartbeat our own period stands for its.
+    pub fn patience(&mut self, peer: &PeerId, own_period: Duration) -> Duration {
+        let (periods, period_min) = (self.periods, self.period_min);
+        let fallback = own_period.max(period_min);
+        match self.entry(peer) {
+            Some(watched) => watched.period.unwrap_or(fallback).max(period_min) * periods * watched.patience,
+            None => fallback * periods * PATIENCE_MAX,
+        }
+    }
+
+    /// Whether a link is broken: nothing heard, or no subscription known, for longer than its patience.
+    pub fn is_broken(
+        &mut self,
+        peer: &PeerId,
+        since: Instant,
+        heard: Option<Instant>,
+        subscribed: bool,
+        own_period: Duration,
+        now: Instant,
+    ) -> bool {
+        let patience = self.patience(peer, own_period);
+        let silent = now.saturating_duration_since(heard.map_or(since, |h| h.max(since)));
+        let unsubscribed = !subscribed && now.saturating_duration_since(since) > patience;
+        silent > patience || unsubscribed
+    }
+
+    /// The link was reconnected.
+    pub fn note_reconnect(&mut self, peer: &PeerId) {
+        if let Some(watched) = self.entry(peer) {
+            watched.patience = (watched.patience * 2).min(PATIENCE_MAX);
+        }
+    }
+
+    /// The link has been fine for a whole patience: its next silence is a new story.
+    pub fn note_fine(&mut self, peer: &PeerId) {
+        if let Some(watched) = self.watched.get_mut(peer) {
+            watched.patience = 1;
+        }
+    }
+
+    /// Forgets those that are not in the book.
+    pub fn retain(&mut self, known: impl Fn(&PeerId) -> bool) {
+        self.watched.retain(|peer, _| known(peer));
+    }
+}
+
+impl Actor {
+    /// Due work: looks at every link.
+    pub(super) fn tick_watchdog(&mut self, now: Instant) {
+        let own_period = self.pulse.period(self.authors.alive(now) + 1);
+        let topic = TopicHash::from_raw(TOPIC_HEARTBEAT);
+        let gossip = &self.swarm.behaviour().gossip;
+        let subscribed: std::collections::BTreeSet<PeerId> = gossip
+            .all_peers()
+            .filter(|(_, topics)| topics.contains(&&topic))
+            .map(|(peer, _)| *peer)
+            .collect();
+        let links: Vec<(PeerId, Instant)> = self
+            .book
+            .admitted()
+            .filter_map(|p| match p.link {
+                Link::Admitted { since } => Some((p.id, since)),
+                _ => None,
+            })
+            .collect();
+        for (peer, since) in links {
+            let heard = self.swarm.behaviour().gossip.heard(&peer);
+            let fine_for = heard.map(|h| h.saturating_duration_since(since));
+            if self
+                .watchdog
+                .is_broken(&peer, since, heard, subscribed.contains(&peer), own_period, now)
+            {
+                self.reconnect(peer, heard.map_or(since, |h| h.max(since)), now);
+            } else if fine_for.is_some_and(|f| f > self.watchdog.patience(&peer, own_period)) {
+                self.watchdog.note_fine(&peer);
+            }
+        }
+        let book = &self.book;
+        self.watchdog.retain(|peer| book.get(peer).is_some());
+    }
+
+    fn reconnect(&mut self, peer: PeerId, heard: Instant, now: Instant) {
+        let silent = now.saturating_duration_since(heard);
+        tracing::info!(
+            %peer,
+            silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
+            "gossip from a connected peer is silent: reconnecting"
+        );
+        self.counters.watchdog_reconnects.add();
+        self.watchdog.note_reconnect(&peer);
+        if let Some(entry) = self.book.get_mut(&peer) {
+            entry.wanted = true;
+        }
+        // Refused only when it is not connected, and then there is nothing to do.
+        let _ = self.swarm.disconnect_peer_id(peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_measured_in_the_neighbours_own_periods() {
+        let now = Instant::now();
+        let s = Duration::from_secs;
+        let peer = PeerId::random();
+        let mut dog = Watchdog::new(4, s(5));
+        let broken = |dog: &mut Watchdog, heard, at| dog.is_broken(&peer, now, heard, true, s(5), now + at);
+        assert!(!broken(&mut dog, None, s(20)) && broken(&mut dog, None, s(21)));
+        assert!(!broken(&mut dog, Some(now + s(10)), s(30)));
+        dog.note_period(&peer, s(50));
+        assert!(!broken(&mut dog, None, s(200)) && broken(&mut dog, None, s(201)));
+        assert!(
+            dog.is_broken(&peer, now, Some(now + s(201)), false, s(5), now + s(201)),
+            "heard, but its subscription was lost"
+        );
+    }
+
+    #[test]
+    fn a_link_that_stays_silent_is_not_reconnected_ever_faster() {
+        let s = Duration::from_secs;
+        let peer = PeerId::random();
+        let mut dog = Watchdog::new(4, s(5));
+        let mut patience = Vec::new();
+        for _ in 0..6 {
+            patience.push(dog.patience(&peer, s(5)).as_secs());
+            dog.note_reconnect(&peer);
+        }
+        assert_eq!(patience, [20, 40, 80, 160, 320, 320]);
+        dog.note_fine(&peer);
+        assert_eq!(dog.patience(&peer, s(5)), s(20));
+    }
+}

@@ -1,0 +1,211 @@
+//! The data directory: who uses it, which format it has, what is where.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::{StoreError, file};
+
+/// The format that this build writes. A change that an older build would misread is one more.
+pub(super) const FORMAT: u32 = 1;
+
+/// Linux' id of this boot: another one means that what was not flushed may be lost.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// A data directory of ours, locked until it is dropped.
+#[derive(Debug)]
+pub(super) struct Directory {
+    root: PathBuf,
+    rebooted: bool,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes or opens it: refuses one in use or of a newer format, empties `tmp`.
+    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+        let made = file::make_dir(root)?;
+        let lock = lock(root)?;
+        check_format(root)?;
+        for name in ["blobs", "tmp", "uploads", "partial"] {
+            file::make_dir(&root.join(name))?;
+        }
+        let mut new = false;
+        for first in 0..=255u8 {
+            new |= file::make_dir(&root.join("blobs").join(hex::encode([first])))?;
+        }
+        if new {
+            file::sync_dir(&root.join("blobs"))?;
+        }
+        file::sync_dir(root)?;
+        if made {
+            file::sync_dir_of(root)?;
+        }
+        let tmp = root.join("tmp");
+        for (name, _) in file::files(&tmp)? {
+            file::remove(&tmp.join(name))?;
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            rebooted: boot_id().is_none_or(|now| fs::read_to_string(root.join("boot")).ok() != Some(now)),
+            _lock: lock,
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether the machine started anew since [`Directory::settle`]: then files that were never flushed may hold anything.
+    pub(super) fn rebooted(&self) -> bool {
+        self.rebooted
+    }
+
+    /// What was not flushed has been looked through: remembers this boot.
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+        if let (true, Some(id)) = (self.rebooted, boot_id()) {
+            file::replace(&self.root.join("boot"), &self.root.join("boot.new"), id.as_bytes())?;
+        }
+        self.rebooted = false;
+        Ok(())
+    }
+}
+
+/// `None` where the system has none: every start then counts as one after a reboot.
+fn boot_id() -> Option<String> {
+    fs::read_to_string(BOOT_ID).ok()
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("lock");
+    let file = file::open_or_make(&path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse(root.to_owned())),
+        Err(error) => Err(StoreError::from_io(&path, error.into())),
+    }
+}
+
+fn check_format(root: &Path) -> Result<(), StoreError> {
+    let path = root.join("format");
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim_end().parse() {
+            Ok(found) if found > FORMAT => Err(StoreError::Newer {
+                path: root.to_owned(),
+                found,
+                known: FORMAT,
+            }),
+            Ok(FORMAT) => Ok(()),
+            _ => Err(StoreError::Damaged(format!(
+                "{} should hold a format version, it holds {:?}",
+                path.display(),
+                text.chars().take(40).collect::<String>()
+            ))),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            file::replace(&path, &root.join("format.new"), format!("{FORMAT}\n").as_bytes())
+        }
+        Err(error) => Err(StoreError::from_io(&path, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_directory_in_use_is_refused_and_free_again_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Directory::open(dir.path()).unwrap();
+        let error = Directory::open(dir.path()).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::InUse(path) if path == dir.path()),
+            "{error}"
+        );
+        assert!(error.to_string().contains("--data-dir"), "{error}");
+        drop(first);
+        Directory::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_made_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b");
+        Directory::open(&root).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&root), 0o700);
+        assert_eq!(mode(&root.join("blobs/ff")), 0o700);
+        assert_eq!(mode(&root.join("format")), 0o600);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "1\n");
+        fs::write(dir.path().join("format"), "2\n").unwrap();
+        let error = Directory::open(dir.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+        assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "2\n");
+        for text in ["", "0", "x", "-1"] {
+            fs::write(dir.path().join("format"), text).unwrap();
+            let error = Directory::open(dir.path()).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged(_)), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn torn_files_of_ours_do_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        fs::write(dir.path().join("format.new"), "to").unwrap();
+        fs::write(dir.path().join("tmp/7"), "torn").unwrap();
+        fs::remove_file(dir.path().join("format")).unwrap();
+        Directory::open(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+        assert!(!dir.path().join("format.new").exists());
+    }
+
+    #[test]
+    fn an_unwritable_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        // A file where a directory should be: no one can write below it, root included.
+        let root = dir.path().join("file/data");
+        fs::write(dir.path().join("file"), "").unwrap();
+        let error = Directory::open(&root).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Io { path, .. } if *path == root),
+            "{error}"
+        );
+        if rustix::process::geteuid().is_root() {
+            return;
+        }
+        let root = dir.path().join("closed");
+        fs::create_dir(&root).unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o500)).unwrap();
+        let error = Directory::open(&root).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Io { path, .. } if path.starts_with(&root)),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_reboot_is_noticed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Directory::open(dir.path()).unwrap();
+        first.settle().unwrap();
+        drop(first);
+        if boot_id().is_some() {
+            assert!(!Directory::open(dir.path()).unwrap().rebooted());
+        }
+        fs::write(dir.path().join("boot"), "another boot\n").unwrap();
+        let mut second = Directory::open(dir.path()).unwrap();
+        assert!(second.rebooted());
+        second.settle().unwrap();
+        assert!(!second.rebooted());
+    }
+}

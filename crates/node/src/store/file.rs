@@ -1,0 +1,100 @@
+//! What the file system owes: private files, durable renames, durable directories.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::StoreError;
+
+/// Read and write for the owner alone.
+const PRIVATE: u32 = 0o600;
+/// All for the owner alone.
+const PRIVATE_DIRECTORY: u32 = 0o700;
+
+/// Makes a directory and those above it; `true` when it was not there.
+pub(super) fn make_dir(path: &Path) -> Result<bool, StoreError> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE_DIRECTORY)
+        .create(path)
+        .map_err(|error| StoreError::from_io(path, error))?;
+    Ok(true)
+}
+
+/// Opens a file for reading and writing, made when it is not there; what it holds stays.
+pub(super) fn open_or_make(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(PRIVATE)
+        .open(path)
+        .map_err(|error| StoreError::from_io(path, error))
+}
+
+/// Makes a file that must not be there yet.
+pub(super) fn make(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(path)
+        .map_err(|error| StoreError::from_io(path, error))
+}
+
+/// Replaces a file as a whole: after a crash it is the old one or the new one. `next_to` is a name of ours beside it.
+pub(super) fn replace(path: &Path, next_to: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let fail = |error| StoreError::from_io(path, error);
+    remove(next_to)?;
+    let mut file = make(next_to)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
+    fs::rename(next_to, path).map_err(fail)?;
+    sync_dir_of(path)
+}
+
+/// Makes renames and new names in a directory durable.
+pub(super) fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| StoreError::from_io(path, error))
+}
+
+/// The same for the directory that a file is in.
+pub(super) fn sync_dir_of(path: &Path) -> Result<(), StoreError> {
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Removes a file; `false` when it is not there.
+pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::from_io(path, error)),
+    }
+}
+
+/// A file's length; `None` when it is not there.
+pub(super) fn len(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|m| m.len())
+}
+
+/// The files of a directory by name, in any order. What is no file, or has no readable name, is left out.
+pub(super) fn files(path: &Path) -> Result<Vec<(String, fs::Metadata)>, StoreError> {
+    let fail = |error| StoreError::from_io(path, error);
+    let mut out = Vec::new();
+    for entry in fs::read_dir(path).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        // A file may go away while we look: then it is none.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+            out.push((name, metadata));
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,205 @@
+//! What is read from the tables.
+
+use qres_fed::id::{CheckpointId, SpecId, SubmissionId};
+use qres_fed::record::{Canonical, Signed, Spec};
+use redb::ReadTransaction;
+
+use super::database::Fault;
+use super::table::{self, Values};
+use super::{ModelRecords, StoreError, StoredModel, StoredState, StoredSubmission, SubmissionPage, value};
+
+/// Items of one page at most.
+const PAGE_MAX: usize = 1000;
+
+/// Every value below a prefix, read by `read`.
+fn values_below<const N: usize, T>(
+    tx: &ReadTransaction,
+    table: Values<N>,
+    prefix: &[u8],
+    read: impl Fn(&[u8; N], &[u8]) -> Result<T, StoreError>,
+) -> Result<Vec<T>, Fault> {
+    let range = table::below::<N>(prefix);
+    let table = tx.open_table(table)?;
+    let mut out = Vec::new();
+    for entry in table.range::<&[u8; N]>(range.start()..=range.end())? {
+        let (key, bytes) = entry?;
+        out.push(read(key.value(), bytes.value())?);
+    }
+    Ok(out)
+}
+
+/// One value.
+pub(super) fn get<const N: usize, T>(
+    tx: &ReadTransaction,
+    table: Values<N>,
+    key: &[u8; N],
+    read: impl Fn(&[u8]) -> Result<T, StoreError>,
+) -> Result<Option<T>, Fault> {
+    let table = tx.open_table(table)?;
+    let found = table.get(key)?;
+    Ok(found.map(|bytes| read(bytes.value())).transpose()?)
+}
+
+/// A record whose id is the end of its key: the disk is not believed.
+fn checked<T>(key: &[u8], record: T, id: impl Fn(&T) -> [u8; 32]) -> Result<T, StoreError> {
+    if id(&record) == table::last_id(key) {
+        return Ok(record);
+    }
+    let id = hex::encode(table::last_id(key));
+    Err(StoreError::Damaged(format!("record {id} is not what its id says")))
+}
+
+pub(super) fn models(tx: &ReadTransaction) -> Result<Vec<StoredModel>, Fault> {
+    let joined = tx.open_table(table::JOINED)?;
+    let specs = values_below(tx, table::SPECS, &[], |key, bytes| {
+        let signed = value::to_signed::<Spec>(bytes)?;
+        checked(key, signed, |signed| signed.record.id().0).map(|spec| (*key, spec))
+    })?;
+    specs
+        .into_iter()
+        .map(|(key, spec)| {
+            let joined = joined.get(&key)?.is_some();
+            Ok(StoredModel { spec, joined })
+        })
+        .collect()
+}
+
+pub(super) fn spec(tx: &ReadTransaction, spec: SpecId) -> Result<Option<Signed<Spec>>, Fault> {
+    get(tx, table::SPECS, &spec.0, |bytes| {
+        checked(&spec.0, value::to_signed(bytes)?, |signed: &Signed<Spec>| {
+            signed.record.id().0
+        })
+    })
+}
+
+pub(super) fn records(tx: &ReadTransaction, spec: SpecId) -> Result<ModelRecords, Fault> {
+    let range = table::below::<64>(&spec.0);
+    let mut verified = std::collections::BTreeSet::new();
+    for entry in tx
+        .open_table(table::VERIFIED)?
+        .range::<&[u8; 64]>(range.start()..=range.end())?
+    {
+        verified.insert(CheckpointId(table::last_id(entry?.0.value())));
+    }
+    Ok(ModelRecords {
+        contributions: values_below(tx, table::CONTRIBUTIONS, &spec.0, |key, bytes| {
+            checked(key, value::to_signed(bytes)?, |signed| id_of(signed))
+        })?,
+        seals: values_below(tx, table::SEALS, &spec.0, |key, bytes| {
+            checked(key, value::to_signed(bytes)?, |signed| id_of(signed))
+        })?,
+        proofs: values_below(tx, table::PROOFS, &spec.0, |key, bytes| {
+            checked(key, value::to_canonical(bytes)?, |proof: &qres_fed::record::Proof| {
+                proof.id().0
+            })
+        })?,
+        verified,
+    })
+}
+
+fn id_of<T: Canonical>(signed: &Signed<T>) -> [u8; 32] {
+    *blake3::hash(&signed.record.to_canonical()).as_bytes()
+}
+
+pub(super) fn submission(tx: &ReadTransaction, id: SubmissionId) -> Result<Option<StoredSubmission>, Fault> {
+    get(tx, table::SUBMISSIONS, &id.0, value::to_submission)
+}
+
+pub(super) fn submission_for(
+    tx: &ReadTransaction,
+    spec: SpecId,
+    trainer: &str,
+    base: CheckpointId,
+) -> Result<Option<StoredSubmission>, Fault> {
+    let key = table::key(&[&spec.0, &base.0, &table::hashed(trainer)]);
+    match get(tx, table::SUBMISSION_BY_BASE, &key, |id| Ok(table::last_id(id)))? {
+        Some(id) => submission(tx, SubmissionId(id)),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn open_submissions(tx: &ReadTransaction, spec: SpecId) -> Result<Vec<StoredSubmission>, Fault> {
+    let range = table::below::<64>(&spec.0);
+    let open = tx.open_table(table::SUBMISSIONS_OPEN)?;
+    let mut out = Vec::new();
+    for entry in open.range::<&[u8; 64]>(range.start()..=range.end())? {
+        let id = table::last_id(entry?.0.value());
+        out.extend(submission(tx, SubmissionId(id))?);
+    }
+    Ok(out)
+}
+
+/// A page of submissions, the newest first. A token is where the page before ended: time and id of its last item, in hex.
+pub(super) fn submissions(
+    tx: &ReadTransaction,
+    spec: Option<SpecId>,
+    token: Option<&str>,
+    size: usize,
+) -> Result<SubmissionPage, Fault> {
+    let after = token.map(parse_token).transpose()?.unwrap_or([u8::MAX; 40]);
+    let size = size.clamp(1, PAGE_MAX);
+    let places = match spec {
+        Some(spec) => {
+            let (low, high) = (table::key(&[&spec.0, &[0; 40]]), table::key(&[&spec.0, &after]));
+            let table = tx.open_table(table::SUBMISSIONS_BY_SPEC)?;
+            last_places(
+                table
+                    .range::<&[u8; 72]>(&low..&high)?
+                    .rev()
+                    .map(|entry| entry.map(|e| place(e.0.value()))),
+                size,
+            )
+        }
+        None => {
+            let table = tx.open_table(table::SUBMISSIONS_BY_TIME)?;
+            last_places(
+                table
+                    .range::<&[u8; 40]>(..&after)?
+                    .rev()
+                    .map(|entry| entry.map(|e| place(e.0.value()))),
+                size,
+            )
+        }
+    }?;
+    let mut page = SubmissionPage::default();
+    for at in places.iter().take(size) {
+        page.items.extend(submission(tx, SubmissionId(table::last_id(at)))?);
+    }
+    if places.len() > size {
+        page.next = Some(hex::encode(places[size - 1]));
+    }
+    Ok(page)
+}
+
+/// One more than the page has, to know whether there is a next one.
+fn last_places(
+    entries: impl Iterator<Item = Result<[u8; 40], redb::StorageError>>,
+    size: usize,
+) -> Result<Vec<[u8; 40]>, Fault> {
+    Ok(entries.take(size + 1).collect::<Result<_, _>>()?)
+}
+
+/// Time and id: how submissions are sorted.
+fn place(key: &[u8]) -> [u8; 40] {
+    key.last_chunk().copied().unwrap_or([0; 40])
+}
+
+fn parse_token(token: &str) -> Result<[u8; 40], StoreError> {
+    let mut place = [0; 40];
+    match hex::decode_to_slice(token, &mut place) {
+        Ok(()) => Ok(place),
+        Err(_) => Err(StoreError::Token(token.chars().take(100).collect())),
+    }
+}
+
+pub(super) fn states(tx: &ReadTransaction, spec: SpecId) -> Result<Vec<StoredState>, Fault> {
+    values_below(tx, table::STATES, &spec.0, |_, bytes| value::to_state(bytes))
+}
+
+/// Whether any record names that blob.
+pub(super) fn is_named(tx: &ReadTransaction, blob: &[u8; 32]) -> Result<bool, Fault> {
+    let range = table::below::<65>(blob);
+    let named = tx.open_table(table::BLOB_NAMED_BY)?;
+    let mut entries = named.range::<&[u8; 65]>(range.start()..=range.end())?;
+    Ok(entries.next().transpose()?.is_some())
+}

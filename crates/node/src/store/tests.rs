@@ -1,0 +1,526 @@
+//! Records, through the store's front; and what the tests of its parts share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, SubmissionId};
+use qres_fed::record::{
+    Contribution, Dtype, Membership, Proof, RoundPolicy, Rule, Seal, Signature, Signed, Spec, TensorSpec,
+};
+use qres_fed::round::SubmissionState;
+
+use super::*;
+
+pub(super) fn open(dir: &Path) -> Store {
+    Store::open(dir, StoreOptions::default()).unwrap()
+}
+
+pub(super) fn blobs(dir: &Path) -> Blobs {
+    open(dir).blobs().clone()
+}
+
+/// Bytes that differ from place to place, the same every time.
+pub(super) fn noise(len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut out);
+    out
+}
+
+pub(super) fn count_files(dir: &Path) -> usize {
+    std::fs::read_dir(dir).unwrap().count()
+}
+
+fn signed<T>(record: T) -> Signed<T> {
+    Signed {
+        record,
+        signature: Signature([7; 64]),
+    }
+}
+
+fn rule(id: &str) -> Rule {
+    Rule {
+        id: id.to_owned(),
+        params: BTreeMap::new(),
+    }
+}
+
+fn spec(name: &str) -> Signed<Spec> {
+    signed(Spec {
+        name: name.parse().unwrap(),
+        tensors: vec![TensorSpec {
+            name: "w".to_owned(),
+            dtype: Dtype::F32,
+            shape: vec![2],
+        }],
+        strategy: rule("fedavg/1"),
+        rounds: RoundPolicy {
+            min_contributions: 1,
+            target: None,
+            deadline_ms: None,
+            deadline_ms_max: 1000,
+            max_staleness: 2,
+        },
+        codec: rule("none/1"),
+        privacy: rule("none/1"),
+        membership: Membership::List(BTreeSet::from([NodeId([1; 32])])),
+        checkpoint0: BlobId::of(name.as_bytes()),
+        creator: NodeId([1; 32]),
+        succeeds: None,
+    })
+}
+
+fn contribution(spec: SpecId, samples: u64) -> Signed<Contribution> {
+    signed(Contribution {
+        spec,
+        parent: CheckpointId([2; 32]),
+        round: 1,
+        author: NodeId([1; 32]),
+        samples,
+        update: BlobId::of(&samples.to_le_bytes()),
+        update_bytes: 8,
+        fidelity: 1.0,
+    })
+}
+
+fn seal(spec: SpecId, fresh: ContributionId) -> Signed<Seal> {
+    signed(Seal {
+        spec,
+        round: 1,
+        parent: CheckpointId([2; 32]),
+        fresh: vec![fresh],
+        late: vec![],
+        proofs: vec![],
+        result: BlobId::of(b"result"),
+        sealer: NodeId([1; 32]),
+    })
+}
+
+/// Submission `number` of a trainer, at the time of its number.
+fn submission(spec: SpecId, trainer: &str, number: u64) -> StoredSubmission {
+    StoredSubmission {
+        id: SubmissionId::of(format!("{trainer} {number}").as_bytes()),
+        spec,
+        model: "m/1".parse().unwrap(),
+        trainer: trainer.to_owned(),
+        base: CheckpointId::of(&number.to_le_bytes()),
+        samples: 10,
+        delta: false,
+        metrics: BTreeMap::from([("loss".to_owned(), 0.5), ("worst".to_owned(), f64::INFINITY)]),
+        blob: BlobId::of(b"weights"),
+        bytes: 7,
+        at_unix_ms: number,
+        final_unix_ms: None,
+        state: SubmissionState::Pending,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+    }
+}
+
+#[test]
+fn a_model_comes_joined_and_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (one, two) = (spec("one"), spec("two"));
+    let (id, other) = (one.record.id(), two.record.id());
+    let (first, second) = (contribution(id, 1), contribution(id, 2));
+    let proof = Proof::new(first.clone(), second.clone()).unwrap();
+    let sealed = seal(id, first.record.id());
+    let state = StoredState {
+        spec: id,
+        publisher: NodeId([1; 32]),
+        name: "camera".to_owned(),
+        sequence: 3,
+        envelope: vec![1, 2, 3],
+    };
+    store
+        .commit(vec![
+            Write::Spec(one.clone()),
+            Write::Join(id),
+            Write::Join(id),
+            Write::Spec(one.clone()),
+            Write::Spec(two.clone()),
+            Write::Contribution(first.clone()),
+            Write::Contribution(second.clone()),
+            Write::Contribution(contribution(other, 1)),
+            Write::Seal(sealed.clone()),
+            Write::Proof(id, proof.clone()),
+            Write::Verified(id, sealed.record.checkpoint().id()),
+            Write::State(state.clone()),
+            Write::Submission(submission(id, "t", 1)),
+        ])
+        .unwrap();
+    drop(store);
+    let store = open(dir.path());
+    let mut joined: Vec<_> = store
+        .models()
+        .unwrap()
+        .into_iter()
+        .map(|m| (m.spec.record.name, m.joined))
+        .collect();
+    joined.sort();
+    assert_eq!(
+        joined,
+        [("one".parse().unwrap(), true), ("two".parse().unwrap(), false)]
+    );
+    assert_eq!(store.spec(&id).unwrap(), Some(one.clone()));
+    assert_eq!(store.spec(&SpecId([9; 32])).unwrap(), None);
+    let records = store.records(id).unwrap();
+    let ids: BTreeSet<_> = records.contributions.iter().map(|c| c.record.id()).collect();
+    assert_eq!(ids, BTreeSet::from([first.record.id(), second.record.id()]));
+    assert!(records.contributions.contains(&first));
+    assert_eq!((records.seals, records.proofs), (vec![sealed.clone()], vec![proof]));
+    assert_eq!(records.verified, BTreeSet::from([sealed.record.checkpoint().id()]));
+    assert_eq!(store.states(id).unwrap(), [state]);
+    assert!(store.names(&first.record.update).unwrap() && store.names(&sealed.record.result).unwrap());
+
+    store.commit(vec![Write::Leave(id)]).unwrap();
+    assert!(store.models().unwrap().iter().all(|model| !model.joined));
+    let records = store.records(id).unwrap();
+    assert_eq!(
+        (records.contributions.len(), records.seals.len(), records.proofs.len()),
+        (0, 0, 0)
+    );
+    assert!(records.verified.is_empty() && store.states(id).unwrap().is_empty());
+    assert_eq!(store.records(other).unwrap().contributions.len(), 1);
+    assert!(store.submission(submission(id, "t", 1).id).unwrap().is_some());
+    // The other model's contribution has the same update.
+    assert!(store.names(&first.record.update).unwrap());
+    assert!(!store.names(&second.record.update).unwrap() && !store.names(&sealed.record.result).unwrap());
+    assert!(store.names(&BlobId(id.0)).unwrap() && store.names(&one.record.checkpoint0).unwrap());
+}
+
+#[test]
+fn records_and_states_are_forgotten_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = spec("m").record.id();
+    let (first, second) = (contribution(id, 1), contribution(id, 2));
+    let (one, two) = (seal(id, first.record.id()), seal(id, second.record.id()));
+    let proof = Proof::new(first.clone(), second.clone()).unwrap();
+    let state = |sequence| StoredState {
+        spec: id,
+        publisher: NodeId([1; 32]),
+        name: "camera".to_owned(),
+        sequence,
+        envelope: vec![0; 10],
+    };
+    store
+        .commit(vec![
+            Write::Contribution(first.clone()),
+            Write::Contribution(second.clone()),
+            Write::Seal(one.clone()),
+            Write::Seal(two.clone()),
+            Write::Proof(id, proof.clone()),
+            Write::State(state(1)),
+            Write::State(state(2)),
+        ])
+        .unwrap();
+    let forget = Write::Forget {
+        spec: id,
+        contributions: vec![first.record.id()],
+        seals: vec![one.record.id()],
+        proofs: vec![proof.id()],
+    };
+    let forget_state = Write::ForgetState {
+        spec: id,
+        publisher: NodeId([1; 32]),
+        name: "camera".to_owned(),
+        sequence: 1,
+    };
+    for _ in 0..2 {
+        store.commit(vec![forget.clone(), forget_state.clone()]).unwrap();
+        let records = store.records(id).unwrap();
+        assert_eq!(
+            (records.contributions, records.seals),
+            (vec![second.clone()], vec![two.clone()])
+        );
+        assert!(records.proofs.is_empty());
+        assert_eq!(store.states(id).unwrap(), [state(2)]);
+    }
+}
+
+#[test]
+fn a_submission_has_its_place_until_it_is_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = spec("m").record.id();
+    let first = submission(id, "t", 1);
+    let mut second = submission(id, "t", 2);
+    second.base = first.base;
+    store.commit(vec![Write::Submission(first.clone())]).unwrap();
+    assert_eq!(store.submission(first.id).unwrap().as_ref(), Some(&first));
+    assert_eq!(
+        store.submission_for(id, "t", first.base).unwrap().as_ref(),
+        Some(&first)
+    );
+    assert_eq!(store.submission_for(id, "u", first.base).unwrap(), None);
+    store.commit(vec![Write::Submission(first.clone())]).unwrap();
+
+    let taken = store.commit(vec![Write::Meta("x", vec![1]), Write::Submission(second.clone())]);
+    assert!(matches!(taken, Err(StoreError::Taken(holder)) if holder == first.id));
+    assert_eq!(store.meta("x").unwrap(), None, "nothing of a refused transaction is in");
+
+    let rejected = Write::SubmissionState {
+        id: first.id,
+        state: SubmissionState::Rejected {
+            reason: "not finite".to_owned(),
+        },
+        final_unix_ms: Some(50),
+    };
+    store.commit(vec![rejected, Write::Submission(second.clone())]).unwrap();
+    assert_eq!(
+        store.submission_for(id, "t", first.base).unwrap().as_ref(),
+        Some(&second)
+    );
+    assert_eq!(store.open_submissions(id).unwrap(), [second.clone()]);
+    let merged = SubmissionState::Merged {
+        contribution: ContributionId([4; 32]),
+    };
+    let unknown = Write::SubmissionState {
+        id: SubmissionId([9; 32]),
+        state: merged.clone(),
+        final_unix_ms: None,
+    };
+    // The head swings back: the first is in after all. The place stays whose it is.
+    let back = Write::SubmissionState {
+        id: first.id,
+        state: merged.clone(),
+        final_unix_ms: None,
+    };
+    store.commit(vec![unknown, back]).unwrap();
+    assert_eq!(store.submission(first.id).unwrap().unwrap().state, merged);
+    assert_eq!(
+        store.submission_for(id, "t", first.base).unwrap().unwrap().id,
+        second.id
+    );
+    assert_eq!(store.open_submissions(id).unwrap().len(), 2);
+}
+
+#[test]
+fn every_state_reads_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = spec("m").record.id();
+    let mut submitted = submission(id, "t", 1);
+    let reason = "for people".to_owned();
+    for (state, final_unix_ms) in [
+        (SubmissionState::Pending, None),
+        (
+            SubmissionState::Merged {
+                contribution: ContributionId([1; 32]),
+            },
+            None,
+        ),
+        (
+            SubmissionState::Sealed {
+                checkpoint: CheckpointId([1; 32]),
+                weight_ppm: 7,
+                confirmed: true,
+            },
+            Some(3),
+        ),
+        (SubmissionState::Carried { round: u64::MAX }, None),
+        (SubmissionState::Rejected { reason: reason.clone() }, Some(u64::MAX)),
+        (SubmissionState::Superseded { reason }, Some(0)),
+    ] {
+        submitted.state = state;
+        submitted.final_unix_ms = final_unix_ms;
+        store.commit(vec![Write::Submission(submitted.clone())]).unwrap();
+        assert_eq!(store.submission(submitted.id).unwrap().as_ref(), Some(&submitted));
+        assert_eq!(
+            store.open_submissions(id).unwrap().len(),
+            usize::from(final_unix_ms.is_none())
+        );
+    }
+    submitted.metrics.insert("nan".to_owned(), f64::NAN);
+    store.commit(vec![Write::Submission(submitted.clone())]).unwrap();
+    assert!(store.submission(submitted.id).unwrap().unwrap().metrics["nan"].is_nan());
+}
+
+#[test]
+fn pages_go_from_the_newest_to_the_oldest_without_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (one, two) = (spec("one").record.id(), spec("two").record.id());
+    // Two submissions a millisecond: the id decides between them.
+    let all: Vec<_> = (0..10)
+        .flat_map(|at| [submission(one, "a", at), submission(two, "b", at)])
+        .collect();
+    store
+        .commit(all.iter().cloned().map(Write::Submission).collect())
+        .unwrap();
+    for (filter, size) in [(None, 7), (None, 20), (Some(one), 3), (Some(two), 10), (Some(one), 1)] {
+        let mut expected: Vec<_> = all
+            .iter()
+            .filter(|s| filter.is_none_or(|f| s.spec == f))
+            .cloned()
+            .collect();
+        expected.sort_by_key(|s| std::cmp::Reverse((s.at_unix_ms, s.id)));
+        let (mut got, mut token) = (Vec::new(), None);
+        loop {
+            let page = store.submissions(filter, token.as_deref(), size).unwrap();
+            assert!(page.items.len() == size || page.next.is_none());
+            got.extend(page.items);
+            // What comes meanwhile is newer and stays out of the pages to come.
+            store
+                .commit(vec![Write::Submission(submission(SpecId([9; 32]), "c", 1000))])
+                .unwrap();
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
+        got.retain(|s| s.trainer != "c");
+        assert_eq!(got, expected, "{filter:?} by {size}");
+    }
+    for bad in ["", "x", "00", "0".repeat(81).as_str(), "é"] {
+        let error = store.submissions(None, Some(bad), 5).unwrap_err();
+        assert!(matches!(&error, StoreError::Token(token) if token == bad), "{error}");
+    }
+    assert_eq!(store.submissions(Some(SpecId([8; 32])), None, 5).unwrap().items, []);
+}
+
+#[test]
+fn keys_live_as_long_as_what_they_came_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = spec("m").record.id();
+    let (mut done, open_) = (submission(id, "a", 1), submission(id, "b", 1));
+    done.blob = BlobId::of(b"alone");
+    let mut shared = submission(id, "c", 1);
+    shared.final_unix_ms = Some(99);
+    done.final_unix_ms = Some(100);
+    let key = |key: &str, outcome, at_unix_ms| {
+        Write::Key(StoredKey {
+            key: key.to_owned(),
+            request: [3; 32],
+            outcome,
+            at_unix_ms,
+        })
+    };
+    let done_blob = done.blob;
+    store
+        .commit(vec![
+            Write::Submission(done.clone()),
+            Write::Submission(open_.clone()),
+            Write::Submission(shared.clone()),
+            key("done", KeyOutcome::Submission(done.id), 1),
+            key("open", KeyOutcome::Submission(open_.id), 1),
+            key("model", KeyOutcome::Model(id), 100),
+        ])
+        .unwrap();
+    let there = |name| store.key(name).unwrap().is_some();
+    // Final at 99: gone before 100, its blob is named by the open one too. Final at 100: not yet.
+    assert_eq!(store.expire(100).unwrap(), []);
+    assert!(store.submission(shared.id).unwrap().is_none() && store.submission(done.id).unwrap().is_some());
+    assert!(there("done") && there("open") && there("model"));
+    assert_eq!(store.key("model").unwrap().unwrap().outcome, KeyOutcome::Model(id));
+    assert_eq!(store.expire(101).unwrap(), [done_blob]);
+    assert!(!there("done") && there("open") && !there("model"));
+    assert_eq!(
+        store.submissions(None, None, 10).unwrap().items,
+        std::slice::from_ref(&open_)
+    );
+    assert_eq!(store.expire(u64::MAX).unwrap(), []);
+    assert!(there("open"));
+    assert_eq!(store.submission_for(id, "a", done.base).unwrap(), None);
+}
+
+#[test]
+fn a_blob_that_a_record_names_is_not_given_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = spec("m").record.id();
+    let contributed = contribution(id, 1);
+    let mut submitted = submission(id, "t", 1);
+    submitted.blob = contributed.record.update;
+    submitted.final_unix_ms = Some(1);
+    store
+        .commit(vec![Write::Submission(submitted), Write::Contribution(contributed)])
+        .unwrap();
+    assert_eq!(store.expire(2).unwrap(), []);
+}
+
+#[test]
+fn small_values_are_kept_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.meta("revision_ceiling").unwrap(), None);
+    store.commit(vec![]).unwrap();
+    store.commit(vec![Write::Meta("revision_ceiling", vec![1, 2])]).unwrap();
+    store.commit(vec![Write::Meta("revision_ceiling", vec![3])]).unwrap();
+    drop(store);
+    assert_eq!(open(dir.path()).meta("revision_ceiling").unwrap(), Some(vec![3]));
+}
+
+#[test]
+fn a_store_in_use_is_refused_while_anything_of_it_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let writer = store.blobs().writer().unwrap();
+    let in_use = || {
+        matches!(
+            Store::open(dir.path(), StoreOptions::default()),
+            Err(StoreError::InUse(_))
+        )
+    };
+    assert!(in_use());
+    drop(store);
+    assert!(in_use(), "a writer may still write");
+    drop(writer);
+    assert!(!in_use());
+}
+
+#[test]
+fn a_damaged_database_is_told_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store
+        .commit(
+            (0..200)
+                .map(|n| Write::Submission(submission(SpecId([1; 32]), "t", n)))
+                .collect(),
+        )
+        .unwrap();
+    drop(store);
+    let path = dir.path().join("records.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes
+        .windows(11)
+        .position(|part| part == b"traceparent" || part == b"00-0af76519")
+        .unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let error = Store::open(dir.path(), StoreOptions::default()).err().unwrap();
+    assert!(
+        matches!(&error, StoreError::Damaged(text) if text.contains("records.redb")),
+        "{error}"
+    );
+    std::fs::write(&path, b"no database at all").unwrap();
+    let error = Store::open(dir.path(), StoreOptions::default()).err().unwrap();
+    assert!(matches!(error, StoreError::Damaged(_)), "{error}");
+}
+
+#[test]
+fn a_full_disk_is_told_from_other_errors() {
+    let full = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+    let error = StoreError::from_io("/data/x", full);
+    assert!(
+        matches!(&error, StoreError::Full(text) if text.starts_with("/data/x: ")),
+        "{error}"
+    );
+    let quota = io::Error::from_raw_os_error(rustix::io::Errno::DQUOT.raw_os_error());
+    assert!(matches!(StoreError::from_io("/data/x", quota), StoreError::Full(_)));
+    let other = io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
+    assert!(matches!(StoreError::from_io("/data/x", other), StoreError::Io { .. }));
+}
+
+#[test]
+fn an_error_of_the_stores_own_passes_through_io() {
+    let error = StoreError::Offset { given: 7, kept: 3 }.into_io();
+    assert!(matches!(
+        StoreError::from_io("/data/x", error),
+        StoreError::Offset { given: 7, kept: 3 }
+    ));
+    assert_eq!(StoreError::Full(String::new()).into_io().kind(), ErrorKind::StorageFull);
+}

@@ -1,0 +1,302 @@
+//! What each kind of write does to the tables. Every write may be done again without harm.
+
+use qres_fed::id::{SpecId, SubmissionId};
+use qres_fed::record::{Canonical, Contribution, Seal, Signed};
+use qres_fed::round::SubmissionState;
+use redb::{ReadableTable, WriteTransaction};
+
+use super::database::Fault;
+use super::table::{self, Mark, Namer, Values};
+use super::{StoreError, StoredKey, StoredSubmission, Write, value};
+
+type Done = Result<(), Fault>;
+
+/// Carries out one write.
+pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
+    match write {
+        Write::Spec(signed) => {
+            let canonical = signed.record.to_canonical();
+            let id = SpecId::of(&canonical).0;
+            // A spec is a blob too, of just its canonical bytes.
+            for blob in [&signed.record.checkpoint0.0, &id] {
+                mark(tx, table::BLOB_NAMED_BY, &table::named_by(blob, Namer::Spec, &id))?;
+            }
+            put(tx, table::SPECS, &id, &value::from_signed(signed))
+        }
+        Write::Join(spec) => mark(tx, table::JOINED, &spec.0),
+        Write::Leave(spec) => leave(tx, *spec),
+        Write::Contribution(signed) => put_contribution(tx, signed),
+        Write::Seal(signed) => put_seal(tx, signed),
+        Write::Proof(spec, proof) => {
+            let key = table::key(&[&spec.0, &proof.id().0]);
+            put(tx, table::PROOFS, &key, &proof.to_canonical())
+        }
+        Write::Verified(spec, checkpoint) => mark(tx, table::VERIFIED, &table::key(&[&spec.0, &checkpoint.0])),
+        Write::Submission(submission) => put_submission(tx, submission),
+        Write::SubmissionState {
+            id,
+            state,
+            final_unix_ms,
+        } => set_submission_state(tx, *id, state, *final_unix_ms),
+        Write::Forget {
+            spec,
+            contributions,
+            seals,
+            proofs,
+        } => {
+            for id in contributions {
+                forget_contribution(tx, &table::key(&[&spec.0, &id.0]))?;
+            }
+            for id in seals {
+                forget_seal(tx, &table::key(&[&spec.0, &id.0]))?;
+            }
+            for id in proofs {
+                remove(tx, table::PROOFS, &table::key(&[&spec.0, &id.0]))?;
+            }
+            Ok(())
+        }
+        Write::Key(key) => put_key(tx, key),
+        Write::State(state) => {
+            let key = state_key(state.spec, &state.publisher.0, &state.name, state.sequence);
+            put(tx, table::STATES, &key, &value::from_state(state))
+        }
+        Write::ForgetState {
+            spec,
+            publisher,
+            name,
+            sequence,
+        } => remove(tx, table::STATES, &state_key(*spec, &publisher.0, name, *sequence)),
+        Write::Meta(name, bytes) => {
+            tx.open_table(table::META)?.insert(name, bytes.as_slice())?;
+            Ok(())
+        }
+    }
+}
+
+fn state_key(spec: SpecId, publisher: &[u8; 32], name: &str, sequence: u64) -> [u8; 104] {
+    table::key(&[&spec.0, publisher, &table::hashed(name), &sequence.to_be_bytes()])
+}
+
+fn put<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N], bytes: &[u8]) -> Done {
+    tx.open_table(table)?.insert(key, bytes)?;
+    Ok(())
+}
+
+fn remove<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N]) -> Done {
+    tx.open_table(table)?.remove(key)?;
+    Ok(())
+}
+
+pub(super) fn mark<const N: usize>(tx: &WriteTransaction, table: Mark<N>, key: &[u8; N]) -> Done {
+    tx.open_table(table)?.insert(key, ())?;
+    Ok(())
+}
+
+pub(super) fn unmark<const N: usize>(tx: &WriteTransaction, table: Mark<N>, key: &[u8; N]) -> Done {
+    tx.open_table(table)?.remove(key)?;
+    Ok(())
+}
+
+/// The keys of a table below a prefix.
+fn keys_below<const N: usize>(tx: &WriteTransaction, table: Values<N>, prefix: &[u8]) -> Result<Vec<[u8; N]>, Fault> {
+    let range = table::below::<N>(prefix);
+    let table = tx.open_table(table)?;
+    let mut keys = Vec::new();
+    for entry in table.range::<&[u8; N]>(range.start()..=range.end())? {
+        keys.push(*entry?.0.value());
+    }
+    Ok(keys)
+}
+
+fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
+    unmark(tx, table::JOINED, &spec.0)?;
+    for key in keys_below(tx, table::CONTRIBUTIONS, &spec.0)? {
+        forget_contribution(tx, &key)?;
+    }
+    for key in keys_below(tx, table::SEALS, &spec.0)? {
+        forget_seal(tx, &key)?;
+    }
+    for key in keys_below(tx, table::PROOFS, &spec.0)? {
+        remove(tx, table::PROOFS, &key)?;
+    }
+    for key in keys_below(tx, table::STATES, &spec.0)? {
+        remove(tx, table::STATES, &key)?;
+    }
+    let range = table::below::<64>(&spec.0);
+    tx.open_table(table::VERIFIED)?
+        .retain_in::<&[u8; 64], _>(range.start()..=range.end(), |_, ()| false)?;
+    Ok(())
+}
+
+fn put_contribution(tx: &WriteTransaction, signed: &Signed<Contribution>) -> Done {
+    let id = signed.record.id().0;
+    let named = table::named_by(&signed.record.update.0, Namer::Contribution, &id);
+    mark(tx, table::BLOB_NAMED_BY, &named)?;
+    let key = table::key(&[&signed.record.spec.0, &id]);
+    put(tx, table::CONTRIBUTIONS, &key, &value::from_signed(signed))
+}
+
+fn forget_contribution(tx: &WriteTransaction, key: &[u8; 64]) -> Done {
+    let Some(bytes) = take(tx, table::CONTRIBUTIONS, key)? else {
+        return Ok(());
+    };
+    let signed: Signed<Contribution> = value::to_signed(&bytes)?;
+    let named = table::named_by(&signed.record.update.0, Namer::Contribution, &table::last_id(key));
+    unmark(tx, table::BLOB_NAMED_BY, &named)
+}
+
+fn put_seal(tx: &WriteTransaction, signed: &Signed<Seal>) -> Done {
+    let id = signed.record.id().0;
+    let named = table::named_by(&signed.record.result.0, Namer::Seal, &id);
+    mark(tx, table::BLOB_NAMED_BY, &named)?;
+    let key = table::key(&[&signed.record.spec.0, &id]);
+    put(tx, table::SEALS, &key, &value::from_signed(signed))
+}
+
+fn forget_seal(tx: &WriteTransaction, key: &[u8; 64]) -> Done {
+    let Some(bytes) = take(tx, table::SEALS, key)? else {
+        return Ok(());
+    };
+    let signed: Signed<Seal> = value::to_signed(&bytes)?;
+    let named = table::named_by(&signed.record.result.0, Namer::Seal, &table::last_id(key));
+    unmark(tx, table::BLOB_NAMED_BY, &named)
+}
+
+/// Removes an entry and gives its value.
+pub(super) fn take<const N: usize>(
+    tx: &WriteTransaction,
+    table: Values<N>,
+    key: &[u8; N],
+) -> Result<Option<Vec<u8>>, Fault> {
+    let mut table = tx.open_table(table)?;
+    let taken = table.remove(key)?;
+    Ok(taken.map(|bytes| bytes.value().to_vec()))
+}
+
+fn get<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N]) -> Result<Option<Vec<u8>>, Fault> {
+    let table = tx.open_table(table)?;
+    let found = table.get(key)?;
+    Ok(found.map(|bytes| bytes.value().to_vec()))
+}
+
+/// The key in [`table::SUBMISSION_BY_BASE`].
+pub(super) fn base_key(submission: &StoredSubmission) -> [u8; 96] {
+    table::key(&[
+        &submission.spec.0,
+        &submission.base.0,
+        &table::hashed(&submission.trainer),
+    ])
+}
+
+fn is_rejected(state: &SubmissionState) -> bool {
+    matches!(state, SubmissionState::Rejected { .. })
+}
+
+/// Who has the place of that trainer on that base.
+fn holder(tx: &WriteTransaction, key: &[u8; 96]) -> Result<Option<SubmissionId>, Fault> {
+    Ok(get(tx, table::SUBMISSION_BY_BASE, key)?.map(|id| SubmissionId(table::last_id(&id))))
+}
+
+fn put_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Done {
+    if !is_rejected(&submission.state)
+        && let Some(other) = holder(tx, &base_key(submission))?
+        && other != submission.id
+    {
+        return Err(StoreError::Taken(other).into());
+    }
+    forget_submission(tx, submission.id)?;
+    let id = &submission.id.0;
+    let at = submission.at_unix_ms.to_be_bytes();
+    mark(tx, table::SUBMISSIONS_BY_TIME, &table::key(&[&at, id]))?;
+    mark(
+        tx,
+        table::SUBMISSIONS_BY_SPEC,
+        &table::key(&[&submission.spec.0, &at, id]),
+    )?;
+    let named = table::named_by(&submission.blob.0, Namer::Submission, id);
+    mark(tx, table::BLOB_NAMED_BY, &named)?;
+    place_submission(tx, submission)
+}
+
+fn set_submission_state(
+    tx: &WriteTransaction,
+    id: SubmissionId,
+    state: &SubmissionState,
+    final_unix_ms: Option<u64>,
+) -> Done {
+    // One that is not here was forgotten after its time: there is nothing to say of it any more.
+    let Some(bytes) = get(tx, table::SUBMISSIONS, &id.0)? else {
+        return Ok(());
+    };
+    let mut submission = value::to_submission(&bytes)?;
+    displace_submission(tx, &submission)?;
+    submission.state = state.clone();
+    submission.final_unix_ms = final_unix_ms;
+    place_submission(tx, &submission)
+}
+
+/// Writes a submission and what depends on its state.
+fn place_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Done {
+    let id = &submission.id.0;
+    let key = base_key(submission);
+    if !is_rejected(&submission.state) && holder(tx, &key)?.is_none() {
+        put(tx, table::SUBMISSION_BY_BASE, &key, id)?;
+    }
+    match submission.final_unix_ms {
+        None => mark(tx, table::SUBMISSIONS_OPEN, &table::key(&[&submission.spec.0, id]))?,
+        Some(at) => mark(tx, table::SUBMISSIONS_FINAL, &table::key(&[&at.to_be_bytes(), id]))?,
+    }
+    put(tx, table::SUBMISSIONS, id, &value::from_submission(submission))
+}
+
+/// Removes what depends on a submission's state.
+fn displace_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Done {
+    let id = &submission.id.0;
+    let key = base_key(submission);
+    if holder(tx, &key)? == Some(submission.id) {
+        remove(tx, table::SUBMISSION_BY_BASE, &key)?;
+    }
+    match submission.final_unix_ms {
+        None => unmark(tx, table::SUBMISSIONS_OPEN, &table::key(&[&submission.spec.0, id])),
+        Some(at) => unmark(tx, table::SUBMISSIONS_FINAL, &table::key(&[&at.to_be_bytes(), id])),
+    }
+}
+
+/// Removes all of a submission; what it was, if it was there.
+pub(super) fn forget_submission(tx: &WriteTransaction, id: SubmissionId) -> Result<Option<StoredSubmission>, Fault> {
+    let Some(bytes) = take(tx, table::SUBMISSIONS, &id.0)? else {
+        return Ok(None);
+    };
+    let submission = value::to_submission(&bytes)?;
+    displace_submission(tx, &submission)?;
+    let at = submission.at_unix_ms.to_be_bytes();
+    unmark(tx, table::SUBMISSIONS_BY_TIME, &table::key(&[&at, &id.0]))?;
+    unmark(
+        tx,
+        table::SUBMISSIONS_BY_SPEC,
+        &table::key(&[&submission.spec.0, &at, &id.0]),
+    )?;
+    let named = table::named_by(&submission.blob.0, Namer::Submission, &id.0);
+    unmark(tx, table::BLOB_NAMED_BY, &named)?;
+    Ok(Some(submission))
+}
+
+fn put_key(tx: &WriteTransaction, key: &StoredKey) -> Done {
+    let name = table::hashed(&key.key);
+    forget_key(tx, &name)?;
+    mark(
+        tx,
+        table::KEYS_BY_TIME,
+        &table::key(&[&key.at_unix_ms.to_be_bytes(), &name]),
+    )?;
+    put(tx, table::KEYS, &name, &value::from_key(key))
+}
+
+/// Removes an idempotency key.
+pub(super) fn forget_key(tx: &WriteTransaction, name: &[u8; 32]) -> Done {
+    let Some(bytes) = take(tx, table::KEYS, name)? else {
+        return Ok(());
+    };
+    let at = value::to_key(&bytes)?.at_unix_ms.to_be_bytes();
+    unmark(tx, table::KEYS_BY_TIME, &table::key(&[&at, name]))
+}

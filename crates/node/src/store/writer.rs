@@ -1,0 +1,258 @@
+//! A blob on its way in, from front to back.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use qres_fed::id::BlobId;
+
+use super::segment::{SEGMENT_LEN, SEGMENTS_AT_ONCE, SegmentTreeBuilder};
+use super::upload::Hold;
+use super::{Blobs, StoreError};
+
+/// Bytes that wait to be hashed together: all the memory a writer takes.
+pub(super) const BUFFER_LEN: usize = SEGMENT_LEN * SEGMENTS_AT_ONCE;
+
+/// A blob on its way in: hashes while it writes. Dropped without `finish` it leaves nothing, unless it is an upload with a
+/// key, whose bytes stay to be resumed.
+///
+/// An error that `write` gives wraps the [`StoreError`]: [`StoreError::from_io`] gets it out.
+pub struct BlobWriter {
+    blobs: Blobs,
+    file: File,
+    path: PathBuf,
+    /// An upload with a key: the right to write to it.
+    hold: Option<Hold>,
+    tree: SegmentTreeBuilder,
+    /// What comes after the bytes that are in the tree.
+    buffer: Vec<u8>,
+    /// How much of the buffer is in the file.
+    filed: usize,
+    /// The file's length, counted as on its way in. Always the tree's bytes and the filed ones.
+    disk: u64,
+    done: bool,
+}
+
+impl BlobWriter {
+    pub(super) fn temporary(blobs: Blobs, file: File, path: PathBuf) -> Self {
+        Self {
+            blobs,
+            file,
+            path,
+            hold: None,
+            tree: SegmentTreeBuilder::default(),
+            buffer: Vec::new(),
+            filed: 0,
+            disk: 0,
+            done: false,
+        }
+    }
+
+    /// Goes on with a file whose bytes are counted already: hashes them.
+    pub(super) fn resumed(blobs: Blobs, file: File, path: PathBuf, hold: Hold, kept: u64) -> Result<Self, StoreError> {
+        let mut writer = Self::temporary(blobs, file, path);
+        writer.hold = Some(hold);
+        writer.disk = kept;
+        let mut position = 0;
+        while position < kept {
+            let len = (kept - position).min(BUFFER_LEN as u64) as usize;
+            writer.buffer.resize(len, 0);
+            writer
+                .file
+                .read_exact_at(&mut writer.buffer, position)
+                .map_err(|error| StoreError::from_io(&writer.path, error))?;
+            writer.filed = len;
+            writer.hash_full();
+            position += len as u64;
+        }
+        Ok(writer)
+    }
+
+    /// Bytes written so far (kept ones included).
+    pub fn written(&self) -> u64 {
+        self.tree.bytes() + self.buffer.len() as u64
+    }
+
+    /// Hashes done, file renamed into place; `sync` = file and directory fsynced before it returns.
+    pub fn finish(mut self, sync: bool) -> Result<(BlobId, u64), StoreError> {
+        let hold = self.hold.clone();
+        let _turn = hold.as_ref().map(Hold::turn).transpose()?;
+        self.file_rest()?;
+        if sync && let Err(error) = self.file.sync_all() {
+            // The kernel may now take lost pages for written ones: nothing of this file can be trusted.
+            self.blobs.abandon(&self.path, self.disk);
+            self.done = true;
+            return Err(StoreError::from_io(&self.path, error));
+        }
+        self.tree.push(&self.buffer);
+        self.buffer.clear();
+        self.filed = 0;
+        let tree = std::mem::take(&mut self.tree).finish();
+        let adopted = self.blobs.adopt(&self.path, &tree, sync);
+        if adopted.is_ok() || !self.path.exists() {
+            self.done = true;
+        }
+        adopted.map(|()| (tree.root(), tree.bytes()))
+    }
+
+    /// Leaves nothing behind, whatever it was.
+    pub fn abort(mut self) {
+        let hold = self.hold.clone();
+        let turn = hold.as_ref().map(Hold::turn).transpose();
+        if turn.is_ok() {
+            self.blobs.abandon(&self.path, self.disk);
+        }
+        self.done = true;
+    }
+
+    /// Brings the file up to the buffer's end.
+    fn file_rest(&mut self) -> Result<(), StoreError> {
+        let rest = &self.buffer[self.filed..];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let more = rest.len() as u64;
+        self.blobs.usage().take(more)?;
+        if let Err(error) = self.file.write_all_at(rest, self.disk) {
+            self.blobs.usage().give(more);
+            // What did get written is cut off, so that an upload is kept up to what is known of it.
+            let _ = self.file.set_len(self.disk);
+            return Err(StoreError::from_io(&self.path, error));
+        }
+        self.disk += more;
+        self.filed = self.buffer.len();
+        Ok(())
+    }
+
+    /// Hashes the buffer when it is full.
+    fn hash_full(&mut self) {
+        if self.buffer.len() == BUFFER_LEN {
+            self.tree.push(&self.buffer);
+            self.buffer.clear();
+            self.filed = 0;
+        }
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) -> Result<usize, StoreError> {
+        let before = self.buffer.len();
+        let part = &bytes[..bytes.len().min(BUFFER_LEN - before)];
+        self.buffer.extend_from_slice(part);
+        // An upload goes to the file at once: what a caller sent is kept over a crash.
+        if self.hold.is_some() || self.buffer.len() == BUFFER_LEN {
+            let hold = self.hold.clone();
+            let turn = hold.as_ref().map(Hold::turn).transpose();
+            if let Err(error) = turn.and_then(|_turn| self.file_rest()) {
+                self.buffer.truncate(before);
+                return Err(error);
+            }
+        }
+        self.hash_full();
+        Ok(part.len())
+    }
+}
+
+impl io::Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.take_in(bytes).map_err(StoreError::into_io)
+    }
+
+    /// Nothing to do: `finish` sees to it.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        if !self.done && self.hold.is_none() {
+            self.blobs.abandon(&self.path, self.disk);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::tests::{blobs, count_files, noise};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn store(blobs: &Blobs, bytes: &[u8], step: usize) -> (BlobId, u64) {
+        let mut writer = blobs.writer().unwrap();
+        for part in bytes.chunks(step) {
+            writer.write_all(part).unwrap();
+        }
+        assert_eq!(writer.written(), bytes.len() as u64);
+        writer.finish(false).unwrap()
+    }
+
+    #[test]
+    fn a_written_blob_has_the_plain_digest_at_every_boundary() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path());
+        let all = noise(2 * BUFFER_LEN + 7);
+        for len in [
+            0,
+            1,
+            1023,
+            1025,
+            SEGMENT_LEN - 1,
+            SEGMENT_LEN,
+            SEGMENT_LEN + 1,
+            BUFFER_LEN,
+            BUFFER_LEN + 1,
+        ] {
+            let bytes = &all[..len];
+            let (id, stored) = store(&blobs, bytes, 100_003);
+            assert_eq!((id, stored), (BlobId::of(bytes), len as u64));
+            assert_eq!(blobs.len(&id), Some(len as u64));
+            let tree = blobs.tree(&id).unwrap().unwrap();
+            assert_eq!(tree.root(), id, "{len} bytes");
+            assert!(blobs.verify(&id).unwrap());
+        }
+        let (id, _) = store(&blobs, &all, usize::MAX);
+        assert_eq!(id, BlobId::of(&all));
+        assert_eq!(count_files(&dir.path().join("tmp")), 0);
+    }
+
+    #[test]
+    fn a_dropped_or_aborted_writer_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path());
+        let bytes = noise(BUFFER_LEN + 1);
+        let mut dropped = blobs.writer().unwrap();
+        dropped.write_all(&bytes).unwrap();
+        drop(dropped);
+        let mut aborted = blobs.writer().unwrap();
+        aborted.write_all(&bytes).unwrap();
+        aborted.abort();
+        assert_eq!(count_files(&dir.path().join("tmp")), 0);
+        assert_eq!((blobs.bytes(), blobs.list().unwrap()), (0, vec![]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_steps_give_the_same_blob(len in 0..2 * BUFFER_LEN, step in 10_000..2 * SEGMENT_LEN, cut in 0.0..1.0f64) {
+            let dir = tempfile::tempdir().unwrap();
+            let blobs = blobs(dir.path());
+            let bytes = noise(len);
+            prop_assert_eq!(store(&blobs, &bytes, step).0, BlobId::of(&bytes));
+            // The same with a break in it.
+            let (kept, again) = ((len as f64 * cut) as usize, (len as f64 * cut * cut) as usize);
+            let mut first = blobs.resume("key", 0).unwrap();
+            first.write_all(&bytes[..kept]).unwrap();
+            drop(first);
+            prop_assert_eq!(blobs.kept("key"), kept as u64);
+            let mut second = blobs.resume("key", again as u64).unwrap();
+            prop_assert_eq!(second.written(), again as u64);
+            for part in bytes[again..].chunks(step) {
+                second.write_all(part).unwrap();
+            }
+            prop_assert_eq!(second.finish(true).unwrap(), (BlobId::of(&bytes), len as u64));
+            prop_assert_eq!((blobs.kept("key"), blobs.bytes()), (0, len as u64));
+        }
+    }
+}

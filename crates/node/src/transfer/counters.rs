@@ -1,0 +1,52 @@
+//! What moved, for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Running totals since the node started. Blob bytes alone, without frames and encryption.
+#[derive(Debug, Default)]
+pub struct TransferCounters {
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
+    refused_bytes: AtomicU64,
+    busy: AtomicU64,
+    dropped_streams: AtomicU64,
+}
+
+impl TransferCounters {
+    /// Blob bytes sent to peers.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+    /// Blob bytes received from peers that were right.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+    /// Blob bytes received from peers that did not match their digest.
+    pub fn refused_bytes(&self) -> u64 {
+        self.refused_bytes.load(Ordering::Relaxed)
+    }
+    /// Times a peer was told to come back later.
+    pub fn busy(&self) -> u64 {
+        self.busy.load(Ordering::Relaxed)
+    }
+    /// Streams dropped unread, because the peer had too many open.
+    pub fn dropped_streams(&self) -> u64 {
+        self.dropped_streams.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_sent(&self, bytes: u64) {
+        self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+    pub(crate) fn add_received(&self, bytes: u64) {
+        self.received_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+    pub(crate) fn add_refused(&self, bytes: u64) {
+        self.refused_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+    pub(crate) fn add_busy(&self) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(crate) fn add_dropped_stream(&self) {
+        self.dropped_streams.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,189 @@
+//! A stream to one peer: frames and raw bytes, with limits and deadlines on everything.
+//!
+//! An exchange that fails drops its stream without closing it: yamux then resets it, and a peer that waits for credit learns
+//! so at once. A stream that was closed before it is dropped leaves such a peer waiting (facts: yamux 0.14 sends no reset).
+
+use std::time::Duration;
+
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use prost::Message;
+use tokio::time::{Instant, timeout};
+
+use super::fault::TransferError;
+
+/// Frames are gathered up to this many bytes before they are written: each write is a frame of the muxer's.
+const GATHER_BYTES: usize = 64 * 1024;
+
+/// Deadlines of an exchange.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// No byte for so long: the peer has stalled. Progress, not the whole: a slow link may take its time.
+    pub(crate) idle: Duration,
+    /// A frame or a segment that is still not through after this long, drop by drop, has stalled too: at 1 MiB in two
+    /// minutes, 9 KB/s, a download holds its place against everyone else's.
+    pub(crate) whole: Duration,
+    /// How long a stream may rest between two requests.
+    pub(crate) rest: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(10),
+            whole: Duration::from_secs(120),
+            rest: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A stream that speaks frames.
+pub(crate) struct Link<S> {
+    stream: S,
+    pace: Pace,
+    out: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
+    pub(crate) fn new(stream: S, pace: Pace) -> Self {
+        Self {
+            stream,
+            pace,
+            out: Vec::new(),
+        }
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Puts a frame into the buffer, which goes out once it is full or flushed.
+    pub(crate) async fn queue<M: Message>(&mut self, message: &M) -> Result<(), TransferError> {
+        let length = u32::try_from(message.encoded_len()).map_err(|_| TransferError::TooLarge {
+            what: "frame",
+            given: message.encoded_len() as u64,
+            limit: u64::from(u32::MAX),
+        })?;
+        self.out.extend_from_slice(&length.to_le_bytes());
+        // A Vec grows: encoding into it cannot run out of room.
+        let _ = message.encode(&mut self.out);
+        if self.out.len() >= GATHER_BYTES {
+            return self.drain().await;
+        }
+        Ok(())
+    }
+
+    /// Sends a frame now.
+    pub(crate) async fn send<M: Message>(&mut self, message: &M) -> Result<(), TransferError> {
+        self.queue(message).await?;
+        self.flush().await
+    }
+
+    /// Sends what is buffered.
+    pub(crate) async fn flush(&mut self) -> Result<(), TransferError> {
+        self.drain().await?;
+        let idle = self.pace.idle;
+        timeout(idle, self.stream.flush())
+            .await
+            .map_err(|_| stalled("an answer's way out", idle))??;
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<(), TransferError> {
+        let mut out = std::mem::take(&mut self.out);
+        let written = self.write_all(&out).await;
+        out.clear();
+        self.out = out;
+        written
+    }
+
+    /// Writes bytes as they are, after the frames before them; `flush` comes after.
+    pub(crate) async fn write_raw(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
+        self.drain().await?;
+        self.write_all(bytes).await
+    }
+
+    async fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), TransferError> {
+        let Pace { idle, whole, .. } = self.pace;
+        let end = Instant::now() + whole;
+        while !bytes.is_empty() {
+            let written = timeout(idle, self.stream.write(bytes))
+                .await
+                .map_err(|_| stalled("an answer's way out", idle))??;
+            if written == 0 {
+                return Err(TransferError::Closed("an answer"));
+            }
+            bytes = &bytes[written..];
+            within(end, "an answer's way out", whole)?;
+        }
+        Ok(())
+    }
+
+    /// The next frame of at most `limit` bytes, awaited for at most `wait`; `None` when the peer has closed the stream between
+    /// two frames.
+    pub(crate) async fn next<M: Message + Default>(
+        &mut self,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Option<M>, TransferError> {
+        let mut head = [0; 4];
+        let first = timeout(wait, self.stream.read(&mut head))
+            .await
+            .map_err(|_| stalled("a frame", wait))??;
+        if first == 0 {
+            return Ok(None);
+        }
+        self.read_raw(&mut head[first..], "a frame").await?;
+        let length = u32::from_le_bytes(head) as usize;
+        if length > limit {
+            return Err(TransferError::TooLarge {
+                what: "frame",
+                given: length as u64,
+                limit: limit as u64,
+            });
+        }
+        let mut bytes = vec![0; length];
+        self.read_raw(&mut bytes, "a frame").await?;
+        M::decode(bytes.as_slice())
+            .map(Some)
+            .map_err(|error| TransferError::malformed("frame", error.to_string()))
+    }
+
+    /// Fills `into`.
+    pub(crate) async fn read_raw(&mut self, into: &mut [u8], what: &'static str) -> Result<(), TransferError> {
+        let Pace { idle, whole, .. } = self.pace;
+        let end = Instant::now() + whole;
+        let mut filled = 0;
+        while filled < into.len() {
+            let read = timeout(idle, self.stream.read(&mut into[filled..]))
+                .await
+                .map_err(|_| stalled(what, idle))??;
+            if read == 0 {
+                return Err(TransferError::Closed(what));
+            }
+            filled += read;
+            within(end, what, whole)?;
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) async fn close(&mut self) -> Result<(), TransferError> {
+        self.flush().await?;
+        let idle = self.pace.idle;
+        timeout(idle, self.stream.close())
+            .await
+            .map_err(|_| stalled("a close", idle))??;
+        Ok(())
+    }
+}
+
+fn stalled(what: &'static str, after: Duration) -> TransferError {
+    TransferError::Stalled { what, after }
+}
+
+fn within(end: Instant, what: &'static str, limit: Duration) -> Result<(), TransferError> {
+    if Instant::now() > end {
+        return Err(TransferError::Slow { what, limit });
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Runs everything that must hold and closes with the counts: passed, failed, not run. Where Go or Python is missing it says
+# so first, by name, and counts the tests that need them as not run; in CI a test that is not run is a failure.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+scripts/tools.sh || exit 1
+skip=()
+[ -x .cache/bin/grpcurl ] || { echo "test: Go is missing: the tests of grpcurl are NOT RUN"; skip+=(needs_go); }
+[ -x .cache/venv/bin/python ] || { echo "test: Python 3 is missing: the tests of the Python client are NOT RUN"; skip+=(needs_python); }
+
+failed=0
+run() { # prints as it goes, keeps a copy for the counts
+  echo "test: $*"
+  "$@" 2>&1 | tee -a "$log"
+  [ "${PIPESTATUS[0]}" = 0 ] || failed=1
+}
+
+not_run=0
+arguments=()
+for word in ${skip[@]+"${skip[@]}"}; do
+  arguments+=(--skip "$word")
+  n=$(cargo test --quiet -p qres-tests --test clients -- --list "$word" 2>/dev/null | grep -c ': test$')
+  not_run=$((not_run + n))
+done
+
+run cargo test --workspace --exclude qres-tests
+run cargo test -p qres-tests -- ${arguments[@]+"${arguments[@]}"}
+if [ -x .cache/venv/bin/python ]; then
+  run .cache/venv/bin/python -m pytest -q clients/python/tests
+fi
+
+sum() { grep -oE "[0-9]+ $1" "$log" | awk '{ n += $1 } END { print n + 0 }'; }
+passed=$(sum passed) bad=$(sum failed) ignored=$(sum ignored)
+not_run=$((not_run + ignored))
+[ "$failed" = 0 ] || [ "$bad" != 0 ] || bad=1
+[ "$not_run" = 0 ] || [ "${CI:-}" != true ] || { echo "test: in CI a test that is not run is a failure"; failed=1; }
+echo "$passed passed, $bad failed, $not_run skipped"
+exit "$failed"

@@ -1,0 +1,112 @@
+//! Rules of the house, as tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn cargo(arguments: &[&str]) -> String {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let output = command
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("cargo prints text")
+}
+
+/// Files below a folder with this ending, generated ones left out.
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                files(&path, ending, found);
+            }
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_arrows_between_crates_are_those_of_the_architecture() {
+    let metadata: serde_json::Value =
+        serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).expect("JSON");
+    let allowed: &[(&str, &[&str])] = &[
+        ("qres-fed", &[]),
+        ("qres-node", &["qres-fed"]),
+        ("qres-api", &["qres-fed", "qres-node"]),
+        ("qres-daemon", &["qres-api", "qres-node", "qres-fed"]),
+        ("qres-cli", &["qres-api", "qres-fed"]),
+        ("qres-demo", &["qres-api", "qres-fed"]),
+        ("qres-tests", &["qres-api", "qres-fed", "qres-node"]),
+    ];
+    let packages = metadata["packages"].as_array().expect("packages");
+    assert_eq!(
+        packages.len(),
+        allowed.len(),
+        "a crate is missing from the list of arrows"
+    );
+    for package in packages {
+        let name = package["name"].as_str().expect("a name");
+        let (_, allowed) = allowed.iter().find(|(n, _)| *n == name).expect("a known crate");
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let to = dependency["name"].as_str().expect("a name");
+            let normal = dependency["kind"].is_null();
+            assert!(
+                !to.starts_with("qres-") || !normal || allowed.contains(&to),
+                "{name} may not depend on {to}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_cli_is_without_libp2p_and_the_learning_without_tokio() {
+    let tree = |package| cargo(&["tree", "--offline", "-e", "normal", "--prefix", "none", "-p", package]);
+    let has = |tree: &str, krate: &str| tree.lines().any(|line| line.split(' ').next() == Some(krate));
+    let cli = tree("qres-cli");
+    assert!(
+        has(&cli, "tonic") && !has(&cli, "libp2p") && !has(&cli, "redb"),
+        "qres speaks gRPC and nothing else"
+    );
+    let fed = tree("qres-fed");
+    assert!(
+        has(&fed, "rayon") && !has(&fed, "tokio") && !has(&fed, "rand"),
+        "fed has no async and no entropy"
+    );
+}
+
+#[test]
+fn files_stay_short_enough_to_read() {
+    let mut rust = vec![];
+    for folder in ["crates", "tests"] {
+        files(&root().join(folder), ".rs", &mut rust);
+    }
+    assert!(rust.len() > 50, "found only {} files", rust.len());
+    for path in rust {
+        let lines = std::fs::read_to_string(&path).expect("text").lines().count();
+        assert!(lines <= 500, "{} has {lines} lines: at most 500", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_unbounded() {
+    let mut rust = vec![];
+    files(&root().join("crates"), ".rs", &mut rust);
+    for path in rust {
+        let text = std::fs::read_to_string(&path).expect("text");
+        for word in ["unbounded_channel", "mpsc::unbounded"] {
+            assert!(
+                !text.contains(word),
+                "{} uses {word}: every queue has a limit",
+                path.display()
+            );
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Waiting for a condition with a deadline: tests never sleep for a fixed time.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// Far above what a loaded two-core machine needs; reached only when something is broken.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until the answer is `Some`; panics with what was waited for.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

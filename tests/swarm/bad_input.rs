@@ -1,0 +1,284 @@
+//! What is wrong is refused with words that name the field and the remedy; nothing else is disturbed.
+
+use qres_api::pb;
+use qres_tests::weights::{raw, vector};
+use qres_tests::{Daemon, Node, Options};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::{head, vector_model};
+
+fn f32s(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// The field that `google.rpc.BadRequest` (or the precondition) names.
+fn field(status: &Status) -> String {
+    let details = status.get_error_details();
+    if let Some(bad) = details.bad_request() {
+        return bad.field_violations[0].field.clone();
+    }
+    details
+        .error_info()
+        .and_then(|info| info.metadata.get("field").cloned())
+        .unwrap_or_default()
+}
+
+async fn refused(node: &Node, base: &str, file: &[u8], code: Code, words: &[&str]) {
+    let status = node.submit("bad", base, 1, file).await.unwrap_err();
+    assert_eq!(status.code(), code, "{status:?}");
+    for word in words {
+        assert!(
+            status.message().contains(word),
+            "{word:?} is not in {:?}",
+            status.message()
+        );
+    }
+    assert!(status.get_error_details().error_info().is_some(), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tensors_off_the_schema_are_refused_and_the_round_goes_on() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    let base = head(&node.create(vector_model("bad", &[0.0, 0.0])).await.unwrap());
+    let invalid = Code::InvalidArgument;
+    refused(&node, &base, &vector(&[1.0, 2.0, 3.0]), invalid, &["w", "[2]", "[3]"]).await;
+    refused(
+        &node,
+        &base,
+        &raw(&[("w", "F64", &[2], vec![0; 16])]),
+        invalid,
+        &["w", "F32", "F64"],
+    )
+    .await;
+    refused(
+        &node,
+        &base,
+        &raw(&[("v", "F32", &[2], f32s(&[1.0, 2.0]))]),
+        invalid,
+        &["w"],
+    )
+    .await;
+    let two = raw(&[("v", "F32", &[1], f32s(&[1.0])), ("w", "F32", &[2], f32s(&[1.0, 2.0]))]);
+    refused(&node, &base, &two, invalid, &["v"]).await;
+    refused(&node, &base, &vector(&[1.0, f32::NAN]), invalid, &["w", "NaN"]).await;
+    refused(&node, &base, &vector(&[f32::INFINITY, 1.0]), invalid, &["w", "inf"]).await;
+    let good = vector(&[1.0, 2.0]);
+    refused(&node, &base, &good[..good.len() - 3], invalid, &[]).await;
+    refused(&node, &base, &[&good[..], b"x"].concat(), invalid, &[]).await;
+    refused(&node, &base, &u64::MAX.to_le_bytes(), invalid, &["header"]).await;
+    refused(&node, &base, b"", invalid, &[]).await;
+    refused(&node, &base, b"\x02\0\0\0\0\0\0\0[]", invalid, &[]).await;
+    node.submit("bad", &base, 1, &good).await.unwrap();
+    assert_eq!(node.fetch("bad", &base).await.unwrap().round(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_out_of_their_limits_are_refused_by_name() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    let base = head(&node.create(vector_model("bad", &[0.0])).await.unwrap());
+    let header = || pb::SubmitWeightsRequest {
+        model: "bad".into(),
+        base: base.clone(),
+        samples: 1,
+        ..Default::default()
+    };
+    let file = vector(&[1.0]);
+    let cases: Vec<(&str, Code, pb::SubmitWeightsRequest)> = vec![
+        (
+            "samples",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest { samples: 0, ..header() },
+        ),
+        (
+            "samples",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest {
+                samples: u64::MAX,
+                ..header()
+            },
+        ),
+        (
+            "model",
+            Code::NotFound,
+            pb::SubmitWeightsRequest {
+                model: "other".into(),
+                ..header()
+            },
+        ),
+        (
+            "model",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest {
+                model: "UPPER case".into(),
+                ..header()
+            },
+        ),
+        (
+            "base",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest {
+                base: "zz".into(),
+                ..header()
+            },
+        ),
+        (
+            "base",
+            Code::FailedPrecondition,
+            pb::SubmitWeightsRequest {
+                base: "00".repeat(32),
+                ..header()
+            },
+        ),
+        (
+            "trainer",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest {
+                trainer: "t".repeat(200),
+                ..header()
+            },
+        ),
+        (
+            "total_bytes",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest {
+                total_bytes: Some(7_000),
+                ..header()
+            },
+        ),
+        (
+            "digest",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest {
+                digest: "00".repeat(32),
+                ..header()
+            },
+        ),
+        (
+            "offset",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest { offset: 3, ..header() },
+        ),
+    ];
+    for (name, code, header) in cases {
+        let status = node.submit_with(header, &file).await.unwrap_err();
+        assert_eq!((status.code(), field(&status).as_str()), (code, name), "{status:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_that_contradicts_itself_makes_no_model() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    let good = || vector_model("spec", &[0.0]);
+    let rule = |id: &str| {
+        Some(pb::Rule {
+            id: id.into(),
+            ..Default::default()
+        })
+    };
+    let cases: Vec<(&str, pb::CreateModelRequest)> = vec![
+        (
+            "name",
+            pb::CreateModelRequest {
+                name: "a//b".into(),
+                ..good()
+            },
+        ),
+        (
+            "strategy",
+            pb::CreateModelRequest {
+                strategy: rule("krum/9"),
+                ..good()
+            },
+        ),
+        (
+            "codec",
+            pb::CreateModelRequest {
+                codec: rule("zip/1"),
+                ..good()
+            },
+        ),
+        (
+            "min_contributions",
+            pb::CreateModelRequest {
+                min_contributions: Some(2),
+                ..good()
+            },
+        ),
+        (
+            "min_contributions",
+            pb::CreateModelRequest {
+                min_contributions: Some(0),
+                ..good()
+            },
+        ),
+        (
+            "target",
+            pb::CreateModelRequest {
+                open: true,
+                min_contributions: Some(1),
+                ..good()
+            },
+        ),
+        (
+            "deadline_ms",
+            pb::CreateModelRequest {
+                deadline_ms: Some(5_000),
+                deadline_max_ms: Some(1_000),
+                ..good()
+            },
+        ),
+        (
+            "max_staleness",
+            pb::CreateModelRequest {
+                max_staleness: Some(1_000),
+                ..good()
+            },
+        ),
+        (
+            "members",
+            pb::CreateModelRequest {
+                members: vec!["nobody".into()],
+                ..good()
+            },
+        ),
+        (
+            "data",
+            pb::CreateModelRequest {
+                data: vec![1, 2, 3].into(),
+                ..good()
+            },
+        ),
+    ];
+    for (name, request) in cases {
+        let status = node.create(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{name}: {status:?}");
+        assert!(field(&status).starts_with(name), "{name}: {status:?}");
+    }
+    node.create(good()).await.unwrap();
+    let other = node.create(vector_model("spec", &[1.0])).await.unwrap_err();
+    assert_eq!(other.code(), Code::AlreadyExists, "{other:?}");
+    let same = node.create(good()).await;
+    assert!(same.is_ok(), "the same spec again is the same model: {same:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_is_stale_says_how_far_behind_it_is() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    let request = pb::CreateModelRequest {
+        max_staleness: Some(0),
+        ..vector_model("bad", &[0.0])
+    };
+    let zero = head(&node.create(request).await.unwrap());
+    node.submit("bad", &zero, 1, &vector(&[1.0])).await.unwrap();
+    node.wait_for_round("bad", 1).await;
+    let status = node.submit("bad", &zero, 1, &vector(&[2.0])).await.unwrap_err();
+    assert!(
+        matches!(status.code(), Code::FailedPrecondition | Code::AlreadyExists),
+        "{status:?}"
+    );
+}

@@ -1,0 +1,32 @@
+//! Real daemons on loopback.
+
+mod bad_input;
+mod catch_up;
+mod discovery;
+mod process;
+mod rounds;
+mod states;
+mod tensors;
+mod trace;
+mod uploads;
+mod watches;
+
+use qres_api::pb;
+
+/// A model of the given name with one f32 vector, averaged as it is, closing when all members are in.
+fn vector_model(name: &str, values: &[f32]) -> pb::CreateModelRequest {
+    pb::CreateModelRequest {
+        name: name.into(),
+        codec: Some(pb::Rule {
+            id: "none/1".into(),
+            ..Default::default()
+        }),
+        data: qres_tests::weights::vector(values).into(),
+        ..Default::default()
+    }
+}
+
+/// The head's id.
+fn head(model: &pb::Model) -> String {
+    model.head.as_ref().expect("a joined model has a head").id.clone()
+}

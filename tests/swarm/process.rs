@@ -1,0 +1,72 @@
+//! The daemon as a process: what it refuses to start with, and what it says.
+
+use std::path::Path;
+use std::process::Output;
+
+use qres_tests::daemon::command;
+use qres_tests::{Daemon, Options};
+
+fn fails(dir: &Path, options: &Options, port: &str) -> String {
+    let Output { status, stderr, .. } = command(dir, options, port).output().expect("the daemon runs");
+    assert!(!status.success());
+    String::from_utf8(stderr).expect("text")
+}
+
+#[test]
+fn a_port_or_data_directory_in_use_names_the_flags_for_a_second_node() {
+    let daemon = Daemon::start(Options::default());
+    let same_dir = fails(daemon.data_dir().parent().unwrap(), &Options::default(), "0");
+    assert!(
+        same_dir.contains("in use") && same_dir.contains("--data-dir"),
+        "{same_dir}"
+    );
+    let other = tempfile::tempdir().unwrap();
+    let same_port = fails(other.path(), &Options::default(), &daemon.mesh_port());
+    assert!(
+        same_port.contains("in use") && same_port.contains("--port"),
+        "{same_port}"
+    );
+}
+
+#[test]
+fn a_data_directory_of_a_newer_version_is_refused() {
+    let daemon = Daemon::start(Options::default());
+    let (stopped, code) = daemon.terminate();
+    assert_eq!(code, Some(0));
+    std::fs::write(stopped.data_dir().join("format"), "999\n").unwrap();
+    let said = fails(stopped.data_dir().parent().unwrap(), &Options::default(), "0");
+    assert!(said.contains("999") && said.contains("upgrade"), "{said}");
+}
+
+#[test]
+fn anything_but_loopback_needs_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options {
+        arguments: vec!["--grpc-addr".into(), "0.0.0.0:0".into()],
+        ..Options::default()
+    };
+    let mut run = command(dir.path(), &options, "0");
+    let output = run.args(["--check-config"]).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("--grpc-insecure"), "{said}");
+    options.arguments.push("--grpc-insecure".into());
+    let output = command(dir.path(), &options, "0")
+        .args(["--check-config"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_identity_is_made_private_and_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let daemon = Daemon::start(Options::default());
+    let key = daemon.data_dir().join("identity.key");
+    assert_eq!(std::fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+    let peer_id = daemon.peer_id.clone();
+    let daemon = daemon.kill_and_restart();
+    assert_eq!(daemon.peer_id, peer_id);
+    let (_, code) = daemon.terminate();
+    assert_eq!(code, Some(0));
+}

@@ -1,0 +1,171 @@
+//! One trace shows a submission's way from the trainer's call over two nodes to the new head.
+
+use std::sync::{Arc, Mutex};
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use qres_api::pb;
+use qres_tests::weights::vector;
+use qres_tests::{Daemon, Options, Swarm, wait};
+use tonic::{Request, Response, Status};
+
+use crate::rounds::node_ids;
+use crate::{head, vector_model};
+
+/// A collector in this process; keeps every span with the instance it came from.
+#[derive(Clone, Default)]
+struct Collector {
+    spans: Arc<Mutex<Vec<(String, Span)>>>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let mut spans = self.spans.lock().unwrap();
+        for resource in request.into_inner().resource_spans {
+            let attributes = resource.resource.map(|r| r.attributes).unwrap_or_default();
+            let instance = format!("{attributes:?}");
+            for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                spans.push((instance.clone(), span));
+            }
+        }
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    async fn start() -> (Self, String) {
+        let collector = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let service = TraceServiceServer::new(collector.clone());
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming),
+        );
+        (collector, endpoint)
+    }
+
+    /// The spans of this name that are in the trace, or are linked to a span in it.
+    fn find(&self, name: &str, trace: &[u8], linked: bool) -> Vec<Span> {
+        let spans = self.spans.lock().unwrap();
+        let matches = |span: &Span| {
+            span.name == name
+                && if linked {
+                    span.links.iter().any(|l| l.trace_id == trace)
+                } else {
+                    span.trace_id == trace
+                }
+        };
+        spans
+            .iter()
+            .map(|(_, span)| span)
+            .filter(|span| matches(span))
+            .cloned()
+            .collect()
+    }
+
+    async fn wait_for(&self, name: &str, trace: &[u8], linked: bool) -> Span {
+        wait::until(&format!("span {name:?} (linked: {linked})"), || async {
+            self.find(name, trace, linked).into_iter().next()
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_can_be_followed_from_the_trainers_call_to_another_nodes_head() {
+    let (collector, endpoint) = Collector::start().await;
+    let options = Options {
+        environment: vec![
+            ("OTEL_EXPORTER_OTLP_ENDPOINT".into(), endpoint),
+            ("OTEL_BSP_SCHEDULE_DELAY".into(), "50".into()),
+        ],
+        ..Options::default()
+    };
+    let swarm = Swarm::start_with(2, &options).await;
+    let nodes = swarm.nodes();
+    let request = pb::CreateModelRequest {
+        members: node_ids(&nodes).await,
+        ..vector_model("traced", &[0.0])
+    };
+    let base = head(&nodes[0].create(request).await.unwrap());
+    nodes[1].join("traced").await;
+    nodes[1].wait_for_round("traced", 0).await;
+    nodes[1].submit("traced", &base, 1, &vector(&[1.0])).await.unwrap();
+    // The trainer's own context, as the W3C recommendation writes it.
+    let header = pb::SubmitWeightsRequest {
+        model: "traced".into(),
+        base: base.clone(),
+        samples: 1,
+        data: vector(&[3.0]).into(),
+        ..Default::default()
+    };
+    let mut request = Request::new(tokio_stream::once(header));
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    request
+        .metadata_mut()
+        .insert("traceparent", traceparent.parse().unwrap());
+    nodes[0].weights().submit_weights(request).await.unwrap();
+    nodes[1].wait_for_round("traced", 1).await;
+
+    let trace: Vec<u8> = hex::decode("0af7651916cd43dd8448eb211c80319c").unwrap();
+    let call = collector
+        .wait_for("qres.v1.WeightsService/SubmitWeights", &trace, false)
+        .await;
+    assert_eq!(hex::encode(&call.parent_span_id), "b7ad6b7169203331");
+    let encode = collector.wait_for("encode", &trace, false).await;
+    let publish = collector.wait_for("publish qres/v1/epiphany", &trace, false).await;
+    assert_eq!(publish.parent_span_id, encode.span_id);
+    // The other node links to it in a trace of its own: it never joins the sender's.
+    let process = collector.wait_for("process qres/v1/epiphany", &trace, true).await;
+    assert_ne!(process.trace_id, trace);
+    assert!(process.links.iter().any(|link| link.span_id == publish.span_id));
+    let aggregate = collector.wait_for("aggregate", &trace, true).await;
+    let moved = wait::until("a head that moved in an aggregation's trace", || async {
+        let aggregations = collector.find("aggregate", &trace, true);
+        aggregations
+            .iter()
+            .find_map(|a| collector.find("head", &a.trace_id, false).into_iter().next())
+    })
+    .await;
+    assert!(!moved.parent_span_id.is_empty() && !aggregate.links.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_collector_changes_nothing_but_one_log_line() {
+    let options = Options {
+        environment: vec![
+            // Nothing listens on the discard port of a loopback address of its own.
+            ("OTEL_EXPORTER_OTLP_ENDPOINT".into(), "http://127.0.0.9:9".into()),
+            ("OTEL_BSP_SCHEDULE_DELAY".into(), "20".into()),
+        ],
+        ..Options::default()
+    };
+    let daemon = Daemon::start(options);
+    let node = daemon.node();
+    let mut base = head(&node.create(vector_model("dead", &[0.0])).await.unwrap());
+    for round in 1..=5 {
+        node.submit("dead", &base, 1, &vector(&[1.0])).await.unwrap();
+        base = node.wait_for_round("dead", round).await.id();
+    }
+    let complaints = || {
+        daemon
+            .log()
+            .lines()
+            .filter(|line| line.to_lowercase().contains("otlp"))
+            .count()
+    };
+    wait::until("one complaint", || async { (complaints() >= 1).then_some(()) }).await;
+    for round in 6..=8 {
+        node.submit("dead", &base, 1, &vector(&[1.0])).await.unwrap();
+        base = node.wait_for_round("dead", round).await.id();
+    }
+    assert_eq!(complaints(), 1, "{}", daemon.log());
+}

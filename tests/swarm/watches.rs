@@ -1,0 +1,77 @@
+//! Watches have no gap.
+
+use qres_api::pb::{self, WatchKind};
+use qres_tests::weights::vector;
+use qres_tests::{Daemon, Options};
+use tonic::Code;
+
+use crate::{head, vector_model};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_starts_with_a_snapshot_and_goes_on_from_any_revision() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    let mut base = head(&node.create(vector_model("seen", &[0.0])).await.unwrap());
+    let open = |from_revision| {
+        let mut client = node.rounds();
+        async move {
+            let request = pb::WatchRoundsRequest {
+                model: "seen".into(),
+                from_revision,
+            };
+            client.watch_rounds(request).await.map(tonic::Response::into_inner)
+        }
+    };
+    let mut live = open(0).await.unwrap();
+    let mut kinds = vec![];
+    let revision = loop {
+        let message = live.message().await.unwrap().unwrap();
+        kinds.push(message.kind());
+        if message.kind() == WatchKind::SnapshotEnd {
+            break message.revision;
+        }
+    };
+    assert_eq!(kinds, [WatchKind::Snapshot, WatchKind::SnapshotEnd]);
+    for round in 1..=3 {
+        node.submit("seen", &base, 1, &vector(&[round as f32])).await.unwrap();
+        base = node.wait_for_round("seen", round).await.id();
+    }
+    // Live: every sealed round is told, revisions ascend.
+    let sealed = |message: &pb::WatchRoundsResponse| {
+        let round = message.round.as_ref()?;
+        round.checkpoint.as_ref().map(|_| round.round)
+    };
+    let mut seen = vec![];
+    let mut last = revision;
+    while !seen.contains(&3) {
+        let message = live.message().await.unwrap().unwrap();
+        assert!(message.revision > last, "{} after {last}", message.revision);
+        last = message.revision;
+        seen.extend(sealed(&message));
+    }
+    seen.dedup();
+    assert_eq!(seen, [1, 2, 3]);
+    // A replay from just after the snapshot tells the same.
+    let mut replay = open(revision + 1).await.unwrap();
+    let mut again = vec![];
+    while !again.contains(&3) {
+        let message = replay.message().await.unwrap().unwrap();
+        assert_eq!(message.kind(), WatchKind::Change);
+        again.extend(sealed(&message));
+    }
+    again.dedup();
+    assert_eq!(again, [1, 2, 3]);
+    let ahead = open(last + 1_000_000_000).await.unwrap_err();
+    assert_eq!(ahead.code(), Code::OutOfRange, "{ahead:?}");
+    // Revisions go on across a restart; what is no longer kept is told, then comes a snapshot.
+    let daemon = daemon.kill_and_restart();
+    let request = pb::WatchRoundsRequest {
+        model: "seen".into(),
+        from_revision: last,
+    };
+    let mut old = daemon.node().rounds().watch_rounds(request).await.unwrap().into_inner();
+    let first = old.message().await.unwrap().unwrap();
+    assert_eq!(first.kind(), WatchKind::TooOld);
+    assert!(first.revision > last);
+    assert_eq!(old.message().await.unwrap().unwrap().kind(), WatchKind::Snapshot);
+}
