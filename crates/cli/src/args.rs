@@ -87,8 +87,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(format!("{text:?} needs a unit: 500ms, 30s, 5m, 2h or 1d")),
     };
-    let number: u64 = number.parse().map_err(|_| format!("{text:?} is no whole number and a unit, e.g. 30s"))?;
-    number.checked_mul(ms).map(Duration::from_millis).ok_or_else(|| format!("{text:?} is too long"))
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no whole number and a unit, e.g. 30s"))?;
+    number
+        .checked_mul(ms)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{text:?} is too long"))
 }
 
 /// `name=number`, the number finite.
@@ -187,7 +192,15 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        for bad in ["", "30", "s", "-1s", "1.5s", "99999999999999999999d", "18446744073709551615d"] {
+        for bad in [
+            "",
+            "30",
+            "s",
+            "-1s",
+            "1.5s",
+            "99999999999999999999d",
+            "18446744073709551615d",
+        ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

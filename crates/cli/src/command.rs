@@ -36,7 +36,9 @@ pub struct Context {
 impl Context {
     /// One model, its tensors included.
     pub async fn model(&self, model: &str) -> Result<pb::Model, Failure> {
-        let request = pb::GetModelRequest { model: model.to_owned() };
+        let request = pb::GetModelRequest {
+            model: model.to_owned(),
+        };
         let answer = self.client.models().get_model(request).await?.into_inner();
         needed(answer.model, "model")
     }
@@ -44,7 +46,10 @@ impl Context {
     /// All models.
     pub async fn models(&self) -> Result<Vec<pb::Model>, Failure> {
         pages(|page_token| async {
-            let request = pb::ListModelsRequest { page_size: PAGE_SIZE, page_token };
+            let request = pb::ListModelsRequest {
+                page_size: PAGE_SIZE,
+                page_token,
+            };
             let page = self.client.models().list_models(request).await?.into_inner();
             Ok((page.models, page.next_page_token))
         })
@@ -72,7 +77,9 @@ where
         }
         token = next;
     }
-    Err(Failure::local(format!("the node's list does not end after {PAGES_MAX} pages")))
+    Err(Failure::local(format!(
+        "the node's list does not end after {PAGES_MAX} pages"
+    )))
 }
 
 #[cfg(test)]
@@ -83,7 +90,11 @@ mod tests {
     async fn a_list_is_read_to_its_end_and_not_beyond_the_limit() {
         let three = |token: String| async move {
             let page: u32 = token.parse().unwrap_or(0);
-            let next = if page < 2 { (page + 1).to_string() } else { String::new() };
+            let next = if page < 2 {
+                (page + 1).to_string()
+            } else {
+                String::new()
+            };
             Ok((vec![page], next))
         };
         assert_eq!(pages(three).await.unwrap(), [0, 1, 2]);

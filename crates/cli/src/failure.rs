@@ -32,7 +32,8 @@ impl Failure {
         match self {
             // UNKNOWN is how tonic calls a connection that broke in the middle of a stream.
             Self::Node(ClientError::Refused { code, reason, .. }) => {
-                matches!(code, Code::Unavailable) || (matches!(code, Code::Unknown | Code::Cancelled) && reason.is_empty())
+                matches!(code, Code::Unavailable)
+                    || (matches!(code, Code::Unknown | Code::Cancelled) && reason.is_empty())
             }
             Self::Node(ClientError::Cut { .. } | ClientError::Connect { .. }) => true,
             Self::Node(ClientError::Data(_) | ClientError::Contract(_)) | Self::Local(_) => false,
@@ -55,14 +56,20 @@ impl Failure {
     /// For programs: code and reason as the contract names them, `LOCAL` when no node was at fault.
     pub fn json(&self) -> Value {
         let (code, reason, field, message) = match self {
-            Self::Node(ClientError::Refused { code, reason, field, message, .. }) => {
-                (code_name(*code), reason.as_str(), field.as_str(), message.clone())
-            }
+            Self::Node(ClientError::Refused {
+                code,
+                reason,
+                field,
+                message,
+                ..
+            }) => (code_name(*code), reason.as_str(), field.as_str(), message.clone()),
             Self::Node(error @ ClientError::Connect { .. }) => ("UNAVAILABLE", "UNREACHABLE", "", error.to_string()),
             Self::Node(error) => ("LOCAL", "", "", error.to_string()),
             Self::Local(message) => ("LOCAL", "", "", message.clone()),
         };
-        let retry_after_ms = self.retry_after().map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        let retry_after_ms = self
+            .retry_after()
+            .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         json!({"error": {
             "code": code, "reason": reason, "field": field, "message": message, "retry_after_ms": retry_after_ms,
         }})

@@ -42,7 +42,9 @@ pub struct Part {
 impl Part {
     /// Goes on with what an earlier run left of the same thing (`tag` names it), or begins.
     pub fn open(target: &Path, tag: &str) -> Result<Self, Failure> {
-        let name = target.file_name().ok_or_else(|| Failure::file(target, "names no file"))?;
+        let name = target
+            .file_name()
+            .ok_or_else(|| Failure::file(target, "names no file"))?;
         // The tag comes from a node: only what cannot lead anywhere else goes into the name.
         let tag: String = tag.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
         let path = target.with_file_name(format!(".{}.{tag}.part", name.to_string_lossy()));
@@ -84,7 +86,9 @@ impl Part {
 
     /// Adds bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(bytes).map_err(|error| Failure::file(&self.path, error))?;
+        self.file
+            .write_all(bytes)
+            .map_err(|error| Failure::file(&self.path, error))?;
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
@@ -138,7 +142,10 @@ mod tests {
         part.finish(blake3::hash(b"hello world").to_hex().as_str()).unwrap();
         assert_eq!(names(dir.path()), ["w.safetensors"]);
         assert_eq!(fs::read(&target).unwrap(), b"hello world");
-        assert_eq!(digest(&target).unwrap(), (11, blake3::hash(b"hello world").to_hex().to_string()));
+        assert_eq!(
+            digest(&target).unwrap(),
+            (11, blake3::hash(b"hello world").to_hex().to_string())
+        );
     }
 
     #[test]

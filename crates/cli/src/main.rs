@@ -26,7 +26,11 @@ use crate::output::Output;
 fn main() -> ExitCode {
     let args = Args::parse();
     let output = Output::new(args.json);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return output.fail(&Failure::local(format!("no threads to run on: {error}"))),
     };
@@ -47,7 +51,10 @@ async fn run(args: Args, output: Output) -> Result<(), Failure> {
     match args.timeout {
         None => work.await,
         Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            let text = format!("not done within --timeout {}", show::text::duration_ms(limit.as_millis()));
+            let text = format!(
+                "not done within --timeout {}",
+                show::text::duration_ms(limit.as_millis())
+            );
             Err(Failure::local(text))
         }),
     }

@@ -17,7 +17,12 @@ pub struct Create {
     /// Its name: segments of [a-z0-9._-] joined by `/`, e.g. metabrain/v4
     name: String,
     /// A safetensors file with the first weights
-    #[arg(long, value_name = "FILE", required_unless_present = "succeeds", conflicts_with = "succeeds")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "succeeds",
+        conflicts_with = "succeeds"
+    )]
     weights: Option<PathBuf>,
     /// How contributions become a checkpoint, e.g. fedprox/1 [default: fedavg/1]
     #[arg(long, value_name = "NAME/VERSION")]

@@ -15,7 +15,12 @@ pub struct Drain {}
 impl Drain {
     /// Asks and prints.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
-        let answer = context.client.node().drain_node(pb::DrainNodeRequest {}).await?.into_inner();
+        let answer = context
+            .client
+            .node()
+            .drain_node(pb::DrainNodeRequest {})
+            .await?
+            .into_inner();
         let node = needed(answer.node, "node")?;
         context.output.print(
             || json!({"node": json::node(&node)}),

@@ -52,7 +52,11 @@ impl Fetch {
             offset: 0,
         };
         let first = context.client.fetch(request).await?;
-        let shown = (first.checkpoint.clone(), first.spec_id.clone(), first.trainer_config.clone());
+        let shown = (
+            first.checkpoint.clone(),
+            first.spec_id.clone(),
+            first.trainer_config.clone(),
+        );
         self.download(&context, first).await?;
         let (checkpoint, spec_id, trainer_config) = shown;
         let out = self.out.display().to_string();
@@ -71,7 +75,10 @@ impl Fetch {
                     ("checkpoint", Some(checkpoint.id.clone())),
                     ("round", Some(checkpoint.round.to_string())),
                     ("standing", Some(text::confirmed(checkpoint.confirmed).to_owned())),
-                    ("apply", Some(text::numbers(&trainer_config)).filter(|text| !text.is_empty())),
+                    (
+                        "apply",
+                        Some(text::numbers(&trainer_config)).filter(|text| !text.is_empty()),
+                    ),
                     ("file", Some(format!("{out} ({})", text::bytes(checkpoint.total_bytes)))),
                 ])
             },
@@ -140,7 +147,9 @@ impl Fetch {
         };
         let stream = client.fetch(request).await?;
         if stream.offset != offset || stream.checkpoint.id != checkpoint {
-            return Err(Failure::local("the node answered with another checkpoint or offset than was asked for"));
+            return Err(Failure::local(
+                "the node answered with another checkpoint or offset than was asked for",
+            ));
         }
         Ok(stream)
     }

@@ -144,7 +144,11 @@ mod tests {
         };
         let each = |message: pb::WatchPeersResponse| {
             seen.push(message.revision);
-            Ok(if message.revision == enough { Next::Enough } else { Next::More })
+            Ok(if message.revision == enough {
+                Next::Enough
+            } else {
+                Next::More
+            })
         };
         follow(Output::new(true), 0, open, each).await.unwrap();
         (seen, asked.into_inner().unwrap())
@@ -157,7 +161,12 @@ mod tests {
         let (seen, asked) = run(
             vec![
                 vec![message(5, Snapshot), broken()],
-                vec![message(6, Snapshot), message(6, SnapshotEnd), message(8, Change), broken()],
+                vec![
+                    message(6, Snapshot),
+                    message(6, SnapshotEnd),
+                    message(8, Change),
+                    broken(),
+                ],
                 vec![message(9, Change)],
             ],
             9,
@@ -171,14 +180,24 @@ mod tests {
     async fn a_refusal_ends_it_and_so_do_too_many_attempts() {
         let refused = |_| async { Err::<Watch<pb::WatchPeersResponse>, _>(Status::not_found("no such model").into()) };
         let each = |_| Ok(Next::More);
-        assert!(follow(Output::new(true), 0, refused, each).await.unwrap_err().is_not_found());
+        assert!(
+            follow(Output::new(true), 0, refused, each)
+                .await
+                .unwrap_err()
+                .is_not_found()
+        );
         let opens = Mutex::new(0);
         let flapping = |_| {
             *opens.lock().unwrap() += 1;
             async { Ok(stream::iter([Err(ClientError::from(Status::unavailable("gone")))]).boxed()) }
         };
         let each = |_: pb::WatchPeersResponse| Ok(Next::More);
-        assert!(follow(Output::new(true), 0, flapping, each).await.unwrap_err().is_passing());
+        assert!(
+            follow(Output::new(true), 0, flapping, each)
+                .await
+                .unwrap_err()
+                .is_passing()
+        );
         assert_eq!(*opens.lock().unwrap(), ATTEMPTS_MAX + 1);
     }
 }

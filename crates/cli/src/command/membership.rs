@@ -49,9 +49,14 @@ impl Join {
 impl Leave {
     /// Asks and prints.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
-        let request = pb::LeaveModelRequest { model: self.model.clone() };
+        let request = pb::LeaveModelRequest {
+            model: self.model.clone(),
+        };
         context.client.models().leave_model(request).await?;
-        context.output.print(|| json!({}), || format!("left {}; other nodes go on with it", self.model));
+        context.output.print(
+            || json!({}),
+            || format!("left {}; other nodes go on with it", self.model),
+        );
         Ok(())
     }
 }
@@ -88,7 +93,9 @@ pub fn print(output: Output, model: &pb::Model) {
 }
 
 fn table(models: &[pb::Model]) -> Table {
-    let mut table = Table::new(["MODEL", "ID", "STANDING", "MEMBER", "ROUND", "HEAD", "STRATEGY", "CODEC", "CREATOR"]);
+    let mut table = Table::new([
+        "MODEL", "ID", "STANDING", "MEMBER", "ROUND", "HEAD", "STRATEGY", "CODEC", "CREATOR",
+    ]);
     for model in models {
         let head = model.head.as_ref();
         table.row([

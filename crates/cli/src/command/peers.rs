@@ -64,7 +64,12 @@ impl Peers {
                 Ok(())
             }
             Command::Unban { peer } => {
-                let answer = context.client.peers().unban_peer(pb::UnbanPeerRequest { peer }).await?.into_inner();
+                let answer = context
+                    .client
+                    .peers()
+                    .unban_peer(pb::UnbanPeerRequest { peer })
+                    .await?
+                    .into_inner();
                 print(&context, &needed(answer.peer, "peer")?);
                 Ok(())
             }
@@ -74,7 +79,10 @@ impl Peers {
 
 async fn list(context: Context) -> Result<(), Failure> {
     let peers = pages(|page_token| async {
-        let request = pb::ListPeersRequest { page_size: PAGE_SIZE, page_token };
+        let request = pb::ListPeersRequest {
+            page_size: PAGE_SIZE,
+            page_token,
+        };
         let page = context.client.peers().list_peers(request).await?.into_inner();
         Ok((page.peers, page.next_page_token))
     })
@@ -87,7 +95,9 @@ async fn list(context: Context) -> Result<(), Failure> {
 }
 
 async fn dial(context: Context, address: String) -> Result<(), Failure> {
-    let request = pb::DialPeerRequest { address: address.clone() };
+    let request = pb::DialPeerRequest {
+        address: address.clone(),
+    };
     context.client.peers().dial_peer(request).await?;
     context.output.print(|| json!({}), || format!("connected to {address}"));
     Ok(())

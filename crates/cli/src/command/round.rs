@@ -42,7 +42,10 @@ impl Round {
         let mut rounds = context.client.rounds();
         match self {
             Self::Show { model, round } => {
-                let answer = rounds.get_round(pb::GetRoundRequest { model, round }).await?.into_inner();
+                let answer = rounds
+                    .get_round(pb::GetRoundRequest { model, round })
+                    .await?
+                    .into_inner();
                 print(context.output, &needed(answer.round, "round")?);
             }
             Self::Seal { model } => {
@@ -94,12 +97,23 @@ fn round_text(round: &pb::Round) -> String {
         ("round", Some(format!("{} of {}", round.round, round.model))),
         ("state", Some(text::round_state(round).to_owned())),
         ("parent", Some(round.parent.clone())),
-        ("checkpoint", made.map(|made| format!("{} ({})", made.id, text::confirmed(made.confirmed)))),
+        (
+            "checkpoint",
+            made.map(|made| format!("{} ({})", made.id, text::confirmed(made.confirmed))),
+        ),
         ("sealed by", some(text::shorts(&round.sealers))),
         ("needed", Some(format!("{} contributions", round.min_contributions))),
         ("missing", some(text::shorts(&round.missing))),
-        ("deadline", round.deadline_in_ms.map(|ms| format!("in {}", text::duration_ms(ms.into())))),
-        ("lost seals", some(text::shorts(round.losing_seals.iter().map(|seal| &seal.checkpoint)))),
+        (
+            "deadline",
+            round
+                .deadline_in_ms
+                .map(|ms| format!("in {}", text::duration_ms(ms.into()))),
+        ),
+        (
+            "lost seals",
+            some(text::shorts(round.losing_seals.iter().map(|seal| &seal.checkpoint))),
+        ),
     ]);
     let mut table = Table::new(["CONTRIBUTION", "AUTHOR", "SAMPLES", "FIDELITY", "SIZE", "LATE"]);
     for contribution in &round.contributions {
@@ -116,9 +130,22 @@ fn round_text(round: &pb::Round) -> String {
 }
 
 fn table(rounds: &[pb::Round]) -> Table {
-    let mut table = Table::new(["ROUND", "STATE", "IN", "LATE", "CHECKPOINT", "CONFIRMED", "SEALED BY", "MISSING"]);
+    let mut table = Table::new([
+        "ROUND",
+        "STATE",
+        "IN",
+        "LATE",
+        "CHECKPOINT",
+        "CONFIRMED",
+        "SEALED BY",
+        "MISSING",
+    ]);
     for round in rounds {
-        let late = round.contributions.iter().filter(|contribution| contribution.late).count();
+        let late = round
+            .contributions
+            .iter()
+            .filter(|contribution| contribution.late)
+            .count();
         let made = round.checkpoint.as_ref();
         table.row([
             round.round.to_string(),

@@ -48,7 +48,12 @@ impl State {
     /// Does what was asked.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         match self {
-            Self::Publish { model, name, file, codec } => {
+            Self::Publish {
+                model,
+                name,
+                file,
+                codec,
+            } => {
                 let request = pb::PublishStateRequest {
                     model,
                     name,
@@ -61,17 +66,26 @@ impl State {
                 };
                 let answer = context.client.states().publish_state(request).await?.into_inner();
                 let state = needed(answer.state, "state")?;
-                context.output.print(|| json!({"state": json::state(&state)}), || line(&state));
+                context
+                    .output
+                    .print(|| json!({"state": json::state(&state)}), || line(&state));
                 Ok(())
             }
-            Self::Subscribe { model, names, out, from } => subscribe(context, model, names, out, from).await,
+            Self::Subscribe {
+                model,
+                names,
+                out,
+                from,
+            } => subscribe(context, model, names, out, from).await,
         }
     }
 }
 
 /// The file, unless the node is sure to refuse its size.
 fn read(path: &Path) -> Result<Bytes, Failure> {
-    let bytes = std::fs::metadata(path).map_err(|error| Failure::file(path, error))?.len();
+    let bytes = std::fs::metadata(path)
+        .map_err(|error| Failure::file(path, error))?
+        .len();
     if bytes > CHUNK_BYTES_MAX as u64 {
         let problem = format!("has {bytes} bytes, a state has at most {CHUNK_BYTES_MAX}");
         return Err(Failure::file(path, problem));
@@ -135,9 +149,20 @@ fn save(dir: &Path, state: &pb::State) -> Result<PathBuf, Failure> {
 /// `<publisher>-<name>-<sequence>.safetensors`. The name comes from another node: what a file's name may not hold, or could
 /// lead elsewhere, becomes `_`.
 fn file_name(state: &pb::State) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+            c
+        } else {
+            '_'
+        }
+    };
     let name: String = state.name.chars().map(safe).collect();
-    let publisher: String = state.publisher.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+    let publisher: String = state
+        .publisher
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(16)
+        .collect();
     format!("{publisher}-{name}-{}.safetensors", state.sequence)
 }
 
@@ -168,7 +193,10 @@ mod tests {
             ..Default::default()
         };
         let path = save(dir.path(), &state).unwrap();
-        assert_eq!(path, dir.path().join("feedfacecafe0011-.._.._etc_passwd_-7.safetensors"));
+        assert_eq!(
+            path,
+            dir.path().join("feedfacecafe0011-.._.._etc_passwd_-7.safetensors")
+        );
         assert_eq!(std::fs::read(path).unwrap(), b"abc");
     }
 

@@ -16,7 +16,12 @@ pub struct Status {}
 impl Status {
     /// Asks and prints.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
-        let answer = context.client.node().get_node(pb::GetNodeRequest {}).await?.into_inner();
+        let answer = context
+            .client
+            .node()
+            .get_node(pb::GetNodeRequest {})
+            .await?
+            .into_inner();
         let node = needed(answer.node, "node")?;
         let mut models = Vec::new();
         for model in context.models().await? {
@@ -24,12 +29,16 @@ impl Status {
             models.push((model, round));
         }
         let to_json = || {
-            let each = |(model, round): &(pb::Model, Option<pb::Round>)| {
-                json!({"model": json::model(model), "open_round": round.as_ref().map(json::round)})
-            };
+            let each = |(model, round): &(pb::Model, Option<pb::Round>)| json!({"model": json::model(model), "open_round": round.as_ref().map(json::round)});
             json!({"node": json::node(&node), "models": json::list(&models, each)})
         };
-        let to_text = || format!("{}\n\n{}", node_text(&node, context.client.address()), models_text(&models));
+        let to_text = || {
+            format!(
+                "{}\n\n{}",
+                node_text(&node, context.client.address()),
+                models_text(&models)
+            )
+        };
         context.output.print(to_json, to_text);
         Ok(())
     }
@@ -63,13 +72,19 @@ pub fn node_text(node: &pb::Node, address: &str) -> String {
         false => "",
     };
     let uptime = text::duration_ms(node.uptime_ms.into());
-    let version = format!("{} (protocol {}{mode}), up {uptime}{state}", node.version, node.protocol);
+    let version = format!(
+        "{} (protocol {}{mode}), up {uptime}{state}",
+        node.version, node.protocol
+    );
     facts([
         ("peer id", Some(node.peer_id.clone())),
         ("node id", Some(node.node_id.clone())),
         ("version", Some(version)),
         ("grpc", Some(address.to_owned())),
-        ("mesh", Some(node.listen_addresses.join("\n         ")).filter(|mesh| !mesh.is_empty())),
+        (
+            "mesh",
+            Some(node.listen_addresses.join("\n         ")).filter(|mesh| !mesh.is_empty()),
+        ),
         ("peers", Some(format!("{} connected", node.connected_peers))),
         ("weights", Some(format!("{} on disk", text::bytes(node.blob_bytes)))),
     ])

@@ -47,7 +47,12 @@ impl Submissions {
                 page_size: PAGE_SIZE,
                 page_token,
             };
-            let page = context.client.submissions().list_submissions(request).await?.into_inner();
+            let page = context
+                .client
+                .submissions()
+                .list_submissions(request)
+                .await?
+                .into_inner();
             Ok((page.submissions, page.next_page_token))
         })
         .await?;
@@ -68,7 +73,11 @@ fn table(submissions: &[pb::Submission]) -> Table {
             submission.trainer.clone(),
             text::short(&submission.base),
             submission.samples.to_string(),
-            submission.acknowledged_at.as_ref().map(ToString::to_string).unwrap_or_default(),
+            submission
+                .acknowledged_at
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             text::submission_state(submission).to_owned(),
             text::outcome(submission),
         ]);
@@ -81,7 +90,10 @@ pub fn submission_text(submission: &pb::Submission) -> String {
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     facts([
         ("submission", Some(submission.id.clone())),
-        ("model", Some(format!("{}@{}", submission.model, text::short(&submission.spec_id)))),
+        (
+            "model",
+            Some(format!("{}@{}", submission.model, text::short(&submission.spec_id))),
+        ),
         ("trainer", Some(submission.trainer.clone())),
         ("base", Some(submission.base.clone())),
         ("samples", Some(submission.samples.to_string())),

@@ -201,7 +201,11 @@ mod tests {
         let provisional = with(pb::SubmissionState::Sealed, false);
         assert!(is_there(&provisional, Until::Sealed) && !is_there(&provisional, Until::Confirmed));
         assert!(is_there(&with(pb::SubmissionState::Sealed, true), Until::Confirmed));
-        for state in [pb::SubmissionState::Pending, pb::SubmissionState::Merged, pb::SubmissionState::Carried] {
+        for state in [
+            pb::SubmissionState::Pending,
+            pb::SubmissionState::Merged,
+            pb::SubmissionState::Carried,
+        ] {
             assert!(!is_there(&with(state, false), Until::Sealed));
             assert!(failed(&with(state, false)).is_ok());
         }

@@ -50,7 +50,14 @@ impl Watch {
                     async move { client.watch_rounds(&model, from).await }
                 };
                 let each = |message: pb::WatchRoundsResponse| {
-                    print(output, &message, "round", message.round.as_ref(), json::round, text::round_line)
+                    print(
+                        output,
+                        &message,
+                        "round",
+                        message.round.as_ref(),
+                        json::round,
+                        text::round_line,
+                    )
                 };
                 follow(output, self.from, open, each).await
             }
@@ -114,16 +121,31 @@ fn print<T>(
 
 fn peer(peer: &pb::Peer) -> String {
     let address = peer.addresses.first().map_or("", String::as_str);
-    format!("{}  {}  {}  {address}  {}", peer.peer_id, text::peer_state(peer), peer.agent, peer.reason)
+    format!(
+        "{}  {}  {}  {address}  {}",
+        peer.peer_id,
+        text::peer_state(peer),
+        peer.agent,
+        peer.reason
+    )
 }
 
 fn model(model: &pb::Model) -> String {
     let head = model.head.as_ref().map(|head| {
         let confirmed = text::confirmed(head.confirmed);
-        format!("  round {}, checkpoint {} {confirmed}", head.round, text::short(&head.id))
+        format!(
+            "  round {}, checkpoint {} {confirmed}",
+            head.round,
+            text::short(&head.id)
+        )
     });
     let id = text::short(&model.id);
-    format!("{}@{id}  {}{}", model.name, text::standing(model), head.unwrap_or_default())
+    format!(
+        "{}@{id}  {}{}",
+        model.name,
+        text::standing(model),
+        head.unwrap_or_default()
+    )
 }
 
 /// A submission in a line.

@@ -207,7 +207,9 @@ mod tests {
     fn fields(message: &str) -> BTreeSet<String> {
         let set = FileDescriptorSet::decode(qres_api::FILE_DESCRIPTOR_SET).unwrap();
         let ours = set.file.iter().filter(|file| file.package() == "qres.v1");
-        let found = ours.flat_map(|file| &file.message_type).find(|found| found.name() == message);
+        let found = ours
+            .flat_map(|file| &file.message_type)
+            .find(|found| found.name() == message);
         let found = found.unwrap_or_else(|| panic!("the contract has no {message}"));
         found.field.iter().map(|field| field.name().to_owned()).collect()
     }

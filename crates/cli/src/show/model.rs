@@ -12,7 +12,12 @@ const TENSORS_SHOWN: usize = 20;
 pub fn model_text(model: &pb::Model) -> String {
     let head = model.head.as_ref().map(|head| {
         let size = text::bytes(head.total_bytes);
-        format!("{} (round {}, {}, {size})", head.id, head.round, text::confirmed(head.confirmed))
+        format!(
+            "{} (round {}, {}, {size})",
+            head.id,
+            head.round,
+            text::confirmed(head.confirmed)
+        )
     });
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     let mut text = facts([
@@ -37,7 +42,10 @@ pub fn model_text(model: &pb::Model) -> String {
 /// Who may contribute, with n, k and what confirms.
 fn membership(model: &pb::Model) -> String {
     let k = model.rounds.as_ref().map_or(0, |rounds| rounds.min_contributions);
-    let numbers = format!("k = {k} contributions make a checkpoint, {} on top of it confirm it", model.quorum);
+    let numbers = format!(
+        "k = {k} contributions make a checkpoint, {} on top of it confirm it",
+        model.quorum
+    );
     if model.open {
         return format!("members: open, anyone may contribute; {numbers}");
     }
@@ -72,11 +80,19 @@ fn policy(policy: &pb::RoundPolicy) -> String {
 fn tensors(model: &pb::Model) -> String {
     let mut text = format!("tensors: {}", model.tensor_count);
     for tensor in model.tensors.iter().take(TENSORS_SHOWN) {
-        let shape = tensor.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
+        let shape = tensor
+            .shape
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" x ");
         text.push_str(&format!("\n  {}  {} [{shape}]", tensor.name, tensor.dtype));
     }
     if model.tensors.len() > TENSORS_SHOWN {
-        text.push_str(&format!("\n  and {} more (--json has them)", model.tensors.len() - TENSORS_SHOWN));
+        text.push_str(&format!(
+            "\n  and {} more (--json has them)",
+            model.tensors.len() - TENSORS_SHOWN
+        ));
     }
     text
 }

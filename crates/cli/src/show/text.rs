@@ -146,13 +146,25 @@ pub fn outcome(submission: &pb::Submission) -> String {
 
 /// A round in a line: `round 8  open  2 in, 2 needed, waiting for 5e6f7a8b`.
 pub fn round_line(round: &pb::Round) -> String {
-    let mut parts = vec![format!("{} in, {} needed", round.contributions.len(), round.min_contributions)];
-    let late = round.contributions.iter().filter(|contribution| contribution.late).count();
+    let mut parts = vec![format!(
+        "{} in, {} needed",
+        round.contributions.len(),
+        round.min_contributions
+    )];
+    let late = round
+        .contributions
+        .iter()
+        .filter(|contribution| contribution.late)
+        .count();
     if late > 0 {
         parts.push(format!("{late} of them late"));
     }
     if let Some(checkpoint) = &round.checkpoint {
-        parts.push(format!("checkpoint {} {}", short(&checkpoint.id), confirmed(checkpoint.confirmed)));
+        parts.push(format!(
+            "checkpoint {} {}",
+            short(&checkpoint.id),
+            confirmed(checkpoint.confirmed)
+        ));
     } else if !round.missing.is_empty() {
         parts.push(format!("waiting for {}", shorts(&round.missing)));
     }
