@@ -136,9 +136,6 @@ pub enum MeshError {
     Setup(String),
 }
 
-/// The swarm protocol's version: peers of another major are refused.
-pub const PROTOCOL_VERSION: &str = "10.0";
-
 /// The largest message that may be published: gossip carries envelopes, never models.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
