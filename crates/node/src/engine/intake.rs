@@ -1,7 +1,6 @@
 //! A byte stream on its way in: written and hashed on a blocking thread while it arrives, checked when it ends.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
