@@ -228,6 +228,7 @@ impl Machine {
         let mut seals = vec![];
         for node in &removed {
             seals.extend(node.seals.iter().filter(|id| self.ledger.remove_seal(id).is_some()));
+            self.release_weights(&node.result);
             if self.chain.contains(node.round, &node.id) {
                 self.chain_broken = true;
             }
