@@ -70,6 +70,16 @@ impl Blobs {
         }
     }
 
+    /// Everything that is believed to be here.
+    pub fn here(&self) -> impl Iterator<Item = &BlobId> {
+        self.here.iter()
+    }
+
+    /// Whether a contribution that is held names it.
+    pub fn is_update(&self, blob: &BlobId) -> bool {
+        self.users.contains_key(blob)
+    }
+
     /// Contributions with this update.
     pub fn users(&self, blob: &BlobId) -> Vec<ContributionId> {
         self.users.get(blob).into_iter().flatten().copied().collect()

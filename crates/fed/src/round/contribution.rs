@@ -150,7 +150,7 @@ impl Machine {
             self.head_dirty = true;
         }
         if let Some(first) = earlier.first() {
-            self.convict(&first.id, &id);
+            self.convict(&c.author, &first.id, &id);
         }
         if c.author == self.config.node {
             self.own_contribution(id, &c);

@@ -11,6 +11,11 @@ use crate::id::{CheckpointId, NodeId};
 /// Tombstones of invalid checkpoints: each is a seal that need not be looked at again. Past the limit the oldest round goes.
 const INVALID_MAX: usize = 4_096;
 
+/// Steps whose updates are fetched while an earlier one is recomputed.
+const STEPS_AHEAD_MAX: usize = 16;
+/// Blobs asked for at once to that end.
+const PREFETCH_MAX: usize = 64;
+
 /// From a leaf (first) up to the last checkpoint below a verified one.
 pub(super) type Path = VecDeque<CheckpointId>;
 
@@ -20,6 +25,8 @@ struct Aim {
     step: CheckpointId,
     /// The newest on the way that may be adopted by its digest.
     attested: Option<CheckpointId>,
+    /// The steps after the next one: their updates are fetched meanwhile.
+    ahead: Vec<CheckpointId>,
 }
 
 impl Machine {
@@ -103,13 +110,15 @@ impl Machine {
         Some(Aim {
             step: step.id,
             attested: attested.flatten(),
+            ahead: path.iter().rev().skip(1).take(STEPS_AHEAD_MAX).copied().collect(),
         })
     }
 
     /// Works towards a leaf that would be the head: adopts by digest what a quorum attests, or recomputes the next step.
     fn pursue(&mut self, aim: &Aim) {
         let Some(attested) = aim.attested else {
-            return self.recompute(&aim.step);
+            self.recompute(&aim.step);
+            return self.prefetch(&aim.ahead);
         };
         let near = attested == aim.step;
         if !near || !self.can_recompute(&aim.step) {
@@ -117,6 +126,26 @@ impl Machine {
         }
         if near {
             self.recompute(&aim.step);
+        }
+    }
+
+    /// Asks for updates of the steps after the next one: one fetch a step would make catching up slower than a fast model.
+    fn prefetch(&mut self, steps: &[CheckpointId]) {
+        for step in steps {
+            let Some(node) = self.tree.get(step).filter(|n| n.complete) else {
+                return;
+            };
+            let holders = self.sealers_of(node);
+            let Some(seal) = self.seal_of(node) else { return };
+            let listed: Vec<_> = seal.fresh.iter().chain(&seal.late).copied().collect();
+            for id in listed {
+                if self.pursued.len() >= PREFETCH_MAX {
+                    return;
+                }
+                if let Some((blob, want)) = self.want_update(&id, &holders) {
+                    self.pursued.insert(blob, want);
+                }
+            }
         }
     }
 
@@ -228,6 +257,7 @@ impl Machine {
         let mut seals = vec![];
         for node in &removed {
             seals.extend(node.seals.iter().filter(|id| self.ledger.remove_seal(id).is_some()));
+            self.release_weights(&node.result);
             if self.chain.contains(node.round, &node.id) {
                 self.chain_broken = true;
             }

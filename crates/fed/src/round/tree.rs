@@ -96,6 +96,8 @@ pub(super) struct Tree {
     by_round: BTreeMap<u64, BTreeSet<CheckpointId>>,
     /// Candidates without candidate children. A child always ranks above its parent, so the head is on one of their paths.
     leaves: BTreeSet<Rank>,
+    /// How many checkpoints have these weights.
+    weights: BTreeMap<BlobId, usize>,
     quorum: usize,
     /// Whether a quorum's word is enough to adopt a checkpoint by its digest (list models).
     quorum_attests: bool,
@@ -107,6 +109,7 @@ impl Tree {
             nodes: BTreeMap::new(),
             by_round: BTreeMap::new(),
             leaves: BTreeSet::new(),
+            weights: BTreeMap::new(),
             quorum,
             quorum_attests,
         };
@@ -149,10 +152,16 @@ impl Tree {
         }
     }
 
+    /// How many checkpoints have these weights.
+    pub fn count_weights(&self, blob: &BlobId) -> usize {
+        self.weights.get(blob).copied().unwrap_or(0)
+    }
+
     /// Adds a node whose parent is in the tree (or checkpoint 0).
     pub fn add(&mut self, node: Node) {
         let (id, parent) = (node.id, node.parent);
         self.by_round.entry(node.round).or_default().insert(id);
+        *self.weights.entry(node.result).or_default() += 1;
         self.nodes.insert(id, node);
         if let Some(parent) = parent.and_then(|p| self.nodes.get_mut(&p)) {
             parent.children.insert(id);
@@ -180,6 +189,12 @@ impl Tree {
         let removed = order.iter().filter_map(|at| self.nodes.remove(at));
         let removed: Vec<_> = removed.collect();
         for node in &removed {
+            if let Some(count) = self.weights.get_mut(&node.result) {
+                *count -= 1;
+                if *count == 0 {
+                    self.weights.remove(&node.result);
+                }
+            }
             if let Some(ids) = self.by_round.get_mut(&node.round) {
                 ids.remove(&node.id);
                 if ids.is_empty() {

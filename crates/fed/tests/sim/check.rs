@@ -7,10 +7,10 @@ use qres_fed::round::{AggregateJob, Machine, SubmissionState};
 use crate::plan::{END_MS, HEAL_MS};
 use crate::world::World;
 
-/// Rounds that must be made between healing and the trainers' stop, 14 s: a deadline is at most 2 s.
-const ROUNDS_MIN: u64 = 3;
+/// Rounds that must be made between two seconds after healing and the trainers' stop, 7 s: a deadline is at most 2 s.
+const ROUNDS_MIN: u64 = 2;
 /// How long before the end the last head has moved.
-const REST_MS: u64 = 3_000;
+const REST_MS: u64 = 1_500;
 
 impl World {
     pub fn assert_liar(&self, node: &NodeId, what: &str) {

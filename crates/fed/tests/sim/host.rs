@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
 use qres_fed::record::{Membership, Signature, Signed};
-use qres_fed::round::{Config, EncodeJob, Input, Machine, Output, Persist, Submission, SubmissionState, Unsigned};
+use qres_fed::round::{
+    BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Submission, SubmissionState, Unsigned,
+};
 use rand::RngExt;
 
 use crate::disk::Disk;
@@ -304,14 +306,17 @@ impl World {
         self.compute(h, input, Some(update));
     }
 
-    /// A trainer hands in what it made from `base`.
-    pub fn submit(&mut self, h: usize, trainer: usize, base: CheckpointId) {
+    /// A trainer hands in what it made from `base`. Whether it is done with that base.
+    pub fn submit(&mut self, h: usize, trainer: usize, base: CheckpointId) -> bool {
         let Some(machine) = self.hosts[h].machine.as_ref() else {
-            return;
+            return false;
         };
-        if machine.check_base(&base).is_err() {
+        if let Err(error) = machine.check_base(&base) {
             self.figures.bases_refused += 1;
-            return;
+            return matches!(
+                error,
+                BaseError::Contributed(_) | BaseError::Stale { .. } | BaseError::NotMember
+            );
         }
         let host = &mut self.hosts[h];
         host.trainers[trainer].count += 1;
@@ -332,6 +337,7 @@ impl World {
         if !self.crashes_here(h) {
             self.feed(h, Input::Submission(submission));
         }
+        true
     }
 }
 

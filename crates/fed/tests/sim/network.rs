@@ -157,6 +157,7 @@ impl World {
         if let Some(machine) = &host.machine {
             let live = machine.live_blobs();
             host.disk.blobs.retain(|blob| live.contains(blob));
+            self.figures.blobs_max = self.figures.blobs_max.max(live.len());
         }
     }
 

@@ -8,11 +8,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Faults end here; what follows must be live.
-pub const HEAL_MS: u64 = 8_000;
+pub const HEAL_MS: u64 = 6_000;
 /// Trainers stop here; what follows must come to rest.
-pub const STOP_MS: u64 = 26_000;
+pub const STOP_MS: u64 = 15_000;
 /// The end, when everything is compared.
-pub const END_MS: u64 = 34_000;
+pub const END_MS: u64 = 22_000;
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Plan {
     /// A honest node that may not contribute, where there is one: the last honest one.
     pub follower: bool,
     pub trainers: u32,
+    /// Honest members without a trainer: they hold a copy, seal and verify, and each costs a deadline once.
+    pub silent: usize,
     pub keep_rounds: Option<u64>,
     pub delay_ms_max: u64,
     pub loss: f64,
@@ -110,8 +112,15 @@ impl Plan {
         } else {
             Membership::List(members)
         };
+        let spare = honest - k.min(honest);
+        let silent = if rng.random_bool(0.3) {
+            rng.random_range(0..=spare)
+        } else {
+            0
+        };
         Self {
             seed,
+            silent,
             spec: spec(membership, rounds),
             nodes,
             liars,
@@ -121,7 +130,7 @@ impl Plan {
             delay_ms_max: *pick(&mut rng, &[2, 10, 40, 150]),
             loss: *pick(&mut rng, &[0.0, 0.02, 0.2]),
             duplicate: *pick(&mut rng, &[0.0, 0.1]),
-            crash: *pick(&mut rng, &[0.0, 0.000_5, 0.005]),
+            crash: *pick(&mut rng, &[0.0, 0.000_5, 0.005, 0.03]),
             partitions: rng.random_bool(0.5),
             pace_ms: rng.random_range(20..200),
             compute_ms_max: *pick(&mut rng, &[2, 20, 100]),

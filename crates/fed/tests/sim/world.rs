@@ -97,6 +97,8 @@ pub struct Figures {
     pub late_sealed: u64,
     pub rejected: u64,
     pub carried: u64,
+    pub blobs_max: usize,
+    pub records_max: usize,
 }
 
 impl Figures {
@@ -117,6 +119,8 @@ impl Figures {
         self.late_sealed += other.late_sealed;
         self.rejected += other.rejected;
         self.carried += other.carried;
+        self.blobs_max = self.blobs_max.max(other.blobs_max);
+        self.records_max = self.records_max.max(other.records_max);
     }
 
     pub fn all_met(&self) -> bool {
@@ -154,7 +158,8 @@ impl World {
         let n = plan.nodes.len();
         let hosts = plan.nodes.iter().enumerate().map(|(i, node)| {
             let liar = i >= n - plan.liars;
-            Host::new(*node, liar, plan.trainers)
+            let trainers = if i < plan.silent { 0 } else { plan.trainers };
+            Host::new(*node, liar, trainers)
         });
         Self {
             rng: ChaCha8Rng::seed_from_u64(plan.seed ^ 0x5EED),
@@ -336,21 +341,28 @@ impl World {
     }
 
     fn trained(&mut self, h: usize, trainer: usize, base: CheckpointId) {
-        if self.hosts[h].machine.is_none() && self.now < STOP_MS {
+        if self.now >= STOP_MS {
+            return;
+        }
+        if self.hosts[h].machine.is_none() {
             return self.at(50, Event::Trained { h, trainer, base });
         }
-        self.submit(h, trainer, base);
+        let done = self.submit(h, trainer, base);
         // Now and then one hands the same in again later, from what is then an old base.
         if self.faulty() && self.rng.random_bool(0.03) {
             self.at(500, Event::Trained { h, trainer, base });
         }
-        self.hosts[h].trainers[trainer].done = Some(base);
+        if done {
+            self.hosts[h].trainers[trainer].done = Some(base);
+        }
         self.at(1, Event::Train { h, trainer });
     }
 
     pub fn figures(&self) -> Figures {
         let mut figures = self.figures.clone();
         figures.rounds = self.best_round();
+        let machines = self.hosts.iter().filter_map(|h| h.machine.as_ref());
+        figures.records_max = machines.map(|m| m.records().len()).max().unwrap_or(0);
         figures
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
@@ -36,6 +36,10 @@ pub const EVENTS_MAX: usize = 1024;
 
 /// Ports tried when the system shall pick one: it must be free for TCP and for UDP.
 const PORT_TRIES_MAX: usize = 32;
+
+/// A given port that is in use is tried again this often, and after this long each time.
+const PORT_WAITS_MAX: u32 = 5;
+const PORT_WAIT: Duration = Duration::from_millis(200);
 
 /// A connection whose pings fail this often in a row is dead.
 const PING_FAILURES_MAX: u32 = 2;
@@ -186,7 +190,7 @@ fn free_port(ip: IpAddr, port: u16) -> Result<u16, MeshError> {
 impl Actor {
     /// Listens on TCP and QUIC, and waits until both do.
     async fn listen(&mut self) -> Result<(), MeshError> {
-        let port = free_port(self.config.listen, self.config.port)?;
+        let port = self.pick_port().await?;
         let mut pending = Vec::new();
         for address in address::both(&Protocol::from(self.config.listen), port) {
             let id = self.swarm.listen_on(address).map_err(|e| MeshError::PortInUse {
@@ -213,6 +217,18 @@ impl Actor {
         Ok(())
     }
 
+    /// The port to listen on. One that was just left may be held for another moment (QUIC drains its connections).
+    async fn pick_port(&self) -> Result<u16, MeshError> {
+        let mut tries = 0;
+        loop {
+            match free_port(self.config.listen, self.config.port) {
+                Err(MeshError::PortInUse { .. }) if tries < PORT_WAITS_MAX => tries += 1,
+                outcome => return outcome,
+            }
+            tokio::time::sleep(PORT_WAIT).await;
+        }
+    }
+
     async fn run(mut self, mut inputs: Inputs) {
         let mut tick = tokio::time::interval(self.config.timings.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -236,6 +252,9 @@ impl Actor {
             }
         }
         self.finish_hints().await;
+        // Sockets close before the commands' end, which `Mesh::stop` waits for, says that all is done.
+        drop(self);
+        drop(inputs);
     }
 
     fn on_tick(&mut self, now: Instant) {

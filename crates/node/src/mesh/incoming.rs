@@ -61,7 +61,7 @@ impl IncomingStreams {
                         return Some(ready);
                     }
                 }
-                // Closed together with the mesh; `streams` is not, while someone holds a handle of it.
+                // Someone may have been admitted. Closed together with the mesh (`streams` is not: handles keep its sender).
                 changed = self.snapshot.changed() => changed.ok()?,
                 () = sleep_until(deadline) => {}
             }

@@ -183,7 +183,7 @@ async fn a_peer_that_reads_nothing_hurts_no_other() {
     }
     until("all of it, at the other", || b.heard_count() == 400).await;
     assert!(a.sees(&[&b]));
-    drop(frozen);
+    std::thread::spawn(move || drop(frozen)).join().unwrap();
 }
 
 /// A peer on a runtime of its own that is connected and admitted, and then never polled again.
@@ -195,8 +195,8 @@ fn frozen_peer(address: &str) -> impl Sized + use<> {
     let raw = runtime.block_on(async {
         let mut raw = Raw::dial(address, Manners::Says(raw::hello()));
         raw.until("a subscription", |s| matches!(s, Saw::Subscribed)).await;
-        raw.until("its hello", |s| matches!(s, Saw::Hello(_))).await;
-        raw.until("its hello's answer", |s| matches!(s, Saw::Hello(_))).await;
+        raw.until("its hello", |s| matches!(s, Saw::Hello)).await;
+        raw.until("its hello's answer", |s| matches!(s, Saw::Hello)).await;
         raw
     });
     (runtime, raw)

@@ -87,9 +87,9 @@ pub enum Manners {
 #[derive(Debug)]
 pub enum Saw {
     Identified(Box<identify::Info>),
-    Hello(Vec<u8>),
+    Hello,
     Subscribed,
-    Message(Vec<u8>),
+    Message,
     Closed,
 }
 
@@ -210,20 +210,18 @@ fn on_event(
         }
         SwarmEvent::Behaviour(BehaviourEvent::Hello(request_response::Event::Message { message, .. })) => match message
         {
-            Message::Request { request, channel, .. } => {
+            Message::Request { channel, .. } => {
                 if let Manners::Says(bytes) = manners {
                     drop(swarm.behaviour_mut().hello.send_response(channel, bytes.clone()));
                 } else {
                     unanswered.push(channel);
                 }
-                Saw::Hello(request)
+                Saw::Hello
             }
-            Message::Response { response, .. } => Saw::Hello(response),
+            Message::Response { .. } => Saw::Hello,
         },
         SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Subscribed { .. })) => Saw::Subscribed,
-        SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Message { message, .. })) => {
-            Saw::Message(message.data)
-        }
+        SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Message { .. })) => Saw::Message,
         _ => return,
     };
     // The test may have stopped listening.
