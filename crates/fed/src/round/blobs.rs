@@ -49,10 +49,9 @@ impl Blobs {
         self.bad.insert(blob)
     }
 
-    /// The blob has to be fetched again.
+    /// The blob is not here after all; a wish that the driver works on stands.
     pub fn set_gone(&mut self, blob: &BlobId) {
         self.here.remove(blob);
-        self.wanted.remove(blob);
     }
 
     pub fn add_user(&mut self, id: ContributionId, c: &Contribution) {

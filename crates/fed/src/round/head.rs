@@ -14,6 +14,14 @@ const INVALID_MAX: usize = 4_096;
 /// From a leaf (first) up to the last checkpoint below a verified one.
 pub(super) type Path = VecDeque<CheckpointId>;
 
+/// What to do for a leaf.
+struct Aim {
+    /// The first unverified checkpoint on the way.
+    step: CheckpointId,
+    /// The newest on the way that may be adopted by its digest.
+    attested: Option<CheckpointId>,
+}
+
 impl Machine {
     /// Stands on the greatest verified checkpoint, and works on those that would be greater.
     ///
@@ -46,8 +54,11 @@ impl Machine {
         }
         for (leaf, path) in ahead {
             if best.is_none_or(|best| leaf > best) {
-                self.pursue(&path);
+                let aim = self.aim_of(&path);
                 self.cached_path.get_or_insert(path);
+                if let Some(aim) = aim {
+                    self.pursue(&aim);
+                }
             }
         }
         self.want_weights_of(&self.chain.head());
@@ -81,29 +92,32 @@ impl Machine {
         path
     }
 
+    /// What to work on for a leaf: the next step, and the newest checkpoint on the way that a quorum attests.
+    fn aim_of(&self, path: &Path) -> Option<Aim> {
+        let leaf = self.tree.get(path.front()?)?;
+        let step = self.tree.get(path.back()?)?;
+        let attested = (leaf.attested > 0 && leaf.attested >= step.round).then(|| {
+            let back = usize::try_from(leaf.round - leaf.attested).unwrap_or(usize::MAX);
+            path.get(back).copied()
+        });
+        Some(Aim {
+            step: step.id,
+            attested: attested.flatten(),
+        })
+    }
+
     /// Works towards a leaf that would be the head: adopts by digest what a quorum attests, or recomputes the next step.
-    fn pursue(&mut self, path: &Path) {
-        let (Some(leaf), Some(step)) = (path.front(), path.back()) else {
-            return;
+    fn pursue(&mut self, aim: &Aim) {
+        let Some(attested) = aim.attested else {
+            return self.recompute(&aim.step);
         };
-        let (Some(leaf), Some(step)) = (self.tree.get(leaf), self.tree.get(step)) else {
-            return;
-        };
-        let (step, step_round) = (step.id, step.round);
-        if self.is_list && leaf.confirmed >= step_round && leaf.confirmed > 0 {
-            let back = usize::try_from(leaf.round - leaf.confirmed).unwrap_or(usize::MAX);
-            let Some(attested) = path.get(back).copied() else {
-                return;
-            };
-            let near = attested == step;
-            if !near || !self.can_recompute(&step) {
-                self.adopt(&attested);
-            }
-            if !near {
-                return;
-            }
+        let near = attested == aim.step;
+        if !near || !self.can_recompute(&aim.step) {
+            self.adopt(&attested);
         }
-        self.recompute(&step);
+        if near {
+            self.recompute(&aim.step);
+        }
     }
 
     /// Adopts a checkpoint that a quorum attests, once its weights are here.

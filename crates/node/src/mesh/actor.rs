@@ -32,7 +32,7 @@ use crate::identity::Identity;
 
 /// Events that wait for the engine. With gossip of the largest size 64 MiB; a full queue ignores gossip (counted), and
 /// comings and goings wait in the outbox.
-const EVENTS_MAX: usize = 1024;
+pub const EVENTS_MAX: usize = 1024;
 
 /// Ports tried when the system shall pick one: it must be free for TCP and for UDP.
 const PORT_TRIES_MAX: usize = 32;
@@ -106,7 +106,7 @@ pub async fn start(
     let announced = announced(&config.announce)?;
     let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
     let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone())?;
-    let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    let (events, receiver) = mpsc::channel(config.overrides.events_max);
     let (snapshot, snapshots) = watch::channel(Snapshot::default());
     let mut actor = Actor {
         own: *swarm.local_peer_id(),
@@ -163,14 +163,12 @@ fn announced(texts: &[String]) -> Result<Vec<Multiaddr>, MeshError> {
 
 /// A port that is free for TCP and UDP. libp2p's own sockets share ports (`SO_REUSEPORT`): a second node would start
 /// without an error and get half of the first one's connections, so plain sockets ask first.
-fn free_port(ip: IpAddr, port: u16, udp: bool) -> Result<u16, MeshError> {
+fn free_port(ip: IpAddr, port: u16) -> Result<u16, MeshError> {
     let mut last = None;
     for _ in 0..if port == 0 { PORT_TRIES_MAX } else { 1 } {
         let attempt = TcpListener::bind(SocketAddr::new(ip, port)).and_then(|listener| {
             let picked = listener.local_addr()?.port();
-            if udp {
-                UdpSocket::bind(SocketAddr::new(ip, picked))?;
-            }
+            UdpSocket::bind(SocketAddr::new(ip, picked))?;
             Ok(picked)
         });
         match attempt {
@@ -188,11 +186,9 @@ fn free_port(ip: IpAddr, port: u16, udp: bool) -> Result<u16, MeshError> {
 impl Actor {
     /// Listens on TCP and QUIC, and waits until both do.
     async fn listen(&mut self) -> Result<(), MeshError> {
-        let quic = self.config.overrides.quic;
-        let port = free_port(self.config.listen, self.config.port, quic)?;
-        let wanted = address::both(&Protocol::from(self.config.listen), port);
+        let port = free_port(self.config.listen, self.config.port)?;
         let mut pending = Vec::new();
-        for address in wanted.into_iter().take(if quic { 2 } else { 1 }) {
+        for address in address::both(&Protocol::from(self.config.listen), port) {
             let id = self.swarm.listen_on(address).map_err(|e| MeshError::PortInUse {
                 port,
                 error: e.to_string(),
