@@ -64,7 +64,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum Model {
     /// Make a model from its first weights
-    Create(create::Create),
+    Create(Box<create::Create>),
     /// Take part in a model that was announced
     Join(membership::Join),
     /// Leave a model on this node; others go on

@@ -13,6 +13,9 @@ use crate::args::Args;
 /// Below this similarity (Jaro-Winkler, 1 = equal) two keys only happen to share letters.
 const SIMILARITY_MIN: f64 = 0.7;
 
+/// What libp2p says at INFO, and Kademlia as a warning while it knows nobody, is no news to an operator.
+const LOG_DEFAULT: &str = "info,libp2p=warn,libp2p_kad=error";
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -121,7 +124,7 @@ fn defaults() -> Settings {
         join: Some(Vec::new()),
         retention: Some("8".into()),
         blob_bytes_max: None,
-        log: Some("info".into()),
+        log: Some(LOG_DEFAULT.into()),
         log_format: Some(LogFormat::Text),
         metrics_addr: Some("off".into()),
     }

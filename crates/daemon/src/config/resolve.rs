@@ -208,7 +208,8 @@ fn data_dir(layers: &Layers) -> Outcome<PathBuf> {
         if said.is_empty() {
             return Err(layers.error("data_dir", "is empty: name a directory"));
         }
-        return Ok(PathBuf::from(said));
+        // Absolute, so that what is printed and logged can be found again from anywhere.
+        return std::path::absolute(said).map_err(|error| layers.error("data_dir", format!("{said:?}: {error}")));
     }
     match directories::BaseDirs::new() {
         Some(base) => Ok(base.data_dir().join("qres")),

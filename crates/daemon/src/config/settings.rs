@@ -70,7 +70,7 @@ pub struct Settings {
     /// The most bytes of weights on disk [default: no limit]
     #[arg(long, value_name = "BYTES")]
     pub blob_bytes_max: Option<u64>,
-    /// What is logged, e.g. `info,qres_node=debug` [default: info]
+    /// What is logged, e.g. `info,qres_node=debug` [default: info, libp2p only when something is wrong]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
     /// How it is logged [default: text]

@@ -38,7 +38,7 @@ fn nothing_said_is_a_node_on_4001_with_grpc_on_loopback() {
     assert_eq!(config.retention, Retention::Rounds(8));
     assert_eq!(config.metrics_addr, None);
     assert!(config.bootstrap.is_empty() && config.join.is_empty() && config.announce.is_empty());
-    assert!(config.data_dir.ends_with("qres"));
+    assert!(config.data_dir.ends_with("qres") && config.data_dir.is_absolute());
 }
 
 #[test]
@@ -234,6 +234,12 @@ fn every_form_of_a_bootstrap_address_is_taken() {
     let forms = "203.0.113.7,203.0.113.7:4001,2001:db8::1,[2001:db8::1]:4001,node.example,node.example:4001,\
                  /dns4/node.example/udp/4001/quic-v1";
     assert_eq!(config(None, &[("QRES_BOOTSTRAP", forms)], &[]).bootstrap.len(), 7);
+}
+
+#[test]
+fn a_relative_data_directory_becomes_absolute() {
+    let dir = config(None, &[], &["--data-dir", "d1"]).data_dir;
+    assert_eq!(dir, std::env::current_dir().unwrap().join("d1"));
 }
 
 #[test]

@@ -71,12 +71,11 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
     });
     restore(&core).await?;
     let library: Arc<dyn Library> = Arc::new(Shelf { core: core.clone() });
-    core.tasks.spawn(serve_blobs(
-        core.mesh.clone(),
-        core.store.blobs().clone(),
-        library.clone(),
-    ));
-    core.tasks.spawn(serve_sync(core.mesh.clone(), library));
+    // The streams that peers open never end by themselves: the mesh's handle, which this core holds, keeps them open.
+    let blobs = serve_blobs(core.mesh.clone(), core.store.blobs().clone(), library.clone());
+    core.tasks.spawn(core.stop.clone().run_until_cancelled_owned(blobs));
+    let sync = serve_sync(core.mesh.clone(), library);
+    core.tasks.spawn(core.stop.clone().run_until_cancelled_owned(sync));
     core.tasks.spawn(ingest::mesh_events(core.clone(), events));
     core.tasks.spawn(ingest::downloads(core.clone(), arrivals));
     core.tasks.spawn(syncer::run(core.clone()));
