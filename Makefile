@@ -14,8 +14,8 @@ install: ## qres-daemon and qres into cargo's bin folder.
 	$(CARGO) install --locked --path crates/cli
 
 demo: ## One bootstrap node, three nodes, three trainers, real data; about a minute after the build.
-	$(CARGO) build -p qres-daemon -p qres-demo
-	$(CARGO) run --quiet -p qres-demo -- --out target/demo/accuracy.svg
+	$(CARGO) build --workspace --bins
+	target/debug/qres-demo --out target/demo/accuracy.svg
 
 test: ## Everything that must hold. Needs Rust; Go and Python for the tests of grpcurl and of the Python client.
 	scripts/test.sh

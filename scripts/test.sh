@@ -22,12 +22,13 @@ not_run=0
 arguments=()
 for word in ${skip[@]+"${skip[@]}"}; do
   arguments+=(--skip "$word")
-  n=$(cargo test --quiet -p qres-tests --test clients -- --list "$word" 2>/dev/null | grep -c ': test$')
+  n=$(cargo test --quiet --workspace --test clients -- --list "$word" 2>/dev/null | grep -c ': test$')
   not_run=$((not_run + n))
 done
 
-run cargo test --workspace --exclude qres-tests
-run cargo test -p qres-tests -- ${arguments[@]+"${arguments[@]}"}
+# Always the whole workspace: another selection of packages would resolve other features and build libp2p anew.
+run cargo build --workspace --bins
+run cargo test --workspace -- ${arguments[@]+"${arguments[@]}"}
 if [ -x .cache/venv/bin/python ]; then
   run .cache/venv/bin/python -m pytest -q clients/python/tests
 fi

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Builds daemon, CLI and demo in the tests' own profile (the benchmark's: release) and answers where they are.
+/// Builds every program in the tests' own profile (the benchmark's: release) and answers where they are. The whole workspace
+/// is named, as everywhere: another selection would resolve other features and build libp2p anew.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -16,7 +17,7 @@ pub fn folder() -> &'static Path {
             .expect("a test lives below target/<profile>")
             .to_owned();
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--quiet", "-p", "qres-daemon", "-p", "qres-cli"]);
+        build.args(["build", "--quiet", "--workspace", "--bins"]);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         if folder.file_name().is_some_and(|name| name == "release") {
             build.arg("--release");

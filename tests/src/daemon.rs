@@ -187,7 +187,10 @@ impl Stopped {
 pub fn command(dir: &Path, options: &Options, port: &str) -> Command {
     let mut command = Command::new(binaries::daemon());
     command.args(["--mode", if options.bootstrap_mode { "bootstrap" } else { "node" }]);
-    command.args(["--listen", "127.0.0.1", "--port", port, "--grpc-addr", "127.0.0.1:0"]);
+    command.args(["--listen", "127.0.0.1", "--port", port]);
+    if !options.arguments.iter().any(|argument| argument == "--grpc-addr") {
+        command.args(["--grpc-addr", "127.0.0.1:0"]);
+    }
     command.arg("--data-dir").arg(dir.join("data"));
     for address in &options.bootstrap {
         command.args(["--bootstrap", address]);

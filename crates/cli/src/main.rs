@@ -1,2 +1,80 @@
-//! Placeholder.
-fn main() {}
+//! `qres`: looks at a node and drives it, for people.
+//!
+//! Architecture invariant: knows the gRPC contract alone. Whatever this tool can do, a program in any language can do too.
+
+mod args;
+mod command;
+
+mod failure;
+mod file;
+mod output;
+mod progress;
+mod show;
+mod upload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use qres_api::client::Client;
+
+use crate::args::{Args, Command, Model};
+use crate::command::Context;
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let output = Output::new(args.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return output.fail(&Failure::local(format!("no threads to run on: {error}"))),
+    };
+    let outcome = runtime.block_on(run(args, output));
+    // A blocked read of a file or terminal must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.fail(&failure),
+    }
+}
+
+async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let work = async {
+        let client = Client::connect(args.addr).await?;
+        dispatch(args.command, Context { client, output }).await
+    };
+    match args.timeout {
+        None => work.await,
+        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            let text = format!(
+                "not done within --timeout {}",
+                show::text::duration_ms(limit.as_millis())
+            );
+            Err(Failure::local(text))
+        }),
+    }
+}
+
+async fn dispatch(command: Command, context: Context) -> Result<(), Failure> {
+    match command {
+        Command::Status(status) => status.run(context).await,
+        Command::Peers(peers) => peers.run(context).await,
+        Command::Model(Model::Create(create)) => create.run(context).await,
+        Command::Model(Model::Join(join)) => join.run(context).await,
+        Command::Model(Model::Leave(leave)) => leave.run(context).await,
+        Command::Model(Model::List(list)) => list.run(context).await,
+        Command::Model(Model::Show(show)) => show.run(context).await,
+        Command::Submit(submit) => submit.run(context).await,
+        Command::Fetch(fetch) => fetch.run(context).await,
+        Command::Submissions(submissions) => submissions.run(context).await,
+        Command::Watch(watch) => watch.run(context).await,
+        Command::State(state) => state.run(context).await,
+        Command::Round(round) => round.run(context).await,
+        Command::Drain(drain) => drain.run(context).await,
+    }
+}

@@ -130,14 +130,13 @@ fn mesh_config(config: &Config) -> MeshConfig {
         Mode::Bootstrap => mesh::Mode::Bootstrap,
     };
     MeshConfig {
-        mode,
         listen: config.listen,
         port: config.port,
         bootstrap: config.bootstrap.clone(),
         announce: config.announce.clone(),
         network: config.network.clone(),
-        hints: config.data_dir.join(HINTS_FILE),
         agent: concat!("qres-daemon/", env!("CARGO_PKG_VERSION")).to_owned(),
         connections_max: config.connections_max,
+        ..MeshConfig::new(mode, config.data_dir.join(HINTS_FILE))
     }
 }

@@ -52,11 +52,7 @@ pub async fn run(args: &Args, swarm: &Swarm) -> anyhow::Result<bool> {
         node_bytes: progress.node_bytes,
     };
     println!("\n{}", outcome.render());
-    let title = format!(
-        "{}, {} trainers, no digits in common",
-        args.learner.model(),
-        parts.len()
-    );
+    let title = format!("{}: {}", args.learner.model(), trainers(parts.len()));
     plot::write(&args.out, &title, &curves)?;
     println!("  curves: {}", args.out.display());
     Ok(outcome.agree())
@@ -64,9 +60,9 @@ pub async fn run(args: &Args, swarm: &Swarm) -> anyhow::Result<bool> {
 
 fn introduce(args: &Args, swarm: &Swarm, data: &Digits, parts: &[Part]) {
     println!(
-        "{}: {} nodes and a bootstrap node on loopback, {} rounds; {} digits to learn, {} held out",
+        "{}: {} with a node each, and a bootstrap node, on loopback; {} rounds; {} digits to learn, {} held out",
         args.learner.model(),
-        swarm.nodes.len(),
+        trainers(parts.len()),
         args.rounds,
         data.train.len(),
         data.held_out.len(),
@@ -82,6 +78,10 @@ fn introduce(args: &Args, swarm: &Swarm, data: &Digits, parts: &[Part]) {
         );
     }
     println!();
+}
+
+fn trainers(count: usize) -> String {
+    format!("{count} trainer{}", if count == 1 { "" } else { "s" })
 }
 
 fn show(digits: &BTreeSet<u32>) -> String {
@@ -115,15 +115,16 @@ async fn found(args: &Args, swarm: &Swarm, nodes: &[Client]) -> anyhow::Result<(
 async fn train(args: &Args, names: Names, nodes: &[Client], data: &Digits, parts: &[Part]) -> anyhow::Result<Progress> {
     let model = args.learner.model();
     let mut trainers = JoinSet::new();
-    for (node, part) in nodes.iter().zip(parts) {
+    for (number, (node, part)) in (1..).zip(nodes.iter().zip(parts)) {
         let (learner, rows) = (args.learner.learner(args.seed), part.rows.clone());
-        trainers.spawn(trainer::run(node.clone(), model, learner, rows, args.rounds));
+        let training = trainer::run(node.clone(), model, learner, rows, args.rounds);
+        trainers.spawn(async move { training.await.with_context(|| format!("trainer {number} failed")) });
     }
     let first = args.learner.learner(args.seed);
     let mut progress = Progress::new(args.rounds, names, first, data.held_out.clone())?;
     let all_trained = async {
         while let Some(trainer) = trainers.join_next().await {
-            trainer?.context("a trainer failed")?;
+            trainer??;
         }
         anyhow::Ok(())
     };
@@ -169,7 +170,7 @@ async fn head(node: &Client, model: &str) -> anyhow::Result<Head> {
 fn compare(args: &Args, progress: &Progress, data: &Digits, parts: &[Part]) -> anyhow::Result<Vec<Curve>> {
     let rounds = progress.accuracy.iter().map(|(round, accuracy)| (*round, *accuracy));
     let mut curves = vec![Curve {
-        name: format!("federated, {} trainers", parts.len()),
+        name: format!("federated, {}", trainers(parts.len())),
         points: rounds.collect(),
     }];
     let mut add = |name: String, rows| -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdout, Command};
 /// From the start of a daemon to its `ready`. It takes a fraction of a second; a machine under load gets much more.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Lines of a log shown when something failed.
-const LOG_LINES_SHOWN: usize = 20;
+const LOG_LINES_SHOWN: usize = 10;
 
 /// A running daemon. Dropping it kills the process.
 pub struct Daemon {
@@ -256,6 +256,6 @@ mod tests {
         let lines: Vec<String> = (1..=50).map(|n| format!("line {n}")).collect();
         std::fs::write(log.path(), lines.join("\n")).unwrap();
         let tail = tail("node 1", log.path());
-        assert!(tail.contains("line 31\n") && tail.contains("line 50") && !tail.contains("line 30\n"));
+        assert!(tail.contains("line 41\n") && tail.contains("line 50") && !tail.contains("line 40\n"));
     }
 }

@@ -1,7 +1,8 @@
 //! The aggregation and codec kernels against the speed of memory: `cargo bench -p qres-fed`.
 //!
-//! Every figure is the best of a few runs; each is also given as a ratio to one parallel read of the same bytes, measured in the
-//! same run on the same threads. The goal is the first line: FedAvg of 20 × 10 million f32 within 1.3 × of that read.
+//! Every figure is the best of a few runs; each is also given as a ratio to one parallel read of the same bytes,
+//! measured in the same run on the same threads. The goal is the first line: FedAvg of 20 × 10 million f32 within 1.3 ×
+//! of that read.
 
 use std::time::Instant;
 

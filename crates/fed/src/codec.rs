@@ -1,14 +1,17 @@
 //! Codecs: how an update's floats are coded on their way. Integer tensors always travel losslessly.
 //!
-//! A coded update has no header: it is the tensors' coded bytes one after the other, in the schema's order. Spec and codec give
-//! every length, so nothing in it can lie. Integer and boolean tensors stand in it as they are (little-endian, absolute values, not
-//! differences), float tensors as the codec says:
+//! A coded update has no header: it is the tensors' coded bytes one after the other, in the schema's order. Spec and
+//! codec give every length, so nothing in it can lie. Integer and boolean tensors stand in it as they are
+//! (little-endian, absolute values, not differences), float tensors as the codec says:
 //!
 //! | codec | bytes of n floats | an element | error |
 //! | --- | --- | --- | --- |
 //! | `none/1` | n × the dtype's width | the difference in the tensor's dtype, ties to even | half a unit in the last place |
 //! | `bf16/1` | 2 n | bfloat16, ties to even | at most 2^-8 of it (2^-134 below 2^-126) |
-//! | `int8/1` | n + 4 ⌈n / 256⌉ | blocks of 256 elements within a tensor (the last may be shorter): scale s (f32), then one int8 c an element; the value is s × c | at most s / 2, s = largest magnitude of the block / 127 |
+//! | `int8/1` | n + 4 ⌈n / 256⌉ | one int8 c: the value is s × c | at most s / 2 |
+//!
+//! `int8/1` holds blocks of 256 elements within a tensor, the last of which may be shorter: the scale s (f32), then the
+//! codes. s is the largest magnitude of the block / 127, rounded up.
 //!
 //! What is beyond the largest finite value of a format becomes that value. Squared cosine of a Gaussian update and its
 //! reconstruction: `bf16/1` 0.999997, `int8/1` 0.99995.

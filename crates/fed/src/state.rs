@@ -1,7 +1,8 @@
 //! State embeddings: named tensors coded for the way, with the fidelity measured on what is really sent.
 //!
-//! A coded state is [`TAG`], the borsh encoding of the codec's rule and of the tensors' names, dtypes and shapes (ascending by
-//! name), and then the tensors themselves, coded as [`crate::codec`] says: floats by the codec, everything else as it is.
+//! A coded state is [`TAG`], the borsh encoding of the codec's rule and of the tensors' names, dtypes and shapes
+//! (ascending by name), and then the tensors themselves, coded as [`crate::codec`] says: floats by the codec,
+//! everything else as it is.
 
 use std::io::Write;
 
@@ -17,7 +18,8 @@ const TAG: &[u8] = b"qres/state-tensors/1\n";
 /// Elements coded at a time; a multiple of the codecs' own block.
 const RUN_ELEMENTS: usize = 1 << 14;
 
-/// Codes a safetensors file with a codec (self-describing: schema and codec go along). Returns the bytes and the fidelity.
+/// Codes a safetensors file with a codec (self-describing: schema and codec go along). Returns the bytes and the
+/// fidelity.
 ///
 /// # Errors
 /// When the codec is unknown, the file is no safetensors file, or a float is not finite.
@@ -64,11 +66,12 @@ fn encode_floats(codec: Codec, dtype: Dtype, plain: &[u8], coded: &mut Vec<u8>) 
     moments
 }
 
-/// Decodes what [`encode`] made into a canonical safetensors file; never trusts a length, allocates at most `bytes_max` for the file.
+/// Decodes what [`encode`] made into a canonical safetensors file; never trusts a length, allocates at most `bytes_max`
+/// for the file.
 ///
 /// # Errors
-/// When the bytes are not exactly one coded state, its codec is unknown, the file would be longer than `bytes_max`, or a float is
-/// not finite.
+/// When the bytes are not exactly one coded state, its codec is unknown, the file would be longer than `bytes_max`, or
+/// a float is not finite.
 pub fn decode(coded: &[u8], bytes_max: u64) -> Result<Vec<u8>, TensorError> {
     let malformed = |error: std::io::Error| TensorError::bad(format!("state: malformed ({error})"));
     let mut body = coded
@@ -146,7 +149,7 @@ fn check_schema(schema: &[TensorSpec]) -> Result<u64, TensorError> {
         let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && name != "__metadata__";
         if !fits || (i > 0 && schema[i - 1].name >= *name) {
             return Err(TensorError::bad(format!(
-                "state: tensor name {name:?}: 1 to {NAME_BYTES_MAX} bytes, not __metadata__, names ascend and are unique"
+                "state: tensor name {name:?}: 1 to {NAME_BYTES_MAX} bytes, not __metadata__; names ascend, each once"
             )));
         }
         let sum = tensor

@@ -1,8 +1,8 @@
 //! Strategies: how contributions become a checkpoint, and what trainers must apply.
 //!
-//! `fedavg/1` (McMahan et al. 2017, "Communication-efficient learning of deep networks from decentralized data") and `fedprox/1` (Li et
-//! al. 2020, "Federated optimization in heterogeneous networks") aggregate alike, see [`crate::update::aggregate`]; FedProx's trainers
-//! add `mu / 2 * |w - base|^2` to their loss.
+//! `fedavg/1` (McMahan et al. 2017, "Communication-efficient learning of deep networks from decentralized data") and
+//! `fedprox/1` (Li et al. 2020, "Federated optimization in heterogeneous networks") aggregate alike, see
+//! [`crate::update::aggregate`]; FedProx's trainers add `mu / 2 * |w - base|^2` to their loss.
 
 use std::collections::BTreeMap;
 
@@ -88,8 +88,8 @@ pub fn check(rule: &Rule) -> Result<(), SpecError> {
     }
 }
 
-/// What trainers apply: `mu` always (0 for FedAvg), and `learning_rate`, `local_epochs`, `batch_size` where the rule gives
-/// them. Empty for a strategy that [`check`] refuses by name.
+/// What trainers apply: `mu` always (0 for FedAvg), and `learning_rate`, `local_epochs`, `batch_size` where the rule
+/// gives them. Empty for a strategy that [`check`] refuses by name.
 pub fn trainer_config(rule: &Rule) -> BTreeMap<String, f64> {
     let Some(params) = params(&rule.id) else {
         return BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Tensors as bytes: safetensors files, the canonical file of a schema, and checks of both.
 //!
-//! A model is never held whole: a [`Source`] gives ranges of bytes, results go to a `Write`, and work is done a block at a
-//! time.
+//! A model is never held whole: a [`Source`] gives ranges of bytes, results go to a `Write`, and work is done a block
+//! at a time.
 
 mod finite;
 mod header;
@@ -10,7 +10,7 @@ mod vectors;
 
 pub use header::{Placement, TensorError, check_weights, read_schema};
 pub use layout::{Layout, Slot};
-pub use vectors::{f32_from_safetensors, to_safetensors};
+pub use vectors::{F32Tensor, f32_from_safetensors, to_safetensors};
 
 pub(crate) use header::{DIMENSIONS_MAX, NAME_BYTES_MAX, place};
 pub(crate) use layout::tensor_bytes;

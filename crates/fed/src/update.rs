@@ -1,8 +1,8 @@
 //! Updates: trainers' submissions merged, differenced and coded; coded updates checked and aggregated.
 //!
-//! Everything here goes through the model a batch of [`batch::BATCH_ELEMENTS`] elements at a time: memory is a constant (some
-//! hundred KiB a thread, twice), whatever the model's size, and the threads share out batches, never contributions, so that no
-//! result depends on their number.
+//! Everything here goes through the model a batch of [`batch::BATCH_ELEMENTS`] elements at a time: memory is a constant
+//! (some hundred KiB a thread, twice), whatever the model's size, and the threads share out batches, never
+//! contributions, so that no result depends on their number.
 
 mod aggregate;
 mod batch;
@@ -64,8 +64,8 @@ fn check_length(spec: &Spec, codec: Codec, update: &dyn Source) -> Result<(), Te
         return Ok(());
     }
     Err(TensorError::bad(format!(
-        "update: {expected} bytes expected for this model's {} tensors coded with {}, {} found: it is cut off, or coded for another \
-         spec",
+        "update: {expected} bytes expected for this model's {} tensors coded with {}, {} found: it is cut \
+         off, or coded for another spec",
         spec.tensors.len(),
         codec.id(),
         update.len()

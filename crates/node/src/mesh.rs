@@ -25,6 +25,8 @@ mod watchdog;
 pub use actor::start;
 pub use config::{MeshConfig, Mode, Overrides, Timings};
 pub use counters::{Count, MeshCounters};
+#[doc(hidden)]
+pub use gossip::Degree;
 pub use hello::{MAJOR as PROTOCOL_MAJOR, PROTOCOL as PROTOCOL_VERSION};
 pub use incoming::IncomingStreams;
 

@@ -6,6 +6,10 @@ mod fault;
 mod link;
 mod quota;
 mod sync;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod town;
 mod trace;
 
 pub use blob::{BlobServer, DownloadEvent, Downloads, Want, serve_blobs};

@@ -1,7 +1,7 @@
 //! Floats as bytes: every dtype to f64 and back, rounded once, never to infinity.
 //!
-//! The loops are plain and branch-free over slices of equal length, so that the compiler vectorises them. No fused multiply-add
-//! anywhere: the result of each operation is IEEE 754's, hence the same on every machine.
+//! The loops are plain and branch-free over slices of equal length, so that the compiler vectorises them. No fused
+//! multiply-add anywhere: the result of each operation is IEEE 754's, hence the same on every machine.
 
 use crate::record::Dtype;
 
@@ -12,9 +12,9 @@ pub(crate) fn to_f32(x: f64) -> f32 {
     x.max(f64::from(f32::MIN)).min(f64::from(f32::MAX)) as f32
 }
 
-/// f64 to f32, rounded to odd: exact, or the neighbour towards zero with its last bit set. A second rounding to a format that is at
-/// least two bits narrower is then right (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums: proved
-/// algorithms using rounding to odd").
+/// f64 to f32, rounded to odd: exact, or the neighbour towards zero with its last bit set. A second rounding to a
+/// format that is at least two bits narrower is then right (Boldo and Melquiond 2008, "Emulation of FMA and correctly
+/// rounded sums: proved algorithms using rounding to odd").
 #[inline(always)]
 fn to_f32_odd(x: f64) -> u32 {
     let nearest = to_f32(x);
@@ -41,7 +41,8 @@ pub(crate) fn from_bf16(bits: u16) -> f64 {
 
 /// f64 to IEEE half precision, ties to even; what is beyond the largest finite one becomes that one.
 ///
-/// Not `half::f16::from_f64`: with the F16C instructions it rounds twice, so its result differs from machine to machine.
+/// Not `half::f16::from_f64`: with the F16C instructions it rounds twice, so its result differs from machine to
+/// machine.
 #[inline(always)]
 pub(crate) fn to_f16(x: f64) -> u16 {
     let largest = half::f16::MAX.to_f64();
@@ -56,12 +57,15 @@ pub(crate) fn from_f16(bits: u16) -> f64 {
 }
 
 /// f64 as it is; an infinity becomes the largest finite one.
+// Not clamp, which would let a NaN through.
+#[allow(clippy::manual_clamp)]
 #[inline(always)]
 pub(crate) fn to_f64(x: f64) -> f64 {
     x.max(f64::MIN).min(f64::MAX)
 }
 
-/// Runs `$body` for a float dtype with `$width` bytes an element, `$get: [u8; width] -> f64` and `$put: f64 -> [u8; width]`.
+/// Runs `$body` for a float dtype with `$width` bytes an element, `$get: [u8; width] -> f64` and `$put: f64 -> [u8;
+/// width]`.
 macro_rules! with_float {
     ($dtype:expr, |$width:ident, $get:ident, $put:ident| $body:expr) => {
         match $dtype {
@@ -101,9 +105,6 @@ macro_rules! with_float {
     };
 }
 
-/// Elements worked on at a time: their sums (16 KiB) stay in the first cache while all updates are added.
-const RUN_ELEMENTS: usize = 1 << 11;
-
 /// `sum += weight * x`, coordinate by coordinate.
 pub(crate) fn accumulate(dtype: Dtype, sum: &mut [f64], x: &[u8], weight: f64) {
     accumulate_all(dtype, sum, &[(x, weight)]);
@@ -117,8 +118,8 @@ pub(crate) fn accumulate_all(dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64
     });
 }
 
-/// `sum += weight * get(x)` for `part(0)`, `part(1)`, … one after the other, coordinate by coordinate. Four are taken at a time, so that
-/// a sum is loaded and stored a quarter as often; its order, and so its bits, are the same.
+/// `sum += weight * get(x)` for `part(0)`, `part(1)`, … one after the other, coordinate by coordinate. Four are taken
+/// at a time, so that a sum is loaded and stored a quarter as often; its order, and so its bits, are the same.
 #[inline(always)]
 pub(crate) fn accumulate_elements<'a, E: Copy + 'a>(
     sum: &mut [f64],
@@ -126,23 +127,23 @@ pub(crate) fn accumulate_elements<'a, E: Copy + 'a>(
     part: impl Fn(usize) -> (&'a [E], f64),
     get: impl Fn(E) -> f64 + Copy,
 ) {
-    for (run, sum) in sum.chunks_mut(RUN_ELEMENTS).enumerate() {
-        let range = run * RUN_ELEMENTS..run * RUN_ELEMENTS + sum.len();
-        let elements = |i: usize| {
-            let (x, weight) = part(i);
-            (&x[range.clone()], weight)
-        };
-        let fours = parts / 4 * 4;
-        for i in (0..fours).step_by(4) {
-            add_four(sum, elements(i), elements(i + 1), elements(i + 2), elements(i + 3), get);
-        }
-        for i in fours..parts {
-            add_one(sum, elements(i), get);
-        }
+    // Long runs of few updates: more at a time, or runs short enough for the first cache, measured slower, as the
+    // processor's prefetch begins anew with each run.
+    let (fours, n) = (parts / 4 * 4, sum.len());
+    let elements = |i: usize| {
+        let (x, weight) = part(i);
+        (&x[..n], weight)
+    };
+    for i in (0..fours).step_by(4) {
+        add_four(sum, elements(i), elements(i + 1), elements(i + 2), elements(i + 3), get);
+    }
+    for i in fours..parts {
+        add_one(sum, elements(i), get);
     }
 }
 
-/// Not inlined, this and [`add_one`]: as arguments the slices are known not to overlap, without which the loops stay scalar.
+/// Not inlined, this and [`add_one`]: as arguments the slices are known not to overlap, without which the loops stay
+/// scalar.
 #[inline(never)]
 fn add_four<E: Copy>(
     sum: &mut [f64],

@@ -86,7 +86,8 @@ fn every_16_bit_float_survives_its_own_format() {
     }
 }
 
-/// Whether `got` is the nearest of its format to x, ties to even, by its neighbours and the (exact) middles between them.
+/// Whether `got` is the nearest of its format to x, ties to even, by its neighbours and the (exact) middles between
+/// them.
 fn is_nearest(x: f64, got: u16, from: fn(u16) -> f64, largest: u16) -> bool {
     let magnitude = got & 0x7fff;
     let x = x.abs();

@@ -49,10 +49,9 @@ impl Blobs {
         self.bad.insert(blob)
     }
 
-    /// The blob has to be fetched again.
+    /// The blob is not here after all; a wish that the driver works on stands.
     pub fn set_gone(&mut self, blob: &BlobId) {
         self.here.remove(blob);
-        self.wanted.remove(blob);
     }
 
     pub fn add_user(&mut self, id: ContributionId, c: &Contribution) {
@@ -69,6 +68,16 @@ impl Blobs {
                 self.bad.remove(&c.update);
             }
         }
+    }
+
+    /// Everything that is believed to be here.
+    pub fn here(&self) -> impl Iterator<Item = &BlobId> {
+        self.here.iter()
+    }
+
+    /// Whether a contribution that is held names it.
+    pub fn is_update(&self, blob: &BlobId) -> bool {
+        self.users.contains_key(blob)
     }
 
     /// Contributions with this update.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Persist;
 use super::machine::{Machine, Queued};
-use crate::id::{CheckpointId, ContributionId};
+use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::{Contribution, MEMBERS_MAX, Membership, SAMPLES_MAX, Signed};
 
 /// Contributions held an author and parent: two are the proof of equivocation, more prove nothing more. Those that a seal
@@ -88,7 +88,7 @@ impl Machine {
         }
     }
 
-    /// A quorum of a list stands on a checkpoint that is unknown here: its branch may part below the horizon, where
+    /// A quorum of a list (or a trusted node) stands on a checkpoint that is unknown here: its branch may part below the horizon, where
     /// branches that nobody confirms are refused. Opens that door up to its round.
     fn look_below(&mut self, parent: &CheckpointId, round: u64) {
         let casts = self
@@ -97,8 +97,36 @@ impl Machine {
             .filter(|c| c.record.round == round);
         let authors: BTreeSet<_> = casts.map(|c| c.record.author).collect();
         let attested = (round - 1, *parent);
-        if self.is_list && authors.len() >= self.quorum && self.attested.is_none_or(|known| known < attested) {
+        let vouched = self.is_list && authors.len() >= self.quorum;
+        if (vouched || !authors.is_disjoint(&self.trusted)) && self.attested.is_none_or(|known| known < attested) {
             self.attested = Some(attested);
+        }
+    }
+
+    /// An operator trusts these nodes: what they contributed on, or sealed, may be adopted by its digest. For open models,
+    /// where a quorum's word is worth nothing: what lies below the others' horizon cannot be recomputed.
+    pub(super) fn trust(&mut self, nodes: BTreeSet<NodeId>) {
+        self.trusted = nodes;
+        let known: Vec<_> = self.tree.from_round(self.horizon + 1).map(|n| n.id).collect();
+        for id in known {
+            self.attest_if_trusted(&id);
+        }
+        self.head_dirty = true;
+    }
+
+    pub(super) fn attest_if_trusted(&mut self, id: &CheckpointId) {
+        if self.trusted.is_empty() {
+            return;
+        }
+        let Some(node) = self.tree.get(id).filter(|n| n.parent.is_some() && n.attested < n.round) else {
+            return;
+        };
+        let voted = self.ballots.on(id).any(|(author, casts)| {
+            self.trusted.contains(author) && casts.iter().any(|cast| cast.round == node.round + 1)
+        });
+        if voted || !self.sealers_of(node).is_disjoint(&self.trusted) {
+            self.tree.attest(id);
+            self.head_dirty = true;
         }
     }
 
@@ -118,10 +146,11 @@ impl Machine {
         self.blobs.add_user(id, &c);
         if counts {
             self.tree.add_votes(&c.parent, 1);
+            self.attest_if_trusted(&c.parent);
             self.head_dirty = true;
         }
         if let Some(first) = earlier.first() {
-            self.convict(&first.id, &id);
+            self.convict(&c.author, &first.id, &id);
         }
         if c.author == self.config.node {
             self.own_contribution(id, &c);
@@ -168,6 +197,7 @@ impl Machine {
         if votes > 0 {
             self.tree.add_votes(id, votes);
         }
+        self.attest_if_trusted(id);
         for orphan in self.orphans.ids_on(id) {
             if let Some(signed) = self.orphans.take_contribution(&orphan) {
                 self.queue.push_back(Queued::Contribution(signed));

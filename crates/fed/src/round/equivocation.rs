@@ -9,8 +9,11 @@ use crate::record::{PROOFS_PER_SEAL_MAX, Proof};
 const UNNAMED_MAX: usize = 1_024;
 
 impl Machine {
-    /// Two contributions by one author on one parent are held: that is proof.
-    pub(super) fn convict(&mut self, one: &ContributionId, two: &ContributionId) {
+    /// Two contributions by one author on one parent are held: that is proof. One proof an author is enough.
+    pub(super) fn convict(&mut self, author: &NodeId, one: &ContributionId, two: &ContributionId) {
+        if self.proved.contains_key(author) {
+            return;
+        }
         let (Some(one), Some(two)) = (self.ledger.contribution(one), self.ledger.contribution(two)) else {
             return;
         };

@@ -1,5 +1,7 @@
 //! What goes into the round machine and what comes out.
 
+use std::collections::BTreeSet;
+
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId, SealId, SubmissionId};
 use crate::record::{Contribution, Proof, Proposal, Seal, Signed};
 
@@ -121,6 +123,9 @@ pub enum Input {
     SealNow,
     /// The measured one-way delay to the other members (an upper percentile), ms: the seal stagger follows it.
     DelayMs(u64),
+    /// An operator takes these nodes' word: a checkpoint that one of them contributed on or sealed may be adopted by its
+    /// digest. An open model needs it to catch up from below the others' horizon; in a list a quorum's word is enough.
+    Trust(BTreeSet<NodeId>),
     /// The instant asked for by [`Output::WakeAt`] has come.
     Tick,
 }

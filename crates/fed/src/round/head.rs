@@ -11,8 +11,23 @@ use crate::id::{CheckpointId, NodeId};
 /// Tombstones of invalid checkpoints: each is a seal that need not be looked at again. Past the limit the oldest round goes.
 const INVALID_MAX: usize = 4_096;
 
+/// Steps whose updates are fetched while an earlier one is recomputed.
+const STEPS_AHEAD_MAX: usize = 16;
+/// Blobs asked for at once to that end.
+const PREFETCH_MAX: usize = 64;
+
 /// From a leaf (first) up to the last checkpoint below a verified one.
 pub(super) type Path = VecDeque<CheckpointId>;
+
+/// What to do for a leaf.
+struct Aim {
+    /// The first unverified checkpoint on the way.
+    step: CheckpointId,
+    /// The newest on the way that may be adopted by its digest.
+    attested: Option<CheckpointId>,
+    /// The steps after the next one: their updates are fetched meanwhile.
+    ahead: Vec<CheckpointId>,
+}
 
 impl Machine {
     /// Stands on the greatest verified checkpoint, and works on those that would be greater.
@@ -46,8 +61,11 @@ impl Machine {
         }
         for (leaf, path) in ahead {
             if best.is_none_or(|best| leaf > best) {
-                self.pursue(&path);
+                let aim = self.aim_of(&path);
                 self.cached_path.get_or_insert(path);
+                if let Some(aim) = aim {
+                    self.pursue(&aim);
+                }
             }
         }
         self.want_weights_of(&self.chain.head());
@@ -81,29 +99,54 @@ impl Machine {
         path
     }
 
+    /// What to work on for a leaf: the next step, and the newest checkpoint on the way that a quorum attests.
+    fn aim_of(&self, path: &Path) -> Option<Aim> {
+        let leaf = self.tree.get(path.front()?)?;
+        let step = self.tree.get(path.back()?)?;
+        let attested = (leaf.attested > 0 && leaf.attested >= step.round).then(|| {
+            let back = usize::try_from(leaf.round - leaf.attested).unwrap_or(usize::MAX);
+            path.get(back).copied()
+        });
+        Some(Aim {
+            step: step.id,
+            attested: attested.flatten(),
+            ahead: path.iter().rev().skip(1).take(STEPS_AHEAD_MAX).copied().collect(),
+        })
+    }
+
     /// Works towards a leaf that would be the head: adopts by digest what a quorum attests, or recomputes the next step.
-    fn pursue(&mut self, path: &Path) {
-        let (Some(leaf), Some(step)) = (path.front(), path.back()) else {
-            return;
+    fn pursue(&mut self, aim: &Aim) {
+        let Some(attested) = aim.attested else {
+            self.recompute(&aim.step);
+            return self.prefetch(&aim.ahead);
         };
-        let (Some(leaf), Some(step)) = (self.tree.get(leaf), self.tree.get(step)) else {
-            return;
-        };
-        let (step, step_round) = (step.id, step.round);
-        if self.is_list && leaf.confirmed >= step_round && leaf.confirmed > 0 {
-            let back = usize::try_from(leaf.round - leaf.confirmed).unwrap_or(usize::MAX);
-            let Some(attested) = path.get(back).copied() else {
+        let near = attested == aim.step;
+        if !near || !self.can_recompute(&aim.step) {
+            self.adopt(&attested);
+        }
+        if near {
+            self.recompute(&aim.step);
+        }
+    }
+
+    /// Asks for updates of the steps after the next one: one fetch a step would make catching up slower than a fast model.
+    fn prefetch(&mut self, steps: &[CheckpointId]) {
+        for step in steps {
+            let Some(node) = self.tree.get(step).filter(|n| n.complete) else {
                 return;
             };
-            let near = attested == step;
-            if !near || !self.can_recompute(&step) {
-                self.adopt(&attested);
-            }
-            if !near {
-                return;
+            let holders = self.sealers_of(node);
+            let Some(seal) = self.seal_of(node) else { return };
+            let listed: Vec<_> = seal.fresh.iter().chain(&seal.late).copied().collect();
+            for id in listed {
+                if self.pursued.len() >= PREFETCH_MAX {
+                    return;
+                }
+                if let Some((blob, want)) = self.want_update(&id, &holders) {
+                    self.pursued.insert(blob, want);
+                }
             }
         }
-        self.recompute(&step);
     }
 
     /// Adopts a checkpoint that a quorum attests, once its weights are here.
@@ -214,6 +257,7 @@ impl Machine {
         let mut seals = vec![];
         for node in &removed {
             seals.extend(node.seals.iter().filter(|id| self.ledger.remove_seal(id).is_some()));
+            self.release_weights(&node.result);
             if self.chain.contains(node.round, &node.id) {
                 self.chain_broken = true;
             }

@@ -2,7 +2,7 @@
 
 use super::Persist;
 use super::machine::Machine;
-use crate::id::{CheckpointId, ContributionId, ProofId};
+use crate::id::{BlobId, CheckpointId, ContributionId, ProofId};
 
 /// Rounds kept beyond `max_staleness` whatever the configuration: the votes on the confirmed head, and those on its parent.
 const MARGIN_ROUNDS: u64 = 2;
@@ -75,10 +75,25 @@ impl Machine {
     }
 
     /// Weights below the horizon may be collected: they are no base any more. Two checkpoints can share them.
-    fn forget_weights(&mut self, result: crate::id::BlobId, round: u64) {
-        let shared = result == self.spec.checkpoint0 || self.tree.from_round(round + 1).any(|n| n.result == result);
-        if !shared {
-            self.blobs.set_gone(&result);
+    fn forget_weights(&mut self, result: BlobId, round: u64) {
+        let alone = self.tree.count_weights(&result) == 1 && result != self.spec.checkpoint0;
+        if alone || !self.tree.from_round(round + 1).any(|n| n.result == result) {
+            self.forget_blob(&result);
+        }
+    }
+
+    /// A checkpoint is gone: its weights may be collected where nothing else has them.
+    pub(super) fn release_weights(&mut self, result: &BlobId) {
+        if self.tree.count_weights(result) == 0 {
+            self.forget_blob(result);
+        }
+    }
+
+    fn forget_blob(&mut self, blob: &BlobId) {
+        let kept =
+            *blob == self.spec.checkpoint0 || self.blobs.is_update(blob) || self.jobs.results().any(|r| r == blob);
+        if !kept {
+            self.blobs.set_gone(blob);
         }
     }
 

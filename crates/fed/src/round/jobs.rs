@@ -109,8 +109,10 @@ impl Machine {
                 self.jobs.order.push_back(id);
             }
             while self.jobs.order.len() > RESULTS_MAX {
-                if let Some(old) = self.jobs.order.pop_front() {
-                    self.jobs.results.remove(&old);
+                if let Some(old) = self.jobs.order.pop_front()
+                    && let Some(result) = self.jobs.results.remove(&old)
+                {
+                    self.release_weights(&result);
                 }
             }
         }

@@ -166,6 +166,8 @@ pub struct Machine {
     pub(super) refuted: BTreeMap<(CheckpointId, NodeId), (usize, u64)>,
     /// Checkpoints with unknown contributions, by sealer.
     pub(super) incomplete: BTreeMap<NodeId, usize>,
+    /// Nodes whose word an operator takes.
+    pub(super) trusted: BTreeSet<NodeId>,
     pub(super) told_below_horizon: BTreeSet<NodeId>,
     /// Checkpoints that the store says are verified, until their seals are read.
     pub(super) known_verified: BTreeSet<CheckpointId>,
@@ -235,6 +237,7 @@ impl Machine {
                 self.delay_ms = ms;
                 self.round_dirty = true;
             }
+            Input::Trust(nodes) => self.trust(nodes),
             Input::Tick => {
                 self.out.woken();
                 self.head_dirty = true;

@@ -55,6 +55,7 @@ impl Machine {
             invalid: BTreeMap::new(),
             refuted: BTreeMap::new(),
             incomplete: BTreeMap::new(),
+            trusted: BTreeSet::new(),
             told_below_horizon: BTreeSet::new(),
             known_verified: BTreeSet::new(),
             attested: None,

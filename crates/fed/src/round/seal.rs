@@ -132,6 +132,7 @@ impl Machine {
         node.seals.push(id);
         self.out.persist(Persist::Seal(signed.clone()));
         self.ledger.add_seal(id, signed);
+        self.attest_if_trusted(&checkpoint);
         self.out.round_changed();
     }
 

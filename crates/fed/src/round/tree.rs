@@ -37,6 +37,8 @@ pub(super) struct Node {
     pub votes: usize,
     /// The newest round, at or above this node, that a quorum stands on.
     pub confirmed: u64,
+    /// The newest round, at or above this node, that may be adopted by its digest; 0 = none.
+    pub attested: u64,
     /// Contributions it lists that are not here.
     pub missing: usize,
     /// All contributions it lists are here and may stand together.
@@ -74,6 +76,7 @@ impl Node {
             children: BTreeSet::new(),
             votes: 0,
             confirmed: parent.map_or(0, |p| p.confirmed),
+            attested: parent.map_or(0, |p| p.attested),
             missing: 0,
             complete: false,
             incomplete: false,
@@ -93,19 +96,22 @@ pub(super) struct Tree {
     by_round: BTreeMap<u64, BTreeSet<CheckpointId>>,
     /// Candidates without candidate children. A child always ranks above its parent, so the head is on one of their paths.
     leaves: BTreeSet<Rank>,
+    /// How many checkpoints have these weights.
+    weights: BTreeMap<BlobId, usize>,
     quorum: usize,
-    /// Whether a quorum's word is enough to be a candidate (list models).
-    attested: bool,
+    /// Whether a quorum's word is enough to adopt a checkpoint by its digest (list models).
+    quorum_attests: bool,
 }
 
 impl Tree {
-    pub fn new(zero: Node, quorum: usize, attested: bool) -> Self {
+    pub fn new(zero: Node, quorum: usize, quorum_attests: bool) -> Self {
         let mut tree = Self {
             nodes: BTreeMap::new(),
             by_round: BTreeMap::new(),
             leaves: BTreeSet::new(),
+            weights: BTreeMap::new(),
             quorum,
-            attested,
+            quorum_attests,
         };
         tree.add(zero);
         tree
@@ -146,10 +152,16 @@ impl Tree {
         }
     }
 
+    /// How many checkpoints have these weights.
+    pub fn count_weights(&self, blob: &BlobId) -> usize {
+        self.weights.get(blob).copied().unwrap_or(0)
+    }
+
     /// Adds a node whose parent is in the tree (or checkpoint 0).
     pub fn add(&mut self, node: Node) {
         let (id, parent) = (node.id, node.parent);
         self.by_round.entry(node.round).or_default().insert(id);
+        *self.weights.entry(node.result).or_default() += 1;
         self.nodes.insert(id, node);
         if let Some(parent) = parent.and_then(|p| self.nodes.get_mut(&p)) {
             parent.children.insert(id);
@@ -177,6 +189,12 @@ impl Tree {
         let removed = order.iter().filter_map(|at| self.nodes.remove(at));
         let removed: Vec<_> = removed.collect();
         for node in &removed {
+            if let Some(count) = self.weights.get_mut(&node.result) {
+                *count -= 1;
+                if *count == 0 {
+                    self.weights.remove(&node.result);
+                }
+            }
             if let Some(ids) = self.by_round.get_mut(&node.round) {
                 ids.remove(&node.id);
                 if ids.is_empty() {
@@ -190,7 +208,7 @@ impl Tree {
     /// Files a node anew after something about it changed.
     pub fn review(&mut self, id: &CheckpointId) {
         let Some(node) = self.nodes.get(id) else { return };
-        let attested = self.attested && node.votes >= self.quorum;
+        let attested = node.attested == node.round;
         let candidate = node.parent.is_none() || node.complete || node.verified || attested;
         self.set_candidate(id, candidate);
         self.file(id);
@@ -236,22 +254,36 @@ impl Tree {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let before = node.votes;
         node.votes += votes;
-        let (round, now) = (node.round, node.votes);
-        self.review(id);
-        if before < self.quorum && now >= self.quorum {
-            self.confirm(*id, round);
+        let reached = before < self.quorum && node.votes >= self.quorum;
+        let round = node.round;
+        if reached {
+            self.raise(*id, |node| &mut node.confirmed, round);
+            if self.quorum_attests {
+                self.attest(id);
+            }
         }
+        self.review(id);
     }
 
-    /// A quorum stands on this checkpoint: all below it are on a branch confirmed at least to here.
-    fn confirm(&mut self, id: CheckpointId, round: u64) {
+    /// The checkpoint may be adopted by its digest.
+    pub fn attest(&mut self, id: &CheckpointId) {
+        let Some(round) = self.nodes.get(id).map(|n| n.round) else {
+            return;
+        };
+        self.raise(*id, |node| &mut node.attested, round);
+        self.review(id);
+    }
+
+    /// All on a checkpoint's branch are confirmed, or attested, at least to its round.
+    fn raise(&mut self, id: CheckpointId, field: fn(&mut Node) -> &mut u64, round: u64) {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             let Some(node) = self.nodes.get_mut(&id) else { continue };
-            if node.confirmed >= round && node.round != round {
+            let value = field(node);
+            if *value >= round {
                 continue;
             }
-            node.confirmed = node.confirmed.max(round);
+            *value = round;
             open.extend(&node.children);
             self.file(&id);
         }

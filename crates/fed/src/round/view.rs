@@ -143,7 +143,7 @@ impl Machine {
     /// Blobs that must be kept; all others of this model may be collected.
     ///
     /// Checkpoint 0 (who joins begins with it), the weights of every checkpoint above the horizon, the updates of every
-    /// contribution held, what was computed and may yet be sealed, and the bases of waiting submissions.
+    /// contribution held, what was computed and may yet be sealed, the bases of waiting submissions, and what would be the head.
     pub fn live_blobs(&self) -> BTreeSet<BlobId> {
         let mut live = BTreeSet::from([self.spec.checkpoint0]);
         live.extend(self.tree.from_round(self.horizon).map(|node| node.result));
@@ -156,6 +156,8 @@ impl Machine {
                 .map(|node| node.result),
         );
         live.extend(self.pursued.keys());
+        // Whatever is believed to be here must be.
+        live.extend(self.blobs.here());
         live
     }
 

@@ -8,10 +8,12 @@ use crate::record::{Dtype, TensorSpec};
 
 /// Bytes read and checked at a time, by each thread.
 const BLOCK_BYTES: u64 = 1 << 18;
-/// Blocks handed to the threads at a time: enough for any machine to be busy, few enough that an error ends the work early.
+/// Blocks handed to the threads at a time: enough for any machine to be busy, few enough that an error ends the work
+/// early.
 const WINDOW: usize = 256;
 
-/// Checks every float for finiteness and every boolean for being one; the first that fails, in the schema's order, is named.
+/// Checks every float for finiteness and every boolean for being one; the first that fails, in the schema's order, is
+/// named.
 pub(super) fn check(schema: &[TensorSpec], file: &dyn Source, placement: &Placement) -> Result<(), TensorError> {
     let mut window = Vec::with_capacity(WINDOW);
     for (tensor, &offset) in schema.iter().zip(&placement.offsets) {

@@ -1,9 +1,9 @@
 //! The header of a safetensors file, hostile until checked.
 //!
-//! The format (<https://huggingface.co/docs/safetensors>): eight bytes, a little-endian length n; n bytes of JSON, an object
-//! of `name: {dtype, shape, data_offsets}` and perhaps `__metadata__`; then the data, without holes. Read here and not with
-//! the `safetensors` crate, which keeps the last of two tensors of one name and does not say which tensor is at fault; the
-//! tests hold the two against each other.
+//! The format (<https://huggingface.co/docs/safetensors>): eight bytes, a little-endian length n; n bytes of JSON, an
+//! object of `name: {dtype, shape, data_offsets}` and perhaps `__metadata__`; then the data, without holes. Read here
+//! and not with the `safetensors` crate, which keeps the last of two tensors of one name and does not say which tensor
+//! is at fault; the tests hold the two against each other.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,8 +30,8 @@ pub(crate) const LENGTH_BYTES: u64 = 8;
 /// Why bytes are not a model's tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorError {
-    /// The file as such is broken, or a tensor is off the schema or not finite. Names the tensor, what was expected, what
-    /// was found, and the remedy.
+    /// The file as such is broken, or a tensor is off the schema or not finite. Names the tensor, what was expected,
+    /// what was found, and the remedy.
     #[error("{0}")]
     Bad(String),
     /// The bytes could not be read.
@@ -53,8 +53,8 @@ pub struct Placement {
     pub offsets: Vec<u64>,
 }
 
-/// Reads a safetensors file's header: the schema, ascending by name. Nothing is believed: lengths, holes, overlaps, dtypes,
-/// duplicate names.
+/// Reads a safetensors file's header: the schema, ascending by name. Nothing is believed: lengths, holes, overlaps,
+/// dtypes, duplicate names.
 pub fn read_schema(file: &dyn Source) -> Result<Vec<TensorSpec>, TensorError> {
     Ok(entries(file)?.into_iter().map(|entry| entry.spec).collect())
 }
@@ -155,7 +155,8 @@ pub(crate) fn entries(file: &dyn Source) -> Result<Vec<Entry>, TensorError> {
 fn read_json(file: &dyn Source) -> Result<Vec<u8>, TensorError> {
     if file.len() < LENGTH_BYTES {
         return Err(TensorError::bad(format!(
-            "safetensors file: {} bytes, the header's length alone takes {LENGTH_BYTES}: the file is cut off or no safetensors",
+            "safetensors file: {} bytes, the header's length alone takes {LENGTH_BYTES}: the file is cut \
+             off or no safetensors",
             file.len()
         )));
     }
@@ -165,8 +166,8 @@ fn read_json(file: &dyn Source) -> Result<Vec<u8>, TensorError> {
     let limit = HEADER_BYTES_MAX.min(file.len() - LENGTH_BYTES);
     if length > limit {
         return Err(TensorError::bad(format!(
-            "safetensors header: {length} bytes announced, at most {limit} are possible ({HEADER_BYTES_MAX} at most, in a \
-             file of {}): the file is cut off or no safetensors",
+            "safetensors header: {length} bytes announced, at most {limit} are possible ({HEADER_BYTES_MAX} at most, \
+             in a file of {}): the file is cut off or no safetensors",
             file.len()
         )));
     }
@@ -183,8 +184,8 @@ fn check_coverage(raw: &mut [(String, Info)], data_bytes: u64) -> Result<(), Ten
         let (from, to) = info.data_offsets;
         if from != end || to < from {
             return Err(TensorError::bad(format!(
-                "tensor {name:?}: data_offsets [{from}, {to}] expected to begin at {end}: tensors must follow each other \
-                 without holes or overlaps"
+                "tensor {name:?}: data_offsets [{from}, {to}] expected to begin at {end}: tensors must follow \
+                 each other without holes or overlaps"
             )));
         }
         let needed = bytes(info.dtype, &info.shape.0).ok_or_else(|| {
@@ -206,8 +207,8 @@ fn check_coverage(raw: &mut [(String, Info)], data_bytes: u64) -> Result<(), Ten
     }
     if end != data_bytes {
         return Err(TensorError::bad(format!(
-            "safetensors file: the header places {end} bytes of data, {data_bytes} follow it: the file is cut off or has \
-             bytes that belong to no tensor"
+            "safetensors file: the header places {end} bytes of data, {data_bytes} follow it: the file is cut off or \
+             has bytes that belong to no tensor"
         )));
     }
     Ok(())
@@ -236,8 +237,8 @@ fn dtype<'de, D: Deserializer<'de>>(from: D) -> Result<Dtype, D::Error> {
     Dtype::from_name(&name).ok_or_else(|| {
         let name: String = name.chars().take(32).collect();
         D::Error::custom(format!(
-            "dtype {name:?} is not carried: F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8 and BOOL are: convert \
-             it first"
+            "dtype {name:?} is not carried: F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8 and BOOL are: \
+             convert it first"
         ))
     })
 }

@@ -18,12 +18,12 @@ pub struct Slot {
     pub bytes: u64,
 }
 
-/// The one canonical safetensors file of a schema: tensors ascending by name, no metadata, header padded with spaces to a
-/// multiple of 8. Two nodes with the same tensors write the same bytes.
+/// The one canonical safetensors file of a schema: tensors ascending by name, no metadata, header padded with spaces to
+/// a multiple of 8. Two nodes with the same tensors write the same bytes.
 ///
-/// The JSON is `{"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}` without white space; names are escaped as
-/// JSON demands and no further (`\b \f \n \r \t \" \\`, `\u00xx` in lower case for other control characters). Written here,
-/// byte for byte, because every node's digest of a checkpoint hangs on it.
+/// The JSON is `{"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}` without white space; names are escaped
+/// as JSON demands and no further (`\b \f \n \r \t \" \\`, `\u00xx` in lower case for other control characters).
+/// Written here, byte for byte, because every node's digest of a checkpoint hangs on it.
 #[derive(Debug, Clone)]
 pub struct Layout {
     header: Vec<u8>,

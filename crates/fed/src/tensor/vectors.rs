@@ -4,12 +4,15 @@ use super::header::entries;
 use super::{Layout, TensorError};
 use crate::record::{Dtype, TensorSpec};
 
-/// A safetensors file of f32 tensors `(name, shape, elements in row-major order)`: the canonical file when the names are
-/// unique, whatever their order here.
+/// An f32 tensor: its name, its shape, its elements in row-major order.
+pub type F32Tensor = (String, Vec<u64>, Vec<f32>);
+
+/// A safetensors file of f32 tensors `(name, shape, elements in row-major order)`: the canonical file when the names
+/// are unique, whatever their order here.
 ///
 /// # Panics
 /// When a tensor has not as many elements as its shape says: a mistake in the calling code.
-pub fn to_safetensors(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
+pub fn to_safetensors(tensors: &[F32Tensor]) -> Vec<u8> {
     let mut ordered: Vec<_> = tensors.iter().collect();
     ordered.sort_by(|a, b| a.0.cmp(&b.0));
     let schema: Vec<TensorSpec> = ordered
@@ -36,9 +39,9 @@ pub fn to_safetensors(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
     file
 }
 
-/// Reads a safetensors file of f32 tensors back as `(name, shape, elements)`, ascending by name. A tensor of another dtype is
-/// an error that names it. Finiteness is not checked.
-pub fn f32_from_safetensors(file: &[u8]) -> Result<Vec<(String, Vec<u64>, Vec<f32>)>, TensorError> {
+/// Reads a safetensors file of f32 tensors back as `(name, shape, elements)`, ascending by name. A tensor of another
+/// dtype is an error that names it. Finiteness is not checked.
+pub fn f32_from_safetensors(file: &[u8]) -> Result<Vec<F32Tensor>, TensorError> {
     let mut tensors = Vec::new();
     for entry in entries(&file)? {
         let spec = entry.spec;

@@ -12,31 +12,34 @@ use crate::record::Spec;
 use crate::strategy;
 use crate::tensor::{Layout, Source, TensorError};
 
-/// Updates added in one go: the sums go through the caches once for all of them, and their bytes (32 KiB each in bf16) still fit the second
-/// one.
+/// Updates added in one go: the sums go through the caches once for all of them, and their bytes (32 KiB each in bf16)
+/// still fit the second one.
 const GROUP: usize = 8;
 
-/// What a late contribution's samples are multiplied with: `1 / sqrt(1 + staleness)`, as FedBuff does (Nguyen et al. 2022, "Federated
-/// learning with buffered asynchronous aggregation"). Square root and quotient are IEEE 754's, the same everywhere.
+/// What a late contribution's samples are multiplied with: `1 / sqrt(1 + staleness)`, as FedBuff does (Nguyen et al.
+/// 2022, "Federated learning with buffered asynchronous aggregation"). Square root and quotient are IEEE 754's, the
+/// same everywhere.
 pub fn late_discount(staleness: u32) -> f64 {
     1.0 / (1.0 + f64::from(staleness)).sqrt()
 }
 
-/// Aggregates updates (fresh ascending by id, then late ascending by id) onto the parent's canonical weights and writes the
-/// result's canonical file. The same bits on every machine and with any number of threads.
+/// Aggregates updates (fresh ascending by id, then late ascending by id) onto the parent's canonical weights and writes
+/// the result's canonical file. The same bits on every machine and with any number of threads.
 ///
-/// Floats: `result = parent + sum of p_i * update_i` with `p_i = n_i / (sum of all n)`. `n_i` is a fresh contribution's sample count
-/// (FedAvg: McMahan et al. 2017, algorithm 1, in the form of differences), a late one's times [`late_discount`]: it comes in as a delta,
-/// whatever it was trained on. Each coordinate's sum runs in f64 in the order given, with a product and a sum rounded apart (no fused
-/// multiply-add); the parent is added last, in f64, and the result is rounded once to the tensor's dtype, ties to even. What
-/// is beyond the largest finite value becomes that value: an aggregate is never infinite.
+/// Floats: `result = parent + sum of p_i * update_i` with `p_i = n_i / (sum of all n)`. `n_i` is a fresh contribution's
+/// sample count (FedAvg: McMahan et al. 2017, algorithm 1, in the form of differences), a late one's times
+/// [`late_discount`]: it comes in as a delta, whatever it was trained on. Each coordinate's sum runs in f64 in the
+/// order given, with a product and a sum rounded apart (no fused multiply-add); the parent is added last, in f64, and
+/// the result is rounded once to the tensor's dtype, ties to even. What is beyond the largest finite value becomes that
+/// value: an aggregate is never infinite.
 ///
-/// Integers: the elementwise maximum of the fresh contributions' values (BatchNorm's counters only grow, and a maximum knows no order);
-/// booleans: "or". Late contributions' integers and booleans are ignored: they belong to an older parent.
+/// Integers: the elementwise maximum of the fresh contributions' values (BatchNorm's counters only grow, and a maximum
+/// knows no order); booleans: "or". Late contributions' integers and booleans are ignored: they belong to an older
+/// parent.
 ///
 /// # Errors
-/// When the strategy or codec is unknown, the parent is not the canonical file, an update has not the length that the spec gives, or no
-/// fresh contribution has samples.
+/// When the strategy or codec is unknown, the parent is not the canonical file, an update has not the length that the
+/// spec gives, or no fresh contribution has samples.
 pub fn aggregate(
     spec: &Spec,
     parent: &dyn Source,
@@ -66,7 +69,8 @@ pub fn aggregate(
     })
 }
 
-/// [`aggregate`]'s rule for updates of f32 in memory: `out = base + sum of n_i / n * update_i`, the same bits, on all threads.
+/// [`aggregate`]'s rule for updates of f32 in memory: `out = base + sum of n_i / n * update_i`, the same bits, on all
+/// threads.
 ///
 /// # Panics
 /// When the lengths differ: a mistake in the calling code. All samples being 0 leaves the base.
@@ -99,8 +103,8 @@ struct Share<'a> {
     weight: f64,
 }
 
-/// Shares, in the order given. Counts up to 2^40 of up to 1,024 contributions add up exactly in f64; discounted ones are rounded, in
-/// that order.
+/// Shares, in the order given. Counts up to 2^40 of up to 1,024 contributions add up exactly in f64; discounted ones
+/// are rounded, in that order.
 fn weights<'a>(fresh: &[Weighted<'a>], late: &[Weighted<'a>]) -> Result<Vec<Share<'a>>, TensorError> {
     if fresh.iter().all(|part| part.samples == 0) {
         return Err(TensorError::bad(format!(

@@ -5,8 +5,9 @@ use std::ops::Range;
 use crate::codec::Codec;
 use crate::record::{Dtype, TensorSpec};
 
-/// Elements of a batch. 16 Ki: the f64 sums (128 KiB), the base and an update's part of it fit into 512 KiB of L2, and a read is still
-/// long enough (32 KiB in bf16) that the system call does not show. A multiple of the codecs' own block.
+/// Elements of a batch. 16 Ki: the f64 sums (128 KiB), the base and an update's part of it fit into 512 KiB of L2, and
+/// a read is still long enough (32 KiB in bf16) that the system call does not show. A multiple of the codecs' own
+/// block.
 pub(crate) const BATCH_ELEMENTS: usize = 1 << 14;
 
 /// Elements of one tensor within a batch.

@@ -7,7 +7,8 @@ use crate::codec::{Codec, block, float};
 use crate::record::Spec;
 use crate::tensor::{Source, TensorError};
 
-/// Whether a blob is an update of this spec: its length, its codec's invariants, every float finite, every boolean 0 or 1.
+/// Whether a blob is an update of this spec: its length, its codec's invariants, every float finite, every boolean 0 or
+/// 1.
 pub fn check(spec: &Spec, update: &dyn Source) -> Result<(), TensorError> {
     let codec = codec_of(spec)?;
     check_length(spec, codec, update)?;

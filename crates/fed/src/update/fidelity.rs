@@ -2,7 +2,8 @@
 
 use crate::record::Dtype;
 
-/// Sums run in this many lanes, lane i taking every eighth element: a fixed order that the processor can follow in parallel.
+/// Sums run in this many lanes, lane i taking every eighth element: a fixed order that the processor can follow in
+/// parallel.
 const LANES: usize = 8;
 /// Up to 2^±400 the squares of a model's elements stay inside f64's range; beyond, f64 tensors are scaled.
 const PLAIN_EXPONENT_MAX: i32 = 400;
@@ -23,7 +24,8 @@ impl Moments {
         if exponent == 0 {
             return Self::products(x, y, 1.0, 0);
         }
-        // 2^1023 is the largest power there is; the smallest subnormal times it is 2^-51, far from underflow when squared.
+        // 2^1023 is the largest power there is; the smallest subnormal times it is 2^-51, far from underflow when
+        // squared.
         let exponent = exponent.max(-1023);
         Self::products(x, y, 2f64.powi(-exponent), exponent)
     }
@@ -73,8 +75,8 @@ impl Moments {
         };
     }
 
-    /// `<x,y>^2 / (|x|^2 |y|^2)`: 1 for a zero sent as zero, 0 when only one of the two is zero. `None` when something was not
-    /// finite.
+    /// `<x,y>^2 / (|x|^2 |y|^2)`: 1 for a zero sent as zero, 0 when only one of the two is zero. `None` when something
+    /// was not finite.
     pub fn squared_cosine(&self) -> Option<f64> {
         let Self { xy, xx, yy, .. } = *self;
         if !(xy.is_finite() && xx.is_finite() && yy.is_finite()) {

@@ -11,10 +11,10 @@ use crate::tensor::{Layout, Placement, Source, TensorError, place};
 
 /// Merges submissions (ascending by id: the canonical order) on the base's canonical weights and codes the update.
 ///
-/// Floats: the update is the sum over the parts of `samples / total * (weights - base)`, or of a delta as it is, in f64 and in
-/// the order given; then it is coded. Integers: the elementwise maximum of the parts' values, a delta's being added (wrapping) to the base
-/// first; booleans: "or", a delta being an "exclusive or" with the base. The fidelity compares the f64 update with what a receiver will
-/// decode, over all float tensors together.
+/// Floats: the update is the sum over the parts of `samples / total * (weights - base)`, or of a delta as it is, in f64
+/// and in the order given; then it is coded. Integers: the elementwise maximum of the parts' values, a delta's being
+/// added (wrapping) to the base first; booleans: "or", a delta being an "exclusive or" with the base. The fidelity
+/// compares the f64 update with what a receiver will decode, over all float tensors together.
 ///
 /// # Errors
 /// When no part has samples, when a file is off the schema, or when an update is not finite.

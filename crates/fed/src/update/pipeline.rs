@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use super::batch::{Batch, Batches};
 use crate::tensor::{Source, TensorError};
 
-/// Batches in hand: 2^20 elements. A window ends when its last batch does, so it is long enough that the threads' waiting then does not
-/// show; two windows' results (8 MiB in f32) and one [`Scratch`] a thread are all the memory there is.
+/// Batches in hand: 2^20 elements. A window ends when its last batch does, so it is long enough that the threads'
+/// waiting then does not show; two windows' results (8 MiB in f32) and one [`Scratch`] a thread are all the memory
+/// there is.
 const WINDOW: usize = 64;
 
 /// Buffers of one thread, used again and again.
@@ -30,8 +31,9 @@ struct Slot<R> {
     result: Result<R, TensorError>,
 }
 
-/// Does `work` on every batch, on all threads, and hands its answer and output to `done`, on this thread and in order. While one window of
-/// batches is handed over the next one is worked on. The first error, in the batches' order, ends it.
+/// Does `work` on every batch, on all threads, and hands its answer and output to `done`, on this thread and in order.
+/// While one window of batches is handed over the next one is worked on. The first error, in the batches' order, ends
+/// it.
 pub(super) fn run<R: Default + Send>(
     batches: Batches<'_>,
     work: impl Fn(&Batch, &mut Scratch, &mut Vec<u8>) -> Result<R, TensorError> + Sync,

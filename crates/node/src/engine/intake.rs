@@ -166,7 +166,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
         if let Some(announced) = self.options.bytes.filter(|&announced| announced != self.written) {
             // A keyed upload keeps what came, so that it can go on from there.
             return Err(NodeError::invalid(
-                "bytes",
+                "total_bytes",
                 format!("{announced} bytes announced, {} came", self.written),
             ));
         }
@@ -212,7 +212,7 @@ fn check_options(options: &UploadOptions, bytes_max: u64) -> Result<(), NodeErro
     }
     if let Some(bytes) = options.bytes.filter(|&bytes| bytes > bytes_max) {
         return Err(NodeError::invalid(
-            "bytes",
+            "total_bytes",
             format!("{bytes} bytes announced: at most {bytes_max} are taken here"),
         ));
     }

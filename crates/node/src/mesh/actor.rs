@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
@@ -32,10 +32,14 @@ use crate::identity::Identity;
 
 /// Events that wait for the engine. With gossip of the largest size 64 MiB; a full queue ignores gossip (counted), and
 /// comings and goings wait in the outbox.
-const EVENTS_MAX: usize = 1024;
+pub const EVENTS_MAX: usize = 1024;
 
 /// Ports tried when the system shall pick one: it must be free for TCP and for UDP.
 const PORT_TRIES_MAX: usize = 32;
+
+/// A given port that is in use is tried again this often, and after this long each time.
+const PORT_WAITS_MAX: u32 = 5;
+const PORT_WAIT: Duration = Duration::from_millis(200);
 
 /// A connection whose pings fail this often in a row is dead.
 const PING_FAILURES_MAX: u32 = 2;
@@ -106,7 +110,7 @@ pub async fn start(
     let announced = announced(&config.announce)?;
     let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
     let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone())?;
-    let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    let (events, receiver) = mpsc::channel(config.overrides.events_max);
     let (snapshot, snapshots) = watch::channel(Snapshot::default());
     let mut actor = Actor {
         own: *swarm.local_peer_id(),
@@ -163,14 +167,12 @@ fn announced(texts: &[String]) -> Result<Vec<Multiaddr>, MeshError> {
 
 /// A port that is free for TCP and UDP. libp2p's own sockets share ports (`SO_REUSEPORT`): a second node would start
 /// without an error and get half of the first one's connections, so plain sockets ask first.
-fn free_port(ip: IpAddr, port: u16, udp: bool) -> Result<u16, MeshError> {
+fn free_port(ip: IpAddr, port: u16) -> Result<u16, MeshError> {
     let mut last = None;
     for _ in 0..if port == 0 { PORT_TRIES_MAX } else { 1 } {
         let attempt = TcpListener::bind(SocketAddr::new(ip, port)).and_then(|listener| {
             let picked = listener.local_addr()?.port();
-            if udp {
-                UdpSocket::bind(SocketAddr::new(ip, picked))?;
-            }
+            UdpSocket::bind(SocketAddr::new(ip, picked))?;
             Ok(picked)
         });
         match attempt {
@@ -188,11 +190,9 @@ fn free_port(ip: IpAddr, port: u16, udp: bool) -> Result<u16, MeshError> {
 impl Actor {
     /// Listens on TCP and QUIC, and waits until both do.
     async fn listen(&mut self) -> Result<(), MeshError> {
-        let quic = self.config.overrides.quic;
-        let port = free_port(self.config.listen, self.config.port, quic)?;
-        let wanted = address::both(&Protocol::from(self.config.listen), port);
+        let port = self.pick_port().await?;
         let mut pending = Vec::new();
-        for address in wanted.into_iter().take(if quic { 2 } else { 1 }) {
+        for address in address::both(&Protocol::from(self.config.listen), port) {
             let id = self.swarm.listen_on(address).map_err(|e| MeshError::PortInUse {
                 port,
                 error: e.to_string(),
@@ -215,6 +215,18 @@ impl Actor {
             }
         }
         Ok(())
+    }
+
+    /// The port to listen on. One that was just left may be held for another moment (QUIC drains its connections).
+    async fn pick_port(&self) -> Result<u16, MeshError> {
+        let mut tries = 0;
+        loop {
+            match free_port(self.config.listen, self.config.port) {
+                Err(MeshError::PortInUse { .. }) if tries < PORT_WAITS_MAX => tries += 1,
+                outcome => return outcome,
+            }
+            tokio::time::sleep(PORT_WAIT).await;
+        }
     }
 
     async fn run(mut self, mut inputs: Inputs) {
@@ -240,6 +252,9 @@ impl Actor {
             }
         }
         self.finish_hints().await;
+        // Sockets close before the commands' end, which `Mesh::stop` waits for, says that all is done.
+        drop(self);
+        drop(inputs);
     }
 
     fn on_tick(&mut self, now: Instant) {

@@ -9,6 +9,7 @@ use qres_fed::id::NodeId;
 
 use super::actor::{Actor, jitter, unix_ms};
 use super::discovery::BUSY_WAIT;
+use super::gossip;
 use super::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
 use super::peers::{Ban, Link};
 use super::score;
@@ -18,6 +19,9 @@ use crate::identity;
 /// Connections above this part of the limit are pruned, down to the second: newcomers must always find a way in.
 const PRUNE_ABOVE: f64 = 0.9;
 const PRUNE_TO: f64 = 0.8;
+
+/// A graylisted peer's fault is counted again after this.
+const GRAYLIST_AGAIN: Duration = Duration::from_mins(1);
 
 /// A ban's reason is kept to this length.
 const REASON_BYTES_MAX: usize = 256;
@@ -166,6 +170,7 @@ impl Actor {
         self.discovery.hurry(wait, now);
         self.route(&id);
         self.release_held(&id, true, now);
+        self.tick_gossip(now);
     }
 
     /// The peer is no longer admitted, for whatever reason.
@@ -290,7 +295,30 @@ impl Actor {
             self.swarm.behaviour_mut().blocked.unblock_peer(id);
             self.outbox.peer_changed(id);
         }
+        self.punish_graylisted(now);
         self.prune(now);
+    }
+
+    /// Gossipsub drops everything from a peer that it graylisted (rejected messages, broken promises): it shows in the peer
+    /// list as a fault a minute, and four of them send the peer away.
+    fn punish_graylisted(&mut self, now: Instant) {
+        let gossip = &self.swarm.behaviour().gossip;
+        let graylisted: Vec<(PeerId, NodeId, f64)> = self
+            .book
+            .admitted()
+            .filter(|p| {
+                p.graylisted
+                    .is_none_or(|at| now.saturating_duration_since(at) >= GRAYLIST_AGAIN)
+            })
+            .filter_map(|p| Some((p.id, p.node, gossip.peer_score(&p.id)?)))
+            .filter(|(_, _, score)| *score < gossip::GRAYLIST)
+            .collect();
+        for (id, node, score) in graylisted {
+            if let Some(peer) = self.book.get_mut(&id) {
+                peer.graylisted = Some(now);
+            }
+            self.on_fault(&node, Fault::Protocol, &format!("gossip score {score:.0}"), now);
+        }
     }
 
     /// Makes room before the connection limit shuts newcomers out: those outside gossip's mesh go, the newest first, so that

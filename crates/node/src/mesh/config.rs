@@ -1,5 +1,6 @@
 //! The mesh's settings.
 
+use super::gossip::Degree;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -137,8 +138,10 @@ pub struct Overrides {
     pub protocol: String,
     /// GossipSub frames above this kill a link (facts: the whole read buffer is measured, not the frame).
     pub gossip_frame_bytes_max: usize,
-    /// Ends of QUIC and TCP: `false` listens on TCP alone.
-    pub quic: bool,
+    /// How many neighbours messages are forwarded to.
+    pub gossip_degree: Degree,
+    /// Events that wait for the engine.
+    pub events_max: usize,
 }
 
 impl Default for Overrides {
@@ -147,7 +150,8 @@ impl Default for Overrides {
             majors: (super::hello::MAJOR, super::hello::MAJOR),
             protocol: super::hello::PROTOCOL.to_owned(),
             gossip_frame_bytes_max: super::gossip::FRAME_BYTES_MAX,
-            quic: true,
+            gossip_degree: super::gossip::DEGREE,
+            events_max: super::actor::EVENTS_MAX,
         }
     }
 }

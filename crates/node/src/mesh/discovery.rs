@@ -194,7 +194,7 @@ impl Actor {
                     || self
                         .book
                         .get(&p)
-                        .is_some_and(|p| p.link != Link::Idle || !p.connections.is_empty())
+                        .is_some_and(|p| p.link != Link::Idle || !p.connections.is_empty() || !p.backoff.due(now))
             });
             if seed.own || seed.dialing.is_some() || busy || !seed.backoff.due(now) {
                 continue;

@@ -9,7 +9,7 @@ mod settings;
 
 pub use kept::Kept;
 pub use limit::Authors;
-pub use settings::{FRAME_BYTES_MAX, GossipSub, behaviour};
+pub use settings::{DEGREE, Degree, FRAME_BYTES_MAX, GRAYLIST, GossipSub, behaviour};
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -196,6 +196,10 @@ impl Actor {
     }
 
     pub(super) fn send(&mut self, topic: &TopicHash, data: Vec<u8>) -> Sent {
+        if self.book.admitted_count() == 0 {
+            // Whoever is connected has not said hello yet, and may be of another version or network.
+            return Sent::Later;
+        }
         let bytes = data.len();
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         match gossip.publish(topic.clone(), data) {

@@ -61,8 +61,8 @@ impl IncomingStreams {
                         return Some(ready);
                     }
                 }
-                // Closed together with the mesh, and then `streams` is closed too.
-                changed = self.snapshot.changed(), if deadline.is_some() => changed.ok()?,
+                // Someone may have been admitted. Closed together with the mesh (`streams` is not: handles keep its sender).
+                changed = self.snapshot.changed() => changed.ok()?,
                 () = sleep_until(deadline) => {}
             }
         }

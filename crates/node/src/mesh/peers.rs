@@ -21,6 +21,9 @@ pub const PEERS_MAX: usize = 1024;
 /// Bans remembered; beyond it the one that ends first goes.
 pub const BANS_MAX: usize = 256;
 
+/// After this many failed dials a peer's addresses may be replaced by what others say.
+const STALE_FAILURES: u32 = 3;
+
 /// One connection.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -91,6 +94,8 @@ pub struct Peer {
     pub wanted: bool,
     /// Identify has said that it serves Kademlia.
     pub kad: bool,
+    /// When gossipsub's own score of it last counted as a fault.
+    pub graylisted: Option<Instant>,
     /// What identify's version check found before the hello was in.
     pub objection: Option<Mismatch>,
 }
@@ -113,6 +118,7 @@ impl Peer {
             backoff: Backoff::new(now),
             wanted: false,
             kad: false,
+            graylisted: None,
             objection: None,
         }
     }
@@ -188,10 +194,10 @@ impl Book {
         }
     }
 
-    /// Notes where a peer may be found.
+    /// Notes where a peer may be found, as others say: believed when nothing better is known.
     pub fn learn(&mut self, id: PeerId, claimed: &[Multiaddr], seen: Reach, now: Instant) {
         if let Some(peer) = self.entry(id, now)
-            && peer.addresses.is_empty()
+            && (peer.addresses.is_empty() || (!peer.is_connected() && peer.backoff.failures() >= STALE_FAILURES))
         {
             peer.addresses = address::select(&id, claimed, None, seen);
         }

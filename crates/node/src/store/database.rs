@@ -1,5 +1,6 @@
 //! The redb database behind the records: opened, and opened again after it failed.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -8,7 +9,7 @@ use redb::{
     TransactionError, WriteTransaction,
 };
 
-use super::{StoreError, table};
+use super::{StoreError, file, table};
 
 /// redb's page cache. Records are small and read at the start; its default of 1 GiB would let an idle node grow.
 const CACHE_BYTES: usize = 4 << 20;
@@ -72,12 +73,26 @@ impl Records {
             opener,
             slot: RwLock::new((0, None)),
         };
+        if !path.exists() {
+            records.make()?;
+        }
         let database = (records.opener)(path, true).map_err(|error| records.told(error.into()))?;
         *records.slot.write().unwrap_or_else(PoisonError::into_inner) = (0, Some(database));
         if !records.read(|transaction| Ok(table::all_there(transaction)?))? {
             records.write(|transaction| Ok(table::make_all(transaction)?))?;
         }
         Ok(records)
+    }
+
+    /// Makes the file under another name first: redb does not open one that it was stopped making.
+    fn make(&self) -> Result<(), StoreError> {
+        let path = self.path.with_extension("redb.new");
+        file::remove(&path)?;
+        drop(file::make(&path)?);
+        let database = (self.opener)(&path, false).map_err(|error| self.told(error.into()))?;
+        database.close().map_err(|error| self.told(error.into()))?;
+        fs::rename(&path, &self.path).map_err(|error| StoreError::from_io(&self.path, error))?;
+        file::sync_dir_of(&self.path)
     }
 
     /// Reads one state of the database. `work` may be done twice.
@@ -164,5 +179,206 @@ impl Records {
             },
             Fault::Redb(error) => damaged(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io;
+    use std::ops::Bound;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use redb::backends::FileBackend;
+    use redb::{BackendError, StorageBackend};
+
+    use super::super::Write;
+    use super::super::write::apply;
+    use super::*;
+
+    /// Nothing fails.
+    const NEVER: u64 = u64::MAX / 2;
+
+    /// A disk that is full after so many more calls that change it.
+    #[derive(Debug, Clone)]
+    struct Disk(Arc<AtomicU64>);
+
+    impl Disk {
+        fn full_after(&self, calls: u64) {
+            self.0.store(calls, Ordering::SeqCst);
+        }
+
+        fn change(&self) -> io::Result<()> {
+            let left = self
+                .0
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            left.map(|_| ()).map_err(|_| rustix::io::Errno::NOSPC.into())
+        }
+    }
+
+    #[derive(Debug)]
+    struct FullBackend {
+        file: FileBackend,
+        disk: Disk,
+    }
+
+    impl StorageBackend for FullBackend {
+        fn len(&self) -> io::Result<u64> {
+            self.file.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.file.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.disk.change()?;
+            self.file.set_len(len)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.disk.change()?;
+            self.file.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.disk.change()?;
+            self.file.write(offset, data)
+        }
+        fn close(&self) -> io::Result<()> {
+            self.file.close()
+        }
+        fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+            self.file.try_lock_range(start, end)
+        }
+        fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+            self.file.unlock_range(start, end)
+        }
+    }
+
+    fn opener(disk: &Disk) -> Opener {
+        let shared = disk.clone();
+        Box::new(move |path, check| {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)?;
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check);
+            builder.create_with_backend(FullBackend {
+                file: FileBackend::new(file)?,
+                disk: shared.clone(),
+            })
+        })
+    }
+
+    fn on_full_disk(path: &Path) -> (Records, Disk) {
+        let disk = Disk(Arc::new(AtomicU64::new(NEVER)));
+        (Records::open_with(path, opener(&disk)).unwrap(), disk)
+    }
+
+    #[test]
+    fn a_first_start_that_fails_at_any_call_is_made_good_by_the_next() {
+        let disk = Disk(Arc::new(AtomicU64::new(NEVER)));
+        let mut failures = 0;
+        for calls in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("records.redb");
+            disk.full_after(calls);
+            match Records::open_with(&path, opener(&disk)) {
+                // Closing writes, too; what fails there is for the next start to make good.
+                Ok(records) => drop(records),
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Full(_)), "{calls}: {error}");
+                    failures += 1;
+                }
+            }
+            let full = disk.0.load(Ordering::SeqCst) == 0;
+            disk.full_after(NEVER);
+            let records = Records::open_with(&path, opener(&disk)).unwrap();
+            commit(&records, 1).unwrap();
+            assert_eq!(read(&records, "last").unwrap(), Some(1));
+            if !full {
+                break;
+            }
+        }
+        assert!(failures >= 5, "a database is written, extended and flushed: {failures}");
+    }
+
+    /// Commits numbers `0..=number` as far as they are big, 20 kB each so that the file grows.
+    fn commit(records: &Records, number: u32) -> Result<(), StoreError> {
+        let mut bytes = number.to_le_bytes().to_vec();
+        bytes.resize(20_000, number as u8);
+        records.write(|tx| {
+            apply(tx, &Write::Meta("first", bytes.clone()))?;
+            apply(tx, &Write::Meta("last", bytes.clone()))
+        })
+    }
+
+    fn read(records: &Records, name: &str) -> Result<Option<u32>, StoreError> {
+        records.read(|tx| {
+            let table = tx.open_table(table::META)?;
+            Ok(table
+                .get(name)?
+                .map(|v| u32::from_le_bytes(*v.value().first_chunk().unwrap())))
+        })
+    }
+
+    #[test]
+    fn a_commit_that_fails_at_any_call_leaves_the_store_whole_and_usable() {
+        let dir = tempfile::tempdir().unwrap();
+        let (records, disk) = on_full_disk(&dir.path().join("records.redb"));
+        let mut failures = 0u64;
+        commit(&records, 0).unwrap();
+        for number in 1.. {
+            disk.full_after(u64::from(number) - 1);
+            let failed = commit(&records, number);
+            if failed.is_ok() {
+                break;
+            }
+            let error = failed.unwrap_err();
+            assert!(matches!(error, StoreError::Full(_)), "{number}: {error}");
+            failures += 1;
+            // Still full: an error each time, and no panic.
+            disk.full_after(0);
+            let again = commit(&records, number).unwrap_err();
+            assert!(matches!(again, StoreError::Full(_)), "{number}: {again}");
+            disk.full_after(NEVER);
+            // All of it is in or nothing is; what was committed before is.
+            let (first, last) = (read(&records, "first").unwrap(), read(&records, "last").unwrap());
+            assert_eq!(first, last);
+            assert!(
+                first == Some(number) || first == Some(number - 1),
+                "{number}: {first:?}"
+            );
+            commit(&records, number).unwrap();
+            assert_eq!(read(&records, "last").unwrap(), Some(number));
+        }
+        assert!(failures >= 3, "a commit writes, extends and flushes: {failures}");
+    }
+
+    #[test]
+    fn readers_go_on_while_another_thread_meets_a_full_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (records, disk) = on_full_disk(&dir.path().join("records.redb"));
+        commit(&records, 1).unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                for _ in 0..200 {
+                    // While the disk is full the file may not open again: an error, or what was committed.
+                    match read(&records, "first") {
+                        Ok(found) => assert!(found == Some(1) || found == Some(2)),
+                        Err(error) => assert!(matches!(error, StoreError::Full(_) | StoreError::Io { .. }), "{error}"),
+                    }
+                }
+            });
+            for calls in 0..20 {
+                disk.full_after(calls % 4);
+                let _ = commit(&records, 2);
+            }
+            reader.join().unwrap();
+        });
+        disk.full_after(NEVER);
+        commit(&records, 3).unwrap();
+        assert_eq!(read(&records, "last").unwrap(), Some(3));
     }
 }

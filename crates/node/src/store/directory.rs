@@ -31,13 +31,6 @@ impl Directory {
         for name in ["blobs", "tmp", "uploads", "partial"] {
             file::make_dir(&root.join(name))?;
         }
-        let mut new = false;
-        for first in 0..=255u8 {
-            new |= file::make_dir(&root.join("blobs").join(hex::encode([first])))?;
-        }
-        if new {
-            file::sync_dir(&root.join("blobs"))?;
-        }
         file::sync_dir(root)?;
         if made {
             file::sync_dir_of(root)?;
@@ -137,7 +130,7 @@ mod tests {
         Directory::open(&root).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&root), 0o700);
-        assert_eq!(mode(&root.join("blobs/ff")), 0o700);
+        assert_eq!(mode(&root.join("blobs")), 0o700);
         assert_eq!(mode(&root.join("format")), 0o600);
     }
 

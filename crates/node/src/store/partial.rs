@@ -87,6 +87,8 @@ impl Blobs {
             self.usage()
                 .give(if room.is_ok() { kept.unwrap_or(0) } else { tree.bytes() });
             room?;
+        } else if self.partial_tree(&id).is_none() {
+            self.keep_tree(&paths, &tree)?;
         }
         let data = file::open_or_make(&paths.data)?;
         let hint = file::open_or_make(&paths.hint)?;
@@ -127,15 +129,17 @@ impl Blobs {
     /// The files of a new partial blob; the data comes last, as it says that there is one.
     fn start_partial(&self, paths: &Paths, tree: &SegmentTree) -> Result<(), StoreError> {
         paths.remove()?;
-        let values = self.temporary();
-        std::fs::write(&values, tree.values().as_flattened())
-            .and_then(|()| std::fs::rename(&values, &paths.tree))
-            .map_err(|error| StoreError::from_io(&paths.tree, error))?;
+        self.keep_tree(paths, tree)?;
         let fresh = self.temporary();
         let data = file::make(&fresh)?;
         data.set_len(tree.bytes())
             .and_then(|()| std::fs::rename(&fresh, &paths.data))
             .map_err(|error| StoreError::from_io(&paths.data, error))
+    }
+
+    fn keep_tree(&self, paths: &Paths, tree: &SegmentTree) -> Result<(), StoreError> {
+        let values = self.write_values(tree)?;
+        std::fs::rename(values, &paths.tree).map_err(|error| StoreError::from_io(&paths.tree, error))
     }
 }
 
@@ -288,6 +292,15 @@ mod tests {
         let tree = second.partial_tree(&id).unwrap();
         let partial = second.partial(id, tree).unwrap();
         assert_eq!(partial.missing(), [1, 2]);
+        drop(partial);
+        // A torn list of values is replaced by the one that is given.
+        std::fs::write(data.with_extension("tree"), [0; 127]).unwrap();
+        assert!(second.partial_tree(&id).is_none());
+        let partial = second.partial(id, SegmentTree::of(&bytes)).unwrap();
+        assert_eq!(
+            (second.partial_tree(&id), partial.missing().len()),
+            (Some(SegmentTree::of(&bytes)), 2)
+        );
         for index in [1, 2] {
             assert!(partial.write(index, segment(&bytes, index)).unwrap());
         }

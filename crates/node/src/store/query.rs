@@ -83,10 +83,10 @@ pub(super) fn records(tx: &ReadTransaction, spec: SpecId) -> Result<ModelRecords
     }
     Ok(ModelRecords {
         contributions: values_below(tx, table::CONTRIBUTIONS, &spec.0, |key, bytes| {
-            checked(key, value::to_signed(bytes)?, |signed| id_of(signed))
+            checked(key, value::to_signed(bytes)?, id_of)
         })?,
         seals: values_below(tx, table::SEALS, &spec.0, |key, bytes| {
-            checked(key, value::to_signed(bytes)?, |signed| id_of(signed))
+            checked(key, value::to_signed(bytes)?, id_of)
         })?,
         proofs: values_below(tx, table::PROOFS, &spec.0, |key, bytes| {
             checked(key, value::to_canonical(bytes)?, |proof: &qres_fed::record::Proof| {

@@ -10,7 +10,7 @@ use qres_fed::round::SubmissionState;
 
 use super::database::Records;
 use super::directory::Directory;
-use super::{Blobs, StoreError, expire, file, query, table, value, write};
+use super::{Blobs, StoreError, expire, query, table, value, write};
 
 /// Settings.
 #[derive(Debug, Clone, Default)]
@@ -149,8 +149,6 @@ impl Store {
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let directory = Directory::open(dir)?;
         let records = Records::open(&dir.join("records.redb"))?;
-        // The database's name, if it is new.
-        file::sync_dir(dir)?;
         Ok(Self {
             records: Arc::new(records),
             blobs: Blobs::take_over(directory, options.blob_bytes_max)?,

@@ -2,7 +2,7 @@
 
 mod assembly;
 mod board;
-mod manager;
+pub(super) mod manager;
 mod pool;
 mod server;
 mod session;
@@ -28,7 +28,7 @@ use session::Depot;
 /// The stream protocol.
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/blob/10");
 /// Longest request.
-const REQUEST_BYTES_MAX: usize = 64 * 1024;
+pub(super) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Longest answer, without the bytes that follow it.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Segments that may be asked for at once.

@@ -5,7 +5,7 @@ mod client;
 mod key;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

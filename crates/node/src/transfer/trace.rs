@@ -19,6 +19,18 @@ pub(crate) fn follow(span: &tracing::Span, traceparent: &str) {
     }
 }
 
+/// The span's own context, for whoever is asked; `None` when nobody traces.
+pub(crate) fn traceparent(span: &tracing::Span) -> Option<String> {
+    let context = span.context();
+    let own = context.span().span_context().clone();
+    own.is_valid().then(|| write(&own))
+}
+
+fn write(context: &SpanContext) -> String {
+    let (trace, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags().to_u8());
+    format!("00-{trace}-{span}-{flags:02x}")
+}
+
 /// `00-<32 hex>-<16 hex>-<2 hex>`, as in W3C Trace Context, version 00.
 fn parse(text: &str) -> Option<SpanContext> {
     if text.len() != 55 || !text.is_ascii() {
@@ -49,6 +61,10 @@ mod tests {
         let context = parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
         assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(context.span_id().to_string(), "00f067aa0ba902b7");
+        assert_eq!(
+            write(&context),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        );
         for none in [
             "",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-zz",

@@ -9,6 +9,9 @@ use crate::codec::{Codec, block, float};
 
 const CODECS: [&str; 3] = ["none/1", "bf16/1", "int8/1"];
 
+/// An update, its samples, its staleness.
+type Update = (Vec<u8>, u64, u32);
+
 /// A source that lends nothing, as a blob's file: the other way through the kernels.
 struct OnDisk<'a>(&'a [u8]);
 
@@ -17,6 +20,12 @@ impl Source for OnDisk<'_> {
         self.0.len() as u64
     }
     fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        // Never a whole tensor, whatever its length: memory is a constant.
+        assert!(
+            into.len() <= batch::BATCH_ELEMENTS * 8,
+            "{} bytes read at once",
+            into.len()
+        );
         self.0.read_at(offset, into)
     }
 }
@@ -85,8 +94,9 @@ fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
         .install(run)
 }
 
-/// What the documentation of [`aggregate`] says, tensor by tensor and coordinate by coordinate, without batches or threads.
-fn naive(spec: &Spec, base: &[u8], updates: &[(Vec<u8>, u64, u32)]) -> Vec<u8> {
+/// What the documentation of [`aggregate`] says, tensor by tensor and coordinate by coordinate, without batches or
+/// threads.
+fn naive(spec: &Spec, base: &[u8], updates: &[Update]) -> Vec<u8> {
     let codec = Codec::of(&spec.codec).unwrap();
     let layout = Layout::of(&spec.tensors);
     let counts: Vec<f64> = updates
@@ -143,7 +153,7 @@ fn integer_value(bytes: &[u8], signed: bool) -> i128 {
 }
 
 /// Three nodes' updates, the third late.
-fn three_updates(spec: &Spec, base: &[u8], seed: u64) -> Vec<(Vec<u8>, u64, u32)> {
+fn three_updates(spec: &Spec, base: &[u8], seed: u64) -> Vec<Update> {
     (0..3)
         .map(|node| {
             let (a, b) = (
@@ -213,6 +223,47 @@ fn threads_and_the_way_of_reading_change_no_bit() {
     }
 }
 
+#[test]
+fn slices_in_memory_get_the_same_bits() {
+    let elements = 3 * batch::BATCH_ELEMENTS + 17;
+    let spec = plain("none/1", elements);
+    let values = |file: &[u8]| crate::tensor::f32_from_safetensors(file).unwrap().remove(0).2;
+    let base = random_model(&spec, 1);
+    for nodes in [1, 3, 4, 9] {
+        let updates: Vec<Update> = (0..nodes)
+            .map(|node| {
+                (
+                    merged(&spec, &base, &[weights(&random_model(&spec, node), 1)]).0,
+                    3 + 7 * node,
+                    0,
+                )
+            })
+            .collect();
+        let floats: Vec<Vec<f32>> = updates
+            .iter()
+            .map(|(update, _, _)| {
+                update
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|b| f32::from_le_bytes(*b))
+                    .collect()
+            })
+            .collect();
+        let parts: Vec<_> = floats
+            .iter()
+            .zip(&updates)
+            .map(|(x, update)| (x.as_slice(), update.1))
+            .collect();
+        let mut out = vec![f32::NAN; elements];
+        average(&values(&base), &parts, &mut out);
+        assert!(
+            super::floats(&out) == aggregated(&spec, &base, &updates),
+            "{nodes} nodes"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -222,7 +273,7 @@ proptest! {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let spec = spec(CODECS[nodes % 3], vec![tensor("n", Dtype::I32, &[2]), tensor("w", Dtype::F32, &shape)]);
         let base = random_model(&spec, seed);
-        let mut arrived: Vec<(u64, (Vec<u8>, u64, u32))> = (0..nodes)
+        let mut arrived: Vec<(u64, Update)> = (0..nodes)
             .map(|node| {
                 let model = random_model(&spec, seed ^ (node as u64 + 1));
                 let samples = random.random_range(1..=1 << 40);
@@ -230,7 +281,7 @@ proptest! {
                 (random.random(), (merged(&spec, &base, &[weights(&model, samples)]).0, samples, staleness))
             })
             .collect();
-        let sorted = |arrived: &mut Vec<(u64, (Vec<u8>, u64, u32))>| {
+        let sorted = |arrived: &mut Vec<(u64, Update)>| {
             arrived.sort_by_key(|(id, update)| (update.2 > 0, *id));
             let updates: Vec<_> = arrived.iter().map(|(_, update)| update.clone()).collect();
             (aggregated(&spec, &base, &updates), updates)

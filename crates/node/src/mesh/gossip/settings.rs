@@ -32,6 +32,28 @@ const DUPLICATES: Duration = Duration::from_mins(5);
 /// Bytes of a message id.
 const ID_BYTES: usize = 20;
 
+/// How many neighbours messages are forwarded to.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Degree {
+    /// Wanted.
+    pub n: usize,
+    /// Fewer than this: graft.
+    pub low: usize,
+    /// More than this: prune.
+    pub high: usize,
+    /// Of them dialled by us.
+    pub outbound_min: usize,
+}
+
+/// As in Lighthouse, and at least three dialled by us: an eclipse must win those too.
+pub const DEGREE: Degree = Degree {
+    n: 8,
+    low: 6,
+    high: 12,
+    outbound_min: 3,
+};
+
 /// GossipSub with the fixed list of topics.
 pub type GossipSub = gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>;
 
@@ -49,6 +71,7 @@ fn message_id(message: &Message) -> MessageId {
 
 /// Builds it, subscribed to the three topics.
 pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, String> {
+    let degree = config.overrides.gossip_degree;
     let settings = ConfigBuilder::default()
         .validation_mode(ValidationMode::Strict)
         // Forwarded only once someone has said Accept.
@@ -58,12 +81,15 @@ pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, St
         .max_control_message_size(CONTROL_BYTES_MAX)
         .max_control_messages_sent(CONTROL_IDS_MAX)
         .connection_handler_queue_len(QUEUE_MAX)
+        // Queued messages older than this are dropped for a peer that takes them too slowly; a round takes seconds at
+        // least, and the queue's length bounds the memory.
+        .publish_queue_duration(Duration::from_secs(30))
+        .forward_queue_duration(Duration::from_secs(10))
         .duplicate_cache_time(DUPLICATES)
-        // Degree as Lighthouse has it (8), at least three of them dialled by us: an eclipse must win those too.
-        .mesh_n(8)
-        .mesh_n_low(6)
-        .mesh_n_high(12)
-        .mesh_outbound_min(3)
+        .mesh_n(degree.n)
+        .mesh_n_low(degree.low)
+        .mesh_n_high(degree.high)
+        .mesh_outbound_min(degree.outbound_min)
         .gossip_lazy(8)
         .history_length(6)
         .history_gossip(3)

@@ -80,13 +80,13 @@ impl Assembly {
 
     /// Up to `n` segments for a session to fetch: those with no session, and when there are none, a few that another session
     /// has had for long, the last ones first (it comes to them last).
-    fn take(&self, n: usize) -> Vec<u32> {
-        let now = Instant::now();
+    fn take(&self, n: usize, own: &BTreeSet<u32>, now: Instant) -> Vec<u32> {
         let mut state = self.state();
         let mut taken: Vec<u32> = state.todo.iter().take(n).copied().collect();
         if taken.is_empty() {
             let old = |since: &Instant| now >= *since + TAKE_OVER_AFTER;
-            let held = state.claimed.iter().rev().filter(|(_, since)| old(since));
+            let held = state.claimed.iter().rev();
+            let held = held.filter(|(index, since)| old(since) && !own.contains(index));
             taken.extend(held.take(n.min(TAKE_OVER_MAX)).map(|(index, _)| *index));
         }
         for index in &taken {
@@ -149,8 +149,8 @@ impl Claim {
     }
 
     /// Up to `n` more.
-    pub(crate) fn take(&mut self, n: usize) -> Vec<u32> {
-        let taken = self.assembly.take(n);
+    pub(crate) fn take(&mut self, n: usize, now: Instant) -> Vec<u32> {
+        let taken = self.assembly.take(n, &self.held, now);
         self.held.extend(&taken);
         taken
     }
@@ -202,5 +202,52 @@ impl Assemblies {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<BlobId, Weak<Assembly>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::town::{Shelf, bytes};
+
+    const SEGMENTS: usize = 6;
+
+    fn blob() -> (Vec<u8>, SegmentTree) {
+        let blob = bytes(1, SEGMENTS as u64 * SEGMENT_BYTES);
+        let tree = SegmentTree::of(&blob);
+        (blob, tree)
+    }
+
+    #[test]
+    fn sessions_share_the_segments_and_give_back_what_they_did_not_fetch() {
+        let ((blob, tree), shelf, now) = (blob(), Shelf::new(), Instant::now());
+        let assemblies = Assemblies::default();
+        let assembly = assemblies.open(&shelf.blobs, tree.root(), tree.clone()).unwrap();
+        let mut first = Claim::new(assembly.clone());
+        let mut second = Claim::new(assemblies.open(&shelf.blobs, tree.root(), tree.clone()).unwrap());
+        assert_eq!(first.take(4, now), [0, 1, 2, 3]);
+        assert_eq!(second.take(4, now), [4, 5], "one assembly");
+        assert!(second.take(4, now).is_empty());
+        // What another has had for long may be taken over, a little at a time.
+        assert_eq!(second.take(4, now + TAKE_OVER_AFTER), [3, 2]);
+        assert_eq!(second.take(4, now + TAKE_OVER_AFTER), [1, 0], "but not its own");
+        assert!(second.take(4, now + TAKE_OVER_AFTER).is_empty());
+        drop(first);
+        let mut third = Claim::new(assembly.clone());
+        assert_eq!(third.take(9, now)[..2], [0, 1]);
+        drop((second, third));
+        let segments = blob.chunks(SEGMENT_BYTES as usize).zip(0..);
+        for (bytes, index) in segments {
+            assert_eq!(assembly.write(index, &bytes[1..]).unwrap(), Kept::Wrong);
+            let kept = assembly.write(index, bytes).unwrap();
+            assert_eq!(kept == Kept::Whole, index as usize == SEGMENTS - 1);
+        }
+        assert_eq!(
+            assembly.write(0, &blob[..1]).unwrap(),
+            Kept::More,
+            "it is whole already"
+        );
+        assert!(!assembly.finish().unwrap());
+        assert_eq!(shelf.read(&tree.root()), blob);
     }
 }

@@ -143,11 +143,12 @@ impl<H: Holders> Manager<H> {
     }
 
     /// One session; a stream that rested may have been closed meanwhile, then a fresh one is used.
-    fn fetch(&self, peer: NodeId, goal: Goal) -> impl Future<Output = Done> + Send + use<H> {
+    fn fetch(&self, peer: NodeId, mut goal: Goal) -> impl Future<Output = Done> + Send + use<H> {
         let (holders, depot, pool, pace) = (self.holders.clone(), self.depot.clone(), self.pool.clone(), self.pace);
         let span = tracing::info_span!("fetch blob", blob = %goal.blob, peer = %peer.short());
-        if let Some(parent) = &goal.traceparent {
-            trace::follow(&span, parent);
+        if let Some(parent) = goal.traceparent.take() {
+            trace::follow(&span, &parent);
+            goal.traceparent = Some(trace::traceparent(&span).unwrap_or(parent));
         }
         let session = async move {
             let mut progress = false;
@@ -219,7 +220,9 @@ impl<H: Holders> Manager<H> {
                 TransferError::Store(_) => tracing::warn!(blob = %key.blob, %error, "a blob cannot be stored"),
                 _ => tracing::debug!(blob = %key.blob, peer = %peer.short(), %error, "a download broke off"),
             }
-            if let Some(fault) = error.fault() {
+            // Whoever has left, or lost its link, withholds nothing.
+            let gone = || !self.holders.connected().contains(&peer);
+            if let Some(fault) = error.fault().filter(|fault| *fault != Fault::Withheld || !gone()) {
                 self.holders
                     .penalize(peer, fault, format!("blob {}: {error}", key.blob));
             } else if then == Then::Exhausted {

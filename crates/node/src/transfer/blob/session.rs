@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, SpecId};
@@ -236,7 +236,7 @@ impl Depot {
         let mut whole = false;
         loop {
             if asked.len() < OUTSTANDING_LOW {
-                let more = claim.take(OUTSTANDING_MAX - asked.len());
+                let more = claim.take(OUTSTANDING_MAX - asked.len(), Instant::now());
                 if !more.is_empty() {
                     asked.extend(&more);
                     link.send(&request(Kind::Segments(BlobSegments { indices: more })))

@@ -1,7 +1,5 @@
 //! Downloads from peers behind pipes.
 
-mod town;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +15,9 @@ use crate::mesh::Fault;
 use crate::store::{SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
 use crate::transfer::link::Link;
 use crate::transfer::quota::Quota;
+use crate::transfer::town::{FAST, Fake, ME, PATIENT, Pipe, Readers, SPEC, Shelf, Town, bytes, honest, node, pipe};
 use crate::wire::blob_request::Kind;
 use crate::wire::{BlobGet, BlobRequest, BlobSegments};
-use town::{FAST, Fake, ME, PATIENT, Pipe, Readers, SPEC, Shelf, Town, bytes, honest, node, pipe};
 
 const MIB: u64 = SEGMENT_BYTES;
 

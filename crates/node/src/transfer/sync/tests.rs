@@ -16,7 +16,7 @@ use crate::transfer::quota::Quota;
 use crate::wire::sync_item::Kind as Item;
 use crate::wire::{SyncBucket, SyncEnd, SyncItem, SyncRequest, SyncStatus};
 
-const SPEC: SpecId = SpecId([7; 32]);
+pub(crate) const SPEC: SpecId = SpecId([7; 32]);
 const ME: NodeId = NodeId([1; 32]);
 /// Nothing stalls here but where a test says so.
 const PATIENT: Pace = Pace {
@@ -34,11 +34,11 @@ fn pipe() -> (Pipe, Pipe) {
 
 /// A library of one model that counts the records it is asked for.
 #[derive(Default)]
-struct Shelf {
-    records: Vec<(u64, Record)>,
-    offers: Vec<SpecOffer>,
-    states: Vec<Vec<u8>>,
-    asked: Mutex<usize>,
+pub(crate) struct Shelf {
+    pub(crate) records: Vec<(u64, Record)>,
+    pub(crate) offers: Vec<SpecOffer>,
+    pub(crate) states: Vec<Vec<u8>>,
+    pub(crate) asked: Mutex<usize>,
 }
 
 impl Library for Shelf {
@@ -104,7 +104,7 @@ fn seal(round: u64) -> Record {
 }
 
 /// 1,000 records over 500 rounds (eight buckets): a contribution and a seal each, a proof among them.
-fn thousand() -> Vec<(u64, Record)> {
+pub(crate) fn thousand() -> Vec<(u64, Record)> {
     let mut records = Vec::new();
     for round in 1..=500 {
         records.push((round, Record::Contribution(contribution(round, round))));
@@ -117,7 +117,7 @@ fn thousand() -> Vec<(u64, Record)> {
     records
 }
 
-fn ids(records: &[(u64, Record)]) -> Vec<(u64, RecordId)> {
+pub(crate) fn ids(records: &[(u64, Record)]) -> Vec<(u64, RecordId)> {
     records.iter().map(|(round, record)| (*round, record.id())).collect()
 }
 

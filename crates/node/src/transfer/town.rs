@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::round::RecordId;
 use tokio::io::DuplexStream;
@@ -21,68 +22,68 @@ use crate::transfer::{Library, Record, SpecOffer};
 use crate::wire::blob_request::Kind;
 use crate::wire::{BlobAnswer, BlobRequest, BlobStatus};
 
-pub(super) const SPEC: SpecId = SpecId([7; 32]);
+pub(crate) const SPEC: SpecId = SpecId([7; 32]);
 /// The node that downloads.
-pub(super) const ME: NodeId = NodeId([1; 32]);
+pub(crate) const ME: NodeId = NodeId([1; 32]);
 /// Where nothing stalls.
-pub(super) const PATIENT: Pace = Pace {
+pub(crate) const PATIENT: Pace = Pace {
     idle: Duration::from_secs(20),
     whole: Duration::from_secs(20),
     rest: Duration::from_secs(20),
 };
 /// Where someone stalls.
-pub(super) const FAST: Pace = Pace {
+pub(crate) const FAST: Pace = Pace {
     idle: Duration::from_secs(2),
     ..PATIENT
 };
 
-pub(super) type Pipe = Compat<DuplexStream>;
+pub(crate) type Pipe = Compat<DuplexStream>;
 type Home = Arc<dyn Fn(Pipe) -> BoxFuture<'static, ()> + Send + Sync>;
 
-pub(super) fn pipe() -> (Pipe, Pipe) {
+pub(crate) fn pipe() -> (Pipe, Pipe) {
     let (a, b) = tokio::io::duplex(64 * 1024);
     (a.compat(), b.compat())
 }
 
-pub(super) fn node(n: u8) -> NodeId {
+pub(crate) fn node(n: u8) -> NodeId {
     NodeId([n; 32])
 }
 
 /// Bytes that differ from place to place and seed to seed.
-pub(super) fn bytes(seed: u8, length: u64) -> Vec<u8> {
+pub(crate) fn bytes(seed: u8, length: u64) -> Vec<u8> {
     let mut out = vec![0; usize::try_from(length).unwrap()];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut out);
     out
 }
 
 /// In memory where there is such a place: making a store flushes a dozen times, and none of that is tested here.
-pub(super) fn tempdir() -> tempfile::TempDir {
+pub(crate) fn tempdir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
 }
 
 /// A store in a directory of its own.
-pub(super) struct Shelf {
-    pub(super) dir: tempfile::TempDir,
-    pub(super) blobs: Blobs,
+pub(crate) struct Shelf {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) blobs: Blobs,
 }
 
 impl Shelf {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempdir();
         let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
         let blobs = store.blobs().clone();
         Self { dir, blobs }
     }
 
-    pub(super) fn with(blob: &[u8]) -> Self {
+    pub(crate) fn with(blob: &[u8]) -> Self {
         let shelf = Self::new();
         shelf.blobs.put(blob, false).unwrap();
         shelf
     }
 
-    pub(super) fn read(&self, blob: &BlobId) -> Vec<u8> {
+    pub(crate) fn read(&self, blob: &BlobId) -> Vec<u8> {
         use qres_fed::tensor::Source;
         let file = self.blobs.open(blob).unwrap().expect("the blob is here");
         let mut bytes = vec![0; usize::try_from(file.len()).unwrap()];
@@ -92,7 +93,7 @@ impl Shelf {
 }
 
 /// Whom a library lets read.
-pub(super) enum Readers {
+pub(crate) enum Readers {
     All,
     None,
     Of(SpecId),
@@ -121,13 +122,13 @@ impl Library for Readers {
 }
 
 /// An honest server of one shelf.
-pub(super) fn honest(shelf: &Shelf, readers: Readers) -> BlobServer {
+pub(crate) fn honest(shelf: &Shelf, readers: Readers) -> BlobServer {
     BlobServer::new(shelf.blobs.clone(), Arc::new(readers)).with_limits(PATIENT, Quota::new(16, 4))
 }
 
 /// Peers, what was held against them, and how often each was called.
 #[derive(Clone, Default)]
-pub(super) struct Town {
+pub(crate) struct Town {
     inner: Arc<Inner>,
 }
 
@@ -140,7 +141,7 @@ struct Inner {
 }
 
 impl Town {
-    pub(super) fn settle<F>(&self, node: NodeId, home: impl Fn(Pipe) -> F + Send + Sync + 'static)
+    pub(crate) fn settle<F>(&self, node: NodeId, home: impl Fn(Pipe) -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -148,7 +149,7 @@ impl Town {
         self.inner.homes.lock().unwrap().insert(node, home);
     }
 
-    pub(super) fn settle_server(&self, node: NodeId, server: BlobServer) {
+    pub(crate) fn settle_server(&self, node: NodeId, server: BlobServer) {
         self.settle(node, move |pipe| {
             let server = server.clone();
             async move {
@@ -157,7 +158,7 @@ impl Town {
         });
     }
 
-    pub(super) fn settle_fake(&self, node: NodeId, fake: Fake) {
+    pub(crate) fn settle_fake(&self, node: NodeId, fake: Fake) {
         let fake = Arc::new(fake);
         self.settle(node, move |pipe| {
             let fake = fake.clone();
@@ -165,16 +166,16 @@ impl Town {
         });
     }
 
-    pub(super) fn faults(&self) -> Vec<(NodeId, Fault)> {
+    pub(crate) fn faults(&self) -> Vec<(NodeId, Fault)> {
         self.inner.faults.lock().unwrap().clone()
     }
 
-    pub(super) fn calls(&self, node: &NodeId) -> usize {
+    pub(crate) fn calls(&self, node: &NodeId) -> usize {
         self.inner.calls.lock().unwrap().get(node).copied().unwrap_or(0)
     }
 
     /// Waits until something that the town knows is so.
-    pub(super) async fn until(&self, so: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, so: impl Fn(&Self) -> bool) {
         let wait = async {
             loop {
                 let changed = self.inner.changed.notified();
@@ -213,25 +214,29 @@ impl Holders for Town {
     }
 }
 
+/// What a link runs over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// A server that speaks the protocol and does as it is told.
-pub(super) struct Fake {
-    pub(super) blob: Vec<u8>,
+pub(crate) struct Fake {
+    pub(crate) blob: Vec<u8>,
     /// Flips a bit of this segment.
-    pub(super) corrupt: Option<u32>,
+    pub(crate) corrupt: Option<u32>,
     /// Falls silent before the segment after so many.
-    pub(super) silent_after: Option<usize>,
+    pub(crate) silent_after: Option<usize>,
     /// Closes before the segment after so many.
-    pub(super) close_after: Option<usize>,
+    pub(crate) close_after: Option<usize>,
     /// Waits for this before the second segment.
-    pub(super) gate: Option<Arc<Notify>>,
+    pub(crate) gate: Option<Arc<Notify>>,
     /// Claims this length.
-    pub(super) length: Option<u64>,
+    pub(crate) length: Option<u64>,
     /// Claims these chaining values.
-    pub(super) values: Option<Vec<[u8; 32]>>,
+    pub(crate) values: Option<Vec<[u8; 32]>>,
 }
 
 impl Fake {
-    pub(super) fn of(blob: &[u8]) -> Self {
+    pub(crate) fn of(blob: &[u8]) -> Self {
         Self {
             blob: blob.to_vec(),
             corrupt: None,
@@ -243,7 +248,7 @@ impl Fake {
         }
     }
 
-    async fn serve(&self, pipe: Pipe) {
+    pub(crate) async fn serve<S: Stream>(&self, pipe: S) {
         let mut link = Link::new(pipe, Pace::default());
         let mut sent = 0;
         while let Ok(Some(request)) = link.next::<BlobRequest>(REQUEST_BYTES_MAX, PATIENT.whole).await {
@@ -258,7 +263,7 @@ impl Fake {
         }
     }
 
-    async fn answer(&self, link: &mut Link<Pipe>, values_known: bool) -> bool {
+    async fn answer<S: Stream>(&self, link: &mut Link<S>, values_known: bool) -> bool {
         let length = self.length.unwrap_or(self.blob.len() as u64);
         let answer = BlobAnswer {
             status: BlobStatus::Ok.into(),
@@ -280,7 +285,7 @@ impl Fake {
         on && link.flush().await.is_ok()
     }
 
-    async fn segments(&self, link: &mut Link<Pipe>, indices: &[u32], sent: &mut usize) -> bool {
+    async fn segments<S: Stream>(&self, link: &mut Link<S>, indices: &[u32], sent: &mut usize) -> bool {
         let size = usize::try_from(SEGMENT_BYTES).unwrap();
         for index in indices {
             if self.silent_after.is_some_and(|after| *sent >= after) {

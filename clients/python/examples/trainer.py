@@ -1,0 +1,57 @@
+"""A trainer to copy: softmax regression in NumPy on a CSV file whose last column is the label.
+
+Three nodes, three trainers, each with every third row:  trainer.py --address 127.0.0.1:4002 --shard 0 --of 3
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from qres import Client, proximal_gradient
+
+DIGITS = Path(__file__).parents[3] / "crates/demo/data/digits.csv.gz"
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--address", help="this trainer's own node (default: QRES_ADDR, else 127.0.0.1:4002)")
+parser.add_argument("--model", default="python-example")
+parser.add_argument("--rounds", type=int, default=20)
+parser.add_argument("--data", default=DIGITS, help="CSV, may be gzipped; all trainers' files alike")
+parser.add_argument("--shard", type=int, default=0, help="which of the trainers this is; 0 creates the model")
+parser.add_argument("--of", type=int, default=1, help="trainers")
+args = parser.parse_args()
+
+data = np.loadtxt(args.data, delimiter=",", dtype=np.float32)
+classes, scale = int(data[:, -1].max()) + 1, data[:, :-1].max()
+data = data[args.shard :: args.of]
+x, y = data[:, :-1] / scale, np.eye(classes, dtype=np.float32)[data[:, -1].astype(int)]
+
+
+def train(fetched, mu, rate=0.5, steps=50):
+    """Gradient descent on all rows at once."""
+    w = {name: tensor.copy() for name, tensor in fetched.items()}
+    for _ in range(steps):
+        scores = x @ w["weight"].T + w["bias"]
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        error = (p / p.sum(axis=1, keepdims=True) - y) / len(x)
+        pull = proximal_gradient(w, fetched, mu)
+        w["weight"] -= rate * (error.T @ x + pull["weight"])
+        w["bias"] -= rate * (error.sum(axis=0) + pull["bias"])
+    return w
+
+
+client = Client(args.address)
+if args.shard == 0:
+    first = {"weight": np.zeros((classes, x.shape[1]), np.float32), "bias": np.zeros(classes, np.float32)}
+    client.create(args.model, first, strategy="fedprox/1", params={"mu": 0.01})
+client.join(args.model)
+
+after = None
+while True:
+    head = client.fetch(args.model, after=after)  # waits until the head is another one
+    right = ((x @ head.tensors["weight"].T + head.tensors["bias"]).argmax(axis=1) == y.argmax(axis=1)).mean()
+    print(f"round {head.round}: {right:.1%} of this trainer's rows right", flush=True)
+    if head.round >= args.rounds:
+        break
+    weights = train(head.tensors, mu=head.config.get("mu", 0))
+    client.submit(args.model, weights, base=head.checkpoint, samples=len(x))
+    after = head.checkpoint

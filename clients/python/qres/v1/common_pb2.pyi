@@ -1,0 +1,52 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class WatchKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WATCH_KIND_UNSPECIFIED: _ClassVar[WatchKind]
+    WATCH_KIND_SNAPSHOT: _ClassVar[WatchKind]
+    WATCH_KIND_SNAPSHOT_END: _ClassVar[WatchKind]
+    WATCH_KIND_CHANGE: _ClassVar[WatchKind]
+    WATCH_KIND_TOO_OLD: _ClassVar[WatchKind]
+WATCH_KIND_UNSPECIFIED: WatchKind
+WATCH_KIND_SNAPSHOT: WatchKind
+WATCH_KIND_SNAPSHOT_END: WatchKind
+WATCH_KIND_CHANGE: WatchKind
+WATCH_KIND_TOO_OLD: WatchKind
+
+class Rule(_message.Message):
+    __slots__ = ("id", "params")
+    class ParamsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    params: _containers.ScalarMap[str, float]
+    def __init__(self, id: _Optional[str] = ..., params: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class Checkpoint(_message.Message):
+    __slots__ = ("id", "round", "parent", "weights_digest", "total_bytes", "confirmed")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    round: int
+    parent: str
+    weights_digest: str
+    total_bytes: int
+    confirmed: bool
+    def __init__(self, id: _Optional[str] = ..., round: _Optional[int] = ..., parent: _Optional[str] = ..., weights_digest: _Optional[str] = ..., total_bytes: _Optional[int] = ..., confirmed: bool = ...) -> None: ...

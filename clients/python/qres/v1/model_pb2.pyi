@@ -1,0 +1,203 @@
+from qres.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ModelStanding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_STANDING_UNSPECIFIED: _ClassVar[ModelStanding]
+    MODEL_STANDING_AVAILABLE: _ClassVar[ModelStanding]
+    MODEL_STANDING_SYNCING: _ClassVar[ModelStanding]
+    MODEL_STANDING_JOINED: _ClassVar[ModelStanding]
+    MODEL_STANDING_LEFT: _ClassVar[ModelStanding]
+MODEL_STANDING_UNSPECIFIED: ModelStanding
+MODEL_STANDING_AVAILABLE: ModelStanding
+MODEL_STANDING_SYNCING: ModelStanding
+MODEL_STANDING_JOINED: ModelStanding
+MODEL_STANDING_LEFT: ModelStanding
+
+class TensorSpec(_message.Message):
+    __slots__ = ("name", "dtype", "shape")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    dtype: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class RoundPolicy(_message.Message):
+    __slots__ = ("min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness")
+    MIN_CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MAX_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_STALENESS_FIELD_NUMBER: _ClassVar[int]
+    min_contributions: int
+    target: int
+    deadline_ms: int
+    deadline_max_ms: int
+    max_staleness: int
+    def __init__(self, min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "id", "standing", "member", "head", "trainer_config", "warnings", "strategy", "codec", "privacy", "rounds", "open", "members", "quorum", "tensor_count", "tensors", "checkpoint0_digest", "creator", "succeeds")
+    class TrainerConfigEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    TRAINER_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT0_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CREATOR_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    id: str
+    standing: ModelStanding
+    member: bool
+    head: _common_pb2.Checkpoint
+    trainer_config: _containers.ScalarMap[str, float]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    strategy: _common_pb2.Rule
+    codec: _common_pb2.Rule
+    privacy: _common_pb2.Rule
+    rounds: RoundPolicy
+    open: bool
+    members: _containers.RepeatedScalarFieldContainer[str]
+    quorum: int
+    tensor_count: int
+    tensors: _containers.RepeatedCompositeFieldContainer[TensorSpec]
+    checkpoint0_digest: str
+    creator: str
+    succeeds: str
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ...) -> None: ...
+
+class CreateModelRequest(_message.Message):
+    __slots__ = ("name", "strategy", "codec", "min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness", "members", "open", "succeeds", "idempotency_key", "offset", "total_bytes", "digest", "data")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    MIN_CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MAX_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_STALENESS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDS_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    strategy: _common_pb2.Rule
+    codec: _common_pb2.Rule
+    min_contributions: int
+    target: int
+    deadline_ms: int
+    deadline_max_ms: int
+    max_staleness: int
+    members: _containers.RepeatedScalarFieldContainer[str]
+    open: bool
+    succeeds: str
+    idempotency_key: str
+    offset: int
+    total_bytes: int
+    digest: str
+    data: bytes
+    def __init__(self, name: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., open: bool = ..., succeeds: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class CreateModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class JoinModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class JoinModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class LeaveModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class LeaveModelResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class GetModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models", "next_page_token")
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    next_page_token: str
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class WatchModelsRequest(_message.Message):
+    __slots__ = ("from_revision",)
+    FROM_REVISION_FIELD_NUMBER: _ClassVar[int]
+    from_revision: int
+    def __init__(self, from_revision: _Optional[int] = ...) -> None: ...
+
+class WatchModelsResponse(_message.Message):
+    __slots__ = ("revision", "kind", "model")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    kind: _common_pb2.WatchKind
+    model: Model
+    def __init__(self, revision: _Optional[int] = ..., kind: _Optional[_Union[_common_pb2.WatchKind, str]] = ..., model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...

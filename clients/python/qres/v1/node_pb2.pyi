@@ -1,0 +1,63 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class NodeMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NODE_MODE_UNSPECIFIED: _ClassVar[NodeMode]
+    NODE_MODE_NODE: _ClassVar[NodeMode]
+    NODE_MODE_BOOTSTRAP: _ClassVar[NodeMode]
+NODE_MODE_UNSPECIFIED: NodeMode
+NODE_MODE_NODE: NodeMode
+NODE_MODE_BOOTSTRAP: NodeMode
+
+class Node(_message.Message):
+    __slots__ = ("peer_id", "node_id", "version", "protocol", "mode", "listen_addresses", "uptime_ms", "connected_peers", "draining", "revision", "blob_bytes")
+    PEER_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    LISTEN_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_MS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_PEERS_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    BLOB_BYTES_FIELD_NUMBER: _ClassVar[int]
+    peer_id: str
+    node_id: str
+    version: str
+    protocol: str
+    mode: NodeMode
+    listen_addresses: _containers.RepeatedScalarFieldContainer[str]
+    uptime_ms: int
+    connected_peers: int
+    draining: bool
+    revision: int
+    blob_bytes: int
+    def __init__(self, peer_id: _Optional[str] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[str] = ..., mode: _Optional[_Union[NodeMode, str]] = ..., listen_addresses: _Optional[_Iterable[str]] = ..., uptime_ms: _Optional[int] = ..., connected_peers: _Optional[int] = ..., draining: bool = ..., revision: _Optional[int] = ..., blob_bytes: _Optional[int] = ...) -> None: ...
+
+class GetNodeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetNodeResponse(_message.Message):
+    __slots__ = ("node",)
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    node: Node
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ...) -> None: ...
+
+class DrainNodeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DrainNodeResponse(_message.Message):
+    __slots__ = ("node",)
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    node: Node
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,207 @@
+//! What may be said on the command line.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::command::{create, drain, fetch, membership, peers, round, state, status, submissions, submit, watch};
+
+/// Where a node's gRPC is unless told otherwise.
+const ADDRESS_DEFAULT: &str = "127.0.0.1:4002";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "qres",
+    version,
+    about = "Look at a node of a QRES swarm and drive it.",
+    after_help = "MODEL is a model's name, or name@id. Exit codes: 0, 1 when the command failed, 2 when it was wrong."
+)]
+pub struct Args {
+    /// The node's gRPC address
+    #[arg(long, global = true, env = "QRES_ADDR", default_value = ADDRESS_DEFAULT, value_name = "HOST:PORT")]
+    pub addr: String,
+    /// Print JSON: one object, or one a line where things are followed
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Give up after this long, e.g. 30s or 5m
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the node, its models and who is missing
+    Status(status::Status),
+    /// Show the node's peers, or connect, ban and unban one
+    Peers(peers::Peers),
+    /// Create, join, leave, list or show models
+    #[command(subcommand)]
+    Model(Model),
+    /// Hand in trained weights
+    Submit(submit::Submit),
+    /// Read a model's newest weights, or those of one checkpoint
+    Fetch(fetch::Fetch),
+    /// Show what became of submissions
+    Submissions(submissions::Submissions),
+    /// Follow rounds, peers, models or submissions as they change
+    Watch(watch::Watch),
+    /// Publish and follow states
+    #[command(subcommand)]
+    State(state::State),
+    /// Show, list or seal rounds
+    #[command(subcommand)]
+    Round(round::Round),
+    /// Prepare the node for a shutdown: it takes no new submissions
+    Drain(drain::Drain),
+}
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+pub enum Model {
+    /// Make a model from its first weights
+    Create(create::Create),
+    /// Take part in a model that was announced
+    Join(membership::Join),
+    /// Leave a model on this node; others go on
+    Leave(membership::Leave),
+    /// List joined and available models
+    List(membership::List),
+    /// Show one model
+    Show(membership::Show),
+}
+
+/// A length of time: a whole number and `ms`, `s`, `m`, `h` or `d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(format!("{text:?} needs a unit: 500ms, 30s, 5m, 2h or 1d")),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no whole number and a unit, e.g. 30s"))?;
+    number
+        .checked_mul(ms)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{text:?} is too long"))
+}
+
+/// `name=number`, the number finite.
+pub fn named_number(text: &str) -> Result<(String, f64), String> {
+    let fail = || format!("{text:?} is not NAME=NUMBER, e.g. mu=0.1");
+    let (name, number) = text.split_once('=').ok_or_else(fail)?;
+    match number.parse::<f64>() {
+        Ok(number) if number.is_finite() && !name.is_empty() => Ok((name.to_owned(), number)),
+        _ => Err(fail()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_agrees_with_itself() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_reads_as_documented() {
+        for line in [
+            "status --json",
+            "peers",
+            "peers list",
+            "peers dial 203.0.113.7",
+            "peers ban 12D3KooW --reason loud --for 1h",
+            "peers unban 12D3KooW",
+            "model create digits-mlp --weights w.safetensors",
+            "model create digits-mlp --weights w.safetensors --strategy fedprox/1 --param mu=0.1 --codec int8/1 \
+             --min-contributions 2 --target 3 --deadline 30s --deadline-max 5m --max-staleness 2 --member a,b --member c",
+            "model create digits-mlp --weights w.safetensors --open --min-contributions 2 --target 3",
+            "model create digits-mlp --succeeds ab12",
+            "model join a/b",
+            "model leave a/b",
+            "model list",
+            "model show a/b",
+            "submit a/b w.safetensors --samples 100",
+            "submit a/b w.safetensors --samples 100 --base ab12 --trainer t --delta --metric loss=0.5 --key k --wait",
+            "submit a/b w.safetensors --samples 100 --base-from start.safetensors --wait=confirmed",
+            "fetch a/b --out w.safetensors",
+            "fetch a/b --out w.safetensors --after ab12 --wait --confirmed-only --timeout 5m",
+            "fetch a/b --out w.safetensors --checkpoint ab12",
+            "submissions",
+            "submissions a/b",
+            "submissions --id ab12 --wait",
+            "watch rounds a/b --from 7",
+            "watch peers",
+            "watch models",
+            "watch submissions",
+            "watch submissions a/b",
+            "state publish a/b camera s.safetensors --codec none/1",
+            "state subscribe a/b",
+            "state subscribe a/b camera lidar --out states",
+            "round show a/b",
+            "round show a/b 3",
+            "round list a/b --limit 10",
+            "round seal a/b",
+            "drain",
+        ] {
+            let words = std::iter::once("qres").chain(line.split_whitespace());
+            if let Err(error) = Args::try_parse_from(words) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for line in [
+            "model create m",
+            "model create m --weights w --succeeds ab",
+            "model create m --weights w --open --member a",
+            "submit m w",
+            "submit m w --samples 0",
+            "submit m w --samples 1 --base a --base-from b",
+            "submit m w --samples 1 --metric loss=NaN",
+            "fetch m",
+            "fetch m --out w --after a --checkpoint b",
+            "fetch m --out w --checkpoint b --confirmed-only",
+            "submissions --wait",
+            "peers ban a --for 3",
+            "model create m --weights w --deadline forever",
+        ] {
+            let words = std::iter::once("qres").chain(line.split_whitespace());
+            assert!(Args::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in [
+            "",
+            "30",
+            "s",
+            "-1s",
+            "1.5s",
+            "99999999999999999999d",
+            "18446744073709551615d",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One file a command, and what they share.
+
+pub mod create;
+pub mod drain;
+pub mod fetch;
+pub mod follow;
+pub mod membership;
+pub mod peers;
+pub mod round;
+pub mod state;
+pub mod status;
+pub mod submissions;
+pub mod submit;
+pub mod watch;
+
+use qres_api::client::Client;
+use qres_api::pb;
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// The largest page a node gives.
+const PAGE_SIZE: u32 = 1_000;
+/// Pages that are read of one list: a node that never ends its list is not followed for ever.
+const PAGES_MAX: usize = 1_000;
+
+/// What every command works with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The node.
+    pub client: Client,
+    /// Where results go.
+    pub output: Output,
+}
+
+impl Context {
+    /// One model, its tensors included.
+    pub async fn model(&self, model: &str) -> Result<pb::Model, Failure> {
+        let request = pb::GetModelRequest {
+            model: model.to_owned(),
+        };
+        let answer = self.client.models().get_model(request).await?.into_inner();
+        needed(answer.model, "model")
+    }
+
+    /// All models.
+    pub async fn models(&self) -> Result<Vec<pb::Model>, Failure> {
+        pages(|page_token| async {
+            let request = pb::ListModelsRequest {
+                page_size: PAGE_SIZE,
+                page_token,
+            };
+            let page = self.client.models().list_models(request).await?.into_inner();
+            Ok((page.models, page.next_page_token))
+        })
+        .await
+    }
+}
+
+/// A field of an answer that the contract promises.
+pub fn needed<T>(field: Option<T>, name: &str) -> Result<T, Failure> {
+    field.ok_or_else(|| Failure::local(format!("the node's answer has no {name}: is it of another version?")))
+}
+
+/// A whole list, page by page. `ask` takes a page token and answers with the items and the next token.
+async fn pages<T, F>(ask: impl Fn(String) -> F) -> Result<Vec<T>, Failure>
+where
+    F: Future<Output = Result<(Vec<T>, String), Failure>>,
+{
+    let mut all = Vec::new();
+    let mut token = String::new();
+    for _ in 0..PAGES_MAX {
+        let (items, next) = ask(token).await?;
+        all.extend(items);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        token = next;
+    }
+    Err(Failure::local(format!(
+        "the node's list does not end after {PAGES_MAX} pages"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_list_is_read_to_its_end_and_not_beyond_the_limit() {
+        let three = |token: String| async move {
+            let page: u32 = token.parse().unwrap_or(0);
+            let next = if page < 2 {
+                (page + 1).to_string()
+            } else {
+                String::new()
+            };
+            Ok((vec![page], next))
+        };
+        assert_eq!(pages(three).await.unwrap(), [0, 1, 2]);
+        let endless = |_| async { Ok((vec![()], "again".to_owned())) };
+        assert!(pages(endless).await.unwrap_err().to_string().contains("does not end"));
+    }
+}

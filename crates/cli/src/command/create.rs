@@ -1,0 +1,115 @@
+//! `qres model create`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use qres_api::pb;
+
+use super::{Context, membership};
+use crate::args::{duration, named_number};
+use crate::failure::Failure;
+use crate::upload::Source;
+
+/// Makes a model from its first weights.
+#[derive(Debug, clap::Args)]
+pub struct Create {
+    /// Its name: segments of [a-z0-9._-] joined by `/`, e.g. metabrain/v4
+    name: String,
+    /// A safetensors file with the first weights
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "succeeds",
+        conflicts_with = "succeeds"
+    )]
+    weights: Option<PathBuf>,
+    /// How contributions become a checkpoint, e.g. fedprox/1 [default: fedavg/1]
+    #[arg(long, value_name = "NAME/VERSION")]
+    strategy: Option<String>,
+    /// A number of the strategy, e.g. mu=0.1; may be repeated
+    #[arg(long = "param", value_name = "NAME=NUMBER", value_parser = named_number, requires = "strategy")]
+    params: Vec<(String, f64)>,
+    /// How updates are coded on their way [default: bf16/1]
+    #[arg(long, value_name = "NAME/VERSION")]
+    codec: Option<String>,
+    /// k: contributions that a checkpoint needs [default: a majority of the members]
+    #[arg(long, value_name = "K")]
+    min_contributions: Option<u32>,
+    /// Contributions at which a round closes early [default: all expected members]
+    #[arg(long, value_name = "N")]
+    target: Option<u32>,
+    /// A fixed deadline from a round's first contribution, e.g. 30s [default: 3 times the median pace]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    deadline: Option<Duration>,
+    /// The longest deadline
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    deadline_max: Option<Duration>,
+    /// Rounds that late work may be behind and still count, discounted; 0 takes none
+    #[arg(long, value_name = "ROUNDS")]
+    max_staleness: Option<u32>,
+    /// Who may contribute: node id or peer id; may be repeated [default: this node and the peers connected now]
+    #[arg(long = "member", value_name = "ID", value_delimiter = ',')]
+    members: Vec<String>,
+    /// Anyone may contribute; needs --min-contributions and --target
+    #[arg(long, conflicts_with = "members")]
+    open: bool,
+    /// Take over from this spec of the same name: its head is the first checkpoint
+    #[arg(long, value_name = "SPEC")]
+    succeeds: Option<String>,
+    /// Make the upload resumable under this key
+    #[arg(long, value_name = "KEY", conflicts_with = "succeeds")]
+    key: Option<String>,
+}
+
+impl Create {
+    /// Uploads, and prints the model that came of it.
+    pub async fn run(self, context: Context) -> Result<(), Failure> {
+        let header = self.header();
+        let client = &context.client;
+        let model = match &self.weights {
+            None => client.create_model(header, Bytes::new()).await?,
+            Some(path) => {
+                let source = Source::open(path).await?;
+                let call = |offset, chunks| {
+                    let header = pb::CreateModelRequest {
+                        offset,
+                        total_bytes: Some(source.total_bytes),
+                        digest: source.digest.clone(),
+                        ..header.clone()
+                    };
+                    client.create_model_stream(header, chunks)
+                };
+                source.send(client, context.output, self.key.as_deref(), call).await?
+            }
+        };
+        membership::print(context.output, &model);
+        Ok(())
+    }
+
+    fn header(&self) -> pb::CreateModelRequest {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let strategy = self.strategy.clone().map(|id| pb::Rule {
+            id,
+            params: self.params.iter().cloned().collect(),
+        });
+        pb::CreateModelRequest {
+            name: self.name.clone(),
+            strategy,
+            codec: self.codec.clone().map(|id| pb::Rule {
+                id,
+                ..Default::default()
+            }),
+            min_contributions: self.min_contributions,
+            target: self.target,
+            deadline_ms: self.deadline.map(ms),
+            deadline_max_ms: self.deadline_max.map(ms),
+            max_staleness: self.max_staleness,
+            members: self.members.clone(),
+            open: self.open,
+            succeeds: self.succeeds.clone().unwrap_or_default(),
+            idempotency_key: self.key.clone().unwrap_or_default(),
+            ..Default::default()
+        }
+    }
+}

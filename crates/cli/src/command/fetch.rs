@@ -1,0 +1,165 @@
+//! `qres fetch`.
+
+use std::path::PathBuf;
+
+use futures::StreamExt;
+use qres_api::client::{self, Client};
+use qres_api::pb;
+use serde_json::json;
+
+use super::Context;
+use crate::failure::Failure;
+use crate::file::Part;
+use crate::progress;
+use crate::show::json;
+use crate::show::table::facts;
+use crate::show::text;
+
+/// Attempts at one download without any progress: each goes on where the one before broke.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// Reads a checkpoint's weights into a file.
+#[derive(Debug, clap::Args)]
+pub struct Fetch {
+    /// Name, name@id
+    model: String,
+    /// Where the weights go, as a safetensors file
+    #[arg(long, short, value_name = "FILE")]
+    out: PathBuf,
+    /// Only weights newer than this checkpoint
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "checkpoint")]
+    after: Option<String>,
+    /// Wait for weights newer than --after, or than the head now
+    #[arg(long, conflicts_with = "checkpoint")]
+    wait: bool,
+    /// Exactly this checkpoint
+    #[arg(long, value_name = "CHECKPOINT")]
+    checkpoint: Option<String>,
+    /// The newest confirmed checkpoint instead of a provisional head: for deployment
+    #[arg(long, conflicts_with = "checkpoint")]
+    confirmed_only: bool,
+}
+
+impl Fetch {
+    /// Downloads, checks, and prints what it was.
+    pub async fn run(self, context: Context) -> Result<(), Failure> {
+        let after = self.after(&context).await?;
+        let request = pb::FetchWeightsRequest {
+            model: self.model.clone(),
+            after,
+            checkpoint: self.checkpoint.clone().unwrap_or_default(),
+            confirmed_only: self.confirmed_only,
+            offset: 0,
+        };
+        let first = context.client.fetch(request).await?;
+        let shown = (
+            first.checkpoint.clone(),
+            first.spec_id.clone(),
+            first.trainer_config.clone(),
+        );
+        self.download(&context, first).await?;
+        let (checkpoint, spec_id, trainer_config) = shown;
+        let out = self.out.display().to_string();
+        context.output.print(
+            || {
+                json!({
+                    "checkpoint": json::checkpoint(&checkpoint),
+                    "spec_id": spec_id,
+                    "trainer_config": trainer_config,
+                    "total_bytes": checkpoint.total_bytes,
+                    "out": out,
+                })
+            },
+            || {
+                facts([
+                    ("checkpoint", Some(checkpoint.id.clone())),
+                    ("round", Some(checkpoint.round.to_string())),
+                    ("standing", Some(text::confirmed(checkpoint.confirmed).to_owned())),
+                    (
+                        "apply",
+                        Some(text::numbers(&trainer_config)).filter(|text| !text.is_empty()),
+                    ),
+                    ("file", Some(format!("{out} ({})", text::bytes(checkpoint.total_bytes)))),
+                ])
+            },
+        );
+        Ok(())
+    }
+
+    /// The checkpoint that the answer must differ from; empty when any will do. The node waits until there is one, so it is
+    /// only asked to when that was wanted.
+    async fn after(&self, context: &Context) -> Result<String, Failure> {
+        let head = async || Ok::<_, Failure>(context.model(&self.model).await?.head.map(|head| head.id));
+        match (&self.after, self.wait) {
+            (None, false) => Ok(String::new()),
+            (None, true) => Ok(head().await?.unwrap_or_default()),
+            (Some(after), true) => Ok(after.clone()),
+            (Some(after), false) => match head().await? {
+                Some(now) if now == *after => Err(Failure::local(format!(
+                    "{} still stands on {}: nothing newer is here, --wait waits for it",
+                    self.model,
+                    text::short(after)
+                ))),
+                _ => Ok(after.clone()),
+            },
+        }
+    }
+
+    /// Writes the data, going on after breaks, in this run or from one before.
+    async fn download(&self, context: &Context, first: client::Fetch) -> Result<(), Failure> {
+        let (id, digest) = (first.checkpoint.id.clone(), first.checkpoint.weights_digest.clone());
+        let total = first.total_bytes;
+        let mut part = Part::open(&self.out, &id)?;
+        if part.bytes() > total {
+            part.restart()?;
+        }
+        let bar = progress::bar(context.output, "fetching", total, part.bytes());
+        let mut stream = Some(first);
+        let mut attempt = 1;
+        while part.bytes() < total {
+            let begun = part.bytes();
+            let outcome = match stream.take().filter(|stream| stream.offset == begun) {
+                Some(stream) => copy(stream, &mut part, &bar).await,
+                None => match self.resume(&context.client, &id, begun).await {
+                    Ok(stream) => copy(stream, &mut part, &bar).await,
+                    Err(failure) => Err(failure),
+                },
+            };
+            let Err(failure) = outcome else {
+                continue;
+            };
+            attempt = if part.bytes() > begun { 1 } else { attempt + 1 };
+            if !failure.is_passing() || attempt > ATTEMPTS_MAX {
+                return Err(failure);
+            }
+            tokio::time::sleep(failure.retry_after().unwrap_or(progress::RETRY_WAIT)).await;
+        }
+        bar.finish_and_clear();
+        part.finish(&digest)
+    }
+
+    async fn resume(&self, client: &Client, checkpoint: &str, offset: u64) -> Result<client::Fetch, Failure> {
+        let request = pb::FetchWeightsRequest {
+            model: self.model.clone(),
+            checkpoint: checkpoint.to_owned(),
+            offset,
+            ..Default::default()
+        };
+        let stream = client.fetch(request).await?;
+        if stream.offset != offset || stream.checkpoint.id != checkpoint {
+            return Err(Failure::local(
+                "the node answered with another checkpoint or offset than was asked for",
+            ));
+        }
+        Ok(stream)
+    }
+}
+
+async fn copy(mut stream: client::Fetch, part: &mut Part, bar: &indicatif::ProgressBar) -> Result<(), Failure> {
+    while let Some(chunk) = stream.data.next().await {
+        let chunk = chunk?;
+        part.write(&chunk)?;
+        bar.inc(chunk.len() as u64);
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! `qres round`.
+
+use clap::Subcommand;
+use qres_api::pb;
+use serde_json::json;
+
+use super::{Context, PAGE_SIZE, needed};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::show::json;
+use crate::show::table::{Table, facts};
+use crate::show::text;
+
+/// Shows, lists and seals rounds.
+#[derive(Debug, Subcommand)]
+pub enum Round {
+    /// Show a round: the open one unless a number says otherwise
+    Show {
+        /// Name, name@id
+        model: String,
+        /// Which, from 1
+        round: Option<u64>,
+    },
+    /// List rounds, newest first
+    List {
+        /// Name, name@id
+        model: String,
+        /// At most this many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// End the waiting for more contributions to the open round
+    Seal {
+        /// Name, name@id
+        model: String,
+    },
+}
+
+impl Round {
+    /// Does what was asked and prints.
+    pub async fn run(self, context: Context) -> Result<(), Failure> {
+        let mut rounds = context.client.rounds();
+        match self {
+            Self::Show { model, round } => {
+                let answer = rounds
+                    .get_round(pb::GetRoundRequest { model, round })
+                    .await?
+                    .into_inner();
+                print(context.output, &needed(answer.round, "round")?);
+            }
+            Self::Seal { model } => {
+                let answer = rounds.seal_round(pb::SealRoundRequest { model }).await?.into_inner();
+                print(context.output, &needed(answer.round, "round")?);
+            }
+            Self::List { model, limit } => {
+                let found = list(&context, &model, limit as usize).await?;
+                context.output.print(
+                    || json!({"rounds": json::list(&found, json::round)}),
+                    || table(&found).text("no rounds yet: a round begins with the first contribution"),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The newest rounds, at most `limit`.
+pub async fn list(context: &Context, model: &str, limit: usize) -> Result<Vec<pb::Round>, Failure> {
+    let mut found = Vec::new();
+    let mut page_token = String::new();
+    while found.len() < limit {
+        let request = pb::ListRoundsRequest {
+            model: model.to_owned(),
+            page_size: u32::try_from(limit - found.len()).unwrap_or(PAGE_SIZE).min(PAGE_SIZE),
+            page_token,
+        };
+        let page = context.client.rounds().list_rounds(request).await?.into_inner();
+        let nothing = page.rounds.is_empty();
+        found.extend(page.rounds);
+        page_token = page.next_page_token;
+        if nothing || page_token.is_empty() {
+            break;
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+fn print(output: Output, round: &pb::Round) {
+    output.print(|| json!({"round": json::round(round)}), || round_text(round));
+}
+
+fn round_text(round: &pb::Round) -> String {
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    let made = round.checkpoint.as_ref();
+    let head = facts([
+        ("round", Some(format!("{} of {}", round.round, round.model))),
+        ("state", Some(text::round_state(round).to_owned())),
+        ("parent", Some(round.parent.clone())),
+        (
+            "checkpoint",
+            made.map(|made| format!("{} ({})", made.id, text::confirmed(made.confirmed))),
+        ),
+        ("sealed by", some(text::shorts(&round.sealers))),
+        ("needed", Some(format!("{} contributions", round.min_contributions))),
+        ("missing", some(text::shorts(&round.missing))),
+        (
+            "deadline",
+            round
+                .deadline_in_ms
+                .map(|ms| format!("in {}", text::duration_ms(ms.into()))),
+        ),
+        (
+            "lost seals",
+            some(text::shorts(round.losing_seals.iter().map(|seal| &seal.checkpoint))),
+        ),
+    ]);
+    let mut table = Table::new(["CONTRIBUTION", "AUTHOR", "SAMPLES", "FIDELITY", "SIZE", "LATE"]);
+    for contribution in &round.contributions {
+        table.row([
+            text::short(&contribution.id),
+            text::short(&contribution.author),
+            contribution.samples.to_string(),
+            format!("{:.6}", contribution.fidelity),
+            text::bytes(contribution.total_bytes),
+            text::yes(contribution.late),
+        ]);
+    }
+    format!("{head}\n\n{}", table.text("no contributions yet"))
+}
+
+fn table(rounds: &[pb::Round]) -> Table {
+    let mut table = Table::new([
+        "ROUND",
+        "STATE",
+        "IN",
+        "LATE",
+        "CHECKPOINT",
+        "CONFIRMED",
+        "SEALED BY",
+        "MISSING",
+    ]);
+    for round in rounds {
+        let late = round
+            .contributions
+            .iter()
+            .filter(|contribution| contribution.late)
+            .count();
+        let made = round.checkpoint.as_ref();
+        table.row([
+            round.round.to_string(),
+            text::round_state(round).to_owned(),
+            (round.contributions.len() - late).to_string(),
+            late.to_string(),
+            made.map_or("-".into(), |made| text::short(&made.id)),
+            made.map_or("-".into(), |made| text::yes(made.confirmed)),
+            text::shorts(&round.sealers),
+            text::shorts(&round.missing),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_lists_what_is_in_and_who_is_missing() {
+        let round = pb::Round {
+            model: "m".into(),
+            round: 3,
+            state: pb::RoundState::Open.into(),
+            parent: "aa".into(),
+            contributions: vec![pb::Contribution {
+                id: "0123456789".into(),
+                author: "feedfacecafe".into(),
+                samples: 100,
+                fidelity: 0.999_999_4,
+                total_bytes: 2048,
+                late: false,
+            }],
+            missing: vec!["deadbeef00".into()],
+            min_contributions: 2,
+            ..Default::default()
+        };
+        assert_eq!(
+            round_text(&round),
+            "round    3 of m\n\
+             state    open\n\
+             parent   aa\n\
+             needed   2 contributions\n\
+             missing  deadbeef\n\n\
+             CONTRIBUTION  AUTHOR    SAMPLES  FIDELITY  SIZE     LATE\n\
+             01234567      feedface  100      0.999999  2.0 KiB  no"
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! `qres status`.
+
+use qres_api::pb;
+use serde_json::json;
+
+use super::{Context, needed};
+use crate::failure::Failure;
+use crate::show::json;
+use crate::show::table::{Table, facts};
+use crate::show::text;
+
+/// Shows the node, its models and who is missing.
+#[derive(Debug, clap::Args)]
+pub struct Status {}
+
+impl Status {
+    /// Asks and prints.
+    pub async fn run(self, context: Context) -> Result<(), Failure> {
+        let answer = context
+            .client
+            .node()
+            .get_node(pb::GetNodeRequest {})
+            .await?
+            .into_inner();
+        let node = needed(answer.node, "node")?;
+        let mut models = Vec::new();
+        for model in context.models().await? {
+            let round = open_round(&context, &model).await?;
+            models.push((model, round));
+        }
+        let to_json = || {
+            let each = |(model, round): &(pb::Model, Option<pb::Round>)| json!({"model": json::model(model), "open_round": round.as_ref().map(json::round)});
+            json!({"node": json::node(&node), "models": json::list(&models, each)})
+        };
+        let to_text = || {
+            format!(
+                "{}\n\n{}",
+                node_text(&node, context.client.address()),
+                models_text(&models)
+            )
+        };
+        context.output.print(to_json, to_text);
+        Ok(())
+    }
+}
+
+/// The round that gathers contributions, of a joined model.
+async fn open_round(context: &Context, model: &pb::Model) -> Result<Option<pb::Round>, Failure> {
+    if model.standing() != pb::ModelStanding::Joined {
+        return Ok(None);
+    }
+    let request = pb::GetRoundRequest {
+        model: format!("{}@{}", model.name, model.id),
+        round: None,
+    };
+    match context.client.rounds().get_round(request).await.map_err(Failure::from) {
+        Ok(answer) => Ok(answer.into_inner().round),
+        // Left, or without an open round, since the list was made.
+        Err(failure) if failure.is_not_found() => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The node's part.
+pub fn node_text(node: &pb::Node, address: &str) -> String {
+    let mode = match node.mode() {
+        pb::NodeMode::Bootstrap => ", bootstrap",
+        pb::NodeMode::Unspecified | pb::NodeMode::Node => "",
+    };
+    let state = match node.draining {
+        true => ", draining: takes no submissions",
+        false => "",
+    };
+    let uptime = text::duration_ms(node.uptime_ms.into());
+    let version = format!(
+        "{} (protocol {}{mode}), up {uptime}{state}",
+        node.version, node.protocol
+    );
+    facts([
+        ("peer id", Some(node.peer_id.clone())),
+        ("node id", Some(node.node_id.clone())),
+        ("version", Some(version)),
+        ("grpc", Some(address.to_owned())),
+        (
+            "mesh",
+            Some(node.listen_addresses.join("\n         ")).filter(|mesh| !mesh.is_empty()),
+        ),
+        ("peers", Some(format!("{} connected", node.connected_peers))),
+        ("weights", Some(format!("{} on disk", text::bytes(node.blob_bytes)))),
+    ])
+}
+
+fn models_text(models: &[(pb::Model, Option<pb::Round>)]) -> String {
+    let mut table = Table::new(["MODEL", "STANDING", "MEMBER", "HEAD", "ROUND", "CONFIRMED", "NOW"]);
+    for (model, round) in models {
+        let head = model.head.as_ref();
+        table.row([
+            model.name.clone(),
+            text::standing(model).to_owned(),
+            text::yes(model.member),
+            head.map_or("-".into(), |head| text::short(&head.id)),
+            head.map_or("-".into(), |head| head.round.to_string()),
+            head.map_or("-".into(), |head| text::yes(head.confirmed)),
+            round.as_ref().map(text::round_line).unwrap_or_default(),
+        ]);
+    }
+    table.text("no models: make one with `qres model create`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_who_the_node_is_and_who_its_models_wait_for() {
+        let node = pb::Node {
+            peer_id: "12D3".into(),
+            node_id: "ab".into(),
+            version: "0.1.0".into(),
+            protocol: "10.0".into(),
+            listen_addresses: vec!["/ip4/127.0.0.1/tcp/1".into(), "/ip4/127.0.0.1/udp/1/quic-v1".into()],
+            uptime_ms: 61_000,
+            connected_peers: 3,
+            draining: true,
+            blob_bytes: 2048,
+            ..Default::default()
+        };
+        assert_eq!(
+            node_text(&node, "127.0.0.1:4002"),
+            "peer id  12D3\n\
+             node id  ab\n\
+             version  0.1.0 (protocol 10.0), up 1 m 1 s, draining: takes no submissions\n\
+             grpc     127.0.0.1:4002\n\
+             mesh     /ip4/127.0.0.1/tcp/1\n         /ip4/127.0.0.1/udp/1/quic-v1\n\
+             peers    3 connected\n\
+             weights  2.0 KiB on disk"
+        );
+        let model = pb::Model {
+            name: "m".into(),
+            standing: pb::ModelStanding::Joined.into(),
+            member: true,
+            head: Some(pb::Checkpoint {
+                id: "1a2b3c4d5e".into(),
+                round: 7,
+                confirmed: true,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let round = pb::Round {
+            round: 8,
+            state: pb::RoundState::Open.into(),
+            missing: vec!["feedfacecafe".into()],
+            min_contributions: 2,
+            ..Default::default()
+        };
+        assert_eq!(
+            models_text(&[(model, Some(round))]),
+            "MODEL  STANDING  MEMBER  HEAD      ROUND  CONFIRMED  NOW\n\
+             m      joined    yes     1a2b3c4d  7      yes        round 8  open  0 in, 2 needed, waiting for feedface"
+        );
+        assert!(models_text(&[]).contains("qres model create"));
+    }
+}

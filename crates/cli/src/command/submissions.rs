@@ -1,0 +1,129 @@
+//! `qres submissions`.
+
+use qres_api::pb;
+use serde_json::json;
+
+use super::submit::failed;
+use super::{Context, PAGE_SIZE, needed, pages};
+use crate::failure::Failure;
+use crate::show::json;
+use crate::show::table::{Table, facts};
+use crate::show::text;
+
+/// Shows what became of submissions.
+#[derive(Debug, clap::Args)]
+pub struct Submissions {
+    /// Only this model's
+    #[arg(conflicts_with = "id")]
+    model: Option<String>,
+    /// Only this one
+    #[arg(long, value_name = "SUBMISSION")]
+    id: Option<String>,
+    /// Wait for its end: confirmed, rejected or superseded
+    #[arg(long, requires = "id")]
+    wait: bool,
+}
+
+impl Submissions {
+    /// Asks and prints.
+    pub async fn run(self, context: Context) -> Result<(), Failure> {
+        if let Some(id) = self.id {
+            let request = pb::GetSubmissionRequest { id, wait: self.wait };
+            let answer = context.client.submissions().get_submission(request).await?.into_inner();
+            let submission = needed(answer.submission, "submission")?;
+            context.output.print(
+                || json!({"submission": json::submission(&submission)}),
+                || submission_text(&submission),
+            );
+            return match self.wait {
+                true => failed(&submission),
+                false => Ok(()),
+            };
+        }
+        let model = self.model.unwrap_or_default();
+        let submissions = pages(|page_token| async {
+            let request = pb::ListSubmissionsRequest {
+                model: model.clone(),
+                page_size: PAGE_SIZE,
+                page_token,
+            };
+            let page = context
+                .client
+                .submissions()
+                .list_submissions(request)
+                .await?
+                .into_inner();
+            Ok((page.submissions, page.next_page_token))
+        })
+        .await?;
+        context.output.print(
+            || json!({"submissions": json::list(&submissions, json::submission)}),
+            || table(&submissions).text("no submissions: hand one in with `qres submit`"),
+        );
+        Ok(())
+    }
+}
+
+fn table(submissions: &[pb::Submission]) -> Table {
+    let mut table = Table::new(["ID", "MODEL", "TRAINER", "BASE", "SAMPLES", "AT", "STATE", "OUTCOME"]);
+    for submission in submissions {
+        table.row([
+            text::short(&submission.id),
+            submission.model.clone(),
+            submission.trainer.clone(),
+            text::short(&submission.base),
+            submission.samples.to_string(),
+            submission
+                .acknowledged_at
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            text::submission_state(submission).to_owned(),
+            text::outcome(submission),
+        ]);
+    }
+    table
+}
+
+/// One submission, with its whole ids.
+pub fn submission_text(submission: &pb::Submission) -> String {
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    facts([
+        ("submission", Some(submission.id.clone())),
+        (
+            "model",
+            Some(format!("{}@{}", submission.model, text::short(&submission.spec_id))),
+        ),
+        ("trainer", Some(submission.trainer.clone())),
+        ("base", Some(submission.base.clone())),
+        ("samples", Some(submission.samples.to_string())),
+        ("metrics", some(text::numbers(&submission.metrics))),
+        ("size", Some(text::bytes(submission.total_bytes))),
+        ("state", Some(text::submission_state(submission).to_owned())),
+        ("outcome", some(text::outcome(submission))),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_shows_the_outcome_of_each() {
+        let submission = pb::Submission {
+            id: "0123456789".into(),
+            model: "m".into(),
+            trainer: "default".into(),
+            base: "feedfacecafe".into(),
+            samples: 5,
+            state: pb::SubmissionState::Rejected.into(),
+            reason: "too old".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            table(&[submission]).text(""),
+            "ID        MODEL  TRAINER  BASE      SAMPLES  AT  STATE     OUTCOME\n\
+             01234567  m      default  feedface  5            rejected  too old"
+        );
+    }
+}

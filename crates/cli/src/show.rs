@@ -1,0 +1,6 @@
+//! How the contract's messages look: as JSON for programs, as text for people.
+
+pub mod json;
+pub mod model;
+pub mod table;
+pub mod text;

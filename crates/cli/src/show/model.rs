@@ -1,0 +1,157 @@
+//! A model for people: what it is, who may contribute and when a round closes.
+
+use qres_api::pb;
+
+use super::table::facts;
+use super::text;
+
+/// Tensors shown; more are counted.
+const TENSORS_SHOWN: usize = 20;
+
+/// All there is to know of a model.
+pub fn model_text(model: &pb::Model) -> String {
+    let head = model.head.as_ref().map(|head| {
+        let size = text::bytes(head.total_bytes);
+        format!(
+            "{} (round {}, {}, {size})",
+            head.id,
+            head.round,
+            text::confirmed(head.confirmed)
+        )
+    });
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    let mut text = facts([
+        ("name", Some(model.name.clone())),
+        ("id", Some(model.id.clone())),
+        ("standing", Some(text::standing(model).to_owned())),
+        ("head", head),
+        ("strategy", Some(text::rule(model.strategy.as_ref()))),
+        ("codec", Some(text::rule(model.codec.as_ref()))),
+        ("trainers apply", some(text::numbers(&model.trainer_config))),
+        ("rounds", model.rounds.as_ref().map(policy)),
+        ("creator", some(model.creator.clone())),
+        ("succeeds", some(model.succeeds.clone())),
+    ]);
+    for part in [membership(model), tensors(model)] {
+        text.push('\n');
+        text.push_str(&part);
+    }
+    text
+}
+
+/// Who may contribute, with n, k and what confirms.
+fn membership(model: &pb::Model) -> String {
+    let k = model.rounds.as_ref().map_or(0, |rounds| rounds.min_contributions);
+    let numbers = format!(
+        "k = {k} contributions make a checkpoint, {} on top of it confirm it",
+        model.quorum
+    );
+    if model.open {
+        return format!("members: open, anyone may contribute; {numbers}");
+    }
+    let mut text = format!("members: n = {}; {numbers}", model.members.len());
+    for member in &model.members {
+        text.push_str("\n  ");
+        text.push_str(member);
+    }
+    if !model.member {
+        text.push_str("\n  (not this node: it follows)");
+    }
+    text
+}
+
+fn policy(policy: &pb::RoundPolicy) -> String {
+    let closes = match policy.target {
+        Some(target) => format!("close at {target} contributions"),
+        None => "close when all expected members are in".to_owned(),
+    };
+    let longest = text::duration_ms(policy.deadline_max_ms.into());
+    let deadline = match policy.deadline_ms {
+        Some(ms) => format!("or {} after the first", text::duration_ms(ms.into())),
+        None => format!("or at 3 times the median pace (at most {longest})"),
+    };
+    let late = match policy.max_staleness {
+        0 => "late work is not taken".to_owned(),
+        rounds => format!("work up to {rounds} rounds late is taken, discounted"),
+    };
+    format!("{closes}, {deadline}; {late}")
+}
+
+fn tensors(model: &pb::Model) -> String {
+    let mut text = format!("tensors: {}", model.tensor_count);
+    for tensor in model.tensors.iter().take(TENSORS_SHOWN) {
+        let shape = tensor
+            .shape
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" x ");
+        text.push_str(&format!("\n  {}  {} [{shape}]", tensor.name, tensor.dtype));
+    }
+    if model.tensors.len() > TENSORS_SHOWN {
+        text.push_str(&format!(
+            "\n  and {} more (--json has them)",
+            model.tensors.len() - TENSORS_SHOWN
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_created_model_lists_members_n_and_k() {
+        let model = pb::Model {
+            name: "digits-mlp".into(),
+            id: "ab".into(),
+            standing: pb::ModelStanding::Joined.into(),
+            member: true,
+            members: vec!["aa".into(), "bb".into(), "cc".into()],
+            quorum: 2,
+            rounds: Some(pb::RoundPolicy {
+                min_contributions: 2,
+                deadline_max_ms: 600_000,
+                max_staleness: 2,
+                ..Default::default()
+            }),
+            strategy: Some(pb::Rule {
+                id: "fedprox/1".into(),
+                params: [("mu".to_owned(), 0.1)].into(),
+            }),
+            trainer_config: [("mu".to_owned(), 0.1)].into(),
+            tensor_count: 1,
+            tensors: vec![pb::TensorSpec {
+                name: "w".into(),
+                dtype: "F32".into(),
+                shape: vec![64, 10],
+            }],
+            ..Default::default()
+        };
+        assert_eq!(
+            model_text(&model),
+            "name            digits-mlp\n\
+             id              ab\n\
+             standing        joined\n\
+             strategy        fedprox/1 (mu = 0.1)\n\
+             codec           -\n\
+             trainers apply  mu = 0.1\n\
+             rounds          close when all expected members are in, or at 3 times the median pace (at most 10 m 0 s); \
+             work up to 2 rounds late is taken, discounted\n\
+             members: n = 3; k = 2 contributions make a checkpoint, 2 on top of it confirm it\n  aa\n  bb\n  cc\n\
+             tensors: 1\n  w  F32 [64 x 10]"
+        );
+    }
+
+    #[test]
+    fn a_follower_and_an_open_model_say_so() {
+        let mut model = pb::Model {
+            members: vec!["aa".into()],
+            ..Default::default()
+        };
+        assert!(model_text(&model).contains("(not this node: it follows)"));
+        model.open = true;
+        assert!(model_text(&model).contains("open, anyone may contribute"));
+    }
+}

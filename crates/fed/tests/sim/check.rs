@@ -1,0 +1,186 @@
+//! The promises, checked at every step and at the end.
+
+use qres_fed::id::{BlobId, CheckpointId, NodeId};
+use qres_fed::record::Contribution;
+use qres_fed::round::{AggregateJob, Machine, SubmissionState};
+
+use crate::plan::{END_MS, HEAL_MS};
+use crate::world::World;
+
+/// Rounds that must be made between two seconds after healing and the trainers' stop, 7 s: a deadline is at most 2 s.
+const ROUNDS_MIN: u64 = 2;
+/// How long before the end the last head has moved.
+const REST_MS: u64 = 1_500;
+
+impl World {
+    pub fn assert_liar(&self, node: &NodeId, what: &str) {
+        let liar = self.hosts.iter().any(|h| h.node == *node && h.liar);
+        assert!(liar, "an honest node is blamed: {what}");
+    }
+
+    /// Whether a node that contributes is honest: what liars do is not held against the machine.
+    fn honest(&self, h: usize) -> bool {
+        !self.hosts[h].liar
+    }
+
+    pub fn check_signed_once(&mut self, h: usize, c: &Contribution) {
+        if self.honest(h) {
+            let before = *self.hosts[h].signed.entry(c.parent).or_insert(c.id());
+            assert_eq!(before, c.id(), "at most one contribution a parent, whatever crashed");
+        }
+    }
+
+    pub fn check_head(&mut self, h: usize, checkpoint: CheckpointId, weights: BlobId) {
+        self.hosts[h].head_moved_at = self.now;
+        self.figures.head_moves += 1;
+        self.truth.assert_valid(&checkpoint);
+        let before = self.hosts[h].head.replace(checkpoint);
+        if before.is_some_and(|before| !self.truth.descends(checkpoint, before)) {
+            self.figures.swings += 1;
+        }
+        assert_eq!(self.truth.weights_of(&checkpoint), weights);
+        let disk = &self.hosts[h].disk;
+        assert!(disk.blobs.contains(&weights), "the head's weights are here");
+    }
+
+    pub fn check_confirmed(&mut self, h: usize, id: &CheckpointId) {
+        let quorum = self.plan.spec.quorum();
+        let contributions = self.hosts[h].disk.contributions.values();
+        let mut authors: Vec<_> = contributions
+            .filter(|c| c.record.parent == *id)
+            .map(|c| c.record.author)
+            .collect();
+        authors.sort_unstable();
+        authors.dedup();
+        assert!(authors.len() >= quorum, "a quorum stands on what is confirmed");
+    }
+
+    pub fn assert_can_aggregate(&self, h: usize, job: &AggregateJob) {
+        let blobs = &self.hosts[h].disk.blobs;
+        let updates = job
+            .fresh
+            .iter()
+            .chain(job.late.iter().map(|l| &l.item))
+            .map(|item| item.update);
+        for blob in updates.chain([job.weights]) {
+            assert!(blobs.contains(&blob), "what is aggregated is here");
+            assert!(!self.truth.bad.contains(&blob), "and on the schema");
+        }
+        assert_eq!(job.id, job.proposal.id());
+        assert_eq!(job.weights, self.truth.weights_of(&job.proposal.parent));
+    }
+
+    /// After every input of a node.
+    pub fn check_step(&mut self, h: usize) {
+        let host = &self.hosts[h];
+        let Some(machine) = &host.machine else { return };
+        if host.liar {
+            return;
+        }
+        let (head, confirmed) = (machine.head(), machine.confirmed_head());
+        assert!(confirmed.round <= head.round && confirmed.confirmed);
+        if self.figures.inputs % 16 == 0 {
+            self.check_submissions(h, machine);
+        }
+    }
+
+    /// What was acknowledged is answered for.
+    fn check_submissions(&self, h: usize, machine: &Machine) {
+        let host = &self.hosts[h];
+        for id in &host.acknowledged {
+            let (submission, state) = &host.disk.submissions[id];
+            if let Some(live) = machine.submissions().get(id) {
+                assert_eq!(live, state, "what the machine says of a submission is durable");
+            } else {
+                assert!(
+                    state.is_final(),
+                    "submission {id} on {} is lost: {state:?}",
+                    submission.base
+                );
+            }
+            match state {
+                SubmissionState::Merged { contribution } => {
+                    assert!(
+                        host.disk.contributions.contains_key(contribution),
+                        "merged into something durable"
+                    );
+                }
+                SubmissionState::Sealed { checkpoint, .. } if !state.is_final() => {
+                    let seal = &self.truth.seals[checkpoint];
+                    let own = host.signed[&submission.base];
+                    assert!(
+                        seal.fresh.contains(&own) || seal.late.contains(&own),
+                        "sealed where it says"
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn honest_machines(&self) -> impl Iterator<Item = (usize, &Machine)> {
+        let up = |(h, host): (usize, &crate::host::Host)| Some((h, host.machine.as_ref()?.head().id)).map(|_| h);
+        let hosts = self
+            .hosts
+            .iter()
+            .enumerate()
+            .filter(|(_, host)| !host.liar)
+            .filter_map(up);
+        hosts.filter_map(|h| Some((h, self.hosts[h].machine.as_ref()?)))
+    }
+
+    /// Once faults have ceased the model goes on.
+    pub fn check_live(&self, healed_at: u64) {
+        let round = self.best_round();
+        assert!(
+            round >= healed_at + ROUNDS_MIN,
+            "alive: round {healed_at} at {} ms, {round} when the trainers stop",
+            HEAL_MS + 2_000
+        );
+    }
+
+    /// At the end all honest nodes stand on one head, and have for a while.
+    pub fn check_rest(&mut self) {
+        let heads: Vec<_> = self
+            .honest_machines()
+            .map(|(h, m)| (h, m.head().round, m.head().id))
+            .collect();
+        let honest = self.hosts.iter().filter(|h| !h.liar).count();
+        assert_eq!(heads.len(), honest, "everyone is up again");
+        assert!(
+            heads.iter().all(|head| head.2 == heads[0].2),
+            "connected nodes stand on one head: {heads:?}"
+        );
+        for (h, host) in self.hosts.iter().enumerate().filter(|(_, host)| !host.liar) {
+            assert!(host.head_moved_at <= END_MS - REST_MS, "node {h}'s head rests");
+            let machine = host.machine.as_ref().expect("up");
+            self.check_submissions(h, machine);
+            for id in &host.acknowledged {
+                let (_, state) = &host.disk.submissions[id];
+                assert_ne!(*state, SubmissionState::Pending, "submission {id} is answered for");
+            }
+        }
+        self.count_fates();
+    }
+
+    fn count_fates(&mut self) {
+        for host in self.hosts.iter().filter(|h| !h.liar) {
+            for (submission, state) in host.disk.submissions.values() {
+                match state {
+                    SubmissionState::Sealed { checkpoint, .. } => {
+                        self.figures.sealed += 1;
+                        let late = self
+                            .truth
+                            .seals
+                            .get(checkpoint)
+                            .is_some_and(|s| s.parent != submission.base);
+                        self.figures.late_sealed += u64::from(late);
+                    }
+                    SubmissionState::Rejected { .. } | SubmissionState::Superseded { .. } => self.figures.rejected += 1,
+                    SubmissionState::Carried { .. } => self.figures.carried += 1,
+                    SubmissionState::Pending | SubmissionState::Merged { .. } => {}
+                }
+            }
+        }
+    }
+}

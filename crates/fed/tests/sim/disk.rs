@@ -1,0 +1,80 @@
+//! What survives a crash.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, ProofId, SealId, SubmissionId};
+use qres_fed::record::{Contribution, Proof, Seal, Signed};
+use qres_fed::round::{Persist, Restored, Submission, SubmissionState};
+
+/// A node's store: every call of `commit` is one transaction.
+#[derive(Debug, Default)]
+pub struct Disk {
+    pub contributions: BTreeMap<ContributionId, Signed<Contribution>>,
+    pub seals: BTreeMap<SealId, Signed<Seal>>,
+    pub proofs: BTreeMap<ProofId, Proof>,
+    pub verified: BTreeSet<CheckpointId>,
+    pub submissions: BTreeMap<SubmissionId, (Submission, SubmissionState)>,
+    pub blobs: BTreeSet<BlobId>,
+}
+
+impl Disk {
+    pub fn commit(&mut self, persists: Vec<Persist>) {
+        for persist in persists {
+            match persist {
+                Persist::Contribution(c) => {
+                    self.contributions.insert(c.record.id(), c);
+                }
+                Persist::Seal(s) => {
+                    self.seals.insert(s.record.id(), s);
+                }
+                Persist::Proof(p) => {
+                    self.proofs.insert(p.id(), p);
+                }
+                Persist::Verified(id) => {
+                    self.verified.insert(id);
+                }
+                Persist::Submission(id, state) => {
+                    let known = self
+                        .submissions
+                        .get_mut(&id)
+                        .expect("a state of a submission that was acknowledged");
+                    known.1 = state;
+                }
+                Persist::Forget {
+                    contributions,
+                    seals,
+                    proofs,
+                } => {
+                    contributions.iter().for_each(|id| drop(self.contributions.remove(id)));
+                    seals.iter().for_each(|id| drop(self.seals.remove(id)));
+                    proofs.iter().for_each(|id| drop(self.proofs.remove(id)));
+                }
+            }
+        }
+    }
+
+    /// What a machine is given at a restart.
+    pub fn restored(&self, zero: (CheckpointId, BlobId)) -> Restored {
+        let weights: BTreeMap<CheckpointId, BlobId> = self
+            .seals
+            .values()
+            .map(|s| (s.record.checkpoint().id(), s.record.result))
+            .collect();
+        let here = |id: &&CheckpointId| {
+            let blob = if **id == zero.0 {
+                Some(&zero.1)
+            } else {
+                weights.get(*id)
+            };
+            blob.is_some_and(|blob| self.blobs.contains(blob))
+        };
+        let open = self.submissions.values().filter(|(_, state)| !state.is_final());
+        Restored {
+            contributions: self.contributions.values().cloned().collect(),
+            seals: self.seals.values().cloned().collect(),
+            proofs: self.proofs.values().cloned().collect(),
+            verified: self.verified.iter().filter(here).copied().collect(),
+            submissions: open.cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! One node: a machine, its driver and its disk.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
+use qres_fed::record::{Membership, Signature, Signed};
+use qres_fed::round::{
+    BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Submission, SubmissionState, Unsigned,
+};
+use rand::RngExt;
+
+use crate::disk::Disk;
+use crate::truth::aggregate_job;
+use crate::world::{Event, Record, World};
+
+/// A trainer of a node.
+#[derive(Debug, Default, Clone)]
+pub struct Trainer {
+    /// The last head it submitted on.
+    pub done: Option<CheckpointId>,
+    /// Its last submission.
+    pub last: Option<SubmissionId>,
+    pub count: u64,
+}
+
+/// A node.
+pub struct Host {
+    pub node: NodeId,
+    pub liar: bool,
+    pub machine: Option<Machine>,
+    pub disk: Disk,
+    /// Counts its lives: what belongs to an earlier one is void.
+    pub life: u64,
+    pub wanted: BTreeMap<BlobId, bool>,
+    pub trainers: Vec<Trainer>,
+    /// What it signed and let out or kept, by parent.
+    pub signed: BTreeMap<CheckpointId, ContributionId>,
+    pub acknowledged: BTreeSet<SubmissionId>,
+    pub head: Option<CheckpointId>,
+    pub head_moved_at: u64,
+    pub timer: u64,
+}
+
+pub fn sign<T>(record: T) -> Signed<T> {
+    Signed {
+        record,
+        signature: Signature([0; 64]),
+    }
+}
+
+impl Host {
+    pub fn new(node: NodeId, liar: bool, trainers: u32) -> Self {
+        Self {
+            node,
+            liar,
+            machine: None,
+            disk: Disk::default(),
+            life: 0,
+            wanted: BTreeMap::new(),
+            trainers: vec![Trainer::default(); trainers as usize],
+            signed: BTreeMap::new(),
+            acknowledged: BTreeSet::new(),
+            head: None,
+            head_moved_at: 0,
+            timer: 0,
+        }
+    }
+}
+
+impl World {
+    /// A node's own clock: each has its own origin.
+    fn clock(&self, h: usize) -> Instant {
+        Instant(self.now + 1_000_003 * h as u64)
+    }
+
+    pub fn start(&mut self, h: usize) {
+        let zero = self.truth.zero;
+        let host = &self.hosts[h];
+        let config = Config {
+            node: host.node,
+            trainers: self.plan.trainers,
+            merge_margin_ms: 50,
+            keep_rounds: self.plan.keep_rounds,
+        };
+        let restored = host.disk.restored((zero, self.plan.spec.checkpoint0));
+        let (machine, outputs) = Machine::new(self.plan.spec.clone(), config, restored, self.clock(h));
+        self.hosts[h].machine = Some(machine);
+        let mut inputs = VecDeque::new();
+        if self.plan.spec.membership == Membership::Open && self.plan.keep_rounds.is_some() {
+            // Where the others forget, an open model is caught up with on someone's word.
+            let honest = self.hosts.iter().filter(|host| !host.liar).map(|host| host.node);
+            inputs.push_back(Input::Trust(honest.collect()));
+        }
+        self.carry_out(h, outputs, &mut inputs);
+        self.feed_all(h, inputs);
+        let life = self.hosts[h].life;
+        self.at(50, Event::Sync { h, life });
+        self.at(700, Event::Collect { h, life });
+    }
+
+    pub fn crash(&mut self, h: usize) {
+        self.figures.crashes += 1;
+        self.say(|| format!("node {h} crashes"));
+        let host = &mut self.hosts[h];
+        host.machine = None;
+        host.life += 1;
+        host.wanted.clear();
+        // What can be fetched again was not synced to disk: some of it is lost, where another still has it.
+        let mut lost = vec![];
+        for blob in &self.hosts[h].disk.blobs {
+            let other = |(i, o): (usize, &Self_)| i != h && !o.liar && o.disk.blobs.contains(blob);
+            let own = self.hosts[h].disk.contributions.values();
+            let own = own
+                .clone()
+                .any(|c| c.record.author == self.hosts[h].node && c.record.update == *blob);
+            if !own && self.hosts.iter().enumerate().any(other) {
+                lost.push(*blob);
+            }
+        }
+        lost.retain(|_| self.rng.random_bool(0.2));
+        lost.iter().for_each(|blob| drop(self.hosts[h].disk.blobs.remove(blob)));
+        let wait = self.rng.random_range(10..1_500);
+        self.at(wait, Event::Restart { h });
+    }
+
+    /// Gives a machine one input and carries out what follows from it.
+    pub fn feed(&mut self, h: usize, input: Input) {
+        self.feed_all(h, VecDeque::from([input]));
+    }
+
+    fn feed_all(&mut self, h: usize, mut inputs: VecDeque<Input>) {
+        while let Some(input) = inputs.pop_front() {
+            let now = self.clock(h);
+            self.say(|| format!("  {h} <- {input:?}"));
+            let Some(machine) = self.hosts[h].machine.as_mut() else {
+                return;
+            };
+            let outputs = machine.handle(input, now);
+            self.figures.inputs += 1;
+            self.carry_out(h, outputs, &mut inputs);
+            self.check_step(h);
+        }
+    }
+
+    fn carry_out(&mut self, h: usize, outputs: Vec<Output>, inputs: &mut VecDeque<Input>) {
+        let mut persists = vec![];
+        let mut actions = VecDeque::new();
+        for output in outputs {
+            match output {
+                Output::Persist(p) => {
+                    assert!(actions.is_empty(), "what must be durable comes first");
+                    persists.push(p);
+                }
+                other => actions.push_back(other),
+            }
+        }
+        if !persists.is_empty() {
+            if self.crashes_here(h) {
+                return;
+            }
+            self.persist(h, persists);
+        }
+        for action in actions {
+            if self.crashes_here(h) {
+                return;
+            }
+            self.say(|| format!("  {h} -> {action:?}"));
+            self.act(h, action, inputs);
+        }
+    }
+
+    fn crashes_here(&mut self, h: usize) -> bool {
+        let crashes = self.faulty() && self.plan.crash > 0.0 && self.rng.random_bool(self.plan.crash);
+        if crashes {
+            self.crash(h);
+        }
+        crashes
+    }
+
+    fn persist(&mut self, h: usize, persists: Vec<Persist>) {
+        for persist in &persists {
+            self.say(|| format!("  {h} == {persist:?}"));
+            if let Persist::Contribution(c) = persist
+                && c.record.author == self.hosts[h].node
+            {
+                self.check_signed_once(h, &c.record);
+            }
+            if let Persist::Proof(p) = persist {
+                self.truth.proofs.insert(p.id(), p.clone());
+            }
+        }
+        self.hosts[h].disk.commit(persists);
+    }
+
+    fn act(&mut self, h: usize, action: Output, inputs: &mut VecDeque<Input>) {
+        match action {
+            Output::Persist(_) => unreachable!("taken out before"),
+            Output::Sign(Unsigned::Contribution(c)) => {
+                self.truth.contributions.insert(c.id(), c.clone());
+                inputs.push_back(Input::SignedContribution(sign(c)));
+            }
+            Output::Sign(Unsigned::Seal(s)) => {
+                self.figures.seals += 1;
+                self.truth.seals.insert(s.checkpoint().id(), s.clone());
+                inputs.push_back(Input::SignedSeal(sign(s)));
+            }
+            Output::SendContribution(c) => {
+                self.check_signed_once(h, &c.record);
+                assert!(
+                    self.hosts[h].disk.contributions.contains_key(&c.record.id()),
+                    "durable before it is sent"
+                );
+                self.send(h, &Record::Contribution(c));
+            }
+            Output::SendSeal(s) => {
+                assert!(
+                    self.hosts[h].disk.seals.contains_key(&s.record.id()),
+                    "durable before it is sent"
+                );
+                self.send(h, &Record::Seal(s));
+            }
+            Output::SendProof(p) => {
+                self.truth.proofs.insert(p.id(), p.clone());
+                self.send(h, &Record::Proof(p));
+            }
+            Output::WantBlob { blob, update, .. } => self.want(h, blob, update, inputs),
+            Output::DropBlob(blob) => drop(self.hosts[h].wanted.remove(&blob)),
+            Output::WantRecords { from } => self.sync_soon(h, &from),
+            Output::Encode(job) => self.encode(h, &job),
+            Output::Aggregate(job) => {
+                let failed = self.faulty() && self.rng.random_bool(0.01);
+                let result = aggregate_job(&job);
+                let proposal = job.id;
+                self.assert_can_aggregate(h, &job);
+                let (input, blob) = if failed {
+                    (Input::AggregateFailed { proposal }, None)
+                } else {
+                    (Input::Aggregated { proposal, result }, Some(result))
+                };
+                self.compute(h, input, blob);
+            }
+            Output::Head {
+                checkpoint, weights, ..
+            } => self.check_head(h, checkpoint, weights),
+            Output::Confirmed(id) => self.check_confirmed(h, &id),
+            Output::RoundChanged => {}
+            Output::Equivocation { author, .. } => {
+                self.figures.equivocations += 1;
+                self.assert_liar(&author, "an equivocation");
+            }
+            Output::Refused { author, reason } => {
+                self.figures.refused += 1;
+                if !reason.contains("below the horizon") {
+                    self.assert_liar(&author, &reason);
+                }
+            }
+            Output::WakeAt(at) => {
+                let host = &mut self.hosts[h];
+                host.timer += 1;
+                let (timer, life) = (host.timer, host.life);
+                if let Some(at) = at {
+                    let wait = at.since_ms(self.clock(h));
+                    self.at(wait, Event::Timer { h, life, timer });
+                }
+            }
+        }
+    }
+
+    fn compute(&mut self, h: usize, input: Input, blob: Option<BlobId>) {
+        let life = self.hosts[h].life;
+        let wait = self.rng.random_range(1..=self.plan.compute_ms_max);
+        self.at(wait, Event::Computed { h, life, input, blob });
+    }
+
+    fn encode(&mut self, h: usize, job: &EncodeJob) {
+        let mut bytes = job.parent.0.to_vec();
+        bytes.extend(self.hosts[h].node.0);
+        let mut samples = 0;
+        for (id, n) in &job.submissions {
+            bytes.extend(id.0);
+            samples += n;
+        }
+        if self.faulty() && self.rng.random_bool(0.02) {
+            let submissions = if self.rng.random_bool(0.5) {
+                vec![job.submissions[0].0]
+            } else {
+                vec![]
+            };
+            let reason = "the simulation says so".to_owned();
+            let parent = job.parent;
+            let input = Input::EncodeFailed {
+                parent,
+                submissions,
+                reason,
+            };
+            return self.compute(h, input, None);
+        }
+        let update = BlobId::of(&bytes);
+        let input = Input::Encoded {
+            parent: job.parent,
+            update,
+            update_bytes: 4,
+            samples,
+            fidelity: 1.0,
+        };
+        self.compute(h, input, Some(update));
+    }
+
+    /// A trainer hands in what it made from `base`. Whether it is done with that base.
+    pub fn submit(&mut self, h: usize, trainer: usize, base: CheckpointId) -> bool {
+        let Some(machine) = self.hosts[h].machine.as_ref() else {
+            return false;
+        };
+        if let Err(error) = machine.check_base(&base) {
+            self.figures.bases_refused += 1;
+            return matches!(
+                error,
+                BaseError::Contributed(_) | BaseError::Stale { .. } | BaseError::NotMember
+            );
+        }
+        let host = &mut self.hosts[h];
+        host.trainers[trainer].count += 1;
+        let name = format!("trainer-{trainer}");
+        let id = SubmissionId::of(format!("{h} {name} {} {base}", host.trainers[trainer].count).as_bytes());
+        let submission = Submission {
+            id,
+            trainer: name,
+            base,
+            samples: 1 + h as u64,
+        };
+        host.disk
+            .submissions
+            .insert(id, (submission.clone(), SubmissionState::Pending));
+        host.acknowledged.insert(id);
+        host.trainers[trainer].last = Some(id);
+        self.figures.submissions += 1;
+        if !self.crashes_here(h) {
+            self.feed(h, Input::Submission(submission));
+        }
+        true
+    }
+}
+
+use Host as Self_;

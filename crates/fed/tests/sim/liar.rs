@@ -1,0 +1,205 @@
+//! What lying members do: all they can sign with their own key.
+
+use std::collections::BTreeSet;
+
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, ProofId};
+use qres_fed::record::{Contribution, Seal};
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+
+use crate::host::sign;
+use crate::world::{Event, Record, World};
+
+impl World {
+    pub fn lie(&mut self, h: usize) {
+        self.figures.lies += 1;
+        match self.rng.random_range(0..9) {
+            0 => self.equivocate(h),
+            1 | 2 => self.seal_something(h, false),
+            3 => self.seal_something(h, true),
+            4 => self.withhold(h),
+            5 => self.contribute_nonsense(h),
+            6 => self.back_date(h),
+            7 => self.seal_the_unknown(h),
+            _ => self.contribute_badly(h),
+        }
+    }
+
+    /// A checkpoint that some honest node stands on or stood on.
+    fn some_checkpoint(&mut self) -> (CheckpointId, u64) {
+        let heads = self.hosts.iter().filter_map(|host| Some(host.machine.as_ref()?.head()));
+        let mut known: Vec<_> = heads.map(|head| (head.id, head.round)).collect();
+        if self.rng.random_bool(0.3) {
+            known.extend(self.truth.seals.iter().map(|(id, seal)| (*id, seal.round)));
+        }
+        known.choose(&mut self.rng).copied().unwrap_or((self.truth.zero, 0))
+    }
+
+    fn contribution(&mut self, h: usize, parent: CheckpointId, round: u64) -> Contribution {
+        let number: u64 = self.rng.random();
+        Contribution {
+            spec: self.plan.spec.id(),
+            parent,
+            round,
+            author: self.hosts[h].node,
+            samples: self.rng.random_range(1..100),
+            update: BlobId::of(&number.to_le_bytes()),
+            update_bytes: 4,
+            fidelity: 1.0,
+        }
+    }
+
+    fn publish(&mut self, h: usize, c: Contribution, blob: bool) {
+        self.truth.contributions.insert(c.id(), c.clone());
+        if blob {
+            self.hosts[h].disk.blobs.insert(c.update);
+        }
+        self.to_some(h, &Record::Contribution(sign(c)));
+    }
+
+    /// To everyone, or to a part only.
+    fn to_some(&mut self, from: usize, record: &Record) {
+        let all = self.rng.random_bool(0.5);
+        for h in 0..self.hosts.len() {
+            if self.connected(from, h) && (all || self.rng.random_bool(0.5)) {
+                self.send_to(h, record);
+            }
+        }
+    }
+
+    fn equivocate(&mut self, h: usize) {
+        let (parent, round) = self.some_checkpoint();
+        for _ in 0..self.rng.random_range(2..5) {
+            let c = self.contribution(h, parent, round + 1);
+            self.publish(h, c, true);
+        }
+    }
+
+    fn withhold(&mut self, h: usize) {
+        let (parent, round) = self.some_checkpoint();
+        let c = self.contribution(h, parent, round + 1);
+        self.publish(h, c, false);
+    }
+
+    fn contribute_badly(&mut self, h: usize) {
+        let (parent, round) = self.some_checkpoint();
+        let c = self.contribution(h, parent, round + 1);
+        self.truth.bad.insert(c.update);
+        self.publish(h, c, true);
+    }
+
+    fn back_date(&mut self, h: usize) {
+        let (parent, round) = self.some_checkpoint();
+        let shift = self.rng.random_range(0..4);
+        let c = self.contribution(h, parent, (round + 2).saturating_sub(shift).max(1));
+        self.publish(h, c, true);
+    }
+
+    /// On checkpoints that do not exist, of the wrong spec, with absurd counts.
+    fn contribute_nonsense(&mut self, h: usize) {
+        for _ in 0..self.rng.random_range(1..10) {
+            let number: u64 = self.rng.random();
+            let parent = CheckpointId::of(&number.to_le_bytes());
+            let far = self.rng.random_range(1..1_000_000);
+            let mut c = self.contribution(h, parent, far);
+            match self.rng.random_range(0..4) {
+                0 => c.spec.0[0] ^= 1,
+                1 => c.samples = 0,
+                2 => c.round = u64::MAX,
+                _ => {}
+            }
+            self.publish(h, c, true);
+        }
+    }
+
+    /// Seals a subset of what is known on some checkpoint: valid (a grinding or late one) or with a forged result.
+    fn seal_something(&mut self, h: usize, forged: bool) {
+        let (parent, round) = self.some_checkpoint();
+        let k = self.plan.spec.rounds.min_contributions as usize;
+        for _ in 0..self.rng.random_range(1..5) {
+            let mut authors = BTreeSet::new();
+            let mut fresh: Vec<ContributionId> = vec![];
+            for (id, c) in &self.truth.contributions {
+                let usable = c.parent == parent && c.round == round + 1 && c.spec == self.plan.spec.id();
+                if usable && authors.insert(c.author) {
+                    fresh.push(*id);
+                }
+            }
+            while fresh.len() > k && self.rng.random_bool(0.5) {
+                let i = self.rng.random_range(0..fresh.len());
+                fresh.remove(i);
+            }
+            if fresh.len() < k && self.rng.random_bool(0.9) {
+                return;
+            }
+            let late = self.some_late(parent, round + 1);
+            let proofs: Vec<ProofId> = self.truth.proofs.keys().filter(|_| forged).take(1).copied().collect();
+            let mut seal = Seal {
+                spec: self.plan.spec.id(),
+                round: round + 1,
+                parent,
+                fresh,
+                late,
+                proofs,
+                result: BlobId([0; 32]),
+                sealer: self.hosts[h].node,
+            };
+            seal.result = self.truth.result_of(&seal);
+            if forged {
+                let number: u64 = self.rng.random();
+                seal.result = BlobId::of(&number.to_le_bytes());
+            }
+            self.hosts[h].disk.blobs.insert(seal.result);
+            self.release(h, seal);
+        }
+    }
+
+    fn some_late(&mut self, parent: CheckpointId, round: u64) -> Vec<ContributionId> {
+        let staleness = u64::from(self.plan.spec.rounds.max_staleness);
+        let old = |c: &Contribution| c.parent != parent && c.round < round && round - c.round <= staleness + 1;
+        let known: Vec<_> = self
+            .truth
+            .contributions
+            .iter()
+            .filter(|(_, c)| old(c))
+            .map(|(id, _)| *id)
+            .collect();
+        let count = self.rng.random_range(0..3);
+        let mut late: Vec<_> = known.sample(&mut self.rng, count).copied().collect();
+        late.sort_unstable();
+        late
+    }
+
+    /// Lists what nobody can know.
+    fn seal_the_unknown(&mut self, h: usize) {
+        let (parent, round) = self.some_checkpoint();
+        let mut fresh: Vec<_> = (0..self.plan.nodes.len())
+            .map(|_| ContributionId::of(&self.rng.random::<u64>().to_le_bytes()))
+            .collect();
+        fresh.sort_unstable();
+        let seal = Seal {
+            spec: self.plan.spec.id(),
+            round: round + 1,
+            parent,
+            fresh,
+            late: vec![],
+            proofs: vec![],
+            result: BlobId([9; 32]),
+            sealer: self.hosts[h].node,
+        };
+        self.release(h, seal);
+    }
+
+    /// At once, or much later.
+    fn release(&mut self, h: usize, seal: Seal) {
+        self.truth.seals.insert(seal.checkpoint().id(), seal.clone());
+        let record = Record::Seal(sign(seal));
+        if self.rng.random_bool(0.6) {
+            self.to_some(h, &record);
+        } else {
+            let to = self.rng.random_range(0..self.hosts.len());
+            let wait = self.rng.random_range(500..3_000);
+            self.at(wait, Event::Deliver { h: to, record });
+        }
+    }
+}

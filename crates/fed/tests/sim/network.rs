@@ -1,0 +1,178 @@
+//! What lies between the nodes: gossip, sync and blobs.
+
+use std::collections::VecDeque;
+
+use qres_fed::id::{BlobId, NodeId};
+use qres_fed::round::{Input, RecordId};
+use rand::RngExt;
+
+use crate::plan::HEAL_MS;
+use crate::world::{Event, Record, World};
+
+/// Records of one sync session, each way; the rest comes with the next.
+const SYNC_MAX: usize = 300;
+
+impl World {
+    pub fn connected(&self, a: usize, b: usize) -> bool {
+        a != b && self.groups[a] == self.groups[b]
+    }
+
+    fn delay(&mut self) -> u64 {
+        self.rng.random_range(1..=self.plan.delay_ms_max)
+    }
+
+    fn lost(&mut self) -> bool {
+        self.faulty() && self.plan.loss > 0.0 && self.rng.random_bool(self.plan.loss)
+    }
+
+    /// Gossip to everyone in reach.
+    pub fn send(&mut self, from: usize, record: &Record) {
+        for h in 0..self.hosts.len() {
+            if self.connected(from, h) {
+                self.send_to(h, record);
+            }
+        }
+    }
+
+    pub fn send_to(&mut self, h: usize, record: &Record) {
+        let copies = 1 + usize::from(self.plan.duplicate > 0.0 && self.rng.random_bool(self.plan.duplicate));
+        for _ in 0..copies {
+            if !self.lost() {
+                let wait = self.delay();
+                let record = record.clone();
+                self.at(wait, Event::Deliver { h, record });
+            }
+        }
+    }
+
+    pub fn deliver(&mut self, h: usize, record: Record) {
+        let input = match record {
+            Record::Contribution(c) => Input::Contribution(c),
+            Record::Seal(s) => Input::Seal(s),
+            Record::Proof(p) => Input::Proof(p),
+        };
+        self.feed(h, input);
+    }
+
+    pub fn sync_soon(&mut self, h: usize, from: &[NodeId]) {
+        let named: Vec<_> = (0..self.hosts.len())
+            .filter(|b| from.contains(&self.hosts[*b].node) && *b != h)
+            .collect();
+        let b = if named.is_empty() || self.rng.random_bool(0.3) {
+            self.rng.random_range(0..self.hosts.len())
+        } else {
+            named[self.rng.random_range(0..named.len())]
+        };
+        let wait = self.delay();
+        self.at(wait, Event::SyncWith { a: h, b });
+    }
+
+    pub fn sync_with_someone(&mut self, h: usize) {
+        let b = self.rng.random_range(0..self.hosts.len());
+        self.sync(h, b);
+    }
+
+    /// Two nodes compare what they have, and each gets what it lacks.
+    pub fn sync(&mut self, a: usize, b: usize) {
+        if !self.connected(a, b) {
+            return;
+        }
+        let (for_a, for_b) = {
+            let (Some(one), Some(two)) = (&self.hosts[a].machine, &self.hosts[b].machine) else {
+                return;
+            };
+            let missing = |from: &qres_fed::round::Machine, to: &qres_fed::round::Machine| {
+                let ids = from.records().difference(to.records()).take(SYNC_MAX);
+                let records = ids.filter_map(|(_, id)| {
+                    Some(match id {
+                        RecordId::Contribution(id) => Record::Contribution(from.contribution(id)?.clone()),
+                        RecordId::Seal(id) => Record::Seal(from.seal(id)?.clone()),
+                        RecordId::Proof(id) => Record::Proof(from.proof(id)?.clone()),
+                    })
+                });
+                records.collect::<Vec<_>>()
+            };
+            (missing(two, one), missing(one, two))
+        };
+        for (h, mut records) in [(a, for_a), (b, for_b)] {
+            // Usually in order; sometimes not.
+            if self.faulty() && self.rng.random_bool(0.1) {
+                records.reverse();
+            }
+            let wait = 2 * self.delay();
+            for record in records {
+                if !self.lost() {
+                    self.at(wait, Event::Deliver { h, record });
+                }
+            }
+        }
+    }
+
+    /// Asked once, the driver keeps trying.
+    pub fn want(&mut self, h: usize, blob: BlobId, update: bool, inputs: &mut VecDeque<Input>) {
+        assert!(
+            self.hosts[h].wanted.insert(blob, update).is_none(),
+            "a blob is asked for once"
+        );
+        if self.hosts[h].disk.blobs.contains(&blob) {
+            self.hosts[h].wanted.remove(&blob);
+            let bad = update && self.truth.bad.contains(&blob);
+            inputs.push_back(if bad {
+                Input::BlobBad(blob)
+            } else {
+                Input::BlobHere(blob)
+            });
+            return;
+        }
+        let life = self.hosts[h].life;
+        let wait = self.delay();
+        self.at(wait, Event::Fetch { h, life, blob });
+    }
+
+    pub fn fetch(&mut self, h: usize, blob: BlobId) {
+        if !self.hosts[h].wanted.contains_key(&blob) {
+            return;
+        }
+        let has = |b: usize| self.hosts[b].machine.is_some() && self.hosts[b].disk.blobs.contains(&blob);
+        let holders: Vec<_> = (0..self.hosts.len())
+            .filter(|b| self.connected(h, *b) && has(*b))
+            .collect();
+        let served = holders.iter().any(|b| !self.hosts[*b].liar) || (!holders.is_empty() && self.rng.random_bool(0.3));
+        if !served || self.lost() {
+            let life = self.hosts[h].life;
+            let wait = self.rng.random_range(20..150);
+            return self.at(wait, Event::Fetch { h, life, blob });
+        }
+        let update = self.hosts[h].wanted.remove(&blob);
+        if update == Some(true) && self.truth.bad.contains(&blob) {
+            return self.feed(h, Input::BlobBad(blob));
+        }
+        self.hosts[h].disk.blobs.insert(blob);
+        self.feed(h, Input::BlobHere(blob));
+    }
+
+    /// Collects what the machine no longer needs.
+    pub fn collect(&mut self, h: usize) {
+        let host = &mut self.hosts[h];
+        if let Some(machine) = &host.machine {
+            let live = machine.live_blobs();
+            host.disk.blobs.retain(|blob| live.contains(blob));
+            self.figures.blobs_max = self.figures.blobs_max.max(live.len());
+        }
+    }
+
+    pub fn partition(&mut self) {
+        if self.now + 100 >= HEAL_MS {
+            return;
+        }
+        let parted = self.rng.random_bool(0.6);
+        self.figures.partitions += u64::from(parted);
+        for h in 0..self.groups.len() {
+            self.groups[h] = if parted { self.rng.random_range(0..2) } else { 0 };
+        }
+        let groups = self.groups.clone();
+        self.say(|| format!("groups {groups:?}"));
+        let wait = self.rng.random_range(200..2_500);
+        self.at(wait, Event::Partition);
+    }
+}

@@ -1,0 +1,143 @@
+//! What a seed stands for: how many nodes, which policy, which faults.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use qres_fed::id::{BlobId, NodeId};
+use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Faults end here; what follows must be live.
+pub const HEAL_MS: u64 = 6_000;
+/// Trainers stop here; what follows must come to rest.
+pub const STOP_MS: u64 = 15_000;
+/// The end, when everything is compared.
+pub const END_MS: u64 = 22_000;
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    pub spec: Spec,
+    /// The first of them are honest, the last `liars` lie.
+    pub nodes: Vec<NodeId>,
+    pub liars: usize,
+    /// A honest node that may not contribute, where there is one: the last honest one.
+    pub follower: bool,
+    pub trainers: u32,
+    /// Honest members without a trainer: they hold a copy, seal and verify, and each costs a deadline once.
+    pub silent: usize,
+    pub keep_rounds: Option<u64>,
+    pub delay_ms_max: u64,
+    pub loss: f64,
+    pub duplicate: f64,
+    /// Between any two outputs.
+    pub crash: f64,
+    pub partitions: bool,
+    /// A trainer's pace, from this to three times this.
+    pub pace_ms: u64,
+    /// How long an aggregation takes at most.
+    pub compute_ms_max: u64,
+}
+
+pub fn node(n: u8) -> NodeId {
+    NodeId([n; 32])
+}
+
+pub fn spec(membership: Membership, rounds: RoundPolicy) -> Spec {
+    Spec {
+        name: "sim".parse().expect("a model name"),
+        tensors: vec![TensorSpec {
+            name: "w".into(),
+            dtype: Dtype::F32,
+            shape: vec![1],
+        }],
+        strategy: Rule::new("fedavg/1"),
+        rounds,
+        codec: Rule::new("none/1"),
+        privacy: Rule {
+            id: "none/1".into(),
+            params: BTreeMap::new(),
+        },
+        membership,
+        checkpoint0: BlobId::of(b"checkpoint 0"),
+        creator: node(1),
+        succeeds: None,
+    }
+}
+
+impl Plan {
+    pub fn of(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let open = rng.random_bool(0.2);
+        let n: usize = rng.random_range(1..=7);
+        let majority = n / 2 + 1;
+        // Usually k is a majority; a smaller one is allowed and must agree all the same.
+        let k = if rng.random_bool(0.7) {
+            majority
+        } else {
+            rng.random_range(1..=majority)
+        };
+        // A quorum of liars could attest anything, and k honest ones are needed to go on.
+        let liars_max = n - majority;
+        let liars = if rng.random_bool(0.5) {
+            rng.random_range(0..=liars_max)
+        } else {
+            0
+        };
+        let follower = !open && n - liars > majority && rng.random_bool(0.2);
+        let nodes: Vec<_> = (1..=n).map(|i| node(u8::try_from(i).expect("few nodes"))).collect();
+        let mut members: BTreeSet<_> = nodes.iter().copied().collect();
+        let (mut k, mut honest) = (k, n - liars);
+        if follower {
+            members.remove(&nodes[n - liars - 1]);
+            honest -= 1;
+            k = k.min(members.len());
+        }
+        let quorum = members.len() / 2 + 1;
+        let liars = if honest < quorum.max(k) || liars >= quorum {
+            0
+        } else {
+            liars
+        };
+        let rounds = RoundPolicy {
+            min_contributions: u32::try_from(k).expect("small"),
+            target: open.then(|| u32::try_from(rng.random_range(k..=n)).expect("small")),
+            deadline_ms: rng.random_bool(0.7).then(|| rng.random_range(200..1_500)),
+            deadline_ms_max: 2_000,
+            max_staleness: rng.random_range(0..=5),
+        };
+        let membership = if open {
+            Membership::Open
+        } else {
+            Membership::List(members)
+        };
+        let spare = honest - k.min(honest);
+        let silent = if rng.random_bool(0.3) {
+            rng.random_range(0..=spare)
+        } else {
+            0
+        };
+        Self {
+            seed,
+            silent,
+            spec: spec(membership, rounds),
+            nodes,
+            liars,
+            follower: follower && liars == 0,
+            trainers: rng.random_range(1..=2),
+            keep_rounds: rng.random_bool(0.6).then(|| rng.random_range(0..=12)),
+            delay_ms_max: *pick(&mut rng, &[2, 10, 40, 150]),
+            loss: *pick(&mut rng, &[0.0, 0.02, 0.2]),
+            duplicate: *pick(&mut rng, &[0.0, 0.1]),
+            crash: *pick(&mut rng, &[0.0, 0.000_5, 0.005, 0.03]),
+            partitions: rng.random_bool(0.5),
+            pace_ms: rng.random_range(20..200),
+            compute_ms_max: *pick(&mut rng, &[2, 20, 100]),
+        }
+    }
+}
+
+pub fn pick<'a, T>(rng: &mut ChaCha8Rng, of: &'a [T]) -> &'a T {
+    &of[rng.random_range(0..of.len())]
+}

@@ -1,0 +1,368 @@
+//! The world: its clock, its events, and what has happened in it.
+
+use std::collections::BTreeMap;
+
+use qres_fed::id::{BlobId, CheckpointId};
+use qres_fed::record::{Contribution, Proof, Seal, Signed};
+use qres_fed::round::{Input, SubmissionState};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::host::Host;
+use crate::plan::{END_MS, HEAL_MS, Plan, STOP_MS};
+use crate::truth::Truth;
+
+/// A record on its way.
+#[derive(Debug, Clone)]
+pub enum Record {
+    Contribution(Signed<Contribution>),
+    Seal(Signed<Seal>),
+    Proof(Proof),
+}
+
+/// Something that will happen.
+#[derive(Debug, Clone)]
+pub enum Event {
+    Deliver {
+        h: usize,
+        record: Record,
+    },
+    Computed {
+        h: usize,
+        life: u64,
+        input: Input,
+        blob: Option<BlobId>,
+    },
+    Timer {
+        h: usize,
+        life: u64,
+        timer: u64,
+    },
+    Fetch {
+        h: usize,
+        life: u64,
+        blob: BlobId,
+    },
+    Sync {
+        h: usize,
+        life: u64,
+    },
+    SyncWith {
+        a: usize,
+        b: usize,
+    },
+    Collect {
+        h: usize,
+        life: u64,
+    },
+    Train {
+        h: usize,
+        trainer: usize,
+    },
+    Trained {
+        h: usize,
+        trainer: usize,
+        base: CheckpointId,
+    },
+    Restart {
+        h: usize,
+    },
+    Partition,
+    Lie {
+        h: usize,
+    },
+    Operator {
+        h: usize,
+    },
+    Heal,
+}
+
+/// What happened, so that a run without faults is noticed.
+#[derive(Debug, Default, Clone)]
+#[allow(missing_docs)]
+pub struct Figures {
+    pub inputs: u64,
+    pub rounds: u64,
+    pub seals: u64,
+    pub submissions: u64,
+    pub bases_refused: u64,
+    pub crashes: u64,
+    pub partitions: u64,
+    pub lies: u64,
+    pub equivocations: u64,
+    pub refused: u64,
+    pub head_moves: u64,
+    pub swings: u64,
+    pub sealed: u64,
+    pub late_sealed: u64,
+    pub rejected: u64,
+    pub carried: u64,
+    pub blobs_max: usize,
+    pub records_max: usize,
+}
+
+impl Figures {
+    pub fn add(&mut self, other: &Self) {
+        self.inputs += other.inputs;
+        self.rounds += other.rounds;
+        self.seals += other.seals;
+        self.submissions += other.submissions;
+        self.bases_refused += other.bases_refused;
+        self.crashes += other.crashes;
+        self.partitions += other.partitions;
+        self.lies += other.lies;
+        self.equivocations += other.equivocations;
+        self.refused += other.refused;
+        self.head_moves += other.head_moves;
+        self.swings += other.swings;
+        self.sealed += other.sealed;
+        self.late_sealed += other.late_sealed;
+        self.rejected += other.rejected;
+        self.carried += other.carried;
+        self.blobs_max = self.blobs_max.max(other.blobs_max);
+        self.records_max = self.records_max.max(other.records_max);
+    }
+
+    pub fn all_met(&self) -> bool {
+        let met = [
+            self.crashes,
+            self.partitions,
+            self.lies,
+            self.equivocations,
+            self.refused,
+            self.swings,
+            self.late_sealed,
+            self.rejected,
+            self.carried,
+        ];
+        met.iter().all(|n| *n > 0)
+    }
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub rng: ChaCha8Rng,
+    pub now: u64,
+    pub hosts: Vec<Host>,
+    pub truth: Truth,
+    /// Nodes of one group hear each other.
+    pub groups: Vec<u8>,
+    pub figures: Figures,
+    queue: BTreeMap<(u64, u64), Event>,
+    count: u64,
+    loud: bool,
+}
+
+impl World {
+    pub fn new(plan: Plan, loud: bool) -> Self {
+        let n = plan.nodes.len();
+        let hosts = plan.nodes.iter().enumerate().map(|(i, node)| {
+            let liar = i >= n - plan.liars;
+            let trainers = if i < plan.silent { 0 } else { plan.trainers };
+            Host::new(*node, liar, trainers)
+        });
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(plan.seed ^ 0x5EED),
+            now: 0,
+            hosts: hosts.collect(),
+            truth: Truth::new(&plan.spec),
+            groups: vec![0; n],
+            figures: Figures::default(),
+            queue: BTreeMap::new(),
+            count: 0,
+            plan,
+            loud,
+        }
+    }
+
+    pub fn say(&self, what: impl FnOnce() -> String) {
+        if self.loud {
+            println!("{:>6} {}", self.now, what());
+        }
+    }
+
+    /// Whether faults may happen now.
+    pub fn faulty(&self) -> bool {
+        self.now < HEAL_MS
+    }
+
+    pub fn at(&mut self, wait: u64, event: Event) {
+        self.count += 1;
+        self.queue.insert((self.now + wait, self.count), event);
+    }
+
+    pub fn run(&mut self) {
+        // The creator has checkpoint 0; the others fetch it.
+        self.hosts[0].disk.blobs.insert(self.plan.spec.checkpoint0);
+        for h in 0..self.hosts.len() {
+            self.start(h);
+            let trainers = self.hosts[h].trainers.len();
+            for trainer in 0..trainers {
+                let wait = self.rng.random_range(0..300);
+                self.at(wait, Event::Train { h, trainer });
+            }
+            self.at(self.now + 300, Event::Operator { h });
+            if self.hosts[h].liar {
+                self.at(100, Event::Lie { h });
+            }
+        }
+        if self.plan.partitions {
+            self.at(500, Event::Partition);
+        }
+        self.at(HEAL_MS, Event::Heal);
+        let mut healed_at = None;
+        let mut stopped = false;
+        while let Some(((time, _), event)) = self.queue.pop_first() {
+            if time > END_MS {
+                break;
+            }
+            self.now = time;
+            if time >= HEAL_MS + 2_000 && healed_at.is_none() {
+                healed_at = Some(self.best_round());
+            }
+            if time >= STOP_MS && !stopped {
+                stopped = true;
+                self.check_live(healed_at.unwrap_or(0));
+            }
+            self.happen(event);
+        }
+        self.check_rest();
+    }
+
+    pub fn best_round(&self) -> u64 {
+        let machines = self.hosts.iter().filter(|h| !h.liar).filter_map(|h| h.machine.as_ref());
+        machines.map(|m| m.head().round).max().unwrap_or(0)
+    }
+
+    fn is(&self, h: usize, life: u64) -> bool {
+        self.hosts[h].life == life && self.hosts[h].machine.is_some()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Deliver { h, record } => self.deliver(h, record),
+            Event::Computed { h, life, input, blob } => {
+                if self.is(h, life) {
+                    self.hosts[h].disk.blobs.extend(blob);
+                    self.feed(h, input);
+                }
+            }
+            Event::Timer { h, life, timer } => {
+                if self.is(h, life) && self.hosts[h].timer == timer {
+                    self.feed(h, Input::Tick);
+                }
+            }
+            Event::Fetch { h, life, blob } => {
+                if self.is(h, life) {
+                    self.fetch(h, blob);
+                }
+            }
+            Event::Sync { h, life } => {
+                if self.is(h, life) {
+                    self.sync_with_someone(h);
+                    let wait = self.rng.random_range(200..800);
+                    self.at(wait, Event::Sync { h, life });
+                }
+            }
+            Event::SyncWith { a, b } => self.sync(a, b),
+            Event::Collect { h, life } => {
+                if self.is(h, life) {
+                    self.collect(h);
+                    let wait = self.rng.random_range(200..2_000);
+                    self.at(wait, Event::Collect { h, life });
+                }
+            }
+            Event::Train { h, trainer } => self.train(h, trainer),
+            Event::Trained { h, trainer, base } => self.trained(h, trainer, base),
+            Event::Restart { h } => {
+                if self.hosts[h].machine.is_none() && !(self.hosts[h].liar && !self.faulty()) {
+                    self.start(h);
+                }
+            }
+            Event::Partition => self.partition(),
+            Event::Lie { h } => {
+                if self.faulty() {
+                    self.lie(h);
+                    let wait = self.rng.random_range(20..400);
+                    self.at(wait, Event::Lie { h });
+                }
+            }
+            Event::Operator { h } => self.operate(h),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    fn heal(&mut self) {
+        self.say(|| "faults end".into());
+        self.groups.iter_mut().for_each(|g| *g = 0);
+        for host in self.hosts.iter_mut().filter(|h| h.liar) {
+            host.machine = None;
+            host.life += 1;
+        }
+    }
+
+    fn operate(&mut self, h: usize) {
+        if self.faulty() {
+            let input = if self.rng.random_bool(0.3) {
+                Input::SealNow
+            } else {
+                Input::DelayMs(self.rng.random_range(1..=self.plan.delay_ms_max))
+            };
+            self.feed(h, input);
+            let wait = self.rng.random_range(300..4_000);
+            self.at(wait, Event::Operator { h });
+        } else {
+            self.feed(h, Input::DelayMs(self.plan.delay_ms_max));
+        }
+    }
+
+    fn train(&mut self, h: usize, trainer: usize) {
+        if self.now >= STOP_MS {
+            return;
+        }
+        let head = self.hosts[h].machine.as_ref().map(qres_fed::round::Machine::head);
+        let host = &self.hosts[h];
+        // One whose work was refused trains again; the others wait for a new head.
+        let last = host.trainers[trainer]
+            .last
+            .and_then(|id| host.disk.submissions.get(&id));
+        let refused = last.is_some_and(|(_, state)| matches!(state, SubmissionState::Rejected { .. }));
+        let done = host.trainers[trainer].done.filter(|_| !refused);
+        match head.filter(|head| head.verified && done != Some(head.id)) {
+            Some(head) => {
+                let slow = if self.rng.random_bool(0.03) { 10 } else { 1 };
+                let pace = self.plan.pace_ms * slow;
+                let wait = self.rng.random_range(pace..3 * pace);
+                let base = head.id;
+                self.at(wait, Event::Trained { h, trainer, base });
+            }
+            None => self.at(20, Event::Train { h, trainer }),
+        }
+    }
+
+    fn trained(&mut self, h: usize, trainer: usize, base: CheckpointId) {
+        if self.now >= STOP_MS {
+            return;
+        }
+        if self.hosts[h].machine.is_none() {
+            return self.at(50, Event::Trained { h, trainer, base });
+        }
+        let done = self.submit(h, trainer, base);
+        // Now and then one hands the same in again later, from what is then an old base.
+        if self.faulty() && self.rng.random_bool(0.03) {
+            self.at(500, Event::Trained { h, trainer, base });
+        }
+        if done {
+            self.hosts[h].trainers[trainer].done = Some(base);
+        }
+        self.at(1, Event::Train { h, trainer });
+    }
+
+    pub fn figures(&self) -> Figures {
+        let mut figures = self.figures.clone();
+        figures.rounds = self.best_round();
+        let machines = self.hosts.iter().filter_map(|h| h.machine.as_ref());
+        figures.records_max = machines.map(|m| m.records().len()).max().unwrap_or(0);
+        figures
+    }
+}
