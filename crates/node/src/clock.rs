@@ -2,6 +2,9 @@
 
 use qres_fed::id::Instant;
 
+/// Stands for an instant beyond what the clock can tell.
+const FAR: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Milliseconds since the node started: what `fed` calls now.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -23,7 +26,8 @@ impl Clock {
 
     /// The same point for tokio's timers.
     pub fn deadline(&self, at: Instant) -> tokio::time::Instant {
-        tokio::time::Instant::from_std(self.origin + std::time::Duration::from_millis(at.0))
+        let at = self.origin.checked_add(std::time::Duration::from_millis(at.0));
+        tokio::time::Instant::from_std(at.unwrap_or_else(|| std::time::Instant::now() + FAR))
     }
 }
 

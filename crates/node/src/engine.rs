@@ -1,5 +1,6 @@
 //! The engine: feeds `fed`'s machines with what the mesh, the store and the callers bring, and carries out their answers.
 
+mod admission;
 mod announce;
 mod auto_join;
 mod collector;
@@ -12,6 +13,7 @@ mod intake;
 mod job;
 mod library;
 pub(crate) mod membership;
+mod message;
 mod model;
 mod offer;
 pub(crate) mod peers;
@@ -22,8 +24,11 @@ pub(crate) mod state;
 pub(crate) mod submission;
 pub(crate) mod submit;
 mod syncer;
+#[cfg(test)]
+mod tests;
 mod tracer;
 pub(crate) mod views;
+mod wants;
 
 pub use start::StartError;
 
@@ -34,7 +39,7 @@ pub(crate) use start::{start, stop};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{RwLock, Semaphore, watch as watch_channel};
+use tokio::sync::{Mutex, RwLock, Semaphore, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,6 +64,7 @@ pub(crate) struct Core {
     pub store: Store,
     pub mesh: Mesh,
     pub downloads: Downloads,
+    pub wants: wants::Wants,
     pub sync: SyncClient,
     pub syncer: syncer::Syncer,
     pub states: state::States,
@@ -72,6 +78,11 @@ pub(crate) struct Core {
     pub draining: AtomicBool,
     /// Read-held from a new blob's `finish` until something refers to it; the collector holds it for writing.
     pub in_flight: Arc<RwLock<()>>,
+    /// Held while a model is joined, made or left: two tasks of one model would sign two contributions on one parent. Taken
+    /// after `in_flight` where both are.
+    pub memberships: Mutex<()>,
+    /// Uploads under way: each holds one thread of the blocking pool.
+    pub uploads: Arc<Semaphore>,
     /// Encoding and aggregating: rayon is parallel within a job, so two of them keep every core busy.
     pub jobs: Arc<Semaphore>,
     pub heads: watch_channel::Sender<Vec<HeadClaim>>,
@@ -140,6 +151,9 @@ impl From<StoreError> for NodeError {
         match error {
             StoreError::Full(_) => Self::new(Kind::ResourceExhausted, "DISK_FULL", message).retry_after(10_000),
             StoreError::Offset { .. } => Self::new(Kind::OutOfRange, "OFFSET_PAST_KEPT", message).field("offset"),
+            StoreError::Overtaken => {
+                Self::new(Kind::FailedPrecondition, "UPLOAD_OVERTAKEN", message).field("idempotency_key")
+            }
             _ => Self::new(Kind::Internal, "STORE", message),
         }
     }

@@ -248,7 +248,8 @@ impl NodeHandle {
     pub async fn models(&self, page: PageRequest) -> Answer<Page<ModelView>> {
         let mut all = self.core.registry.all();
         all.sort_by(|a, b| (&a.spec().name, a.id).cmp(&(&b.spec().name, b.id)));
-        let key = |model: &Arc<engine::registry::Model>| format!("{}@{}", model.spec().name, model.id);
+        // No letter of a name is below the separator, so tokens sort as the list does.
+        let key = |model: &Arc<engine::registry::Model>| format!("{}\0{}", model.spec().name, model.id);
         let page = page.cut(all, key)?;
         Ok(page.map(|model| engine::views::model(&self.core, &model)))
     }
@@ -345,5 +346,44 @@ impl NodeHandle {
     /// Resolves when the node shuts down: long streams end then.
     pub fn stopping(&self) -> WaitForCancellationFutureOwned {
         self.core.stop.clone().cancelled_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(all: &[&str], size: usize, token: Option<String>) -> Answer<Page<String>> {
+        let all = all.iter().map(ToString::to_string).collect();
+        PageRequest { size, token }.cut(all, String::clone)
+    }
+
+    #[test]
+    fn pages_end_to_end_give_every_item_once_even_when_the_last_one_shown_has_gone() {
+        let all = ["a", "b", "c", "d", "e"];
+        let (mut seen, mut token) = (vec![], None);
+        loop {
+            let page = cut(&all, 2, token).unwrap();
+            seen.extend(page.items);
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, all);
+        let first = cut(&all, 2, None).unwrap();
+        let rest = cut(&["a", "c", "d"], 5, first.next).unwrap();
+        assert_eq!((rest.items, rest.next), (vec!["c".to_owned(), "d".to_owned()], None));
+        // A full last page says that it is the last.
+        assert_eq!(cut(&["a", "b"], 2, None).unwrap().next, None);
+        assert_eq!(cut(&[], 2, None).unwrap().next, None);
+    }
+
+    #[test]
+    fn a_token_that_is_none_of_ours_is_refused_by_its_field() {
+        for token in ["zz", "ff", "f"] {
+            let error = cut(&["a"], 1, Some(token.into())).unwrap_err();
+            assert_eq!(error.field.as_deref(), Some("page_token"), "{token}");
+        }
     }
 }

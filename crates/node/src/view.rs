@@ -221,6 +221,8 @@ pub struct NodeView {
 }
 
 /// What a watch tells.
+// Events are kept behind an `Arc` each, so the largest one sets nobody's size.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A model was created, joined, left, became available, or its head moved.

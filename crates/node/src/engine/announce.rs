@@ -133,3 +133,129 @@ pub fn decode(data: &[u8]) -> Result<Option<(Announcement, Option<String>)>, &'s
     let traceparent = (!envelope.traceparent.is_empty()).then_some(envelope.traceparent);
     Ok(Some((announcement, traceparent)))
 }
+
+#[cfg(test)]
+mod tests {
+    use qres_fed::id::CheckpointId;
+    use qres_fed::record::Membership;
+
+    use super::super::tests::spec as spec_of;
+    use super::*;
+    use crate::identity::Identity;
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn contribution_by(me: &Identity, update: &[u8], samples: u64) -> Signed<Contribution> {
+        me.sign(Contribution {
+            spec: SpecId([1; 32]),
+            parent: CheckpointId([2; 32]),
+            round: 1,
+            author: me.node(),
+            samples,
+            update: BlobId::of(update),
+            update_bytes: update.len() as u64,
+            fidelity: 0.999,
+        })
+    }
+
+    fn seal_by(me: &Identity) -> Signed<Seal> {
+        me.sign(Seal {
+            spec: SpecId([1; 32]),
+            round: 1,
+            parent: CheckpointId([2; 32]),
+            fresh: vec![],
+            late: vec![],
+            proofs: vec![],
+            result: BlobId([3; 32]),
+            sealer: me.node(),
+        })
+    }
+
+    fn spec_by(me: &Identity) -> Signed<Spec> {
+        me.sign(spec_of("m/1", Membership::Open, 4, me.node()))
+    }
+
+    fn name() -> ModelName {
+        "m/1".parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_announced_is_what_is_read() {
+        let me = Identity::ephemeral();
+        let signed = contribution_by(&me, b"update", 5);
+        for inline in [vec![], b"update".to_vec()] {
+            let bytes = contribution(&name(), &signed, inline.clone(), Some(TRACE.into()));
+            let (read, trace) = decode(&bytes).unwrap().unwrap();
+            let inline = (!inline.is_empty()).then_some(inline);
+            assert_eq!(read, Announcement::Contribution(signed.clone(), inline));
+            assert_eq!(trace.as_deref(), Some(TRACE));
+        }
+        let sealed = seal_by(&me);
+        assert_eq!(
+            decode(&seal(&sealed, None)),
+            Ok(Some((Announcement::Seal(sealed), None)))
+        );
+        let found = Proof::new(signed.clone(), contribution_by(&me, b"update", 6)).unwrap();
+        assert_eq!(decode(&proof(&found)), Ok(Some((Announcement::Proof(found), None))));
+        let made = spec_by(&me);
+        let offered = Announcement::Spec {
+            id: made.record.id(),
+            bytes: made.record.to_canonical().len() as u64,
+            creator: me.node(),
+            signature: made.signature,
+        };
+        assert_eq!(decode(&spec(&made)), Ok(Some((offered, None))));
+    }
+
+    #[test]
+    fn envelopes_that_contradict_themselves_are_bad() {
+        let me = Identity::ephemeral();
+        let signed = contribution_by(&me, b"update", 5);
+        assert!(decode(&contribution(&name(), &signed, b"another".to_vec(), None)).is_err());
+        let large = vec![0; INLINE_BYTES_MAX + 1];
+        let of_large = contribution_by(&me, &large, 5);
+        assert!(decode(&contribution(&name(), &of_large, large, None)).is_err());
+        let mut epiphany = wire::Epiphany {
+            model_type: name().to_string(),
+            weights: vec![],
+            fidelity_score: 1.0,
+            contribution: signed.record.to_canonical(),
+            signature: signed.signature.0.to_vec(),
+        };
+        assert!(decode(&envelope(wire::envelope::Kind::Epiphany(epiphany.clone()), None)).is_err());
+        epiphany.fidelity_score = signed.record.fidelity;
+        assert!(decode(&envelope(wire::envelope::Kind::Epiphany(epiphany.clone()), None)).is_ok());
+        epiphany.signature.pop();
+        assert!(decode(&envelope(wire::envelope::Kind::Epiphany(epiphany), None)).is_err());
+        let twice = Proof {
+            first: signed.clone(),
+            second: signed,
+        };
+        assert!(decode(&proof(&twice)).is_err(), "one contribution proves nothing");
+    }
+
+    #[test]
+    fn hostile_bytes_are_bad_and_a_later_version_s_kind_is_passed_over() {
+        assert_eq!(decode(b""), Ok(None), "an envelope of a kind unknown here");
+        // Field 99, length-delimited: a kind of a later version.
+        assert_eq!(decode(&[0x9a, 0x06, 0x01, 0x00]), Ok(None));
+        let me = Identity::ephemeral();
+        let signed = contribution_by(&me, b"update", 5);
+        let whole = contribution(&name(), &signed, b"update".to_vec(), Some(TRACE.into()));
+        for cut in 1..whole.len() {
+            // Never a contribution other than the signed one, never a panic.
+            if let Ok(Some((Announcement::Contribution(read, _), _))) = decode(&whole[..cut]) {
+                assert_eq!(read, signed, "cut at {cut}");
+            }
+        }
+        for at in 0..whole.len() {
+            let mut bent = whole.clone();
+            bent[at] ^= 0x55;
+            if let Ok(Some((Announcement::Contribution(read, Some(inline)), _))) = decode(&bent) {
+                assert_eq!(BlobId::of(&inline), read.record.update);
+            }
+        }
+        // Says that four gigabytes follow.
+        assert!(decode(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2, 3]).is_err());
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use qres_fed::id::BlobId;
 use qres_fed::round::SubmissionState;
+use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{debug, warn};
 
 use super::Core;
@@ -17,6 +18,9 @@ use crate::store::Store;
 const PAUSE: Duration = Duration::from_secs(2);
 /// Even when no head moves: partial uploads and expired submissions go too.
 const PERIOD: Duration = Duration::from_secs(60);
+/// Longest wait for work in flight to end, and for a model's answer: while the collector waits, uploads and jobs wait behind
+/// it, and a model that cannot store (a full disk) answers nobody.
+const EXCLUSIVE_MAX: Duration = Duration::from_secs(5);
 /// A cut upload can be resumed that long.
 const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// What became of a submission is answered that long after it is final.
@@ -24,11 +28,14 @@ const SUBMISSION_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Collects until the node stops.
 pub async fn run(core: Arc<Core>) {
+    // An interval, not a sleep: heads that move more often than that must not put it off for ever.
+    let mut period = tokio::time::interval(PERIOD);
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = core.stop.cancelled() => return,
+            _ = period.tick() => expire(&core).await,
             () = core.garbage.notified() => {}
-            () = tokio::time::sleep(PERIOD) => expire(&core).await,
         }
         if let Err(error) = collect(&core).await {
             warn!(%error, "blobs were not collected: tried again later");
@@ -42,8 +49,10 @@ pub async fn run(core: Arc<Core>) {
 
 async fn expire(core: &Arc<Core>) {
     let before = unix_ms().saturating_sub(SUBMISSION_KEPT_MS);
+    let revision = core.hub.revision();
     let expired = core
         .blocking(move |store| {
+            super::start::reserve_above(store, revision)?;
             store.blobs().collect_uploads(UPLOAD_KEPT)?;
             store.blobs().collect_partials(UPLOAD_KEPT)?;
             store.expire(before)
@@ -57,21 +66,30 @@ async fn expire(core: &Arc<Core>) {
 /// Nothing can be finished and unreferenced while this runs: whoever finishes a blob holds `in_flight` for reading until
 /// something refers to it.
 async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
-    let exclusive = core.in_flight.clone().write_owned().await;
+    // The long flush first: nobody waits for it.
+    flush(core, heads(core)).await?;
+    let Ok(exclusive) = timeout(EXCLUSIVE_MAX, core.in_flight.clone().write_owned()).await else {
+        debug!("work is in flight: collected later");
+        return Ok(());
+    };
+    core.registry.begin_collection();
     let mut live = core.states.live_blobs();
-    let mut relied_on = BTreeSet::new();
+    live.extend(core.offers.live_blobs());
     let mut joined_ids = vec![];
     for model in core.registry.all() {
         live.insert(BlobId::from(model.id));
         if let Some(joined) = model.joined() {
             live.insert(model.spec().checkpoint0);
             joined_ids.push(model.id);
-            let heads = *joined.heads.borrow();
-            relied_on.extend([heads.head.weights, heads.confirmed.weights]);
-            live.extend(joined.ask(|machine| machine.live_blobs()).await?);
+            let Ok(held) = timeout(EXCLUSIVE_MAX, joined.ask(|machine| machine.live_blobs())).await else {
+                debug!(model = %model.spec().name, "the model is busy: collected later");
+                return Ok(());
+            };
+            live.extend(held?);
         }
     }
-    let removed = core
+    let relied_on = heads(core);
+    let (removed, live) = core
         .blocking(move |store| {
             // Held until the last file is gone.
             let _exclusive = exclusive;
@@ -83,28 +101,45 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
                         .map(|s| s.blob),
                 );
             }
-            // An author's own update may go once the checkpoint that holds it is on the disk for good.
-            for blob in relied_on.iter().filter(|blob| store.blobs().contains(blob)) {
-                store.blobs().sync(blob)?;
-            }
-            remove_dead(store, &live)
+            sync_all(store, &relied_on)?;
+            Ok::<_, NodeError>((remove_dead(store, &live)?, live))
         })
         .await?;
-    for blob in &removed {
-        core.registry.disown(blob);
-    }
-    if !removed.is_empty() {
-        debug!(blobs = removed.len(), "collected");
+    core.registry.end_collection(&live);
+    if removed > 0 {
+        debug!(blobs = removed, "collected");
     }
     Ok(())
 }
 
-fn remove_dead(store: &Store, live: &BTreeSet<BlobId>) -> Result<Vec<BlobId>, NodeError> {
-    let mut removed = vec![];
+/// What a node relies on: an author's own update may go once the checkpoint that holds it is on the disk for good.
+fn heads(core: &Core) -> BTreeSet<BlobId> {
+    let joined = core.registry.all().into_iter().filter_map(|model| model.joined());
+    joined
+        .flat_map(|joined| {
+            let heads = *joined.heads.borrow();
+            [heads.head.weights, heads.confirmed.weights]
+        })
+        .collect()
+}
+
+async fn flush(core: &Arc<Core>, blobs: BTreeSet<BlobId>) -> Result<(), NodeError> {
+    core.blocking(move |store| sync_all(store, &blobs)).await
+}
+
+fn sync_all(store: &Store, blobs: &BTreeSet<BlobId>) -> Result<(), NodeError> {
+    for blob in blobs.iter().filter(|blob| store.blobs().contains(blob)) {
+        store.blobs().sync(blob)?;
+    }
+    Ok(())
+}
+
+fn remove_dead(store: &Store, live: &BTreeSet<BlobId>) -> Result<usize, NodeError> {
+    let mut removed = 0;
     for (blob, _) in store.blobs().list()? {
         if !live.contains(&blob) {
             store.blobs().remove(&blob)?;
-            removed.push(blob);
+            removed += 1;
         }
     }
     Ok(removed)

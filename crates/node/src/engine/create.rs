@@ -1,17 +1,16 @@
 //! A new model: its spec from the caller's wishes and the weights' file, its checkpoint 0, its announcement.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Membership, RoundPolicy, Rule, Signed, Spec, SpecError};
+use qres_fed::record::{Canonical, Dtype, Membership, RoundPolicy, Rule, Signed, Spec, SpecError, TensorSpec};
 use qres_fed::strategy;
 use qres_fed::tensor::{self, Layout};
 
 use super::intake::{Received, Upload};
-use super::membership::start_model;
+use super::membership::{start_model, take_over};
 use super::registry::Model;
 use super::submit::{key_taken, tensors_refused};
 use super::{Core, announce, views};
@@ -28,7 +27,7 @@ const WEIGHTS_BYTES_MAX: u64 = 256 << 30;
 /// Begins the creation of a model.
 pub async fn begin(core: &Arc<Core>, create: CreateModel) -> Result<Upload<ModelView>, NodeError> {
     core.refuse_if_draining()?;
-    check_rules(&create)?;
+    check_early(&core.identity.node(), &create)?;
     let options = create.upload.clone();
     if let Some(old) = create.succeeds {
         let created = succeed(core.clone(), create, old).await?;
@@ -41,15 +40,71 @@ pub async fn begin(core: &Arc<Core>, create: CreateModel) -> Result<Upload<Model
     .await
 }
 
-fn check_rules(create: &CreateModel) -> Result<(), NodeError> {
-    strategy::check(&create.strategy).map_err(spec_refused)?;
-    Codec::of(&create.codec).map_err(spec_refused)?;
+/// Refuses before a byte is sent what can be refused by then: all but the schema.
+fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
+    strategy::check(&create.strategy).map_err(|error| spec_refused(create, error))?;
+    Codec::of(&create.codec).map_err(|error| spec_refused(create, error))?;
+    if create.membership == Some(Membership::Open) && create.min_contributions.is_none() {
+        return Err(NodeError::invalid(
+            "min_contributions",
+            "an open model must say how many contributions a round needs at least",
+        ));
+    }
+    let stand_in = TensorSpec {
+        name: "w".into(),
+        dtype: Dtype::F32,
+        shape: vec![],
+    };
+    // A list that is to be of whoever is connected may change until it is made.
+    let members = create.membership.clone();
+    if let Some(members) = members {
+        spec_of(*me, members, create, vec![stand_in], BlobId([0; 32]))
+            .check()
+            .map_err(|error| spec_refused(create, error))?;
+    }
     Ok(())
 }
 
-/// What is wrong with a spec.
-pub fn spec_refused(error: SpecError) -> NodeError {
-    NodeError::invalid(error.field, error.to_string())
+/// What is wrong with a spec, by the field of the request that says so.
+fn spec_refused(create: &CreateModel, error: SpecError) -> NodeError {
+    let field = match error.field {
+        "tensors" => "data",
+        // The ceiling is at fault where no deadline was given.
+        "deadline_ms" if create.deadline_ms.is_none() => "deadline_max_ms",
+        field => field,
+    };
+    NodeError::invalid(field, error.to_string())
+}
+
+/// BLAKE3 of everything that a key stands for. Not the spec's id: that names the peers that happened to be connected, and a
+/// predecessor's head, which are others when the same request comes again.
+fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
+    let CreateModel {
+        name,
+        strategy,
+        codec,
+        min_contributions,
+        target,
+        deadline_ms,
+        deadline_ms_max,
+        max_staleness,
+        membership,
+        succeeds,
+        upload: _,
+    } = create;
+    let policy = (min_contributions, target, deadline_ms, deadline_ms_max, max_staleness);
+    let request = (name, strategy, codec, policy, membership, succeeds, weights);
+    let mut bytes = b"qres/create/1\n".to_vec();
+    // Writing into a Vec cannot fail, and a rule's numbers were checked to be finite.
+    borsh::to_writer(&mut bytes, &request).expect("a request of finite numbers always encodes");
+    *blake3::hash(&bytes).as_bytes()
+}
+
+/// The caller's members, else this node and the peers connected now.
+fn members_of(core: &Core, create: &CreateModel) -> Membership {
+    let now = || core.mesh.connected().into_iter().chain([core.identity.node()]);
+    let given = create.membership.clone();
+    given.unwrap_or_else(|| Membership::List(now().collect()))
 }
 
 async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -> Result<ModelView, NodeError> {
@@ -67,16 +122,26 @@ async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -
         })
         .await;
     let (schema, weights) = made.map_err(tensors_refused)?;
-    let spec = spec_of(&core, &create, schema, weights);
-    establish(&core, spec, create.upload.key, received).await
+    let spec = spec_of(
+        core.identity.node(),
+        members_of(&core, &create),
+        &create,
+        schema,
+        weights,
+    );
+    let request = request_digest(&create, Some(weights));
+    establish(&core, &create, spec, request, received).await
 }
 
 /// A successor: the old model's schema, and its head as checkpoint 0.
 async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<ModelView, NodeError> {
-    let (model, joined) = core.registry.find_joined(&ModelRef {
-        name: create.name.clone(),
-        id: Some(old),
-    })?;
+    let (model, joined) = core
+        .registry
+        .find_joined(&ModelRef {
+            name: create.name.clone(),
+            id: Some(old),
+        })
+        .map_err(|error| error.field("succeeds"))?;
     let head = joined.heads.borrow().head;
     if !head.verified {
         return Err(NodeError::new(
@@ -86,27 +151,31 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
         )
         .field("succeeds"));
     }
-    let spec = spec_of(&core, &create, model.spec().tensors.clone(), head.weights);
+    let tensors = model.spec().tensors.clone();
+    let spec = spec_of(
+        core.identity.node(),
+        members_of(&core, &create),
+        &create,
+        tensors,
+        head.weights,
+    );
     let guard = core.in_flight.clone().read_owned().await;
     let received = Received {
         blob: head.weights,
         bytes: model.layout.file_bytes(),
         guard,
     };
-    establish(&core, spec, create.upload.key, received).await
+    let request = request_digest(&create, None);
+    establish(&core, &create, spec, request, received).await
 }
 
-fn spec_of(core: &Core, create: &CreateModel, tensors: Vec<qres_fed::record::TensorSpec>, checkpoint0: BlobId) -> Spec {
-    let me = core.identity.node();
-    let membership = create.membership.clone().unwrap_or_else(|| {
-        Membership::List(
-            core.mesh
-                .connected()
-                .into_iter()
-                .chain([me])
-                .collect::<BTreeSet<NodeId>>(),
-        )
-    });
+fn spec_of(
+    creator: NodeId,
+    membership: Membership,
+    create: &CreateModel,
+    tensors: Vec<TensorSpec>,
+    checkpoint0: BlobId,
+) -> Spec {
     let majority = match &membership {
         Membership::List(members) => members.len() / 2 + 1,
         Membership::Open => 1,
@@ -131,57 +200,38 @@ fn spec_of(core: &Core, create: &CreateModel, tensors: Vec<qres_fed::record::Ten
         privacy: Rule::new("none/1"),
         membership,
         checkpoint0,
-        creator: me,
+        creator,
         succeeds: create.succeeds,
     }
 }
 
-/// Stores, joins and announces a model; the same spec again is the same model.
+/// Stores, joins and announces a model; the same spec again is the same model, and so is the same key.
 async fn establish(
     core: &Arc<Core>,
+    create: &CreateModel,
     spec: Spec,
-    key: Option<String>,
+    request: [u8; 32],
     received: Received,
 ) -> Result<ModelView, NodeError> {
-    spec.check().map_err(spec_refused)?;
-    if spec.membership == Membership::Open && spec.rounds.min_contributions == 0 {
-        return Err(NodeError::invalid(
-            "min_contributions",
-            "an open model must say how many contributions a round needs",
-        ));
-    }
+    let _turn = core.memberships.lock().await;
+    let spec = match made_before(core, create.upload.key.clone(), request).await? {
+        Some(model) if model.joined().is_some() => return Ok(views::model(core, &model)),
+        Some(model) => model.spec().clone(),
+        None => spec,
+    };
+    spec.check().map_err(|error| spec_refused(create, error))?;
     let id = spec.id();
-    if let Some(key) = key.clone()
-        && let Some(stored) = core.blocking(move |store| store.key(&key)).await?
-        && (stored.outcome != KeyOutcome::Model(id) || stored.request != id.0)
-    {
-        return Err(key_taken(&stored.key));
-    }
-    let other = core
-        .registry
-        .all()
-        .into_iter()
-        .find(|m| m.spec().name == spec.name && m.joined().is_some() && m.id != id);
+    let joined = |m: &Arc<Model>| m.spec().name == spec.name && m.joined().is_some() && m.id != id;
+    let other = core.registry.all().into_iter().find(joined);
     if let Some(other) = other.as_ref().filter(|other| Some(other.id) != spec.succeeds) {
-        return Err(NodeError::new(
-            Kind::AlreadyExists,
-            "MODEL_EXISTS",
-            format!(
-                "this node has joined another model named {} ({}): leave it first, name the new one differently, or let it \
-                 succeed the old one (succeeds)",
-                spec.name, other.id
-            ),
-        )
-        .field("name"));
+        return Err(name_taken(&spec, other));
     }
     let signed = core.identity.sign(spec);
-    store_spec(core, &signed, key).await?;
+    let writes = store_spec(core, &signed, create.upload.key.clone(), request).await?;
+    take_over(core, other.as_ref(), writes).await?;
     let model = core.registry.add(Model::new(signed.clone()), true);
     let model =
         model.ok_or_else(|| NodeError::new(Kind::ResourceExhausted, "MODELS_FULL", "too many models are known"))?;
-    if let Some(other) = other {
-        super::membership::leave(core, &other).await?;
-    }
     start_model(core, &model).await?;
     drop(received.guard);
     if let Err(error) = core.mesh.publish(Topic::Epiphany, announce::spec(&signed)).await {
@@ -190,26 +240,230 @@ async fn establish(
     Ok(views::model(core, &model))
 }
 
-async fn store_spec(core: &Arc<Core>, signed: &Signed<Spec>, key: Option<String>) -> Result<(), NodeError> {
+/// The model that an earlier request with this key made.
+async fn made_before(core: &Core, key: Option<String>, request: [u8; 32]) -> Result<Option<Arc<Model>>, NodeError> {
+    let Some(key) = key else { return Ok(None) };
+    let Some(stored) = core.blocking(move |store| store.key(&key)).await? else {
+        return Ok(None);
+    };
+    match stored.outcome {
+        KeyOutcome::Model(id) if stored.request == request => Ok(core.registry.get(&id)),
+        _ => Err(key_taken(&stored.key)),
+    }
+}
+
+fn name_taken(spec: &Spec, other: &Model) -> NodeError {
+    NodeError::new(
+        Kind::AlreadyExists,
+        "MODEL_EXISTS",
+        format!(
+            "this node has joined another model named {} ({}): leave it first, name the new one differently, or let it succeed \
+             the old one (succeeds)",
+            spec.name, other.id
+        ),
+    )
+    .field("name")
+}
+
+/// Keeps the spec's blob; answers with what is to be committed.
+async fn store_spec(
+    core: &Arc<Core>,
+    signed: &Signed<Spec>,
+    key: Option<String>,
+    request: [u8; 32],
+) -> Result<Vec<Write>, NodeError> {
     let id = signed.record.id();
-    let mut writes = vec![
-        Write::Spec(signed.clone()),
-        Write::Join(id),
-        Write::Verified(id, signed.record.zero().0),
-    ];
+    let mut writes = vec![Write::Spec(signed.clone()), Write::Join(id)];
     writes.extend(key.map(|key| {
         Write::Key(StoredKey {
             key,
-            request: id.0,
+            request,
             outcome: KeyOutcome::Model(id),
             at_unix_ms: unix_ms(),
         })
     }));
-    let bytes = signed.record.to_canonical();
-    core.blocking(move |store| {
-        store.blobs().put(&bytes, true)?;
-        store.commit(writes)
-    })
-    .await?;
-    Ok(())
+    let (bytes, weights) = (signed.record.to_canonical(), signed.record.checkpoint0);
+    let held = core
+        .blocking(move |store| {
+            store.blobs().put(&bytes, true)?;
+            // A successor's were computed here and perhaps not flushed: from the answer on they must not be lost.
+            let held = store.blobs().contains(&weights);
+            if held {
+                store.blobs().sync(&weights)?;
+            }
+            Ok::<_, NodeError>(held)
+        })
+        .await?;
+    // A key's model that was left meanwhile may have to fetch them again.
+    writes.extend(held.then(|| Write::Verified(id, signed.record.zero().0)));
+    Ok(writes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::UploadOptions;
+
+    fn request() -> CreateModel {
+        CreateModel {
+            name: "m".parse().unwrap(),
+            strategy: Rule::new("fedavg/1"),
+            codec: Rule::new("bf16/1"),
+            min_contributions: None,
+            target: None,
+            deadline_ms: None,
+            deadline_ms_max: None,
+            max_staleness: None,
+            membership: Some(Membership::List([NodeId([1; 32])].into())),
+            succeeds: None,
+            upload: UploadOptions::default(),
+        }
+    }
+
+    fn blamed(create: &CreateModel) -> String {
+        let error = check_early(&NodeId([1; 32]), create).expect_err("must be refused");
+        assert_eq!(error.kind, Kind::InvalidArgument);
+        error.field.expect("names its field")
+    }
+
+    #[test]
+    fn a_spec_that_contradicts_itself_is_refused_before_a_byte_is_sent_by_its_field() {
+        let good = request();
+        check_early(&NodeId([1; 32]), &good).unwrap();
+        let open = |k, target| CreateModel {
+            membership: Some(Membership::Open),
+            min_contributions: k,
+            target,
+            ..request()
+        };
+        check_early(&NodeId([1; 32]), &open(Some(1), Some(2))).unwrap();
+        let cases = [
+            (
+                "strategy",
+                CreateModel {
+                    strategy: Rule::new("fedavg/9"),
+                    ..request()
+                },
+            ),
+            (
+                "codec",
+                CreateModel {
+                    codec: Rule::new("zip/1"),
+                    ..request()
+                },
+            ),
+            (
+                "min_contributions",
+                CreateModel {
+                    min_contributions: Some(0),
+                    ..request()
+                },
+            ),
+            (
+                "min_contributions",
+                CreateModel {
+                    min_contributions: Some(2),
+                    ..request()
+                },
+            ),
+            ("min_contributions", open(None, Some(2))),
+            ("target", open(Some(2), None)),
+            ("target", open(Some(2), Some(1))),
+            (
+                "members",
+                CreateModel {
+                    membership: Some(Membership::List([].into())),
+                    ..request()
+                },
+            ),
+            (
+                "deadline_ms",
+                CreateModel {
+                    deadline_ms: Some(0),
+                    ..request()
+                },
+            ),
+            (
+                "deadline_ms",
+                CreateModel {
+                    deadline_ms: Some(10),
+                    deadline_ms_max: Some(5),
+                    ..request()
+                },
+            ),
+            (
+                "deadline_max_ms",
+                CreateModel {
+                    deadline_ms_max: Some(u64::MAX),
+                    ..request()
+                },
+            ),
+            (
+                "max_staleness",
+                CreateModel {
+                    max_staleness: Some(1000),
+                    ..request()
+                },
+            ),
+        ];
+        for (field, bad) in cases {
+            assert_eq!(blamed(&bad), field);
+        }
+    }
+
+    #[test]
+    fn a_key_stands_for_the_request_and_not_for_who_was_connected() {
+        let weights = Some(BlobId([7; 32]));
+        let open_list = CreateModel {
+            membership: None,
+            ..request()
+        };
+        let digest = request_digest(&open_list, weights);
+        let keyed = CreateModel {
+            upload: UploadOptions {
+                key: Some("k".into()),
+                offset: 3,
+                ..UploadOptions::default()
+            },
+            ..open_list.clone()
+        };
+        assert_eq!(
+            request_digest(&keyed, weights),
+            digest,
+            "how it is sent does not matter"
+        );
+        let others = [
+            request_digest(&open_list, Some(BlobId([8; 32]))),
+            request_digest(&request(), weights),
+            request_digest(
+                &CreateModel {
+                    name: "n".parse().unwrap(),
+                    ..open_list.clone()
+                },
+                weights,
+            ),
+            request_digest(
+                &CreateModel {
+                    target: Some(1),
+                    ..open_list.clone()
+                },
+                weights,
+            ),
+            request_digest(
+                &CreateModel {
+                    deadline_ms: Some(1),
+                    ..open_list.clone()
+                },
+                weights,
+            ),
+            request_digest(
+                &CreateModel {
+                    deadline_ms_max: Some(1),
+                    ..open_list
+                },
+                weights,
+            ),
+        ];
+        assert!(others.iter().all(|other| *other != digest));
+    }
 }

@@ -59,11 +59,11 @@ struct Watcher {
     snapshot: bool,
 }
 
-/// Opens a watch from a revision; 0 = a snapshot first.
+/// Opens a watch that goes on after a revision, the last that its caller has handled; 0 = a snapshot first.
 pub fn watch(core: &Arc<Core>, filter: WatchFilter, from: Revision) -> Result<BoxStream<'static, Item>, NodeError> {
     let filter = Filter::new(core, filter)?;
     let newest = core.hub.revision();
-    if from > newest + 1 {
+    if from > newest {
         return Err(NodeError::new(
             Kind::OutOfRange,
             "REVISION_AHEAD",
@@ -74,7 +74,7 @@ pub fn watch(core: &Arc<Core>, filter: WatchFilter, from: Revision) -> Result<Bo
     let watcher = Watcher {
         core: core.clone(),
         filter,
-        next: from,
+        next: from + 1,
         newest: core.hub.subscribe(),
         snapshot: from == 0,
     };
@@ -187,5 +187,93 @@ impl Watcher {
                 Ok(events)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qres_fed::id::{BlobId, CheckpointId, NodeId, SubmissionId};
+    use qres_fed::round::SubmissionState;
+
+    use super::*;
+    use crate::handle::ModelRef;
+    use crate::view::{RoundView, StateView, SubmissionView};
+
+    const ONE: SpecId = SpecId([1; 32]);
+    const OTHER: SpecId = SpecId([2; 32]);
+
+    fn round(spec: SpecId) -> Event {
+        Event::Round(RoundView {
+            spec,
+            model: "m".parse().unwrap(),
+            round: 1,
+            parent: CheckpointId([0; 32]),
+            checkpoint: None,
+            sealers: vec![],
+            contributions: vec![],
+            missing: vec![],
+            min_contributions: 1,
+            deadline_in_ms: None,
+            losing_seals: vec![],
+        })
+    }
+
+    fn state(spec: SpecId, name: &str) -> Event {
+        Event::State(StateView {
+            spec,
+            model: "m".parse().unwrap(),
+            publisher: NodeId([0; 32]),
+            name: name.into(),
+            sequence: 1,
+            timestamp_unix_ms: 0,
+            fidelity: 1.0,
+            tensors: bytes::Bytes::new(),
+        })
+    }
+
+    fn submission(spec: SpecId) -> Event {
+        Event::Submission(SubmissionView {
+            id: SubmissionId(BlobId([0; 32]).0),
+            spec,
+            model: "m".parse().unwrap(),
+            trainer: "t".into(),
+            base: CheckpointId([0; 32]),
+            samples: 1,
+            metrics: [].into(),
+            bytes: 0,
+            at_unix_ms: 0,
+            state: SubmissionState::Pending,
+        })
+    }
+
+    #[test]
+    fn a_filter_lets_through_what_was_asked_for_and_nothing_else() {
+        let model = || ModelRef {
+            name: "m".parse().unwrap(),
+            id: None,
+        };
+        let left = || Event::ModelLeft(ONE, "m".parse().unwrap());
+        let events = [
+            round(ONE),
+            round(OTHER),
+            state(ONE, "a"),
+            state(ONE, "b"),
+            state(OTHER, "a"),
+            submission(ONE),
+            submission(OTHER),
+            left(),
+        ];
+        let admitted = |what, spec| {
+            let filter = Filter { what, spec };
+            let places = events.iter().enumerate().filter(|(_, event)| filter.admits(event));
+            places.map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        assert_eq!(admitted(WatchFilter::Models, None), [7]);
+        assert_eq!(admitted(WatchFilter::Rounds(model()), Some(ONE)), [0]);
+        assert_eq!(admitted(WatchFilter::States(model(), vec![]), Some(ONE)), [2, 3]);
+        assert_eq!(admitted(WatchFilter::States(model(), vec!["b".into()]), Some(ONE)), [3]);
+        assert_eq!(admitted(WatchFilter::Submissions(None), None), [5, 6]);
+        assert_eq!(admitted(WatchFilter::Submissions(Some(model())), Some(OTHER)), [6]);
+        assert!(admitted(WatchFilter::Peers, None).is_empty());
     }
 }

@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use qres_fed::record::Membership;
 use tokio::sync::watch;
 
 use crate::view::{Event, Revision};
 
-/// Events kept for watchers that come back: at about 1 KiB each some 4 MiB.
+/// Events kept for watchers that come back.
 const KEPT_MAX: usize = 4096;
-/// Bytes of tensors that kept events may hold: states carry theirs.
-const KEPT_BYTES_MAX: usize = 32 << 20;
+/// Bytes that kept events may hold: states carry their tensors, models their whole spec (65,536 tensors are 6 MiB).
+const KEPT_BYTES_MAX: usize = 16 << 20;
+/// What an event takes beside its lists.
+const EVENT_BYTES: usize = 512;
 /// Revisions reserved with one commit. A restart goes on above the reserved ones, so no revision is ever used twice.
 pub const RESERVED: u64 = 1 << 20;
 
@@ -19,16 +22,30 @@ struct Log {
     revision: Revision,
     /// Ascending, contiguous.
     events: VecDeque<Arc<Event>>,
-    /// Bytes of tensors in them.
+    /// What they hold, about.
     bytes: usize,
 }
 
-/// Bytes of tensors in an event.
-fn tensor_bytes(event: &Event) -> usize {
-    match event {
+/// What an event holds, about.
+fn held_bytes(event: &Event) -> usize {
+    let lists = match event {
         Event::State(state) => state.tensors.len(),
-        Event::Model(_) | Event::ModelLeft(..) | Event::Round(_) | Event::Submission(_) | Event::Peer(_) => 0,
-    }
+        Event::Model(model) => {
+            let tensors = model.spec.tensors.iter();
+            let members = match &model.spec.membership {
+                Membership::List(members) => members.len(),
+                Membership::Open => 0,
+            };
+            // A tensor's own struct is 56 bytes, a member's node in the set little more than its key.
+            tensors.map(|t| 56 + t.name.len() + 8 * t.shape.len()).sum::<usize>() + 40 * members
+        }
+        // A contribution is 96 bytes, a losing seal 64.
+        Event::Round(round) => 96 * (round.contributions.len() + round.losing_seals.len() + round.missing.len()),
+        Event::Submission(submission) => submission.metrics.keys().map(|name| 32 + name.len()).sum(),
+        Event::Peer(peer) => 72 * peer.heads.len() + peer.addresses.iter().map(String::len).sum::<usize>(),
+        Event::ModelLeft(..) => 0,
+    };
+    EVENT_BYTES + lists
 }
 
 /// A ring of the newest events. A watcher holds a revision, not a queue: a slow one costs nothing and is told when what it
@@ -68,14 +85,14 @@ impl Hub {
     pub fn push(&self, event: Event) -> Revision {
         let mut log = self.log();
         log.revision += 1;
-        log.bytes += tensor_bytes(&event);
+        log.bytes += held_bytes(&event);
         log.events.push_back(Arc::new(event));
         while log.events.len() > KEPT_MAX || log.bytes > KEPT_BYTES_MAX {
             let Some(oldest) = log.events.pop_front() else { break };
-            log.bytes -= tensor_bytes(&oldest);
+            log.bytes -= held_bytes(&oldest);
         }
         let revision = log.revision;
-        drop(log);
+        // Under the lock: two pushes that told the watchers in the wrong order would leave one asleep.
         self.newest.send_replace(revision);
         revision
     }
@@ -112,7 +129,8 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use qres_fed::id::SpecId;
+    use crate::view::StateView;
+    use qres_fed::id::{NodeId, SpecId};
 
     fn event(n: u8) -> Event {
         Event::ModelLeft(SpecId([n; 32]), "m".parse().unwrap())
@@ -135,5 +153,40 @@ mod tests {
         }
         assert!(matches!(hub.read(102), Read::TooOld(104)));
         assert!(matches!(hub.read(104), Read::Events(events) if events.len() == KEPT_MAX));
+    }
+
+    #[test]
+    fn kept_events_are_bounded_by_what_they_hold() {
+        let hub = Hub::new(0);
+        let large = |n: u64| {
+            Event::State(StateView {
+                spec: SpecId([1; 32]),
+                model: "m".parse().unwrap(),
+                publisher: NodeId([2; 32]),
+                name: "s".into(),
+                sequence: n,
+                timestamp_unix_ms: 0,
+                fidelity: 1.0,
+                tensors: vec![0; KEPT_BYTES_MAX / 4].into(),
+            })
+        };
+        for n in 0..9 {
+            hub.push(large(n));
+        }
+        // Three and a little: the fourth would be above the limit.
+        assert!(matches!(hub.read(7), Read::Events(events) if events.len() == 3));
+        assert!(matches!(hub.read(6), Read::TooOld(7)));
+    }
+
+    #[test]
+    fn pushes_from_many_threads_end_with_the_newest_revision_told() {
+        let hub = Hub::new(0);
+        let newest = hub.subscribe();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..500).for_each(|n| _ = hub.push(event(n as u8))));
+            }
+        });
+        assert_eq!((*newest.borrow(), hub.revision()), (2000, 2000));
     }
 }

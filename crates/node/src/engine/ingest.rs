@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::announce::{self, Announcement};
-use super::model::Message;
+use super::message::Message;
 use super::{Core, offer, state};
 use crate::identity;
 use crate::mesh::{GossipMessage, MeshEvent, Topic, Verdict};
@@ -48,9 +48,10 @@ pub async fn downloads(core: Arc<Core>, mut events: mpsc::Receiver<DownloadEvent
             event = events.recv() => match event { Some(event) => event, None => return },
         };
         let DownloadEvent::Here { spec, blob, .. } = event;
-        if offer::arrived(&core, spec, blob).await || state::arrived(&core, spec, blob).await {
-            continue;
-        }
+        core.wants.arrived(&blob, spec);
+        // To everyone who may want it: a state that names a round's blob must not keep it from the round.
+        offer::arrived(&core, spec, blob).await;
+        state::arrived(&core, spec, blob).await;
         let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) else {
             continue;
         };
@@ -88,10 +89,16 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
             if !admit(core, valid, &spec, &source, &token).await {
                 return;
             }
-            if let Some(bytes) = inline {
-                keep_inline(core, bytes).await;
-            }
+            let update = signed.record.update;
+            let kept = match inline {
+                Some(bytes) => keep_inline(core, bytes).await,
+                None => false,
+            };
             hand_on(core, spec, parent, Input::Contribution(signed), token, traceparent).await;
+            if kept && let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) {
+                // It may have been wanted before, from peers that do not have it.
+                let _ = joined.inbox.try_send(Message::Arrived(update));
+            }
         }
         Announcement::Seal(signed) => {
             let (spec, parent) = (signed.record.spec, signed.record.parent);
@@ -132,11 +139,14 @@ async fn admit(
     false
 }
 
-async fn keep_inline(core: &Arc<Core>, bytes: Vec<u8>) {
+/// `true` = it is in the store.
+async fn keep_inline(core: &Arc<Core>, bytes: Vec<u8>) -> bool {
     // Not flushed: it can be fetched again from its author.
-    if let Err(error) = core.blocking(move |store| store.blobs().put(&bytes, false)).await {
+    let kept = core.blocking(move |store| store.blobs().put(&bytes, false)).await;
+    if let Err(error) = &kept {
         debug!(%error, "inline weights not kept: they are fetched instead");
     }
+    kept.is_ok()
 }
 
 async fn hand_on(
@@ -150,13 +160,16 @@ async fn hand_on(
     let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) else {
         return;
     };
-    let _ = joined
-        .inbox
-        .send(Message::Gossip {
-            input,
-            parent,
-            token,
-            traceparent,
-        })
-        .await;
+    let message = Message::Gossip {
+        input,
+        parent,
+        token,
+        traceparent,
+    };
+    // A model that is busy (its disk is full, say) must not keep the others' gossip waiting; what it misses it gets by sync.
+    if let Err(error) = joined.inbox.try_send(message)
+        && let Message::Gossip { token, .. } = error.into_inner()
+    {
+        core.mesh.report(token, Verdict::Ignore).await;
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use qres_fed::id::BlobId;
-use tokio::sync::{OwnedRwLockReadGuard, mpsc};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
 use super::Core;
@@ -41,6 +41,8 @@ pub struct Upload<T> {
     written: u64,
     chunks: Option<mpsc::Sender<Bytes>>,
     writer: Option<JoinHandle<Result<BlobWriter, StoreError>>>,
+    /// A place among the uploads under way.
+    place: Option<OwnedSemaphorePermit>,
     replay: Option<T>,
     finish: Finish<T>,
 }
@@ -54,6 +56,14 @@ impl<T: Clone + Send + 'static> Upload<T> {
         finish: impl FnOnce(Received) -> BoxFuture<'static, Result<T, NodeError>> + Send + 'static,
     ) -> Result<Self, NodeError> {
         check_options(&options, bytes_max)?;
+        let place = core.uploads.clone().try_acquire_owned().map_err(|_| {
+            NodeError::new(
+                Kind::ResourceExhausted,
+                "UPLOADS_FULL",
+                "as many uploads as this node takes at a time are under way: try again when one has ended",
+            )
+            .retry_after(1000)
+        })?;
         let (key, offset) = (options.key.clone(), options.offset);
         let writer = core
             .blocking(move |store| match key {
@@ -71,6 +81,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
             written,
             chunks: Some(chunks),
             writer: Some(writer),
+            place: Some(place),
             replay: None,
             finish: Box::new(finish),
         })
@@ -86,6 +97,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
             written: 0,
             chunks: None,
             writer: None,
+            place: None,
             replay: Some(outcome),
             finish: Box::new(move |_| Box::pin(async move { Ok(answer) })),
         }
@@ -160,6 +172,8 @@ impl<T: Clone + Send + 'static> Upload<T> {
         }
         let guard = self.core.in_flight.clone().read_owned().await;
         let (blob, bytes) = self.core.blocking(move |_| writer.finish(true)).await?;
+        // Only streams hold a thread: what follows waits for the model.
+        drop(self.place.take());
         if let Some(announced) = self.options.digest.filter(|announced| *announced != blob) {
             // Nothing refers to it: the collector takes it.
             return Err(NodeError::invalid(
@@ -174,10 +188,9 @@ impl<T: Clone + Send + 'static> Upload<T> {
 /// Writes what arrives until the stream ends or breaks.
 fn write_all(mut writer: BlobWriter, mut arriving: mpsc::Receiver<Bytes>) -> Result<BlobWriter, StoreError> {
     while let Some(bytes) = arriving.blocking_recv() {
-        writer.write_all(&bytes).map_err(|error| StoreError::Io {
-            path: "uploads".into(),
-            error,
-        })?;
+        writer
+            .write_all(&bytes)
+            .map_err(|error| StoreError::from_io("uploads", error))?;
     }
     Ok(writer)
 }

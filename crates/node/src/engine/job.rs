@@ -1,29 +1,35 @@
 //! Work that takes long: checking, coding and aggregating tensors, off the async threads, at most two at a time.
 
 use std::io;
-use std::sync::Arc;
+use std::time::Duration;
 
-use qres_fed::id::BlobId;
+use qres_fed::id::{BlobId, SubmissionId};
 use qres_fed::record::Spec;
 use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
 use qres_fed::tensor::{self, Source, TensorError};
 use qres_fed::update::{self, Part, Weighted};
 use tracing::{Instrument, info_span, warn};
 
-use super::Core;
-use super::model::{Message, ModelTask};
+use super::message::Message;
+use super::model::ModelTask;
 use super::registry::Model;
 use crate::store::{BlobFile, Store};
 
-/// Runs `work` when a slot is free and hands its answer to the model's task. The guard keeps a new blob from the collector
-/// until the machine has heard of it.
-fn spawn(
-    core: &Arc<Core>,
-    model: &Arc<Model>,
-    span: tracing::Span,
-    work: impl FnOnce(&Store, &Model) -> Input + Send + 'static,
-) {
-    let (core, model) = (core.clone(), model.clone());
+/// Before a blob that could not be read is looked for again.
+const UNREAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// What came of a job: for the machine, or the blob that could not be read.
+type Outcome = Result<Input, BlobId>;
+
+/// Runs `work` when a slot is free and hands its answer to the task that asked, unless that has ended. The guard keeps a new
+/// blob from the collector until the machine has heard of it.
+fn spawn(task: &ModelTask, span: tracing::Span, work: impl FnOnce(&Store, &Model) -> Outcome + Send + 'static) {
+    let (core, model, sender, stop) = (
+        task.core.clone(),
+        task.model.clone(),
+        task.sender.clone(),
+        task.stop.clone(),
+    );
     let core_tasks = core.tasks.clone();
     let traceparent = crate::trace::traceparent(&span);
     let task = async move {
@@ -32,18 +38,24 @@ fn spawn(
             return;
         };
         let guard = core.in_flight.clone().read_owned().await;
-        let worked_on = model.clone();
-        let input = core.blocking(move |store| work(store, &worked_on)).await;
-        if let Some(joined) = model.joined() {
+        if stop.is_cancelled() {
+            return;
+        }
+        let message = match core.blocking(move |store| work(store, &model)).await {
+            Ok(input) => Message::Done {
+                input,
+                guard,
+                traceparent,
+            },
+            Err(blob) => {
+                drop(guard);
+                tokio::time::sleep(UNREAD_PAUSE).await;
+                Message::Unread(blob)
+            }
+        };
+        if let Some(inbox) = sender.upgrade() {
             // Fails only when the model was left meanwhile.
-            let _ = joined
-                .inbox
-                .send(Message::Done {
-                    input,
-                    guard,
-                    traceparent,
-                })
-                .await;
+            let _ = inbox.send(message).await;
         }
     };
     core_tasks.spawn(task.instrument(span));
@@ -52,7 +64,7 @@ fn spawn(
 /// Checks a blob that is here: an update's length, codes and finiteness; weights' schema and finiteness.
 pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
     let span = info_span!("check", %blob, update);
-    spawn(&task.core, &task.model, span, move |store, model| {
+    spawn(task, span, move |store, model| {
         let checked = open(store, &blob).and_then(|file| {
             if update {
                 update::check(model.spec(), &file)
@@ -61,15 +73,14 @@ pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
             }
         });
         match checked {
-            Ok(()) => Input::BlobHere(blob),
+            Ok(()) => Ok(Input::BlobHere(blob)),
             Err(TensorError::Bad(reason)) => {
                 warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
-                Input::BlobBad(blob)
+                Ok(Input::BlobBad(blob))
             }
             Err(TensorError::Io(error)) => {
-                // It was here a moment ago: the machine asks again on its next occasion.
-                warn!(model = %model.spec().name, %blob, %error, "a blob cannot be read");
-                Input::Tick
+                warn!(model = %model.spec().name, %blob, %error, "a blob cannot be read: it is looked for again");
+                Err(blob)
             }
         }
     });
@@ -105,9 +116,9 @@ fn open(store: &Store, blob: &BlobId) -> Result<BlobFile, TensorError> {
 /// Merges, differences and codes a node's submissions.
 pub fn encode(task: &mut ModelTask, work: EncodeJob) {
     let span = task.traces.encoding(&work);
-    spawn(&task.core, &task.model, span, move |store, model| {
+    spawn(task, span, move |store, model| {
         let parent = work.parent;
-        match run_encode(store, model.spec(), &work) {
+        Ok(match run_encode(store, model.spec(), &work) {
             Ok((update, coded)) => Input::Encoded {
                 parent,
                 update,
@@ -115,25 +126,57 @@ pub fn encode(task: &mut ModelTask, work: EncodeJob) {
                 samples: coded.samples,
                 fidelity: coded.fidelity,
             },
-            Err(error) => {
-                warn!(model = %model.spec().name, %error, "cannot code an update: it is tried again");
+            Err(EncodeError { at_fault, error }) => {
+                warn!(model = %model.spec().name, %error, rejected = at_fault.len(), "cannot code an update");
                 Input::EncodeFailed {
                     parent,
-                    submissions: vec![],
+                    submissions: at_fault,
                     reason: error.to_string(),
                 }
             }
-        }
+        })
     });
 }
 
-fn run_encode(store: &Store, spec: &Spec, work: &EncodeJob) -> Result<(BlobId, update::Coded), TensorError> {
+/// Why submissions cannot be coded, and which of them will never be: tried again with them it would fail for ever.
+#[derive(Debug)]
+struct EncodeError {
+    at_fault: Vec<SubmissionId>,
+    error: TensorError,
+}
+
+impl From<TensorError> for EncodeError {
+    fn from(error: TensorError) -> Self {
+        Self {
+            at_fault: vec![],
+            error,
+        }
+    }
+}
+
+impl From<io::Error> for EncodeError {
+    fn from(error: io::Error) -> Self {
+        TensorError::Io(error).into()
+    }
+}
+
+/// A submission's file, and whether it is a delta. What is not there any more will not come back.
+fn open_submission(store: &Store, id: SubmissionId) -> Result<(BlobFile, bool), EncodeError> {
+    let gone = || EncodeError {
+        at_fault: vec![id],
+        error: io::Error::other("the submission's bytes are no longer on the disk: submit them again").into(),
+    };
+    let stored = store.submission(id).map_err(io::Error::other)?.ok_or_else(gone)?;
+    let file = store.blobs().open(&stored.blob).map_err(io::Error::other)?;
+    Ok((file.ok_or_else(gone)?, stored.delta))
+}
+
+fn run_encode(store: &Store, spec: &Spec, work: &EncodeJob) -> Result<(BlobId, update::Coded), EncodeError> {
     let base = open(store, &work.weights)?;
     let mut files = Vec::new();
     for (id, samples) in &work.submissions {
-        let stored = store.submission(*id).map_err(io::Error::other)?;
-        let stored = stored.ok_or_else(|| io::Error::other(format!("submission {id} is not stored")))?;
-        files.push((open(store, &stored.blob)?, *samples, stored.delta));
+        let (file, delta) = open_submission(store, *id)?;
+        files.push((file, *samples, delta));
     }
     let parts: Vec<_> = files
         .iter()
@@ -144,7 +187,15 @@ fn run_encode(store: &Store, spec: &Spec, work: &EncodeJob) -> Result<(BlobId, u
         })
         .collect();
     let mut out = store.blobs().writer().map_err(io::Error::other)?;
-    let coded = update::merge_and_encode(spec, &base, &parts, &mut out)?;
+    let coded = update::merge_and_encode(spec, &base, &parts, &mut out).map_err(|error| {
+        let ids = work.submissions.iter().map(|(id, _)| *id);
+        // They were checked when they came in; bad now, their files have changed, or their sum is beyond what can be coded.
+        let at_fault = match &error {
+            TensorError::Bad(_) => ids.collect(),
+            TensorError::Io(_) => vec![],
+        };
+        EncodeError { at_fault, error }
+    })?;
     // Signed next, and never coded again: on the disk first.
     let (blob, _) = out.finish(true).map_err(io::Error::other)?;
     Ok((blob, coded))
@@ -166,8 +217,8 @@ pub fn aggregate(task: &mut ModelTask, work: AggregateJob) {
     for traceparent in task.links(items) {
         crate::trace::link(&span, &traceparent);
     }
-    spawn(&task.core, &task.model, span, move |store, model| {
-        match run_aggregate(store, model.spec(), &work) {
+    spawn(task, span, move |store, model| {
+        Ok(match run_aggregate(store, model.spec(), &work) {
             Ok(result) => Input::Aggregated {
                 proposal: work.id,
                 result,
@@ -176,7 +227,7 @@ pub fn aggregate(task: &mut ModelTask, work: AggregateJob) {
                 warn!(model = %model.spec().name, %error, "cannot aggregate: it is tried again");
                 Input::AggregateFailed { proposal: work.id }
             }
-        }
+        })
     });
 }
 

@@ -28,10 +28,7 @@ impl Shelf {
 
 impl Library for Shelf {
     fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool {
-        if BlobId::from(*spec) == *blob {
-            return true;
-        }
-        self.readable(peer, spec).is_some() && self.core.registry.owns(blob, spec)
+        self.core.registry.may_read(peer, spec, blob)
     }
 
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {

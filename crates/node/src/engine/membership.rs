@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use qres_fed::codec::Codec;
-use qres_fed::id::{CheckpointId, SpecId};
+use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
 use qres_fed::record::Spec;
-use qres_fed::round::{Config, Machine, Restored, Submission};
+use qres_fed::round::{Config, Machine, Restored, Submission, SubmissionState};
 use qres_fed::strategy;
 
 use super::model::ModelTask;
 use super::registry::Model;
 use super::{Core, views};
+use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
 use crate::store::{Store, StoreError, StoredSubmission, Write};
 use crate::view::{Event, ModelView};
@@ -25,29 +26,31 @@ pub async fn join(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, Nod
         return Ok(views::model(core, model));
     }
     joinable(core, model)?;
+    // Keeps a predecessor's head, our checkpoint 0, while it changes hands.
+    let _kept = core.in_flight.clone().read_owned().await;
+    let _turn = core.memberships.lock().await;
+    if model.joined().is_some() {
+        return Ok(views::model(core, model));
+    }
     let spec = model.spec();
     let same_name = core
         .registry
         .all()
         .into_iter()
         .find(|m| m.spec().name == spec.name && m.joined().is_some());
-    if let Some(other) = &same_name {
-        if spec.succeeds != Some(other.id) {
-            return Err(NodeError::new(
-                Kind::FailedPrecondition,
-                "NAME_IN_USE",
-                format!(
-                    "this node has joined another model named {} ({}): leave it first",
-                    spec.name, other.id
-                ),
-            )
-            .field("model"));
-        }
-        leave(core, other).await?;
+    if let Some(other) = same_name.as_ref().filter(|other| spec.succeeds != Some(other.id)) {
+        return Err(NodeError::new(
+            Kind::FailedPrecondition,
+            "NAME_IN_USE",
+            format!(
+                "this node has joined another model named {} ({}): leave it first",
+                spec.name, other.id
+            ),
+        )
+        .field("model"));
     }
-    let (id, signed) = (model.id, model.signed.clone());
-    core.blocking(move |store| store.commit(vec![Write::Spec(signed), Write::Join(id)]))
-        .await?;
+    let writes = vec![Write::Spec(model.signed.clone()), Write::Join(model.id)];
+    take_over(core, same_name.as_ref(), writes).await?;
     start_model(core, model).await?;
     core.syncer.request(model.id, vec![]);
     Ok(views::model(core, model))
@@ -86,7 +89,8 @@ fn joinable(core: &Core, model: &Model) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Starts a joined model's task from what is stored.
+/// Starts a joined model's task from what is stored. Two tasks of one model must never run: `memberships` is held, or nothing
+/// else runs yet.
 pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
     if model.joined().is_some() {
         return Ok(());
@@ -106,9 +110,9 @@ pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), Nod
             Ok::<_, StoreError>((machine, outputs, owned))
         })
         .await?;
-    core.registry.own(model.spec().checkpoint0, id);
-    for blob in owned.into_iter().chain(machine.live_blobs()) {
-        core.registry.own(blob, id);
+    core.registry.own(model.spec().checkpoint0, id, model.spec().creator);
+    for (blob, voucher) in owned {
+        core.registry.own(blob, id, voucher);
     }
     let joined = ModelTask::spawn(core, model, machine, outputs);
     model.set_joined(Some(joined));
@@ -118,7 +122,7 @@ pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), Nod
 
 /// What the store remembers, less what the disk has lost: a checkpoint whose weights are gone or damaged is recomputed or
 /// fetched again.
-fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<(Restored, Vec<qres_fed::id::BlobId>), StoreError> {
+fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<(Restored, Vec<(BlobId, NodeId)>), StoreError> {
     let records = store.records(id)?;
     let submissions = store.open_submissions(id)?;
     let mut verified = records.verified;
@@ -127,7 +131,7 @@ fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<(Restored, Vec<qres
     if !held(&spec.checkpoint0) {
         verified.remove(&zero);
     }
-    let mut newest: Option<(u64, CheckpointId, qres_fed::id::BlobId)> = None;
+    let mut newest: Option<(u64, CheckpointId, BlobId)> = None;
     for seal in &records.seals {
         let checkpoint = seal.record.checkpoint().id();
         if !held(&seal.record.result) {
@@ -142,8 +146,9 @@ fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<(Restored, Vec<qres
     {
         verified.remove(&checkpoint);
     }
-    let owned = records.contributions.iter().map(|c| c.record.update);
-    let owned = owned.chain(records.seals.iter().map(|s| s.record.result)).collect();
+    let updates = records.contributions.iter().map(|c| (c.record.update, c.record.author));
+    let results = records.seals.iter().map(|s| (s.record.result, s.record.sealer));
+    let owned = updates.chain(results).collect();
     let restored = Restored {
         contributions: records.contributions,
         seals: records.seals,
@@ -154,7 +159,7 @@ fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<(Restored, Vec<qres
     Ok((restored, owned))
 }
 
-fn submission(stored: StoredSubmission) -> (Submission, qres_fed::round::SubmissionState) {
+fn submission(stored: StoredSubmission) -> (Submission, SubmissionState) {
     let submission = Submission {
         id: stored.id,
         trainer: stored.trainer,
@@ -166,16 +171,137 @@ fn submission(stored: StoredSubmission) -> (Submission, qres_fed::round::Submiss
 
 /// Leaves a model: its task ends, its records and blobs go; others are not told.
 pub async fn leave(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
-    let Some(joined) = model.joined() else { return Ok(()) };
+    let _turn = core.memberships.lock().await;
+    take_over(core, Some(model), vec![]).await
+}
+
+/// Commits what a new model needs, in one transaction with leaving the one it takes over from. `memberships` is held.
+pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<Write>) -> Result<(), NodeError> {
+    let running = from.and_then(|model| Some((model, model.joined()?)));
+    let Some((model, joined)) = running else {
+        return Ok(core.blocking(move |store| store.commit(writes)).await?);
+    };
     joined.stop.cancel();
     // The task drops its inbox when it ends: then nothing of it writes any more.
     joined.inbox.closed().await;
-    let id = model.id;
-    core.blocking(move |store| store.commit(vec![Write::Leave(id)])).await?;
+    let (id, me) = (model.id, core.identity.node());
+    let left = core
+        .blocking(move |store| {
+            let (mut all, ended) = farewell(store, id, &me)?;
+            all.extend(writes);
+            store.commit(all)?;
+            Ok::<_, StoreError>(ended)
+        })
+        .await;
     model.set_joined(None);
-    core.states.leave(id);
+    let ended = match left {
+        Ok(ended) => ended,
+        Err(error) => {
+            // Nothing was left, so it goes on.
+            start_model(core, model).await?;
+            return Err(error.into());
+        }
+    };
+    core.states.leave(core, id);
+    for submission in &ended {
+        core.hub.push(Event::Submission(views::submission(submission)));
+    }
     core.hub.push(Event::ModelLeft(id, model.spec().name.clone()));
     core.model_changed(model);
     core.garbage.notify_one();
     Ok(())
+}
+
+/// What leaving writes: all is forgotten but this node's own contributions (should it join again, it must not sign a second one
+/// on a parent), and its trainers' open submissions are answered for.
+fn farewell(store: &Store, id: SpecId, me: &NodeId) -> Result<(Vec<Write>, Vec<StoredSubmission>), StoreError> {
+    let mut writes = vec![Write::Leave(id)];
+    let contributions = store.records(id)?.contributions.into_iter();
+    writes.extend(
+        contributions
+            .filter(|signed| signed.record.author == *me)
+            .map(Write::Contribution),
+    );
+    let mut ended = store.open_submissions(id)?;
+    let now = unix_ms();
+    for submission in &mut ended {
+        submission.state = left(&submission.state);
+        submission.final_unix_ms = Some(now);
+        writes.push(Write::SubmissionState {
+            id: submission.id,
+            state: submission.state.clone(),
+            final_unix_ms: Some(now),
+        });
+    }
+    Ok((writes, ended))
+}
+
+/// What becomes of a submission whose model its node leaves.
+fn left(state: &SubmissionState) -> SubmissionState {
+    match state {
+        SubmissionState::Pending => SubmissionState::Rejected {
+            reason: "this node left the model before the submission was merged: join again and submit again".into(),
+        },
+        SubmissionState::Merged { .. } | SubmissionState::Carried { .. } => SubmissionState::Superseded {
+            reason: "this node left the model: what becomes of its contribution is no longer followed here".into(),
+        },
+        SubmissionState::Sealed { .. } | SubmissionState::Rejected { .. } | SubmissionState::Superseded { .. } => {
+            state.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qres_fed::id::{ContributionId, SubmissionId};
+    use qres_fed::record::Contribution;
+
+    use super::super::tests::pending;
+    use super::*;
+    use crate::identity::Identity;
+    use crate::store::StoreOptions;
+
+    fn contribution(spec: SpecId, by: &Identity) -> Write {
+        Write::Contribution(by.sign(Contribution {
+            spec,
+            parent: CheckpointId([1; 32]),
+            round: 1,
+            author: by.node(),
+            samples: 1,
+            update: BlobId([2; 32]),
+            update_bytes: 1,
+            fidelity: 1.0,
+        }))
+    }
+
+    #[test]
+    fn leaving_answers_for_open_submissions_and_keeps_what_must_not_be_signed_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let (me, other, spec) = (Identity::ephemeral(), Identity::ephemeral(), SpecId([9; 32]));
+        let merged = StoredSubmission {
+            state: SubmissionState::Merged {
+                contribution: ContributionId([3; 32]),
+            },
+            ..pending(spec, 2)
+        };
+        store
+            .commit(vec![
+                Write::Join(spec),
+                contribution(spec, &me),
+                contribution(spec, &other),
+                Write::Submission(pending(spec, 1)),
+                Write::Submission(merged),
+            ])
+            .unwrap();
+        let (writes, ended) = farewell(&store, spec, &me.node()).unwrap();
+        store.commit(writes).unwrap();
+        let kept = store.records(spec).unwrap().contributions;
+        assert_eq!(kept.iter().map(|c| c.record.author).collect::<Vec<_>>(), [me.node()]);
+        assert_eq!(ended.len(), 2);
+        assert!(store.open_submissions(spec).unwrap().is_empty(), "they expire one day");
+        let state = |n| store.submission(SubmissionId([n; 32])).unwrap().unwrap().state;
+        assert!(matches!(state(1), SubmissionState::Rejected { .. }));
+        assert!(matches!(state(2), SubmissionState::Superseded { .. }));
+    }
 }

@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, SubmissionId};
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
 use qres_fed::record::Membership;
-use qres_fed::round::{Input, Machine, Output, Persist, SubmissionState, Unsigned};
+use qres_fed::round::{Input, Machine, Output, Persist, Unsigned};
 use tokio::sync::{OwnedRwLockReadGuard, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::message::Message;
 use super::registry::{Heads, Joined, Model};
 use super::tracer::Traces;
+use super::wants::Purpose;
 use super::{Core, announce, job, views};
 use crate::clock::unix_ms;
 use crate::error::NodeError;
 use crate::mesh::{Fault, MessageToken, Topic, Verdict};
-use crate::store::{StoredKey, StoredSubmission, Write};
+use crate::store::{StoredSubmission, Write};
 use crate::transfer::Want;
 use crate::view::{Event, SubmissionView};
 
@@ -28,48 +30,13 @@ const BATCH_MAX: usize = 64;
 /// How long after a failed transaction it is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
-/// A submission to acknowledge.
-pub struct SubmitRequest {
-    /// What to store.
-    pub stored: StoredSubmission,
-    /// The idempotency key to commit with it.
-    pub key: Option<StoredKey>,
-    /// Keeps the blob until it is stored.
-    pub guard: OwnedRwLockReadGuard<()>,
-    /// Answered once it is durable.
-    pub reply: oneshot::Sender<Result<SubmissionView, NodeError>>,
-}
-
-/// What a model's task is told.
-pub enum Message {
-    /// Verified inputs.
-    Inputs(Vec<Input>),
-    /// A job's answer; the guard keeps its new blob until the machine refers to it.
-    Done {
-        /// The answer.
-        input: Input,
-        /// Taken before the blob was finished.
-        guard: OwnedRwLockReadGuard<()>,
-        /// The job's span.
-        traceparent: Option<String>,
-    },
-    /// A wanted blob is in the store, its digest right, its content not yet looked at.
-    Arrived(BlobId),
-    /// From a trainer.
-    Submit(Box<SubmitRequest>),
-    /// From gossip: answered with a verdict.
-    Gossip {
-        /// A contribution, a seal or a proof.
-        input: Input,
-        /// What must be known for it to be of use now.
-        parent: CheckpointId,
-        /// To answer with.
-        token: MessageToken,
-        /// The sender's span, to link to.
-        traceparent: Option<String>,
-    },
-    /// A question about the machine.
-    Ask(Box<dyn FnOnce(&Machine) + Send>),
+/// A blob on its way.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// An update, else weights.
+    update: bool,
+    /// It is in the store and being looked at.
+    checking: bool,
 }
 
 /// The task.
@@ -78,19 +45,21 @@ pub struct ModelTask {
     pub(super) model: Arc<Model>,
     pub(super) machine: Machine,
     pub(super) traces: Traces,
+    /// For its jobs, which answer this task and no later one of the same model. Weak: callers alone keep the inbox open.
+    pub(super) sender: mpsc::WeakSender<Message>,
+    /// Ends the task.
+    pub(super) stop: CancellationToken,
     inbox: mpsc::Receiver<Message>,
     heads: watch::Sender<Heads>,
-    stop: CancellationToken,
     wake: Option<Instant>,
-    writes: Vec<Write>,
+    pub(super) writes: Vec<Write>,
     effects: VecDeque<Output>,
     /// Stored with the next transaction, answered after it.
-    replies: Vec<(SubmissionId, oneshot::Sender<Result<SubmissionView, NodeError>>)>,
-    submitted: BTreeMap<SubmissionId, StoredSubmission>,
-    changed: Vec<SubmissionId>,
-    /// Blobs on their way, and whether each is an update (else weights).
-    wanted: BTreeMap<BlobId, bool>,
-    guards: Vec<OwnedRwLockReadGuard<()>>,
+    pub(super) replies: Vec<(SubmissionId, oneshot::Sender<Result<SubmissionView, NodeError>>)>,
+    pub(super) submitted: BTreeMap<SubmissionId, StoredSubmission>,
+    pub(super) changed: Vec<SubmissionId>,
+    wanted: BTreeMap<BlobId, Wanted>,
+    pub(super) guards: Vec<OwnedRwLockReadGuard<()>>,
 }
 
 impl ModelTask {
@@ -102,6 +71,7 @@ impl ModelTask {
             confirmed: machine.confirmed_head(),
         });
         let stop = core.stop.child_token();
+        let weak = sender.downgrade();
         let joined = Arc::new(Joined {
             inbox: sender,
             heads: heads.subscribe(),
@@ -113,9 +83,10 @@ impl ModelTask {
             model: model.clone(),
             machine,
             traces: Traces::default(),
+            sender: weak,
+            stop,
             inbox,
             heads,
-            stop,
             wake: None,
             writes: vec![],
             effects: VecDeque::new(),
@@ -131,6 +102,13 @@ impl ModelTask {
     }
 
     async fn run(mut self) {
+        self.work().await;
+        for blob in self.wanted.keys() {
+            self.drop_want(blob);
+        }
+    }
+
+    async fn work(&mut self) {
         self.settle().await;
         let stop = self.stop.clone();
         loop {
@@ -168,14 +146,23 @@ impl ModelTask {
                 traceparent,
             } => {
                 self.guards.push(guard);
-                if let Input::Aggregated { result, .. } = &input {
-                    self.traces.aggregated(*result, traceparent);
+                match &input {
+                    Input::Aggregated { result, .. } => self.traces.aggregated(*result, traceparent),
+                    Input::BlobHere(blob) | Input::BlobBad(blob) => _ = self.wanted.remove(blob),
+                    _ => {}
                 }
                 self.feed(input);
             }
             Message::Arrived(blob) => {
-                if let Some(update) = self.wanted.remove(&blob) {
+                if let Some(wanted) = self.wanted.get_mut(&blob).filter(|wanted| !wanted.checking) {
+                    wanted.checking = true;
+                    let update = wanted.update;
                     job::check(self, blob, update);
+                }
+            }
+            Message::Unread(blob) => {
+                if let Some(wanted) = self.wanted.get(&blob).copied() {
+                    self.want(blob, None, wanted.update, vec![]);
                 }
             }
             Message::Submit(request) => self.submit(*request).await,
@@ -198,62 +185,7 @@ impl ModelTask {
         self.feed(input);
     }
 
-    /// Stores a submission with the batch's transaction, or answers why not.
-    async fn submit(&mut self, request: SubmitRequest) {
-        let SubmitRequest {
-            stored,
-            key,
-            guard,
-            reply,
-        } = request;
-        // Two submissions of one batch must see each other: the first is stored before the second is looked at.
-        if self
-            .submitted
-            .values()
-            .any(|s| s.trainer == stored.trainer && s.base == stored.base)
-        {
-            self.settle().await;
-        }
-        let (spec, trainer, base) = (stored.spec, stored.trainer.clone(), stored.base);
-        let found = self
-            .core
-            .blocking(move |store| store.submission_for(spec, &trainer, base))
-            .await;
-        let refusal = match found {
-            Err(error) => Some(error.into()),
-            Ok(Some(earlier)) if earlier.id == stored.id => {
-                if let Some(key) = key {
-                    self.writes.push(Write::Key(key));
-                }
-                self.submitted.insert(earlier.id, earlier);
-                self.replies.push((stored.id, reply));
-                return;
-            }
-            Ok(Some(earlier)) => Some(super::submit::already(&earlier)),
-            Ok(None) => self.machine.check_base(&base).err().map(super::submit::base_refused),
-        };
-        if let Some(error) = refusal {
-            // Whoever asked may have gone.
-            let _ = reply.send(Err(error));
-            return;
-        }
-        self.guards.push(guard);
-        self.writes.push(Write::Submission(stored.clone()));
-        self.writes.extend(key.map(Write::Key));
-        self.replies.push((stored.id, reply));
-        self.traces.submitted(stored.id, stored.traceparent.clone());
-        let input = Input::Submission(qres_fed::round::Submission {
-            id: stored.id,
-            trainer: stored.trainer.clone(),
-            base: stored.base,
-            samples: stored.samples,
-        });
-        self.changed.push(stored.id);
-        self.submitted.insert(stored.id, stored);
-        self.feed(input);
-    }
-
-    fn feed(&mut self, input: Input) {
+    pub(super) fn feed(&mut self, input: Input) {
         let outputs = self.machine.handle(input, self.core.clock.now());
         self.absorb(outputs);
     }
@@ -282,11 +214,11 @@ impl ModelTask {
         let registry = &self.core.registry;
         self.writes.push(match persist {
             Persist::Contribution(signed) => {
-                registry.own(signed.record.update, spec);
+                registry.own(signed.record.update, spec, signed.record.author);
                 Write::Contribution(signed)
             }
             Persist::Seal(signed) => {
-                registry.own(signed.record.result, spec);
+                registry.own(signed.record.result, spec, signed.record.sealer);
                 Write::Seal(signed)
             }
             Persist::Proof(proof) => Write::Proof(spec, proof),
@@ -296,7 +228,7 @@ impl ModelTask {
                 if let Some(stored) = self.submitted.get_mut(&id) {
                     stored.state = state.clone();
                 }
-                let final_unix_ms = is_final(&state).then(unix_ms);
+                let final_unix_ms = state.is_final().then(unix_ms);
                 Write::SubmissionState {
                     id,
                     state,
@@ -316,23 +248,19 @@ impl ModelTask {
         });
     }
 
-    /// One transaction for everything that waits, then the effects, then the answers.
-    async fn settle(&mut self) {
+    /// One transaction for everything that waits, then the answers, then the effects.
+    pub(super) async fn settle(&mut self) {
         while !self.writes.is_empty() || !self.effects.is_empty() {
             let writes = std::mem::take(&mut self.writes);
             if !writes.is_empty() && !self.commit(writes).await {
                 return;
             }
-            self.guards.clear();
+            self.answer();
             for output in std::mem::take(&mut self.effects) {
                 self.carry_out(output).await;
             }
         }
-        for (id, reply) in std::mem::take(&mut self.replies) {
-            if let Some(stored) = self.submitted.get(&id) {
-                let _ = reply.send(Ok(views::submission(stored)));
-            }
-        }
+        self.answer();
         self.tell_submissions().await;
         self.submitted.clear();
         let heads = Heads {
@@ -343,6 +271,17 @@ impl ModelTask {
             .send_if_modified(|old| std::mem::replace(old, heads) != heads);
     }
 
+    /// What came in is durable, or the machine had no use for it: whoever waits is answered, and the collector may run. A
+    /// guard kept any longer would stop it, and with it every upload and job behind it.
+    fn answer(&mut self) {
+        self.guards.clear();
+        for (id, reply) in std::mem::take(&mut self.replies) {
+            if let Some(stored) = self.submitted.get(&id) {
+                let _ = reply.send(Ok(views::submission(stored)));
+            }
+        }
+    }
+
     /// Tries until it is durable: a full disk stops the model, loses nothing and ends no process. `false` when stopping.
     async fn commit(&mut self, writes: Vec<Write>) -> bool {
         loop {
@@ -351,13 +290,13 @@ impl ModelTask {
                 return true;
             };
             warn!(model = %self.model.spec().name, %error, "cannot store: the model waits and tries again");
+            let mut refused = NodeError::from(error).retry_after(10_000);
+            refused.message = format!(
+                "the submission could not be stored ({}): send it again; should it be kept by then, the answer is the same",
+                refused.message
+            );
             for (_, reply) in std::mem::take(&mut self.replies) {
-                let _ = reply.send(Err(NodeError::new(
-                    crate::error::Kind::ResourceExhausted,
-                    "DISK_FULL",
-                    format!("the submission could not be stored: {error}"),
-                )
-                .retry_after(10_000)));
+                let _ = reply.send(Err(refused.clone()));
             }
             tokio::select! {
                 () = self.stop.cancelled() => return false,
@@ -400,10 +339,10 @@ impl ModelTask {
                 bytes,
                 update,
                 holders,
-            } => self.want(blob, bytes, update, holders).await,
+            } => self.want(blob, bytes, update, holders),
             Output::DropBlob(blob) => {
                 self.wanted.remove(&blob);
-                self.core.downloads.cancel(blob);
+                self.drop_want(&blob);
             }
             Output::WantRecords { from } => self.core.syncer.request(self.model.id, from),
             Output::Encode(work) => job::encode(self, work),
@@ -456,31 +395,38 @@ impl ModelTask {
         self.publish(envelope).await;
     }
 
-    async fn want(&mut self, blob: BlobId, bytes: Option<u64>, update: bool, holders: Vec<qres_fed::id::NodeId>) {
-        self.core.registry.own(blob, self.model.id);
-        if self.core.store.blobs().contains(&blob) {
+    fn want(&mut self, blob: BlobId, bytes: Option<u64>, update: bool, holders: Vec<NodeId>) {
+        let voucher = holders.first().copied().unwrap_or(self.model.spec().creator);
+        self.core.registry.own(blob, self.model.id, voucher);
+        let checking = self.core.store.blobs().contains(&blob);
+        self.wanted.insert(blob, Wanted { update, checking });
+        if checking {
             job::check(self, blob, update);
             return;
         }
-        self.wanted.insert(blob, update);
         let bytes_max = if update {
             self.model.update_bytes.unwrap_or(0)
         } else {
             self.model.layout.file_bytes()
         };
-        let traceparent = self.traces.of_blob(&blob);
-        self.core.downloads.want(Want {
+        let want = Want {
             spec: self.model.id,
             blob,
             bytes,
             bytes_max,
             holders,
-            traceparent,
-        });
+            traceparent: self.traces.of_blob(&blob),
+        };
+        let ask = || self.core.downloads.want(want);
+        self.core.wants.want(blob, self.model.id, Purpose::Round, ask);
+    }
+
+    fn drop_want(&self, blob: &BlobId) {
+        let cancel = || self.core.downloads.cancel(*blob);
+        self.core.wants.forget(blob, self.model.id, Purpose::Round, cancel);
     }
 
     fn head_moved(&mut self, checkpoint: CheckpointId, round: u64, weights: BlobId) {
-        self.core.registry.own(weights, self.model.id);
         if let Some(joined) = self.model.joined() {
             joined
                 .handed_out
@@ -522,15 +468,6 @@ impl ModelTask {
 
 fn far() -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_secs(3600)
-}
-
-/// Whether nothing more can become of a submission.
-pub fn is_final(state: &SubmissionState) -> bool {
-    match state {
-        SubmissionState::Sealed { confirmed, .. } => *confirmed,
-        SubmissionState::Rejected { .. } | SubmissionState::Superseded { .. } => true,
-        SubmissionState::Pending | SubmissionState::Merged { .. } | SubmissionState::Carried { .. } => false,
-    }
 }
 
 /// A small blob's bytes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use qres_fed::round::{Input, Machine, RoundInfo};
 
-use super::model::Message;
+use super::message::Message;
 use super::registry::stopped;
 use super::{Core, views};
 use crate::error::{Kind, NodeError};

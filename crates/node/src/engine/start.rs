@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::sync::{RwLock, Semaphore, watch};
+use tokio::sync::{Mutex, RwLock, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
+
+use qres_fed::record::Canonical;
 
 use super::hub::{Hub, RESERVED};
 use super::library::Shelf;
 use super::registry::{Model, Registry};
-use super::{Core, auto_join, collector, ingest, membership, offer, state, syncer};
+use super::{Core, auto_join, collector, ingest, membership, offer, state, syncer, wants};
 use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::error::NodeError;
@@ -22,6 +24,8 @@ use crate::transfer::{Downloads, Library, SyncClient, serve_blobs, serve_sync};
 
 /// Jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
 const JOBS_MAX: usize = 2;
+/// Uploads at a time: tokio's blocking pool has 512 threads, and commits need some of them.
+const UPLOADS_MAX: usize = 128;
 /// The identity's file below the data directory.
 const KEY_FILE: &str = "identity.key";
 /// The highest revision that may have been given out.
@@ -52,6 +56,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
         sync: SyncClient::new(mesh.clone()),
         syncer: syncer::Syncer::default(),
         states: state::States::default(),
+        wants: wants::Wants::default(),
         hub: Hub::new(ceiling),
         registry: Registry::default(),
         offers: offer::Offers::default(),
@@ -60,6 +65,8 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
         tasks: TaskTracker::new(),
         draining: AtomicBool::new(false),
         in_flight: Arc::new(RwLock::new(())),
+        memberships: Mutex::new(()),
+        uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
         jobs: Arc::new(Semaphore::new(JOBS_MAX)),
         garbage: tokio::sync::Notify::new(),
         config,
@@ -71,10 +78,10 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
     });
     restore(&core).await?;
     let library: Arc<dyn Library> = Arc::new(Shelf { core: core.clone() });
-    // The streams that peers open never end by themselves: the mesh's handle, which this core holds, keeps them open.
+    // The mesh's handles keep its queues of incoming streams open, so these do not end by themselves.
     let blobs = serve_blobs(core.mesh.clone(), core.store.blobs().clone(), library.clone());
-    core.tasks.spawn(core.stop.clone().run_until_cancelled_owned(blobs));
     let sync = serve_sync(core.mesh.clone(), library);
+    core.tasks.spawn(core.stop.clone().run_until_cancelled_owned(blobs));
     core.tasks.spawn(core.stop.clone().run_until_cancelled_owned(sync));
     core.tasks.spawn(ingest::mesh_events(core.clone(), events));
     core.tasks.spawn(ingest::downloads(core.clone(), arrivals));
@@ -101,17 +108,31 @@ async fn open(config: &NodeConfig) -> Result<(Store, Identity), StartError> {
     }
 }
 
+fn ceiling(store: &Store) -> Result<u64, StoreError> {
+    let stored = store.meta(REVISION_CEILING)?;
+    Ok(stored
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_le_bytes))
+}
+
 /// Revisions go on above every one that may have been given out before, without a commit for each.
 fn reserve(store: &Store) -> Result<u64, StoreError> {
-    let stored = store
-        .meta(REVISION_CEILING)?
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_le_bytes);
+    let stored = ceiling(store)?;
     store.commit(vec![Write::Meta(
         REVISION_CEILING,
         (stored + RESERVED).to_le_bytes().to_vec(),
     )])?;
     Ok(stored)
+}
+
+/// Keeps reserved revisions ahead of a node that runs for months: with half of them used, the next ones are reserved.
+pub(super) fn reserve_above(store: &Store, revision: u64) -> Result<(), StoreError> {
+    let stored = ceiling(store)?;
+    if revision.saturating_add(RESERVED / 2) < stored {
+        return Ok(());
+    }
+    let higher = revision.saturating_add(RESERVED).max(stored);
+    store.commit(vec![Write::Meta(REVISION_CEILING, higher.to_le_bytes().to_vec())])
 }
 
 async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
@@ -121,6 +142,7 @@ async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
         let Some(model) = core.registry.add(Model::new(model.spec), joined) else {
             continue;
         };
+        keep_spec(core, &model).await;
         if joined {
             let id = model.id;
             core.states.restore(core.blocking(move |store| store.states(id)).await?);
@@ -133,6 +155,14 @@ async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
     Ok(())
 }
 
+/// A spec is a blob that anyone may read: made again when a power cut has taken it.
+async fn keep_spec(core: &Core, model: &Model) {
+    let bytes = model.spec().to_canonical();
+    if let Err(error) = core.blocking(move |store| store.blobs().put(&bytes, false)).await {
+        warn!(model = %model.spec().name, %error, "peers cannot read this model's spec from here");
+    }
+}
+
 /// Ends every task, says goodbye to peers, closes the store.
 pub async fn stop(core: &Core) {
     info!("stopping");
@@ -140,4 +170,21 @@ pub async fn stop(core: &Core) {
     core.mesh.stop().await;
     core.tasks.close();
     core.tasks.wait().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_revision_is_given_out_twice_however_long_a_node_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        assert_eq!(reserve(&store).unwrap(), 0);
+        reserve_above(&store, 5).unwrap();
+        assert_eq!(ceiling(&store).unwrap(), RESERVED, "half of them are left");
+        let used = RESERVED - 10;
+        reserve_above(&store, used).unwrap();
+        assert!(reserve(&store).unwrap() >= used + RESERVED / 2);
+    }
 }

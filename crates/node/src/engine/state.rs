@@ -1,15 +1,21 @@
 //! State embeddings: published with a measured fidelity, kept (the last few of each name), synced to late joiners.
 
+mod pending;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use pending::Pending;
 use prost::Message as _;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::record::{Canonical, Membership, Rule, STATE_NAME_BYTES_MAX, Signature, Signed, StateRecord};
 use tracing::debug;
 
 use super::announce::INLINE_BYTES_MAX;
+use super::wants::Purpose;
 use super::{Core, submit};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
@@ -20,7 +26,7 @@ use crate::transfer::Want;
 use crate::view::{Event, StateView};
 use crate::{identity, wire};
 
-/// A publish below it is refused: the seed's promise.
+/// A state must be above it, whoever publishes: the seed's promise.
 const FIDELITY_MIN: f64 = 0.99;
 /// Bytes of one state's coded tensors.
 const STATE_BYTES_MAX: u64 = 16 << 20;
@@ -30,12 +36,16 @@ const DECODED_BYTES_MAX: u64 = 4 * STATE_BYTES_MAX;
 const KEPT_PER_NAME: usize = 4;
 /// Names of one publisher under one model.
 const NAMES_PER_PUBLISHER: usize = 64;
-/// Bytes of all states of one model: the oldest go first.
+/// Bytes of all states of one model: whoever has most gives up the oldest.
 const MODEL_BYTES_MAX: u64 = 256 << 20;
-/// States whose tensors are on their way.
-const PENDING_MAX: usize = 1024;
+/// What a state counts for at least, so that many tiny ones are bounded, too: 16,384 a model.
+const STATE_BYTES_MIN: u64 = 16 << 10;
 
 type Key = (SpecId, NodeId, String);
+
+fn key(record: &StateRecord) -> Key {
+    (record.spec, record.publisher, record.name.clone())
+}
 
 struct Kept {
     signed: Signed<StateRecord>,
@@ -45,7 +55,7 @@ struct Kept {
 #[derive(Default)]
 pub struct States {
     kept: Mutex<BTreeMap<Key, BTreeMap<u64, Kept>>>,
-    pending: Mutex<BTreeMap<BlobId, Signed<StateRecord>>>,
+    pending: Mutex<Pending>,
 }
 
 impl States {
@@ -53,7 +63,7 @@ impl States {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<BlobId, Signed<StateRecord>>> {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,12 +90,8 @@ impl States {
     }
 
     fn keep(&self, signed: Signed<StateRecord>) {
-        let record = &signed.record;
-        let key = (record.spec, record.publisher, record.name.clone());
-        self.kept()
-            .entry(key)
-            .or_default()
-            .insert(record.sequence, Kept { signed });
+        let (key, sequence) = (key(&signed.record), signed.record.sequence);
+        self.kept().entry(key).or_default().insert(sequence, Kept { signed });
     }
 
     /// Takes out what is beyond the limits.
@@ -97,25 +103,18 @@ impl States {
                 gone.extend(by_sequence.pop_first().map(|(_, old)| old.signed.record));
             }
         }
-        let of_model = |kept: &BTreeMap<Key, BTreeMap<u64, Kept>>| -> u64 {
-            let all = kept
-                .iter()
-                .filter(|((s, ..), _)| *s == spec)
-                .flat_map(|(_, v)| v.values());
-            all.map(|state| state.signed.record.bytes).sum()
-        };
-        while of_model(&kept) > MODEL_BYTES_MAX {
-            let oldest = kept
-                .iter()
-                .filter(|((s, ..), v)| *s == spec && !v.is_empty())
-                .min_by_key(|(_, v)| v.values().next().map(|state| state.signed.record.timestamp_unix_ms))
-                .map(|(key, _)| key.clone());
-            let Some(by_sequence) = oldest.and_then(|key| kept.get_mut(&key)) else {
+        // Not the oldest of all: timestamps are the publishers' own, and one of them must not push out the others'.
+        while let Some(publisher) = too_large(&kept, spec) {
+            let of_publisher = kept.iter_mut().filter(|((s, p, _), _)| (*s, *p) == (spec, publisher));
+            let oldest = of_publisher
+                .map(|(_, v)| v)
+                .min_by_key(|v| v.keys().next().copied().unwrap_or(u64::MAX));
+            let Some((_, old)) = oldest.and_then(BTreeMap::pop_first) else {
                 break;
             };
-            gone.extend(by_sequence.pop_first().map(|(_, old)| old.signed.record));
+            gone.push(old.signed.record);
+            kept.retain(|_, by_sequence| !by_sequence.is_empty());
         }
-        kept.retain(|_, by_sequence| !by_sequence.is_empty());
         gone
     }
 
@@ -127,7 +126,7 @@ impl States {
             .flat_map(|v| v.values())
             .map(|state| state.signed.record.blob)
             .collect();
-        live.extend(self.pending().keys());
+        live.extend(self.pending().states.values().map(|(_, signed)| signed.record.blob));
         live
     }
 
@@ -141,9 +140,37 @@ impl States {
     }
 
     /// Forgets a model's.
-    pub fn leave(&self, spec: SpecId) {
+    pub fn leave(&self, core: &Core, spec: SpecId) {
         self.kept().retain(|(s, ..), _| *s != spec);
+        for record in self.pending().leave(spec) {
+            give_up(core, &record);
+        }
     }
+}
+
+/// Whose states of a model are to give way, if all together are too large.
+fn too_large(kept: &BTreeMap<Key, BTreeMap<u64, Kept>>, spec: SpecId) -> Option<NodeId> {
+    let mut by_publisher = BTreeMap::<NodeId, u64>::new();
+    for ((s, publisher, _), states) in kept {
+        if *s == spec {
+            let bytes = states
+                .values()
+                .map(|state| state.signed.record.bytes.max(STATE_BYTES_MIN));
+            *by_publisher.entry(*publisher).or_default() += bytes.sum::<u64>();
+        }
+    }
+    if by_publisher.values().sum::<u64>() <= MODEL_BYTES_MAX {
+        return None;
+    }
+    by_publisher
+        .into_iter()
+        .max_by_key(|(_, bytes)| *bytes)
+        .map(|(publisher, _)| publisher)
+}
+
+fn give_up(core: &Core, record: &StateRecord) {
+    let cancel = || core.downloads.cancel(record.blob);
+    core.wants.forget(&record.blob, record.spec, Purpose::State, cancel);
 }
 
 fn envelope(signed: &Signed<StateRecord>, tensors: Vec<u8>) -> Vec<u8> {
@@ -165,9 +192,10 @@ fn read(data: &[u8]) -> Option<(Signed<StateRecord>, Vec<u8>)> {
         signature: Signature(envelope.signature.try_into().ok()?),
     };
     let record = &signed.record;
-    let shaped = record.name.len() <= STATE_NAME_BYTES_MAX
+    let shaped = (1..=STATE_NAME_BYTES_MAX).contains(&record.name.len())
         && record.bytes <= STATE_BYTES_MAX
-        && (0.0..=1.0).contains(&record.fidelity)
+        && record.fidelity > FIDELITY_MIN
+        && record.fidelity <= 1.0
         && (envelope.tensors.is_empty()
             || (envelope.tensors.len() <= INLINE_BYTES_MAX && BlobId::of(&envelope.tensors) == record.blob));
     (shaped && identity::verify(&signed)).then_some((signed, envelope.tensors))
@@ -191,11 +219,11 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
     let tensors = publish.tensors.clone();
     let coded = core.blocking(move |_| qres_fed::state::encode(&tensors, &codec)).await;
     let (coded, fidelity) = coded.map_err(submit::tensors_refused)?;
-    if fidelity < FIDELITY_MIN {
+    if fidelity <= FIDELITY_MIN {
         return Err(NodeError::invalid(
             "codec",
             format!(
-                "the fidelity reached is {fidelity:.6}, below {FIDELITY_MIN}: choose a finer codec (bf16/1 or none/1)"
+                "the fidelity reached is {fidelity:.6}, it must be above {FIDELITY_MIN}: choose a finer codec (bf16/1 or none/1)"
             ),
         ));
     }
@@ -223,7 +251,7 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
         publisher: me,
         name: publish.name,
         // Above every earlier one even when this node has forgotten them.
-        sequence: newest.map_or(0, |n| n + 1).max(unix_ms()),
+        sequence: newest.map_or(0, |n| n.saturating_add(1)).max(unix_ms()),
         timestamp_unix_ms: publish.timestamp_unix_ms.unwrap_or_else(unix_ms),
         fidelity,
         blob: BlobId::of(&coded),
@@ -246,7 +274,7 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
 async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateView, NodeError> {
     let view = view(core, &signed.record).await?;
     let record = &signed.record;
-    core.registry.own(record.blob, record.spec);
+    core.registry.own(record.blob, record.spec, record.publisher);
     let stored = StoredState {
         spec: record.spec,
         publisher: record.publisher,
@@ -273,10 +301,11 @@ async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateVi
 
 /// A kept state with its tensors decoded.
 pub async fn view(core: &Arc<Core>, record: &StateRecord) -> Result<StateView, NodeError> {
-    let blob = record.blob;
+    let (blob, bytes) = (record.blob, record.bytes);
     let decoded = core
         .blocking(move |store| {
-            let coded = super::model::read_whole(store, &blob)?;
+            // Another length than the record says has not been counted.
+            let coded = super::model::read_whole(store, &blob).filter(|coded| coded.len() as u64 == bytes)?;
             qres_fed::state::decode(&coded, DECODED_BYTES_MAX).ok()
         })
         .await;
@@ -331,41 +360,57 @@ async fn take(core: &Arc<Core>, signed: Signed<StateRecord>, inline: Vec<u8>, ho
     if full || newest.is_some_and(|newest| newest >= record.sequence) {
         return Verdict::Ignore;
     }
-    {
-        let mut pending = core.states.pending();
-        if pending.len() >= PENDING_MAX {
-            return Verdict::Ignore;
-        }
-        pending.insert(record.blob, signed);
+    let Ok(given_up) = core.states.pending().take(signed) else {
+        return Verdict::Ignore;
+    };
+    for old in given_up {
+        give_up(core, &old);
     }
-    core.registry.own(record.blob, record.spec);
+    core.registry.own(record.blob, record.spec, record.publisher);
     if inline.is_empty() {
-        core.downloads.want(Want {
-            spec: record.spec,
-            blob: record.blob,
-            bytes: Some(record.bytes),
-            bytes_max: STATE_BYTES_MAX,
-            holders: vec![record.publisher, holder],
-            traceparent: None,
-        });
-    } else {
-        let guard = core.in_flight.clone().read_owned().await;
-        let put = core.blocking(move |store| store.blobs().put(&inline, false)).await;
-        if put.is_ok() {
-            arrived(core, record.spec, record.blob).await;
+        fetch(core, &record, holder);
+        return Verdict::Accept;
+    }
+    // Pending, so the collector leaves it.
+    match core.blocking(move |store| store.blobs().put(&inline, false)).await {
+        Ok(_) => arrived(core, record.spec, record.blob).await,
+        Err(error) => {
+            debug!(%error, "inline tensors not kept: they are fetched instead");
+            fetch(core, &record, holder);
         }
-        drop(guard);
     }
     Verdict::Accept
 }
 
-/// A blob came; `true` when it was a state's.
-pub async fn arrived(core: &Arc<Core>, _spec: SpecId, blob: BlobId) -> bool {
-    let Some(signed) = core.states.pending().remove(&blob) else {
-        return false;
+fn fetch(core: &Arc<Core>, record: &StateRecord, holder: NodeId) {
+    let want = Want {
+        spec: record.spec,
+        blob: record.blob,
+        bytes: Some(record.bytes),
+        bytes_max: STATE_BYTES_MAX,
+        holders: vec![record.publisher, holder],
+        traceparent: None,
     };
-    if let Err(error) = accept(core, signed).await {
-        debug!(%blob, %error, "a state is not usable: ignored");
+    let ask = || core.downloads.want(want);
+    core.wants.want(record.blob, record.spec, Purpose::State, ask);
+}
+
+/// A blob came: the states that have it are kept.
+pub async fn arrived(core: &Arc<Core>, spec: SpecId, blob: BlobId) {
+    if !core.states.pending().names(&blob) {
+        return;
     }
-    true
+    // From pending to kept it is in neither for a moment.
+    let guard = core.in_flight.clone().read_owned().await;
+    let here = core.states.pending().arrived(&blob);
+    for signed in here {
+        let model = core.registry.get(&signed.record.spec);
+        if model.is_none_or(|model| model.joined().is_none()) {
+            continue;
+        }
+        if let Err(error) = accept(core, signed).await {
+            debug!(%spec, %blob, %error, "a state is not usable: ignored");
+        }
+    }
+    drop(guard);
 }

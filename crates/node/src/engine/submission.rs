@@ -68,3 +68,36 @@ pub async fn list(
         next: found.next,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use qres_fed::id::{CheckpointId, ContributionId};
+
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_with_a_seal_or_a_no() {
+        let sealed = |confirmed| SubmissionState::Sealed {
+            checkpoint: CheckpointId([1; 32]),
+            weight_ppm: 1,
+            confirmed,
+        };
+        let reason = || "r".to_owned();
+        for state in [
+            sealed(false),
+            sealed(true),
+            SubmissionState::Rejected { reason: reason() },
+            SubmissionState::Superseded { reason: reason() },
+        ] {
+            assert!(is_settled(&state), "{state:?}");
+        }
+        let contribution = ContributionId([2; 32]);
+        for state in [
+            SubmissionState::Pending,
+            SubmissionState::Merged { contribution },
+            SubmissionState::Carried { round: 3 },
+        ] {
+            assert!(!is_settled(&state), "{state:?}");
+        }
+    }
+}

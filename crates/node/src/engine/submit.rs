@@ -9,20 +9,23 @@ use qres_fed::round::{BaseError, SubmissionState};
 use qres_fed::tensor::{self, TensorError};
 use tokio::sync::oneshot;
 
+use super::admission::SubmitRequest;
 use super::intake::{Received, Upload};
-use super::model::{Message, SubmitRequest};
+use super::message::Message;
 use super::registry::{Joined, Model, stopped};
 use super::{Core, views};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
 use crate::handle::{SubmissionKind, Submit};
-use crate::store::{KeyOutcome, StoredKey, StoredSubmission};
+use crate::store::{KeyOutcome, StoreError, StoredKey, StoredSubmission};
 use crate::view::SubmissionView;
 
 /// Bytes of a trainer's name.
 const TRAINER_BYTES_MAX: usize = 128;
 /// Metrics of one submission.
 const METRICS_MAX: usize = 64;
+/// Bytes of a metric's name.
+const METRIC_NAME_BYTES_MAX: usize = 128;
 /// What a file may have beyond its canonical form: metadata and a header written more loosely.
 const HEADER_SLACK_BYTES: u64 = 4 << 20;
 
@@ -34,9 +37,9 @@ pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<Submis
         return Err(base_refused(BaseError::NotMember));
     }
     check(&mut submit)?;
-    let base = match submit.base {
-        Some(base) => base,
-        None => infer_base(&joined)?,
+    let base = match (submit.base, earlier_base(core, &submit, &model).await?) {
+        (Some(base), _) | (None, Some(base)) => base,
+        (None, None) => infer_base(&joined)?,
     };
     if let Some(outcome) = known_outcome(core, &submit, &model, base).await? {
         return Ok(Upload::done(core, outcome));
@@ -77,10 +80,11 @@ fn check(submit: &mut Submit) -> Result<(), NodeError> {
     if submit.trainer.is_empty() {
         submit.trainer = "default".into();
     }
-    if submit.metrics.len() > METRICS_MAX || submit.metrics.iter().any(|(k, v)| k.len() > 128 || !v.is_finite()) {
+    let bad = |(name, value): (&String, &f64)| name.len() > METRIC_NAME_BYTES_MAX || !value.is_finite();
+    if submit.metrics.len() > METRICS_MAX || submit.metrics.iter().any(bad) {
         return Err(NodeError::invalid(
             "metrics",
-            format!("at most {METRICS_MAX} finite numbers, their names at most 128 bytes"),
+            format!("at most {METRICS_MAX} finite numbers, their names at most {METRIC_NAME_BYTES_MAX} bytes"),
         ));
     }
     Ok(())
@@ -110,6 +114,19 @@ fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
         )
         .field("base")),
     }
+}
+
+/// What was inferred when this key came first: the same request must mean the same base though the head has moved since.
+async fn earlier_base(core: &Arc<Core>, submit: &Submit, model: &Model) -> Result<Option<CheckpointId>, NodeError> {
+    let (Some(key), None) = (submit.upload.key.clone(), submit.base) else {
+        return Ok(None);
+    };
+    let earlier = core.blocking(move |store| match store.key(&key)?.map(|key| key.outcome) {
+        Some(KeyOutcome::Submission(id)) => store.submission(id),
+        Some(KeyOutcome::Model(_)) | None => Ok(None),
+    });
+    let earlier = earlier.await?.filter(|submission| submission.spec == model.id);
+    Ok(earlier.map(|submission| submission.base))
 }
 
 /// BLAKE3 of everything a key stands for.
@@ -240,7 +257,7 @@ async fn check_tensors(core: &Arc<Core>, model: &Arc<Model>, blob: BlobId) -> Re
 pub fn tensors_refused(error: TensorError) -> NodeError {
     match error {
         TensorError::Bad(problem) => NodeError::invalid("data", problem),
-        TensorError::Io(error) => NodeError::new(Kind::Internal, "STORE", error.to_string()),
+        TensorError::Io(error) => StoreError::from_io("blobs", error).into(),
     }
 }
 
@@ -273,4 +290,114 @@ pub fn base_refused(error: BaseError) -> NodeError {
         "base"
     };
     NodeError::new(kind, reason, error.to_string()).field(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::{ModelRef, UploadOptions};
+
+    fn submit() -> Submit {
+        Submit {
+            model: ModelRef {
+                name: "m".parse().unwrap(),
+                id: None,
+            },
+            base: None,
+            trainer: "t".into(),
+            samples: 10,
+            kind: SubmissionKind::Weights,
+            metrics: [("loss".to_owned(), 0.5)].into(),
+            upload: UploadOptions::default(),
+        }
+    }
+
+    #[test]
+    fn what_a_trainer_says_of_its_work_is_checked_by_field() {
+        let blamed = |mut submit: Submit| check(&mut submit).err().and_then(|error| error.field);
+        let cases = [
+            (None, submit()),
+            (Some("samples"), Submit { samples: 0, ..submit() }),
+            (
+                Some("samples"),
+                Submit {
+                    samples: SAMPLES_MAX + 1,
+                    ..submit()
+                },
+            ),
+            (
+                Some("trainer"),
+                Submit {
+                    trainer: "x".repeat(129),
+                    ..submit()
+                },
+            ),
+            (
+                Some("metrics"),
+                Submit {
+                    metrics: [("nan".to_owned(), f64::NAN)].into(),
+                    ..submit()
+                },
+            ),
+            (
+                Some("metrics"),
+                Submit {
+                    metrics: [("n".repeat(129), 0.0)].into(),
+                    ..submit()
+                },
+            ),
+            (
+                Some("metrics"),
+                Submit {
+                    metrics: (0..65).map(|n| (n.to_string(), 0.0)).collect(),
+                    ..submit()
+                },
+            ),
+        ];
+        for (field, submit) in cases {
+            assert_eq!(blamed(submit).as_deref(), field);
+        }
+        let mut unnamed = Submit {
+            trainer: String::new(),
+            ..submit()
+        };
+        check(&mut unnamed).unwrap();
+        assert_eq!(unnamed.trainer, "default");
+    }
+
+    #[test]
+    fn a_request_is_its_model_base_trainer_samples_kind_and_bytes() {
+        let ids = (SpecId([1; 32]), CheckpointId([2; 32]), BlobId([3; 32]));
+        let digest = |submit: &Submit| request_digest(submit, &ids.0, &ids.1, &ids.2);
+        let first = digest(&submit());
+        let others = [
+            digest(&Submit {
+                trainer: "u".into(),
+                ..submit()
+            }),
+            digest(&Submit {
+                samples: 11,
+                ..submit()
+            }),
+            digest(&Submit {
+                kind: SubmissionKind::Delta,
+                ..submit()
+            }),
+            request_digest(&submit(), &SpecId([9; 32]), &ids.1, &ids.2),
+            request_digest(&submit(), &ids.0, &CheckpointId([9; 32]), &ids.2),
+            request_digest(&submit(), &ids.0, &ids.1, &BlobId([9; 32])),
+        ];
+        assert!(others.iter().all(|other| *other != first));
+        // What it measured and how it is sent may differ when it is sent again.
+        let again = Submit {
+            metrics: [].into(),
+            upload: UploadOptions {
+                key: Some("k".into()),
+                offset: 7,
+                ..UploadOptions::default()
+            },
+            ..submit()
+        };
+        assert_eq!(digest(&again), first);
+    }
 }

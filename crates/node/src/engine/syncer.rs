@@ -11,9 +11,10 @@ use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::{Input, Machine};
 use rand::seq::IndexedRandom;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
-use super::model::Message;
+use super::message::Message;
 use super::registry::Joined;
 use super::{Core, offer, state};
 use crate::identity;
@@ -70,6 +71,9 @@ impl Syncer {
 pub async fn run(core: Arc<Core>) {
     let mut period = tokio::time::interval(PERIOD);
     let mut delay = tokio::time::interval(DELAY_PERIOD);
+    // A long comparison is not followed by a burst of them.
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    delay.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = core.stop.cancelled() => return,
@@ -78,7 +82,7 @@ pub async fn run(core: Arc<Core>) {
                 let joined = core.registry.all().into_iter().filter(|m| m.joined().is_some());
                 lock(&core.syncer.anyone).extend(joined.map(|m| m.id));
             }
-            _ = delay.tick() => measure_delay(&core).await,
+            _ = delay.tick() => measure_delay(&core),
         }
         greet(&core).await;
         compare_claims(&core).await;
@@ -131,15 +135,22 @@ async fn compare_claims(core: &Arc<Core>) {
 async fn compare_wanted(core: &Arc<Core>) {
     let connected = core.mesh.connected();
     let mut pairs = std::mem::take(&mut *lock(&core.syncer.wanted));
-    for spec in std::mem::take(&mut *lock(&core.syncer.anyone)) {
+    // Whoever is not connected is compared with when it connects; what it named may be at anyone else's meanwhile.
+    let mut anyone = std::mem::take(&mut *lock(&core.syncer.anyone));
+    anyone.extend(
+        pairs
+            .iter()
+            .filter(|(node, _)| !connected.contains(node))
+            .map(|(_, spec)| *spec),
+    );
+    pairs.retain(|(node, _)| connected.contains(node));
+    for spec in anyone {
         let Some(model) = core.registry.get(&spec) else {
             continue;
         };
         let readers: Vec<_> = connected.iter().filter(|node| model.readable_by(node)).collect();
         pairs.extend(readers.choose(&mut rand::rng()).map(|node| (**node, spec)));
     }
-    // Whoever is not connected is compared with when it connects.
-    let pairs = pairs.into_iter().filter(|(node, _)| connected.contains(node));
     futures::StreamExt::for_each_concurrent(futures::stream::iter(pairs), PARALLEL_MAX, |(node, spec)| async move {
         if let Err(error) = compare(core, node, spec).await {
             debug!(%node, %spec, %error, "comparing records failed: tried again later");
@@ -197,7 +208,7 @@ fn verify(record: Record) -> Option<Input> {
 }
 
 /// The sealers' stagger follows the slowest member that is connected.
-async fn measure_delay(core: &Arc<Core>) {
+fn measure_delay(core: &Core) {
     for model in core.registry.all() {
         let Some(joined) = model.joined() else { continue };
         let connected = core.mesh.connected();
@@ -205,7 +216,8 @@ async fn measure_delay(core: &Arc<Core>) {
         let slowest = members.filter_map(|node| core.mesh.rtt(node)).max();
         if let Some(rtt) = slowest {
             let one_way = super::views::ms(rtt).div_ceil(2);
-            let _ = joined.inbox.send(Message::Inputs(vec![Input::DelayMs(one_way)])).await;
+            // A model that is too busy to hear it hears the next one.
+            let _ = joined.inbox.try_send(Message::Inputs(vec![Input::DelayMs(one_way)]));
         }
     }
 }

@@ -1,0 +1,216 @@
+//! A submission's way into its model's task: compared with what is stored, then stored with the batch's transaction.
+
+use qres_fed::id::SubmissionId;
+use qres_fed::round::{Input, SubmissionState};
+use tokio::sync::{OwnedRwLockReadGuard, oneshot};
+
+use super::model::ModelTask;
+use super::submit;
+use crate::error::NodeError;
+use crate::store::{KeyOutcome, Store, StoreError, StoredKey, StoredSubmission, Write};
+use crate::view::SubmissionView;
+
+/// A submission to acknowledge.
+pub struct SubmitRequest {
+    /// What to store.
+    pub stored: StoredSubmission,
+    /// The idempotency key to commit with it.
+    pub key: Option<StoredKey>,
+    /// Keeps the blob until it is stored.
+    pub guard: OwnedRwLockReadGuard<()>,
+    /// Answered once it is durable.
+    pub reply: oneshot::Sender<Result<SubmissionView, NodeError>>,
+}
+
+/// What the store knows that bears on a submission.
+#[derive(Default)]
+struct Earlier {
+    same: Option<StoredSubmission>,
+    on_base: Option<StoredSubmission>,
+    key: Option<StoredKey>,
+}
+
+/// What a submission is.
+enum Standing {
+    /// Not seen before.
+    New,
+    /// The very same was taken before.
+    Again(Box<StoredSubmission>),
+    /// It cannot be taken.
+    Refused(NodeError),
+}
+
+fn look(store: &Store, stored: &StoredSubmission, key: Option<&StoredKey>) -> Result<Earlier, StoreError> {
+    Ok(Earlier {
+        same: store.submission(stored.id)?,
+        on_base: store.submission_for(stored.spec, &stored.trainer, stored.base)?,
+        key: key.map(|key| store.key(&key.key)).transpose()?.flatten(),
+    })
+}
+
+/// Compares a submission with what came before. `known`: the machine knows its id; a rejected one that it has forgotten (the
+/// model was left and joined again, say) is taken anew.
+fn judge(stored: &StoredSubmission, key: Option<&StoredKey>, earlier: Earlier, known: bool) -> Standing {
+    if let (Some(given), Some(taken)) = (key, &earlier.key)
+        && (taken.request != given.request || taken.outcome != KeyOutcome::Submission(stored.id))
+    {
+        return Standing::Refused(submit::key_taken(&given.key));
+    }
+    let rejected = |s: &StoredSubmission| matches!(s.state, SubmissionState::Rejected { .. });
+    match (earlier.same, earlier.on_base) {
+        (Some(same), _) if known || !rejected(&same) => Standing::Again(Box::new(same)),
+        (_, Some(other)) if other.id != stored.id => Standing::Refused(submit::already(&other)),
+        _ => Standing::New,
+    }
+}
+
+impl ModelTask {
+    /// Stores a submission with the batch's transaction, or answers why not.
+    pub(super) async fn submit(&mut self, request: SubmitRequest) {
+        let SubmitRequest {
+            stored,
+            key,
+            guard,
+            reply,
+        } = request;
+        // Submissions of one batch must see each other: the first is stored before the second is looked at.
+        if self.clashes(&stored, key.as_ref()) {
+            self.settle().await;
+        }
+        let (wanted, wanted_key) = (stored.clone(), key.clone());
+        let looked = self
+            .core
+            .blocking(move |store| look(store, &wanted, wanted_key.as_ref()))
+            .await;
+        let standing = match looked {
+            Ok(earlier) => {
+                let known = self.machine.submissions().contains_key(&stored.id);
+                judge(&stored, key.as_ref(), earlier, known)
+            }
+            Err(error) => Standing::Refused(error.into()),
+        };
+        let refusal = match standing {
+            Standing::Again(earlier) => {
+                self.writes.extend(key.map(Write::Key));
+                self.submitted.insert(earlier.id, *earlier);
+                self.replies.push((stored.id, reply));
+                return;
+            }
+            Standing::Refused(error) => Some(error),
+            Standing::New => self.machine.check_base(&stored.base).err().map(submit::base_refused),
+        };
+        if let Some(error) = refusal {
+            // Whoever asked may have gone.
+            let _ = reply.send(Err(error));
+            return;
+        }
+        self.guards.push(guard);
+        self.admit(stored, key, reply);
+    }
+
+    fn clashes(&self, stored: &StoredSubmission, key: Option<&StoredKey>) -> bool {
+        let same_place = |s: &StoredSubmission| s.trainer == stored.trainer && s.base == stored.base;
+        let same_key = |write: &Write| matches!((write, key), (Write::Key(a), Some(b)) if a.key == b.key);
+        self.submitted.values().any(same_place) || self.writes.iter().any(same_key)
+    }
+
+    fn admit(
+        &mut self,
+        stored: StoredSubmission,
+        key: Option<StoredKey>,
+        reply: oneshot::Sender<Result<SubmissionView, NodeError>>,
+    ) {
+        let id: SubmissionId = stored.id;
+        self.writes.push(Write::Submission(stored.clone()));
+        self.writes.extend(key.map(Write::Key));
+        self.replies.push((id, reply));
+        self.traces.submitted(id, stored.traceparent.clone());
+        let input = Input::Submission(qres_fed::round::Submission {
+            id,
+            trainer: stored.trainer.clone(),
+            base: stored.base,
+            samples: stored.samples,
+        });
+        self.changed.push(id);
+        self.submitted.insert(id, stored);
+        self.feed(input);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qres_fed::id::SpecId;
+
+    use super::super::tests::pending;
+    use super::*;
+
+    fn submission(id: u8, state: SubmissionState) -> StoredSubmission {
+        StoredSubmission {
+            state,
+            trainer: "t".into(),
+            ..pending(SpecId([1; 32]), id)
+        }
+    }
+
+    fn key(id: u8) -> StoredKey {
+        StoredKey {
+            key: "k".into(),
+            request: [id; 32],
+            outcome: KeyOutcome::Submission(SubmissionId([id; 32])),
+            at_unix_ms: 0,
+        }
+    }
+
+    fn rejected() -> SubmissionState {
+        SubmissionState::Rejected { reason: "r".into() }
+    }
+
+    #[test]
+    fn the_same_again_gets_the_same_answer_and_another_is_refused() {
+        let new = submission(7, SubmissionState::Pending);
+        assert!(matches!(judge(&new, None, Earlier::default(), false), Standing::New));
+        let same = || Earlier {
+            same: Some(submission(7, SubmissionState::Pending)),
+            on_base: Some(submission(7, SubmissionState::Pending)),
+            key: None,
+        };
+        assert!(matches!(judge(&new, None, same(), false), Standing::Again(_)));
+        let other = Earlier {
+            on_base: Some(submission(8, SubmissionState::Pending)),
+            ..Earlier::default()
+        };
+        let Standing::Refused(error) = judge(&new, None, other, false) else {
+            panic!("a second, different one is refused")
+        };
+        assert_eq!(error.reason, "SUBMISSION_EXISTS");
+    }
+
+    #[test]
+    fn a_rejected_one_is_answered_as_it_stands_unless_it_was_forgotten() {
+        let new = submission(7, SubmissionState::Pending);
+        let earlier = || Earlier {
+            same: Some(submission(7, rejected())),
+            ..Earlier::default()
+        };
+        // The machine would pass over an id that it knows: taken anew it would stay pending for ever.
+        let Standing::Again(answer) = judge(&new, None, earlier(), true) else {
+            panic!("known")
+        };
+        assert_eq!(answer.state, rejected());
+        assert!(matches!(judge(&new, None, earlier(), false), Standing::New));
+    }
+
+    #[test]
+    fn a_key_stands_for_one_request() {
+        let new = submission(7, SubmissionState::Pending);
+        let taken = |id| Earlier {
+            key: Some(key(id)),
+            ..Earlier::default()
+        };
+        assert!(matches!(judge(&new, Some(&key(7)), taken(7), false), Standing::New));
+        let Standing::Refused(error) = judge(&new, Some(&key(7)), taken(8), false) else {
+            panic!("another request's key")
+        };
+        assert_eq!(error.reason, "KEY_TAKEN");
+    }
+}

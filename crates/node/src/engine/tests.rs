@@ -1,0 +1,260 @@
+//! A whole node, alone: everything works with one. And what the tests of its parts share.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
+use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::round::{Input, SubmissionState};
+use qres_fed::tensor::to_safetensors;
+
+use super::message::Message;
+use crate::config::NodeConfig;
+use crate::error::NodeError;
+use crate::handle::{CreateModel, Fetch, ModelRef, NodeHandle, SubmissionKind, Submit, UploadOptions, WatchFilter};
+use crate::mesh::{MeshConfig, Mode};
+use crate::store::StoredSubmission;
+use crate::view::{Event, ModelView, Standing, SubmissionView, WatchItem};
+
+/// No test waits longer for anything.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A spec of one number, for tests of the engine's parts.
+pub(super) fn spec(name: &str, membership: Membership, checkpoint0: u8, creator: NodeId) -> Spec {
+    Spec {
+        name: name.parse().unwrap(),
+        tensors: vec![TensorSpec {
+            name: "w".into(),
+            dtype: Dtype::F32,
+            shape: vec![1],
+        }],
+        strategy: Rule::new("fedavg/1"),
+        rounds: RoundPolicy::default(),
+        codec: Rule::new("bf16/1"),
+        privacy: Rule::new("none/1"),
+        membership,
+        checkpoint0: BlobId([checkpoint0; 32]),
+        creator,
+        succeeds: None,
+    }
+}
+
+/// A submission that waits, by a trainer of its own.
+pub(super) fn pending(spec: SpecId, n: u8) -> StoredSubmission {
+    StoredSubmission {
+        id: SubmissionId([n; 32]),
+        spec,
+        model: "m".parse().unwrap(),
+        trainer: format!("t{n}"),
+        base: CheckpointId([1; 32]),
+        samples: 1,
+        delta: false,
+        metrics: [].into(),
+        blob: BlobId([n; 32]),
+        bytes: 1,
+        at_unix_ms: 1,
+        final_unix_ms: None,
+        state: SubmissionState::Pending,
+        traceparent: None,
+    }
+}
+
+fn config(dir: &std::path::Path) -> NodeConfig {
+    let mesh = MeshConfig {
+        listen: std::net::Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        ..MeshConfig::new(Mode::Node, dir.join("hints"))
+    };
+    NodeConfig {
+        data_dir: dir.to_owned(),
+        mesh,
+        trainers: 1,
+        join: vec![],
+        keep_rounds: Some(8),
+        blob_bytes_max: None,
+    }
+}
+
+async fn node(dir: &std::path::Path) -> NodeHandle {
+    NodeHandle::start(config(dir)).await.unwrap()
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, work).await.expect("in time")
+}
+
+fn weights(value: f32) -> Bytes {
+    to_safetensors(&[("w".into(), vec![4], vec![value; 4])]).into()
+}
+
+fn model() -> ModelRef {
+    ModelRef {
+        name: "alone".parse().unwrap(),
+        id: None,
+    }
+}
+
+fn request(key: Option<&str>) -> CreateModel {
+    CreateModel {
+        name: model().name,
+        strategy: Rule::new("fedavg/1"),
+        codec: Rule::new("none/1"),
+        min_contributions: None,
+        target: None,
+        deadline_ms: None,
+        deadline_ms_max: None,
+        max_staleness: None,
+        membership: None,
+        succeeds: None,
+        upload: UploadOptions {
+            key: key.map(str::to_owned),
+            ..UploadOptions::default()
+        },
+    }
+}
+
+async fn create(node: &NodeHandle, key: Option<&str>) -> Result<ModelView, NodeError> {
+    let mut upload = node.create_model(request(key)).await?;
+    upload.write(weights(0.0)).await?;
+    upload.finish().await
+}
+
+async fn submit(node: &NodeHandle, key: Option<&str>, value: f32) -> Result<SubmissionView, NodeError> {
+    let submit = Submit {
+        model: model(),
+        base: None,
+        trainer: String::new(),
+        samples: 3,
+        kind: SubmissionKind::Weights,
+        metrics: [].into(),
+        upload: UploadOptions {
+            key: key.map(str::to_owned),
+            ..UploadOptions::default()
+        },
+    };
+    let mut upload = node.submit(submit).await?;
+    upload.write(weights(value)).await?;
+    upload.finish().await
+}
+
+async fn head(node: &NodeHandle, after: Option<CheckpointId>) -> crate::handle::Fetched {
+    let fetch = Fetch {
+        model: model(),
+        after,
+        checkpoint: None,
+        confirmed_only: false,
+        offset: 0,
+    };
+    within(node.fetch(fetch)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trainer_s_loop_goes_round_and_a_key_keeps_its_answer_though_the_head_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(dir.path()).await;
+    within(create(&node, None)).await.unwrap();
+    let mut after = None;
+    let mut first: Option<SubmissionId> = None;
+    for round in 1..=4u8 {
+        let fetched = head(&node, after).await;
+        after = Some(fetched.checkpoint.id);
+        let key = format!("round {round}");
+        let submitted = within(submit(&node, Some(&key), f32::from(round))).await.unwrap();
+        first.get_or_insert(submitted.id);
+        let settled = within(node.submission(submitted.id, true)).await.unwrap();
+        assert!(matches!(settled.state, SubmissionState::Sealed { .. }), "{settled:?}");
+    }
+    let last = head(&node, after).await;
+    assert_eq!(last.checkpoint.round, 4);
+    let bytes: Vec<_> = last.chunks.map(Result::unwrap).collect().await;
+    assert_eq!(bytes.concat(), weights(4.0));
+    // Without a base it meant checkpoint 0 then, and means it still.
+    let again = within(submit(&node, Some("round 1"), 1.0)).await.unwrap();
+    assert_eq!(Some(again.id), first);
+    let other = within(submit(&node, Some("round 1"), 9.0)).await.unwrap_err();
+    assert_eq!(other.reason, "KEY_TAKEN");
+    within(node.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_model_made_many_times_at_once_is_one_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(dir.path()).await;
+    let made = within(futures::future::join_all((0..6).map(|_| create(&node, None)))).await;
+    let ids: std::collections::BTreeSet<_> = made.into_iter().map(|made| made.unwrap().id).collect();
+    assert_eq!(ids.len(), 1);
+    let submitted = within(submit(&node, None, 1.0)).await.unwrap();
+    within(node.submission(submitted.id, true)).await.unwrap();
+    let round = node.round(model(), Some(1)).await.unwrap();
+    assert_eq!((round.contributions.len(), round.losing_seals.len()), (1, 0));
+    within(node.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_left_model_answers_for_its_submissions_and_can_be_made_again_with_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(dir.path()).await;
+    let made = within(create(&node, Some("k"))).await.unwrap();
+    let submitted = within(submit(&node, None, 1.0)).await.unwrap();
+    within(node.submission(submitted.id, true)).await.unwrap();
+    within(node.leave_model(model())).await.unwrap();
+    assert_eq!(node.model(model()).await.unwrap().standing, Standing::Available);
+    let again = within(create(&node, Some("k"))).await.unwrap();
+    assert_eq!((again.id, again.standing), (made.id, Standing::Joined));
+    // Its own contribution on checkpoint 0 is still known, so no second one is signed.
+    let second = within(submit(&node, None, 2.0)).await.unwrap_err();
+    assert_eq!(second.field.as_deref(), Some("base"), "{second}");
+    within(node.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_on_after_the_last_revision_that_was_handled() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(dir.path()).await;
+    within(create(&node, None)).await.unwrap();
+    let mut live = node.watch(WatchFilter::Submissions(None), 0).await.unwrap();
+    let Some(Ok(WatchItem::SnapshotEnd(start))) = within(live.next()).await else {
+        panic!("no submission yet")
+    };
+    let submitted = within(submit(&node, None, 1.0)).await.unwrap();
+    within(node.submission(submitted.id, true)).await.unwrap();
+    let mut told = vec![];
+    while told.len() < 3 {
+        let Some(Ok(WatchItem::Change(revision, Event::Submission(view)))) = within(live.next()).await else {
+            panic!("a submission changes")
+        };
+        assert!(revision > start);
+        told.push((revision, view.state));
+    }
+    let mut replay = node.watch(WatchFilter::Submissions(None), told[0].0).await.unwrap();
+    for expected in &told[1..] {
+        let Some(Ok(WatchItem::Change(revision, Event::Submission(view)))) = within(replay.next()).await else {
+            panic!("a replay")
+        };
+        assert_eq!((revision, view.state), *expected);
+    }
+    let ahead = node.node().await.unwrap().revision + 1_000;
+    let refused = node.watch(WatchFilter::Peers, ahead).await.err().unwrap();
+    assert_eq!(refused.field.as_deref(), Some("from_revision"));
+    within(node.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let core = super::start(config(dir.path())).await.unwrap();
+    let mut upload = within(super::create::begin(&core, request(None))).await.unwrap();
+    upload.write(weights(0.0)).await.unwrap();
+    within(upload.finish()).await.unwrap();
+    let (_, joined) = core.registry.find_joined(&model()).unwrap();
+    let done = Message::Done {
+        input: Input::BlobHere(BlobId([9; 32])),
+        guard: core.in_flight.clone().read_owned().await,
+        traceparent: None,
+    };
+    joined.inbox.send(done).await.ok().unwrap();
+    // The collector: while it waits, every upload and job waits behind it.
+    drop(within(core.in_flight.write()).await);
+    within(super::stop(&core)).await;
+}
