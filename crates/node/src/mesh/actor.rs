@@ -159,7 +159,11 @@ pub async fn start(
 
 fn announced(texts: &[String]) -> Result<Vec<Multiaddr>, MeshError> {
     let mut all = Vec::new();
-    for text in texts.iter().take(ANNOUNCE_MAX) {
+    if texts.len() > ANNOUNCE_MAX {
+        let problem = format!("{} announced addresses, at most {ANNOUNCE_MAX}", texts.len());
+        return Err(MeshError::Setup(problem));
+    }
+    for text in texts {
         all.extend(address::parse(text)?.addresses);
     }
     Ok(all)
@@ -362,6 +366,7 @@ impl Actor {
                 self.on_dial_error(connection_id, peer_id, &error, now);
             }
             SwarmEvent::IncomingConnectionError { peer_id, error, .. } => {
+                self.counters.inbound_failures.add();
                 tracing::debug!(peer = ?peer_id, %error, "inbound connection failed");
             }
             SwarmEvent::NewListenAddr { address, .. } => self.on_listen_address(address),

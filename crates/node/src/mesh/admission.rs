@@ -1,5 +1,6 @@
 //! Who may stay: hellos in and out, refusals, goodbyes, faults and bans.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
@@ -11,9 +12,9 @@ use super::actor::{Actor, jitter, unix_ms};
 use super::discovery::BUSY_WAIT;
 use super::gossip;
 use super::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
-use super::peers::{Ban, Link};
+use super::peers::{Ban, Link, Peer};
 use super::score;
-use super::{Fault, MeshError};
+use super::{Fault, MeshError, Mode};
 use crate::identity;
 
 /// Connections above this part of the limit are pruned, down to the second: newcomers must always find a way in.
@@ -124,6 +125,11 @@ impl Actor {
             Some(Link::Greeting { .. }) => {
                 tracing::debug!(%peer, %error, "no hello: closing the connection");
                 self.swarm.close_connection(connection);
+                // Of two connections one may be turned away, with the hello that was meant for the other.
+                let others = |p: &Peer| p.connections.iter().any(|c| c.id != connection);
+                if self.book.get(&peer).is_some_and(others) {
+                    self.greet(&peer);
+                }
             }
             // Another connection of the peer's was fine; this one is not.
             Some(Link::Admitted { .. }) if matches!(error, OutboundFailure::Timeout) => {
@@ -321,42 +327,45 @@ impl Actor {
         }
     }
 
-    /// Makes room before the connection limit shuts newcomers out: those outside gossip's mesh go, the newest first, so that
-    /// long-lived neighbours (the hardest for an attacker to replace) stay.
+    /// Makes room before the connection limit shuts newcomers out.
     fn prune(&mut self, now: Instant) {
+        let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
         let limit = f64::from(self.config.connections_max);
-        let open: usize = self.book.iter().map(|p| p.connections.len()).sum();
-        let open = f64::from(u32::try_from(open).unwrap_or(u32::MAX));
+        let open = count(self.book.iter().map(|p| p.connections.len()).sum());
         if open <= limit * PRUNE_ABOVE {
             return;
         }
-        let mesh: std::collections::BTreeSet<PeerId> =
-            self.swarm.behaviour().gossip.all_mesh_peers().copied().collect();
-        let mut candidates: Vec<(Instant, PeerId)> = self
-            .book
-            .admitted()
-            .filter(|p| !mesh.contains(&p.id))
-            .filter_map(|p| match p.link {
-                Link::Admitted { since } => Some((since, p.id)),
-                _ => None,
-            })
-            .collect();
-        candidates.sort();
-        let parting = self
-            .book
-            .iter()
-            .filter(|p| matches!(p.link, Link::Parting { .. }))
-            .count();
-        let target = limit * PRUNE_TO + f64::from(u32::try_from(parting).unwrap_or(u32::MAX));
+        let is_parting = |p: &&Peer| matches!(p.link, Link::Parting { .. });
+        let parting = count(self.book.iter().filter(is_parting).count());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and connections_max
-        let excess = (open - target).max(0.0) as usize;
-        for (_, id) in candidates.into_iter().rev().take(excess) {
+        let excess = (open - parting - limit * PRUNE_TO).max(0.0) as usize;
+        for id in self.prunable().into_iter().take(excess) {
             self.counters.pruned.add();
             if let Some(peer) = self.book.get_mut(&id) {
                 peer.backoff.not_before(now + BUSY_WAIT);
             }
             self.part(id, Some(hello::goodbye(GoodbyeCode::Busy, "enough connections")), now);
         }
+    }
+
+    /// Who may be asked to go, first ones first. A bootstrap node is there for newcomers: those that came first have found
+    /// others by now. A node keeps its gossip mesh and its oldest neighbours, which are the hardest for an attacker to replace.
+    fn prunable(&self) -> Vec<PeerId> {
+        let mesh: BTreeSet<PeerId> = self.swarm.behaviour().gossip.all_mesh_peers().copied().collect();
+        let mut admitted: Vec<(Instant, PeerId)> = self
+            .book
+            .admitted()
+            .filter_map(|p| match p.link {
+                Link::Admitted { since } => Some((since, p.id)),
+                _ => None,
+            })
+            .collect();
+        admitted.sort();
+        if self.config.mode == Mode::Node {
+            admitted.reverse();
+            admitted.sort_by_key(|(_, id)| mesh.contains(id));
+        }
+        admitted.into_iter().map(|(_, id)| id).collect()
     }
 
     /// A fault of a peer's.

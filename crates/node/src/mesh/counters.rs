@@ -53,6 +53,8 @@ pub struct MeshCounters {
     pub banned: Count,
     /// Dials that failed.
     pub dial_failures: Count,
+    /// Inbound connections that failed or were turned away (bans, connection limits).
+    pub inbound_failures: Count,
     /// Inbound streams dropped because their queue was full or the peer was never admitted.
     pub streams_dropped: Count,
     /// Heartbeats published.

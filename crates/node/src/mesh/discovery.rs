@@ -23,6 +23,12 @@ pub const SEEDS_MAX: usize = 64;
 /// Known peers dialled at the same time.
 const DIALS_MAX: usize = 8;
 
+/// Lookups under way.
+const LOOKUPS_MAX: usize = 4;
+
+/// Operators' dials under way that are remembered; the outcome of further ones is only logged at debug level.
+const ASKED_MAX: usize = 64;
+
 /// Addresses of one peer dialled at the same time.
 const DIAL_CONCURRENCY: NonZeroU8 = NonZeroU8::new(4).unwrap();
 
@@ -53,13 +59,29 @@ pub struct Discovery {
     lookup_next: Instant,
     lookup_wait: Duration,
     lookups: u64,
+    asked: Vec<Asked>,
+}
+
+/// An operator's dial of an address whose peer is not known.
+struct Asked {
+    id: ConnectionId,
+    /// As written.
+    text: String,
+    /// Addresses still to try.
+    rest: Vec<Multiaddr>,
 }
 
 impl Discovery {
     /// Reads the bootstrap addresses; one that cannot be read is the operator's mistake and stops the start.
     pub fn new(bootstrap: &[String], lookup_wait: Duration, now: Instant) -> Result<Self, MeshError> {
         let mut seeds: Vec<Seed> = Vec::new();
-        for text in bootstrap.iter().take(SEEDS_MAX) {
+        if bootstrap.len() > SEEDS_MAX {
+            return Err(MeshError::Setup(format!(
+                "{} bootstrap addresses, at most {SEEDS_MAX}: name fewer with --bootstrap",
+                bootstrap.len()
+            )));
+        }
+        for text in bootstrap {
             let target = address::parse(text)?;
             if seeds.iter().any(|s| s.target == target) {
                 continue;
@@ -79,6 +101,7 @@ impl Discovery {
             lookup_next: now,
             lookup_wait,
             lookups: 0,
+            asked: Vec::new(),
         })
     }
 
@@ -100,6 +123,7 @@ impl Discovery {
 
     /// A dial of ours reached this peer.
     pub fn reached(&mut self, id: ConnectionId, peer: PeerId) {
+        self.asked.retain(|a| a.id != id);
         for seed in self.seeds.iter_mut().filter(|s| s.dialing == Some(id)) {
             seed.dialing = None;
             if seed.learnt != Some(peer) {
@@ -171,11 +195,14 @@ impl Actor {
     /// Due work: dials and lookups.
     pub(super) fn tick_discovery(&mut self, now: Instant) {
         let admitted = self.book.admitted_count();
-        if admitted < self.config.peers_target {
+        let target = self.peers_target();
+        if admitted < target {
             self.dial_seeds(now);
         }
-        self.dial_known(admitted, now);
-        if admitted > 0 && self.discovery.lookup_due(self.config.timings.lookup_wait_max, now) {
+        self.dial_known(target.saturating_sub(admitted), now);
+        let looking = self.swarm.behaviour().kad.iter_queries().count();
+        if admitted > 0 && looking < LOOKUPS_MAX && self.discovery.lookup_due(self.config.timings.lookup_wait_max, now)
+        {
             // Own id first: whoever is near learns of us. Then random ones, which reach every bucket.
             let target = if self.discovery.lookups % 2 == 1 {
                 self.own
@@ -184,6 +211,12 @@ impl Actor {
             };
             self.swarm.behaviour_mut().kad.get_closest_peers(target);
         }
+    }
+
+    /// Dial up to this many; a quarter of the connections is left to those who come in.
+    fn peers_target(&self) -> usize {
+        let most = self.config.connections_max as usize * 3 / 4;
+        self.config.peers_target.min(most.max(1))
     }
 
     fn dial_seeds(&mut self, now: Instant) {
@@ -205,10 +238,7 @@ impl Actor {
                 Some(peer) => known_peer(peer, address::to_dial(addresses, failures)),
                 None => {
                     let turn = failures as usize % addresses.len();
-                    DialOpts::unknown_peer_id()
-                        .address(addresses[turn].clone())
-                        .allocate_new_port()
-                        .build()
+                    unknown_peer(addresses[turn].clone())
                 }
             };
             let id = options.connection_id();
@@ -219,9 +249,9 @@ impl Actor {
         }
     }
 
-    fn dial_known(&mut self, admitted: usize, now: Instant) {
+    fn dial_known(&mut self, missing: usize, now: Instant) {
         let dialing = self.book.iter().filter(|p| p.link == Link::Dialing).count();
-        let room = self.config.peers_target.saturating_sub(admitted + dialing);
+        let room = missing.saturating_sub(dialing);
         let mut due: Vec<_> = self
             .book
             .iter()
@@ -285,6 +315,10 @@ impl Actor {
                 _ => seed.fail(&words(error), min, max, now),
             }
         }
+        if let Some(at) = self.discovery.asked.iter().position(|a| a.id == id) {
+            let asked = self.discovery.asked.swap_remove(at);
+            self.dial_next(asked.text, asked.rest, &words(error));
+        }
         if let DialError::WrongPeerId { obtained, address } = error {
             self.move_address(peer, *obtained, address, now);
         }
@@ -338,18 +372,11 @@ impl Actor {
     /// An operator's dial.
     pub(super) fn dial(&mut self, text: &str, now: Instant) -> Result<(), MeshError> {
         let target = address::parse(text)?;
-        let by_address = target.addresses.iter().cloned().collect::<Vec<_>>();
+        let by_address = target.addresses.clone();
         let Some(peer) = target.peer else {
-            let Some(address) = by_address.first() else {
-                return Err(MeshError::Address(text.to_owned()));
-            };
-            let options = DialOpts::unknown_peer_id()
-                .address(address.clone())
-                .allocate_new_port()
-                .build();
-            if let Err(error) = self.swarm.dial(options) {
-                tracing::warn!(%address, "dial failed: {}", words(&error));
-            }
+            let mut rest = by_address;
+            rest.reverse();
+            self.dial_next(text.to_owned(), rest, "no address");
             return Ok(());
         };
         let Some(entry) = self.book.entry(peer, now).filter(|_| peer != self.own) else {
@@ -367,6 +394,23 @@ impl Actor {
             self.dial_peer(peer, addresses, now);
         }
         Ok(())
+    }
+
+    /// Dials the next (last) of an operator's addresses, or says that none worked.
+    fn dial_next(&mut self, text: String, mut rest: Vec<Multiaddr>, why: &str) {
+        let mut why = why.to_owned();
+        while let Some(address) = rest.pop() {
+            let options = unknown_peer(address);
+            let id = options.connection_id();
+            match self.swarm.dial(options) {
+                Ok(()) if self.discovery.asked.len() < ASKED_MAX => {
+                    return self.discovery.asked.push(Asked { id, text, rest });
+                }
+                Ok(()) => return,
+                Err(error) => why = words(&error),
+            }
+        }
+        tracing::warn!("dial of {} failed: {why}", hello::cut(&text, 80));
     }
 
     /// One event of Kademlia's.
@@ -487,4 +531,9 @@ fn known_peer(peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
         .override_dial_concurrency_factor(DIAL_CONCURRENCY)
         .allocate_new_port()
         .build()
+}
+
+/// Dials an address, whoever is there.
+fn unknown_peer(address: Multiaddr) -> DialOpts {
+    DialOpts::unknown_peer_id().address(address).allocate_new_port().build()
 }

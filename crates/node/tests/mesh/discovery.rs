@@ -46,7 +46,7 @@ async fn tcp_and_quic_share_one_port_number_and_both_work() {
     let port = a.host_port().rsplit_once(':').unwrap().1.to_owned();
     let quic = listen.iter().find(|l| l.contains("/quic-v1")).unwrap();
     assert!(quic.contains(&format!("/udp/{port}/")), "{listen:?}");
-    let b = node(Mode::Node, &[quic.clone()], |_| {}).await;
+    let b = node(Mode::Node, std::slice::from_ref(quic), |_| {}).await;
     full_mesh(&[&a, &b]).await;
 }
 
@@ -58,7 +58,7 @@ async fn a_bootstrap_node_that_is_down_is_tried_until_it_is_there() {
         listener.local_addr().unwrap().port()
     };
     let bootstrap = format!("127.0.0.1:{port}");
-    let a = node(Mode::Node, &[bootstrap.clone()], |_| {}).await;
+    let a = node(Mode::Node, std::slice::from_ref(&bootstrap), |_| {}).await;
     until("said so in words", || {
         !harness::log::lines(&["WARN", &bootstrap, "cannot be reached", "refused"]).is_empty()
     })
@@ -152,4 +152,36 @@ async fn two_connections_between_two_nodes_hurt_neither() {
         assert_eq!(one.heard.lock().unwrap().connected, [other.node], "told once");
         assert!(one.heard.lock().unwrap().disconnected.is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_bootstrap_node_makes_room_and_everyone_is_found() {
+    let boot = node(Mode::Bootstrap, &[], |c| c.connections_max = 6).await;
+    let mut nodes = Vec::new();
+    for _ in 0..10 {
+        nodes.push(node(Mode::Node, &[boot.host_port()], |_| {}).await);
+    }
+    let all: Vec<&Node> = nodes.iter().collect();
+    full_mesh(&all).await;
+    assert!(boot.mesh.connected().len() <= 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_that_fails_is_said_and_one_that_works_admits() {
+    harness::log::collect();
+    let a = node(Mode::Node, &[], |_| {}).await;
+    let b = node(Mode::Node, &[], |_| {}).await;
+    assert!(matches!(a.mesh.dial("no such host!").await, Err(MeshError::Address(_))));
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let nobody = format!("/ip4/127.0.0.1/tcp/{port}");
+    a.mesh.dial(&nobody).await.unwrap();
+    until("said", || {
+        !harness::log::lines(&["WARN", &format!("dial of {nobody} failed"), "refused"]).is_empty()
+    })
+    .await;
+    a.mesh.dial(&b.host_port()).await.unwrap();
+    full_mesh(&[&a, &b]).await;
 }

@@ -104,12 +104,19 @@ async fn an_author_that_floods_is_ignored_beyond_its_allowance() {
         raw.publish("qres/v1/state", n.to_le_bytes().to_vec());
     }
     until("the excess ignored", || a.mesh.counters().ignored_author_rate.get() > 0).await;
-    for n in 0..40_u32 {
-        let mut beat = vec![0x08];
-        beat.extend(n.to_le_bytes().iter().map(|b| b & 0x7f).take(1));
-        raw.publish("qres/v1/heartbeat", beat);
-    }
-    until("heartbeats too", || a.mesh.counters().heartbeats_received.get() >= 8).await;
+    let counters = a.mesh.counters();
+    let all = |wanted| move || counters.received.get() == wanted;
+    until("every message judged", all(900)).await;
     assert!(a.heard_count() >= 512, "the burst passes: {}", a.heard_count());
+    let ignored = counters.ignored_author_rate.get();
+    for uptime in 0..100 {
+        raw.publish("qres/v1/heartbeat", vec![0x08, uptime]);
+    }
+    until("every heartbeat judged", all(1000)).await;
+    assert!(counters.heartbeats_received.get() >= 8);
+    assert!(
+        counters.ignored_author_rate.get() > ignored,
+        "heartbeats have a limit too"
+    );
     assert!(a.mesh.connected().contains(&raw.node), "nobody is sent away for it");
 }
