@@ -1,13 +1,11 @@
 //! The actor: owns the swarm; its loop only dispatches.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, ping};
 use tokio::sync::{mpsc, watch};
@@ -27,28 +25,18 @@ use super::outbox::{Notice, Outbox};
 use super::peers::{Book, Connection, Link};
 use super::snapshot::Snapshot;
 use super::watchdog::Watchdog;
-use super::{HeadClaim, Mesh, MeshConfig, MeshError, MeshEvent, address};
+use super::{HeadClaim, Mesh, MeshConfig, MeshError, MeshEvent, address, listen};
 use crate::identity::Identity;
 
 /// Events that wait for the engine. With gossip of the largest size 64 MiB; a full queue ignores gossip (counted), and
 /// comings and goings wait in the outbox.
 pub const EVENTS_MAX: usize = 1024;
 
-/// Ports tried when the system shall pick one: it must be free for TCP and for UDP.
-const PORT_TRIES_MAX: usize = 32;
-
-/// A given port that is in use is tried again this often, and after this long each time.
-const PORT_WAITS_MAX: u32 = 5;
-const PORT_WAIT: Duration = Duration::from_millis(200);
-
 /// A connection whose pings fail this often in a row is dead.
 const PING_FAILURES_MAX: u32 = 2;
 
 /// A round-trip time that changed by less than this part is not news for a peer list.
 const RTT_NEWS: f64 = 0.25;
-
-/// Multiaddrs that an operator may announce.
-const ANNOUNCE_MAX: usize = 4;
 
 /// The actor's state. Each concern's methods are in its own file.
 pub struct Actor {
@@ -107,7 +95,7 @@ pub async fn start(
 ) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshError> {
     let now = Instant::now();
     let counters = Arc::new(MeshCounters::default());
-    let announced = announced(&config.announce)?;
+    let announced = listen::announced(&config.announce)?;
     let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
     let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone())?;
     let (events, receiver) = mpsc::channel(config.overrides.events_max);
@@ -157,82 +145,7 @@ pub async fn start(
     Ok((mesh, receiver))
 }
 
-fn announced(texts: &[String]) -> Result<Vec<Multiaddr>, MeshError> {
-    let mut all = Vec::new();
-    if texts.len() > ANNOUNCE_MAX {
-        let problem = format!("{} announced addresses, at most {ANNOUNCE_MAX}", texts.len());
-        return Err(MeshError::Setup(problem));
-    }
-    for text in texts {
-        all.extend(address::parse(text)?.addresses);
-    }
-    Ok(all)
-}
-
-/// A port that is free for TCP and UDP. libp2p's own sockets share ports (`SO_REUSEPORT`): a second node would start
-/// without an error and get half of the first one's connections, so plain sockets ask first.
-fn free_port(ip: IpAddr, port: u16) -> Result<u16, MeshError> {
-    let mut last = None;
-    for _ in 0..if port == 0 { PORT_TRIES_MAX } else { 1 } {
-        let attempt = TcpListener::bind(SocketAddr::new(ip, port)).and_then(|listener| {
-            let picked = listener.local_addr()?.port();
-            UdpSocket::bind(SocketAddr::new(ip, picked))?;
-            Ok(picked)
-        });
-        match attempt {
-            Ok(picked) => return Ok(picked),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => last = Some(error),
-            Err(error) => return Err(MeshError::Setup(format!("cannot listen on {ip} port {port}: {error}"))),
-        }
-    }
-    Err(MeshError::PortInUse {
-        port,
-        error: last.map(|e| e.to_string()).unwrap_or_default(),
-    })
-}
-
 impl Actor {
-    /// Listens on TCP and QUIC, and waits until both do.
-    async fn listen(&mut self) -> Result<(), MeshError> {
-        let port = self.pick_port().await?;
-        let mut pending = Vec::new();
-        for address in address::both(&Protocol::from(self.config.listen), port) {
-            let id = self.swarm.listen_on(address).map_err(|e| MeshError::PortInUse {
-                port,
-                error: e.to_string(),
-            })?;
-            pending.push(id);
-        }
-        while !pending.is_empty() {
-            match self.swarm.select_next_some().await {
-                SwarmEvent::NewListenAddr { listener_id, address } => {
-                    pending.retain(|id| *id != listener_id);
-                    self.on_listen_address(address);
-                }
-                SwarmEvent::ListenerClosed {
-                    listener_id, reason, ..
-                } if pending.contains(&listener_id) => {
-                    let error = reason.err().map_or_else(|| "closed".to_owned(), |e| e.to_string());
-                    return Err(MeshError::PortInUse { port, error });
-                }
-                event => self.on_swarm_event(event, Instant::now()),
-            }
-        }
-        Ok(())
-    }
-
-    /// The port to listen on. One that was just left may be held for another moment (QUIC drains its connections).
-    async fn pick_port(&self) -> Result<u16, MeshError> {
-        let mut tries = 0;
-        loop {
-            match free_port(self.config.listen, self.config.port) {
-                Err(MeshError::PortInUse { .. }) if tries < PORT_WAITS_MAX => tries += 1,
-                outcome => return outcome,
-            }
-            tokio::time::sleep(PORT_WAIT).await;
-        }
-    }
-
     async fn run(mut self, mut inputs: Inputs) {
         let mut tick = tokio::time::interval(self.config.timings.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -339,7 +252,7 @@ impl Actor {
         self.snapshot.send_replace(snapshot);
     }
 
-    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>, now: Instant) {
+    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>, now: Instant) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
             SwarmEvent::ConnectionEstablished {

@@ -1,9 +1,10 @@
 //! The mesh's settings.
 
-use super::gossip::Degree;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use super::gossip::Degree;
 
 /// What a node is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

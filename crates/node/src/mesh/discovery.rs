@@ -3,17 +3,15 @@
 use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
-use libp2p::{Multiaddr, PeerId, identify, kad};
+use libp2p::{Multiaddr, PeerId, kad};
 use rand::seq::SliceRandom;
 
 use super::MeshError;
 use super::actor::{Actor, jitter};
 use super::address::{self, Reach, Target};
 use super::backoff::Backoff;
-use super::behaviour::speaks_kad;
 use super::hello;
 use super::peers::Link;
 
@@ -431,94 +429,6 @@ impl Actor {
                 self.discovery.hurry(self.config.timings.lookup_wait_min, now);
             }
         }
-    }
-
-    /// One event of identify's: the second version check, the peer's addresses, and how it sees us.
-    pub(super) fn on_identify(&mut self, event: identify::Event, now: Instant) {
-        let identify::Event::Received { peer_id, info, .. } = event else {
-            return;
-        };
-        if let Err(mismatch) = hello::check_identify(&self.hello, &info.protocol_version) {
-            self.on_identify_mismatch(peer_id, mismatch, now);
-            return;
-        }
-        self.note_observed(&info.observed_addr);
-        let Some(peer) = self.book.get_mut(&peer_id) else {
-            return;
-        };
-        let Some(seen) = peer.reach() else { return };
-        let dialled = peer.connections.iter().find(|c| c.dialled).map(|c| c.address.clone());
-        peer.addresses = address::select(&peer_id, &info.listen_addrs, dialled.as_ref(), seen);
-        peer.kad = speaks_kad(&info.protocols);
-        self.outbox.peer_changed(peer_id);
-        self.route(&peer_id);
-    }
-
-    /// Enters a peer into the routing table once it is admitted and identified: its TCP addresses, or QUIC when it has no
-    /// other, so that lookups' own dials prefer TCP too.
-    pub(super) fn route(&mut self, id: &PeerId) {
-        let Some(peer) = self.book.get(id).filter(|p| p.is_admitted() && p.kad) else {
-            return;
-        };
-        let kad = &mut self.swarm.behaviour_mut().kad;
-        for address in address::to_dial(&peer.addresses, 0) {
-            kad.add_address(id, address);
-        }
-    }
-
-    /// A peer sees us at one of our own interfaces' addresses: nothing translates in between, so others can reach us too, and
-    /// we serve Kademlia. (Behind a NAT we stay a client: an entry that nobody can dial spoils others' tables.)
-    fn note_observed(&mut self, observed: &Multiaddr) {
-        let kad = &mut self.swarm.behaviour_mut().kad;
-        if kad.mode() == kad::Mode::Server {
-            return;
-        }
-        let Some(seen_as) = address::ip(observed) else { return };
-        if self.listening.iter().any(|a| address::ip(a) == Some(seen_as)) {
-            kad.set_mode(Some(kad::Mode::Server));
-        }
-    }
-
-    /// A new address that we listen on: tell peers, nearest reach last, at most eight.
-    pub(super) fn on_listen_address(&mut self, address: Multiaddr) {
-        if !self.listening.contains(&address) {
-            self.listening.push(address);
-        }
-        self.listening
-            .sort_by_key(|a| (!address::is_tcp(a), std::cmp::Reverse(address::reach(a)), a.to_string()));
-        self.announce();
-        self.snapshot_changed = true;
-    }
-
-    /// An address is gone.
-    pub(super) fn on_listen_address_gone(&mut self, address: &Multiaddr) {
-        self.listening.retain(|a| a != address);
-        self.announce();
-        self.snapshot_changed = true;
-    }
-
-    fn announce(&mut self) {
-        let wanted: Vec<Multiaddr> = self
-            .announced
-            .iter()
-            .chain(&self.listening)
-            .take(address::ADDRESSES_MAX)
-            .cloned()
-            .collect();
-        let present: Vec<Multiaddr> = self.swarm.external_addresses().cloned().collect();
-        for gone in present.iter().filter(|a| !wanted.contains(a)) {
-            self.swarm.remove_external_address(gone);
-        }
-        for new in wanted.into_iter().filter(|a| !present.contains(a)) {
-            self.swarm.add_external_address(new);
-        }
-    }
-
-    /// Own addresses as an operator copies them.
-    pub(super) fn listen_addresses(&self) -> Vec<String> {
-        let all = self.announced.iter().chain(&self.listening);
-        all.map(|a| a.clone().with(Protocol::P2p(self.own)).to_string())
-            .collect()
     }
 }
 

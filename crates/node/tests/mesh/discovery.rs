@@ -1,6 +1,6 @@
 //! Nodes find each other.
 
-use qres_node::mesh::{MeshError, Mode, Topic};
+use qres_node::mesh::{MeshConfig, MeshError, Mode, Timings, Topic};
 use qres_node::view::PeerState;
 
 use crate::harness::{self, Node, full_mesh, node, node_in, until};
@@ -184,4 +184,14 @@ async fn a_dial_that_fails_is_said_and_one_that_works_admits() {
     .await;
     a.mesh.dial(&b.host_port()).await.unwrap();
     full_mesh(&[&a, &b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_timings_as_shipped_bring_nodes_together_that_start_at_once() {
+    let shipped = |c: &mut MeshConfig| c.timings = Timings::default();
+    let boot = node(Mode::Bootstrap, &[], shipped).await;
+    let address = [boot.host_port()];
+    let nodes = futures::future::join_all((0..5).map(|_| node(Mode::Node, &address, shipped))).await;
+    let all: Vec<&Node> = nodes.iter().chain([&boot]).collect();
+    full_mesh(&all).await;
 }

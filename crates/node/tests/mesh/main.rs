@@ -7,7 +7,7 @@
 //! 3. IHAVE is not split: `limits::a_thousand_messages_within_a_heartbeat_leave_every_link_alive`
 //! 4. gossip dies in one direction, silently: `watchdog::*`
 //! 5. a protocol prefix loses IDONTWANT: `foreign::gossip_speaks_its_newest_protocol`
-//! 6. more than ten peers on one address are graylisted: `limits::fourteen_nodes_on_one_host_hear_each_other`
+//! 6. more than ten peers on one address are graylisted: `limits::seventeen_nodes_on_one_host_hear_each_other`
 //! 7. bursts of inbound streams are dropped, opening may hang: `streams::*`
 //! 8. this kernel has no `netem`: nothing here needs it. Loss and silence are made by the peers themselves.
 
