@@ -35,6 +35,11 @@ mod submissions;
 mod tree;
 mod view;
 
+#[cfg(test)]
+mod promises;
+#[cfg(test)]
+mod stage;
+
 pub use event::{
     AggregateJob, EncodeJob, FreshItem, Input, LateItem, Output, Persist, Submission, SubmissionState, Unsigned,
 };

@@ -107,7 +107,7 @@ impl Machine {
     /// where a quorum's word is worth nothing: what lies below the others' horizon cannot be recomputed.
     pub(super) fn trust(&mut self, nodes: BTreeSet<NodeId>) {
         self.trusted = nodes;
-        let known: Vec<_> = self.tree.from_round(self.horizon + 1).map(|n| n.id).collect();
+        let known: Vec<_> = self.tree.rounds_from(self.horizon + 1).map(|n| n.id).collect();
         for id in known {
             self.attest_if_trusted(&id);
         }

@@ -214,6 +214,7 @@ impl Machine {
         let from = self.chain.head();
         self.chain.stand_on(to, &self.tree);
         let grew = self.chain.contains(before, &from) && self.chain.round() == before + 1;
+        self.forget_results();
         self.open_round_on_head(grew);
         self.announce_head();
         self.wants_dirty = true;

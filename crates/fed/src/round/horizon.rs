@@ -77,7 +77,7 @@ impl Machine {
     /// Weights below the horizon may be collected: they are no base any more. Two checkpoints can share them.
     fn forget_weights(&mut self, result: BlobId, round: u64) {
         let alone = self.tree.count_weights(&result) == 1 && result != self.spec.checkpoint0;
-        if alone || !self.tree.from_round(round + 1).any(|n| n.result == result) {
+        if alone || !self.tree.rounds_from(round + 1).any(|n| n.result == result) {
             self.forget_blob(&result);
         }
     }

@@ -9,7 +9,7 @@ use crate::record::Proposal;
 
 /// Aggregations at once: this node's own proposal and what it recomputes; a job reads every listed update.
 const JOBS_MAX: usize = 2;
-/// Results remembered; each saves an aggregation when a seal comes that says the same.
+/// Results remembered above the head; each saves an aggregation when a seal comes that says the same.
 const RESULTS_MAX: usize = 64;
 /// Pause before a failed job is tried again: a full disk does not empty faster.
 pub(super) const RETRY_MS: u64 = 1_000;
@@ -18,25 +18,26 @@ pub(super) const RETRY_MS: u64 = 1_000;
 struct Job {
     since: Instant,
     parent: CheckpointId,
+    round: u64,
 }
 
 /// The jobs under way and the results of late.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     flying: BTreeMap<ProposalId, Job>,
-    results: BTreeMap<ProposalId, BlobId>,
-    order: std::collections::VecDeque<ProposalId>,
+    /// With the proposal's round. Only of rounds above the head's: below it, what matters is a checkpoint already.
+    results: BTreeMap<ProposalId, (u64, BlobId)>,
     retry: BTreeMap<ProposalId, Instant>,
     last_ms: u64,
 }
 
 impl Jobs {
     pub fn result(&self, id: &ProposalId) -> Option<BlobId> {
-        self.results.get(id).copied()
+        self.results.get(id).map(|(_, result)| *result)
     }
 
     pub fn results(&self) -> impl Iterator<Item = &BlobId> {
-        self.results.values()
+        self.results.values().map(|(_, result)| result)
     }
 
     /// How long the last aggregation took here.
@@ -90,6 +91,7 @@ impl Machine {
         let job = Job {
             since: self.now,
             parent: proposal.parent,
+            round: proposal.round,
         };
         self.jobs.retry.remove(&id);
         self.jobs.flying.insert(id, job);
@@ -105,19 +107,32 @@ impl Machine {
     pub(super) fn aggregated(&mut self, id: ProposalId, result: BlobId) {
         if let Some(job) = self.jobs.flying.remove(&id) {
             self.jobs.last_ms = self.now.since_ms(job.since);
-            if self.jobs.results.insert(id, result).is_none() {
-                self.jobs.order.push_back(id);
-            }
-            while self.jobs.order.len() > RESULTS_MAX {
-                if let Some(old) = self.jobs.order.pop_front()
-                    && let Some(result) = self.jobs.results.remove(&old)
-                {
-                    self.release_weights(&result);
+            self.jobs.results.insert(id, (job.round, result));
+            while self.jobs.results.len() > RESULTS_MAX {
+                let oldest = self.jobs.results.iter().min_by_key(|(_, (round, _))| *round);
+                if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                    self.forget_result(&oldest);
                 }
             }
         }
         self.head_dirty = true;
         self.round_dirty = true;
+    }
+
+    fn forget_result(&mut self, id: &ProposalId) {
+        if let Some((_, result)) = self.jobs.results.remove(id) {
+            self.release_weights(&result);
+        }
+    }
+
+    /// The head moved: results of its round and below have done their work, and their blobs may go.
+    pub(super) fn forget_results(&mut self) {
+        let round = self.chain.round();
+        let old = self.jobs.results.iter().filter(|(_, (at, _))| *at <= round);
+        let old: Vec<_> = old.map(|(id, _)| *id).collect();
+        for id in old {
+            self.forget_result(&id);
+        }
     }
 
     /// Tried again later; whatever blob vanished is asked for again, the others are answered at once.

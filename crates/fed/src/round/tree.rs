@@ -132,7 +132,7 @@ impl Tree {
     }
 
     /// Checkpoints of this round and later ones.
-    pub fn from_round(&self, round: u64) -> impl Iterator<Item = &Node> {
+    pub fn rounds_from(&self, round: u64) -> impl Iterator<Item = &Node> {
         let rounds = self.by_round.range(round..);
         rounds.flat_map(|(_, ids)| ids).filter_map(|id| self.nodes.get(id))
     }

@@ -146,7 +146,7 @@ impl Machine {
     /// contribution held, what was computed and may yet be sealed, the bases of waiting submissions, and what would be the head.
     pub fn live_blobs(&self) -> BTreeSet<BlobId> {
         let mut live = BTreeSet::from([self.spec.checkpoint0]);
-        live.extend(self.tree.from_round(self.horizon).map(|node| node.result));
+        live.extend(self.tree.rounds_from(self.horizon).map(|node| node.result));
         live.extend(self.ledger.contributions_of(0, u64::MAX).map(|(_, c)| c.record.update));
         live.extend(self.jobs.results());
         live.extend(

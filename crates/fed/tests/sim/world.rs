@@ -330,7 +330,11 @@ impl World {
         let done = host.trainers[trainer].done.filter(|_| !refused);
         match head.filter(|head| head.verified && done != Some(head.id)) {
             Some(head) => {
-                let slow = if self.rng.random_bool(0.03) { 10 } else { 1 };
+                let slow = if self.faulty() && self.rng.random_bool(0.03) {
+                    10
+                } else {
+                    1
+                };
                 let pace = self.plan.pace_ms * slow;
                 let wait = self.rng.random_range(pace..3 * pace);
                 let base = head.id;

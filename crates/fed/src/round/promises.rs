@@ -1,0 +1,10 @@
+//! The promises of a round, one test each.
+
+mod bounds;
+mod catching_up;
+mod closing;
+mod durability;
+mod equivocation;
+mod head;
+mod late;
+mod sealing;

@@ -1,0 +1,167 @@
+//! Coming back after any time: attestation, the horizon, trust.
+
+use std::collections::BTreeSet;
+
+use crate::record::Membership;
+use crate::round::stage::{Stage, deliver, members, node, records_of, spec};
+use crate::round::{Input, Output, RecordId};
+
+fn ran(mut stage: Stage, rounds: u64) -> Stage {
+    for _ in 0..rounds {
+        let fresh = [stage.hear(2), stage.hear(3)];
+        stage.sealed_by(2, &fresh);
+    }
+    stage
+}
+
+#[test]
+fn a_list_member_catches_up_with_one_download() {
+    let others = ran(Stage::of(spec(members(3), 2), 9, Some(4)), 40);
+    let mut back = Stage::new(others.spec.clone());
+    deliver(&mut back, records_of(&others.machine));
+    assert_eq!(back.head(), others.head());
+    let weights = |o: &&Output| matches!(o, Output::WantBlob { update: false, .. });
+    let asked = back.said.iter().filter(weights).count();
+    assert!(
+        asked <= 4,
+        "checkpoint 0, and what was attested when the votes came: {asked}"
+    );
+    assert!(
+        back.aggregations() <= 7,
+        "and the few rounds on top: {}",
+        back.aggregations()
+    );
+}
+
+#[test]
+fn an_open_model_is_recomputed_or_caught_up_with_on_a_trusted_word() {
+    let mut open = spec(Membership::Open, 2);
+    open.rounds.max_staleness = 1;
+    let all = ran(Stage::of(open.clone(), 9, None), 20);
+    let mut patient = Stage::of(open.clone(), 8, None);
+    deliver(&mut patient, records_of(&all.machine));
+    assert_eq!((patient.head(), patient.aggregations()), (all.head(), 20));
+    let forgetful = ran(Stage::of(open.clone(), 9, Some(3)), 20);
+    let mut stuck = Stage::of(open, 8, None);
+    deliver(&mut stuck, records_of(&forgetful.machine));
+    assert_eq!(
+        stuck.round(),
+        0,
+        "what the others forgot cannot be recomputed, and two strangers' word is worth nothing"
+    );
+    stuck.feed(Input::Trust(BTreeSet::from([node(2)])));
+    assert_eq!(stuck.head(), forgetful.head());
+}
+
+#[test]
+fn below_the_horizon_only_the_seals_of_the_heads_branch_stay() {
+    let stage = ran(Stage::of(spec(members(3), 2), 9, Some(6)), 30);
+    let horizon = stage.machine.horizon();
+    assert_eq!(horizon, 29 - 6);
+    for (round, id) in stage.machine.records() {
+        assert!(
+            *round > horizon || matches!(id, RecordId::Seal(_)),
+            "{id:?} of round {round}"
+        );
+    }
+    let seals = stage
+        .machine
+        .records()
+        .iter()
+        .filter(|(_, id)| matches!(id, RecordId::Seal(_)))
+        .count();
+    assert_eq!(seals, 30);
+    let live = stage.machine.live_blobs();
+    assert!(live.len() <= 3 * 8 + 2, "{} blobs", live.len());
+    assert!(live.contains(&stage.spec.checkpoint0), "who joins begins with it");
+    let again = stage.restart();
+    assert_eq!((again.head(), again.machine.horizon()), (stage.head(), horizon));
+}
+
+#[test]
+fn an_unconfirmed_branch_from_below_the_horizon_is_refused_and_reported() {
+    let mut stage = ran(Stage::of(spec(members(3), 1), 9, Some(6)), 30);
+    let zero = stage.machine.round(1).unwrap().parent;
+    let other = stage.contribution(1, zero, 1, 0);
+    stage.feed(Input::Contribution(other.clone()));
+    let seal = stage.seal(1, zero, 1, &[other.record.id()], &[]);
+    stage.feed(Input::Seal(seal.clone()));
+    assert!(!stage.holds(seal.record.id(), 1));
+    assert!(stage.refused()[0].1.contains("below the horizon"));
+}
+
+/// With k below a majority, a member on both sides of a partition can have both confirmed.
+#[test]
+fn a_branch_from_below_the_horizon_that_a_quorum_confirms_is_adopted() {
+    let mut mine = Stage::of(spec(members(3), 1), 1, Some(6));
+    let mut theirs = Stage::of(spec(members(3), 1), 2, Some(6));
+    for (stage, rounds) in [(&mut mine, 30), (&mut theirs, 40)] {
+        for _ in 0..rounds {
+            stage.submit();
+            stage.hear(3);
+            stage.pass(2_000);
+        }
+    }
+    assert!(mine.machine.horizon() > 20 && theirs.machine.horizon() > 30);
+    let (a, b) = (records_of(&mine.machine), records_of(&theirs.machine));
+    // The first sync shows that a quorum stands on something unknown, the second one finds the way there.
+    for _ in 0..2 {
+        deliver(&mut mine, b.clone());
+        deliver(&mut theirs, a.clone());
+    }
+    assert_eq!(mine.head(), theirs.head());
+    assert_eq!(mine.round(), 40);
+}
+
+#[test]
+fn a_restart_asks_again_for_what_was_missing() {
+    let mut stage = Stage::new(spec(members(3), 2));
+    let c = stage.contribution(2, stage.head(), 1, 0);
+    stage.withheld.insert(c.record.update);
+    stage.feed(Input::Contribution(c.clone()));
+    let mut again = stage.restart();
+    let wants = |s: &Stage| {
+        s.said
+            .iter()
+            .any(|o| matches!(o, Output::WantBlob { blob, .. } if *blob == c.record.update))
+    };
+    assert!(wants(&again));
+    again.submit();
+    again.hear(3);
+    again.pass(2_000);
+    assert_eq!(again.round(), 1);
+}
+
+#[test]
+fn nothing_goes_on_before_checkpoint_0_is_here() {
+    let mut spec = spec(members(2), 2);
+    spec.checkpoint0 = crate::id::BlobId([1; 32]);
+    let zero = spec.zero().0;
+    let config = crate::round::Config {
+        node: node(1),
+        trainers: 1,
+        merge_margin_ms: 100,
+        keep_rounds: None,
+    };
+    let (mut machine, outputs) = crate::round::Machine::new(
+        spec.clone(),
+        config,
+        crate::round::Restored::default(),
+        crate::id::Instant(0),
+    );
+    assert!(
+        outputs
+            .iter()
+            .any(|o| matches!(o, Output::WantBlob { blob, update: false, .. } if *blob == spec.checkpoint0))
+    );
+    assert!(!outputs.iter().any(|o| matches!(o, Output::Head { .. })));
+    assert!(!machine.head().verified);
+    assert!(machine.check_base(&zero).is_err());
+    let outputs = machine.handle(Input::BlobHere(spec.checkpoint0), crate::id::Instant(1));
+    assert!(
+        outputs
+            .iter()
+            .any(|o| matches!(o, Output::Head { checkpoint, .. } if *checkpoint == zero))
+    );
+    assert_eq!(machine.check_base(&zero), Ok(()));
+}
