@@ -102,7 +102,7 @@ fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
 
 /// The caller's members, else this node and the peers connected now.
 fn members_of(core: &Core, create: &CreateModel) -> Membership {
-    let now = || core.mesh.connected().into_iter().chain([core.identity.node()]);
+    let now = || core.mesh.connected_trainers().into_iter().chain([core.identity.node()]);
     let given = create.membership.clone();
     given.unwrap_or_else(|| Membership::List(now().collect()))
 }

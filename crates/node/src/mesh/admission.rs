@@ -99,8 +99,9 @@ impl Actor {
     /// Takes a peer's hello in: admits it, or lets it go.
     fn take_hello(&mut self, peer: PeerId, theirs: &Hello, now: Instant) {
         if let Some(entry) = self.book.get_mut(&peer)
-            && entry.software != theirs.software
+            && (&entry.software, entry.bootstrap) != (&theirs.software, theirs.bootstrap)
         {
+            entry.bootstrap = theirs.bootstrap;
             entry.software.clone_from(&theirs.software);
             self.outbox.peer_changed(peer);
         }

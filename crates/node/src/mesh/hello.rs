@@ -7,7 +7,7 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
 use prost::Message;
 
-use super::config::MeshConfig;
+use super::config::{MeshConfig, Mode};
 pub use crate::wire::{Goodbye, GoodbyeCode, Hello};
 
 /// The swarm protocol's major version.
@@ -124,6 +124,7 @@ pub fn own(config: &MeshConfig) -> Hello {
         software: cut(&config.agent, SOFTWARE_BYTES_MAX),
         protocol: config.overrides.protocol.clone(),
         goodbye: None,
+        bootstrap: config.mode == Mode::Bootstrap,
     }
 }
 
@@ -227,6 +228,7 @@ mod tests {
             software: "qres-daemon/0.1.0".to_owned(),
             protocol: "10.0".to_owned(),
             goodbye: None,
+            bootstrap: false,
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Peer {
     pub addresses: Vec<Multiaddr>,
     /// As its hello or heartbeat said.
     pub software: String,
+    /// Whether its hello says that it trains nothing.
+    pub bootstrap: bool,
     /// The connection.
     pub link: Link,
     /// Open connections.
@@ -107,6 +109,7 @@ impl Peer {
             node,
             addresses: Vec::new(),
             software: String::new(),
+            bootstrap: false,
             link: Link::Idle,
             connections: Vec::new(),
             refused: None,
