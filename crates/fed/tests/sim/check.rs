@@ -156,8 +156,16 @@ impl World {
             let machine = host.machine.as_ref().expect("up");
             self.check_submissions(h, machine);
             for id in &host.acknowledged {
-                let (_, state) = &host.disk.submissions[id];
+                let (submission, state) = &host.disk.submissions[id];
                 assert_ne!(*state, SubmissionState::Pending, "submission {id} is answered for");
+                if matches!(state, SubmissionState::Carried { .. }) {
+                    let base = self.truth.seals.get(&submission.base).map_or(0, |s| s.round);
+                    let expires = base + 1 + u64::from(self.plan.spec.rounds.max_staleness);
+                    assert!(
+                        machine.confirmed_head().round < expires,
+                        "what is too old is refused, and says so"
+                    );
+                }
             }
         }
         self.count_fates();
