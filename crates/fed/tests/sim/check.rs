@@ -79,7 +79,7 @@ impl World {
         }
         let (head, confirmed) = (machine.head(), machine.confirmed_head());
         assert!(confirmed.round <= head.round && confirmed.confirmed);
-        if self.figures.inputs % 16 == 0 {
+        if self.figures.inputs.is_multiple_of(16) {
             self.check_submissions(h, machine);
         }
     }

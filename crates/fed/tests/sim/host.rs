@@ -108,7 +108,7 @@ impl World {
         // What can be fetched again was not synced to disk: some of it is lost, where another still has it.
         let mut lost = vec![];
         for blob in &self.hosts[h].disk.blobs {
-            let other = |(i, o): (usize, &Self_)| i != h && !o.liar && o.disk.blobs.contains(blob);
+            let other = |(i, o): (usize, &Host)| i != h && !o.liar && o.disk.blobs.contains(blob);
             let own = self.hosts[h].disk.contributions.values();
             let own = own
                 .clone()
@@ -118,7 +118,7 @@ impl World {
             }
         }
         lost.retain(|_| self.rng.random_bool(0.2));
-        lost.iter().for_each(|blob| drop(self.hosts[h].disk.blobs.remove(blob)));
+        self.hosts[h].disk.blobs.retain(|blob| !lost.contains(blob));
         let wait = self.rng.random_range(10..1_500);
         self.at(wait, Event::Restart { h });
     }
@@ -340,5 +340,3 @@ impl World {
         true
     }
 }
-
-use Host as Self_;

@@ -22,8 +22,6 @@ pub struct Plan {
     /// The first of them are honest, the last `liars` lie.
     pub nodes: Vec<NodeId>,
     pub liars: usize,
-    /// A honest node that may not contribute, where there is one: the last honest one.
-    pub follower: bool,
     pub trainers: u32,
     /// Honest members without a trainer: they hold a copy, seal and verify, and each costs a deadline once.
     pub silent: usize,
@@ -85,6 +83,7 @@ impl Plan {
         } else {
             0
         };
+        // The last honest node may not contribute.
         let follower = !open && n - liars > majority && rng.random_bool(0.2);
         let nodes: Vec<_> = (1..=n).map(|i| node(u8::try_from(i).expect("few nodes"))).collect();
         let mut members: BTreeSet<_> = nodes.iter().copied().collect();
@@ -124,7 +123,6 @@ impl Plan {
             spec: spec(membership, rounds),
             nodes,
             liars,
-            follower: follower && liars == 0,
             trainers: rng.random_range(1..=2),
             keep_rounds: rng.random_bool(0.6).then(|| rng.random_range(0..=12)),
             delay_ms_max: *pick(&mut rng, &[2, 10, 40, 150]),
