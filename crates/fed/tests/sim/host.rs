@@ -239,6 +239,13 @@ impl World {
                 };
                 self.compute(h, input, blob);
             }
+            Output::WakeAt(at) => self.wake_at(h, at),
+            news => self.hear_news(h, news),
+        }
+    }
+
+    fn hear_news(&mut self, h: usize, news: Output) {
+        match news {
             Output::Head {
                 checkpoint, weights, ..
             } => self.check_head(h, checkpoint, weights),
@@ -254,15 +261,17 @@ impl World {
                     self.assert_liar(&author, &reason);
                 }
             }
-            Output::WakeAt(at) => {
-                let host = &mut self.hosts[h];
-                host.timer += 1;
-                let (timer, life) = (host.timer, host.life);
-                if let Some(at) = at {
-                    let wait = at.since_ms(self.clock(h));
-                    self.at(wait, Event::Timer { h, life, timer });
-                }
-            }
+            other => unreachable!("handled before: {other:?}"),
+        }
+    }
+
+    fn wake_at(&mut self, h: usize, at: Option<Instant>) {
+        let host = &mut self.hosts[h];
+        host.timer += 1;
+        let (timer, life) = (host.timer, host.life);
+        if let Some(at) = at {
+            let wait = at.since_ms(self.clock(h));
+            self.at(wait, Event::Timer { h, life, timer });
         }
     }
 

@@ -99,13 +99,7 @@ impl Plan {
         } else {
             liars
         };
-        let rounds = RoundPolicy {
-            min_contributions: u32::try_from(k).expect("small"),
-            target: open.then(|| u32::try_from(rng.random_range(k..=n)).expect("small")),
-            deadline_ms: rng.random_bool(0.7).then(|| rng.random_range(200..1_500)),
-            deadline_ms_max: 2_000,
-            max_staleness: rng.random_range(0..=5),
-        };
+        let rounds = policy(&mut rng, open, k, n);
         let membership = if open {
             Membership::Open
         } else {
@@ -133,6 +127,16 @@ impl Plan {
             pace_ms: rng.random_range(20..200),
             compute_ms_max: *pick(&mut rng, &[2, 20, 100]),
         }
+    }
+}
+
+fn policy(rng: &mut ChaCha8Rng, open: bool, k: usize, n: usize) -> RoundPolicy {
+    RoundPolicy {
+        min_contributions: u32::try_from(k).expect("small"),
+        target: open.then(|| u32::try_from(rng.random_range(k..=n)).expect("small")),
+        deadline_ms: rng.random_bool(0.7).then(|| rng.random_range(200..1_500)),
+        deadline_ms_max: 2_000,
+        max_staleness: rng.random_range(0..=5),
     }
 }
 
