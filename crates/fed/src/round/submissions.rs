@@ -313,6 +313,8 @@ impl Machine {
     }
 
     fn reject_encoding(&mut self, base: &CheckpointId, reason: &str) {
+        // What came for this base meanwhile waits for the merge to end, however it ends.
+        self.round_dirty = true;
         for id in self.submissions.encoding.remove(base).unwrap_or_default() {
             let reason = reason.to_owned();
             self.set_state(id, SubmissionState::Rejected { reason });
