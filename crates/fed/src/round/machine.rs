@@ -200,6 +200,9 @@ impl Machine {
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
         // A monotonic clock that goes back is a driver's mistake; time stands still instead.
         self.now = self.now.max(now);
+        let due = self.out.is_due(self.now);
+        self.head_dirty |= due;
+        self.round_dirty |= due;
         self.dispatch(input);
         self.settle();
         self.out.drain()
@@ -238,11 +241,8 @@ impl Machine {
                 self.round_dirty = true;
             }
             Input::Trust(nodes) => self.trust(nodes),
-            Input::Tick => {
-                self.out.woken();
-                self.head_dirty = true;
-                self.round_dirty = true;
-            }
+            // What is due is found by the clock, after any input.
+            Input::Tick => {}
         }
     }
 

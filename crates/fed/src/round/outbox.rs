@@ -60,9 +60,10 @@ impl Outbox {
         }
     }
 
-    /// The timer has gone off: the next [`Self::wake`] must speak even when it names the same instant.
-    pub fn woken(&mut self) {
-        self.waking = None;
+    /// Whether the timer's instant has come, be it by its tick or by another input that was faster. The next
+    /// [`Self::wake`] speaks then, even when it names the same instant.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        self.waking.take_if(|at| *at <= now).is_some()
     }
 
     /// While a store is read back, its own records need no writing.

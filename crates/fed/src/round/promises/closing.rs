@@ -53,6 +53,18 @@ fn it_is_sealed_at_the_deadline_when_k_are_in() {
 }
 
 #[test]
+fn a_deadline_is_kept_even_if_another_input_comes_in_the_moment_of_its_tick() {
+    let mut stage = Stage::new(spec(members(4), 3));
+    stage.submit();
+    stage.hear(2);
+    stage.hear(3);
+    stage.now = stage.wake().unwrap();
+    stage.feed(Input::BlobHere(crate::id::BlobId([9; 32])));
+    stage.pass(2_000);
+    assert_eq!(stage.round(), 1);
+}
+
+#[test]
 fn below_k_it_waits_and_says_who_is_missing() {
     let mut stage = Stage::new(spec(members(4), 3));
     stage.submit();

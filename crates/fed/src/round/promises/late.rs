@@ -44,17 +44,18 @@ fn a_sealer_takes_at_most_one_late_contribution_a_member_the_oldest_first() {
         stage.pass(2_000);
         parents.push(stage.head());
     }
-    let late: Vec<_> = (0..2)
-        .map(|i| stage.contribution(3, parents[i], i as u64 + 1, 0))
+    let late: Vec<_> = (1..)
+        .zip(&parents[..2])
+        .map(|(round, parent)| stage.contribution(3, *parent, round, 0))
         .collect();
     late.iter().for_each(|c| stage.feed(Input::Contribution(c.clone())));
-    for i in 0..2 {
+    for (round, expected) in (3..).zip(&late) {
         stage.submit();
         stage.hear(2);
         stage.pass(2_000);
-        let round = stage.machine.round(3 + i as u64).unwrap();
+        let round = stage.machine.round(round).unwrap();
         let taken: Vec<_> = round.contributions.iter().filter(|c| c.late).map(|c| c.id).collect();
-        assert_eq!(taken, [late[i].record.id()]);
+        assert_eq!(taken, [expected.record.id()]);
     }
     let aggregated = stage.said.iter().filter_map(|o| match o {
         Output::Aggregate(job) => Some(job.late.iter().map(|l| l.staleness).collect::<Vec<_>>()),

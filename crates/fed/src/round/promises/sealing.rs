@@ -8,7 +8,9 @@ use crate::round::{Input, Output};
 fn turns(delay_ms: Option<u64>) -> Vec<u64> {
     let turn = |me: u8| {
         let mut stage = Stage::of(spec(members(3), 2), me, Some(8));
-        delay_ms.map(|ms| stage.feed(Input::DelayMs(ms)));
+        if let Some(ms) = delay_ms {
+            stage.feed(Input::DelayMs(ms));
+        }
         stage.submit();
         for other in (1..=3).filter(|n| *n != me) {
             stage.hear(other);
