@@ -209,6 +209,15 @@ pub struct AggregateJob {
     pub late: Vec<LateItem>,
 }
 
+/// Why a record was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No node that keeps the rules makes such a record, whatever it knows: its author is at fault.
+    Fault,
+    /// An honest node may have made it (it was cut off from the others, say), but it is of no use here.
+    Useless,
+}
+
 /// What to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
@@ -264,10 +273,12 @@ pub enum Output {
         /// The evidence.
         proof: ProofId,
     },
-    /// A record was refused for a reason that is its author's fault.
+    /// A record was refused.
     Refused {
         /// Who made it.
         author: NodeId,
+        /// Whether that is the author's fault.
+        refusal: Refusal,
         /// For people.
         reason: String,
     },

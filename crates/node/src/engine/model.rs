@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
 use qres_fed::record::Membership;
-use qres_fed::round::{Input, Machine, Output, Persist, Unsigned};
+use qres_fed::round::{Input, Machine, Output, Persist, Refusal, Unsigned};
 use tokio::sync::{OwnedRwLockReadGuard, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -360,7 +360,16 @@ impl ModelTask {
             Output::Equivocation { author, proof } => {
                 warn!(model = %self.model.spec().name, %author, %proof, "a member signed two contributions on one parent: proven");
             }
-            Output::Refused { author, reason } => {
+            Output::Refused {
+                author,
+                refusal: Refusal::Useless,
+                reason,
+            } => info!(model = %self.model.spec().name, %author, reason, "record passed over"),
+            Output::Refused {
+                author,
+                refusal: Refusal::Fault,
+                reason,
+            } => {
                 warn!(model = %self.model.spec().name, %author, reason, "record refused");
                 if author != self.core.identity.node() {
                     self.core.mesh.penalize(author, Fault::Forged, reason);
