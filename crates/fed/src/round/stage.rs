@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Config, Input, Machine, Output, Persist, RecordId, Refusal, Restored, Submission, SubmissionState, Unsigned};
+use super::{
+    Config, Input, Machine, Output, Persist, RecordId, Refusal, Restored, Submission, SubmissionState, Unsigned,
+};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SealId, SubmissionId};
 use crate::record::{
     Contribution, Dtype, Membership, Proof, Proposal, RoundPolicy, Rule, Seal, Signature, Signed, Spec, TensorSpec,
