@@ -121,6 +121,8 @@ pub enum Input {
     },
     /// An operator ends the waiting (`SealRound`); never below k.
     SealNow,
+    /// From here on this node merges what it has at once, as it will be stopped; the round waits for the others as ever.
+    MergeNow,
     /// The measured one-way delay to the other members (an upper percentile), ms: the seal stagger follows it.
     DelayMs(u64),
     /// An operator takes these nodes' word: a checkpoint that one of them contributed on or sealed may be adopted by its
