@@ -236,6 +236,10 @@ impl Machine {
                 self.open.seal_now = true;
                 self.round_dirty = true;
             }
+            Input::MergeNow => {
+                self.submissions.merge_now = true;
+                self.round_dirty = true;
+            }
             Input::DelayMs(ms) => {
                 self.delay_ms = ms;
                 self.round_dirty = true;

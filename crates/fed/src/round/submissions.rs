@@ -30,6 +30,8 @@ pub(super) struct Submissions {
     finals: VecDeque<SubmissionId>,
     /// Trainers waited for: the configured number; after a merge without all of them only as many as came, until more come.
     wait_for: usize,
+    /// No more trainers are waited for: the node is about to stop.
+    pub merge_now: bool,
 }
 
 impl Submissions {
@@ -188,7 +190,8 @@ impl Machine {
             let waits = self.submissions.retry.get(&base).is_some_and(|at| *at > self.now);
             let count = self.submissions.pending.get(&base).map_or(0, BTreeSet::len);
             let all = count >= self.submissions.wait_for;
-            let due = self.open.seal_now || self.merge_at().is_some_and(|at| at <= self.now);
+            let now = self.open.seal_now || self.submissions.merge_now;
+            let due = now || self.merge_at().is_some_and(|at| at <= self.now);
             if waits || (base == head && !all && !due) {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
 use qres_fed::record::{Membership, Signature, Signed};
 use qres_fed::round::{
-    BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Submission, SubmissionState, Unsigned,
+    BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Refusal, Submission, SubmissionState, Unsigned,
 };
 use rand::RngExt;
 
@@ -255,9 +255,13 @@ impl World {
                 self.figures.equivocations += 1;
                 self.assert_liar(&author, "an equivocation");
             }
-            Output::Refused { author, reason } => {
+            Output::Refused {
+                author,
+                refusal,
+                reason,
+            } => {
                 self.figures.refused += 1;
-                if !reason.contains("below the horizon") {
+                if refusal == Refusal::Fault {
                     self.assert_liar(&author, &reason);
                 }
             }

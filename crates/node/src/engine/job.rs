@@ -30,7 +30,7 @@ fn spawn(task: &ModelTask, span: tracing::Span, work: impl FnOnce(&Store, &Model
         task.sender.clone(),
         task.stop.clone(),
     );
-    let core_tasks = core.tasks.clone();
+    let (owner, what) = (core.clone(), format!("a job of model {}", model.spec().name));
     let traceparent = crate::trace::traceparent(&span);
     let task = async move {
         // The semaphore is never closed.
@@ -58,7 +58,7 @@ fn spawn(task: &ModelTask, span: tracing::Span, work: impl FnOnce(&Store, &Model
             let _ = inbox.send(message).await;
         }
     };
-    core_tasks.spawn(task.instrument(span));
+    owner.spawn_vital(what, task.instrument(span));
 }
 
 /// Checks a blob that is here: an update's length, codes and finiteness; weights' schema and finiteness.

@@ -45,6 +45,10 @@ pub struct Joined {
     pub heads: watch::Receiver<Heads>,
     /// Bases handed out to trainers while the open round lasts.
     pub handed_out: Mutex<BTreeSet<CheckpointId>>,
+    /// Once the node drains: submissions that wait to be merged.
+    pub unmerged: watch::Receiver<Option<usize>>,
+    /// Blobs of submissions that the disk does not take yet.
+    pub unstored: Arc<Mutex<BTreeSet<BlobId>>>,
     /// Ends its task.
     pub stop: CancellationToken,
 }
@@ -326,6 +330,8 @@ mod tests {
             inbox,
             heads: watch::channel(heads).1,
             handed_out: Mutex::default(),
+            unmerged: watch::channel(None).1,
+            unstored: Arc::default(),
             stop: CancellationToken::new(),
         })));
     }

@@ -142,3 +142,34 @@ fn a_second_one_from_an_old_base_is_refused_because_the_node_contributed_there()
     }
     assert_eq!(stage.signed_contributions().len(), 1);
 }
+
+#[test]
+fn a_late_update_that_turns_out_bad_does_not_stop_the_round() {
+    let mut stage = Stage::new(spec(members(3), 2));
+    let others = [stage.hear(2), stage.hear(3)];
+    let zero = stage.head();
+    stage.sealed_by(2, &others);
+    stage.submit_on(zero, "slow");
+    let late = stage.signed_contributions()[0].clone();
+    stage.slow = true;
+    stage.submit();
+    stage.hear(2);
+    stage.hear(3);
+    stage.pass(700);
+    let job = |stage: &Stage| {
+        let jobs = stage.said.iter().rev().filter_map(|o| match o {
+            Output::Aggregate(job) => Some(job.clone()),
+            _ => None,
+        });
+        jobs.into_iter().next().unwrap()
+    };
+    let first = job(&stage);
+    assert_eq!(first.late.iter().map(|l| l.item.id).collect::<Vec<_>>(), [late.id()]);
+    // Looked at again, it is no update.
+    stage.bad.insert(late.update);
+    stage.slow = false;
+    stage.feed(Input::AggregateFailed { proposal: first.id });
+    stage.pass(2_000);
+    assert_eq!(stage.round(), 2);
+    assert!(job(&stage).late.is_empty());
+}
