@@ -81,7 +81,10 @@ async fn integers_bf16_scalars_and_empty_tensors_survive_submit_coding_and_aggre
         let wide = f64::from_le_bytes(at(6, 8).try_into().unwrap());
         // int8 keeps a lone value as scale × 127, so within a unit in the last place of the scale; the others exactly.
         let bound = if codec == "int8/1" { 1e-6 } else { 0.0 };
-        assert!((scalar - 2.0).abs() <= bound && (wide - 2.0).abs() <= bound, "{codec}: {scalar} {wide}");
+        assert!(
+            (scalar - 2.0).abs() <= bound && (wide - 2.0).abs() <= bound,
+            "{codec}: {scalar} {wide}"
+        );
         assert_eq!(nodes[0].wait_for_round(&name, 1).await.file, sealed.file);
     }
 }
