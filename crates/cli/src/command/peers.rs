@@ -101,7 +101,7 @@ async fn dial(context: Context, address: String) -> Result<(), Failure> {
     context.client.peers().dial_peer(request).await?;
     context.output.print(
         || json!({}),
-        || format!("dialled {address}; `qres peers` shows how it stands"),
+        || format!("connected to the node at {address}"),
     );
     Ok(())
 }

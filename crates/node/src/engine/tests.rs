@@ -360,3 +360,31 @@ fn of_more_heads_than_a_heartbeat_names_all_have_their_turn_and_the_changed_one_
     assert_eq!(told.len(), 150);
     assert_eq!(super::named(all[..9].to_vec(), None, 5), all[..9]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dial_is_answered_when_the_peer_is_admitted_or_with_why_not() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (one, two) = (node(dirs[0].path()).await, node(dirs[1].path()).await);
+    let other = two.node().await.unwrap();
+    let named = other.listen[0].clone();
+    let bare = named.split("/p2p/").next().unwrap().to_owned();
+    within(one.dial(&bare)).await.unwrap();
+    assert_eq!(one.node().await.unwrap().peers, 1, "it is admitted by then");
+    within(one.dial(&named)).await.unwrap();
+    within(one.ban(&other.peer_id, "rude", Duration::from_secs(60)))
+        .await
+        .unwrap();
+    for address in [&bare, &named] {
+        let banned = within(one.dial(address)).await.unwrap_err();
+        assert_eq!(banned.kind, crate::error::Kind::Unavailable, "{banned}");
+    }
+    within(two.stop()).await;
+    within(one.unban(&other.peer_id)).await.unwrap();
+    for address in [bare, named] {
+        let gone = within(one.dial(&address)).await.unwrap_err();
+        assert_eq!(gone.reason, "PEER_NOT_REACHED", "{gone}");
+    }
+    let wrong = within(one.dial("no such address!")).await.unwrap_err();
+    assert_eq!(wrong.field.as_deref(), Some("address"));
+    within(one.stop()).await;
+}
