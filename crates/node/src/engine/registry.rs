@@ -1,5 +1,7 @@
 //! The models a node knows, and which of them it has joined.
 
+mod room;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -15,13 +17,6 @@ use tokio_util::sync::CancellationToken;
 use super::message::Message;
 use crate::error::{Kind, NodeError};
 use crate::handle::ModelRef;
-
-/// Models known but not joined: above it the oldest are forgotten. A spec is a few KiB as a rule.
-const AVAILABLE_MAX: usize = 1024;
-/// Of these, by one creator.
-const AVAILABLE_PER_CREATOR_MAX: usize = 64;
-/// Bytes of all their specs, which are kept as blobs.
-const AVAILABLE_BYTES_MAX: u64 = 256 << 20;
 
 /// A known model.
 pub struct Model {
@@ -172,37 +167,6 @@ pub struct Added {
     pub forgotten: Vec<Arc<Model>>,
 }
 
-/// Which models that were never joined go so that a new one fits.
-fn make_room(models: &BTreeMap<SpecId, Arc<Model>>, new: &Model) -> Option<Vec<Arc<Model>>> {
-    let creator = new.spec().creator;
-    let mut available: Vec<_> = models.values().filter(|m| m.joined().is_none()).collect();
-    // Whoever announces too much displaces its own first.
-    available.sort_by_key(|m| (m.spec().creator != creator, m.number.load(Ordering::Relaxed)));
-    let mut all = available.len();
-    let mut by_creator = available.iter().filter(|m| m.spec().creator == creator).count();
-    let mut bytes = available.iter().map(|m| m.spec_bytes).sum::<u64>() + new.spec_bytes;
-    let mut forgotten = vec![];
-    // The creator's own make room for its share; for the rest the oldest of all do.
-    let own_first = by_creator >= AVAILABLE_PER_CREATOR_MAX;
-    if !own_first {
-        available.sort_by_key(|m| m.number.load(Ordering::Relaxed));
-    }
-    for old in available {
-        if all < AVAILABLE_MAX && by_creator < AVAILABLE_PER_CREATOR_MAX && bytes <= AVAILABLE_BYTES_MAX {
-            break;
-        }
-        if old.pinned.load(Ordering::Relaxed) {
-            continue;
-        }
-        all -= 1;
-        by_creator -= usize::from(old.spec().creator == creator);
-        bytes -= old.spec_bytes;
-        forgotten.push(old.clone());
-    }
-    let fits = all < AVAILABLE_MAX && by_creator < AVAILABLE_PER_CREATOR_MAX && bytes <= AVAILABLE_BYTES_MAX;
-    fits.then_some(forgotten)
-}
-
 impl Registry {
     /// Adds a model, or finds it. A new one that nobody here joined makes room for itself: the oldest such go, of its creator's
     /// first. `None`: it does not fit even then.
@@ -214,7 +178,7 @@ impl Registry {
                 forgotten: vec![],
             });
         }
-        let forgotten = if joining { vec![] } else { make_room(&models, &model)? };
+        let forgotten = if joining { vec![] } else { room::make(&models, &model)? };
         for old in &forgotten {
             models.remove(&old.id);
         }
@@ -443,7 +407,7 @@ mod tests {
         let first = add(0).model;
         let second = add(1).model.id;
         registry.pin(&first);
-        for n in 2..AVAILABLE_PER_CREATOR_MAX {
+        for n in 2..room::AVAILABLE_PER_CREATOR_MAX {
             assert!(add(n).forgotten.is_empty());
         }
         let gone: Vec<_> = add(1000).forgotten.iter().map(|m| m.id).collect();
