@@ -41,8 +41,9 @@ pub use intake::Upload;
 pub(crate) use start::{start, stop};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use qres_fed::id::SpecId;
 use tokio::sync::{Mutex, RwLock, Semaphore, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,6 +91,8 @@ pub(crate) struct Core {
     /// Encoding and aggregating: rayon is parallel within a job, so two of them keep every core busy.
     pub jobs: Arc<Semaphore>,
     pub heads: watch_channel::Sender<Vec<HeadClaim>>,
+    /// Counts what was told of them.
+    pub heads_turn: AtomicUsize,
     /// Why the node has failed, once it has.
     pub failure: watch_channel::Sender<Option<String>>,
     /// Wakes the collector.
@@ -124,21 +127,21 @@ impl Core {
     /// Tells watchers that something about a model changed, and heartbeats what its head is.
     pub fn model_changed(&self, model: &Model) {
         self.hub.push(Event::Model(views::model(self, model)));
-        let mut claims: Vec<_> = self
-            .registry
-            .all()
-            .iter()
-            .filter_map(|m| {
-                let heads = *m.joined()?.heads.borrow();
-                Some(HeadClaim {
-                    spec: m.id,
-                    checkpoint: heads.head.id,
-                    round: heads.head.round,
-                })
+        self.tell_heads(Some(model.id));
+    }
+
+    /// Has heartbeats name the heads of joined models: `first`, then the others in turn where they are too many for one.
+    pub fn tell_heads(&self, first: Option<SpecId>) {
+        let claims = self.registry.all().into_iter().filter_map(|m| {
+            let heads = *m.joined()?.heads.borrow();
+            Some(HeadClaim {
+                spec: m.id,
+                checkpoint: heads.head.id,
+                round: heads.head.round,
             })
-            .collect();
-        claims.truncate(HEADS_MAX);
-        self.heads.send_replace(claims);
+        });
+        let turn = self.heads_turn.fetch_add(1, Ordering::Relaxed);
+        self.heads.send_replace(named(claims.collect(), first, turn));
     }
 
     /// How this node stands to a model.
@@ -149,6 +152,20 @@ impl Core {
             Some(_) => Standing::Syncing,
         }
     }
+}
+
+/// The heads of one heartbeat: all, or as many as it may name, beginning where the last one ended.
+fn named(mut claims: Vec<HeadClaim>, first: Option<SpecId>, turn: usize) -> Vec<HeadClaim> {
+    if claims.len() > HEADS_MAX {
+        // One less than it names, as `first` may take a place.
+        let from = turn.wrapping_mul(HEADS_MAX - 1) % claims.len();
+        claims.rotate_left(from);
+        if let Some(at) = claims.iter().position(|claim| Some(claim.spec) == first) {
+            claims[..=at].rotate_right(1);
+        }
+        claims.truncate(HEADS_MAX);
+    }
+    claims
 }
 
 impl From<StoreError> for NodeError {

@@ -20,7 +20,8 @@ use crate::view::{
 
 type Answer<T> = Result<T, NodeError>;
 
-/// How a caller names a model: `name`, or `name@id` (id = spec id, 64 hex digits) which always works.
+/// How a caller names a model: `name`, or `name@id` (id = spec id, 64 hex digits) which always works. An id in the place of the
+/// name means the model of that id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRef {
     /// The name.
@@ -312,9 +313,9 @@ impl NodeHandle {
         engine::peers::get(&self.core, peer_id).await
     }
 
-    /// Dials a multiaddr, an IP or a `host[:port]`.
+    /// Dials a multiaddr, an IP or a `host[:port]`; answers once the peer is admitted, or it is clear why not.
     pub async fn dial(&self, address: &str) -> Answer<()> {
-        Ok(self.core.mesh.dial(address).await?)
+        engine::peers::dial(&self.core, address).await
     }
 
     /// Bans a peer for a while.

@@ -134,6 +134,8 @@ pub enum MeshError {
     TooLarge { bytes: usize, limit: usize },
     #[error("the peer does not answer: {0}")]
     Stream(String),
+    #[error("dial failed: {0}")]
+    Dial(String),
     #[error("the mesh has stopped")]
     Stopped,
     #[error("the mesh cannot start: {0}")]
@@ -214,6 +216,13 @@ impl Mesh {
     pub async fn dial(&self, address: &str) -> Result<(), MeshError> {
         let address = address.to_owned();
         self.ask(|reply| Command::Dial { address, reply }).await
+    }
+
+    /// The same, but answers once a connection to that peer stands or is under way, with who it is; whether it is admitted then shows
+    /// in the peer list.
+    pub async fn reach(&self, address: &str) -> Result<NodeId, MeshError> {
+        let address = address.to_owned();
+        self.ask(|reply| Command::Reach { address, reply }).await
     }
 
     /// Bans a peer: it is told why, disconnected, and not let in again until then. Bans survive a restart.

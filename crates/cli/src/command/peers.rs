@@ -99,10 +99,9 @@ async fn dial(context: Context, address: String) -> Result<(), Failure> {
         address: address.clone(),
     };
     context.client.peers().dial_peer(request).await?;
-    context.output.print(
-        || json!({}),
-        || format!("dialled {address}; `qres peers` shows how it stands"),
-    );
+    context
+        .output
+        .print(|| json!({}), || format!("connected to the node at {address}"));
     Ok(())
 }
 

@@ -229,9 +229,11 @@ async fn establish(
     let signed = core.identity.sign(spec);
     let writes = store_spec(core, &signed, create.upload.key.clone(), request).await?;
     take_over(core, other.as_ref(), writes).await?;
-    let model = core.registry.add(Model::new(signed.clone()), true);
-    let model =
-        model.ok_or_else(|| NodeError::new(Kind::ResourceExhausted, "MODELS_FULL", "too many models are known"))?;
+    let added = core.registry.add(Model::new(signed.clone()), true);
+    let added =
+        added.ok_or_else(|| NodeError::new(Kind::ResourceExhausted, "MODELS_FULL", "too many models are known"))?;
+    let model = added.model;
+    core.registry.pin(&model);
     start_model(core, &model).await?;
     drop(received.guard);
     if let Err(error) = core.mesh.publish(Topic::Epiphany, announce::spec(&signed)).await {

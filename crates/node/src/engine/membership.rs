@@ -22,6 +22,16 @@ const MERGE_MARGIN_MS: u64 = 2_000;
 /// Joins a known model: durable, then running.
 pub async fn join(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, NodeError> {
     core.refuse_if_draining()?;
+    // Announcements of others must not displace it meanwhile.
+    let was_pinned = core.registry.pin(model);
+    let joined = join_pinned(core, model).await;
+    if joined.is_err() && !was_pinned {
+        model.unpin();
+    }
+    joined
+}
+
+async fn join_pinned(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, NodeError> {
     if model.joined().is_some() {
         return Ok(views::model(core, model));
     }

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use qres_fed::id::NodeId;
+use tokio::time::timeout;
 
 use super::Core;
+use super::registry::stopped;
 use crate::error::{Kind, NodeError};
 use crate::identity;
 use crate::mesh::{MeshError, Mode};
-use crate::view::{NodeView, PeerView};
+use crate::view::{NodeView, PeerState, PeerView};
 
+/// A dial is answered within that long.
+const DIAL_MAX: Duration = Duration::from_secs(10);
 /// The longest ban: a year.
 const BAN_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -23,6 +27,7 @@ impl From<MeshError> for NodeError {
             MeshError::Address(_) => Self::invalid("address", message),
             MeshError::NotConnected(_) => Self::new(Kind::NotFound, "PEER_NOT_CONNECTED", message),
             MeshError::TooLarge { .. } => Self::new(Kind::ResourceExhausted, "MESSAGE_TOO_LARGE", message),
+            MeshError::Dial(why) => unreached(&why),
             _ => Self::new(Kind::Unavailable, "MESH", message).retry_after(1000),
         }
     }
@@ -49,6 +54,46 @@ pub async fn get(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> {
     found.ok_or_else(|| {
         NodeError::new(Kind::NotFound, "PEER_UNKNOWN", format!("peer {peer} is unknown here")).field("peer")
     })
+}
+
+/// Dials, and answers once the peer is admitted or it is clear why not.
+pub async fn dial(core: &Arc<Core>, address: &str) -> Result<(), NodeError> {
+    let outcome = timeout(DIAL_MAX, async {
+        let node = core.mesh.reach(address).await?;
+        admitted(core, node).await
+    });
+    tokio::select! {
+        () = core.stop.cancelled() => Err(stopped()),
+        outcome = outcome => outcome.unwrap_or_else(|_| {
+            Err(unreached(&format!("no answer within {} s; it is tried again", DIAL_MAX.as_secs())))
+        }),
+    }
+}
+
+/// Waits until a peer is admitted.
+async fn admitted(core: &Arc<Core>, node: NodeId) -> Result<(), NodeError> {
+    // Every change of a peer is an event.
+    let mut newest = core.hub.subscribe();
+    loop {
+        newest.mark_unchanged();
+        let known = core.mesh.peers().await?.into_iter().find(|view| view.node == node);
+        match known.map(|view| view.state) {
+            Some(PeerState::Connected) => return Ok(()),
+            Some(PeerState::Connecting) => {}
+            Some(PeerState::Refused(why)) => {
+                return Err(unreached(&format!("the peer was refused, or refused: {why}")));
+            }
+            Some(PeerState::Banned(why, _)) => return Err(unreached(&format!("the peer is banned: {why}"))),
+            Some(PeerState::Disconnected) | None => return Err(unreached("the connection did not come about")),
+        }
+        newest.changed().await.map_err(|_| stopped())?;
+    }
+}
+
+fn unreached(why: &str) -> NodeError {
+    NodeError::new(Kind::Unavailable, "PEER_NOT_REACHED", format!("not connected: {why}"))
+        .field("address")
+        .retry_after(1000)
 }
 
 /// Bans a peer for a while.

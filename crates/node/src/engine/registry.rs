@@ -1,6 +1,9 @@
 //! The models a node knows, and which of them it has joined.
 
+mod room;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use qres_fed::codec::Codec;
@@ -15,13 +18,6 @@ use super::message::Message;
 use crate::error::{Kind, NodeError};
 use crate::handle::ModelRef;
 
-/// Models known but not joined: above it new announcements are forgotten. A spec is a few KiB as a rule.
-const AVAILABLE_MAX: usize = 1024;
-/// Of these, by one creator.
-const AVAILABLE_PER_CREATOR_MAX: usize = 64;
-/// Bytes of all their specs, which are kept as blobs.
-const AVAILABLE_BYTES_MAX: u64 = 256 << 20;
-
 /// A known model.
 pub struct Model {
     /// The spec's id.
@@ -35,6 +31,10 @@ pub struct Model {
     /// Length of an update; `None` when the codec is unknown here.
     pub update_bytes: Option<u64>,
     joined: RwLock<Option<Arc<Joined>>>,
+    /// Not to be forgotten: it is or was joined.
+    pinned: AtomicBool,
+    /// Ascends with the time it became known.
+    number: AtomicU64,
 }
 
 /// What one needs of a model that runs here.
@@ -74,6 +74,8 @@ impl Model {
                 .ok()
                 .map(|codec| codec.coded_bytes(&spec.tensors)),
             joined: RwLock::new(None),
+            pinned: AtomicBool::new(false),
+            number: AtomicU64::new(0),
             signed,
         }
     }
@@ -86,6 +88,11 @@ impl Model {
     /// The running model, when it is joined.
     pub fn joined(&self) -> Option<Arc<Joined>> {
         self.joined.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It was not joined after all.
+    pub fn unpin(&self) {
+        self.pinned.store(self.joined().is_some(), Ordering::Relaxed);
     }
 
     /// Marks it joined, or no longer so.
@@ -132,6 +139,8 @@ pub fn stopped() -> NodeError {
 #[derive(Default)]
 pub struct Registry {
     models: RwLock<BTreeMap<SpecId, Arc<Model>>>,
+    /// Models added.
+    count: AtomicU64,
     blobs: RwLock<Owned>,
 }
 
@@ -150,28 +159,43 @@ struct Owners {
     epoch: u64,
 }
 
+/// A model that is known now.
+pub struct Added {
+    /// It.
+    pub model: Arc<Model>,
+    /// What had to go for it: the store is to forget them, too.
+    pub forgotten: Vec<Arc<Model>>,
+}
+
 impl Registry {
-    /// Adds a model, or finds it. `None`: too many that nobody here joined.
-    pub fn add(&self, model: Model, joining: bool) -> Option<Arc<Model>> {
+    /// Adds a model, or finds it. A new one that nobody here joined makes room for itself: the oldest such go, of its creator's
+    /// first. `None`: it does not fit even then.
+    pub fn add(&self, model: Model, joining: bool) -> Option<Added> {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = models.get(&model.id) {
-            return Some(known.clone());
+            return Some(Added {
+                model: known.clone(),
+                forgotten: vec![],
+            });
         }
-        let creator = model.spec().creator;
-        let available = models.values().filter(|m| m.joined().is_none());
-        let (mut all, mut by_creator, mut bytes) = (0, 0, model.spec_bytes);
-        for other in available {
-            all += 1;
-            by_creator += usize::from(other.spec().creator == creator);
-            bytes += other.spec_bytes;
-        }
-        let full = all >= AVAILABLE_MAX || by_creator >= AVAILABLE_PER_CREATOR_MAX || bytes > AVAILABLE_BYTES_MAX;
-        if !joining && full {
-            return None;
+        let forgotten = if joining { vec![] } else { room::make(&models, &model)? };
+        for old in &forgotten {
+            models.remove(&old.id);
         }
         let model = Arc::new(model);
+        model
+            .number
+            .store(self.count.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         models.insert(model.id, model.clone());
-        Some(model)
+        Some(Added { model, forgotten })
+    }
+
+    /// Keeps a model from making room for others: it is joined, or will be in a moment. It is known again if it has just gone.
+    /// Answers whether it was kept already.
+    pub fn pin(&self, model: &Arc<Model>) -> bool {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        models.entry(model.id).or_insert_with(|| model.clone());
+        model.pinned.swap(true, Ordering::Relaxed)
     }
 
     /// One by id.
@@ -193,8 +217,13 @@ impl Registry {
             .collect()
     }
 
-    /// The one that a caller means: the joined one of that name, else the only known one.
+    /// The one that a caller means: the one of that id, the joined one of that name, else the only known one.
     pub fn find(&self, wanted: &ModelRef) -> Result<Arc<Model>, NodeError> {
+        // An id alone is a name, too; a spec's id cannot be forged, a name can be anyone's.
+        let by_id = wanted.name.as_str().parse::<SpecId>().ok();
+        if let Some(model) = by_id.filter(|_| wanted.id.is_none()).and_then(|id| self.get(&id)) {
+            return Ok(model);
+        }
         let named: Vec<_> = self
             .all()
             .into_iter()
@@ -346,9 +375,9 @@ mod tests {
     #[test]
     fn a_name_that_two_specs_bear_is_refused_and_both_are_listed() {
         let registry = Registry::default();
-        let one = registry.add(model("m", Membership::Open, 1), false).unwrap();
+        let one = registry.add(model("m", Membership::Open, 1), false).unwrap().model;
         assert_eq!(registry.find(&wanted("m", None)).unwrap().id, one.id);
-        let other = registry.add(model("m", Membership::Open, 2), false).unwrap();
+        let other = registry.add(model("m", Membership::Open, 2), false).unwrap().model;
         let error = registry.find(&wanted("m", None)).err().unwrap();
         assert_eq!(error.reason, "MODEL_AMBIGUOUS");
         for model in [&one, &other] {
@@ -370,15 +399,31 @@ mod tests {
     }
 
     #[test]
-    fn announced_models_are_bounded_by_creator_and_a_join_is_not() {
+    fn announced_models_are_bounded_by_creator_the_oldest_goes_and_what_was_joined_stays() {
         let registry = Registry::default();
         let named = |n: usize| model(&format!("m{n}"), Membership::Open, 1);
-        for n in 0..AVAILABLE_PER_CREATOR_MAX {
-            assert!(registry.add(named(n), false).is_some());
+        let add = |n: usize| registry.add(named(n), false).unwrap();
+        let other = registry.add(model("other", Membership::Open, 2), false).unwrap().model;
+        let first = add(0).model;
+        let second = add(1).model.id;
+        registry.pin(&first);
+        for n in 2..room::AVAILABLE_PER_CREATOR_MAX {
+            assert!(add(n).forgotten.is_empty());
         }
-        assert!(registry.add(named(1000), false).is_none());
-        assert!(registry.add(named(0), false).is_some(), "a known one is found");
-        assert!(registry.add(named(1000), true).is_some());
+        let gone: Vec<_> = add(1000).forgotten.iter().map(|m| m.id).collect();
+        assert_eq!(gone, [second], "not another creator's, not the pinned one");
+        assert!(registry.get(&second).is_none() && registry.get(&other.id).is_some());
+        assert!(add(0).forgotten.is_empty(), "a known one is found");
+        assert!(registry.add(named(1001), true).unwrap().forgotten.is_empty());
+    }
+
+    #[test]
+    fn an_id_alone_names_its_model_even_if_another_bears_it_as_a_name() {
+        let registry = Registry::default();
+        let meant = registry.add(model("m", Membership::Open, 1), false).unwrap().model;
+        let id = meant.id.to_string();
+        registry.add(model(&id, Membership::Open, 2), false).unwrap();
+        assert_eq!(registry.find(&wanted(&id, None)).unwrap().id, meant.id);
     }
 
     #[test]
@@ -386,8 +431,8 @@ mod tests {
         let (member, stranger) = (node(1), node(9));
         let registry = Registry::default();
         let list = Membership::List([member, node(2)].into());
-        let secret = registry.add(model("secret", list, 1), true).unwrap();
-        let open = registry.add(model("open", Membership::Open, 9), true).unwrap();
+        let secret = registry.add(model("secret", list, 1), true).unwrap().model;
+        let open = registry.add(model("open", Membership::Open, 9), true).unwrap().model;
         join(&secret);
         join(&open);
         let (weights, published) = (BlobId([7; 32]), BlobId([8; 32]));
@@ -416,7 +461,7 @@ mod tests {
     #[test]
     fn a_collection_forgets_what_is_dead_and_not_what_came_meanwhile() {
         let registry = Registry::default();
-        let open = registry.add(model("open", Membership::Open, 9), true).unwrap();
+        let open = registry.add(model("open", Membership::Open, 9), true).unwrap().model;
         join(&open);
         let [dead, live, new] = [1, 2, 3].map(|n| BlobId([n; 32]));
         registry.own(dead, open.id, node(9));

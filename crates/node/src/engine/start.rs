@@ -1,7 +1,7 @@
 //! Puts a node together and takes it apart.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use futures::FutureExt;
 use tokio::sync::{Mutex, RwLock, Semaphore, watch};
@@ -65,6 +65,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         draining: AtomicBool::new(false),
+        heads_turn: AtomicUsize::new(0),
         in_flight: Arc::new(RwLock::new(())),
         memberships: Mutex::new(()),
         uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
@@ -147,12 +148,24 @@ async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
     let stored = core.blocking(Store::models).await?;
     for model in stored {
         let joined = model.joined;
-        let Some(model) = core.registry.add(Model::new(model.spec), joined) else {
+        // What the store has fitted when it became known.
+        let Some(added) = core.registry.add(Model::new(model.spec), true) else {
             continue;
         };
+        let model = added.model;
+        let id = model.id;
+        // One that was left keeps what this node signed in it.
+        if joined
+            || !core
+                .blocking(move |store| store.records(id))
+                .await?
+                .contributions
+                .is_empty()
+        {
+            core.registry.pin(&model);
+        }
         keep_spec(core, &model).await;
         if joined {
-            let id = model.id;
             core.states.restore(core.blocking(move |store| store.states(id)).await?);
             membership::start_model(core, &model).await.map_err(StartError::Model)?;
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::{Input, Machine};
 use rand::seq::IndexedRandom;
-use tokio::sync::{Notify, mpsc};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{MissedTickBehavior, timeout};
 use tracing::debug;
 
 use super::message::Message;
@@ -23,17 +23,23 @@ use crate::transfer::Record;
 
 /// A comparison with a random peer that often. Two nodes that both lost a message meet again within a few of these.
 const PERIOD: Duration = Duration::from_secs(20);
-/// Comparisons at a time.
+/// Comparisons at a time, and as many greetings.
 const PARALLEL_MAX: usize = 4;
+/// The longest of either. What came by then is kept, so the next one goes on from there.
+const BESIDE_MAX: Duration = Duration::from_secs(300);
+/// Longest wait for a busy model's word on a head.
+const ASK_MAX: Duration = Duration::from_millis(500);
 /// Batches of records between the network and the model's task.
 const BATCHES_MAX: usize = 2;
 /// How often the delay to the other members is measured anew for the sealers' stagger.
 const DELAY_PERIOD: Duration = Duration::from_secs(5);
 
 /// What is to be compared: bounded by peers × models, each pair at most once.
-#[derive(Default)]
 pub struct Syncer {
     wanted: Mutex<BTreeSet<(NodeId, SpecId)>>,
+    running: Mutex<BTreeSet<(NodeId, SpecId)>>,
+    slots: Arc<Semaphore>,
+    greeters: Arc<Semaphore>,
     anyone: Mutex<BTreeSet<SpecId>>,
     greeted: Mutex<BTreeSet<NodeId>>,
     claims: Mutex<BTreeMap<NodeId, Vec<HeadClaim>>>,
@@ -42,6 +48,21 @@ pub struct Syncer {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for Syncer {
+    fn default() -> Self {
+        Self {
+            wanted: Mutex::default(),
+            running: Mutex::default(),
+            slots: Arc::new(Semaphore::new(PARALLEL_MAX)),
+            greeters: Arc::new(Semaphore::new(PARALLEL_MAX)),
+            anyone: Mutex::default(),
+            greeted: Mutex::default(),
+            claims: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
 }
 
 impl Syncer {
@@ -81,33 +102,62 @@ pub async fn run(core: Arc<Core>) {
             _ = period.tick() => {
                 let joined = core.registry.all().into_iter().filter(|m| m.joined().is_some());
                 lock(&core.syncer.anyone).extend(joined.map(|m| m.id));
+                lock(&core.syncer.greeted).extend(core.offers.take_more());
+                core.tell_heads(None);
             }
             _ = delay.tick() => measure_delay(&core),
         }
-        greet(&core).await;
+        greet_new(&core);
         compare_claims(&core).await;
-        compare_wanted(&core).await;
+        compare_wanted(&core);
     }
 }
 
-async fn greet(core: &Arc<Core>) {
-    let greeted = std::mem::take(&mut *lock(&core.syncer.greeted));
-    for node in greeted {
-        match core.sync.specs(node).await {
-            Ok(offers) => {
-                for offered in offers {
-                    offer::consider(core, offered.spec, offered.bytes, offered.signature, vec![node]);
-                }
-            }
-            Err(error) => debug!(%node, %error, "a peer does not say what models it knows"),
+/// Runs beside the loop, which must not wait for a peer; when it ends the loop looks for the next.
+fn beside(
+    core: &Arc<Core>,
+    what: &'static str,
+    slot: OwnedSemaphorePermit,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let owner = core.clone();
+    core.spawn_vital(what, async move {
+        let bounded = timeout(BESIDE_MAX, work);
+        if let Some(Err(_)) = owner.stop.run_until_cancelled(bounded).await {
+            debug!(what, "took too long: given up, tried again later");
         }
-        let joined = core
-            .registry
-            .all()
-            .into_iter()
-            .filter(|m| m.joined().is_some() && m.readable_by(&node));
-        lock(&core.syncer.wanted).extend(joined.map(|m| (node, m.id)));
+        drop(slot);
+        owner.syncer.wake.notify_one();
+    });
+}
+
+fn greet_new(core: &Arc<Core>) {
+    loop {
+        let Ok(slot) = core.syncer.greeters.clone().try_acquire_owned() else {
+            return;
+        };
+        let Some(node) = lock(&core.syncer.greeted).pop_first() else {
+            return;
+        };
+        beside(core, "a greeting", slot, greet(core.clone(), node));
     }
+}
+
+async fn greet(core: Arc<Core>, node: NodeId) {
+    match core.sync.specs(node).await {
+        Ok(offers) => {
+            for offered in offers {
+                offer::consider(&core, offered.spec, offered.bytes, offered.signature, vec![node]);
+            }
+        }
+        Err(error) => debug!(%node, %error, "a peer does not say what models it knows"),
+    }
+    let joined = core
+        .registry
+        .all()
+        .into_iter()
+        .filter(|m| m.joined().is_some() && m.readable_by(&node));
+    lock(&core.syncer.wanted).extend(joined.map(|m| (node, m.id)));
 }
 
 /// A head that is unknown here is worth a comparison.
@@ -122,17 +172,16 @@ async fn compare_claims(core: &Arc<Core>) {
             if joined.heads.borrow().head.id == claim.checkpoint {
                 continue;
             }
-            let known = joined
-                .ask(move |machine| machine.checkpoint(&claim.checkpoint).is_some())
-                .await;
-            if matches!(known, Ok(false)) {
+            let known = joined.ask(move |machine| machine.checkpoint(&claim.checkpoint).is_some());
+            // Whether it is known or the model is too busy to say: a comparison tells.
+            if !matches!(timeout(ASK_MAX, known).await, Ok(Ok(true) | Err(_))) {
                 lock(&core.syncer.wanted).insert((node, claim.spec));
             }
         }
     }
 }
 
-async fn compare_wanted(core: &Arc<Core>) {
+fn compare_wanted(core: &Arc<Core>) {
     let connected = core.mesh.connected();
     let mut pairs = std::mem::take(&mut *lock(&core.syncer.wanted));
     // Whoever is not connected is compared with when it connects; what it named may be at anyone else's meanwhile.
@@ -151,12 +200,30 @@ async fn compare_wanted(core: &Arc<Core>) {
         let readers: Vec<_> = connected.iter().filter(|node| model.readable_by(node)).collect();
         pairs.extend(readers.choose(&mut rand::rng()).map(|node| (**node, spec)));
     }
-    futures::StreamExt::for_each_concurrent(futures::stream::iter(pairs), PARALLEL_MAX, |(node, spec)| async move {
-        if let Err(error) = compare(core, node, spec).await {
-            debug!(%node, %spec, %error, "comparing records failed: tried again later");
-        }
-    })
-    .await;
+    for pair in pairs {
+        let slot = core.syncer.slots.clone().try_acquire_owned();
+        // One that runs already is done again: it may have begun before what is looked for was there.
+        let Some(slot) = slot.ok().filter(|_| lock(&core.syncer.running).insert(pair)) else {
+            lock(&core.syncer.wanted).insert(pair);
+            continue;
+        };
+        let running = Running(core.clone(), pair);
+        beside(core, "a comparison", slot, async move {
+            let (core, (node, spec)) = (&running.0, running.1);
+            if let Err(error) = compare(core, node, spec).await {
+                debug!(%node, %spec, %error, "comparing records failed: tried again later");
+            }
+        });
+    }
+}
+
+/// A comparison under way; it ends with it, however that ends.
+struct Running(Arc<Core>, (NodeId, SpecId));
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        lock(&self.0.syncer.running).remove(&self.1);
+    }
 }
 
 async fn compare(core: &Arc<Core>, node: NodeId, spec: SpecId) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -13,7 +13,7 @@ use super::message::Message;
 use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::handle::{CreateModel, Fetch, ModelRef, NodeHandle, SubmissionKind, Submit, UploadOptions, WatchFilter};
-use crate::mesh::{MeshConfig, Mode};
+use crate::mesh::{HeadClaim, MeshConfig, Mode};
 use crate::store::StoredSubmission;
 use crate::view::{Event, ModelView, Standing, SubmissionView, WatchItem};
 
@@ -341,4 +341,50 @@ async fn a_drain_merges_what_was_acknowledged_though_trainers_are_missing() {
     );
     assert_eq!(within(submit(&node, None, 2.0)).await.unwrap_err().reason, "DRAINING");
     within(node.stop()).await;
+}
+
+#[test]
+fn of_more_heads_than_a_heartbeat_names_all_have_their_turn_and_the_changed_one_comes_first() {
+    let claim = |n: u8| HeadClaim {
+        spec: SpecId([n; 32]),
+        checkpoint: CheckpointId([n; 32]),
+        round: 1,
+    };
+    let all: Vec<_> = (0..150).map(claim).collect();
+    let mut told = std::collections::BTreeSet::new();
+    for turn in 7..10 {
+        let named = super::named(all.clone(), Some(SpecId([149; 32])), turn);
+        assert_eq!((named.len(), named[0]), (super::HEADS_MAX, claim(149)));
+        told.extend(named.iter().map(|claim| claim.spec));
+    }
+    assert_eq!(told.len(), 150);
+    assert_eq!(super::named(all[..9].to_vec(), None, 5), all[..9]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dial_is_answered_when_the_peer_is_admitted_or_with_why_not() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (one, two) = (node(dirs[0].path()).await, node(dirs[1].path()).await);
+    let other = two.node().await.unwrap();
+    let named = other.listen[0].clone();
+    let bare = named.split("/p2p/").next().unwrap().to_owned();
+    within(one.dial(&bare)).await.unwrap();
+    assert_eq!(one.node().await.unwrap().peers, 1, "it is admitted by then");
+    within(one.dial(&named)).await.unwrap();
+    within(one.ban(&other.peer_id, "rude", Duration::from_secs(60)))
+        .await
+        .unwrap();
+    for address in [&bare, &named] {
+        let banned = within(one.dial(address)).await.unwrap_err();
+        assert_eq!(banned.kind, crate::error::Kind::Unavailable, "{banned}");
+    }
+    within(two.stop()).await;
+    within(one.unban(&other.peer_id)).await.unwrap();
+    for address in [bare, named] {
+        let gone = within(one.dial(&address)).await.unwrap_err();
+        assert_eq!(gone.reason, "PEER_NOT_REACHED", "{gone}");
+    }
+    let wrong = within(one.dial("no such address!")).await.unwrap_err();
+    assert_eq!(wrong.field.as_deref(), Some("address"));
+    within(one.stop()).await;
 }

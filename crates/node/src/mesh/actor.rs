@@ -211,7 +211,8 @@ impl Actor {
         match command {
             Some(Command::Publish { topic, data, reply }) => drop(reply.send(self.publish(topic, data, now))),
             Some(Command::Report { token, verdict }) => self.on_verdict(&token, verdict),
-            Some(Command::Dial { address, reply }) => drop(reply.send(self.dial(&address, now))),
+            Some(Command::Dial { address, reply }) => drop(reply.send(self.dial(&address, None, now))),
+            Some(Command::Reach { address, reply }) => self.reach(&address, reply, now),
             Some(Command::Ban {
                 node,
                 reason,
@@ -333,7 +334,10 @@ impl Actor {
             peer.link = Link::Greeting { since: now };
         }
         self.outbox.peer_changed(id);
-        self.discovery.reached(connection, id);
+        if self.discovery.reached(connection, id) {
+            // An operator tries again what was refused before.
+            peer.refused = None;
+        }
         self.greet(&id);
     }
 

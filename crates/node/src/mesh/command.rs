@@ -14,7 +14,8 @@ pub const COMMANDS_MAX: usize = 256;
 /// Faults that wait for the actor; further ones are dropped and counted.
 pub const FAULTS_MAX: usize = 256;
 
-type Reply<T> = oneshot::Sender<Result<T, MeshError>>;
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, MeshError>>;
 
 /// One request.
 pub enum Command {
@@ -40,6 +41,13 @@ pub enum Command {
         address: String,
         /// Under way, or why not.
         reply: Reply<()>,
+    },
+    /// Dial an address and say who is there.
+    Reach {
+        /// As written.
+        address: String,
+        /// Who, or why nobody.
+        reply: Reply<NodeId>,
     },
     /// Ban a peer.
     Ban {

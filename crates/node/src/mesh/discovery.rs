@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
 use libp2p::{Multiaddr, PeerId, kad};
+use qres_fed::id::NodeId;
 use rand::seq::SliceRandom;
 
 use super::MeshError;
 use super::actor::{Actor, jitter};
 use super::address::{self, Reach, Target};
 use super::backoff::Backoff;
+use super::command::Reply;
 use super::hello;
 use super::peers::Link;
+use crate::identity;
 
 /// Bootstrap addresses taken from the settings.
 pub const SEEDS_MAX: usize = 64;
@@ -60,13 +63,22 @@ pub struct Discovery {
     asked: Vec<Asked>,
 }
 
-/// An operator's dial of an address whose peer is not known.
+/// An operator's dial under way.
 struct Asked {
     id: ConnectionId,
     /// As written.
     text: String,
     /// Addresses still to try.
     rest: Vec<Multiaddr>,
+    /// Who waits to hear who is there.
+    reply: Option<Reply<NodeId>>,
+}
+
+/// Fails only when the caller no longer waits.
+fn answer(reply: Option<Reply<NodeId>>, outcome: Result<NodeId, MeshError>) {
+    if let Some(reply) = reply {
+        drop(reply.send(outcome));
+    }
 }
 
 impl Discovery {
@@ -119,9 +131,14 @@ impl Discovery {
         true
     }
 
-    /// A dial of ours reached this peer.
-    pub fn reached(&mut self, id: ConnectionId, peer: PeerId) {
-        self.asked.retain(|a| a.id != id);
+    /// A dial of ours reached this peer. `true` = an operator's.
+    pub fn reached(&mut self, id: ConnectionId, peer: PeerId) -> bool {
+        let asked: Vec<_> = self.asked.extract_if(.., |asked| asked.id == id).collect();
+        let by_operator = !asked.is_empty();
+        for asked in asked {
+            let node = identity::node_id(&peer).ok_or_else(|| MeshError::Dial("no node answers there".into()));
+            answer(asked.reply, node);
+        }
         for seed in self.seeds.iter_mut().filter(|s| s.dialing == Some(id)) {
             seed.dialing = None;
             if seed.learnt != Some(peer) {
@@ -129,6 +146,7 @@ impl Discovery {
                 seed.learnt = Some(peer);
             }
         }
+        by_operator
     }
 
     /// The peer was admitted: its address works.
@@ -315,7 +333,7 @@ impl Actor {
         }
         if let Some(at) = self.discovery.asked.iter().position(|a| a.id == id) {
             let asked = self.discovery.asked.swap_remove(at);
-            self.dial_next(asked.text, asked.rest, &words(error));
+            self.dial_next(asked.text, asked.rest, asked.reply, &words(error));
         }
         if let DialError::WrongPeerId { obtained, address } = error {
             self.move_address(peer, *obtained, address, now);
@@ -367,17 +385,27 @@ impl Actor {
         }
     }
 
+    /// An operator's dial, which is to be answered with who is there.
+    pub(super) fn reach(&mut self, text: &str, reply: Reply<NodeId>, now: Instant) {
+        match address::parse(text) {
+            // What goes wrong from here on is answered there.
+            Ok(_) => drop(self.dial(text, Some(reply), now)),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
     /// An operator's dial.
-    pub(super) fn dial(&mut self, text: &str, now: Instant) -> Result<(), MeshError> {
+    pub(super) fn dial(&mut self, text: &str, reply: Option<Reply<NodeId>>, now: Instant) -> Result<(), MeshError> {
         let target = address::parse(text)?;
         let by_address = target.addresses.clone();
         let Some(peer) = target.peer else {
             let mut rest = by_address;
             rest.reverse();
-            self.dial_next(text.to_owned(), rest, "no address");
+            self.dial_next(text.to_owned(), rest, reply, "no address");
             return Ok(());
         };
         let Some(entry) = self.book.entry(peer, now).filter(|_| peer != self.own) else {
+            answer(reply, Err(MeshError::Address(text.to_owned())));
             return Err(MeshError::Address(text.to_owned()));
         };
         entry.wanted = true;
@@ -387,28 +415,47 @@ impl Actor {
                 entry.addresses.truncate(address::ADDRESSES_MAX);
             }
         }
-        if entry.link == Link::Idle {
-            let addresses = entry.addresses.clone();
-            self.dial_peer(peer, addresses, now);
+        if entry.link != Link::Idle {
+            answer(reply, Ok(entry.node));
+            return Ok(());
+        }
+        let options = known_peer(peer, entry.addresses.clone());
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.note_dialing(peer, now);
+                self.remember(id, text.to_owned(), vec![], reply);
+            }
+            Err(error) => {
+                answer(reply, Err(MeshError::Dial(words(&error))));
+                self.on_dial_error(id, Some(peer), &error, now);
+            }
         }
         Ok(())
     }
 
     /// Dials the next (last) of an operator's addresses, or says that none worked.
-    fn dial_next(&mut self, text: String, mut rest: Vec<Multiaddr>, why: &str) {
+    fn dial_next(&mut self, text: String, mut rest: Vec<Multiaddr>, reply: Option<Reply<NodeId>>, why: &str) {
         let mut why = why.to_owned();
         while let Some(address) = rest.pop() {
             let options = unknown_peer(address);
             let id = options.connection_id();
             match self.swarm.dial(options) {
-                Ok(()) if self.discovery.asked.len() < ASKED_MAX => {
-                    return self.discovery.asked.push(Asked { id, text, rest });
-                }
-                Ok(()) => return,
+                Ok(()) => return self.remember(id, text, rest, reply),
                 Err(error) => why = words(&error),
             }
         }
         tracing::warn!("dial of {} failed: {why}", hello::cut(&text, 80));
+        answer(reply, Err(MeshError::Dial(why)));
+    }
+
+    fn remember(&mut self, id: ConnectionId, text: String, rest: Vec<Multiaddr>, reply: Option<Reply<NodeId>>) {
+        let asked = &mut self.discovery.asked;
+        if asked.len() < ASKED_MAX {
+            return asked.push(Asked { id, text, rest, reply });
+        }
+        let many = format!("its outcome is not followed: {ASKED_MAX} dials are under way");
+        answer(reply, Err(MeshError::Dial(many)));
     }
 
     /// One event of Kademlia's.

@@ -88,6 +88,8 @@ pub struct StoredState {
 pub enum Write {
     /// A spec became known (not joined unless it is already).
     Spec(Signed<Spec>),
+    /// A spec that is not joined, and in which nothing was signed here, is no longer known.
+    ForgetSpec(SpecId),
     Join(SpecId),
     /// Also forgets the model's records, states and the `Verified` marks; submissions stay.
     Leave(SpecId),

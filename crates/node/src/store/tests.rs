@@ -98,6 +98,24 @@ fn seal(spec: SpecId, fresh: ContributionId) -> Signed<Seal> {
 }
 
 #[test]
+fn a_spec_that_was_never_joined_can_be_forgotten_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let [offered, joined, signed_in] = ["offered", "joined", "signed in"].map(|name| spec(&name.replace(' ', "-")));
+    let all = [&offered, &joined, &signed_in].map(|s| s.record.id());
+    let specs = [&offered, &joined, &signed_in].map(|s| Write::Spec(s.clone()));
+    store.commit(specs.to_vec()).unwrap();
+    store
+        .commit(vec![Write::Join(all[1]), Write::Contribution(contribution(all[2], 1))])
+        .unwrap();
+    store.commit(all.map(Write::ForgetSpec).to_vec()).unwrap();
+    store.commit(all.map(Write::ForgetSpec).to_vec()).unwrap();
+    assert_eq!(all.map(|id| store.spec(&id).unwrap().is_some()), [false, true, true]);
+    assert!(!store.names(&BlobId(all[0].0)).unwrap() && !store.names(&offered.record.checkpoint0).unwrap());
+    assert!(store.names(&BlobId(all[1].0)).unwrap());
+}
+
+#[test]
 fn a_model_comes_joined_and_left() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

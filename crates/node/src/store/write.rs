@@ -1,7 +1,7 @@
 //! What each kind of write does to the tables. Every write may be done again without harm.
 
 use qres_fed::id::{SpecId, SubmissionId};
-use qres_fed::record::{Canonical, Contribution, Seal, Signed};
+use qres_fed::record::{Canonical, Contribution, Seal, Signed, Spec};
 use qres_fed::round::SubmissionState;
 use redb::{ReadableTable, WriteTransaction};
 
@@ -23,6 +23,7 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             }
             put(tx, table::SPECS, &id, &value::from_signed(signed))
         }
+        Write::ForgetSpec(spec) => forget_spec(tx, *spec),
         Write::Join(spec) => mark(tx, table::JOINED, &spec.0),
         Write::Leave(spec) => leave(tx, *spec),
         Write::Contribution(signed) => put_contribution(tx, signed),
@@ -106,6 +107,21 @@ fn keys_below<const N: usize>(tx: &WriteTransaction, table: Values<N>, prefix: &
         keys.push(*entry?.0.value());
     }
     Ok(keys)
+}
+
+fn forget_spec(tx: &WriteTransaction, spec: SpecId) -> Done {
+    let joined = tx.open_table(table::JOINED)?.get(&spec.0)?.is_some();
+    if joined || !keys_below(tx, table::CONTRIBUTIONS, &spec.0)?.is_empty() {
+        return Ok(());
+    }
+    let Some(bytes) = take(tx, table::SPECS, &spec.0)? else {
+        return Ok(());
+    };
+    let signed: Signed<Spec> = value::to_signed(&bytes)?;
+    for blob in [&signed.record.checkpoint0.0, &spec.0] {
+        unmark(tx, table::BLOB_NAMED_BY, &table::named_by(blob, Namer::Spec, &spec.0))?;
+    }
+    Ok(())
 }
 
 fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
