@@ -34,6 +34,8 @@ pub struct Daemon {
     pub mesh: String,
     /// The libp2p peer id.
     pub peer_id: String,
+    /// The metrics' URL, when they are served.
+    pub metrics: Option<String>,
 }
 
 impl Daemon {
@@ -84,6 +86,7 @@ impl Daemon {
                     grpc: find("grpc").remove(0),
                     mesh,
                     peer_id,
+                    metrics: find("metrics").pop(),
                 };
             }
         }

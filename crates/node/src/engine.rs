@@ -48,6 +48,7 @@ use crate::config::NodeConfig;
 use crate::error::{Kind, NodeError};
 use crate::identity::Identity;
 use crate::mesh::{HeadClaim, Mesh};
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 use crate::transfer::{Downloads, SyncClient};
 use crate::view::{Event, Standing};
@@ -69,6 +70,7 @@ pub(crate) struct Core {
     pub syncer: syncer::Syncer,
     pub states: state::States,
     pub hub: Hub,
+    pub metrics: Metrics,
     pub registry: Registry,
     pub offers: offer::Offers,
     pub clock: Clock,

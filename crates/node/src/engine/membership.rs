@@ -204,6 +204,7 @@ pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<
     };
     core.states.leave(core, id);
     for submission in &ended {
+        core.metrics.submission(&submission.model, &submission.state);
         core.hub.push(Event::Submission(views::submission(submission)));
     }
     core.hub.push(Event::ModelLeft(id, model.spec().name.clone()));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
@@ -21,7 +22,7 @@ use crate::error::NodeError;
 use crate::mesh::{Fault, MessageToken, Topic, Verdict};
 use crate::store::{StoredSubmission, Write};
 use crate::transfer::Want;
-use crate::view::{Event, SubmissionView};
+use crate::view::{Event, RoundView, SubmissionView};
 
 /// Messages that wait for a model's task; senders wait when it is full.
 const INBOX_MAX: usize = 256;
@@ -51,6 +52,7 @@ pub struct ModelTask {
     pub(super) stop: CancellationToken,
     inbox: mpsc::Receiver<Message>,
     heads: watch::Sender<Heads>,
+    open_contributions: Arc<AtomicU64>,
     wake: Option<Instant>,
     pub(super) writes: Vec<Write>,
     effects: VecDeque<Output>,
@@ -70,12 +72,14 @@ impl ModelTask {
             head: machine.head(),
             confirmed: machine.confirmed_head(),
         });
+        let open_contributions = Arc::<AtomicU64>::default();
         let stop = core.stop.child_token();
         let weak = sender.downgrade();
         let joined = Arc::new(Joined {
             inbox: sender,
             heads: heads.subscribe(),
             handed_out: std::sync::Mutex::default(),
+            open_contributions: open_contributions.clone(),
             stop: stop.clone(),
         });
         let mut task = Self {
@@ -87,6 +91,7 @@ impl ModelTask {
             stop,
             inbox,
             heads,
+            open_contributions,
             wake: None,
             writes: vec![],
             effects: VecDeque::new(),
@@ -224,6 +229,7 @@ impl ModelTask {
             Persist::Proof(proof) => Write::Proof(spec, proof),
             Persist::Verified(checkpoint) => Write::Verified(spec, checkpoint),
             Persist::Submission(id, state) => {
+                self.core.metrics.submission(&self.model.spec().name, &state);
                 self.changed.push(id);
                 if let Some(stored) = self.submitted.get_mut(&id) {
                     stored.state = state.clone();
@@ -286,7 +292,10 @@ impl ModelTask {
     async fn commit(&mut self, writes: Vec<Write>) -> bool {
         loop {
             let batch = writes.clone();
-            let Err(error) = self.core.blocking(move |store| store.commit(batch)).await else {
+            let begun = std::time::Instant::now();
+            let committed = self.core.blocking(move |store| store.commit(batch)).await;
+            self.core.metrics.commit(begun.elapsed(), committed.is_ok());
+            let Err(error) = committed else {
                 return true;
             };
             warn!(model = %self.model.spec().name, %error, "cannot store: the model waits and tries again");
@@ -355,6 +364,7 @@ impl ModelTask {
             Output::Confirmed(checkpoint) => self.round_event(checkpoint),
             Output::RoundChanged => {
                 let view = views::round(&self.core, &self.model, self.machine.open_round());
+                self.note_open(&view);
                 self.core.hub.push(Event::Round(view));
             }
             Output::Equivocation { author, proof } => {
@@ -368,6 +378,11 @@ impl ModelTask {
             }
             Output::WakeAt(at) => self.wake = at,
         }
+    }
+
+    fn note_open(&self, open: &RoundView) {
+        let fresh = open.contributions.iter().filter(|c| !c.late).count();
+        self.open_contributions.store(fresh as u64, Ordering::Relaxed);
     }
 
     async fn publish(&self, envelope: Vec<u8>) {

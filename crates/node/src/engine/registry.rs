@@ -1,6 +1,7 @@
 //! The models a node knows, and which of them it has joined.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use qres_fed::codec::Codec;
@@ -45,6 +46,8 @@ pub struct Joined {
     pub heads: watch::Receiver<Heads>,
     /// Bases handed out to trainers while the open round lasts.
     pub handed_out: Mutex<BTreeSet<CheckpointId>>,
+    /// Contributions in the open round, late ones left out: for metrics.
+    pub open_contributions: Arc<AtomicU64>,
     /// Ends its task.
     pub stop: CancellationToken,
 }
@@ -326,6 +329,7 @@ mod tests {
             inbox,
             heads: watch::channel(heads).1,
             handed_out: Mutex::default(),
+            open_contributions: Arc::default(),
             stop: CancellationToken::new(),
         })));
     }
