@@ -90,6 +90,8 @@ impl Daemon {
                 };
             }
         }
+        // Its stdout is closed: it has ended, or is about to.
+        let _ = child.wait();
         let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
         panic!("the daemon ended before it was ready; it said {said:?} and logged:\n{log}");
     }
