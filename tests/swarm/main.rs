@@ -3,6 +3,7 @@
 mod bad_input;
 mod catch_up;
 mod discovery;
+mod hostile;
 mod process;
 mod rounds;
 mod states;

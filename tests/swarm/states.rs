@@ -4,6 +4,7 @@ use qres_api::pb::{self, WatchKind};
 use qres_tests::weights::{raw, vector};
 use qres_tests::{Daemon, Options, Swarm};
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use crate::rounds::node_ids;
 use crate::vector_model;
@@ -81,29 +82,27 @@ async fn a_state_below_the_fidelity_is_refused_with_the_figure() {
     let daemon = Daemon::start(Options::default());
     let node = daemon.node();
     node.create(vector_model("world", &[0.0])).await.unwrap();
-    // One huge value and thousands of small ones in a block: int8 rounds the small ones to zero.
-    let mut values = vec![0.3f32; 4096];
-    for block in values.chunks_mut(64) {
-        block[0] = 100.0;
-        block[1..].fill(0.39);
-    }
+    // int8 gives 256 elements one scale, and that rounds away at most 1/254 of the largest: 0.996 for any ordinary numbers.
+    // Only where f32 itself runs out of bits is it coarser. In units of the smallest f32: one 128 and 255 ones need the scale
+    // 128/127, the next f32 is 2, and the ones become 0. F = 128^4 / ((128^2 + 255) * 128^2) = 16384/16639 = 0.984675.
+    let mut values = vec![f32::from_bits(1); 256];
+    values[0] = f32::from_bits(128);
     let fine = node
         .states()
         .publish_state(publish("fine", "none/1", vector(&values)))
         .await
         .unwrap();
     assert_eq!(fine.into_inner().state.unwrap().fidelity, 1.0);
-    let mut coarse = vec![0.00001f32; 256];
-    coarse[0] = 0.000_05;
-    let tiny = coarse.iter().map(|v| v * 1e-38).collect::<Vec<_>>();
     let status = node
         .states()
-        .publish_state(publish("coarse", "int8/1", vector(&tiny)))
-        .await;
-    if let Err(status) = status {
-        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-        assert!(status.message().contains("0.99"), "{status:?}");
-    }
+        .publish_state(publish("coarse", "int8/1", vector(&values)))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.message().contains("0.984675"), "{status:?}");
+    let details = status.get_error_details();
+    let violations = &details.bad_request().unwrap().field_violations;
+    assert_eq!(violations[0].field, "codec", "{status:?}");
     let nan = raw(&[("w", "F32", &[1], f32::NAN.to_le_bytes().to_vec())]);
     let status = node
         .states()

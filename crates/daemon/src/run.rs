@@ -24,6 +24,8 @@ use crate::telemetry::FLUSH_MAX;
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 /// Calls that are running get this much of it; the node needs the rest to say goodbye and close its store.
 const CALLS_MAX: Duration = Duration::from_secs(5);
+/// What was acknowledged is merged and sent within this much of it.
+const MERGE_MAX: Duration = Duration::from_secs(2);
 /// Routing hints live below the data directory.
 const HINTS_FILE: &str = "routing.hints";
 
@@ -58,14 +60,20 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     }
     announce(&node, grpc_addr, metrics_addr, &config.data_dir).await?;
 
+    let mut failed = None;
     let ended = tokio::select! {
         () = shutdown.cancelled() => None,
+        why = node.failed() => {
+            failed = Some(why);
+            None
+        }
         ended = &mut serving => Some(ended),
     };
     let unasked = ended.is_some();
     let stop = async {
         // From here on new submissions are refused, and calls that wait are told to go elsewhere.
-        let _ = node.drain().await;
+        // Merging gets a part of the time; what is not merged by then is on the disk for the next start.
+        let _ = tokio::time::timeout(MERGE_MAX, node.drain()).await;
         calls.cancel();
         let served = match ended {
             Some(ended) => ended,
@@ -79,6 +87,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             .context("the gRPC server panicked")?
             .context("the gRPC server failed")?,
         Err(_) => tracing::warn!("the node did not stop in time: ending; what was acknowledged is on disk"),
+    }
+    if let Some(why) = failed {
+        return Err(anyhow!(
+            "the node failed: {why}; start it again, what was acknowledged is on disk"
+        ));
     }
     if unasked {
         return Err(anyhow!("the gRPC server ended by itself"));

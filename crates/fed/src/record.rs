@@ -58,7 +58,14 @@ pub trait Canonical: BorshSerialize + BorshDeserialize {
         let body = bytes
             .strip_prefix(Self::TAG.as_bytes())
             .ok_or(DecodeError::Tag { expected: Self::TAG })?;
-        borsh::from_slice(body).map_err(|error| DecodeError::Malformed(error.to_string()))
+        let record: Self = borsh::from_slice(body).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+        // borsh reads sets and maps in any order; only the ascending one is canonical.
+        if record.to_canonical() == bytes {
+            return Ok(record);
+        }
+        Err(DecodeError::Malformed(
+            "not the canonical encoding: a set or map is out of order".into(),
+        ))
     }
 }
 

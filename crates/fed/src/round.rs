@@ -41,6 +41,7 @@ mod promises;
 mod stage;
 
 pub use event::{
-    AggregateJob, EncodeJob, FreshItem, Input, LateItem, Output, Persist, Submission, SubmissionState, Unsigned,
+    AggregateJob, EncodeJob, FreshItem, Input, LateItem, Output, Persist, Refusal, Submission, SubmissionState,
+    Unsigned,
 };
 pub use machine::{BaseError, CheckpointInfo, Config, ContributionInfo, Machine, RecordId, Restored, RoundInfo};

@@ -5,6 +5,8 @@ mod announce;
 mod auto_join;
 mod collector;
 pub(crate) mod create;
+mod drain;
+mod durable;
 mod event_stream;
 pub(crate) mod fetch;
 mod hub;
@@ -28,10 +30,12 @@ mod syncer;
 mod tests;
 mod tracer;
 pub(crate) mod views;
+mod vital;
 mod wants;
 
 pub use start::StartError;
 
+pub(crate) use drain::drain;
 pub(crate) use event_stream::watch;
 pub use intake::Upload;
 pub(crate) use start::{start, stop};
@@ -88,6 +92,8 @@ pub(crate) struct Core {
     /// Encoding and aggregating: rayon is parallel within a job, so two of them keep every core busy.
     pub jobs: Arc<Semaphore>,
     pub heads: watch_channel::Sender<Vec<HeadClaim>>,
+    /// Why the node has failed, once it has.
+    pub failure: watch_channel::Sender<Option<String>>,
     /// Wakes the collector.
     pub garbage: tokio::sync::Notify,
 }

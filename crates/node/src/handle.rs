@@ -206,7 +206,7 @@ pub use crate::engine::Upload;
 /// The node, for its callers. Cheap to clone.
 #[derive(Clone)]
 pub struct NodeHandle {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 impl NodeHandle {
@@ -333,10 +333,9 @@ impl NodeHandle {
         Ok(engine::peers::node(&self.core))
     }
 
-    /// Takes no new work from here on.
+    /// Takes no new work from here on; answers when what was acknowledged is merged and sent, or after 30 s.
     pub async fn drain(&self) -> Answer<NodeView> {
-        self.core.draining.store(true, std::sync::atomic::Ordering::Relaxed);
-        self.node().await
+        Ok(engine::drain(&self.core).await)
     }
 
     /// A watch from a revision; 0 = a snapshot first.
@@ -350,6 +349,12 @@ impl NodeHandle {
         self.core
             .metrics
             .register(registry, core, self.core.downloads.counters());
+    }
+
+    /// Resolves when a part of the node has failed for good, with the reason: its owner should stop it and end the process, so
+    /// that whoever supervises it starts a new one.
+    pub fn failed(&self) -> impl Future<Output = String> + use<> {
+        self.core.failed()
     }
 
     /// Resolves when the node shuts down: long streams end then.

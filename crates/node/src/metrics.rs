@@ -5,7 +5,8 @@
 
 mod reading;
 
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,11 +14,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use qres_fed::id::SpecId;
 use qres_fed::record::ModelName;
 use qres_fed::round::SubmissionState;
 
 use crate::engine::Core;
 use crate::transfer::TransferCounters;
+use crate::view::RoundView;
 use reading::Reading;
 
 /// Upper ends in seconds: a small model takes milliseconds, one of 10 GB minutes.
@@ -59,6 +62,8 @@ pub struct Metrics {
     commit_failures: Counter,
     submissions: Family<SubmissionLabels, Counter>,
     collected: Counter,
+    /// Contributions in the open round of each joined model, late ones left out.
+    open: Mutex<BTreeMap<SpecId, u64>>,
 }
 
 impl Default for Metrics {
@@ -69,6 +74,7 @@ impl Default for Metrics {
             commit_failures: Counter::default(),
             submissions: Family::default(),
             collected: Counter::default(),
+            open: Mutex::default(),
         }
     }
 }
@@ -113,6 +119,26 @@ impl Metrics {
     /// The collector removed blobs.
     pub fn collected(&self, blobs: usize) {
         self.collected.inc_by(blobs as u64);
+    }
+
+    /// The open round of a joined model changed.
+    pub fn open_round(&self, spec: SpecId, round: &RoundView) {
+        let fresh = round.contributions.iter().filter(|c| !c.late).count();
+        self.open().insert(spec, fresh as u64);
+    }
+
+    /// A model was left.
+    pub fn left(&self, spec: &SpecId) {
+        self.open().remove(spec);
+    }
+
+    fn contributions(&self, spec: &SpecId) -> u64 {
+        self.open().get(spec).copied().unwrap_or(0)
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<SpecId, u64>> {
+        // Plain numbers: whoever panicked left them whole.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows these, and what can be read of the node at a scrape. The registry does not keep the node alive.

@@ -52,8 +52,8 @@ class StateServiceServicer(object):
     """
 
     def PublishState(self, request, context):
-        """Sends a state to everyone who joined the model. A fidelity of 0.99 or less after coding is FAILED_PRECONDITION and
-        says the figure.
+        """Sends a state to everyone who joined the model. A fidelity of 0.99 or less after coding is INVALID_ARGUMENT
+        (field `codec`) and says the figure.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

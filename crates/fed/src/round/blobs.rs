@@ -153,8 +153,10 @@ impl Machine {
             return;
         }
         let mut desired = self.pursued.clone();
-        desired.retain(|blob, _| !self.blobs.is_here(blob));
-        if !self.blobs.is_here(&self.spec.checkpoint0) {
+        // What is bad stays so: asked for again it would be looked at again, without end.
+        desired.retain(|blob, _| !self.blobs.is_here(blob) && !self.blobs.is_bad(blob));
+        let zero = &self.spec.checkpoint0;
+        if !self.blobs.is_here(zero) && !self.blobs.is_bad(zero) {
             let holders = BTreeSet::from([self.spec.creator]);
             desired.entry(self.spec.checkpoint0).or_insert(Want {
                 bytes: None,

@@ -121,6 +121,8 @@ pub enum Input {
     },
     /// An operator ends the waiting (`SealRound`); never below k.
     SealNow,
+    /// From here on this node merges what it has at once, as it will be stopped; the round waits for the others as ever.
+    MergeNow,
     /// The measured one-way delay to the other members (an upper percentile), ms: the seal stagger follows it.
     DelayMs(u64),
     /// An operator takes these nodes' word: a checkpoint that one of them contributed on or sealed may be adopted by its
@@ -209,6 +211,15 @@ pub struct AggregateJob {
     pub late: Vec<LateItem>,
 }
 
+/// Why a record was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No node that keeps the rules makes such a record, whatever it knows: its author is at fault.
+    Fault,
+    /// An honest node may have made it (it was cut off from the others, say), but it is of no use here.
+    Useless,
+}
+
 /// What to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
@@ -264,10 +275,12 @@ pub enum Output {
         /// The evidence.
         proof: ProofId,
     },
-    /// A record was refused for a reason that is its author's fault.
+    /// A record was refused.
     Refused {
         /// Who made it.
         author: NodeId,
+        /// Whether that is the author's fault.
+        refusal: Refusal,
         /// For people.
         reason: String,
     },

@@ -19,6 +19,8 @@ struct Job {
     since: Instant,
     parent: CheckpointId,
     round: u64,
+    /// Fresh and late.
+    listed: Vec<ContributionId>,
 }
 
 /// The jobs under way and the results of late.
@@ -92,6 +94,7 @@ impl Machine {
             since: self.now,
             parent: proposal.parent,
             round: proposal.round,
+            listed: proposal.fresh.iter().chain(&proposal.late).copied().collect(),
         };
         self.jobs.retry.remove(&id);
         self.jobs.flying.insert(id, job);
@@ -135,7 +138,8 @@ impl Machine {
         }
     }
 
-    /// Tried again later; whatever blob vanished is asked for again, the others are answered at once.
+    /// Tried again later. All it read is asked for again: what vanished is fetched, what turns out bad is never listed again, the
+    /// others are answered at once.
     pub(super) fn aggregate_failed(&mut self, id: ProposalId) {
         let Some(job) = self.jobs.flying.remove(&id) else {
             return;
@@ -144,19 +148,7 @@ impl Machine {
         let now = self.now;
         self.jobs.retry.retain(|_, at| *at > now);
         self.jobs.retry.insert(id, again);
-        let children = self
-            .tree
-            .get(&job.parent)
-            .map(|n| n.children.clone())
-            .unwrap_or_default();
-        let seals: Vec<_> = children
-            .iter()
-            .filter_map(|c| self.tree.get(c))
-            .filter_map(|n| self.seal_of(n))
-            .collect();
-        let listed = seals.iter().flat_map(|s| s.fresh.iter().chain(&s.late)).copied();
-        let listed: Vec<ContributionId> = listed.chain(self.open_contributions()).collect();
-        for contribution in listed {
+        for contribution in job.listed {
             let update = self.update_of(&contribution);
             self.blobs.set_gone(&update);
         }

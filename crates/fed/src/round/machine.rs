@@ -200,6 +200,9 @@ impl Machine {
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
         // A monotonic clock that goes back is a driver's mistake; time stands still instead.
         self.now = self.now.max(now);
+        let due = self.out.is_due(self.now);
+        self.head_dirty |= due;
+        self.round_dirty |= due;
         self.dispatch(input);
         self.settle();
         self.out.drain()
@@ -233,16 +236,17 @@ impl Machine {
                 self.open.seal_now = true;
                 self.round_dirty = true;
             }
+            Input::MergeNow => {
+                self.submissions.merge_now = true;
+                self.round_dirty = true;
+            }
             Input::DelayMs(ms) => {
                 self.delay_ms = ms;
                 self.round_dirty = true;
             }
             Input::Trust(nodes) => self.trust(nodes),
-            Input::Tick => {
-                self.out.woken();
-                self.head_dirty = true;
-                self.round_dirty = true;
-            }
+            // What is due is found by the clock, after any input.
+            Input::Tick => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Output, Persist, RecordId};
+use super::{Output, Persist, RecordId, Refusal};
 use crate::id::{Instant, NodeId};
 
 /// Collects outputs. What must be durable comes first, whatever the order in which it was decided: nothing is ever sent
@@ -39,7 +39,22 @@ impl Outbox {
 
     /// Says that a record is its author's fault.
     pub fn refuse(&mut self, author: NodeId, reason: String) {
-        self.act(Output::Refused { author, reason });
+        let refusal = Refusal::Fault;
+        self.act(Output::Refused {
+            author,
+            refusal,
+            reason,
+        });
+    }
+
+    /// Says that a record is of no use here, which is nobody's fault.
+    pub fn pass_over(&mut self, author: NodeId, reason: String) {
+        let refusal = Refusal::Useless;
+        self.act(Output::Refused {
+            author,
+            refusal,
+            reason,
+        });
     }
 
     /// Asks for a sync, once an answer, with all that were named.
@@ -60,9 +75,10 @@ impl Outbox {
         }
     }
 
-    /// The timer has gone off: the next [`Self::wake`] must speak even when it names the same instant.
-    pub fn woken(&mut self) {
-        self.waking = None;
+    /// Whether the timer's instant has come, be it by its tick or by another input that was faster. The next
+    /// [`Self::wake`] speaks then, even when it names the same instant.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        self.waking.take_if(|at| *at <= now).is_some()
     }
 
     /// While a store is read back, its own records need no writing.

@@ -63,6 +63,11 @@ impl Machine {
             .refuse(seal.sealer, format!("seal {id} of round {}: {fault}", seal.round));
     }
 
+    fn pass_over_seal(&mut self, id: &SealId, seal: &Seal, why: &str) {
+        self.out
+            .pass_over(seal.sealer, format!("seal {id} of round {}: {why}", seal.round));
+    }
+
     /// Takes in anyone's seal.
     pub(super) fn take_seal(&mut self, signed: Signed<Seal>) {
         let seal = &signed.record;
@@ -81,7 +86,8 @@ impl Machine {
             return self.add_sealer(id, checkpoint, signed);
         }
         if self.invalid.contains_key(&seal.parent) {
-            return self.refuse_seal(&id, seal, "its parent is invalid");
+            // Whoever adopted the parent by its digest could not see that, and stands on it in good faith.
+            return self.pass_over_seal(&id, seal, "its parent is invalid");
         }
         if seal.round <= self.horizon && self.attested.is_none() {
             return self.refuse_below_horizon(&id, seal);
@@ -111,7 +117,7 @@ impl Machine {
     fn refuse_below_horizon(&mut self, id: &SealId, seal: &Seal) {
         if self.told_below_horizon.len() < MEMBERS_MAX && self.told_below_horizon.insert(seal.sealer) {
             let fault = format!("an unconfirmed branch from below the horizon (round {})", self.horizon);
-            self.refuse_seal(id, seal, &fault);
+            self.pass_over_seal(id, seal, &fault);
         }
     }
 

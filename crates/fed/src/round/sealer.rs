@@ -86,16 +86,16 @@ impl Machine {
         }
         let Some(turn) = self.turn() else { return };
         let now = self.now;
+        // An equivocation that came to light since takes its author's contribution out again, and so does a blob that vanished.
+        let gone = |id: &ContributionId| !self.blobs.is_here(&self.update_of(id));
+        let proposed = self.open.closing.as_ref().and_then(|c| c.proposal.as_ref());
+        let outdated = proposed
+            .is_some_and(|p| p.fresh.iter().any(|id| ready.binary_search(id).is_err()) || p.late.iter().any(gone));
         let Some(closing) = &mut self.open.closing else { return };
         if closing.signed {
             return;
         }
-        // An equivocation that came to light since takes its author's contribution out again.
-        if closing
-            .proposal
-            .as_ref()
-            .is_some_and(|p| p.fresh.iter().any(|id| ready.binary_search(id).is_err()))
-        {
+        if outdated {
             closing.proposal = None;
             closing.computed = None;
         }

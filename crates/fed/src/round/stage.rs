@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Config, Input, Machine, Output, Persist, RecordId, Restored, Submission, SubmissionState, Unsigned};
+use super::{
+    Config, Input, Machine, Output, Persist, RecordId, Refusal, Restored, Submission, SubmissionState, Unsigned,
+};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SealId, SubmissionId};
 use crate::record::{
     Contribution, Dtype, Membership, Proof, Proposal, RoundPolicy, Rule, Seal, Signature, Signed, Spec, TensorSpec,
@@ -332,7 +334,16 @@ impl Stage {
 
     pub fn refused(&self) -> Vec<(NodeId, String)> {
         let refused = self.said.iter().filter_map(|o| match o {
-            Output::Refused { author, reason } => Some((*author, reason.clone())),
+            Output::Refused { author, reason, .. } => Some((*author, reason.clone())),
+            _ => None,
+        });
+        refused.collect()
+    }
+
+    /// Authors of refused records, with whether it was their fault.
+    pub fn refusals(&self) -> Vec<(NodeId, Refusal)> {
+        let refused = self.said.iter().filter_map(|o| match o {
+            Output::Refused { author, refusal, .. } => Some((*author, *refusal)),
             _ => None,
         });
         refused.collect()

@@ -20,6 +20,8 @@ pub(super) struct Submissions {
     pending: BTreeMap<CheckpointId, BTreeSet<SubmissionId>>,
     /// Being merged: what the job (and then the envelope) holds, by base.
     encoding: BTreeMap<CheckpointId, Vec<SubmissionId>>,
+    /// The contribution that is being taken in was signed just now.
+    signed: Option<ContributionId>,
     /// This node's contributions, by parent: never two.
     own: BTreeMap<CheckpointId, ContributionId>,
     /// What each live contribution of this node holds.
@@ -28,6 +30,8 @@ pub(super) struct Submissions {
     finals: VecDeque<SubmissionId>,
     /// Trainers waited for: the configured number; after a merge without all of them only as many as came, until more come.
     wait_for: usize,
+    /// No more trainers are waited for: the node is about to stop.
+    pub merge_now: bool,
 }
 
 impl Submissions {
@@ -186,7 +190,8 @@ impl Machine {
             let waits = self.submissions.retry.get(&base).is_some_and(|at| *at > self.now);
             let count = self.submissions.pending.get(&base).map_or(0, BTreeSet::len);
             let all = count >= self.submissions.wait_for;
-            let due = self.open.seal_now || self.merge_at().is_some_and(|at| at <= self.now);
+            let now = self.open.seal_now || self.submissions.merge_now;
+            let due = now || self.merge_at().is_some_and(|at| at <= self.now);
             if waits || (base == head && !all && !due) {
                 continue;
             }
@@ -246,16 +251,14 @@ impl Machine {
         if !self.submissions.encoding.contains_key(parent) {
             return;
         }
-        let round = self.tree.get(parent).map(|n| n.round);
-        let (Some(round), false) = (round, self.submissions.own.contains_key(parent)) else {
-            let ids = self.submissions.encoding.remove(parent).unwrap_or_default();
-            let reason = match round {
-                Some(_) => BaseError::Contributed(*parent).to_string(),
-                None => BaseError::Unknown(*parent).to_string(),
-            };
-            for id in ids {
-                self.set_state(id, SubmissionState::Rejected { reason: reason.clone() });
-            }
+        let fault = self
+            .base_fault(parent)
+            .err()
+            .filter(|error| !matches!(error, BaseError::NotHeld(_)));
+        if let Some(fault) = fault {
+            return self.reject_encoding(parent, &fault.to_string());
+        }
+        let Some(round) = self.tree.get(parent).map(|n| n.round) else {
             return;
         };
         self.out.act(Output::Sign(Unsigned::Contribution(Contribution {
@@ -277,31 +280,48 @@ impl Machine {
     /// This node's own contribution, signed: durable with its submissions' states, then sent.
     pub(super) fn signed_contribution(&mut self, signed: Signed<Contribution>) {
         let c = &signed.record;
-        if c.author != self.config.node || self.submissions.own.contains_key(&c.parent) {
+        let (id, parent, update) = (c.id(), c.parent, c.update);
+        if c.author != self.config.node || self.submissions.own.contains_key(&parent) {
             return;
         }
-        let (id, update) = (c.id(), c.update);
+        self.submissions.signed = Some(id);
         self.take_contribution(signed.clone());
+        self.submissions.signed = None;
         if self.ledger.contribution(&id).is_some() {
             if self.blobs.set_here(update) {
                 self.heard(&id);
             }
             self.out.act(Output::SendContribution(signed));
+        } else {
+            // The horizon passed its base while it was signed; it never left this node.
+            self.reject_encoding(&parent, &BaseError::Unknown(parent).to_string());
         }
     }
 
-    /// A contribution of this node is held now, just signed or come back from the store or a peer.
+    /// A contribution of this node is held now: just signed, or come back from the store or a peer. In the latter case it
+    /// holds none of what waits here.
     pub(super) fn own_contribution(&mut self, id: ContributionId, c: &Contribution) {
         self.submissions.own.entry(c.parent).or_insert(id);
-        let ids = self.submissions.encoding.remove(&c.parent).unwrap_or_default();
-        for submission in &ids {
-            self.set_state(*submission, SubmissionState::Merged { contribution: id });
+        if self.submissions.signed == Some(id) {
+            let ids = self.submissions.encoding.remove(&c.parent).unwrap_or_default();
+            for submission in &ids {
+                self.set_state(*submission, SubmissionState::Merged { contribution: id });
+            }
+            self.submissions.merged.insert(id, ids);
         }
-        if !ids.is_empty() {
-            self.submissions.merged.entry(id).or_default().extend(ids);
-        }
-        self.reject_pending(&c.parent, &BaseError::Contributed(c.parent).to_string());
+        let reason = BaseError::Contributed(c.parent).to_string();
+        self.reject_encoding(&c.parent, &reason);
+        self.reject_pending(&c.parent, &reason);
         self.chain_dirty = true;
+    }
+
+    fn reject_encoding(&mut self, base: &CheckpointId, reason: &str) {
+        // What came for this base meanwhile waits for the merge to end, however it ends.
+        self.round_dirty = true;
+        for id in self.submissions.encoding.remove(base).unwrap_or_default() {
+            let reason = reason.to_owned();
+            self.set_state(id, SubmissionState::Rejected { reason });
+        }
     }
 
     /// Puts back what the store remembers of a submission.

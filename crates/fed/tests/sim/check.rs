@@ -79,7 +79,7 @@ impl World {
         }
         let (head, confirmed) = (machine.head(), machine.confirmed_head());
         assert!(confirmed.round <= head.round && confirmed.confirmed);
-        if self.figures.inputs % 16 == 0 {
+        if self.figures.inputs.is_multiple_of(16) {
             self.check_submissions(h, machine);
         }
     }
@@ -156,8 +156,16 @@ impl World {
             let machine = host.machine.as_ref().expect("up");
             self.check_submissions(h, machine);
             for id in &host.acknowledged {
-                let (_, state) = &host.disk.submissions[id];
+                let (submission, state) = &host.disk.submissions[id];
                 assert_ne!(*state, SubmissionState::Pending, "submission {id} is answered for");
+                if matches!(state, SubmissionState::Carried { .. }) {
+                    let base = self.truth.seals.get(&submission.base).map_or(0, |s| s.round);
+                    let expires = base + 1 + u64::from(self.plan.spec.rounds.max_staleness);
+                    assert!(
+                        machine.confirmed_head().round < expires,
+                        "what is too old is refused, and says so"
+                    );
+                }
             }
         }
         self.count_fates();

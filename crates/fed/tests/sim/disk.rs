@@ -45,9 +45,9 @@ impl Disk {
                     seals,
                     proofs,
                 } => {
-                    contributions.iter().for_each(|id| drop(self.contributions.remove(id)));
-                    seals.iter().for_each(|id| drop(self.seals.remove(id)));
-                    proofs.iter().for_each(|id| drop(self.proofs.remove(id)));
+                    self.contributions.retain(|id, _| !contributions.contains(id));
+                    self.seals.retain(|id, _| !seals.contains(id));
+                    self.proofs.retain(|id, _| !proofs.contains(id));
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
 use qres_fed::record::{Membership, Signature, Signed};
 use qres_fed::round::{
-    BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Submission, SubmissionState, Unsigned,
+    BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Refusal, Submission, SubmissionState, Unsigned,
 };
 use rand::RngExt;
 
@@ -108,7 +108,7 @@ impl World {
         // What can be fetched again was not synced to disk: some of it is lost, where another still has it.
         let mut lost = vec![];
         for blob in &self.hosts[h].disk.blobs {
-            let other = |(i, o): (usize, &Self_)| i != h && !o.liar && o.disk.blobs.contains(blob);
+            let other = |(i, o): (usize, &Host)| i != h && !o.liar && o.disk.blobs.contains(blob);
             let own = self.hosts[h].disk.contributions.values();
             let own = own
                 .clone()
@@ -118,7 +118,7 @@ impl World {
             }
         }
         lost.retain(|_| self.rng.random_bool(0.2));
-        lost.iter().for_each(|blob| drop(self.hosts[h].disk.blobs.remove(blob)));
+        self.hosts[h].disk.blobs.retain(|blob| !lost.contains(blob));
         let wait = self.rng.random_range(10..1_500);
         self.at(wait, Event::Restart { h });
     }
@@ -239,6 +239,13 @@ impl World {
                 };
                 self.compute(h, input, blob);
             }
+            Output::WakeAt(at) => self.wake_at(h, at),
+            news => self.hear_news(h, news),
+        }
+    }
+
+    fn hear_news(&mut self, h: usize, news: Output) {
+        match news {
             Output::Head {
                 checkpoint, weights, ..
             } => self.check_head(h, checkpoint, weights),
@@ -248,21 +255,27 @@ impl World {
                 self.figures.equivocations += 1;
                 self.assert_liar(&author, "an equivocation");
             }
-            Output::Refused { author, reason } => {
+            Output::Refused {
+                author,
+                refusal,
+                reason,
+            } => {
                 self.figures.refused += 1;
-                if !reason.contains("below the horizon") {
+                if refusal == Refusal::Fault {
                     self.assert_liar(&author, &reason);
                 }
             }
-            Output::WakeAt(at) => {
-                let host = &mut self.hosts[h];
-                host.timer += 1;
-                let (timer, life) = (host.timer, host.life);
-                if let Some(at) = at {
-                    let wait = at.since_ms(self.clock(h));
-                    self.at(wait, Event::Timer { h, life, timer });
-                }
-            }
+            other => unreachable!("handled before: {other:?}"),
+        }
+    }
+
+    fn wake_at(&mut self, h: usize, at: Option<Instant>) {
+        let host = &mut self.hosts[h];
+        host.timer += 1;
+        let (timer, life) = (host.timer, host.life);
+        if let Some(at) = at {
+            let wait = at.since_ms(self.clock(h));
+            self.at(wait, Event::Timer { h, life, timer });
         }
     }
 
@@ -340,5 +353,3 @@ impl World {
         true
     }
 }
-
-use Host as Self_;

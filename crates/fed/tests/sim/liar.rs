@@ -54,11 +54,11 @@ impl World {
         if blob {
             self.hosts[h].disk.blobs.insert(c.update);
         }
-        self.to_some(h, &Record::Contribution(sign(c)));
+        self.tell_some(h, &Record::Contribution(sign(c)));
     }
 
     /// To everyone, or to a part only.
-    fn to_some(&mut self, from: usize, record: &Record) {
+    fn tell_some(&mut self, from: usize, record: &Record) {
         let all = self.rng.random_bool(0.5);
         for h in 0..self.hosts.len() {
             if self.connected(from, h) && (all || self.rng.random_bool(0.5)) {
@@ -195,7 +195,7 @@ impl World {
         self.truth.seals.insert(seal.checkpoint().id(), seal.clone());
         let record = Record::Seal(sign(seal));
         if self.rng.random_bool(0.6) {
-            self.to_some(h, &record);
+            self.tell_some(h, &record);
         } else {
             let to = self.rng.random_range(0..self.hosts.len());
             let wait = self.rng.random_range(500..3_000);

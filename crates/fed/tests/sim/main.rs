@@ -19,7 +19,7 @@ use plan::Plan;
 use world::World;
 
 /// Runs of one `cargo test`: every fault occurs in hundreds of them.
-const SEEDS: u64 = 1_200;
+const SEEDS: u64 = 1_000;
 
 fn env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

@@ -22,8 +22,6 @@ pub struct Plan {
     /// The first of them are honest, the last `liars` lie.
     pub nodes: Vec<NodeId>,
     pub liars: usize,
-    /// A honest node that may not contribute, where there is one: the last honest one.
-    pub follower: bool,
     pub trainers: u32,
     /// Honest members without a trainer: they hold a copy, seal and verify, and each costs a deadline once.
     pub silent: usize,
@@ -85,6 +83,7 @@ impl Plan {
         } else {
             0
         };
+        // The last honest node may not contribute.
         let follower = !open && n - liars > majority && rng.random_bool(0.2);
         let nodes: Vec<_> = (1..=n).map(|i| node(u8::try_from(i).expect("few nodes"))).collect();
         let mut members: BTreeSet<_> = nodes.iter().copied().collect();
@@ -100,13 +99,7 @@ impl Plan {
         } else {
             liars
         };
-        let rounds = RoundPolicy {
-            min_contributions: u32::try_from(k).expect("small"),
-            target: open.then(|| u32::try_from(rng.random_range(k..=n)).expect("small")),
-            deadline_ms: rng.random_bool(0.7).then(|| rng.random_range(200..1_500)),
-            deadline_ms_max: 2_000,
-            max_staleness: rng.random_range(0..=5),
-        };
+        let rounds = policy(&mut rng, open, k, n);
         let membership = if open {
             Membership::Open
         } else {
@@ -124,7 +117,6 @@ impl Plan {
             spec: spec(membership, rounds),
             nodes,
             liars,
-            follower: follower && liars == 0,
             trainers: rng.random_range(1..=2),
             keep_rounds: rng.random_bool(0.6).then(|| rng.random_range(0..=12)),
             delay_ms_max: *pick(&mut rng, &[2, 10, 40, 150]),
@@ -135,6 +127,16 @@ impl Plan {
             pace_ms: rng.random_range(20..200),
             compute_ms_max: *pick(&mut rng, &[2, 20, 100]),
         }
+    }
+}
+
+fn policy(rng: &mut ChaCha8Rng, open: bool, k: usize, n: usize) -> RoundPolicy {
+    RoundPolicy {
+        min_contributions: u32::try_from(k).expect("small"),
+        target: open.then(|| u32::try_from(rng.random_range(k..=n)).expect("small")),
+        deadline_ms: rng.random_bool(0.7).then(|| rng.random_range(200..1_500)),
+        deadline_ms_max: 2_000,
+        max_staleness: rng.random_range(0..=5),
     }
 }
 

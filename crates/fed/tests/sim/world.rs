@@ -275,7 +275,8 @@ impl World {
             Event::Train { h, trainer } => self.train(h, trainer),
             Event::Trained { h, trainer, base } => self.trained(h, trainer, base),
             Event::Restart { h } => {
-                if self.hosts[h].machine.is_none() && !(self.hosts[h].liar && !self.faulty()) {
+                let lives = self.faulty() || !self.hosts[h].liar;
+                if lives && self.hosts[h].machine.is_none() {
                     self.start(h);
                 }
             }

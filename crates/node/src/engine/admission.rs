@@ -6,7 +6,7 @@ use tokio::sync::{OwnedRwLockReadGuard, oneshot};
 
 use super::model::ModelTask;
 use super::submit;
-use crate::error::NodeError;
+use crate::error::{Kind, NodeError};
 use crate::store::{KeyOutcome, Store, StoreError, StoredKey, StoredSubmission, Write};
 use crate::view::SubmissionView;
 
@@ -64,6 +64,12 @@ fn judge(stored: &StoredSubmission, key: Option<&StoredKey>, earlier: Earlier, k
     }
 }
 
+/// The answer to a submission that waited for another one, which the disk did not take for a while.
+fn gave_way() -> NodeError {
+    let message = "the disk is full, and this submission waited for it: send it again";
+    NodeError::new(Kind::ResourceExhausted, "DISK_FULL", message).retry_after(10_000)
+}
+
 impl ModelTask {
     /// Stores a submission with the batch's transaction, or answers why not.
     pub(super) async fn submit(&mut self, request: SubmitRequest) {
@@ -74,9 +80,17 @@ impl ModelTask {
             reply,
         } = request;
         // Submissions of one batch must see each other: the first is stored before the second is looked at.
-        if self.clashes(&stored, key.as_ref()) {
+        let guard = if self.clashes(&stored, key.as_ref()) {
+            self.waiting = Some(guard);
             self.settle().await;
-        }
+            self.waiting.take()
+        } else {
+            Some(guard)
+        };
+        let Some(guard) = guard else {
+            let _ = reply.send(Err(gave_way()));
+            return;
+        };
         let (wanted, wanted_key) = (stored.clone(), key.clone());
         let looked = self
             .core

@@ -1,7 +1,7 @@
 //! Keeps the disk bounded: removes blobs that nothing refers to, forgets what has expired.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use qres_fed::id::BlobId;
@@ -86,6 +86,8 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
                 return Ok(());
             };
             live.extend(held?);
+            // Before the stored ones are read: what is stored meanwhile is in one or the other.
+            live.extend(&*joined.unstored.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
     let relied_on = heads(core);

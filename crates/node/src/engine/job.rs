@@ -36,7 +36,7 @@ fn spawn(
         task.sender.clone(),
         task.stop.clone(),
     );
-    let core_tasks = core.tasks.clone();
+    let (owner, what) = (core.clone(), format!("a job of model {}", model.spec().name));
     let traceparent = crate::trace::traceparent(&span);
     let counted = core.clone();
     let work = move |store: &Store, model: &Model| {
@@ -71,7 +71,7 @@ fn spawn(
             let _ = inbox.send(message).await;
         }
     };
-    core_tasks.spawn(task.instrument(span));
+    owner.spawn_vital(what, task.instrument(span));
 }
 
 /// Checks a blob that is here: an update's length, codes and finiteness; weights' schema and finiteness.

@@ -194,6 +194,7 @@ pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<
         })
         .await;
     model.set_joined(None);
+    core.metrics.left(&id);
     let ended = match left {
         Ok(ended) => ended,
         Err(error) => {

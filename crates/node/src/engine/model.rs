@@ -1,13 +1,11 @@
 //! One joined model: a task that owns its round machine, and carries out what it answers.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
 use qres_fed::record::Membership;
-use qres_fed::round::{Input, Machine, Output, Persist, Unsigned};
+use qres_fed::round::{Input, Machine, Output, Persist, Refusal, SubmissionState, Unsigned};
 use tokio::sync::{OwnedRwLockReadGuard, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -22,14 +20,12 @@ use crate::error::NodeError;
 use crate::mesh::{Fault, MessageToken, Topic, Verdict};
 use crate::store::{StoredSubmission, Write};
 use crate::transfer::Want;
-use crate::view::{Event, RoundView, SubmissionView};
+use crate::view::{Event, SubmissionView};
 
 /// Messages that wait for a model's task; senders wait when it is full.
 const INBOX_MAX: usize = 256;
 /// Messages taken together, so that one transaction (one fsync) serves them all.
 const BATCH_MAX: usize = 64;
-/// How long after a failed transaction it is tried again.
-const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
 /// A blob on its way.
 #[derive(Debug, Clone, Copy)]
@@ -50,9 +46,11 @@ pub struct ModelTask {
     pub(super) sender: mpsc::WeakSender<Message>,
     /// Ends the task.
     pub(super) stop: CancellationToken,
-    inbox: mpsc::Receiver<Message>,
+    pub(super) inbox: mpsc::Receiver<Message>,
     heads: watch::Sender<Heads>,
-    open_contributions: Arc<AtomicU64>,
+    /// Once the node drains: submissions that wait to be merged.
+    unmerged: watch::Sender<Option<usize>>,
+    draining: bool,
     wake: Option<Instant>,
     pub(super) writes: Vec<Write>,
     effects: VecDeque<Output>,
@@ -62,6 +60,12 @@ pub struct ModelTask {
     pub(super) changed: Vec<SubmissionId>,
     wanted: BTreeMap<BlobId, Wanted>,
     pub(super) guards: Vec<OwnedRwLockReadGuard<()>>,
+    /// Of the one submission that waits for a batch to be stored; gone when the disk takes nothing.
+    pub(super) waiting: Option<OwnedRwLockReadGuard<()>>,
+    /// Blobs of submissions that the disk does not take yet: the collector leaves them.
+    pub(super) unstored: Arc<Mutex<BTreeSet<BlobId>>>,
+    /// Records were passed over meanwhile.
+    pub(super) missed: bool,
 }
 
 impl ModelTask {
@@ -72,14 +76,16 @@ impl ModelTask {
             head: machine.head(),
             confirmed: machine.confirmed_head(),
         });
-        let open_contributions = Arc::<AtomicU64>::default();
+        let unmerged = watch::Sender::new(None);
+        let unstored = Arc::default();
         let stop = core.stop.child_token();
         let weak = sender.downgrade();
         let joined = Arc::new(Joined {
             inbox: sender,
             heads: heads.subscribe(),
-            handed_out: std::sync::Mutex::default(),
-            open_contributions: open_contributions.clone(),
+            handed_out: Mutex::default(),
+            unmerged: unmerged.subscribe(),
+            unstored: Arc::clone(&unstored),
             stop: stop.clone(),
         });
         let mut task = Self {
@@ -91,7 +97,8 @@ impl ModelTask {
             stop,
             inbox,
             heads,
-            open_contributions,
+            unmerged,
+            draining: false,
             wake: None,
             writes: vec![],
             effects: VecDeque::new(),
@@ -100,9 +107,12 @@ impl ModelTask {
             changed: vec![],
             wanted: BTreeMap::new(),
             guards: vec![],
+            waiting: None,
+            unstored,
+            missed: false,
         };
         task.absorb(outputs);
-        core.tasks.spawn(task.run());
+        core.spawn_vital(format!("the task of model {}", model.spec().name), task.run());
         joined
     }
 
@@ -129,7 +139,7 @@ impl ModelTask {
                         self.take(message).await;
                     }
                 }
-                () = tokio::time::sleep_until(wake.unwrap_or_else(far)), if wake.is_some() => {
+                () = tokio::time::sleep_until(wake.unwrap_or_else(tokio::time::Instant::now)), if wake.is_some() => {
                     self.wake = None;
                     self.feed(Input::Tick);
                 }
@@ -142,7 +152,7 @@ impl ModelTask {
         match message {
             Message::Inputs(inputs) => {
                 for input in inputs {
-                    self.feed(input);
+                    self.input(input);
                 }
             }
             Message::Done {
@@ -151,25 +161,10 @@ impl ModelTask {
                 traceparent,
             } => {
                 self.guards.push(guard);
-                match &input {
-                    Input::Aggregated { result, .. } => self.traces.aggregated(*result, traceparent),
-                    Input::BlobHere(blob) | Input::BlobBad(blob) => _ = self.wanted.remove(blob),
-                    _ => {}
-                }
-                self.feed(input);
+                self.done(input, traceparent);
             }
-            Message::Arrived(blob) => {
-                if let Some(wanted) = self.wanted.get_mut(&blob).filter(|wanted| !wanted.checking) {
-                    wanted.checking = true;
-                    let update = wanted.update;
-                    job::check(self, blob, update);
-                }
-            }
-            Message::Unread(blob) => {
-                if let Some(wanted) = self.wanted.get(&blob).copied() {
-                    self.want(blob, None, wanted.update, vec![]);
-                }
-            }
+            Message::Arrived(blob) => self.arrived(blob),
+            Message::Unread(blob) => self.unread(blob),
             Message::Submit(request) => self.submit(*request).await,
             Message::Gossip {
                 input,
@@ -178,6 +173,36 @@ impl ModelTask {
                 traceparent,
             } => self.gossip(input, parent, token, traceparent).await,
             Message::Ask(question) => question(&self.machine),
+        }
+    }
+
+    /// From a caller or a peer.
+    pub(super) fn input(&mut self, input: Input) {
+        self.draining |= input == Input::MergeNow;
+        self.feed(input);
+    }
+
+    /// From a job.
+    pub(super) fn done(&mut self, input: Input, traceparent: Option<String>) {
+        match &input {
+            Input::Aggregated { result, .. } => self.traces.aggregated(*result, traceparent),
+            Input::BlobHere(blob) | Input::BlobBad(blob) => _ = self.wanted.remove(blob),
+            _ => {}
+        }
+        self.feed(input);
+    }
+
+    pub(super) fn arrived(&mut self, blob: BlobId) {
+        if let Some(wanted) = self.wanted.get_mut(&blob).filter(|wanted| !wanted.checking) {
+            wanted.checking = true;
+            let update = wanted.update;
+            job::check(self, blob, update);
+        }
+    }
+
+    pub(super) fn unread(&mut self, blob: BlobId) {
+        if let Some(wanted) = self.wanted.get(&blob).copied() {
+            self.want(blob, None, wanted.update, vec![]);
         }
     }
 
@@ -275,6 +300,11 @@ impl ModelTask {
         };
         self.heads
             .send_if_modified(|old| std::mem::replace(old, heads) != heads);
+        if self.draining {
+            let states = self.machine.submissions().values();
+            let waiting = states.filter(|state| **state == SubmissionState::Pending).count();
+            self.unmerged.send_replace(Some(waiting));
+        }
     }
 
     /// What came in is durable, or the machine had no use for it: whoever waits is answered, and the collector may run. A
@@ -284,32 +314,6 @@ impl ModelTask {
         for (id, reply) in std::mem::take(&mut self.replies) {
             if let Some(stored) = self.submitted.get(&id) {
                 let _ = reply.send(Ok(views::submission(stored)));
-            }
-        }
-    }
-
-    /// Tries until it is durable: a full disk stops the model, loses nothing and ends no process. `false` when stopping.
-    async fn commit(&mut self, writes: Vec<Write>) -> bool {
-        loop {
-            let batch = writes.clone();
-            let begun = std::time::Instant::now();
-            let committed = self.core.blocking(move |store| store.commit(batch)).await;
-            self.core.metrics.commit(begun.elapsed(), committed.is_ok());
-            let Err(error) = committed else {
-                return true;
-            };
-            warn!(model = %self.model.spec().name, %error, "cannot store: the model waits and tries again");
-            let mut refused = NodeError::from(error).retry_after(10_000);
-            refused.message = format!(
-                "the submission could not be stored ({}): send it again; should it be kept by then, the answer is the same",
-                refused.message
-            );
-            for (_, reply) in std::mem::take(&mut self.replies) {
-                let _ = reply.send(Err(refused.clone()));
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return false,
-                () = tokio::time::sleep(COMMIT_RETRY) => {}
             }
         }
     }
@@ -364,13 +368,22 @@ impl ModelTask {
             Output::Confirmed(checkpoint) => self.round_event(checkpoint),
             Output::RoundChanged => {
                 let view = views::round(&self.core, &self.model, self.machine.open_round());
-                self.note_open(&view);
+                self.core.metrics.open_round(self.model.id, &view);
                 self.core.hub.push(Event::Round(view));
             }
             Output::Equivocation { author, proof } => {
                 warn!(model = %self.model.spec().name, %author, %proof, "a member signed two contributions on one parent: proven");
             }
-            Output::Refused { author, reason } => {
+            Output::Refused {
+                author,
+                refusal: Refusal::Useless,
+                reason,
+            } => info!(model = %self.model.spec().name, %author, reason, "record passed over"),
+            Output::Refused {
+                author,
+                refusal: Refusal::Fault,
+                reason,
+            } => {
                 warn!(model = %self.model.spec().name, %author, reason, "record refused");
                 if author != self.core.identity.node() {
                     self.core.mesh.penalize(author, Fault::Forged, reason);
@@ -378,11 +391,6 @@ impl ModelTask {
             }
             Output::WakeAt(at) => self.wake = at,
         }
-    }
-
-    fn note_open(&self, open: &RoundView) {
-        let fresh = open.contributions.iter().filter(|c| !c.late).count();
-        self.open_contributions.store(fresh as u64, Ordering::Relaxed);
     }
 
     async fn publish(&self, envelope: Vec<u8>) {
@@ -479,10 +487,6 @@ impl ModelTask {
             .filter_map(|id| self.traces.of_contribution(&id))
             .collect()
     }
-}
-
-fn far() -> tokio::time::Instant {
-    tokio::time::Instant::now() + Duration::from_secs(3600)
 }
 
 /// A small blob's bytes.

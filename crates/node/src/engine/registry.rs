@@ -1,7 +1,6 @@
 //! The models a node knows, and which of them it has joined.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use qres_fed::codec::Codec;
@@ -46,8 +45,10 @@ pub struct Joined {
     pub heads: watch::Receiver<Heads>,
     /// Bases handed out to trainers while the open round lasts.
     pub handed_out: Mutex<BTreeSet<CheckpointId>>,
-    /// Contributions in the open round, late ones left out: for metrics.
-    pub open_contributions: Arc<AtomicU64>,
+    /// Once the node drains: submissions that wait to be merged.
+    pub unmerged: watch::Receiver<Option<usize>>,
+    /// Blobs of submissions that the disk does not take yet.
+    pub unstored: Arc<Mutex<BTreeSet<BlobId>>>,
     /// Ends its task.
     pub stop: CancellationToken,
 }
@@ -329,7 +330,8 @@ mod tests {
             inbox,
             heads: watch::channel(heads).1,
             handed_out: Mutex::default(),
-            open_contributions: Arc::default(),
+            unmerged: watch::channel(None).1,
+            unstored: Arc::default(),
             stop: CancellationToken::new(),
         })));
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use futures::FutureExt;
 use tokio::sync::{Mutex, RwLock, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,6 +71,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
         memberships: Mutex::new(()),
         uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
         jobs: Arc::new(Semaphore::new(JOBS_MAX)),
+        failure: watch::Sender::new(None),
         garbage: tokio::sync::Notify::new(),
         config,
         identity,
@@ -85,12 +87,18 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
         .counting_into(core.downloads.counters())
         .run(core.mesh.clone());
     let sync = serve_sync(core.mesh.clone(), library);
-    core.tasks.spawn(core.stop.clone().run_until_cancelled_owned(blobs));
-    core.tasks.spawn(core.stop.clone().run_until_cancelled_owned(sync));
-    core.tasks.spawn(ingest::mesh_events(core.clone(), events));
-    core.tasks.spawn(ingest::downloads(core.clone(), arrivals));
-    core.tasks.spawn(syncer::run(core.clone()));
-    core.tasks.spawn(collector::run(core.clone()));
+    core.spawn_vital(
+        "serving blobs",
+        core.stop.clone().run_until_cancelled_owned(blobs).map(drop),
+    );
+    core.spawn_vital(
+        "serving records",
+        core.stop.clone().run_until_cancelled_owned(sync).map(drop),
+    );
+    core.spawn_vital("the intake of gossip", ingest::mesh_events(core.clone(), events));
+    core.spawn_vital("the intake of blobs", ingest::downloads(core.clone(), arrivals));
+    core.spawn_vital("the exchange of records", syncer::run(core.clone()));
+    core.spawn_vital("the collector", collector::run(core.clone()));
     Ok(core)
 }
 

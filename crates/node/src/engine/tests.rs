@@ -175,6 +175,14 @@ async fn a_trainer_s_loop_goes_round_and_a_key_keeps_its_answer_though_the_head_
     let other = within(submit(&node, Some("round 1"), 9.0)).await.unwrap_err();
     assert_eq!(other.reason, "KEY_TAKEN");
     within(node.stop()).await;
+    drop(node);
+    // Started again, the node has handed out nothing: without the key, no base could be told.
+    let node = self::node(dir.path()).await;
+    let again = within(submit(&node, Some("round 1"), 1.0)).await.unwrap();
+    assert_eq!(Some(again.id), first);
+    let unknown = within(submit(&node, Some("new"), 1.0)).await.unwrap_err();
+    assert_eq!(unknown.reason, "BASE_AMBIGUOUS");
+    within(node.stop()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,4 +265,80 @@ async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
     // The collector: while it waits, every upload and job waits behind it.
     drop(within(core.in_flight.write()).await);
     within(super::stop(&core)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_is_full_a_model_answers_and_the_collector_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let core = super::start(config(dir.path())).await.unwrap();
+    let node = NodeHandle { core: core.clone() };
+    within(create(&node, None)).await.unwrap();
+    core.store.fill(true);
+    let refused = within(submit(&node, None, 1.0)).await.unwrap_err();
+    assert_eq!(refused.reason, "DISK_FULL", "{refused}");
+    // The collector's way: alone, and with the model's answer.
+    let exclusive = within(core.in_flight.clone().write_owned()).await;
+    let (_, joined) = core.registry.find_joined(&model()).unwrap();
+    within(joined.ask(|machine| machine.live_blobs())).await.unwrap();
+    let blob = BlobId::of(&weights(1.0));
+    assert!(joined.unstored.lock().unwrap().contains(&blob), "it may be stored yet");
+    drop(exclusive);
+    core.garbage.notify_one();
+    within(node.round(model(), None)).await.unwrap();
+    let another = within(submit(&node, Some("k"), 2.0)).await.unwrap_err();
+    assert_eq!(another.reason, "DISK_FULL", "{another}");
+    core.store.fill(false);
+    let again = async {
+        loop {
+            // Refused until the model has tried again.
+            match submit(&node, None, 1.0).await {
+                Ok(submitted) => return submitted,
+                Err(error) => assert_eq!(error.reason, "DISK_FULL", "{error}"),
+            }
+        }
+    };
+    let submitted = within(again).await;
+    let settled = within(node.submission(submitted.id, true)).await.unwrap();
+    assert!(matches!(settled.state, SubmissionState::Sealed { .. }), "{settled:?}");
+    assert!(joined.unstored.lock().unwrap().is_empty());
+    within(super::stop(&core)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_model_s_task_is_the_node_s_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let core = super::start(config(dir.path())).await.unwrap();
+    let node = NodeHandle { core: core.clone() };
+    within(create(&node, None)).await.unwrap();
+    let (_, joined) = core.registry.find_joined(&model()).unwrap();
+    let asked = within(joined.ask::<()>(|_| panic!("a test's"))).await;
+    assert_eq!(asked.unwrap_err().reason, "STOPPING");
+    let why = within(node.failed()).await;
+    assert!(why.contains("model alone") && why.contains("a test's"), "{why}");
+    within(node.stopping()).await;
+    within(node.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_merges_what_was_acknowledged_though_trainers_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = NodeConfig {
+        trainers: 2,
+        ..config(dir.path())
+    };
+    let node = NodeHandle::start(config).await.unwrap();
+    within(create(&node, None)).await.unwrap();
+    let submitted = within(submit(&node, None, 1.0)).await.unwrap();
+    assert_eq!(submitted.state, SubmissionState::Pending);
+    assert!(within(node.drain()).await.unwrap().draining);
+    let after = within(node.submission(submitted.id, false)).await.unwrap();
+    assert!(
+        matches!(
+            after.state,
+            SubmissionState::Merged { .. } | SubmissionState::Sealed { .. }
+        ),
+        "{after:?}"
+    );
+    assert_eq!(within(submit(&node, None, 2.0)).await.unwrap_err().reason, "DRAINING");
+    within(node.stop()).await;
 }

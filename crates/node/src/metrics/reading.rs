@@ -1,7 +1,6 @@
 //! Figures that are read from the node's parts at each scrape.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
@@ -18,7 +17,7 @@ use crate::transfer::TransferCounters;
 /// Name, help, and which one.
 type MeshRow = (&'static str, &'static str, fn(&MeshCounters) -> &Count);
 type TransferRow = (&'static str, &'static str, fn(&TransferCounters) -> u64);
-type ModelRow = (&'static str, &'static str, fn(&Joined) -> u64);
+type ModelRow = (&'static str, &'static str, fn(&Core, &Model, &Joined) -> u64);
 
 /// `_total` is added to each.
 const MESH: [MeshRow; 21] = [
@@ -148,17 +147,17 @@ const MODEL: [ModelRow; 3] = [
     (
         "qres_model_head_round",
         "Round of the head, which may be provisional",
-        |joined| joined.heads.borrow().head.round,
+        |_, _, joined| joined.heads.borrow().head.round,
     ),
     (
         "qres_model_confirmed_round",
         "Round of the newest confirmed checkpoint of the head's branch",
-        |joined| joined.heads.borrow().confirmed.round,
+        |_, _, joined| joined.heads.borrow().confirmed.round,
     ),
     (
         "qres_model_open_round_contributions",
         "Contributions in the open round, late ones left out",
-        |joined| joined.open_contributions.load(Ordering::Relaxed),
+        |core, model, _| core.metrics.contributions(&model.id),
     ),
 ];
 
@@ -201,14 +200,15 @@ impl Collector for Reading {
         )?;
         let bytes = core.store.blobs().bytes();
         gauge(&mut encoder, "qres_store_blob_bytes", "Bytes of the blobs held", bytes)?;
-        models(&mut encoder, &core.registry.all())
+        models(&mut encoder, &core)
     }
 }
 
-fn models(encoder: &mut DescriptorEncoder, known: &[Arc<Model>]) -> fmt::Result {
+fn models(encoder: &mut DescriptorEncoder, core: &Core) -> fmt::Result {
+    let known = core.registry.all();
     let joined: Vec<_> = known
         .iter()
-        .filter_map(|model| Some(([("model", model.spec().name.to_string())], model.joined()?)))
+        .filter_map(|model| Some((model, model.joined()?)))
         .collect();
     let available = (known.len() - joined.len()) as u64;
     gauge(encoder, "qres_models_joined", "Models joined", joined.len() as u64)?;
@@ -223,8 +223,9 @@ fn models(encoder: &mut DescriptorEncoder, known: &[Arc<Model>]) -> fmt::Result 
     }
     for (name, help, read) in MODEL {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, model) in &joined {
-            ConstGauge::new(read(model)).encode(family.encode_family(labels)?)?;
+        for (model, task) in &joined {
+            let labels = [("model", model.spec().name.as_str())];
+            ConstGauge::new(read(core, model, task)).encode(family.encode_family(&labels)?)?;
         }
     }
     Ok(())

@@ -142,6 +142,9 @@ pub struct SubmissionPage {
 pub struct Store {
     records: Arc<Records>,
     blobs: Blobs,
+    /// The disk takes no records.
+    #[cfg(test)]
+    full: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Store {
@@ -152,7 +155,15 @@ impl Store {
         Ok(Self {
             records: Arc::new(records),
             blobs: Blobs::take_over(directory, options.blob_bytes_max)?,
+            #[cfg(test)]
+            full: Arc::default(),
         })
+    }
+
+    /// From here on every commit meets a full disk, or none does.
+    #[cfg(test)]
+    pub(crate) fn fill(&self, full: bool) {
+        self.full.store(full, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// The blobs.
@@ -167,6 +178,10 @@ impl Store {
     pub fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
+        }
+        #[cfg(test)]
+        if self.full.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(StoreError::Full("a test".into()));
         }
         self.records
             .write(|tx| writes.iter().try_for_each(|write| write::apply(tx, write)))

@@ -96,9 +96,9 @@ pub enum Saw {
 /// A peer that runs on its own task.
 pub struct Raw {
     pub node: NodeId,
-    pub saw: mpsc::UnboundedReceiver<Saw>,
+    pub saw: mpsc::Receiver<Saw>,
     /// Publishes on a topic.
-    pub publish: mpsc::UnboundedSender<(String, Vec<u8>)>,
+    pub publish: mpsc::Sender<(String, Vec<u8>)>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -137,14 +137,17 @@ fn swarm(manners: &Manners) -> Swarm<Behaviour> {
         .build()
 }
 
+/// Sights and wishes that wait: more than any test makes.
+const QUEUED_MAX: usize = 16_384;
+
 impl Raw {
     /// Dials a node.
     pub fn dial(address: &str, manners: Manners) -> Self {
         let mut swarm = swarm(&manners);
         let node = qres_node::identity::node_id(swarm.local_peer_id()).unwrap();
         swarm.dial(address.parse::<Multiaddr>().unwrap()).unwrap();
-        let (saw_sender, saw) = mpsc::unbounded_channel();
-        let (publish, mut wishes) = mpsc::unbounded_channel::<(String, Vec<u8>)>();
+        let (saw_sender, saw) = mpsc::channel(QUEUED_MAX);
+        let (publish, mut wishes) = mpsc::channel::<(String, Vec<u8>)>(QUEUED_MAX);
         let task = tokio::spawn(async move {
             let mut unanswered = Vec::new();
             loop {
@@ -180,7 +183,7 @@ impl Raw {
     }
 
     pub fn publish(&self, topic: &str, data: Vec<u8>) {
-        self.publish.send((topic.to_owned(), data)).unwrap();
+        self.publish.try_send((topic.to_owned(), data)).unwrap();
     }
 }
 
@@ -194,7 +197,7 @@ fn on_event(
     swarm: &mut Swarm<Behaviour>,
     event: SwarmEvent<BehaviourEvent>,
     manners: &Manners,
-    saw: &mpsc::UnboundedSender<Saw>,
+    saw: &mpsc::Sender<Saw>,
     unanswered: &mut Vec<request_response::ResponseChannel<Vec<u8>>>,
 ) {
     let seen = match event {
@@ -225,5 +228,6 @@ fn on_event(
         _ => return,
     };
     // The test may have stopped listening.
-    drop(saw.send(seen));
+    // The test may have ended.
+    drop(saw.try_send(seen));
 }

@@ -2,8 +2,8 @@
 
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::Membership;
-use crate::round::Input;
 use crate::round::stage::{Stage, members, signed, spec};
+use crate::round::{Input, Machine, Output, Restored};
 
 fn id(n: u64) -> [u8; 32] {
     *blake3::hash(&n.to_le_bytes()).as_bytes()
@@ -133,4 +133,20 @@ fn ten_thousand_rounds_of_eight_members() {
     }
     assert_eq!(stage.round(), 10_000);
     assert!(stage.machine.records().len() < 10_000 + 20 * 9);
+}
+
+#[test]
+fn a_checkpoint_0_that_is_no_weights_is_asked_for_once() {
+    let mut stage = Stage::new(spec(members(1), 1));
+    stage.said.clear();
+    let (machine, _) = Machine::new(stage.spec.clone(), stage.config.clone(), Restored::default(), stage.now);
+    stage.machine = machine;
+    let zero = stage.spec.checkpoint0;
+    stage.bad.insert(zero);
+    stage.feed(Input::BlobBad(zero));
+    let asked = stage
+        .said
+        .iter()
+        .filter(|o| matches!(o, Output::WantBlob { blob, .. } if *blob == zero));
+    assert_eq!(asked.count(), 0);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::record::Membership;
 use crate::round::stage::{Stage, deliver, members, node, records_of, spec};
-use crate::round::{Input, Output, RecordId};
+use crate::round::{Input, Output, RecordId, Refusal};
 
 fn ran(mut stage: Stage, rounds: u64) -> Stage {
     for _ in 0..rounds {
@@ -88,6 +88,8 @@ fn an_unconfirmed_branch_from_below_the_horizon_is_refused_and_reported() {
     stage.feed(Input::Seal(seal.clone()));
     assert!(!stage.holds(seal.record.id(), 1));
     assert!(stage.refused()[0].1.contains("below the horizon"));
+    let honest = (node(1), Refusal::Useless);
+    assert_eq!(stage.refusals(), [honest], "it may have been cut off from the others");
 }
 
 /// With k below a majority, a member on both sides of a partition can have both confirmed.

@@ -1,8 +1,8 @@
 //! When a round closes.
 
 use crate::record::Membership;
-use crate::round::Input;
 use crate::round::stage::{Stage, members, node, spec};
+use crate::round::{Config, Input, SubmissionState};
 
 #[test]
 fn alone_one_of_one_everything_works() {
@@ -16,6 +16,26 @@ fn alone_one_of_one_everything_works() {
         2,
         "the last one has nobody on it yet"
     );
+}
+
+#[test]
+fn a_node_about_to_stop_merges_what_it_has_and_the_round_still_waits_for_the_others() {
+    let mut stage = Stage::new(spec(members(3), 1));
+    let config = Config {
+        trainers: 2,
+        ..stage.config.clone()
+    };
+    stage = Stage::with(stage.spec, config, stage.disk, stage.now);
+    let id = stage.submit();
+    assert_eq!(
+        stage.state(id),
+        SubmissionState::Pending,
+        "another trainer is waited for"
+    );
+    stage.feed(Input::MergeNow);
+    assert!(matches!(stage.state(id), SubmissionState::Merged { .. }));
+    assert_eq!(stage.signed_contributions().len(), 1);
+    assert_eq!(stage.round(), 0);
 }
 
 #[test]
@@ -48,6 +68,18 @@ fn it_is_sealed_at_the_deadline_when_k_are_in() {
     stage.hear(3);
     stage.pass(990);
     assert_eq!(stage.round(), 0);
+    stage.pass(2_000);
+    assert_eq!(stage.round(), 1);
+}
+
+#[test]
+fn a_deadline_is_kept_even_if_another_input_comes_in_the_moment_of_its_tick() {
+    let mut stage = Stage::new(spec(members(4), 3));
+    stage.submit();
+    stage.hear(2);
+    stage.hear(3);
+    stage.now = stage.wake().unwrap();
+    stage.feed(Input::BlobHere(crate::id::BlobId([9; 32])));
     stage.pass(2_000);
     assert_eq!(stage.round(), 1);
 }

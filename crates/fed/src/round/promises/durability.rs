@@ -117,6 +117,69 @@ fn an_envelope_is_never_signed_anew() {
 }
 
 #[test]
+fn what_is_being_merged_is_answered_for_when_a_peer_brings_back_an_envelope_for_its_base() {
+    let mut stage = Stage::new(spec(members(3), 2));
+    let head = stage.head();
+    let submission = crate::round::Submission {
+        id: SubmissionId([1; 32]),
+        trainer: "one".into(),
+        base: head,
+        samples: 1,
+    };
+    // Handed to the machine alone, so that the encoding stays under way.
+    stage.machine.handle(Input::Submission(submission), stage.now);
+    let own = stage.contribution(1, head, 1, 9);
+    stage.machine.handle(Input::Contribution(own), stage.now);
+    let state = stage.state(SubmissionId([1; 32]));
+    assert!(
+        matches!(&state, SubmissionState::Rejected { reason } if reason.contains("already contributed")),
+        "{state:?}"
+    );
+    let encoded = Input::Encoded {
+        parent: head,
+        update: crate::id::BlobId([5; 32]),
+        update_bytes: 4,
+        samples: 1,
+        fidelity: 1.0,
+    };
+    let outputs = stage.machine.handle(encoded, stage.now);
+    assert!(!outputs.iter().any(|o| matches!(o, Output::Sign(_))), "{outputs:?}");
+}
+
+#[test]
+fn what_came_during_a_merge_that_came_too_late_is_answered_for() {
+    let mut spec = spec(members(3), 2);
+    spec.rounds.max_staleness = 0;
+    let mut stage = Stage::new(spec);
+    let base = stage.head();
+    let submit = |n: u8| {
+        Input::Submission(crate::round::Submission {
+            id: SubmissionId([n; 32]),
+            trainer: format!("trainer {n}"),
+            base,
+            samples: 1,
+        })
+    };
+    // Handed to the machine alone, so that the encoding stays under way.
+    stage.machine.handle(submit(1), stage.now);
+    stage.machine.handle(submit(2), stage.now);
+    let others = [stage.hear(2), stage.hear(3)];
+    stage.sealed_by(2, &others);
+    stage.feed(Input::Encoded {
+        parent: base,
+        update: crate::id::BlobId([5; 32]),
+        update_bytes: 4,
+        samples: 1,
+        fidelity: 1.0,
+    });
+    for n in [1, 2] {
+        let state = stage.state(SubmissionId([n; 32]));
+        assert!(matches!(state, SubmissionState::Rejected { .. }), "{n}: {state:?}");
+    }
+    assert!(stage.signed_contributions().is_empty());
+}
+
+#[test]
 fn what_is_durable_comes_before_what_is_sent() {
     let mut stage = Stage::new(spec(members(1), 1));
     let machine = &mut stage.machine;

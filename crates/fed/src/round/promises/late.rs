@@ -44,17 +44,18 @@ fn a_sealer_takes_at_most_one_late_contribution_a_member_the_oldest_first() {
         stage.pass(2_000);
         parents.push(stage.head());
     }
-    let late: Vec<_> = (0..2)
-        .map(|i| stage.contribution(3, parents[i], i as u64 + 1, 0))
+    let late: Vec<_> = (1..)
+        .zip(&parents[..2])
+        .map(|(round, parent)| stage.contribution(3, *parent, round, 0))
         .collect();
     late.iter().for_each(|c| stage.feed(Input::Contribution(c.clone())));
-    for i in 0..2 {
+    for (round, expected) in (3..).zip(&late) {
         stage.submit();
         stage.hear(2);
         stage.pass(2_000);
-        let round = stage.machine.round(3 + i as u64).unwrap();
+        let round = stage.machine.round(round).unwrap();
         let taken: Vec<_> = round.contributions.iter().filter(|c| c.late).map(|c| c.id).collect();
-        assert_eq!(taken, [late[i].record.id()]);
+        assert_eq!(taken, [expected.record.id()]);
     }
     let aggregated = stage.said.iter().filter_map(|o| match o {
         Output::Aggregate(job) => Some(job.late.iter().map(|l| l.staleness).collect::<Vec<_>>()),
@@ -140,4 +141,35 @@ fn a_second_one_from_an_old_base_is_refused_because_the_node_contributed_there()
         other => panic!("{other:?}"),
     }
     assert_eq!(stage.signed_contributions().len(), 1);
+}
+
+#[test]
+fn a_late_update_that_turns_out_bad_does_not_stop_the_round() {
+    let mut stage = Stage::new(spec(members(3), 2));
+    let others = [stage.hear(2), stage.hear(3)];
+    let zero = stage.head();
+    stage.sealed_by(2, &others);
+    stage.submit_on(zero, "slow");
+    let late = stage.signed_contributions()[0].clone();
+    stage.slow = true;
+    stage.submit();
+    stage.hear(2);
+    stage.hear(3);
+    stage.pass(700);
+    let job = |stage: &Stage| {
+        let jobs = stage.said.iter().rev().filter_map(|o| match o {
+            Output::Aggregate(job) => Some(job.clone()),
+            _ => None,
+        });
+        jobs.into_iter().next().unwrap()
+    };
+    let first = job(&stage);
+    assert_eq!(first.late.iter().map(|l| l.item.id).collect::<Vec<_>>(), [late.id()]);
+    // Looked at again, it is no update.
+    stage.bad.insert(late.update);
+    stage.slow = false;
+    stage.feed(Input::AggregateFailed { proposal: first.id });
+    stage.pass(2_000);
+    assert_eq!(stage.round(), 2);
+    assert!(job(&stage).late.is_empty());
 }

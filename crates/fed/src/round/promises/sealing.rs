@@ -2,13 +2,15 @@
 
 use crate::id::BlobId;
 use crate::round::stage::{Stage, members, node, spec};
-use crate::round::{Input, Output};
+use crate::round::{Input, Output, Refusal};
 
 /// Runs one round of three on each member's machine and returns when each would seal, in ms after all are in.
 fn turns(delay_ms: Option<u64>) -> Vec<u64> {
     let turn = |me: u8| {
         let mut stage = Stage::of(spec(members(3), 2), me, Some(8));
-        delay_ms.map(|ms| stage.feed(Input::DelayMs(ms)));
+        if let Some(ms) = delay_ms {
+            stage.feed(Input::DelayMs(ms));
+        }
         stage.submit();
         for other in (1..=3).filter(|n| *n != me) {
             stage.hear(other);
@@ -73,6 +75,7 @@ fn a_forged_result_is_refused_and_its_author_named() {
     assert_eq!(stage.round(), 0);
     let (author, reason) = stage.refused().remove(0);
     assert_eq!(author, node(3));
+    assert_eq!(stage.refusals(), [(author, Refusal::Fault)]);
     assert!(reason.contains("its result is 0707"), "{reason}");
     stage.feed(Input::Seal(seal));
     assert!(!stage.holds(id, 1), "it is not taken a second time");

@@ -1,0 +1,251 @@
+//! The canonical bytes and ids of every record, pinned.
+//!
+//! The vectors were made by an independent writer (a page of Python: struct and the PyPI package blake3), from the field
+//! lists alone: tag, then the fields in order, little-endian, a u32 length before every list, text and map, 0 or 1 before an
+//! option. A changed vector is a changed protocol: it needs a new tag, never a new vector.
+
+use std::collections::BTreeMap;
+
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId};
+use qres_fed::record::{
+    Canonical, Checkpoint, Contribution, DecodeError, Dtype, Membership, Proof, Proposal, RoundPolicy, Rule, Seal,
+    Signature, Signed, Spec, TensorSpec,
+};
+
+const SPEC: &str = "\
+     717265732f737065632f310a0c0000006d657461627261696e2f7634020000000400000062696173010100000003000000000000\
+     00040000007374657004000000000900000066656470726f782f31020000000c0000006c6f63616c5f65706f6368730000000000\
+     000040020000006d759a9999999999b93f02000000010300000000c0270900000000000400000006000000626631362f31000000\
+     00060000006e6f6e652f310000000000030000000101010101010101010101010101010101010101010101010101010101010101\
+     02020202020202020202020202020202020202020202020202020202020202020303030303030303030303030303030303030303\
+     03030303030303030303030309090909090909090909090909090909090909090909090909090909090909090101010101010101\
+     01010101010101010101010101010101010101010101010100";
+const SPEC_ID: &str = "d7ca535c02e909020a45d244952ca6513b87425b83a168950cba5450cb961402";
+const CONTRIBUTION: &str = "\
+     717265732f636f6e747269627574696f6e2f310a0707070707070707070707070707070707070707070707070707070707070707\
+     08080808080808080808080808080808080808080808080808080808080808080500000000000000010101010101010101010101\
+     01010101010101010101010101010101010101019d05000000000000040404040404040404040404040404040404040404040404\
+     040404040404040490650000000000000000403f";
+const CONTRIBUTION_ID: &str = "c1c0e2ce3cdb60d3fb8e850bfcfbbc72b28165095a43d70d265b5b6a182c4983";
+const SEAL: &str = "\
+     717265732f7365616c2f310a07070707070707070707070707070707070707070707070707070707070707070500000000000000\
+     0808080808080808080808080808080808080808080808080808080808080808020000000a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a\
+     0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b01000000\
+     0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d\
+     0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0101010101010101010101010101010101010101010101010101010101010101";
+const SEAL_ID: &str = "0a73329734aa7c9ce8e56b7bf7e36e555682e62a0db0d2a941f2253107c2002a";
+const CHECKPOINT: &str = "\
+     717265732f636865636b706f696e742f310a07070707070707070707070707070707070707070707070707070707070707070500\
+     000000000000010808080808080808080808080808080808080808080808080808080808080808020000000a0a0a0a0a0a0a0a0a\
+     0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b\
+     0b0b0b010000000c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000d0d0d0d0d0d0d0d0d\
+     0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d";
+const CHECKPOINT_ID: &str = "de0fb7d1a2a0afcaccea4ca10bd97f0e410a5fd6c07cd8cd1ede892eca4f8d9f";
+const CHECKPOINT_0: &str = "\
+     717265732f636865636b706f696e742f310a07070707070707070707070707070707070707070707070707070707070707070000\
+     000000000000000000000000000000000000000909090909090909090909090909090909090909090909090909090909090909";
+const CHECKPOINT_0_ID: &str = "c9cb0b022fb6108445d74e7dbe4bb854ed52edaf3daf7c17129e5607091c80a8";
+const PROPOSAL: &str = "\
+     717265732f70726f706f73616c2f310a070707070707070707070707070707070707070707070707070707070707070705000000\
+     000000000808080808080808080808080808080808080808080808080808080808080808020000000a0a0a0a0a0a0a0a0a0a0a0a\
+     0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b\
+     010000000c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c010000000e0e0e0e0e0e0e0e0e0e0e0e\
+     0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e";
+const PROPOSAL_ID: &str = "9b206697acc7fe94199da36e4e35a587c47f838a8518568db520ab74e62e6c7b";
+const PROOF: &str = "\
+     717265732f70726f6f662f310a070707070707070707070707070707070707070707070707070707070707070708080808080808\
+     08080808080808080808080808080808080808080808080808050000000000000001010101010101010101010101010101010101\
+     010101010101010101010101019d0500000000000004040404040404040404040404040404040404040404040404040404040404\
+     0490650000000000000000003f010101010101010101010101010101010101010101010101010101010101010101010101010101\
+     01010101010101010101010101010101010101010101010101070707070707070707070707070707070707070707070707070707\
+     07070707070808080808080808080808080808080808080808080808080808080808080808050000000000000001010101010101\
+     010101010101010101010101010101010101010101010101019d0500000000000004040404040404040404040404040404040404\
+     0404040404040404040404040490650000000000000000403f020202020202020202020202020202020202020202020202020202\
+     02020202020202020202020202020202020202020202020202020202020202020202020202";
+const PROOF_ID: &str = "2ab4b26cd3be104e4200b7ff1136041d79192a0b033f7bd6cf6e7c765b591a9a";
+
+/// The record has these bytes and this id, is read back from them, and from nothing that differs in any one byte's place:
+/// each cut is refused.
+fn assert_golden<T: Canonical + PartialEq + std::fmt::Debug>(record: &T, id: &str, golden: &str, golden_id: &str) {
+    let bytes = hex::decode(golden).unwrap();
+    assert_eq!(hex::encode(record.to_canonical()), golden);
+    assert_eq!(id, golden_id);
+    assert_eq!(T::from_canonical(&bytes).as_ref(), Ok(record));
+    for cut in 0..bytes.len() {
+        assert!(T::from_canonical(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    let longer = [bytes.as_slice(), &[0]].concat();
+    assert!(matches!(T::from_canonical(&longer), Err(DecodeError::Malformed(_))));
+}
+
+fn spec() -> Spec {
+    let tensor = |name: &str, dtype, shape: &[u64]| TensorSpec {
+        name: name.into(),
+        dtype,
+        shape: shape.to_vec(),
+    };
+    Spec {
+        name: "metabrain/v4".parse().unwrap(),
+        tensors: vec![tensor("bias", Dtype::F32, &[3]), tensor("step", Dtype::I64, &[])],
+        strategy: Rule {
+            id: "fedprox/1".into(),
+            params: BTreeMap::from([("mu".into(), 0.1), ("local_epochs".into(), 2.0)]),
+        },
+        rounds: RoundPolicy {
+            min_contributions: 2,
+            target: Some(3),
+            deadline_ms: None,
+            deadline_ms_max: 600_000,
+            max_staleness: 4,
+        },
+        codec: Rule::new("bf16/1"),
+        privacy: Rule::new("none/1"),
+        membership: Membership::List([3, 1, 2].map(|n| NodeId([n; 32])).into()),
+        checkpoint0: BlobId([9; 32]),
+        creator: NodeId([1; 32]),
+        succeeds: None,
+    }
+}
+
+fn contribution() -> Contribution {
+    Contribution {
+        spec: SpecId([7; 32]),
+        parent: CheckpointId([8; 32]),
+        round: 5,
+        author: NodeId([1; 32]),
+        samples: 1_437,
+        update: BlobId([4; 32]),
+        update_bytes: 26_000,
+        fidelity: 0.75,
+    }
+}
+
+fn seal() -> Seal {
+    Seal {
+        spec: SpecId([7; 32]),
+        round: 5,
+        parent: CheckpointId([8; 32]),
+        fresh: vec![ContributionId([10; 32]), ContributionId([11; 32])],
+        late: vec![ContributionId([12; 32])],
+        proofs: vec![],
+        result: BlobId([13; 32]),
+        sealer: NodeId([1; 32]),
+    }
+}
+
+#[test]
+fn specs() {
+    let spec = spec();
+    assert_golden(&spec, &spec.id().to_string(), SPEC, SPEC_ID);
+    assert_eq!(spec.check(), Ok(()));
+}
+
+#[test]
+fn contributions() {
+    let contribution = contribution();
+    assert_golden(
+        &contribution,
+        &contribution.id().to_string(),
+        CONTRIBUTION,
+        CONTRIBUTION_ID,
+    );
+}
+
+#[test]
+fn seals_and_the_checkpoints_they_make() {
+    let seal = seal();
+    assert_golden(&seal, &seal.id().to_string(), SEAL, SEAL_ID);
+    let checkpoint = seal.checkpoint();
+    assert_golden(&checkpoint, &checkpoint.id().to_string(), CHECKPOINT, CHECKPOINT_ID);
+    let by_another = Seal {
+        sealer: NodeId([2; 32]),
+        ..seal
+    };
+    assert_ne!(by_another.id().to_string(), SEAL_ID);
+    assert_eq!(
+        by_another.checkpoint().id().to_string(),
+        CHECKPOINT_ID,
+        "no sealer in it"
+    );
+}
+
+#[test]
+fn checkpoint_zero() {
+    let zero = Checkpoint::zero(SpecId([7; 32]), BlobId([9; 32]));
+    assert_golden(&zero, &zero.id().to_string(), CHECKPOINT_0, CHECKPOINT_0_ID);
+}
+
+#[test]
+fn proposals() {
+    let proposal = Proposal {
+        spec: SpecId([7; 32]),
+        round: 5,
+        parent: CheckpointId([8; 32]),
+        fresh: vec![ContributionId([10; 32]), ContributionId([11; 32])],
+        late: vec![ContributionId([12; 32])],
+        proofs: vec![ProofId([14; 32])],
+    };
+    assert_golden(&proposal, &proposal.id().to_string(), PROPOSAL, PROPOSAL_ID);
+}
+
+#[test]
+fn proofs() {
+    let signed = |fidelity, signature| Signed {
+        record: Contribution {
+            fidelity,
+            ..contribution()
+        },
+        signature: Signature([signature; 64]),
+    };
+    let proof = Proof::new(signed(0.75, 2), signed(0.5, 1)).unwrap();
+    assert_golden(&proof, &proof.id().to_string(), PROOF, PROOF_ID);
+    let re_signed = Proof::new(signed(0.5, 3), signed(0.75, 4)).unwrap();
+    assert_eq!(re_signed.id(), proof.id(), "signatures make no second proof");
+    assert!(Proof::new(signed(0.5, 1), signed(0.5, 2)).is_err());
+}
+
+/// Sets and maps have one order: a spec with its members shuffled, or named twice, would be two byte strings of one value.
+#[test]
+fn only_the_one_canonical_encoding_is_read() {
+    let bytes = hex::decode(SPEC).unwrap();
+    let member = |n: u8| bytes.windows(32).position(|w| *w == [n; 32]).unwrap();
+    let (two, three) = (member(2), member(3));
+    let mut shuffled = bytes.clone();
+    shuffled[two..two + 32].fill(3);
+    shuffled[three..three + 32].fill(2);
+    assert!(matches!(
+        Spec::from_canonical(&shuffled),
+        Err(DecodeError::Malformed(_))
+    ));
+    let mut twice = bytes.clone();
+    twice[three..three + 32].fill(2);
+    assert!(matches!(Spec::from_canonical(&twice), Err(DecodeError::Malformed(_))));
+}
+
+#[test]
+fn one_kind_of_record_is_not_read_as_another() {
+    let bytes = hex::decode(CHECKPOINT).unwrap();
+    assert_eq!(
+        Proposal::from_canonical(&bytes),
+        Err(DecodeError::Tag {
+            expected: "qres/proposal/1\n"
+        })
+    );
+}
+
+/// Lengths that lie are refused before anything is allocated for them.
+#[test]
+fn lengths_that_lie_are_refused() {
+    let bytes = hex::decode(SEAL).unwrap();
+    let fresh = "qres/seal/1\n".len() + 32 + 8 + 32;
+    let mut lying = bytes.clone();
+    lying[fresh..fresh + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(matches!(Seal::from_canonical(&lying), Err(DecodeError::Malformed(_))));
+    let mut nan = hex::decode(CONTRIBUTION).unwrap();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert!(matches!(
+        Contribution::from_canonical(&nan),
+        Err(DecodeError::Malformed(_))
+    ));
+}

@@ -1,0 +1,45 @@
+//! Getting ready to be stopped: nothing new is taken, what was acknowledged is merged and sent.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use qres_fed::round::Input;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::message::Message;
+use super::registry::{Joined, Model};
+use super::{Core, peers};
+use crate::view::NodeView;
+
+/// A drain waits that long for submissions to be merged; those that are not by then stay on the disk for the next start.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Takes no new work from here on, and answers when no submission waits to be merged.
+pub async fn drain(core: &Arc<Core>) -> NodeView {
+    core.draining.store(true, Ordering::Relaxed);
+    let joined = core.registry.all().into_iter().filter_map(|m| Some((m.joined()?, m)));
+    let waits = joined.map(|(joined, model)| merge(joined, model));
+    tokio::select! {
+        () = core.stop.cancelled() => {}
+        _ = futures::future::join_all(waits) => info!("drained"),
+    }
+    peers::node(core)
+}
+
+async fn merge(joined: Arc<Joined>, model: Arc<Model>) {
+    let merged = async {
+        joined
+            .inbox
+            .send(Message::Inputs(vec![Input::MergeNow]))
+            .await
+            .map_err(drop)?;
+        let mut unmerged = joined.unmerged.clone();
+        unmerged.wait_for(|count| *count == Some(0)).await.map_err(drop)?;
+        Ok::<_, ()>(())
+    };
+    if timeout(DRAIN_MAX, merged).await.is_err() {
+        warn!(model = %model.spec().name, "submissions still wait to be merged: they are on the disk for the next start");
+    }
+}

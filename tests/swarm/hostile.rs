@@ -1,0 +1,197 @@
+//! A member that lies, withholds and signs what no honest node signs, among honest daemons: their rounds go on, their heads
+//! agree, and an operator sees what the liar did.
+
+mod blobs;
+mod equivocation;
+mod gossip;
+mod outsider;
+mod peer;
+mod seals;
+mod wire;
+
+use qres_api::pb;
+use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
+use qres_fed::record::{Canonical, Contribution, Signed, Spec};
+use qres_node::identity::Identity;
+use qres_tests::node::Fetched;
+use qres_tests::weights::vector;
+use qres_tests::{Node, Swarm, wait};
+
+use crate::rounds::node_ids;
+use crate::{head, vector_model};
+use peer::Peer;
+
+/// How long honest nodes wait for the liar's part. Long enough that a test can act inside a round.
+const DEADLINE_MS: u64 = 4_000;
+
+/// Honest daemons that train a model of one f32 with a hostile member.
+struct Scene {
+    swarm: Swarm,
+    nodes: Vec<Node>,
+    /// The honest ones.
+    ids: Vec<NodeId>,
+    peer: Peer,
+    spec: Spec,
+    base: CheckpointId,
+}
+
+fn node_id(hex_digits: &str) -> NodeId {
+    hex_digits.parse().expect("a node id")
+}
+
+impl Scene {
+    /// The model has k = a majority of the honest nodes and the liar.
+    async fn start(honest: usize) -> Self {
+        Self::with(honest, true).await
+    }
+
+    async fn with(honest: usize, member: bool) -> Self {
+        let swarm = Swarm::start(honest).await;
+        let nodes = swarm.nodes();
+        let names = node_ids(&nodes).await;
+        let ids: Vec<_> = names.iter().map(|name| node_id(name)).collect();
+        let dial = [swarm.bootstrap.mesh.clone()];
+        let peer = Peer::start(Identity::ephemeral(), &dial, &ids).await;
+        let liar = member.then(|| peer.node().to_string());
+        let request = pb::CreateModelRequest {
+            members: names.into_iter().chain(liar).collect(),
+            deadline_ms: Some(DEADLINE_MS),
+            ..vector_model("hostile", &[0.0])
+        };
+        let model = nodes[0].create(request).await.expect("a model");
+        for node in &nodes[1..] {
+            node.join("hostile").await;
+        }
+        let spec: SpecId = model.id.parse().expect("a spec id");
+        // Anyone may read a spec.
+        let (status, bytes) = peer.read_blob(ids[0], spec, spec.into()).await;
+        assert_eq!(status, wire::OK);
+        Self {
+            spec: Spec::from_canonical(&bytes).expect("a spec"),
+            base: head(&model).parse().expect("a checkpoint id"),
+            swarm,
+            nodes,
+            ids,
+            peer,
+        }
+    }
+
+    /// The liar's contribution of this update on round 0.
+    fn contribution(&self, update: &[f32]) -> Signed<Contribution> {
+        self.contribution_of(&bytes_of(update))
+    }
+
+    fn contribution_of(&self, update: &[u8]) -> Signed<Contribution> {
+        contribution(&self.peer.identity, self.spec.id(), self.base, 1, update)
+    }
+
+    /// Every honest trainer submits on this base.
+    async fn submit(&self, base: CheckpointId, value: f32) {
+        for node in &self.nodes {
+            let base = base.to_string();
+            node.submit("hostile", &base, 1, &vector(&[value]))
+                .await
+                .expect("submitted");
+        }
+    }
+
+    /// Waits until every honest node has this many contributions (their blobs included) in the open round.
+    async fn gathered(&self, count: usize) -> Vec<String> {
+        let mut found = vec![];
+        for node in &self.nodes {
+            found = wait::until("the contributions to be in", || async {
+                let round = round(node, None).await;
+                let ids: Vec<_> = round.contributions.into_iter().map(|c| c.id).collect();
+                (ids.len() >= count).then_some(ids)
+            })
+            .await;
+        }
+        found
+    }
+
+    /// The honest nodes' head once they all stand on one of this round or later.
+    async fn agreed(&self, round: u64) -> Fetched {
+        agreed(&self.nodes, round).await
+    }
+
+    /// A round that the honest nodes make by themselves, on the head that they agree on. Answers the new head.
+    async fn honest_round(&self) -> Fetched {
+        let now = self.agreed(0).await;
+        let value = now.round() as f32 + 10.0;
+        self.submit(now.id().parse().expect("an id"), value).await;
+        self.agreed(now.round() + 1).await
+    }
+
+    /// What each honest node's peer list says of the liar, once it is as wanted.
+    async fn seen(&self, what: &str, as_wanted: impl Fn(&pb::Peer) -> bool) {
+        for node in &self.nodes {
+            seen(node, &self.peer.node(), what, &as_wanted).await;
+        }
+    }
+
+    /// Who contributed to a sealed round.
+    async fn authors(&self, number: u64) -> Vec<NodeId> {
+        let round = round(&self.nodes[0], Some(number)).await;
+        round.contributions.iter().map(|c| node_id(&c.author)).collect()
+    }
+}
+
+/// The head of these nodes once they all stand on one of this round or later.
+async fn agreed(nodes: &[Node], round: u64) -> Fetched {
+    for node in nodes {
+        node.wait_for_round("hostile", round).await;
+    }
+    wait::until("the heads to agree", || async {
+        let mut heads = vec![];
+        for node in nodes {
+            heads.push(node.fetch("hostile", "").await.expect("fetched"));
+        }
+        let same = heads.iter().all(|h| h.id() == heads[0].id() && h.file == heads[0].file);
+        same.then(|| heads.remove(0))
+    })
+    .await
+}
+
+async fn round(node: &Node, number: Option<u64>) -> pb::Round {
+    let request = pb::GetRoundRequest {
+        model: "hostile".into(),
+        round: number,
+    };
+    let answer = node.rounds().get_round(request).await.expect("a round");
+    answer.into_inner().round.expect("a round")
+}
+
+/// What a node's peer list says of a peer, once it is as wanted.
+async fn seen(node: &Node, peer: &NodeId, what: &str, as_wanted: impl Fn(&pb::Peer) -> bool) -> pb::Peer {
+    wait::until(what, || async {
+        let answer = node.peers().list_peers(pb::ListPeersRequest::default()).await;
+        let peers = answer.expect("peers").into_inner().peers;
+        let found = peers.into_iter().find(|p| p.node_id == peer.to_string());
+        found.filter(|found| as_wanted(found))
+    })
+    .await
+}
+
+fn contribution(
+    author: &Identity,
+    spec: SpecId,
+    parent: CheckpointId,
+    round: u64,
+    update: &[u8],
+) -> Signed<Contribution> {
+    author.sign(Contribution {
+        spec,
+        parent,
+        round,
+        author: author.node(),
+        samples: 1,
+        update: BlobId::of(update),
+        update_bytes: update.len() as u64,
+        fidelity: 1.0,
+    })
+}
+
+/// What `none/1` codes f32s as.
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}

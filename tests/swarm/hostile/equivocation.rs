@@ -1,0 +1,157 @@
+//! Two contributions by one member on one parent.
+
+use qres_api::pb;
+use qres_fed::id::{CheckpointId, SpecId};
+use qres_node::identity::Identity;
+use qres_tests::weights::vector;
+use qres_tests::{Daemon, Options, wait};
+
+use super::peer::{Peer, Service};
+use super::{DEADLINE_MS, Scene, agreed, bytes_of, contribution, node_id, round};
+use crate::rounds::node_ids;
+use crate::{head, vector_model};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_two_things_to_all_is_listed_by_nobody_who_knows() {
+    let scene = Scene::start(2).await;
+    let peer = &scene.peer;
+    peer.serve(|_| Service::Right);
+    for value in [3.0, 4.0] {
+        peer.put(&bytes_of(&[value]));
+        peer.announce(&scene.contribution(&[value])).await;
+    }
+    proven(&scene.swarm.daemons).await;
+    let sealed = scene.honest_round().await;
+    assert_eq!(sealed.file, vector(&[10.0]));
+    // The proof is in the chain: what the liar makes from here on counts no more, though it is one a parent.
+    let base: CheckpointId = sealed.id().parse().unwrap();
+    peer.put(&bytes_of(&[50.0]));
+    peer.announce(&contribution(
+        &peer.identity,
+        scene.spec.id(),
+        base,
+        2,
+        &bytes_of(&[50.0]),
+    ))
+    .await;
+    let next = scene.honest_round().await;
+    assert_eq!((next.round(), next.file), (2, vector(&[11.0])));
+    for number in [1, 2] {
+        assert!(!scene.authors(number).await.contains(&peer.node()), "round {number}");
+    }
+}
+
+/// Waits until each of these daemons has seen the proof.
+async fn proven(daemons: &[Daemon]) {
+    for daemon in daemons {
+        wait::until("the equivocation to be proven", || async {
+            daemon
+                .log()
+                .contains("signed two contributions on one parent")
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tells_two_halves_two_things_is_convicted_when_they_meet() {
+    // Nobody knows anybody: each half has its own copy of the liar.
+    let daemons = [(); 2].map(|()| Daemon::start(Options::default()));
+    let nodes: Vec<_> = daemons.iter().map(Daemon::node).collect();
+    let names = node_ids(&nodes).await;
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    let liar = Identity::load_or_create(&key).unwrap();
+    let request = pb::CreateModelRequest {
+        members: names.iter().cloned().chain([liar.node().to_string()]).collect(),
+        deadline_ms: Some(DEADLINE_MS),
+        ..vector_model("hostile", &[0.0])
+    };
+    let model = nodes[0].create(request).await.unwrap();
+    let (spec, base): (SpecId, CheckpointId) = (model.id.parse().unwrap(), head(&model).parse().unwrap());
+    // The model spreads, then the link is cut: a ban is what an operator has to keep two nodes apart.
+    dial(&nodes[1], &daemons[0]).await;
+    nodes[1].join("hostile").await;
+    nodes[0].peers().ban_peer(ban(&daemons[1])).await.unwrap();
+    wait::until("the halves to part", || async {
+        let node = nodes[1]
+            .node()
+            .get_node(pb::GetNodeRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .node
+            .unwrap();
+        (node.connected_peers == 0).then_some(())
+    })
+    .await;
+
+    let mut copies = vec![];
+    for (i, value) in [(0, 3.0), (1, 5.0)] {
+        let identity = Identity::load_or_create(&key).unwrap();
+        let copy = Peer::start(identity, &[daemons[i].mesh.clone()], &[node_id(&names[i])]).await;
+        copy.serve(|_| Service::Right);
+        copy.put(&bytes_of(&[value]));
+        copy.announce(&contribution(&copy.identity, spec, base, 1, &bytes_of(&[value])))
+            .await;
+        nodes[i]
+            .submit("hostile", &base.to_string(), 1, &vector(&[9.0]))
+            .await
+            .unwrap();
+        let sealed = nodes[i].wait_for_round("hostile", 1).await;
+        assert_eq!(sealed.file, vector(&[(value + 9.0) / 2.0]));
+        copies.push(copy);
+    }
+    for copy in &copies {
+        copy.mesh.stop().await;
+    }
+    nodes[0]
+        .peers()
+        .unban_peer(pb::UnbanPeerRequest {
+            peer: daemons[1].peer_id.clone(),
+        })
+        .await
+        .unwrap();
+    dial(&nodes[0], &daemons[1]).await;
+    proven(&daemons).await;
+
+    // One head, whichever; and what the liar says on it counts no more once the proof is in the chain.
+    let mut now = agreed(&nodes, 1).await;
+    for value in [20.0, 30.0] {
+        for node in &nodes {
+            node.submit("hostile", &now.id(), 1, &vector(&[value])).await.unwrap();
+        }
+        now = agreed(&nodes, now.round() + 1).await;
+        let authors = round(&nodes[0], Some(now.round())).await.contributions;
+        assert!(
+            authors.iter().all(|c| c.author != liar.node().to_string()),
+            "{authors:?}"
+        );
+    }
+}
+
+fn ban(daemon: &Daemon) -> pb::BanPeerRequest {
+    pb::BanPeerRequest {
+        peer: daemon.peer_id.clone(),
+        reason: "cut".into(),
+        duration_ms: None,
+    }
+}
+
+async fn dial(node: &qres_tests::Node, to: &Daemon) {
+    let address = to.mesh.clone();
+    node.peers().dial_peer(pb::DialPeerRequest { address }).await.unwrap();
+    let wanted = |peer: &pb::Peer| peer.peer_id == to.peer_id && peer.state() == pb::PeerState::Connected;
+    wait::until("the dialled peer", || async {
+        let peers = node
+            .peers()
+            .list_peers(pb::ListPeersRequest::default())
+            .await
+            .unwrap()
+            .into_inner()
+            .peers;
+        peers.iter().any(wanted).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,228 @@
+//! A peer that passes the hello like any other, and then does as the test says.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::{Stream, StreamProtocol};
+use prost::Message;
+use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_fed::record::{Canonical, Contribution, Seal, Signed};
+use qres_node::identity::Identity;
+use qres_node::mesh::{self, HeadClaim, Mesh, MeshConfig, MeshEvent, Mode, Topic, Verdict};
+use qres_tests::wait;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::wire;
+
+const BLOB: StreamProtocol = StreamProtocol::new("/qres/blob/10");
+const SYNC: StreamProtocol = StreamProtocol::new("/qres/sync/10");
+
+/// How it answers one who asks for a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// With the blob.
+    Right,
+    /// With as many other bytes.
+    Wrong,
+    /// That it has none.
+    Absent,
+    /// Never.
+    Silent,
+}
+
+type Shelf = Arc<Mutex<BTreeMap<BlobId, Vec<u8>>>>;
+
+/// The hostile peer.
+pub struct Peer {
+    pub mesh: Mesh,
+    pub identity: Identity,
+    shelf: Shelf,
+    /// How often it was asked for a blob.
+    pub asked: Arc<AtomicUsize>,
+    _heads: watch::Sender<Vec<HeadClaim>>,
+    _dir: TempDir,
+}
+
+impl Peer {
+    /// Starts it and waits until it is connected to all of these.
+    pub async fn start(identity: Identity, dial: &[String], until_connected: &[NodeId]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut config = MeshConfig::new(Mode::Node, dir.path().join("hints"));
+        config.listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        config.port = 0;
+        config.bootstrap = dial.to_vec();
+        let (heads, claims) = watch::channel(vec![]);
+        let (mesh, mut events) = mesh::start(config, &identity, claims).await.expect("a mesh");
+        let judge = mesh.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if let MeshEvent::Message(message) = event {
+                    judge.report(message.token, Verdict::Accept).await;
+                }
+            }
+        });
+        wait::until("the hostile peer to be connected", || async {
+            let connected = mesh.connected();
+            until_connected
+                .iter()
+                .all(|node| connected.contains(node))
+                .then_some(())
+        })
+        .await;
+        Self {
+            mesh,
+            identity,
+            shelf: Shelf::default(),
+            asked: Arc::default(),
+            _heads: heads,
+            _dir: dir,
+        }
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.identity.node()
+    }
+
+    /// Serves what is on the shelf, to each peer in its own way.
+    pub fn serve(&self, how: impl Fn(NodeId) -> Service + Send + Sync + 'static) {
+        let mut incoming = self.mesh.accept(BLOB);
+        let (shelf, asked, how) = (self.shelf.clone(), self.asked.clone(), Arc::new(how));
+        tokio::spawn(async move {
+            while let Some((node, stream)) = incoming.next().await {
+                let (shelf, asked, how) = (shelf.clone(), asked.clone(), how.clone());
+                // The other side may break off at any moment.
+                tokio::spawn(async move { drop(answer(stream, &shelf, &asked, || how(node)).await) });
+            }
+        });
+    }
+
+    pub fn put(&self, blob: &[u8]) -> BlobId {
+        let id = BlobId::of(blob);
+        self.shelf.lock().expect("no panic").insert(id, blob.to_vec());
+        id
+    }
+
+    pub fn was_asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    pub async fn gossip(&self, envelope: &wire::Envelope) {
+        self.mesh
+            .publish(Topic::Epiphany, envelope.encode_to_vec())
+            .await
+            .expect("published");
+    }
+
+    pub async fn announce(&self, signed: &Signed<Contribution>) {
+        self.gossip(&epiphany(signed)).await;
+    }
+
+    pub async fn announce_seal(&self, signed: &Signed<Seal>) {
+        let seal = wire::SealAnnouncement {
+            seal: signed.record.to_canonical(),
+            signature: signed.signature.0.to_vec(),
+        };
+        let envelope = wire::Envelope {
+            seal: Some(seal),
+            ..Default::default()
+        };
+        self.gossip(&envelope).await;
+    }
+
+    /// Asks a node for a small blob: the status, and the bytes when it is OK.
+    pub async fn read_blob(&self, node: NodeId, spec: SpecId, blob: BlobId) -> (i32, Vec<u8>) {
+        let mut stream = self.mesh.open(node, BLOB).await.expect("a stream");
+        let get = wire::BlobGet {
+            spec: spec.0.to_vec(),
+            blob: blob.0.to_vec(),
+        };
+        send(&mut stream, &wire::BlobRequest { get: Some(get) })
+            .await
+            .expect("asked");
+        let answer: wire::BlobAnswer = receive(&mut stream).await.expect("answered");
+        let mut bytes = vec![0; usize::try_from(answer.bytes).expect("small")];
+        stream.read_exact(&mut bytes).await.expect("the blob follows");
+        (answer.status, bytes)
+    }
+
+    /// Asks a node something over sync: how the answer ends, and how many items it had.
+    pub async fn sync(&self, node: NodeId, request: &wire::SyncRequest) -> (i32, usize) {
+        let mut stream = self.mesh.open(node, SYNC).await.expect("a stream");
+        send(&mut stream, request).await.expect("asked");
+        let mut items = 0;
+        loop {
+            let item: wire::SyncItem = receive(&mut stream).await.expect("an item");
+            match item.end {
+                Some(end) => return (end.status, items),
+                None => items += 1,
+            }
+        }
+    }
+}
+
+pub fn epiphany(signed: &Signed<Contribution>) -> wire::Envelope {
+    let epiphany = wire::Epiphany {
+        model_type: "hostile".into(),
+        weights: vec![],
+        fidelity_score: signed.record.fidelity,
+        contribution: signed.record.to_canonical(),
+        signature: signed.signature.0.to_vec(),
+    };
+    wire::Envelope {
+        epiphany: Some(epiphany),
+        ..Default::default()
+    }
+}
+
+async fn answer(
+    mut stream: Stream,
+    shelf: &Mutex<BTreeMap<BlobId, Vec<u8>>>,
+    asked: &AtomicUsize,
+    how: impl Fn() -> Service,
+) -> std::io::Result<()> {
+    loop {
+        let request: wire::BlobRequest = receive(&mut stream).await?;
+        let Some(get) = request.get else { continue };
+        let id = BlobId(get.blob.try_into().expect("an honest node asks for 32 bytes"));
+        let blob = shelf.lock().expect("no panic").get(&id).cloned();
+        asked.fetch_add(1, Ordering::Relaxed);
+        let bytes = match (how(), blob) {
+            (Service::Silent, _) => std::future::pending().await,
+            (Service::Absent, _) | (_, None) => {
+                let status = wire::NOT_FOUND;
+                send(&mut stream, &wire::BlobAnswer { status, bytes: 0 }).await?;
+                continue;
+            }
+            (Service::Right, Some(blob)) => blob,
+            (Service::Wrong, Some(blob)) => vec![0x55; blob.len()],
+        };
+        let found = wire::BlobAnswer {
+            status: wire::OK,
+            bytes: bytes.len() as u64,
+        };
+        send(&mut stream, &found).await?;
+        stream.write_all(&bytes).await?;
+        stream.flush().await?;
+    }
+}
+
+/// A frame: its length as a little-endian u32, then the message.
+async fn send(stream: &mut Stream, message: &impl Message) -> std::io::Result<()> {
+    let bytes = message.encode_to_vec();
+    let length = u32::try_from(bytes.len()).expect("small");
+    stream.write_all(&length.to_le_bytes()).await?;
+    stream.write_all(&bytes).await?;
+    stream.flush().await
+}
+
+async fn receive<M: Message + Default>(stream: &mut Stream) -> std::io::Result<M> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
+    stream.read_exact(&mut bytes).await?;
+    M::decode(bytes.as_slice()).map_err(std::io::Error::other)
+}
