@@ -1,5 +1,7 @@
 //! Rules of the house, as tests.
 
+mod metrics;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

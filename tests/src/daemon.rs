@@ -34,6 +34,8 @@ pub struct Daemon {
     pub mesh: String,
     /// The libp2p peer id.
     pub peer_id: String,
+    /// The metrics' URL, when they are served.
+    pub metrics: Option<String>,
 }
 
 impl Daemon {
@@ -84,9 +86,12 @@ impl Daemon {
                     grpc: find("grpc").remove(0),
                     mesh,
                     peer_id,
+                    metrics: find("metrics").pop(),
                 };
             }
         }
+        // Its stdout is closed: it has ended, or is about to.
+        let _ = child.wait();
         let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
         panic!("the daemon ended before it was ready; it said {said:?} and logged:\n{log}");
     }

@@ -47,6 +47,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         ..server::Options::default()
     };
     let node = NodeHandle::start(node_config(&config)).await?;
+    node.register_metrics(&mut registry);
     let calls = CancellationToken::new();
     let mut serving = tokio::spawn(server::serve(
         node.clone(),

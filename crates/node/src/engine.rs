@@ -53,6 +53,7 @@ use crate::config::NodeConfig;
 use crate::error::{Kind, NodeError};
 use crate::identity::Identity;
 use crate::mesh::{HeadClaim, Mesh};
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 use crate::transfer::{Downloads, SyncClient};
 use crate::view::{Event, Standing};
@@ -74,6 +75,7 @@ pub(crate) struct Core {
     pub syncer: syncer::Syncer,
     pub states: state::States,
     pub hub: Hub,
+    pub metrics: Metrics,
     pub registry: Registry,
     pub offers: offer::Offers,
     pub clock: Clock,

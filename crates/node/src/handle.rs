@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use prometheus_client::registry::Registry;
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::{Membership, ModelName, Rule};
 
@@ -341,6 +342,14 @@ impl NodeHandle {
     /// A watch from a revision; 0 = a snapshot first.
     pub async fn watch(&self, filter: WatchFilter, from: Revision) -> Answer<BoxStream<'static, Answer<WatchItem>>> {
         engine::watch(&self.core, filter, from)
+    }
+
+    /// Shows the node's figures in a registry, which does not keep the node alive.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        let core = Arc::downgrade(&self.core);
+        self.core
+            .metrics
+            .register(registry, core, self.core.downloads.counters());
     }
 
     /// Resolves when a part of the node has failed for good, with the reason: its owner should stop it and end the process, so

@@ -10,6 +10,7 @@ pub mod error;
 pub mod handle;
 pub mod identity;
 pub mod mesh;
+mod metrics;
 pub mod store;
 mod trace;
 pub mod transfer;

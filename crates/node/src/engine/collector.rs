@@ -108,6 +108,7 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
         })
         .await?;
     core.registry.end_collection(&live);
+    core.metrics.collected(removed);
     if removed > 0 {
         debug!(blobs = removed, "collected");
     }

@@ -28,7 +28,10 @@ impl ModelTask {
     pub(super) async fn commit(&mut self, mut writes: Vec<Write>) -> bool {
         loop {
             let batch = writes.clone();
-            let Err(error) = self.core.blocking(move |store| store.commit(batch)).await else {
+            let begun = std::time::Instant::now();
+            let committed = self.core.blocking(move |store| store.commit(batch)).await;
+            self.core.metrics.commit(begun.elapsed(), committed.is_ok());
+            let Err(error) = committed else {
                 self.resume();
                 return true;
             };

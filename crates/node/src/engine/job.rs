@@ -1,7 +1,7 @@
 //! Work that takes long: checking, coding and aggregating tensors, off the async threads, at most two at a time.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qres_fed::id::{BlobId, SubmissionId};
 use qres_fed::record::Spec;
@@ -13,6 +13,7 @@ use tracing::{Instrument, info_span, warn};
 use super::message::Message;
 use super::model::ModelTask;
 use super::registry::Model;
+use crate::metrics::Job;
 use crate::store::{BlobFile, Store};
 
 /// Before a blob that could not be read is looked for again.
@@ -23,7 +24,12 @@ type Outcome = Result<Input, BlobId>;
 
 /// Runs `work` when a slot is free and hands its answer to the task that asked, unless that has ended. The guard keeps a new
 /// blob from the collector until the machine has heard of it.
-fn spawn(task: &ModelTask, span: tracing::Span, work: impl FnOnce(&Store, &Model) -> Outcome + Send + 'static) {
+fn spawn(
+    task: &ModelTask,
+    job: Job,
+    span: tracing::Span,
+    work: impl FnOnce(&Store, &Model) -> Outcome + Send + 'static,
+) {
     let (core, model, sender, stop) = (
         task.core.clone(),
         task.model.clone(),
@@ -32,6 +38,13 @@ fn spawn(task: &ModelTask, span: tracing::Span, work: impl FnOnce(&Store, &Model
     );
     let (owner, what) = (core.clone(), format!("a job of model {}", model.spec().name));
     let traceparent = crate::trace::traceparent(&span);
+    let counted = core.clone();
+    let work = move |store: &Store, model: &Model| {
+        let begun = Instant::now();
+        let outcome = work(store, model);
+        counted.metrics.job(job, begun.elapsed());
+        outcome
+    };
     let task = async move {
         // The semaphore is never closed.
         let Ok(_slot) = core.jobs.clone().acquire_owned().await else {
@@ -64,7 +77,7 @@ fn spawn(task: &ModelTask, span: tracing::Span, work: impl FnOnce(&Store, &Model
 /// Checks a blob that is here: an update's length, codes and finiteness; weights' schema and finiteness.
 pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
     let span = info_span!("check", %blob, update);
-    spawn(task, span, move |store, model| {
+    spawn(task, Job::Check, span, move |store, model| {
         let checked = open(store, &blob).and_then(|file| {
             if update {
                 update::check(model.spec(), &file)
@@ -116,7 +129,7 @@ fn open(store: &Store, blob: &BlobId) -> Result<BlobFile, TensorError> {
 /// Merges, differences and codes a node's submissions.
 pub fn encode(task: &mut ModelTask, work: EncodeJob) {
     let span = task.traces.encoding(&work);
-    spawn(task, span, move |store, model| {
+    spawn(task, Job::Encode, span, move |store, model| {
         let parent = work.parent;
         Ok(match run_encode(store, model.spec(), &work) {
             Ok((update, coded)) => Input::Encoded {
@@ -217,7 +230,7 @@ pub fn aggregate(task: &mut ModelTask, work: AggregateJob) {
     for traceparent in task.links(items) {
         crate::trace::link(&span, &traceparent);
     }
-    spawn(task, span, move |store, model| {
+    spawn(task, Job::Aggregate, span, move |store, model| {
         Ok(match run_aggregate(store, model.spec(), &work) {
             Ok(result) => Input::Aggregated {
                 proposal: work.id,

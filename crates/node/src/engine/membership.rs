@@ -204,6 +204,7 @@ pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<
         })
         .await;
     model.set_joined(None);
+    core.metrics.left(&id);
     let ended = match left {
         Ok(ended) => ended,
         Err(error) => {
@@ -214,6 +215,7 @@ pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<
     };
     core.states.leave(core, id);
     for submission in &ended {
+        core.metrics.submission(&submission.model, &submission.state);
         core.hub.push(Event::Submission(views::submission(submission)));
     }
     core.hub.push(Event::ModelLeft(id, model.spec().name.clone()));

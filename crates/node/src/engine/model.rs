@@ -254,6 +254,7 @@ impl ModelTask {
             Persist::Proof(proof) => Write::Proof(spec, proof),
             Persist::Verified(checkpoint) => Write::Verified(spec, checkpoint),
             Persist::Submission(id, state) => {
+                self.core.metrics.submission(&self.model.spec().name, &state);
                 self.changed.push(id);
                 if let Some(stored) = self.submitted.get_mut(&id) {
                     stored.state = state.clone();
@@ -367,6 +368,7 @@ impl ModelTask {
             Output::Confirmed(checkpoint) => self.round_event(checkpoint),
             Output::RoundChanged => {
                 let view = views::round(&self.core, &self.model, self.machine.open_round());
+                self.core.metrics.open_round(self.model.id, &view);
                 self.core.hub.push(Event::Round(view));
             }
             Output::Equivocation { author, proof } => {

@@ -20,8 +20,9 @@ use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::identity::{Identity, IdentityError};
 use crate::mesh::{self, MeshError};
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, StoreOptions, Write};
-use crate::transfer::{Downloads, Library, SyncClient, serve_blobs, serve_sync};
+use crate::transfer::{BlobServer, Downloads, Library, SyncClient, serve_sync};
 
 /// Jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
 const JOBS_MAX: usize = 2;
@@ -59,6 +60,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
         states: state::States::default(),
         wants: wants::Wants::default(),
         hub: Hub::new(ceiling),
+        metrics: Metrics::default(),
         registry: Registry::default(),
         offers: offer::Offers::default(),
         clock: Clock::start(),
@@ -82,7 +84,9 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
     restore(&core).await?;
     let library: Arc<dyn Library> = Arc::new(Shelf { core: core.clone() });
     // The mesh's handles keep its queues of incoming streams open, so these do not end by themselves.
-    let blobs = serve_blobs(core.mesh.clone(), core.store.blobs().clone(), library.clone());
+    let blobs = BlobServer::new(core.store.blobs().clone(), library.clone())
+        .counting_into(core.downloads.counters())
+        .run(core.mesh.clone());
     let sync = serve_sync(core.mesh.clone(), library);
     core.spawn_vital(
         "serving blobs",

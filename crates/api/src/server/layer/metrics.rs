@@ -59,6 +59,10 @@ impl Metrics {
     /// Shows the figures in a registry.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        // Shown as 0 before the first one: else its rate misses that one.
+        for limit in ["calls", "uploads"] {
+            drop(metrics.refused.get_or_create(&Refused { limit }));
+        }
         registry.register_with_unit(
             "rpc_server_call_duration",
             "Time from a call's first byte to the end of its answer, by method and code",

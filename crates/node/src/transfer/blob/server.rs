@@ -66,6 +66,12 @@ impl BlobServer {
         }
     }
 
+    /// Counts there, together with others.
+    pub fn counting_into(mut self, counters: Arc<TransferCounters>) -> Self {
+        self.counters = counters;
+        self
+    }
+
     /// What it has sent.
     pub fn counters(&self) -> Arc<TransferCounters> {
         self.counters.clone()

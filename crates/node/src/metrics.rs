@@ -1,0 +1,224 @@
+//! What a node shows to Prometheus: figures that its parts count into, and a reading of the rest at each scrape.
+//!
+//! docs/metrics.md describes every one. No label holds a peer's id: there may be any number of them. A model's name is one,
+//! as a node joins few models.
+
+mod reading;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use qres_fed::id::SpecId;
+use qres_fed::record::ModelName;
+use qres_fed::round::SubmissionState;
+
+use crate::engine::Core;
+use crate::transfer::TransferCounters;
+use crate::view::RoundView;
+use reading::Reading;
+
+/// Upper ends in seconds: a small model takes milliseconds, one of 10 GB minutes.
+const JOB_BUCKETS_S: [f64; 14] = [
+    0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0,
+];
+/// One transaction is one or two flushes of the disk: 0.1 ms on an NVMe with power protection, 30 ms on a spinning one.
+const COMMIT_BUCKETS_S: [f64; 12] = [
+    0.000_25, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+/// Long work on tensors.
+#[derive(Debug, Clone, Copy)]
+pub enum Job {
+    /// A blob's content is checked.
+    Check,
+    /// Submissions are merged and coded.
+    Encode,
+    /// Contributions become a checkpoint.
+    Aggregate,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabels {
+    job: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SubmissionLabels {
+    model: String,
+    state: &'static str,
+}
+
+/// Figures that the engine counts into.
+#[derive(Debug)]
+pub struct Metrics {
+    jobs: Family<JobLabels, Histogram, fn() -> Histogram>,
+    commit: Histogram,
+    commit_failures: Counter,
+    submissions: Family<SubmissionLabels, Counter>,
+    collected: Counter,
+    /// Contributions in the open round of each joined model, late ones left out.
+    open: Mutex<BTreeMap<SpecId, u64>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            jobs: Family::new_with_constructor(|| Histogram::new(JOB_BUCKETS_S)),
+            commit: Histogram::new(COMMIT_BUCKETS_S),
+            commit_failures: Counter::default(),
+            submissions: Family::default(),
+            collected: Counter::default(),
+            open: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A job ran that long; waiting for its turn is not in it.
+    pub fn job(&self, job: Job, took: Duration) {
+        let job = match job {
+            Job::Check => "check",
+            Job::Encode => "encode",
+            Job::Aggregate => "aggregate",
+        };
+        self.jobs.get_or_create(&JobLabels { job }).observe(took.as_secs_f64());
+    }
+
+    /// A model's transaction took that long, and is on the disk or not.
+    pub fn commit(&self, took: Duration, done: bool) {
+        self.commit.observe(took.as_secs_f64());
+        if !done {
+            self.commit_failures.inc();
+        }
+    }
+
+    /// A submission's state changed: counted when it is final.
+    pub fn submission(&self, model: &ModelName, state: &SubmissionState) {
+        if !state.is_final() {
+            return;
+        }
+        let state = match state {
+            SubmissionState::Sealed { .. } => "sealed",
+            SubmissionState::Rejected { .. } => "rejected",
+            SubmissionState::Superseded { .. } => "superseded",
+            SubmissionState::Pending | SubmissionState::Merged { .. } | SubmissionState::Carried { .. } => return,
+        };
+        let labels = SubmissionLabels {
+            model: model.to_string(),
+            state,
+        };
+        self.submissions.get_or_create(&labels).inc();
+    }
+
+    /// The collector removed blobs.
+    pub fn collected(&self, blobs: usize) {
+        self.collected.inc_by(blobs as u64);
+    }
+
+    /// The open round of a joined model changed.
+    pub fn open_round(&self, spec: SpecId, round: &RoundView) {
+        let fresh = round.contributions.iter().filter(|c| !c.late).count();
+        self.open().insert(spec, fresh as u64);
+    }
+
+    /// A model was left.
+    pub fn left(&self, spec: &SpecId) {
+        self.open().remove(spec);
+    }
+
+    fn contributions(&self, spec: &SpecId) -> u64 {
+        self.open().get(spec).copied().unwrap_or(0)
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<SpecId, u64>> {
+        // Plain numbers: whoever panicked left them whole.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows these, and what can be read of the node at a scrape. The registry does not keep the node alive.
+    pub(crate) fn register(&self, registry: &mut Registry, core: Weak<Core>, transfer: Arc<TransferCounters>) {
+        registry.register_with_unit(
+            "qres_job_duration",
+            "Time that one job on tensors ran, by job (check, encode, aggregate); waiting for its turn is not in it",
+            Unit::Seconds,
+            self.jobs.clone(),
+        );
+        registry.register_with_unit(
+            "qres_commit_duration",
+            "Time of one transaction of a model's records, its flush to the disk included",
+            Unit::Seconds,
+            self.commit.clone(),
+        );
+        registry.register(
+            "qres_commit_failures",
+            "Transactions of a model's records that failed; each is tried again until it is durable",
+            self.commit_failures.clone(),
+        );
+        registry.register(
+            "qres_submissions",
+            "Submissions that became final, by model and state (sealed, rejected, superseded)",
+            self.submissions.clone(),
+        );
+        registry.register(
+            "qres_collector_removed_blobs",
+            "Blobs removed because nothing referred to them any more",
+            self.collected.clone(),
+        );
+        registry.register_collector(Box::new(Reading::new(core, transfer)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qres_fed::id::CheckpointId;
+
+    use super::*;
+
+    fn text(metrics: &Metrics) -> String {
+        let mut registry = Registry::default();
+        metrics.register(&mut registry, Weak::new(), Arc::default());
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_submission_counts_once_it_is_final() {
+        let metrics = Metrics::default();
+        let model: ModelName = "a/b".parse().unwrap();
+        let sealed = |confirmed| SubmissionState::Sealed {
+            checkpoint: CheckpointId([1; 32]),
+            weight_ppm: 1,
+            confirmed,
+        };
+        metrics.submission(&model, &SubmissionState::Pending);
+        metrics.submission(&model, &sealed(false));
+        assert!(!text(&metrics).contains("qres_submissions_total{"));
+        metrics.submission(&model, &sealed(true));
+        let text = text(&metrics);
+        assert!(
+            text.contains("qres_submissions_total{model=\"a/b\",state=\"sealed\"} 1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_still_a_whole_page() {
+        let metrics = Metrics::default();
+        metrics.job(Job::Check, Duration::from_millis(2));
+        metrics.commit(Duration::from_millis(2), false);
+        let text = text(&metrics);
+        assert!(
+            text.contains("qres_job_duration_seconds_bucket{le=\"0.005\",job=\"check\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("qres_commit_failures_total 1"), "{text}");
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+}

@@ -1,0 +1,242 @@
+//! Figures that are read from the node's parts at each scrape.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::engine::Core;
+use crate::engine::registry::{Joined, Model};
+use crate::mesh::{Count, MeshCounters};
+use crate::transfer::TransferCounters;
+
+/// Name, help, and which one.
+type MeshRow = (&'static str, &'static str, fn(&MeshCounters) -> &Count);
+type TransferRow = (&'static str, &'static str, fn(&TransferCounters) -> u64);
+type ModelRow = (&'static str, &'static str, fn(&Core, &Model, &Joined) -> u64);
+
+/// `_total` is added to each.
+const MESH: [MeshRow; 21] = [
+    (
+        "qres_mesh_published_messages",
+        "Gossip messages published, heartbeats included",
+        |c| &c.published,
+    ),
+    (
+        "qres_mesh_kept_messages",
+        "Messages that no peer took at once and that were kept for the next one",
+        |c| &c.publish_kept,
+    ),
+    (
+        "qres_mesh_expired_messages",
+        "Kept messages dropped because they were too old or too many",
+        |c| &c.publish_expired,
+    ),
+    (
+        "qres_mesh_received_messages",
+        "First copies of gossip messages received, all topics",
+        |c| &c.received,
+    ),
+    (
+        "qres_mesh_ignored_queue_full_messages",
+        "Gossip ignored because the engine's queue was full",
+        |c| &c.ignored_queue_full,
+    ),
+    (
+        "qres_mesh_ignored_author_rate_messages",
+        "Gossip ignored because its author sent too much",
+        |c| &c.ignored_author_rate,
+    ),
+    (
+        "qres_mesh_ignored_not_admitted_messages",
+        "Gossip ignored because its sender had not passed the hello",
+        |c| &c.ignored_not_admitted,
+    ),
+    (
+        "qres_mesh_rejected_messages",
+        "Gossip rejected by the mesh itself: size, shape or author",
+        |c| &c.rejected,
+    ),
+    (
+        "qres_mesh_late_verdicts",
+        "Verdicts that came after gossipsub had forgotten the message",
+        |c| &c.verdicts_late,
+    ),
+    (
+        "qres_mesh_dropped_faults",
+        "Faults of peers that found the queue full",
+        |c| &c.faults_dropped,
+    ),
+    (
+        "qres_mesh_slow_peers",
+        "Times that messages for a peer were dropped because it takes them too slowly",
+        |c| &c.slow_peer,
+    ),
+    (
+        "qres_mesh_watchdog_reconnects",
+        "Links closed and dialled again because gossip on them was silent",
+        |c| &c.watchdog_reconnects,
+    ),
+    ("qres_mesh_admitted_peers", "Peers admitted after their hello", |c| {
+        &c.admitted
+    }),
+    (
+        "qres_mesh_refused_peers",
+        "Peers refused: another version or network, or faults",
+        |c| &c.refused,
+    ),
+    ("qres_mesh_banned_peers", "Bans, by score or by hand", |c| &c.banned),
+    ("qres_mesh_dial_failures", "Dials that failed", |c| &c.dial_failures),
+    (
+        "qres_mesh_inbound_failures",
+        "Inbound connections that failed or were turned away",
+        |c| &c.inbound_failures,
+    ),
+    (
+        "qres_mesh_dropped_streams",
+        "Inbound streams dropped: their queue was full, or the peer was never admitted",
+        |c| &c.streams_dropped,
+    ),
+    ("qres_mesh_heartbeats_sent", "Heartbeats published", |c| {
+        &c.heartbeats_sent
+    }),
+    ("qres_mesh_heartbeats_received", "Heartbeats accepted", |c| {
+        &c.heartbeats_received
+    }),
+    (
+        "qres_mesh_pruned_peers",
+        "Peers asked to leave because connections ran out",
+        |c| &c.pruned,
+    ),
+];
+
+/// `_total` is added to each.
+const TRANSFER: [TransferRow; 5] = [
+    (
+        "qres_transfer_sent_bytes",
+        "Blob bytes sent to peers, without frames and encryption",
+        TransferCounters::sent_bytes,
+    ),
+    (
+        "qres_transfer_received_bytes",
+        "Blob bytes received that matched their digest",
+        TransferCounters::received_bytes,
+    ),
+    (
+        "qres_transfer_refused_bytes",
+        "Blob bytes received that did not match their digest",
+        TransferCounters::refused_bytes,
+    ),
+    (
+        "qres_transfer_busy_answers",
+        "Times a peer that asked for a blob was told to come back later",
+        TransferCounters::busy,
+    ),
+    (
+        "qres_transfer_dropped_streams",
+        "Blob streams dropped unread because their peer had too many open",
+        TransferCounters::dropped_streams,
+    ),
+];
+
+const MODEL: [ModelRow; 3] = [
+    (
+        "qres_model_head_round",
+        "Round of the head, which may be provisional",
+        |_, _, joined| joined.heads.borrow().head.round,
+    ),
+    (
+        "qres_model_confirmed_round",
+        "Round of the newest confirmed checkpoint of the head's branch",
+        |_, _, joined| joined.heads.borrow().confirmed.round,
+    ),
+    (
+        "qres_model_open_round_contributions",
+        "Contributions in the open round, late ones left out",
+        |core, model, _| core.metrics.contributions(&model.id),
+    ),
+];
+
+/// See the module.
+pub(super) struct Reading {
+    core: Weak<Core>,
+    transfer: Arc<TransferCounters>,
+}
+
+impl Reading {
+    pub(super) fn new(core: Weak<Core>, transfer: Arc<TransferCounters>) -> Self {
+        Self { core, transfer }
+    }
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reading")
+    }
+}
+
+impl Collector for Reading {
+    /// Nothing here waits or touches the disk: a scrape reads atomics and short locks.
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        for (name, help, read) in TRANSFER {
+            counter(&mut encoder, name, help, read(&self.transfer))?;
+        }
+        let Some(core) = self.core.upgrade() else {
+            return Ok(());
+        };
+        for (name, help, read) in MESH {
+            counter(&mut encoder, name, help, read(core.mesh.counters()).get())?;
+        }
+        let peers = core.mesh.connected().len() as u64;
+        gauge(
+            &mut encoder,
+            "qres_mesh_connected_peers",
+            "Peers connected and admitted",
+            peers,
+        )?;
+        let bytes = core.store.blobs().bytes();
+        gauge(&mut encoder, "qres_store_blob_bytes", "Bytes of the blobs held", bytes)?;
+        models(&mut encoder, &core)
+    }
+}
+
+fn models(encoder: &mut DescriptorEncoder, core: &Core) -> fmt::Result {
+    let known = core.registry.all();
+    let joined: Vec<_> = known
+        .iter()
+        .filter_map(|model| Some((model, model.joined()?)))
+        .collect();
+    let available = (known.len() - joined.len()) as u64;
+    gauge(encoder, "qres_models_joined", "Models joined", joined.len() as u64)?;
+    gauge(
+        encoder,
+        "qres_models_available",
+        "Models known from announcements and not joined",
+        available,
+    )?;
+    if joined.is_empty() {
+        return Ok(());
+    }
+    for (name, help, read) in MODEL {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (model, task) in &joined {
+            let labels = [("model", model.spec().name.as_str())];
+            ConstGauge::new(read(core, model, task)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn counter(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> fmt::Result {
+    let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    ConstCounter::new(value).encode(encoder)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> fmt::Result {
+    let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    ConstGauge::new(value).encode(encoder)
+}

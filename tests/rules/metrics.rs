@@ -1,0 +1,108 @@
+//! docs/metrics.md describes what a daemon exposes: everything, and nothing else.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use qres_api::pb;
+use qres_tests::wait::until;
+use qres_tests::weights::vector;
+use qres_tests::{Daemon, Options};
+
+/// A scrape that takes longer is broken.
+const SCRAPE_MAX: Duration = Duration::from_secs(30);
+
+/// Asks as curl does.
+fn scrape(url: &str) -> String {
+    let rest = url.strip_prefix("http://").expect("plain HTTP");
+    let (address, path) = rest.split_once('/').expect("a path");
+    let mut stream = TcpStream::connect(address).expect("the daemon listens there");
+    stream.set_read_timeout(Some(SCRAPE_MAX)).expect("a timeout can be set");
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it takes a request");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers with text");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert!(body.ends_with("# EOF\n"), "the page is cut off: {body}");
+    body.to_owned()
+}
+
+/// Names as a query says them: a counter's ends in `_total`.
+fn exposed(page: &str) -> BTreeSet<String> {
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let name = |line: &str| {
+        let (name, kind) = line.split_once(' ').expect("a name and a type");
+        let end = if kind == "counter" { "_total" } else { "" };
+        format!("{name}{end}")
+    };
+    types.map(name).collect()
+}
+
+/// The first column of the tables that begin with a name.
+fn described() -> BTreeSet<String> {
+    let path = super::root().join("docs/metrics.md");
+    let text = std::fs::read_to_string(path).expect("docs/metrics.md is there");
+    let names = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    names.map(str::to_owned).collect()
+}
+
+/// Two rounds: the second one's contribution confirms the first one's checkpoint.
+async fn learn(daemon: &Daemon) {
+    let node = daemon.node();
+    let create = pb::CreateModelRequest {
+        name: "counted".into(),
+        data: vector(&[0.0, 0.0]).into(),
+        ..Default::default()
+    };
+    let model = node.create(create).await.expect("a new model");
+    let base = model.head.expect("a joined model has a head").id;
+    let first = node
+        .submit("counted", &base, 1, &vector(&[1.0, 1.0]))
+        .await
+        .expect("taken");
+    let fetched = node.fetch("counted", &base).await.expect("a next head");
+    node.submit("counted", &fetched.id(), 1, &vector(&[2.0, 2.0]))
+        .await
+        .expect("taken");
+    node.wait_for_round("counted", 2).await;
+    until("the first submission to be final", || async {
+        let submission = node.submission(&first.id, false).await.ok()?;
+        submission.confirmed.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_is_described_and_every_description_is_a_metric() {
+    let daemon = Daemon::start(Options {
+        arguments: ["--metrics-addr", "127.0.0.1:0"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    });
+    let url = daemon.metrics.clone().expect("the banner says where metrics are");
+    learn(&daemon).await;
+    let page = scrape(&url);
+    for line in [
+        "qres_model_head_round{model=\"counted\"} 2",
+        "qres_model_confirmed_round{model=\"counted\"} 1",
+        "qres_model_open_round_contributions{model=\"counted\"} 0",
+        "qres_submissions_total{model=\"counted\",state=\"sealed\"} 1",
+        "qres_models_joined 1",
+        "qres_commit_failures_total 0",
+        "qres_job_duration_seconds_count{job=\"encode\"} 2",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
+    }
+    assert!(!page.contains(&daemon.peer_id), "no peer id is a label:\n{page}");
+    let (exposed, described) = (exposed(&page), described());
+    let missing: Vec<_> = exposed.difference(&described).collect();
+    assert!(missing.is_empty(), "docs/metrics.md does not describe {missing:?}");
+    let stale: Vec<_> = described.difference(&exposed).collect();
+    assert!(
+        stale.is_empty(),
+        "docs/metrics.md describes what no daemon exposes: {stale:?}"
+    );
+}
