@@ -27,7 +27,6 @@ for word in ${skip[@]+"${skip[@]}"}; do
 done
 
 # Always the whole workspace: another selection of packages would resolve other features and build libp2p anew.
-run cargo build --workspace --bins
 run cargo test --workspace --no-fail-fast -- ${arguments[@]+"${arguments[@]}"}
 if [ -x .cache/venv/bin/python ]; then
   run .cache/venv/bin/python -m pytest -q clients/python/tests

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Builds every program in the tests' own profile (the benchmark's: release) and answers where they are. The whole workspace
-/// is named, as everywhere: another selection would resolve other features and build libp2p anew.
+/// Builds every program in the tests' own profile and with the tests' own features (another selection would build libp2p
+/// anew), for the benchmark in release; answers where they are.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -17,10 +17,11 @@ pub fn folder() -> &'static Path {
             .expect("a test lives below target/<profile>")
             .to_owned();
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--quiet", "--workspace", "--bins"]);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         if folder.file_name().is_some_and(|name| name == "release") {
-            build.arg("--release");
+            build.args(["build", "--quiet", "--workspace", "--bins", "--release"]);
+        } else {
+            build.args(["test", "--quiet", "--workspace", "--no-run"]);
         }
         let status = build.status().expect("cargo runs");
         assert!(status.success(), "the programs under test do not build");
