@@ -1,6 +1,8 @@
 //! Clients that are not Rust: the README's grpcurl tour, and the Python client. `scripts/test.sh` sets up what they need and
 //! skips, by name and counted as not run, what the machine cannot have.
 
+mod cli;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -3,7 +3,10 @@
 mod bad_input;
 mod catch_up;
 mod discovery;
+mod full;
+mod healing;
 mod hostile;
+mod memberships;
 mod process;
 mod rounds;
 mod states;
