@@ -45,7 +45,7 @@ fn fails(address: &str, arguments: &[&str]) -> String {
     error
 }
 
-/// One that keeps running; killed when dropped.
+/// One that keeps running, a minute at most; killed when dropped.
 struct Following {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -60,7 +60,7 @@ impl Following {
         Self { child, lines }
     }
 
-    /// Reads until a line is as wanted. The test's own deadline is that of what makes the line appear.
+    /// Reads until a line is as wanted.
     fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let line = self.lines.next().expect("it goes on").expect("text");
@@ -229,6 +229,7 @@ async fn a_whole_round_by_hand() {
         .find(|round| round["round"] == 1);
     assert_eq!(sealed.unwrap()["contributions"].as_array().unwrap().len(), 2);
     // The base is found by the file's bytes.
+    let head = desk.file("0.safetensors");
     let base_from = [
         "submit",
         "by/hand",
@@ -236,7 +237,7 @@ async fn a_whole_round_by_hand() {
         "--samples",
         "3",
         "--base-from",
-        path(&desk.file("0.safetensors")),
+        path(&head),
     ];
     assert_eq!(json(desk.address(0), &base_from)["submission"]["base"], fetched[0].0);
 }

@@ -2,6 +2,7 @@
 
 use qres_api::pb;
 use qres_fed::id::{CheckpointId, SpecId};
+use qres_fed::record::Proof;
 use qres_node::identity::Identity;
 use qres_tests::weights::vector;
 use qres_tests::{Daemon, Options, wait};
@@ -38,6 +39,25 @@ async fn who_says_two_things_to_all_is_listed_by_nobody_who_knows() {
     assert_eq!((next.round(), next.file), (2, vector(&[11.0])));
     for number in [1, 2] {
         assert!(!scene.authors(number).await.contains(&peer.node()), "round {number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_proof_convicts_nobody() {
+    let scene = Scene::start(2).await;
+    let peer = &scene.peer;
+    let victim = scene.ids[0];
+    let forge = |samples| {
+        let mut accused = scene.contribution(&[1.0]).record;
+        (accused.author, accused.samples) = (victim, samples);
+        peer.identity.sign(accused)
+    };
+    peer.announce_proof(&Proof::new(forge(1), forge(2)).unwrap()).await;
+    let sealed = scene.honest_round().await;
+    assert!(scene.authors(1).await.contains(&victim));
+    assert_eq!(sealed.file, vector(&[10.0]));
+    for daemon in &scene.swarm.daemons {
+        assert!(!daemon.log().contains("signed two contributions"));
     }
 }
 

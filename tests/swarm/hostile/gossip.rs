@@ -1,8 +1,9 @@
 //! Gossip that no honest node sends.
 
-use qres_fed::record::{Contribution, Signed};
+use qres_fed::id::{BlobId, CheckpointId, ContributionId};
+use qres_fed::record::{Contribution, Seal, Signed};
 use qres_node::identity::Identity;
-use qres_node::mesh::Topic;
+use qres_node::mesh::{HeadClaim, Topic};
 
 use super::peer::epiphany;
 use super::{Scene, bytes_of, contribution};
@@ -91,4 +92,52 @@ async fn the_same_contribution_announced_again_and_again_counts_once() {
     let next = scene.honest_round().await;
     assert_eq!(next.round(), 2);
     assert_eq!(scene.authors(2).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_and_heads_beyond_all_measure_harm_nobody() {
+    let scene = Scene::start(2).await;
+    let peer = &scene.peer;
+    peer.serve(|_| super::peer::Service::Right);
+    let (spec, nowhere) = (scene.spec.id(), CheckpointId([9; 32]));
+    let update = bytes_of(&[3.0]);
+    peer.put(&update);
+    let claim = |checkpoint, round| HeadClaim {
+        spec,
+        checkpoint,
+        round,
+    };
+    peer.heads
+        .send(vec![claim(nowhere, u64::MAX), claim(scene.base, u64::MAX - 1)])
+        .unwrap();
+    for round in [0, 2, u64::MAX - 1, u64::MAX] {
+        // On a parent that nobody knows: nobody can tell that it is wrong.
+        peer.announce(&contribution(&peer.identity, spec, nowhere, round, &update))
+            .await;
+        let seal = Seal {
+            spec,
+            round,
+            parent: nowhere,
+            fresh: vec![ContributionId([1; 32]), ContributionId([2; 32])],
+            late: vec![],
+            proofs: vec![],
+            result: BlobId([3; 32]),
+            sealer: peer.node(),
+        };
+        peer.announce_seal(&peer.identity.sign(seal)).await;
+    }
+    let sealed = scene.honest_round().await;
+    assert_eq!(sealed.round(), 1);
+    // On a known one everybody can.
+    peer.announce(&contribution(&peer.identity, spec, scene.base, u64::MAX, &update))
+        .await;
+    scene.seen("the liar's score to fall", |peer| peer.score < 0.0).await;
+    assert_eq!(scene.honest_round().await.round(), 2);
+    assert!(
+        scene
+            .swarm
+            .daemons
+            .iter()
+            .all(|daemon| !daemon.log().contains("panicked"))
+    );
 }

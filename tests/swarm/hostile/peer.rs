@@ -9,7 +9,7 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{Stream, StreamProtocol};
 use prost::Message;
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Contribution, Seal, Signed};
+use qres_fed::record::{Canonical, Contribution, Proof, Seal, Signed};
 use qres_node::identity::Identity;
 use qres_node::mesh::{self, HeadClaim, Mesh, MeshConfig, MeshEvent, Mode, Topic, Verdict};
 use qres_tests::wait;
@@ -43,7 +43,8 @@ pub struct Peer {
     shelf: Shelf,
     /// How often it was asked for a blob.
     pub asked: Arc<AtomicUsize>,
-    _heads: watch::Sender<Vec<HeadClaim>>,
+    /// What its heartbeat says.
+    pub heads: watch::Sender<Vec<HeadClaim>>,
     _dir: TempDir,
 }
 
@@ -78,7 +79,7 @@ impl Peer {
             identity,
             shelf: Shelf::default(),
             asked: Arc::default(),
-            _heads: heads,
+            heads,
             _dir: dir,
         }
     }
@@ -128,6 +129,17 @@ impl Peer {
         };
         let envelope = wire::Envelope {
             seal: Some(seal),
+            ..Default::default()
+        };
+        self.gossip(&envelope).await;
+    }
+
+    pub async fn announce_proof(&self, proof: &Proof) {
+        let proof = wire::ProofAnnouncement {
+            proof: proof.to_canonical(),
+        };
+        let envelope = wire::Envelope {
+            proof: Some(proof),
             ..Default::default()
         };
         self.gossip(&envelope).await;
