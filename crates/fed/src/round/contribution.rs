@@ -25,6 +25,11 @@ impl Machine {
             Some(format!("{} samples are outside 1 to {SAMPLES_MAX}", c.samples))
         } else if !(0.0..=1.0).contains(&c.fidelity) {
             Some(format!("fidelity {} is outside 0 to 1", c.fidelity))
+        } else if self.update_bytes.is_some_and(|bytes| bytes != c.update_bytes) {
+            Some(format!(
+                "an update of {} bytes: the model's have another length",
+                c.update_bytes
+            ))
         } else if c.round == 0 {
             Some("round 0 takes no contributions".into())
         } else {

@@ -132,6 +132,8 @@ pub(super) enum Queued {
 pub struct Machine {
     pub(super) spec: Spec,
     pub(super) spec_id: SpecId,
+    /// Length of every update: spec and codec fix it. `None` when the codec is unknown here.
+    pub(super) update_bytes: Option<u64>,
     pub(super) zero: CheckpointId,
     pub(super) config: Config,
     pub(super) is_member: bool,

@@ -17,6 +17,7 @@ use super::sealer::DELAY_MS_DEFAULT;
 use super::submissions::Submissions;
 use super::tree::{Node, Tree};
 use super::{Config, Output, RecordId, Restored};
+use crate::codec::Codec;
 use crate::id::Instant;
 use crate::record::{Membership, Spec};
 
@@ -28,6 +29,9 @@ impl Machine {
         let node = Node::new(zero, 0, None, checkpoint.result, Arc::default());
         Self {
             spec_id: spec.id(),
+            update_bytes: Codec::of(&spec.codec)
+                .ok()
+                .map(|codec| codec.coded_bytes(&spec.tensors)),
             zero,
             is_member: spec.admits(&config.node),
             is_list,
