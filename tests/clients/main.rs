@@ -2,6 +2,7 @@
 //! skips, by name and counted as not run, what the machine cannot have.
 
 mod cli;
+mod demo;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

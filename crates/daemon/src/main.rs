@@ -6,6 +6,7 @@
 mod args;
 mod banner;
 mod config;
+mod memory;
 mod metrics;
 mod run;
 mod signal;
@@ -27,6 +28,7 @@ const FAILED: u8 = 1;
 const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
+    memory::limit_arenas();
     let args = Args::parse();
     let env = environment();
     let (config, layers) = match Config::load(&args, &env) {
