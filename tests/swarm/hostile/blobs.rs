@@ -27,11 +27,11 @@ async fn a_blob_that_never_comes_costs_a_deadline_and_its_announcer_the_score() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blob_that_its_announcer_denies_having_costs_a_deadline() {
+async fn a_blob_that_its_announcer_denies_having_costs_a_deadline_and_its_announcer_the_score() {
     let scene = Scene::start(2).await;
     scene.peer.serve(|_| Service::Absent);
     goes_on_without(&scene).await;
-    assert!(scene.peer.was_asked() > 0);
+    scene.seen("the liar's score to fall", |peer| peer.score < 0.0).await;
     assert_eq!(scene.honest_round().await.round(), 2);
 }
 

@@ -438,6 +438,7 @@ impl ModelTask {
             bytes,
             bytes_max,
             holders,
+            owed_by: super::wants::owed_by(&self.machine, &blob),
             traceparent: self.traces.of_blob(&blob),
         };
         let ask = || self.core.downloads.want(want);

@@ -122,6 +122,7 @@ pub fn consider(core: &Arc<Core>, id: SpecId, bytes: u64, signature: Signature, 
         bytes: Some(bytes),
         bytes_max: SPEC_BYTES_MAX,
         holders,
+        owed_by: None,
         traceparent: None,
     };
     let ask = || core.downloads.want(want);

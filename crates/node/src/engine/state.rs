@@ -389,6 +389,7 @@ fn fetch(core: &Arc<Core>, record: &StateRecord, holder: NodeId) {
         bytes: Some(record.bytes),
         bytes_max: STATE_BYTES_MAX,
         holders: vec![record.publisher, holder],
+        owed_by: None,
         traceparent: None,
     };
     let ask = || core.downloads.want(want);

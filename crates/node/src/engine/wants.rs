@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use qres_fed::id::{BlobId, SpecId};
+use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_fed::round::Machine;
 
 /// What a blob is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +58,15 @@ fn remove(
         return true;
     }
     false
+}
+
+/// Who owes an update: the author of a contribution to the open round has it, or it would not have announced it. Of an older
+/// one that can no longer be said: its author may have collected it.
+pub fn owed_by(machine: &Machine, update: &BlobId) -> Option<NodeId> {
+    let open = machine.open_round();
+    let fresh = open.contributions.iter().filter(|c| !c.late);
+    let mut signed = fresh.filter_map(|c| machine.contribution(&c.id));
+    signed.find(|c| c.record.update == *update).map(|c| c.record.author)
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub struct Want {
     pub bytes_max: u64,
     /// Who should have it; then everyone connected.
     pub holders: Vec<NodeId>,
+    /// Who must have it, as the author of a contribution to the open round must: saying that it has not is withholding.
+    pub owed_by: Option<NodeId>,
     /// Trace context of whoever wants it.
     pub traceparent: Option<String>,
 }

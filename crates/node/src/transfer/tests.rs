@@ -69,6 +69,7 @@ fn want(blob: &[u8], holders: &[&Node]) -> Want {
         bytes: Some(blob.len() as u64),
         bytes_max: 1 << 40,
         holders: holders.iter().map(|holder| holder.node).collect(),
+        owed_by: None,
         traceparent: None,
     }
 }

@@ -27,6 +27,8 @@ pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(250);
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Broken sessions in a row after which a holder is told on.
 pub(crate) const FAILURES_MAX: u32 = 5;
+/// Denials of a blob that the holder itself announced before it is blamed; an honest one has it before it announces it.
+pub(crate) const DENIALS_MAX: u32 = 3;
 /// Holders remembered of one blob; the newest count.
 const HOLDERS_MAX: usize = 64;
 /// Peers whose standing is remembered of one blob: more than can be connected.
@@ -111,6 +113,8 @@ struct Standing {
     failures: u32,
     /// Sessions in a row that broke off and brought nothing.
     broken: u32,
+    /// Times it said that it has not got what it owes.
+    owing: u32,
     asked: u32,
     not_before: Option<Instant>,
     never: bool,
@@ -289,6 +293,7 @@ impl Entry {
 
     fn merge(&mut self, more: Want) {
         let own = &mut self.want;
+        own.owed_by = own.owed_by.or(more.owed_by);
         if own.bytes != more.bytes {
             // Two records name two lengths: one of them lies, and only the digest tells which. Either is let in.
             let limit = |want: &Want| want.bytes.map_or(want.bytes_max, |bytes| bytes.min(want.bytes_max));
@@ -376,7 +381,17 @@ impl Entry {
                 standing.worked();
                 standing.not_before = Some(now + BACKOFF_MIN);
             }
-            Outcome::Got(Got::Absent | Got::Denied) | Outcome::Gone => standing.failed(now),
+            Outcome::Got(Got::Absent | Got::Denied) => {
+                standing.failed(now);
+                if self.want.owed_by == Some(peer) {
+                    standing.owing += 1;
+                    if standing.owing >= DENIALS_MAX {
+                        standing.owing = 0;
+                        return Then::Exhausted;
+                    }
+                }
+            }
+            Outcome::Gone => standing.failed(now),
             Outcome::Forged => standing.never = true,
             Outcome::Broken { progress } => {
                 if progress {

@@ -230,6 +230,10 @@ impl<H: Holders> Manager<H> {
                 self.holders.penalize(peer, Fault::Withheld, why);
             }
         }
+        if outcome.is_ok() && then == Then::Exhausted {
+            let why = format!("blob {}: it announced it and says that it has not got it", key.blob);
+            self.holders.penalize(peer, Fault::Withheld, why);
+        }
         match then {
             Then::Here(specs) => specs,
             Then::On | Then::Exhausted => Vec::new(),

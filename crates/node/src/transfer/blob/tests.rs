@@ -28,6 +28,7 @@ fn want(blob: &[u8], holders: &[u8]) -> Want {
         bytes: Some(blob.len() as u64),
         bytes_max: 1 << 40,
         holders: holders.iter().map(|n| node(*n)).collect(),
+        owed_by: None,
         traceparent: None,
     }
 }

@@ -11,6 +11,7 @@ fn want(blob: u8, holders: &[u8]) -> Want {
         bytes: Some(100),
         bytes_max: 1000,
         holders: holders.iter().map(|n| node(*n)).collect(),
+        owed_by: None,
         traceparent: None,
     }
 }
@@ -134,6 +135,27 @@ fn sessions_are_few_in_all_and_with_one_holder() {
     );
     desk.ended(asked[3], Outcome::Got(Got::Here));
     assert_eq!(desk.one().0.blob, BlobId([8; 32]), "the next in line");
+}
+
+#[test]
+fn whoever_denies_what_it_owes_is_blamed_and_others_are_not() {
+    let mut desk = Desk::new(&[1, 2]);
+    desk.board.want(Want {
+        owed_by: Some(node(1)),
+        ..want(1, &[1, 2])
+    });
+    let mut blamed = vec![];
+    for _ in 0..2 * DENIALS_MAX {
+        let asked = desk.one();
+        if desk.ended(asked, Outcome::Got(Got::Absent)) == Then::Exhausted {
+            blamed.push(asked.1);
+        }
+        desk.pass(BACKOFF_MAX);
+    }
+    assert!(
+        !blamed.is_empty() && blamed.iter().all(|peer| *peer == node(1)),
+        "{blamed:?}"
+    );
 }
 
 #[test]
