@@ -3,6 +3,7 @@
 pub mod binaries;
 pub mod daemon;
 pub mod node;
+pub mod scrape;
 pub mod swarm;
 pub mod wait;
 pub mod weights;

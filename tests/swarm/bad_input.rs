@@ -2,10 +2,11 @@
 
 use qres_api::pb;
 use qres_tests::weights::{raw, vector};
-use qres_tests::{Daemon, Node, Options};
+use qres_tests::{Daemon, Node, Options, Swarm};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::rounds::node_ids;
 use crate::{head, vector_model};
 
 fn f32s(values: &[f32]) -> Vec<u8> {
@@ -267,18 +268,37 @@ async fn a_spec_that_contradicts_itself_makes_no_model() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_base_that_is_stale_says_how_far_behind_it_is() {
-    let daemon = Daemon::start(Options::default());
-    let node = daemon.node();
+    let swarm = Swarm::start(2).await;
+    let nodes = swarm.nodes();
     let request = pb::CreateModelRequest {
+        members: node_ids(&nodes).await,
+        min_contributions: Some(1),
+        deadline_ms: Some(500),
         max_staleness: Some(0),
         ..vector_model("bad", &[0.0])
     };
-    let zero = head(&node.create(request).await.unwrap());
-    node.submit("bad", &zero, 1, &vector(&[1.0])).await.unwrap();
-    node.wait_for_round("bad", 1).await;
-    let status = node.submit("bad", &zero, 1, &vector(&[2.0])).await.unwrap_err();
+    let zero = head(&nodes[0].create(request).await.unwrap());
+    nodes[1].join("bad").await;
+    nodes[0].submit("bad", &zero, 1, &vector(&[1.0])).await.unwrap();
+    for node in &nodes {
+        node.wait_for_round("bad", 1).await;
+    }
+    let reason = |status: &Status| status.get_error_details().error_info().unwrap().reason.clone();
+    // One node has contributed on it, the other has only missed it.
+    let other = pb::SubmitWeightsRequest {
+        model: "bad".into(),
+        base: zero.clone(),
+        trainer: "other".into(),
+        samples: 1,
+        ..Default::default()
+    };
+    let contributed = nodes[0].submit_with(other, &vector(&[2.0])).await.unwrap_err();
+    assert_eq!(reason(&contributed), "BASE_CONTRIBUTED", "{contributed:?}");
+    let stale = nodes[1].submit("bad", &zero, 1, &vector(&[2.0])).await.unwrap_err();
+    assert_eq!(reason(&stale), "BASE_STALE", "{stale:?}");
     assert!(
-        matches!(status.code(), Code::FailedPrecondition | Code::AlreadyExists),
-        "{status:?}"
+        stale.message().contains("1 rounds behind") && field(&stale) == "base",
+        "{stale:?}"
     );
+    assert_eq!(stale.code(), Code::FailedPrecondition);
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use qres_api::pb::{self, SubmissionState};
+use qres_tests::scrape::scrape;
 use qres_tests::weights::{read_vector, vector};
 use qres_tests::{Daemon, Options, Swarm, wait};
+use tonic_types::StatusExt;
 
 use crate::{head, vector_model};
 
@@ -199,19 +201,30 @@ async fn an_operator_ends_the_waiting_but_never_below_k() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_waits_ends_when_the_node_stops() {
-    let daemon = Daemon::start(Options::default());
+    let daemon = Daemon::start(Options {
+        arguments: ["--metrics-addr", "127.0.0.1:0"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    });
     let node = daemon.node();
     let base = head(&node.create(vector_model("stop", &[0.0])).await.unwrap());
     let waiting = tokio::spawn({
         let (node, base) = (node.clone(), base.clone());
         async move { node.fetch("stop", &base).await }
     });
-    wait::until("the fetch to wait", || async { (!waiting.is_finished()).then_some(()) }).await;
+    let page = daemon.metrics.clone().expect("metrics are served");
+    wait::until("the fetch to be under way", || async {
+        scrape(&page).contains("rpc_server_active_calls 1\n").then_some(())
+    })
+    .await;
     let ended = tokio::task::spawn_blocking(move || daemon.terminate().1);
     let code = tokio::time::timeout(Duration::from_secs(20), ended)
         .await
         .expect("it stops in time")
         .unwrap();
     assert_eq!(code, Some(0));
-    assert!(waiting.await.unwrap().is_err());
+    // The node's own words: a connection that merely broke would have no details.
+    let status = waiting.await.unwrap().unwrap_err();
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.as_str());
+    assert!(matches!(reason, Some("SHUTTING_DOWN" | "STOPPING")), "{status:?}");
 }
