@@ -4,33 +4,53 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Seconds that one loopback TCP stream needs for so many bytes, written and read in 256 KiB pieces.
-pub fn one_stream(bytes: u64) -> Duration {
+/// What is moved at a time: larger and smaller pieces measured no faster.
+const PIECE: usize = 256 << 10;
+
+/// Time that one loopback TCP stream needs to move so many bytes. `from_memory` = as weights move: `payload` over and over, from
+/// memory into as much memory. Else the first piece of it again and again, which never leaves the processor's cache: the most
+/// that the sockets alone can do.
+pub fn one_stream(payload: &[u8], bytes: usize, from_memory: bool) -> Duration {
+    let payload = if from_memory {
+        payload
+    } else {
+        &payload[..PIECE.min(payload.len())]
+    };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
+    let mut into = vec![1; payload.len()];
     let reader = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection");
-        let mut piece = vec![0; 256 << 10];
-        let mut left = bytes;
+        let (mut left, mut at) = (bytes, 0);
         while left > 0 {
-            let n = stream.read(&mut piece).expect("bytes") as u64;
+            let end = into.len().min(at + PIECE);
+            let n = stream.read(&mut into[at..end]).expect("bytes");
             assert!(n > 0, "the stream ended early");
             left -= n;
+            at = (at + n) % into.len();
         }
+        std::hint::black_box(&into);
     });
     let mut stream = TcpStream::connect(address).expect("connected");
-    let piece = vec![7; 256 << 10];
     let start = Instant::now();
     let mut left = bytes;
-    while left > 0 {
-        let n = left.min(piece.len() as u64);
-        stream
-            .write_all(&piece[..usize::try_from(n).expect("a piece")])
-            .expect("written");
+    for piece in payload.chunks(PIECE).cycle() {
+        let n = left.min(piece.len());
+        if n == 0 {
+            break;
+        }
+        stream.write_all(&piece[..n]).expect("written");
         left -= n;
     }
     reader.join().expect("the reader");
     start.elapsed()
+}
+
+/// The median of several.
+pub fn median_stream(payload: &[u8], bytes: usize, from_memory: bool) -> Duration {
+    let mut runs: Vec<_> = (0..7).map(|_| one_stream(payload, bytes, from_memory)).collect();
+    runs.sort();
+    runs[runs.len() / 2]
 }
 
 /// Bytes that the loopback interface has carried, by its own counter.

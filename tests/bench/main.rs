@@ -8,12 +8,17 @@ mod process;
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures::StreamExt;
+use qres_api::client::Client;
 use qres_api::pb;
 use qres_fed::tensor::to_safetensors;
-use qres_tests::{Daemon, Node, Options, Swarm};
+use qres_tests::{Daemon, Options, Swarm};
 
 /// Nodes, and so trainers.
 const NODES: usize = 4;
+/// Rounds before it is measured: by then files of earlier rounds are there to be written over, as in any longer run.
+const WARM_UP: u64 = 20;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -24,7 +29,7 @@ fn main() {
         start_and_idle().await;
         let swarm = Swarm::start(NODES).await;
         rounds(&swarm, "small", 10_000, 20).await;
-        rounds(&swarm, "large", 10_000_000, 5).await;
+        rounds(&swarm, "large", 10_000_000, 15).await;
     });
 }
 
@@ -44,48 +49,34 @@ async fn start_and_idle() {
     );
 }
 
-async fn rounds(swarm: &Swarm, name: &str, parameters: usize, rounds: u64) {
-    let nodes = swarm.nodes();
-    let file = model(parameters, 0.0);
-    let base = create(&nodes, name, &file).await;
-    let submissions: Vec<_> = (0..NODES).map(|i| model(parameters, 0.001 * (i + 1) as f32)).collect();
-    let moved = bytes_moved(file.len());
-    let mut after = one_round(&nodes, name, &base, &submissions).await;
+/// Rounds of a model so large, and what came of them.
+async fn rounds(swarm: &Swarm, name: &'static str, parameters: usize, rounds: u64) {
+    let trainers = connect(swarm, name).await;
+    let file = model(parameters, 1.0);
+    let base = create(swarm, name, &trainers, file.clone()).await;
+    let mut last = one_round(&trainers, base, trained(parameters, 0)).await;
+    for n in 1..WARM_UP {
+        last = one_round(&trainers, last.head, trained(parameters, n)).await;
+    }
     for daemon in &swarm.daemons {
         process::reset_peak(daemon.pid());
     }
     let counted = loopback::interface_bytes();
-    let mut walls = vec![];
-    for _ in 0..rounds {
-        let start = Instant::now();
-        after = one_round(&nodes, name, &after, &submissions).await;
-        walls.push(start.elapsed());
+    let mut taken = vec![];
+    for n in WARM_UP..WARM_UP + rounds {
+        last = one_round(&trainers, last.head, trained(parameters, n)).await;
+        assert_eq!(
+            contributions(&trainers[0], last.number).await,
+            NODES,
+            "a round that leaves one out is no whole round"
+        );
+        taken.push((last.whole, last.submitted, last.headed));
     }
     let counted = (loopback::interface_bytes() - counted) / rounds;
-    let peak = swarm
-        .daemons
-        .iter()
-        .map(|d| process::peak_mib(d.pid()))
-        .fold(0.0, f64::max);
-    let stream = (0..3).map(|_| loopback::one_stream(moved)).min().expect("three runs");
-    walls.sort();
-    let median = walls[walls.len() / 2];
+    let peaks = swarm.daemons.iter().map(|daemon| process::peak_mib(daemon.pid()));
+    let peak = peaks.fold(0.0, f64::max);
     println!("\n{parameters} parameters, {NODES} nodes, bf16 between nodes, f32 on gRPC, fsync as shipped:");
-    println!(
-        "round, median of {rounds:<2}      {:>8.0} ms   (best {:.0}, worst {:.0})",
-        ms(median),
-        ms(walls[0]),
-        ms(walls[walls.len() - 1])
-    );
-    println!(
-        "one TCP stream          {:>8.0} ms   for the same {:.1} MB",
-        ms(stream),
-        moved as f64 / 1e6
-    );
-    println!(
-        "ratio                   {:>8.2}      (goal at 10 million: <= 3)",
-        median.as_secs_f64() / stream.as_secs_f64()
-    );
+    report_time(taken, &file);
     println!(
         "bytes on loopback       {:>8.1} MB   a round, by the interface's own counter",
         counted as f64 / 1e6
@@ -97,12 +88,48 @@ async fn rounds(swarm: &Swarm, name: &str, parameters: usize, rounds: u64) {
     );
 }
 
-/// Each submit and each fetch once in f32, each contribution once to each other node in bf16.
-fn bytes_moved(file: usize) -> u64 {
-    (2 * NODES * file + NODES * (NODES - 1) * file / 2) as u64
+/// Prints how long rounds took (whole, until submitted, until the new head), beside what one stream needs for the same bytes.
+fn report_time(mut taken: Vec<(Duration, Duration, Duration)>, file: &[u8]) {
+    let moved = bytes_moved(file.len());
+    let stream = loopback::median_stream(file, moved, true);
+    let cached = loopback::median_stream(file, moved, false);
+    taken.sort();
+    let (median, submitted, headed) = taken[taken.len() / 2];
+    println!(
+        "round, median of {:<2}      {:>8.0} ms   (best {:.0}, worst {:.0})",
+        taken.len(),
+        ms(median),
+        ms(taken[0].0),
+        ms(taken[taken.len() - 1].0)
+    );
+    println!(
+        "  one after the other            submitted {:.0} ms, new head {:.0} ms, fetched {:.0} ms",
+        ms(submitted),
+        ms(headed - submitted),
+        ms(median - headed)
+    );
+    println!(
+        "one TCP stream          {:>8.0} ms   for the same {:.1} MB, from memory into memory",
+        ms(stream),
+        moved as f64 / 1e6
+    );
+    println!(
+        "ratio                   {:>8.2}      (goal at 10 million: <= 3)",
+        median.as_secs_f64() / stream.as_secs_f64()
+    );
+    println!(
+        "to a stream in cache    {:>8.2}      ({:.0} ms: the same 256 KiB again and again)",
+        median.as_secs_f64() / cached.as_secs_f64(),
+        ms(cached)
+    );
 }
 
-fn model(parameters: usize, value: f32) -> Vec<u8> {
+/// Each submit and each fetch once in f32, each contribution once to each other node in bf16.
+fn bytes_moved(file: usize) -> usize {
+    2 * NODES * file + NODES * (NODES - 1) * file / 2
+}
+
+fn model(parameters: usize, value: f32) -> Bytes {
     // Ten layers, as a model has: not one giant tensor.
     let layer = parameters / 10;
     let tensors: Vec<_> = (0..10)
@@ -111,69 +138,123 @@ fn model(parameters: usize, value: f32) -> Vec<u8> {
             (format!("layer{i}.weight"), vec![layer as u64], values)
         })
         .collect();
-    to_safetensors(&tensors)
+    to_safetensors(&tensors).into()
 }
 
-async fn create(nodes: &[Node], name: &str, file: &[u8]) -> String {
-    let mut chunks = file.chunks(1 << 20).map(bytes::Bytes::copy_from_slice);
-    let first = pb::CreateModelRequest {
+/// A trainer that needs no time to train: the project's own client.
+#[derive(Clone)]
+struct Trainer {
+    client: Client,
+    model: &'static str,
+}
+
+async fn connect(swarm: &Swarm, model: &'static str) -> Vec<Trainer> {
+    let mut trainers = vec![];
+    for daemon in &swarm.daemons {
+        let client = Client::connect(daemon.grpc.clone()).await.expect("connected");
+        trainers.push(Trainer { client, model });
+    }
+    trainers
+}
+
+/// What the trainers hand in. Never the same twice: a blob that the others hold already would not be sent.
+fn trained(parameters: usize, round: u64) -> Vec<Bytes> {
+    let value = |i: usize| 0.001 * (i + 1) as f32 + 0.01 * (round + 1) as f32;
+    (0..NODES).map(|i| model(parameters, value(i))).collect()
+}
+
+async fn create(swarm: &Swarm, name: &str, trainers: &[Trainer], file: Bytes) -> String {
+    let header = pb::CreateModelRequest {
         name: name.into(),
         codec: Some(pb::Rule {
             id: "bf16/1".into(),
             ..Default::default()
         }),
-        data: chunks.next().unwrap_or_default(),
         ..Default::default()
     };
-    let rest = chunks.map(|data| pb::CreateModelRequest {
-        data,
-        ..Default::default()
-    });
-    let messages: Vec<_> = std::iter::once(first).chain(rest).collect();
-    let model = nodes[0]
-        .models()
-        .create_model(tokio_stream::iter(messages))
-        .await
-        .expect("created")
-        .into_inner();
-    for node in &nodes[1..] {
+    let model = trainers[0].client.create_model(header, file).await.expect("created");
+    for node in &swarm.nodes()[1..] {
         node.join(name).await;
         node.wait_for_round(name, 0).await;
     }
-    model.model.and_then(|m| m.head).expect("a head").id
+    model.head.expect("a head").id
 }
 
-/// Submit everywhere at once, then fetch everywhere, waiting for the new head; answers its id.
-async fn one_round(nodes: &[Node], name: &str, base: &str, submissions: &[Vec<u8>]) -> String {
-    let trainers = nodes.iter().zip(submissions).map(|(node, file)| async move {
-        node.submit(name, base, 100, file).await.expect("submitted");
-        drain(node, name, base).await
-    });
-    let heads = futures::future::join_all(trainers).await;
-    assert!(heads.windows(2).all(|w| w[0] == w[1]), "heads differ: {heads:?}");
-    heads[0].clone()
+/// What came of a round, and the time from its beginning until the last trainer was so far.
+struct Round {
+    head: String,
+    number: u64,
+    submitted: Duration,
+    headed: Duration,
+    whole: Duration,
 }
 
-/// Reads a fetch to its end without keeping it, as a trainer that writes into its own arrays would.
-async fn drain(node: &Node, name: &str, after: &str) -> String {
-    let request = pb::FetchWeightsRequest {
-        model: name.into(),
-        after: after.into(),
-        ..Default::default()
-    };
-    let mut stream = node
-        .weights()
-        .fetch_weights(request)
-        .await
-        .expect("fetched")
-        .into_inner();
-    let header = stream.message().await.expect("a message").expect("a first message");
-    let mut bytes = 0;
-    while let Some(message) = stream.message().await.expect("a message") {
-        bytes += message.data.len() as u64;
+/// Submit everywhere at once, then fetch everywhere, waiting for the new head.
+async fn one_round(trainers: &[Trainer], base: String, weights: Vec<Bytes>) -> Round {
+    let start = Instant::now();
+    let running: Vec<_> = trainers
+        .iter()
+        .zip(weights)
+        .map(|(trainer, weights)| tokio::spawn(trainer.clone().round(base.clone(), weights, start)))
+        .collect();
+    let mut rounds = vec![];
+    for trainer in running {
+        rounds.push(trainer.await.expect("a round"));
     }
-    assert_eq!(bytes, header.total_bytes);
-    header.checkpoint.expect("a checkpoint").id
+    let whole = start.elapsed();
+    assert!(
+        rounds.windows(2).all(|two| two[0].head == two[1].head),
+        "the heads differ"
+    );
+    let last = |of: fn(&Round) -> Duration| rounds.iter().map(of).max().expect("trainers");
+    Round {
+        submitted: last(|round| round.submitted),
+        headed: last(|round| round.headed),
+        whole,
+        number: rounds[0].number,
+        head: rounds.swap_remove(0).head,
+    }
+}
+
+/// How many contributions a round's checkpoint holds.
+async fn contributions(trainer: &Trainer, round: u64) -> usize {
+    let request = pb::GetRoundRequest {
+        model: trainer.model.into(),
+        round: Some(round),
+    };
+    let answer = trainer.client.rounds().get_round(request).await.expect("a round");
+    answer.into_inner().round.expect("a round").contributions.len()
+}
+
+impl Trainer {
+    async fn round(self, base: String, weights: Bytes, start: Instant) -> Round {
+        let header = pb::SubmitWeightsRequest {
+            model: self.model.into(),
+            base: base.clone(),
+            samples: 100,
+            ..Default::default()
+        };
+        self.client.submit(header, weights).await.expect("submitted");
+        let submitted = start.elapsed();
+        let request = pb::FetchWeightsRequest {
+            model: self.model.into(),
+            after: base,
+            ..Default::default()
+        };
+        let mut fetch = self.client.fetch(request).await.expect("fetched");
+        let headed = start.elapsed();
+        // Read to the end without keeping it, as a trainer that writes into its own arrays would.
+        while let Some(data) = fetch.data.next().await {
+            data.expect("data");
+        }
+        Round {
+            number: fetch.checkpoint.round,
+            head: fetch.checkpoint.id,
+            submitted,
+            headed,
+            whole: start.elapsed(),
+        }
+    }
 }
 
 fn ms(duration: Duration) -> f64 {
