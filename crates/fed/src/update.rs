@@ -57,6 +57,14 @@ fn codec_of(spec: &Spec) -> Result<Codec, TensorError> {
     Codec::of(&spec.codec).map_err(|error: SpecError| TensorError::bad(error.to_string()))
 }
 
+/// Bytes of every coded update of this spec.
+///
+/// # Errors
+/// When its codec is unknown.
+pub fn coded_bytes(spec: &Spec) -> Result<u64, TensorError> {
+    Ok(codec_of(spec)?.coded_bytes(&spec.tensors))
+}
+
 /// Whether a coded update has the one length that schema and codec give it.
 fn check_length(spec: &Spec, codec: Codec, update: &dyn Source) -> Result<(), TensorError> {
     let expected = codec.coded_bytes(&spec.tensors);

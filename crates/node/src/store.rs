@@ -20,8 +20,10 @@ mod expire;
 mod file;
 mod partial;
 mod query;
+mod reader;
 mod record;
 mod segment;
+mod spare;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,8 @@ const PERIOD: Duration = Duration::from_secs(60);
 const EXCLUSIVE_MAX: Duration = Duration::from_secs(5);
 /// A cut upload can be resumed that long.
 const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A file to write over is kept that long: a round that has not needed it by then will not come soon.
+const SPARE_KEPT: Duration = Duration::from_secs(10 * 60);
 /// What became of a submission is answered that long after it is final.
 const SUBMISSION_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
@@ -55,6 +57,7 @@ async fn expire(core: &Arc<Core>) {
             super::start::reserve_above(store, revision)?;
             store.blobs().collect_uploads(UPLOAD_KEPT)?;
             store.blobs().collect_partials(UPLOAD_KEPT)?;
+            store.blobs().collect_spares(SPARE_KEPT);
             store.expire(before)
         })
         .await;
@@ -138,12 +141,7 @@ fn sync_all(store: &Store, blobs: &BTreeSet<BlobId>) -> Result<(), NodeError> {
 }
 
 fn remove_dead(store: &Store, live: &BTreeSet<BlobId>) -> Result<usize, NodeError> {
-    let mut removed = 0;
-    for (blob, _) in store.blobs().list()? {
-        if !live.contains(&blob) {
-            store.blobs().remove(&blob)?;
-            removed += 1;
-        }
-    }
-    Ok(removed)
+    let held = store.blobs().list()?.into_iter().map(|(blob, _)| blob);
+    let dead: Vec<_> = held.filter(|blob| !live.contains(blob)).collect();
+    Ok(store.blobs().retire(&dead)?)
 }

@@ -34,7 +34,7 @@ pub async fn begin(core: &Arc<Core>, create: CreateModel) -> Result<Upload<Model
         return Ok(Upload::done(core, created));
     }
     let owner = core.clone();
-    Upload::open(core, options, WEIGHTS_BYTES_MAX, move |received| {
+    Upload::open(core, options, 0, WEIGHTS_BYTES_MAX, move |received| {
         Box::pin(from_upload(owner, create, received))
     })
     .await
@@ -115,7 +115,10 @@ async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -
             let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
             let schema = tensor::read_schema(&file)?;
             let placement = tensor::check_weights(&schema, &file)?;
-            let mut out = store.blobs().writer().map_err(io::Error::other)?;
+            let mut out = store
+                .blobs()
+                .writer(Layout::of(&schema).file_bytes())
+                .map_err(io::Error::other)?;
             Layout::of(&schema).write_canonical(&file, &placement, &mut out)?;
             let (weights, _) = out.finish(true).map_err(io::Error::other)?;
             Ok((schema, weights))

@@ -101,9 +101,7 @@ fn chunks(core: Arc<Core>, file: Arc<BlobFile>, offset: u64) -> BoxStream<'stati
             async move {
                 core.blocking(move |_| {
                     let length = usize::try_from(CHUNK_BYTES.min(total - at)).unwrap_or(usize::MAX);
-                    let mut bytes = vec![0; length];
-                    file.read_at(at, &mut bytes)?;
-                    Ok(Bytes::from(bytes))
+                    file.read_vec(at, length).map(Bytes::from)
                 })
                 .await
                 .map_err(|error: std::io::Error| NodeError::new(Kind::Internal, "STORE", error.to_string()))

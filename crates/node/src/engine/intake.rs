@@ -48,10 +48,11 @@ pub struct Upload<T> {
 }
 
 impl<T: Clone + Send + 'static> Upload<T> {
-    /// Opens the stream's file, at its offset when it has a key.
+    /// Opens the stream's file, at its offset when it has a key. `expected` = a guess of its bytes, `bytes_max` = their limit.
     pub(crate) async fn open(
         core: &Arc<Core>,
         options: UploadOptions,
+        expected: u64,
         bytes_max: u64,
         finish: impl FnOnce(Received) -> BoxFuture<'static, Result<T, NodeError>> + Send + 'static,
     ) -> Result<Self, NodeError> {
@@ -65,10 +66,11 @@ impl<T: Clone + Send + 'static> Upload<T> {
             .retry_after(1000)
         })?;
         let (key, offset) = (options.key.clone(), options.offset);
+        let expected = options.bytes.unwrap_or(expected);
         let writer = core
             .blocking(move |store| match key {
                 Some(key) => store.blobs().resume(&key, offset),
-                None => store.blobs().writer(),
+                None => store.blobs().writer(expected),
             })
             .await?;
         let written = writer.written();

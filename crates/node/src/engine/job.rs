@@ -199,7 +199,10 @@ fn run_encode(store: &Store, spec: &Spec, work: &EncodeJob) -> Result<(BlobId, u
             delta: *delta,
         })
         .collect();
-    let mut out = store.blobs().writer().map_err(io::Error::other)?;
+    let mut out = store
+        .blobs()
+        .writer(update::coded_bytes(spec)?)
+        .map_err(io::Error::other)?;
     let coded = update::merge_and_encode(spec, &base, &parts, &mut out).map_err(|error| {
         let ids = work.submissions.iter().map(|(id, _)| *id);
         // They were checked when they came in; bad now, their files have changed, or their sum is beyond what can be coded.
@@ -274,7 +277,7 @@ fn run_aggregate(store: &Store, spec: &Spec, work: &AggregateJob) -> Result<Blob
             staleness: *t,
         })
         .collect();
-    let mut out = store.blobs().writer().map_err(io::Error::other)?;
+    let mut out = store.blobs().writer(parent.len()).map_err(io::Error::other)?;
     update::aggregate(spec, &parent, &fresh, &late, &mut out)?;
     // It can be computed again, so it is not flushed here: the collector flushes what it relies on.
     let (blob, _) = out.finish(false).map_err(io::Error::other)?;

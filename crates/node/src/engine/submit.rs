@@ -51,11 +51,12 @@ pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<Submis
             .await?
             .map_err(base_refused)?;
     }
-    let bytes_max = model.layout.file_bytes() * 2 + HEADER_SLACK_BYTES;
+    let expected = model.layout.file_bytes();
+    let bytes_max = expected * 2 + HEADER_SLACK_BYTES;
     let options = submit.upload.clone();
     let owner = core.clone();
     let traceparent = crate::trace::traceparent(&tracing::Span::current());
-    Upload::open(core, options, bytes_max, move |received| {
+    Upload::open(core, options, expected, bytes_max, move |received| {
         Box::pin(finish(owner, model, joined, submit, base, traceparent, received))
     })
     .await

@@ -12,8 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use qres_fed::id::BlobId;
 use qres_fed::tensor::Source;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::directory::Directory;
+use super::reader::{Reader, Readers};
+use super::spare::Spares;
 use super::upload::Slot;
 use super::usage::Usage;
 use super::{BlobWriter, SegmentTree, StoreError, file};
@@ -32,6 +36,8 @@ struct Inner {
     usage: Usage,
     /// Held while a name below `blobs` comes or goes, so that the count of bytes stays right.
     names: Mutex<()>,
+    readers: Readers,
+    spares: Spares,
     uploads: Mutex<HashMap<[u8; 32], Slot>>,
     temporary: AtomicU64,
 }
@@ -41,6 +47,7 @@ struct Inner {
 pub struct BlobFile {
     file: File,
     len: u64,
+    _reader: Reader,
 }
 
 impl Blobs {
@@ -59,6 +66,8 @@ impl Blobs {
             directory,
             usage: Usage::new(bytes_max, held, pending),
             names: Mutex::default(),
+            readers: Readers::default(),
+            spares: Spares::default(),
             uploads: Mutex::default(),
             temporary: AtomicU64::new(0),
         };
@@ -82,10 +91,10 @@ impl Blobs {
         self.0.open(id)
     }
 
-    /// A new temporary file.
-    pub fn writer(&self) -> Result<BlobWriter, StoreError> {
-        let path = self.temporary();
-        Ok(BlobWriter::temporary(self.clone(), file::make(&path)?, path))
+    /// A temporary file for a blob of about so many bytes: a guess costs room, never correctness.
+    pub fn writer(&self, expected: u64) -> Result<BlobWriter, StoreError> {
+        let (file, path, length) = self.temporary_file(expected)?;
+        Ok(BlobWriter::temporary(self.clone(), file, path, length))
     }
 
     /// A small blob at once; `sync` = fsynced before it returns. One that is here already costs its hash.
@@ -98,10 +107,10 @@ impl Blobs {
             }
             return Ok(id);
         }
-        self.usage().take(tree.bytes())?;
+        self.take_room(tree.bytes())?;
         let path = self.temporary();
         let made = file::make(&path).inspect_err(|_| self.usage().give(tree.bytes()))?;
-        made.write_all_at(bytes, 0)
+        self.with_room(|| made.write_all_at(bytes, 0))
             .and_then(|()| if sync { made.sync_all() } else { Ok(()) })
             .map_err(|error| StoreError::from_io(&path, error))
             .and_then(|()| self.adopt(&path, &tree, sync))
@@ -185,6 +194,44 @@ impl Blobs {
         &self.0.usage
     }
 
+    /// Takes room for bytes on their way in, from spare files when there is no other.
+    pub(super) fn take_room(&self, bytes: u64) -> Result<(), StoreError> {
+        self.usage().take(bytes)?;
+        self.limit_spares();
+        Ok(())
+    }
+
+    pub(super) fn spares(&self) -> &Spares {
+        &self.0.spares
+    }
+
+    pub(super) fn path(&self, id: &BlobId) -> PathBuf {
+        self.0.path(id)
+    }
+
+    /// A file below `tmp` for about so many bytes, and its length: of a spare one, which holds rubbish, or 0.
+    pub(super) fn temporary_file(&self, expected: u64) -> Result<(File, PathBuf, u64), StoreError> {
+        if let Some(spare) = self.spares().take(expected) {
+            return Ok(spare);
+        }
+        let path = self.temporary();
+        Ok((file::make(&path)?, path, 0))
+    }
+
+    /// Moves a blob's file to a name of ours, unless somebody has it open: it is no blob any more.
+    pub(super) fn move_away(&self, id: &BlobId, to: &Path) -> Result<bool, StoreError> {
+        let path = self.0.path(id);
+        let _names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = file::len(&path);
+        let moved = self.0.readers.unless_open(id, || fs::rename(&path, to));
+        let (Some(moved), Some(bytes)) = (moved, bytes) else {
+            return Ok(false);
+        };
+        moved.map_err(|error| StoreError::from_io(&path, error))?;
+        self.usage().remove(bytes);
+        file::remove(&values_path(&path)).map(|_| true)
+    }
+
     pub(super) fn uploads(&self) -> &Mutex<HashMap<[u8; 32], Slot>> {
         &self.0.uploads
     }
@@ -260,9 +307,14 @@ impl Inner {
 
     fn open(&self, id: &BlobId) -> Result<Option<BlobFile>, StoreError> {
         let path = self.path(id);
-        let opened = File::open(&path).and_then(|file| file.metadata().map(|m| BlobFile { len: m.len(), file }));
+        let reader = self.readers.enter(*id);
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
         match opened {
-            Ok(blob) => Ok(Some(blob)),
+            Ok((len, file)) => Ok(Some(BlobFile {
+                file,
+                len,
+                _reader: reader,
+            })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::from_io(&path, error)),
         }
@@ -333,6 +385,24 @@ pub(super) fn read_values(path: &Path, count: u64) -> Option<Vec<[u8; 32]>> {
     let bytes = fs::read(path).ok()?;
     let (values, rest) = bytes.as_chunks::<32>();
     (rest.is_empty() && values.len() as u64 == count).then(|| values.to_vec())
+}
+
+impl BlobFile {
+    /// So many bytes from there, in memory that nobody filled with zeros first.
+    pub fn read_vec(&self, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = offset.saturating_add(bytes.len() as u64);
+            match rustix::io::pread(&self.file, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // The allocator may have given more than was asked for.
+        bytes.truncate(length);
+        Ok(bytes)
+    }
 }
 
 impl Source for BlobFile {

@@ -17,7 +17,7 @@ use super::{Blobs, SegmentTree, StoreError, file};
 /// A blob on its way in, segment by segment, in any order, from any thread. Dropped, it keeps what it has, over restarts,
 /// until [`Blobs::collect_partials`] removes it.
 ///
-/// Three files: the bytes, sparse, as long as the blob; the tree's values; and one byte a segment that says which were
+/// Three files: the bytes, as long as the blob, sparse or holding rubbish where nothing was written; the tree's values; and one byte a segment that says which were
 /// written. That last one is a hint of where to look: what is opened again is checked again.
 pub struct Partial {
     blobs: Blobs,
@@ -82,7 +82,7 @@ impl Blobs {
         let fail = |error| StoreError::from_io(&paths.data, error);
         let kept = file::len(&paths.data);
         if kept != Some(tree.bytes()) {
-            self.usage().take(tree.bytes())?;
+            self.take_room(tree.bytes())?;
             let room = self.start_partial(&paths, &tree);
             self.usage()
                 .give(if room.is_ok() { kept.unwrap_or(0) } else { tree.bytes() });
@@ -130,8 +130,7 @@ impl Blobs {
     fn start_partial(&self, paths: &Paths, tree: &SegmentTree) -> Result<(), StoreError> {
         paths.remove()?;
         self.keep_tree(paths, tree)?;
-        let fresh = self.temporary();
-        let data = file::make(&fresh)?;
+        let (data, fresh, _) = self.temporary_file(tree.bytes())?;
         data.set_len(tree.bytes())
             .and_then(|()| std::fs::rename(&fresh, &paths.data))
             .map_err(|error| StoreError::from_io(&paths.data, error))
@@ -187,8 +186,8 @@ impl Partial {
         if !self.tree.verify(index, bytes) {
             return Ok(false);
         }
-        self.data
-            .write_all_at(bytes, index * SEGMENT_BYTES)
+        self.blobs
+            .with_room(|| self.data.write_all_at(bytes, index * SEGMENT_BYTES))
             .and_then(|()| self.hint.write_all_at(&[1], index))
             .map_err(|error| StoreError::from_io(&self.paths.data, error))?;
         // Verified, so it is one of them.

@@ -185,8 +185,14 @@ impl Store {
         if self.full.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(StoreError::Full("a test".into()));
         }
-        self.records
-            .write(|tx| writes.iter().try_for_each(|write| write::apply(tx, write)))
+        let done = self
+            .records
+            .write(|tx| writes.iter().try_for_each(|write| write::apply(tx, write)));
+        if matches!(done, Err(StoreError::Full(_))) {
+            // Records matter more: there may be room when they are tried again.
+            self.blobs.drop_spares();
+        }
+        done
     }
 
     /// Every spec known, joined or not.

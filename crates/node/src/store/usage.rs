@@ -38,6 +38,13 @@ impl Usage {
         self.counts().held
     }
 
+    /// Bytes that may still come.
+    pub(super) fn room(&self) -> u64 {
+        let counts = self.counts();
+        let taken = counts.held.saturating_add(counts.pending);
+        self.bytes_max.map_or(u64::MAX, |max| max.saturating_sub(taken))
+    }
+
     /// Takes room for bytes on their way in.
     pub(super) fn take(&self, bytes: u64) -> Result<(), StoreError> {
         let mut counts = self.counts();
@@ -84,7 +91,7 @@ mod tests {
         let error = usage.take(1).unwrap_err();
         assert!(error.to_string().contains("blob_bytes_max is 10 bytes"), "{error}");
         usage.settle(5);
-        assert_eq!(usage.held(), 9);
+        assert_eq!((usage.held(), usage.room()), (9, 1));
         usage.take(1).unwrap_err();
         usage.remove(4);
         usage.take(4).unwrap();

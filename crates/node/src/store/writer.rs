@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use qres_fed::id::BlobId;
 
-use super::segment::{SEGMENT_LEN, SEGMENTS_AT_ONCE, SegmentTreeBuilder};
+use super::segment::{SEGMENT_LEN, SegmentTreeBuilder};
 use super::upload::Hold;
 use super::{Blobs, StoreError};
 
-/// Bytes that wait to be hashed together: all the memory a writer takes.
-pub(super) const BUFFER_LEN: usize = SEGMENT_LEN * SEGMENTS_AT_ONCE;
+/// Bytes that wait to be hashed together: all the memory a writer takes. Whoever writes whole segments, as most uploads do, has
+/// them hashed and written where they are.
+pub(super) const BUFFER_LEN: usize = SEGMENT_LEN;
 
 /// A blob on its way in: hashes while it writes. Dropped without `finish` it leaves nothing, unless it is an upload with a
 /// key, whose bytes stay to be resumed.
@@ -31,11 +32,14 @@ pub struct BlobWriter {
     filed: usize,
     /// The file's length, counted as on its way in. Always the tree's bytes and the filed ones.
     disk: u64,
+    /// How long the file is, if that is more: it was a spare one.
+    length: u64,
     done: bool,
 }
 
 impl BlobWriter {
-    pub(super) fn temporary(blobs: Blobs, file: File, path: PathBuf) -> Self {
+    /// Writes over a file of that length.
+    pub(super) fn temporary(blobs: Blobs, file: File, path: PathBuf, length: u64) -> Self {
         Self {
             blobs,
             file,
@@ -45,13 +49,14 @@ impl BlobWriter {
             buffer: Vec::new(),
             filed: 0,
             disk: 0,
+            length,
             done: false,
         }
     }
 
     /// Goes on with a file whose bytes are counted already: hashes them.
     pub(super) fn resumed(blobs: Blobs, file: File, path: PathBuf, hold: Hold, kept: u64) -> Result<Self, StoreError> {
-        let mut writer = Self::temporary(blobs, file, path);
+        let mut writer = Self::temporary(blobs, file, path, kept);
         writer.hold = Some(hold);
         writer.disk = kept;
         let mut position = 0;
@@ -79,6 +84,11 @@ impl BlobWriter {
         let hold = self.hold.clone();
         let _turn = hold.as_ref().map(Hold::turn).transpose()?;
         self.file_rest()?;
+        if self.length > self.disk {
+            self.file
+                .set_len(self.disk)
+                .map_err(|error| StoreError::from_io(&self.path, error))?;
+        }
         if sync && let Err(error) = self.file.sync_all() {
             // The kernel may now take lost pages for written ones: nothing of this file can be trusted.
             self.blobs.abandon(&self.path, self.disk);
@@ -108,21 +118,25 @@ impl BlobWriter {
 
     /// Brings the file up to the buffer's end.
     fn file_rest(&mut self) -> Result<(), StoreError> {
-        let rest = &self.buffer[self.filed..];
-        if rest.is_empty() {
-            return Ok(());
+        self.disk += self.append(&self.buffer[self.filed..])?;
+        self.filed = self.buffer.len();
+        Ok(())
+    }
+
+    /// Writes bytes at the file's end; how many.
+    fn append(&self, bytes: &[u8]) -> Result<u64, StoreError> {
+        let more = bytes.len() as u64;
+        if more == 0 {
+            return Ok(0);
         }
-        let more = rest.len() as u64;
-        self.blobs.usage().take(more)?;
-        if let Err(error) = self.file.write_all_at(rest, self.disk) {
+        self.blobs.take_room(more)?;
+        if let Err(error) = self.blobs.with_room(|| self.file.write_all_at(bytes, self.disk)) {
             self.blobs.usage().give(more);
             // What did get written is cut off, so that an upload is kept up to what is known of it.
             let _ = self.file.set_len(self.disk);
             return Err(StoreError::from_io(&self.path, error));
         }
-        self.disk += more;
-        self.filed = self.buffer.len();
-        Ok(())
+        Ok(more)
     }
 
     /// Hashes the buffer when it is full.
@@ -135,17 +149,23 @@ impl BlobWriter {
     }
 
     fn take_in(&mut self, bytes: &[u8]) -> Result<usize, StoreError> {
+        let hold = self.hold.clone();
+        let turn = hold.as_ref().map(Hold::turn);
+        if let (true, Some(segment)) = (self.buffer.is_empty(), bytes.get(..SEGMENT_LEN)) {
+            let _turn = turn.transpose()?;
+            self.disk += self.append(segment)?;
+            self.tree.push(segment);
+            return Ok(segment.len());
+        }
         let before = self.buffer.len();
         let part = &bytes[..bytes.len().min(BUFFER_LEN - before)];
         self.buffer.extend_from_slice(part);
         // An upload goes to the file at once: what a caller sent is kept over a crash.
-        if self.hold.is_some() || self.buffer.len() == BUFFER_LEN {
-            let hold = self.hold.clone();
-            let turn = hold.as_ref().map(Hold::turn).transpose();
-            if let Err(error) = turn.and_then(|_turn| self.file_rest()) {
-                self.buffer.truncate(before);
-                return Err(error);
-            }
+        if (self.hold.is_some() || self.buffer.len() == BUFFER_LEN)
+            && let Err(error) = turn.transpose().and_then(|_turn| self.file_rest())
+        {
+            self.buffer.truncate(before);
+            return Err(error);
         }
         self.hash_full();
         Ok(part.len())
@@ -180,7 +200,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn store(blobs: &Blobs, bytes: &[u8], step: usize) -> (BlobId, u64) {
-        let mut writer = blobs.writer().unwrap();
+        let mut writer = blobs.writer(bytes.len() as u64).unwrap();
         for part in bytes.chunks(step) {
             writer.write_all(part).unwrap();
         }
@@ -222,10 +242,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
         let bytes = noise(BUFFER_LEN + 1);
-        let mut dropped = blobs.writer().unwrap();
+        let mut dropped = blobs.writer(0).unwrap();
         dropped.write_all(&bytes).unwrap();
         drop(dropped);
-        let mut aborted = blobs.writer().unwrap();
+        let mut aborted = blobs.writer(0).unwrap();
         aborted.write_all(&bytes).unwrap();
         aborted.abort();
         assert_eq!(count_files(&dir.path().join("tmp")), 0);
@@ -242,7 +262,8 @@ mod tests {
             let bytes = &all[..len];
             let id = BlobId::of(bytes);
             prop_assert_eq!(store(&blobs, bytes, step).0, id);
-            blobs.remove(&id).unwrap();
+            // Some of the files to come are written over this one.
+            blobs.retire(&[id]).unwrap();
             let (kept, again) = ((len as f64 * cut) as usize, (len as f64 * cut * cut) as usize);
             let mut first = blobs.resume("key", 0).unwrap();
             first.write_all(&bytes[..kept]).unwrap();

@@ -31,7 +31,7 @@ fn putting_twice_changes_nothing() {
     let blobs = blobs(dir.path());
     let id = blobs.put(b"abc", false).unwrap();
     assert_eq!(blobs.put(b"abc", true).unwrap(), id);
-    let (mut one, mut two) = (blobs.writer().unwrap(), blobs.writer().unwrap());
+    let (mut one, mut two) = (blobs.writer(0).unwrap(), blobs.writer(0).unwrap());
     one.write_all(b"abc").unwrap();
     two.write_all(b"abc").unwrap();
     assert_eq!(one.finish(true).unwrap(), (id, 3));
@@ -49,7 +49,7 @@ fn many_writers_of_a_blob_all_succeed_and_it_counts_once() {
             scope.spawn(|| {
                 for content in 0..20u8 {
                     let bytes = [content; 100];
-                    let mut writer = blobs.writer().unwrap();
+                    let mut writer = blobs.writer(0).unwrap();
                     writer.write_all(&bytes).unwrap();
                     assert_eq!(writer.finish(false).unwrap().0, BlobId::of(&bytes));
                     assert_eq!(blobs.put(&bytes, false).unwrap(), BlobId::of(&bytes));
@@ -152,7 +152,7 @@ fn the_limit_holds_for_every_way_in() {
     let partial = blobs.partial(BlobId::of(b"1234"), SegmentTree::of(b"1234")).unwrap();
     full(blobs.put(b"d", false).unwrap_err());
     partial.discard().unwrap();
-    let mut writer = blobs.writer().unwrap();
+    let mut writer = blobs.writer(0).unwrap();
     writer.write_all(b"abcde").unwrap();
     full(writer.finish(false).unwrap_err());
     blobs.remove(&id).unwrap();
