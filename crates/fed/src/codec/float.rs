@@ -144,7 +144,7 @@ pub(crate) fn accumulate_elements<'a, E: Copy + 'a>(
 
 /// Not inlined, this and [`add_one`]: as arguments the slices are known not to overlap, without which the loops stay
 /// scalar.
-#[inline(never)]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn add_four<E: Copy>(
     sum: &mut [f64],
     (a, p): (&[E], f64),
@@ -166,7 +166,7 @@ fn add_four<E: Copy>(
     }
 }
 
-#[inline(never)]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn add_one<E: Copy>(sum: &mut [f64], (x, weight): (&[E], f64), get: impl Fn(E) -> f64) {
     for (sum, x) in sum.iter_mut().zip(x) {
         *sum += weight * get(*x);
@@ -174,6 +174,7 @@ fn add_one<E: Copy>(sum: &mut [f64], (x, weight): (&[E], f64), get: impl Fn(E) -
 }
 
 /// `sum += weight * (x - base)`, coordinate by coordinate. The difference is finite.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(crate) fn accumulate_difference(dtype: Dtype, sum: &mut [f64], x: &[u8], base: &[u8], weight: f64) {
     with_float!(dtype, |W, get, _put| {
         let pairs = x.as_chunks::<W>().0.iter().zip(base.as_chunks::<W>().0);
@@ -191,6 +192,7 @@ pub(crate) fn accumulate_difference(dtype: Dtype, sum: &mut [f64], x: &[u8], bas
 }
 
 /// `out = base + sum`, added in f64 and rounded once.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(crate) fn add_rounded(dtype: Dtype, base: &[u8], sum: &[f64], out: &mut [u8]) {
     with_float!(dtype, |W, get, put| {
         let pairs = base.as_chunks::<W>().0.iter().zip(sum);
@@ -201,6 +203,7 @@ pub(crate) fn add_rounded(dtype: Dtype, base: &[u8], sum: &[f64], out: &mut [u8]
 }
 
 /// `out = x`, rounded once.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(crate) fn round(dtype: Dtype, x: &[f64], out: &mut [u8]) {
     with_float!(dtype, |W, _get, put| {
         for (out, x) in out.as_chunks_mut::<W>().0.iter_mut().zip(x) {
@@ -210,6 +213,7 @@ pub(crate) fn round(dtype: Dtype, x: &[f64], out: &mut [u8]) {
 }
 
 /// Index of the first element that is a NaN, an infinity, or a boolean other than 0 and 1.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(crate) fn first_bad(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
     // A block is nearly always good: one pass without branches decides, a second one finds.
     fn find<const W: usize>(bytes: &[u8], bad: impl Fn([u8; W]) -> bool) -> Option<usize> {

@@ -31,26 +31,8 @@ impl Moments {
     }
 
     fn products(x: &[f64], y: &[f64], scale: f64, exponent: i32) -> Self {
-        let (mut xy, mut xx, mut yy) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        let mut add = |x: &[f64], y: &[f64]| {
-            for (i, (x, y)) in x.iter().zip(y).enumerate() {
-                let (x, y) = (x * scale, y * scale);
-                xy[i] += x * y;
-                xx[i] += x * x;
-                yy[i] += y * y;
-            }
-        };
-        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-        for (x, y) in x.iter().zip(y) {
-            add(x, y);
-        }
-        add(x_rest, y_rest);
-        Self {
-            xy: xy.iter().sum(),
-            xx: xx.iter().sum(),
-            yy: yy.iter().sum(),
-            exponent,
-        }
+        let [xy, xx, yy] = products(x, y, scale).map(|lanes| lanes.iter().sum());
+        Self { xy, xx, yy, exponent }
     }
 
     /// Adds those of a further run.
@@ -91,6 +73,26 @@ impl Moments {
         // Two quotients: the square and the product could leave f64's range.
         Some(((xy / xx) * (xy / yy)).clamp(0.0, 1.0))
     }
+}
+
+/// The lanes of `<x,y>`, `<x,x>` and `<y,y>`.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn products(x: &[f64], y: &[f64], scale: f64) -> [[f64; LANES]; 3] {
+    let (mut xy, mut xx, mut yy) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    let mut add = |x: &[f64], y: &[f64]| {
+        for (i, (x, y)) in x.iter().zip(y).enumerate() {
+            let (x, y) = (x * scale, y * scale);
+            xy[i] += x * y;
+            xx[i] += x * x;
+            yy[i] += y * y;
+        }
+    };
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    for (x, y) in x.iter().zip(y) {
+        add(x, y);
+    }
+    add(x_rest, y_rest);
+    [xy, xx, yy]
 }
 
 /// The exponent to scale by: 0 unless the largest magnitude's square would leave f64's range.
