@@ -19,7 +19,7 @@ pub use submit::file_chunks;
 use trace::TraceContext;
 pub use watch::Watch;
 
-use crate::pb;
+use crate::{FRAME_BYTES_MAX, pb};
 
 /// Bytes of one message from the node: a model's schema may have some MiB, a page of a list has up to 3.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -70,6 +70,7 @@ impl Client {
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE / 2)
             .connect()

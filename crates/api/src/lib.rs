@@ -23,5 +23,10 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 /// Bytes of data in one message: a quarter of what gRPC's implementations accept untuned (4 MiB).
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of an HTTP/2 frame that either side takes: four a chunk, where the default of 16 KiB would be 64, each with a write and
+/// a read of its own.
+#[cfg(any(feature = "client", feature = "server"))]
+const FRAME_BYTES_MAX: u32 = 256 * 1024;
+
 /// The `domain` of every `google.rpc.ErrorInfo` of ours.
 pub const ERROR_DOMAIN: &str = "qres";

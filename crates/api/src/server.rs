@@ -31,7 +31,7 @@ use tower::ServiceBuilder;
 pub use layer::metrics::Metrics;
 use stop::Stop;
 
-use crate::pb;
+use crate::{FRAME_BYTES_MAX, pb};
 
 /// Bytes of one message of the services that take data: gRPC's usual limit, four chunks.
 const DATA_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -132,6 +132,7 @@ async fn run(
     let server = tonic::transport::Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .max_concurrent_streams(options.streams_per_connection_max)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE / 2))

@@ -77,7 +77,9 @@ where
     // The exporter repeats itself for as long as a collector is down; `exporter` says it once. Who asks for these lines by
     // name gets them.
     let wanted = config.log.contains("opentelemetry");
-    let quiet = filter_fn(move |metadata| wanted || !metadata.target().starts_with("opentelemetry"));
+    // With no hint of its own it would ask for everything: each `trace!` of the libraries would then come as far as the filter.
+    let quiet = filter_fn(move |metadata| wanted || !metadata.target().starts_with("opentelemetry"))
+        .with_max_level_hint(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());

@@ -16,6 +16,7 @@ mod hints;
 mod identify;
 mod incoming;
 mod listen;
+mod muxer;
 mod observed;
 mod outbox;
 mod peers;

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::io::BufReader;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
+use libp2p::core::upgrade::Version;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{
-    StreamProtocol, Swarm, allow_block_list, connection_limits, identify, kad, noise, ping, request_response, tcp,
-    yamux,
+    PeerId, StreamProtocol, Swarm, Transport, allow_block_list, connection_limits, identify, kad, noise, ping,
+    request_response, tcp,
 };
 
 use super::config::{MeshConfig, Mode};
 use super::counters::MeshCounters;
+use super::muxer::Yamux;
 use super::observed::Observed;
 use super::{MeshError, gossip, hello, streams};
 use crate::identity::Identity;
@@ -32,6 +37,12 @@ const PENDING_OUTGOING_MAX: u32 = 64;
 /// A connection without a stream closes after this. Gossip keeps one open; one on which gossip has died may idle until
 /// the watchdog sees it.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// What the swarm's builder takes for an error.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What one read takes from a TCP socket at most.
+const READ_BYTES: usize = 64 * 1024;
 
 /// The protocols, vetoing ones first: they are asked in this order.
 #[derive(NetworkBehaviour)]
@@ -82,13 +93,9 @@ pub fn swarm(
     let dial_timeout = config.timings.dial;
     let swarm = libp2p::SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default().nodelay(true),
-            noise::Config::new,
-            yamux::Config::default,
-        )
-        .map_err(|e| setup(&e))?
         .with_quic()
+        .with_other_transport(tcp)
+        .map_err(|e| setup(&e))?
         .with_dns()
         .map_err(|e| setup(&e))?
         .with_behaviour(|_| behaviour)
@@ -97,6 +104,18 @@ pub fn swarm(
         .with_connection_timeout(dial_timeout)
         .build();
     Ok((swarm, control))
+}
+
+/// TCP with Noise and Yamux. A read takes in what the socket has: Noise's frames have up to 64 KiB, and its reader asks for an
+/// eighth at a time.
+fn tcp(keypair: &libp2p::identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, BoxError> {
+    let transport = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .map(|stream, _| BufReader::with_capacity(READ_BYTES, stream))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(Yamux)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    Ok(transport.boxed())
 }
 
 fn limits(config: &MeshConfig) -> connection_limits::ConnectionLimits {

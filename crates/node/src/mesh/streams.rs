@@ -33,7 +33,8 @@ const INBOUND_WAITING_MAX: usize = 256;
 /// Requests to open a stream that wait for the swarm's task.
 const OPEN_WAITING_MAX: usize = 64;
 
-/// Requests that one connection negotiates or keeps waiting at once; yamux allows 512 streams, QUIC 256.
+/// Requests that one connection negotiates or keeps waiting at once; Yamux allows 256 streams (`muxer`), QUIC as
+/// many.
 const OPEN_PER_CONNECTION_MAX: usize = 128;
 
 type Inbound = mpsc::Sender<(PeerId, Stream)>;

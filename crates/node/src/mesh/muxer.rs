@@ -1,0 +1,133 @@
+//! Yamux as this mesh needs it: `libp2p-yamux` leaves no way to say how large a frame and how wide a window may be.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
+use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
+use yamux::{Config, Connection, ConnectionError, Mode, Stream};
+
+/// What both sides call it, as everywhere in libp2p.
+const PROTOCOL: &str = "/yamux/1.0.0";
+
+/// Payload of a frame: with its header just under Noise's 63 KiB. The default of 16 KiB is there to let streams take turns; a turn
+/// of 60 KiB is still short (5 ms at 100 Mbit/s), and a blob needs a quarter of the frames, encryptions and system calls.
+const FRAME_BYTES: usize = 60 * 1024;
+
+/// Streams of one connection: gossip, requests under way (`streams::OPEN_PER_CONNECTION_MAX`), a few for blobs. As many as QUIC's.
+const STREAMS_MAX: usize = 256;
+
+/// What a peer may make us hold, over all its streams: 256 KiB each, which is the least that Yamux knows; its default is 1 GiB. One
+/// stream may have what the others do not use: at 100 ms round-trip time still 640 MB/s.
+const WINDOW_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Streams that the peer has opened and nobody has taken yet; one more is dropped.
+const WAITING_MAX: usize = 64;
+
+/// The upgrade of an encrypted connection to a multiplexed one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Yamux;
+
+/// A connection of many streams.
+pub struct Muxer<C> {
+    connection: Connection<C>,
+    /// The peer's new streams, until the swarm asks for them: the connection goes on meanwhile.
+    waiting: VecDeque<Stream>,
+    /// Who asked while there was none.
+    asking: Option<Waker>,
+}
+
+impl Yamux {
+    fn muxer<C: AsyncRead + AsyncWrite + Unpin>(socket: C, mode: Mode) -> Ready<Result<Muxer<C>, Infallible>> {
+        let mut config = Config::default();
+        config
+            .set_max_num_streams(STREAMS_MAX)
+            .set_max_connection_receive_window(Some(WINDOW_BYTES_MAX))
+            .set_split_send_size(FRAME_BYTES)
+            .set_read_after_close(false);
+        ready(Ok(Muxer {
+            connection: Connection::new(socket, config, mode),
+            waiting: VecDeque::new(),
+            asking: None,
+        }))
+    }
+}
+
+impl UpgradeInfo for Yamux {
+    type Info = &'static str;
+    type InfoIter = std::iter::Once<Self::Info>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        std::iter::once(PROTOCOL)
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Yamux {
+    type Output = Muxer<C>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Self::Error>>;
+
+    fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
+        Self::muxer(socket, Mode::Server)
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Yamux {
+    type Output = Muxer<C>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Self::Error>>;
+
+    fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
+        Self::muxer(socket, Mode::Client)
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
+    /// Drives the connection until the peer opens a stream.
+    fn next_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
+        let next = std::task::ready!(self.connection.poll_next_inbound(cx));
+        Poll::Ready(next.unwrap_or(Err(ConnectionError::Closed)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
+    type Substream = Stream;
+    type Error = ConnectionError;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
+        if let Some(stream) = self.waiting.pop_front() {
+            return Poll::Ready(Ok(stream));
+        }
+        let next = self.next_stream(cx);
+        if next.is_pending() {
+            self.asking = Some(cx.waker().clone());
+        }
+        next
+    }
+
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
+        self.connection.poll_new_outbound(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.connection.poll_close(cx)
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, ConnectionError>> {
+        loop {
+            let stream = std::task::ready!(self.next_stream(cx))?;
+            if self.waiting.len() < WAITING_MAX {
+                self.waiting.push_back(stream);
+            } else {
+                tracing::debug!("a peer opens streams faster than they are taken: one was dropped");
+            }
+            if let Some(asking) = self.asking.take() {
+                asking.wake();
+            }
+        }
+    }
+}
