@@ -55,6 +55,8 @@ pub struct Config {
     pub trainers: u32,
     /// Models to join as soon as they are known.
     pub join: Vec<String>,
+    /// Nodes whose word is taken in open models.
+    pub trust: Vec<String>,
     /// What stays on disk.
     pub retention: Retention,
     /// The most bytes of blobs on disk; `None` = no limit but the disk.

@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use qres_api::server;
 
 use qres_node::mesh::{self, MeshConfig};
-use qres_node::{NodeConfig, NodeHandle};
+use qres_node::{NodeConfig, NodeHandle, identity};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -130,6 +130,7 @@ fn node_config(config: &Config) -> NodeConfig {
         mesh: mesh_config(config),
         trainers: config.trainers,
         join: config.join.clone(),
+        trust: config.trust.iter().filter_map(|node| identity::parse(node)).collect(),
         keep_rounds: match config.retention {
             Retention::All => None,
             Retention::Rounds(rounds) => Some(rounds),

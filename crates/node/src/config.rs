@@ -1,6 +1,9 @@
 //! A node's resolved settings.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+use qres_fed::id::NodeId;
 
 use crate::mesh::MeshConfig;
 
@@ -15,6 +18,8 @@ pub struct NodeConfig {
     pub trainers: u32,
     /// Models to join as soon as they are known: `name`, `name@id` or a spec's id.
     pub join: Vec<String>,
+    /// Nodes whose word is taken in open models: what they stand on is adopted by its digest where it cannot be recomputed.
+    pub trust: BTreeSet<NodeId>,
     /// Rounds kept below the confirmed head; `None` = all of them.
     pub keep_rounds: Option<u64>,
     /// Refuse new blobs above this many bytes in all; `None` = until the disk is full.

@@ -129,6 +129,14 @@ pub fn verify_bytes(node: &NodeId, bytes: &[u8], signature: &Signature) -> bool 
     ed25519::PublicKey::try_from_bytes(&node.0).is_ok_and(|key| key.verify(bytes, &signature.0))
 }
 
+/// A node by its node id (64 lowercase hex digits) or its libp2p peer id; `None` when it is neither, or no key.
+pub fn parse(text: &str) -> Option<NodeId> {
+    let from_peer_id = || node_id(&text.parse().ok()?);
+    let node = text.parse::<NodeId>().ok().or_else(from_peer_id);
+    // Most 32 bytes are no point on the curve.
+    node.filter(|node| peer_id(node).is_some())
+}
+
 /// The libp2p peer id of a node.
 pub fn peer_id(node: &NodeId) -> Option<PeerId> {
     let key = ed25519::PublicKey::try_from_bytes(&node.0).ok()?;

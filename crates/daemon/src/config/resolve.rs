@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use qres_node::identity;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce};
@@ -47,6 +48,7 @@ pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
         data_dir: data_dir(layers)?,
         trainers: within(layers, "trainers", said.trainers, 1, TRAINERS_MAX)?,
         join,
+        trust: trusted(layers)?,
         retention: retention(layers)?,
         blob_bytes_max: match said.blob_bytes_max {
             Some(0) => return Err(layers.error("blob_bytes_max", "0 bytes hold no weights: leave it out for no limit")),
@@ -100,6 +102,18 @@ fn listen(layers: &Layers) -> Outcome<IpAddr> {
         let problem = format!("{value:?} is no IP address: 0.0.0.0 listens everywhere; the port is --port's");
         layers.error("listen", problem)
     })
+}
+
+/// The nodes of `trust`, as they were written.
+fn trusted(layers: &Layers) -> Outcome<Vec<String>> {
+    let nodes = list(layers, "trust", layers.settings.trust.as_ref())?;
+    match nodes.iter().find(|node| identity::parse(node).is_none()) {
+        None => Ok(nodes),
+        Some(other) => Err(layers.error(
+            "trust",
+            format!("{other:?} is no peer id of a node: `qres peers` and a node's own start show them (12D3Koo…)"),
+        )),
+    }
 }
 
 fn list(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Outcome<Vec<String>> {

@@ -63,6 +63,9 @@ pub struct Settings {
     /// A model to join as soon as it is known: name, name@id or id; may be repeated
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     pub join: Option<Vec<String>>,
+    /// A node whose word is taken in open models, for rounds that nobody keeps any more: peer id; may be repeated
+    #[arg(long, value_name = "PEER_ID", value_delimiter = ',')]
+    pub trust: Option<Vec<String>>,
     /// Confirmed rounds whose weights stay on disk, or `all` [default: 8]
     #[arg(long, value_name = "N|all")]
     #[serde(deserialize_with = "text_or_number")]
@@ -95,7 +98,7 @@ pub enum Shape {
 }
 
 /// Every key and the shape of its value, in the order in which a report shows them.
-pub const KEYS: [(&str, Shape); 17] = [
+pub const KEYS: [(&str, Shape); 18] = [
     ("mode", Shape::Text),
     ("port", Shape::Number),
     ("listen", Shape::Text),
@@ -108,6 +111,7 @@ pub const KEYS: [(&str, Shape); 17] = [
     ("data_dir", Shape::Text),
     ("trainers", Shape::Number),
     ("join", Shape::List),
+    ("trust", Shape::List),
     ("retention", Shape::Text),
     ("blob_bytes_max", Shape::Number),
     ("log", Shape::Text),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
 use qres_fed::record::Spec;
-use qres_fed::round::{Config, Machine, Restored, Submission, SubmissionState};
+use qres_fed::round::{Config, Input, Machine, Restored, Submission, SubmissionState};
 use qres_fed::strategy;
 
 use super::model::ModelTask;
@@ -112,11 +112,14 @@ pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), Nod
         keep_rounds: core.config.keep_rounds,
     };
     let (spec, id) = (model.spec().clone(), model.id);
-    let now = core.clock.now();
+    let (now, trusted) = (core.clock.now(), core.config.trust.clone());
     let (machine, outputs, owned) = core
         .blocking(move |store| {
             let (restored, owned) = restore(store, &spec, id)?;
-            let (machine, outputs) = Machine::new(spec, config, restored, now);
+            let (mut machine, mut outputs) = Machine::new(spec, config, restored, now);
+            if !trusted.is_empty() {
+                outputs.extend(machine.handle(Input::Trust(trusted), now));
+            }
             Ok::<_, StoreError>((machine, outputs, owned))
         })
         .await?;

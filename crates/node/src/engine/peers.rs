@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use libp2p::PeerId;
 use qres_fed::id::NodeId;
 use tokio::time::timeout;
 
@@ -35,11 +34,7 @@ impl From<MeshError> for NodeError {
 
 /// A peer id (libp2p's text) or a node id (64 hex digits).
 pub fn parse(text: &str) -> Result<NodeId, NodeError> {
-    if let Ok(node) = text.parse::<NodeId>() {
-        return Ok(node);
-    }
-    let peer = text.parse::<PeerId>().ok().and_then(|peer| identity::node_id(&peer));
-    peer.ok_or_else(|| {
+    identity::parse(text).ok_or_else(|| {
         NodeError::invalid(
             "peer",
             format!("{text:?} is no Ed25519 peer id (12D3Koo…) and no node id (64 lowercase hex digits)"),

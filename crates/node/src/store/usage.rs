@@ -91,7 +91,7 @@ mod tests {
         let error = usage.take(1).unwrap_err();
         assert!(error.to_string().contains("blob_bytes_max is 10 bytes"), "{error}");
         usage.settle(5);
-        assert_eq!((usage.held(), usage.room()), (9, 1));
+        assert_eq!((usage.held(), usage.room()), (9, 0));
         usage.take(1).unwrap_err();
         usage.remove(4);
         usage.take(4).unwrap();
