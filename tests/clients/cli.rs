@@ -398,10 +398,19 @@ fn what_fails_says_why_in_words_and_in_json() {
     let none = write("none.safetensors", b"these are no tensors");
     let absent = path(&dir.path().join("absent.safetensors")).to_owned();
     text(address, &["model", "create", "m", "--weights", &good]);
+    let shown = json(address, &["model", "show", "m"]);
+    // What `show` prints of a model's tensors is what another one can be made of.
+    let schema = write("schema.json", shown["model"]["tensors"].to_string().as_bytes());
+    let seeded = json(address, &["model", "create", "s", "--seed", "7", "--tensors", &schema]);
+    assert_eq!(seeded["model"]["tensors"], shown["model"]["tensors"]);
     for (arguments, words) in [
         (&["model", "show", "nothing"][..], &["nothing", "qres model list"][..]),
         (&["model", "create", "Not a name", "--weights", &good], &["name"]),
         (&["model", "create", "n", "--weights", &none], &["header"]),
+        (
+            &["model", "create", "n", "--seed", "7", "--tensors", &none],
+            &["none.safetensors", "no list of tensors"],
+        ),
         (
             &["model", "create", "n", "--weights", &good, "--strategy", "magic/7"],
             &["magic/7", "fedavg/1"],

@@ -7,22 +7,10 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::rounds::node_ids;
-use crate::{head, vector_model};
+use crate::{field, head, vector_model};
 
 fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-/// The field that `google.rpc.BadRequest` (or the precondition) names.
-fn field(status: &Status) -> String {
-    let details = status.get_error_details();
-    if let Some(bad) = details.bad_request() {
-        return bad.field_violations[0].field.clone();
-    }
-    details
-        .error_info()
-        .and_then(|info| info.metadata.get("field").cloned())
-        .unwrap_or_default()
 }
 
 async fn refused(node: &Node, base: &str, file: &[u8], code: Code, words: &[&str]) {

@@ -9,6 +9,7 @@ mod hostile;
 mod memberships;
 mod process;
 mod rounds;
+mod seeds;
 mod states;
 mod tensors;
 mod trace;
@@ -16,6 +17,8 @@ mod uploads;
 mod watches;
 
 use qres_api::pb;
+use tonic::Status;
+use tonic_types::StatusExt;
 
 /// A model of the given name with one f32 vector, averaged as it is, closing when all members are in.
 fn vector_model(name: &str, values: &[f32]) -> pb::CreateModelRequest {
@@ -33,4 +36,16 @@ fn vector_model(name: &str, values: &[f32]) -> pb::CreateModelRequest {
 /// The head's id.
 fn head(model: &pb::Model) -> String {
     model.head.as_ref().expect("a joined model has a head").id.clone()
+}
+
+/// The field that `google.rpc.BadRequest` (or the precondition) names.
+fn field(status: &Status) -> String {
+    let details = status.get_error_details();
+    if let Some(bad) = details.bad_request() {
+        return bad.field_violations[0].field.clone();
+    }
+    details
+        .error_info()
+        .and_then(|info| info.metadata.get("field").cloned())
+        .unwrap_or_default()
 }

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from qres import Client, proximal_gradient
 
-DIGITS = Path(__file__).parents[3] / "crates/demo/data/digits.csv.gz"
-
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--address", help="this trainer's own node (default: QRES_ADDR, else 127.0.0.1:4002)")
 parser.add_argument("--model", default="python-example")
 parser.add_argument("--rounds", type=int, default=20)
-parser.add_argument("--data", default=DIGITS, help="CSV, may be gzipped; all trainers' files alike")
+parser.add_argument("--data", default=Path(__file__).parents[3] / "crates/demo/data/digits.csv.gz", help="CSV, or CSV.gz")
 parser.add_argument("--shard", type=int, default=0, help="which of the trainers this is; 0 creates the model")
 parser.add_argument("--of", type=int, default=1, help="trainers")
 args = parser.parse_args()
@@ -41,17 +39,13 @@ def train(fetched, mu, rate=0.5, steps=50):
 
 client = Client(args.address)
 if args.shard == 0:
-    first = {"weight": np.zeros((classes, x.shape[1]), np.float32), "bias": np.zeros(classes, np.float32)}
-    client.create(args.model, first, strategy="fedprox/1", params={"mu": 0.01})
+    shapes = {"weight": np.empty((classes, x.shape[1]), np.float32), "bias": np.empty(classes, np.float32)}
+    client.create(args.model, shapes, seed=1, strategy="fedprox/1", params={"mu": 0.01})
 client.join(args.model)
 
-after = None
-while True:
-    head = client.fetch(args.model, after=after)  # waits until the head is another one
+for head in client.heads(args.model):  # each newer than the one before
     right = ((x @ head.tensors["weight"].T + head.tensors["bias"]).argmax(axis=1) == y.argmax(axis=1)).mean()
     print(f"round {head.round}: {right:.1%} of this trainer's rows right", flush=True)
     if head.round >= args.rounds:
         break
-    weights = train(head.tensors, mu=head.config.get("mu", 0))
-    client.submit(args.model, weights, base=head.checkpoint, samples=len(x))
-    after = head.checkpoint
+    client.submit(args.model, train(head.tensors, head.config["mu"]), base=head.checkpoint, samples=len(x))

@@ -102,6 +102,13 @@ class Client:
             tensors=files.load(file),
         )
 
+    def heads(self, model: str, *, after: str | None = None, timeout: float | None = None) -> Iterator[Head]:
+        """The head, then every newer one that is there when the caller comes back for it, for ever."""
+        while True:
+            head = self.fetch(model, after=after, timeout=timeout)
+            yield head
+            after = head.checkpoint
+
     def submit(
         self,
         model: str,
@@ -149,19 +156,27 @@ class Client:
         strategy: str = "fedavg/1",
         params: Mapping[str, float] | None = None,
         members: Sequence[str] = (),
+        seed: int | None = None,
         timeout: float | None = None,
         **spec: object,
     ) -> model_pb2.Model:
         """Makes a model from its first weights. Without `members`: this node and the peers connected now.
 
+        With `seed` the node makes the weights itself: of `tensors` only names, dtypes and shapes count (`np.empty` will do).
         `params` are the strategy's numbers, e.g. `mu`. More of `CreateModelRequest`'s fields go by name:
         `min_contributions`, `deadline_ms`, `codec`, `open`, …
         """
-        file = files.dump(tensors)
         rule = common_pb2.Rule(id=strategy, params=params or {})
-        header = model_pb2.CreateModelRequest(
-            name=model, strategy=rule, members=members, total_bytes=len(file), **spec
-        )
+        header = model_pb2.CreateModelRequest(name=model, strategy=rule, members=members, **spec)
+        if seed is None:
+            file = files.dump(tensors)
+            header.total_bytes = len(file)
+        else:
+            file, header.seed = b"", seed
+            header.tensors.extend(
+                model_pb2.TensorSpec(name=name, dtype=files.dtype_name(name, array.dtype), shape=array.shape)
+                for name, array in tensors.items()
+            )
         with decoded():
             return self.models.CreateModel(_chunks(header, file), timeout=timeout).model
 

@@ -16,6 +16,16 @@ _DTYPES = {
 }  # fmt: skip
 
 
+def dtype_name(name: str, dtype: np.dtype) -> str:
+    """What safetensors calls a dtype."""
+    for known, native in _DTYPES.items():
+        if dtype.newbyteorder("=") == native:
+            return known
+    if dtype.name == "bfloat16":
+        return "BF16"
+    raise ValueError(f"tensor {name!r}: safetensors has no name for {dtype}")
+
+
 def dump(tensors: Mapping[str, np.ndarray]) -> bytes:
     """The safetensors file of named arrays. Scalars and empty arrays stay what they are."""
     # The library reads memory as it lies: views that are not contiguous would be written scrambled.

@@ -121,6 +121,23 @@ def test_a_model_is_created_with_the_fields_that_are_named(client, node):
     assert not first.HasField("deadline_ms")
 
 
+def test_a_model_from_a_seed_sends_names_dtypes_and_shapes(client, node):
+    arrays = {"w": np.empty((2, 3), ">f4"), "n": np.empty((), "i8"), "flag": np.empty(4, "?")}
+    client.create("m", arrays, seed=0, timeout=10)
+    (first,) = node.requests
+    assert (first.seed, first.HasField("seed"), first.data, first.HasField("total_bytes")) == (0, True, b"", False)
+    tensors = [(tensor.name, tensor.dtype, list(tensor.shape)) for tensor in first.tensors]
+    assert tensors == [("w", "F32", [2, 3]), ("n", "I64", []), ("flag", "BOOL", [4])]
+    with pytest.raises(ValueError, match="tensor 'w': safetensors has no name for complex128"):
+        client.create("m", {"w": np.empty(1, "c16")}, seed=0)
+
+
+def test_heads_are_fetched_each_after_the_one_before(client, node):
+    heads = client.heads("m", timeout=10)
+    assert [next(heads).round for _ in range(2)] == [1, 1]
+    assert [request.after for request in node.requests] == ["", "c1"]
+
+
 def test_a_join_waits_for_the_announcement_and_for_the_weights(client, node):
     client.join("m", timeout=10)
     assert [request.model for request in node.requests] == ["m"]

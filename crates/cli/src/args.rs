@@ -63,7 +63,7 @@ pub enum Command {
 /// What to do with models.
 #[derive(Debug, Subcommand)]
 pub enum Model {
-    /// Make a model from its first weights
+    /// Make a model from its first weights, or from a seed
     Create(Box<create::Create>),
     /// Take part in a model that was announced
     Join(membership::Join),

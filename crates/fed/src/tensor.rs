@@ -6,10 +6,12 @@
 mod finite;
 mod header;
 mod layout;
+mod seeded;
 mod vectors;
 
 pub use header::{Placement, TensorError, check_weights, read_schema};
 pub use layout::{Layout, Slot};
+pub use seeded::write_seeded;
 pub use vectors::{F32Tensor, f32_from_safetensors, to_safetensors};
 
 pub(crate) use header::{DIMENSIONS_MAX, NAME_BYTES_MAX, place};

@@ -21,6 +21,7 @@ mod offer;
 pub(crate) mod peers;
 pub(crate) mod registry;
 pub(crate) mod rounds;
+mod seeded;
 mod start;
 pub(crate) mod state;
 pub(crate) mod submission;

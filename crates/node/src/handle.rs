@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use prometheus_client::registry::Registry;
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
-use qres_fed::record::{Membership, ModelName, Rule};
+use qres_fed::record::{Membership, ModelName, Rule, TensorSpec};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -67,8 +67,19 @@ pub struct CreateModel {
     pub membership: Option<Membership>,
     /// A predecessor; its head is then checkpoint 0 and no weights are sent.
     pub succeeds: Option<SpecId>,
+    /// Weights out of a seed; then none are sent either.
+    pub seeded: Option<Seeded>,
     /// The weights' stream.
     pub upload: UploadOptions,
+}
+
+/// First weights that the node makes itself: see [`qres_fed::tensor::write_seeded`].
+#[derive(Debug, Clone)]
+pub struct Seeded {
+    /// The schema, in any order.
+    pub tensors: Vec<TensorSpec>,
+    /// Where they come from.
+    pub seed: u64,
 }
 
 /// What a submission's bytes are.

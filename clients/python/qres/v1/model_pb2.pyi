@@ -95,7 +95,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ...) -> None: ...
 
 class CreateModelRequest(_message.Message):
-    __slots__ = ("name", "strategy", "codec", "min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness", "members", "open", "succeeds", "idempotency_key", "offset", "total_bytes", "digest", "data")
+    __slots__ = ("name", "strategy", "codec", "min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness", "members", "open", "succeeds", "idempotency_key", "offset", "total_bytes", "digest", "data", "tensors", "seed")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +112,8 @@ class CreateModelRequest(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     name: str
     strategy: _common_pb2.Rule
     codec: _common_pb2.Rule
@@ -128,7 +130,9 @@ class CreateModelRequest(_message.Message):
     total_bytes: int
     digest: str
     data: bytes
-    def __init__(self, name: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., open: bool = ..., succeeds: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+    tensors: _containers.RepeatedCompositeFieldContainer[TensorSpec]
+    seed: int
+    def __init__(self, name: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., open: bool = ..., succeeds: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class CreateModelResponse(_message.Message):
     __slots__ = ("model",)

@@ -5,9 +5,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use qres_fed::id::{NodeId, SpecId};
-use qres_fed::record::{MEMBERS_MAX, Membership, ModelName, Rule, SAMPLES_MAX};
+use qres_fed::record::{Dtype, MEMBERS_MAX, Membership, ModelName, Rule, SAMPLES_MAX, TensorSpec};
 use qres_node::error::NodeError;
-use qres_node::handle::{ModelRef, UploadOptions};
+use qres_node::handle::{ModelRef, Seeded, UploadOptions};
 use qres_node::identity;
 use tonic::Status;
 
@@ -168,12 +168,55 @@ pub(super) fn membership(members: &[String], open: bool) -> Result<Option<Member
     Ok(Some(Membership::List(list)))
 }
 
+/// A schema and the seed that its first weights come from: both or neither.
+pub(super) fn seeded(
+    tensors: Vec<pb::TensorSpec>,
+    seed: Option<u64>,
+    succeeds: &str,
+) -> Result<Option<Seeded>, Status> {
+    let Some(seed) = seed else {
+        return match tensors.is_empty() {
+            true => Ok(None),
+            false => Err(invalid(
+                "tensors",
+                "are given without a seed: a file with the first weights says itself which tensors it has",
+            )),
+        };
+    };
+    if !succeeds.is_empty() {
+        return Err(invalid(
+            "seed",
+            "is given with succeeds: the first weights are the old model's head then",
+        ));
+    }
+    if tensors.is_empty() {
+        return Err(invalid("tensors", "missing: a seed needs to know of which tensors"));
+    }
+    let tensor = |(i, tensor): (usize, pb::TensorSpec)| {
+        let dtype = Dtype::from_name(&tensor.dtype).ok_or_else(|| {
+            let got: String = tensor.dtype.chars().take(80).collect();
+            invalid(
+                &format!("tensors[{i}].dtype"),
+                format!("{got:?} is no element type of safetensors, e.g. F32"),
+            )
+        })?;
+        Ok(TensorSpec {
+            name: tensor.name,
+            dtype,
+            shape: tensor.shape,
+        })
+    };
+    let tensors = tensors
+        .into_iter()
+        .enumerate()
+        .map(tensor)
+        .collect::<Result<_, Status>>()?;
+    Ok(Some(Seeded { tensors, seed }))
+}
+
 /// A node by its node id or its libp2p peer id.
 pub(super) fn node(field: &str, text: &str) -> Result<NodeId, Status> {
-    let from_peer_id = || identity::node_id(&text.parse().ok()?);
-    let node = text.parse::<NodeId>().ok().or_else(from_peer_id);
-    // A node id must be a key that has a peer id: most 32 bytes are no point on the curve.
-    node.filter(|node| identity::peer_id(node).is_some()).ok_or_else(|| {
+    identity::parse(text).ok_or_else(|| {
         let got: String = text.chars().take(80).collect();
         invalid(
             field,

@@ -35,6 +35,7 @@ fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Status> {
         max_staleness: header.max_staleness,
         membership: field::membership(&header.members, header.open)?,
         succeeds: field::optional_id("succeeds", &header.succeeds)?,
+        seeded: field::seeded(header.tensors, header.seed, &header.succeeds)?,
         upload: field::upload(
             header.idempotency_key,
             header.offset,
@@ -65,7 +66,14 @@ impl pb::model_service_server::ModelService for Api {
     ) -> Result<Response<pb::CreateModelResponse>, Status> {
         let mut stream = request.into_inner();
         let (header, data) = self.first(&mut stream).await?;
-        let upload = self.node.create_model(create(header)?).await.map_err(status)?;
+        let create = create(header)?;
+        if create.seeded.is_some() && !data.is_empty() {
+            return Err(field::invalid(
+                "data",
+                "is given with a seed: the first weights come from one or the other",
+            ));
+        }
+        let upload = self.node.create_model(create).await.map_err(status)?;
         let view = self.carry(upload, data, &mut stream).await?;
         let model = Some(message::model(view));
         Ok(Response::new(pb::CreateModelResponse { model }))

@@ -1,6 +1,6 @@
 //! `qres model create`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use crate::args::{duration, named_number};
 use crate::failure::Failure;
 use crate::upload::Source;
 
-/// Makes a model from its first weights.
+/// Makes a model from its first weights, or from a seed.
 #[derive(Debug, clap::Args)]
 pub struct Create {
     /// Its name: segments of [a-z0-9._-] joined by `/`, e.g. metabrain/v4
@@ -20,10 +20,16 @@ pub struct Create {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "succeeds",
-        conflicts_with = "succeeds"
+        required_unless_present_any = ["succeeds", "seed"],
+        conflicts_with_all = ["succeeds", "seed"]
     )]
     weights: Option<PathBuf>,
+    /// Let the node make the first weights, from this number: the same one makes the same model
+    #[arg(long, value_name = "NUMBER", requires = "tensors", conflicts_with = "succeeds")]
+    seed: Option<u64>,
+    /// The tensors that a seed's weights are for: JSON, [{"name": "w", "dtype": "F32", "shape": [64, 10]}, …]
+    #[arg(long, value_name = "FILE", requires = "seed")]
+    tensors: Option<PathBuf>,
     /// How contributions become a checkpoint, e.g. fedprox/1 [default: fedavg/1]
     #[arg(long, value_name = "NAME/VERSION")]
     strategy: Option<String>,
@@ -58,14 +64,18 @@ pub struct Create {
     #[arg(long, value_name = "SPEC")]
     succeeds: Option<String>,
     /// Make the upload resumable under this key
-    #[arg(long, value_name = "KEY", conflicts_with = "succeeds")]
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["succeeds", "seed"])]
     key: Option<String>,
 }
 
 impl Create {
     /// Uploads, and prints the model that came of it.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
-        let header = self.header();
+        let header = pb::CreateModelRequest {
+            seed: self.seed,
+            tensors: self.tensors.as_deref().map(schema).transpose()?.unwrap_or_default(),
+            ..self.header()
+        };
         let client = &context.client;
         let model = match &self.weights {
             None => client.create_model(header, Bytes::new()).await?,
@@ -112,4 +122,21 @@ impl Create {
             ..Default::default()
         }
     }
+}
+
+/// One tensor, as `qres model show --json` prints it.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tensor {
+    name: String,
+    dtype: String,
+    shape: Vec<u64>,
+}
+
+fn schema(path: &Path) -> Result<Vec<pb::TensorSpec>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
+    let tensors: Vec<Tensor> =
+        serde_json::from_str(&text).map_err(|error| Failure::file(path, format!("no list of tensors: {error}")))?;
+    let spec = |Tensor { name, dtype, shape }| pb::TensorSpec { name, dtype, shape };
+    Ok(tensors.into_iter().map(spec).collect())
 }

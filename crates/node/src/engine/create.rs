@@ -13,7 +13,7 @@ use super::intake::{Received, Upload};
 use super::membership::{start_model, take_over};
 use super::registry::Model;
 use super::submit::{key_taken, tensors_refused};
-use super::{Core, announce, views};
+use super::{Core, announce, seeded, views};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
 use crate::handle::{CreateModel, ModelRef};
@@ -22,7 +22,7 @@ use crate::store::{KeyOutcome, StoredKey, Write};
 use crate::view::ModelView;
 
 /// The largest initial weights that are taken: 256 GiB.
-const WEIGHTS_BYTES_MAX: u64 = 256 << 30;
+pub const WEIGHTS_BYTES_MAX: u64 = 256 << 30;
 
 /// Begins the creation of a model.
 pub async fn begin(core: &Arc<Core>, create: CreateModel) -> Result<Upload<ModelView>, NodeError> {
@@ -31,6 +31,10 @@ pub async fn begin(core: &Arc<Core>, create: CreateModel) -> Result<Upload<Model
     let options = create.upload.clone();
     if let Some(old) = create.succeeds {
         let created = succeed(core.clone(), create, old).await?;
+        return Ok(Upload::done(core, created));
+    }
+    if let Some(seeded) = create.seeded.clone() {
+        let created = seeded::make(core, &create, seeded).await?;
         return Ok(Upload::done(core, created));
     }
     let owner = core.clone();
@@ -66,9 +70,9 @@ fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
 }
 
 /// What is wrong with a spec, by the field of the request that says so.
-fn spec_refused(create: &CreateModel, error: SpecError) -> NodeError {
+pub fn spec_refused(create: &CreateModel, error: SpecError) -> NodeError {
     let field = match error.field {
-        "tensors" => "data",
+        "tensors" if create.seeded.is_none() => "data",
         // The ceiling is at fault where no deadline was given.
         "deadline_ms" if create.deadline_ms.is_none() => "deadline_max_ms",
         field => field,
@@ -78,7 +82,7 @@ fn spec_refused(create: &CreateModel, error: SpecError) -> NodeError {
 
 /// BLAKE3 of everything that a key stands for. Not the spec's id: that names the peers that happened to be connected, and a
 /// predecessor's head, which are others when the same request comes again.
-fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
+pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
     let CreateModel {
         name,
         strategy,
@@ -90,6 +94,8 @@ fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
         max_staleness,
         membership,
         succeeds,
+        // Its weights say it all.
+        seeded: _,
         upload: _,
     } = create;
     let policy = (min_contributions, target, deadline_ms, deadline_ms_max, max_staleness);
@@ -101,7 +107,7 @@ fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
 }
 
 /// The caller's members, else this node and the peers connected now.
-fn members_of(core: &Core, create: &CreateModel) -> Membership {
+pub fn members_of(core: &Core, create: &CreateModel) -> Membership {
     let now = || core.mesh.connected_trainers().into_iter().chain([core.identity.node()]);
     let given = create.membership.clone();
     given.unwrap_or_else(|| Membership::List(now().collect()))
@@ -172,7 +178,7 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
     establish(&core, &create, spec, request, received).await
 }
 
-fn spec_of(
+pub fn spec_of(
     creator: NodeId,
     membership: Membership,
     create: &CreateModel,
@@ -209,7 +215,7 @@ fn spec_of(
 }
 
 /// Stores, joins and announces a model; the same spec again is the same model, and so is the same key.
-async fn establish(
+pub async fn establish(
     core: &Arc<Core>,
     create: &CreateModel,
     spec: Spec,
@@ -311,6 +317,7 @@ mod tests {
 
     fn request() -> CreateModel {
         CreateModel {
+            seeded: None,
             name: "m".parse().unwrap(),
             strategy: Rule::new("fedavg/1"),
             codec: Rule::new("bf16/1"),

@@ -57,14 +57,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
         finish: impl FnOnce(Received) -> BoxFuture<'static, Result<T, NodeError>> + Send + 'static,
     ) -> Result<Self, NodeError> {
         check_options(&options, bytes_max)?;
-        let place = core.uploads.clone().try_acquire_owned().map_err(|_| {
-            NodeError::new(
-                Kind::ResourceExhausted,
-                "UPLOADS_FULL",
-                "as many uploads as this node takes at a time are under way: try again when one has ended",
-            )
-            .retry_after(1000)
-        })?;
+        let place = upload_place(core)?;
         let (key, offset) = (options.key.clone(), options.offset);
         let expected = options.bytes.unwrap_or(expected);
         let writer = core
@@ -185,6 +178,18 @@ impl<T: Clone + Send + 'static> Upload<T> {
         }
         (self.finish)(Received { blob, bytes, guard }).await
     }
+}
+
+/// One of the places for uploads under way.
+pub fn upload_place(core: &Core) -> Result<OwnedSemaphorePermit, NodeError> {
+    core.uploads.clone().try_acquire_owned().map_err(|_| {
+        NodeError::new(
+            Kind::ResourceExhausted,
+            "UPLOADS_FULL",
+            "as many uploads as this node takes at a time are under way: try again when one has ended",
+        )
+        .retry_after(1000)
+    })
 }
 
 /// Writes what arrives until the stream ends or breaks.

@@ -71,6 +71,7 @@ fn config(dir: &std::path::Path) -> NodeConfig {
         mesh,
         trainers: 1,
         join: vec![],
+        trust: [].into(),
         keep_rounds: Some(8),
         blob_bytes_max: None,
     }
@@ -97,6 +98,7 @@ fn model() -> ModelRef {
 
 fn request(key: Option<&str>) -> CreateModel {
     CreateModel {
+        seeded: None,
         name: model().name,
         strategy: Rule::new("fedavg/1"),
         codec: Rule::new("none/1"),

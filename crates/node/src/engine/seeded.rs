@@ -1,0 +1,48 @@
+//! A model whose first weights come from a seed: its creator alone makes them, for the others they are a blob like any.
+
+use std::sync::Arc;
+
+use qres_fed::id::BlobId;
+use qres_fed::tensor::{self, Layout};
+
+use super::Core;
+use super::create::{WEIGHTS_BYTES_MAX, establish, members_of, request_digest, spec_of, spec_refused};
+use super::intake::{Received, upload_place};
+use crate::error::NodeError;
+use crate::handle::{CreateModel, Seeded};
+use crate::store::StoreError;
+use crate::view::ModelView;
+
+/// Checks the schema, makes the weights, and the model of them.
+pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Result<ModelView, NodeError> {
+    let Seeded { mut tensors, seed } = seeded;
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let (me, members) = (core.identity.node(), members_of(core, create));
+    let spec = |weights| spec_of(me, members.clone(), create, tensors.clone(), weights);
+    // Before a byte is written: a schema that agrees with itself has lengths that can be added up.
+    spec(BlobId([0; 32]))
+        .check()
+        .map_err(|error| spec_refused(create, error))?;
+    let layout = Layout::of(&tensors);
+    if layout.file_bytes() > WEIGHTS_BYTES_MAX {
+        return Err(NodeError::invalid(
+            "tensors",
+            format!(
+                "{} bytes of weights: at most {WEIGHTS_BYTES_MAX} are taken here",
+                layout.file_bytes()
+            ),
+        ));
+    }
+    // As heavy as an upload, and so one of them.
+    let _place = upload_place(core)?;
+    let guard = core.in_flight.clone().read_owned().await;
+    let schema = tensors.clone();
+    let made = core.blocking(move |store| {
+        let mut out = store.blobs().writer(layout.file_bytes())?;
+        tensor::write_seeded(&schema, seed, &mut out).map_err(|error| StoreError::from_io("blobs", error))?;
+        out.finish(true)
+    });
+    let (blob, bytes) = made.await?;
+    let request = request_digest(create, Some(blob));
+    establish(core, create, spec(blob), request, Received { blob, bytes, guard }).await
+}
