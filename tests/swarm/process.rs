@@ -3,8 +3,17 @@
 use std::path::Path;
 use std::process::Output;
 
+use qres_api::pb;
 use qres_tests::daemon::command;
+use qres_tests::weights::vector;
 use qres_tests::{Daemon, Options};
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::{head, vector_model};
 
 fn fails(dir: &Path, options: &Options, port: &str) -> String {
     let Output { status, stderr, .. } = command(dir, options, port).output().expect("the daemon runs");
@@ -69,4 +78,44 @@ fn an_identity_is_made_private_and_kept() {
     assert_eq!(daemon.peer_id, peer_id);
     let (_, code) = daemon.terminate();
     assert_eq!(code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_node_merges_what_it_has_and_says_that_it_takes_no_more() {
+    let daemon = Daemon::start(Options {
+        // A second trainer never comes.
+        arguments: vec!["--trainers".into(), "2".into()],
+        ..Options::default()
+    });
+    let node = daemon.node();
+    let channel = Channel::from_shared(format!("http://{}", daemon.grpc)).unwrap();
+    let mut health = HealthClient::new(channel.connect_lazy());
+    let mut is = async |service: &str| {
+        let request = HealthCheckRequest {
+            service: service.into(),
+        };
+        health.check(request).await.unwrap().into_inner().status()
+    };
+    let request = pb::CreateModelRequest {
+        deadline_ms: Some(3_600_000),
+        deadline_max_ms: Some(3_600_000),
+        ..vector_model("drained", &[0.0])
+    };
+    let base = head(&node.create(request).await.unwrap());
+    let submitted = node.submit("drained", &base, 1, &vector(&[1.0])).await.unwrap();
+    assert_eq!(is("qres.v1.WeightsService").await, ServingStatus::Serving);
+    let drained = node.node().drain_node(pb::DrainNodeRequest {}).await.unwrap();
+    assert!(drained.into_inner().node.unwrap().draining);
+    assert_eq!(is("qres.v1.WeightsService").await, ServingStatus::NotServing);
+    assert_eq!(is("").await, ServingStatus::Serving);
+    let merged = node.wait_for_round("drained", 1).await;
+    assert_ne!(
+        node.submission(&submitted.id, false).await.unwrap().state(),
+        pb::SubmissionState::Pending
+    );
+    let refused = node
+        .submit("drained", &merged.id(), 1, &vector(&[2.0]))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
 }

@@ -76,6 +76,7 @@ impl Default for Options {
 struct Api {
     node: NodeHandle,
     stop: Stop,
+    health: HealthReporter,
 }
 
 /// Serves `node` on `listener` until `shutdown` or the node's own stopping; then long streams end with UNAVAILABLE and
@@ -90,24 +91,24 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let stop = Stop::when(shutdown, node.stopping());
+    let (health, health_service) = tonic_health::server::health_reporter();
+    set_health(&health, &SERVICES, ServingStatus::Serving).await;
     let routes = routes(Api {
         node,
         stop: stop.clone(),
+        health: health.clone(),
     });
-    run(routes, listener, options, stop).await
+    run(routes.add_service(health_service), health, listener, options, stop).await
 }
 
-/// Serves `routes` and health inside the layers until the stop.
+/// Serves `routes` inside the layers until the stop.
 async fn run(
     routes: Routes,
+    health: HealthReporter,
     listener: TcpListener,
     options: Options,
     stop: Stop,
 ) -> Result<(), tonic::transport::Error> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    set_health(&health, ServingStatus::Serving).await;
-    let routes = routes.add_service(health_service);
-
     // From the outside in; each sees what those below it answer.
     let layers = ServiceBuilder::new()
         // The span is there before anything else can fail, and holds the final code.
@@ -142,7 +143,7 @@ async fn run(
 
     let cut = async {
         stop.wait().await;
-        set_health(&health, ServingStatus::NotServing).await;
+        set_health(&health, &SERVICES, ServingStatus::NotServing).await;
         tokio::time::sleep(options.drain).await;
     };
     tokio::select! {
@@ -183,19 +184,21 @@ fn routes(api: Api) -> Routes {
         .add_service(pb::node_service_server::NodeServiceServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
-/// Sets the health of the server as a whole (the empty name) and of each service.
-async fn set_health(health: &HealthReporter, status: ServingStatus) {
-    for service in [
-        "",
-        pb::model_service_server::SERVICE_NAME,
-        pb::weights_service_server::SERVICE_NAME,
-        pb::submission_service_server::SERVICE_NAME,
-        pb::round_service_server::SERVICE_NAME,
-        pb::state_service_server::SERVICE_NAME,
-        pb::peer_service_server::SERVICE_NAME,
-        pb::node_service_server::SERVICE_NAME,
-    ] {
-        health.set_service_status(service, status).await;
+/// Whose health is told: the server as a whole (the empty name) and each service.
+const SERVICES: [&str; 8] = [
+    "",
+    pb::model_service_server::SERVICE_NAME,
+    pb::weights_service_server::SERVICE_NAME,
+    pb::submission_service_server::SERVICE_NAME,
+    pb::round_service_server::SERVICE_NAME,
+    pb::state_service_server::SERVICE_NAME,
+    pb::peer_service_server::SERVICE_NAME,
+    pb::node_service_server::SERVICE_NAME,
+];
+
+async fn set_health(health: &HealthReporter, services: &[&str], status: ServingStatus) {
+    for service in services {
+        health.set_service_status(*service, status).await;
     }
 }
 
@@ -241,7 +244,10 @@ mod tests {
         let routes = Routes::new(v1)
             .add_service(v1alpha)
             .add_service(pb::node_service_server::NodeServiceServer::new(Silent));
-        let running = tokio::spawn(run(routes, listener, options, stopped));
+        let (health, health_service) = tonic_health::server::health_reporter();
+        set_health(&health, &SERVICES, ServingStatus::Serving).await;
+        let routes = routes.add_service(health_service);
+        let running = tokio::spawn(run(routes, health, listener, options, stopped));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap();
         Served {
             channel: channel.connect().await.unwrap(),

@@ -1,10 +1,17 @@
 //! `qres.v1.NodeService`.
 
 use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
 
 use super::status::status;
-use super::{Api, message};
+use super::{Api, message, set_health};
 use crate::pb;
+
+/// What a draining node refuses new work of. The node as a whole stays healthy: it is alive, and serves what it has.
+const DRAINED: [&str; 2] = [
+    pb::weights_service_server::SERVICE_NAME,
+    pb::model_service_server::SERVICE_NAME,
+];
 
 #[tonic::async_trait]
 impl pb::node_service_server::NodeService for Api {
@@ -15,6 +22,7 @@ impl pb::node_service_server::NodeService for Api {
     }
 
     async fn drain_node(&self, _: Request<pb::DrainNodeRequest>) -> Result<Response<pb::DrainNodeResponse>, Status> {
+        set_health(&self.health, &DRAINED, ServingStatus::NotServing).await;
         let view = self.node.drain().await.map_err(status)?;
         let node = Some(message::node(view));
         Ok(Response::new(pb::DrainNodeResponse { node }))

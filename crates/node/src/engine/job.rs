@@ -87,6 +87,8 @@ pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
         });
         match checked {
             Ok(()) => Ok(Input::BlobHere(blob)),
+            // Its author is to blame only if these are its bytes: a damaged file is removed, and fetched again.
+            Err(TensorError::Bad(_)) if !matches!(store.blobs().verify(&blob), Ok(true)) => Err(blob),
             Err(TensorError::Bad(reason)) => {
                 warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
                 Ok(Input::BlobBad(blob))
