@@ -121,11 +121,10 @@ async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -
             let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
             let schema = tensor::read_schema(&file)?;
             let placement = tensor::check_weights(&schema, &file)?;
-            let mut out = store
-                .blobs()
-                .writer(Layout::of(&schema).file_bytes())
-                .map_err(io::Error::other)?;
-            Layout::of(&schema).write_canonical(&file, &placement, &mut out)?;
+            let layout = Layout::of(&schema);
+            let out = store.blobs().writer(layout.file_bytes()).map_err(io::Error::other)?;
+            let mut out = out.to_be_flushed();
+            layout.write_canonical(&file, &placement, &mut out)?;
             let (weights, _) = out.finish(true).map_err(io::Error::other)?;
             Ok((schema, weights))
         })

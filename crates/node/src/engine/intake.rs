@@ -62,8 +62,8 @@ impl<T: Clone + Send + 'static> Upload<T> {
         let expected = options.bytes.unwrap_or(expected);
         let writer = core
             .blocking(move |store| match key {
-                Some(key) => store.blobs().resume(&key, offset),
-                None => store.blobs().writer(expected),
+                Some(key) => store.blobs().resume(&key, offset).map(BlobWriter::to_be_flushed),
+                None => store.blobs().writer(expected).map(BlobWriter::to_be_flushed),
             })
             .await?;
         let written = writer.written();

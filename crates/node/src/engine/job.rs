@@ -201,10 +201,11 @@ fn run_encode(store: &Store, spec: &Spec, work: &EncodeJob) -> Result<(BlobId, u
             delta: *delta,
         })
         .collect();
-    let mut out = store
+    let out = store
         .blobs()
         .writer(update::coded_bytes(spec)?)
         .map_err(io::Error::other)?;
+    let mut out = out.to_be_flushed();
     let coded = update::merge_and_encode(spec, &base, &parts, &mut out).map_err(|error| {
         let ids = work.submissions.iter().map(|(id, _)| *id);
         // They were checked when they came in; bad now, their files have changed, or their sum is beyond what can be coded.

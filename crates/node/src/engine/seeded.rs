@@ -38,7 +38,7 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
     let guard = core.in_flight.clone().read_owned().await;
     let schema = tensors.clone();
     let made = core.blocking(move |store| {
-        let mut out = store.blobs().writer(layout.file_bytes())?;
+        let mut out = store.blobs().writer(layout.file_bytes())?.to_be_flushed();
         tensor::write_seeded(&schema, seed, &mut out).map_err(|error| StoreError::from_io("blobs", error))?;
         out.finish(true)
     });

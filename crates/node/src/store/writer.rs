@@ -9,7 +9,7 @@ use qres_fed::id::BlobId;
 
 use super::segment::{SEGMENT_LEN, SegmentTreeBuilder};
 use super::upload::Hold;
-use super::{Blobs, StoreError};
+use super::{Blobs, StoreError, file};
 
 /// Bytes that wait to be hashed together: all the memory a writer takes. Whoever writes whole segments, as most uploads do, has
 /// them hashed and written where they are.
@@ -34,6 +34,8 @@ pub struct BlobWriter {
     disk: u64,
     /// How long the file is, if that is more: it was a spare one.
     length: u64,
+    /// It will be flushed, so the disk may begin.
+    flushed: bool,
     done: bool,
 }
 
@@ -50,6 +52,7 @@ impl BlobWriter {
             filed: 0,
             disk: 0,
             length,
+            flushed: false,
             done: false,
         }
     }
@@ -72,6 +75,12 @@ impl BlobWriter {
             position += len as u64;
         }
         Ok(writer)
+    }
+
+    /// Says that `finish` will flush it: the disk then works while the rest is still on its way.
+    pub fn to_be_flushed(mut self) -> Self {
+        self.flushed = true;
+        self
     }
 
     /// Bytes written so far (kept ones included).
@@ -135,6 +144,9 @@ impl BlobWriter {
             // What did get written is cut off, so that an upload is kept up to what is known of it.
             let _ = self.file.set_len(self.disk);
             return Err(StoreError::from_io(&self.path, error));
+        }
+        if self.flushed {
+            file::start_writeback(&self.file, self.disk, more);
         }
         Ok(more)
     }
@@ -200,7 +212,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn store(blobs: &Blobs, bytes: &[u8], step: usize) -> (BlobId, u64) {
-        let mut writer = blobs.writer(bytes.len() as u64).unwrap();
+        let mut writer = blobs.writer(bytes.len() as u64).unwrap().to_be_flushed();
         for part in bytes.chunks(step) {
             writer.write_all(part).unwrap();
         }
