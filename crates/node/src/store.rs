@@ -40,6 +40,7 @@ pub use record::{
     SubmissionPage, Write,
 };
 pub use segment::{SEGMENT_BYTES, SegmentTree};
+pub use spare::Retired;
 pub use writer::BlobWriter;
 
 use std::io::{self, ErrorKind};

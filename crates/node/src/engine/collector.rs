@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::Core;
 use crate::clock::unix_ms;
 use crate::error::NodeError;
-use crate::store::Store;
+use crate::store::{Retired, Store};
 
 /// At least this long between two collections: a fast model moves its head many times a second.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -94,7 +94,7 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
         }
     }
     let relied_on = heads(core);
-    let (removed, live) = core
+    let (retired, live) = core
         .blocking(move |store| {
             // Held until the last file is gone.
             let _exclusive = exclusive;
@@ -107,11 +107,13 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
                 );
             }
             sync_all(store, &relied_on)?;
-            Ok::<_, NodeError>((remove_dead(store, &live)?, live))
+            Ok::<_, NodeError>((retire_dead(store, &live)?, live))
         })
         .await?;
     core.registry.end_collection(&live);
+    let removed = retired.blobs();
     core.metrics.collected(removed);
+    core.blocking(move |store| store.blobs().keep_spare(retired)).await?;
     if removed > 0 {
         debug!(blobs = removed, "collected");
     }
@@ -140,7 +142,7 @@ fn sync_all(store: &Store, blobs: &BTreeSet<BlobId>) -> Result<(), NodeError> {
     Ok(())
 }
 
-fn remove_dead(store: &Store, live: &BTreeSet<BlobId>) -> Result<usize, NodeError> {
+fn retire_dead(store: &Store, live: &BTreeSet<BlobId>) -> Result<Retired, NodeError> {
     let held = store.blobs().list()?.into_iter().map(|(blob, _)| blob);
     let dead: Vec<_> = held.filter(|blob| !live.contains(blob)).collect();
     Ok(store.blobs().retire(&dead)?)

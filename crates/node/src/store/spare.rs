@@ -33,14 +33,33 @@ struct Spare {
     since: Instant,
 }
 
+/// Blobs that are gone, whose files may become spare.
+#[must_use = "the files stay in `tmp`, counted by nobody, until they are kept as spare"]
+pub struct Retired {
+    blobs: usize,
+    files: Vec<(PathBuf, u64)>,
+    /// Where their names were.
+    left: BTreeSet<PathBuf>,
+}
+
+impl Retired {
+    /// How many.
+    pub fn blobs(&self) -> usize {
+        self.blobs
+    }
+}
+
 impl Blobs {
-    /// Removes blobs that nothing refers to, those that are here; how many. Their files become spare, as far as nobody reads
-    /// them and room is left.
-    pub fn retire(&self, ids: &[BlobId]) -> Result<usize, StoreError> {
-        let (mut retired, mut spare, mut left) = (0, vec![], BTreeSet::new());
+    /// Removes blobs that nothing refers to, those that are here. Files that nobody reads are moved out of the way.
+    pub fn retire(&self, ids: &[BlobId]) -> Result<Retired, StoreError> {
+        let mut retired = Retired {
+            blobs: 0,
+            files: vec![],
+            left: BTreeSet::new(),
+        };
         for id in ids {
             let Some(bytes) = self.len(id) else { continue };
-            retired += 1;
+            retired.blobs += 1;
             let to = self.temporary();
             if bytes < SPARE_BYTES_MIN || !self.move_away(id, &to)? {
                 self.remove(id)?;
@@ -48,20 +67,30 @@ impl Blobs {
             }
             // A new blob in it is not flushed: the owner's write bit says so.
             fs::set_permissions(&to, Permissions::from_mode(0o600)).map_err(|error| StoreError::from_io(&to, error))?;
-            left.extend(self.path(id).parent().map(Path::to_owned));
-            spare.push((to, bytes));
+            retired.left.extend(self.path(id).parent().map(Path::to_owned));
+            retired.files.push((to, bytes));
         }
-        // Written over only when that is durable: else a power cut could bring an old name back, with other bytes and marked
+        Ok(retired)
+    }
+
+    /// Makes spare files of what was moved out of the way, as far as there is room. Flushes directories: nobody should wait for it.
+    pub fn keep_spare(&self, retired: Retired) -> Result<(), StoreError> {
+        let Retired { files, mut left, .. } = retired;
+        if files.is_empty() {
+            return Ok(());
+        }
+        // Written over only when the move is durable: else a power cut could bring an old name back, with other bytes and marked
         // as flushed.
-        if !spare.is_empty() {
-            left.insert(self.root().join("tmp"));
+        left.insert(self.root().join("tmp"));
+        if let Err(error) = left.iter().try_for_each(|directory| file::sync_dir(directory)) {
+            files.iter().for_each(|(path, _)| self.abandon(path, 0));
+            return Err(error);
         }
-        left.iter().try_for_each(|directory| file::sync_dir(directory))?;
-        for (path, bytes) in spare {
+        for (path, bytes) in files {
             self.spares().keep(path, bytes);
         }
         self.limit_spares();
-        Ok(retired)
+        Ok(())
     }
 
     /// Spare files take at most as much as blobs do, and never what those need.
@@ -107,7 +136,10 @@ impl Spares {
             }
             files.swap_remove(nearest)
         };
-        match OpenOptions::new().read(true).write(true).open(&spare.path) {
+        // Again: whoever flushed the old blob until a moment ago may have marked the file as flushed since.
+        let opened = fs::set_permissions(&spare.path, Permissions::from_mode(0o600))
+            .and_then(|()| OpenOptions::new().read(true).write(true).open(&spare.path));
+        match opened {
             Ok(open) => Some((open, spare.path, spare.bytes)),
             Err(_) => {
                 let _ = file::remove(&spare.path);
@@ -174,8 +206,11 @@ mod tests {
     /// Makes blobs of noise that differ in their first byte, and retires them.
     fn retire(blobs: &Blobs, count: u8) {
         let ids: Vec<_> = (0..count).map(|first| put(blobs, first)).collect();
-        assert_eq!(blobs.retire(&ids).unwrap(), ids.len());
-        assert_eq!(blobs.retire(&ids).unwrap(), 0);
+        let retired = blobs.retire(&ids).unwrap();
+        assert_eq!(retired.blobs(), ids.len());
+        assert!(blobs.spares().files().is_empty(), "not written over yet");
+        blobs.keep_spare(retired).unwrap();
+        assert_eq!(blobs.retire(&ids).unwrap().blobs(), 0);
     }
 
     fn put(blobs: &Blobs, first: u8) -> BlobId {
@@ -224,7 +259,7 @@ mod tests {
         let blobs = blobs(dir.path());
         let (kept, id) = (put(&blobs, 9), put(&blobs, 0));
         let open = blobs.open(&id).unwrap().unwrap();
-        assert_eq!(blobs.retire(&[id]).unwrap(), 1);
+        blobs.keep_spare(blobs.retire(&[id]).unwrap()).unwrap();
         assert_eq!(count_files(&dir.path().join("tmp")), 0, "in use: removed, not spare");
         write(&blobs, &vec![7; LEN]);
         assert_eq!(open.read_vec(1, LEN - 1).unwrap(), noise(LEN)[1..]);
