@@ -45,6 +45,14 @@ impl Scene {
         Self::with(honest, true).await
     }
 
+    /// No honest daemon's task did.
+    fn nobody_panicked(&self) {
+        for daemon in &self.swarm.daemons {
+            let log = daemon.log();
+            assert!(!log.contains("panicked"), "{log}");
+        }
+    }
+
     async fn with(honest: usize, member: bool) -> Self {
         let swarm = Swarm::start(honest).await;
         let nodes = swarm.nodes();

@@ -56,13 +56,7 @@ async fn garbage_forgeries_and_replays_cost_their_sender_and_no_one_else() {
     assert!(!authors.contains(&peer.node()), "{authors:?}");
     // What the victim said goes round again under another's name: nothing new comes of it.
     assert_eq!(scene.honest_round().await.round(), 2);
-    assert!(
-        scene
-            .swarm
-            .daemons
-            .iter()
-            .all(|daemon| !daemon.log().contains("panicked"))
-    );
+    scene.nobody_panicked();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,11 +127,5 @@ async fn rounds_and_heads_beyond_all_measure_harm_nobody() {
         .await;
     scene.seen("the liar's score to fall", |peer| peer.score < 0.0).await;
     assert_eq!(scene.honest_round().await.round(), 2);
-    assert!(
-        scene
-            .swarm
-            .daemons
-            .iter()
-            .all(|daemon| !daemon.log().contains("panicked"))
-    );
+    scene.nobody_panicked();
 }

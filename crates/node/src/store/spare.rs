@@ -19,7 +19,7 @@ use super::{Blobs, StoreError, file};
 /// Smaller ones are not worth their bookkeeping.
 const SPARE_BYTES_MIN: u64 = 1 << 20;
 
-/// The spare files of one store, oldest first.
+/// The spare files of one store, in any order.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
     files: Mutex<Vec<Spare>>,
@@ -94,8 +94,8 @@ impl Blobs {
     }
 
     /// Spare files take at most as much as blobs do, and never what those need.
-    pub(super) fn limit_spares(&self) -> bool {
-        self.spares().shrink(self.usage().held().min(self.usage().room()))
+    pub(super) fn limit_spares(&self) {
+        self.spares().shrink(self.usage().held().min(self.usage().room()));
     }
 
     /// Removes spare files that nobody has needed for so long.
