@@ -18,15 +18,13 @@ const PROTOCOL: &str = "/yamux/1.0.0";
 /// of 60 KiB is still short (5 ms at 100 Mbit/s), and a blob needs a quarter of the frames, encryptions and system calls.
 const FRAME_BYTES: usize = 60 * 1024;
 
-/// Streams of one connection: gossip, requests under way (`streams::OPEN_PER_CONNECTION_MAX`), a few for blobs. As many as QUIC's.
+/// Streams of one connection, whichever side opened them: gossip, requests under way (`streams::OPEN_PER_CONNECTION_MAX`), a few for
+/// blobs. As many as QUIC's. Yamux ends a connection on which a peer opens one more.
 const STREAMS_MAX: usize = 256;
 
 /// What a peer may make us hold, over all its streams: 256 KiB each, which is the least that Yamux knows; its default is 1 GiB. One
 /// stream may have what the others do not use: at 100 ms round-trip time still 640 MB/s.
 const WINDOW_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Streams that the peer has opened and nobody has taken yet; one more is dropped.
-const WAITING_MAX: usize = 64;
 
 /// The upgrade of an encrypted connection to a multiplexed one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,7 +33,8 @@ pub struct Yamux;
 /// A connection of many streams.
 pub struct Muxer<C> {
     connection: Connection<C>,
-    /// The peer's new streams, until the swarm asks for them: the connection goes on meanwhile.
+    /// The peer's new streams, until the swarm asks for them: the connection goes on meanwhile. Yamux counts them until they are
+    /// dropped, so there are never more than `STREAMS_MAX`.
     waiting: VecDeque<Stream>,
     /// Who asked while there was none.
     asking: Option<Waker>,
@@ -120,14 +119,51 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, ConnectionError>> {
         loop {
             let stream = std::task::ready!(self.next_stream(cx))?;
-            if self.waiting.len() < WAITING_MAX {
-                self.waiting.push_back(stream);
-            } else {
-                tracing::debug!("a peer opens streams faster than they are taken: one was dropped");
-            }
+            self.waiting.push_back(stream);
             if let Some(asking) = self.asking.take() {
                 asking.wake();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+
+    /// More than one connection negotiates at once (128), fewer than it may have.
+    const BURST: u8 = 200;
+
+    /// The swarm drives a connection before it takes the streams that came: a whole burst may be read in one go.
+    #[test]
+    fn a_burst_that_comes_before_anyone_takes_a_stream_loses_none() {
+        futures::executor::block_on(burst());
+    }
+
+    async fn burst() {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let mut near = Yamux::muxer(near.compat(), Mode::Client).await.unwrap();
+        let mut far = Yamux::muxer(far.compat(), Mode::Server).await.unwrap();
+        let mut opened = Vec::new();
+        for n in 0..BURST {
+            let mut stream = poll_fn(|cx| Pin::new(&mut near).poll_outbound(cx)).await.unwrap();
+            stream.write_all(&[n]).await.unwrap();
+            stream.close().await.unwrap();
+            opened.push(stream);
+        }
+        assert!(poll_fn(|cx| Pin::new(&mut near).poll(cx)).now_or_never().is_none());
+        assert!(poll_fn(|cx| Pin::new(&mut far).poll(cx)).now_or_never().is_none());
+        assert_eq!(far.waiting.len(), usize::from(BURST));
+        for n in 0..BURST {
+            let mut stream = poll_fn(|cx| Pin::new(&mut far).poll_inbound(cx)).await.unwrap();
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await.unwrap();
+            assert_eq!(bytes, [n]);
         }
     }
 }
