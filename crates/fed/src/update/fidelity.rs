@@ -79,20 +79,26 @@ impl Moments {
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn products(x: &[f64], y: &[f64], scale: f64) -> [[f64; LANES]; 3] {
     let (mut xy, mut xx, mut yy) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    let mut add = |x: &[f64], y: &[f64]| {
-        for (i, (x, y)) in x.iter().zip(y).enumerate() {
-            let (x, y) = (x * scale, y * scale);
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    // What is left is filled up with zeros: they add nothing.
+    let (x_rest, y_rest) = (filled_up(x_rest), filled_up(y_rest));
+    let rest = std::iter::once((&x_rest, &y_rest));
+    // No closure for the body: one that borrows the sums is not always inlined, and then they go through memory.
+    for (x, y) in x.iter().zip(y).chain(rest) {
+        for i in 0..LANES {
+            let (x, y) = (x[i] * scale, y[i] * scale);
             xy[i] += x * y;
             xx[i] += x * x;
             yy[i] += y * y;
         }
-    };
-    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-    for (x, y) in x.iter().zip(y) {
-        add(x, y);
     }
-    add(x_rest, y_rest);
     [xy, xx, yy]
+}
+
+fn filled_up(rest: &[f64]) -> [f64; LANES] {
+    let mut lanes = [0.0; LANES];
+    lanes[..rest.len()].copy_from_slice(rest);
+    lanes
 }
 
 /// The exponent to scale by: 0 unless the largest magnitude's square would leave f64's range.
