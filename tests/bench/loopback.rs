@@ -46,13 +46,6 @@ pub fn one_stream(payload: &[u8], bytes: usize, from_memory: bool) -> Duration {
     start.elapsed()
 }
 
-/// The median of several.
-pub fn median_stream(payload: &[u8], bytes: usize, from_memory: bool) -> Duration {
-    let mut runs: Vec<_> = (0..7).map(|_| one_stream(payload, bytes, from_memory)).collect();
-    runs.sort();
-    runs[runs.len() / 2]
-}
-
 /// Bytes that the loopback interface has carried, by its own counter.
 pub fn interface_bytes() -> u64 {
     let table = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();

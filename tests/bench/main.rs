@@ -61,10 +61,19 @@ async fn rounds(swarm: &Swarm, name: &'static str, parameters: usize, rounds: u6
     for daemon in &swarm.daemons {
         process::reset_peak(daemon.pid());
     }
-    let counted = loopback::interface_bytes();
-    let mut taken = vec![];
+    let moved = bytes_moved(file.len());
+    let (mut taken, mut streams, mut cached) = (vec![], vec![], vec![]);
+    let (mut counted, mut busy) = (0, Duration::ZERO);
     for n in WARM_UP..WARM_UP + rounds {
-        last = one_round(&trainers, last.head, trained(parameters, n)).await;
+        let weights = trained(parameters, n);
+        // Between the rounds, so that whatever else the machine does slows down both; not at once after one, as the daemons
+        // then still flush and collect.
+        streams.push(loopback::one_stream(&file, moved, true));
+        cached.push(loopback::one_stream(&file, moved, false));
+        let (bytes, time) = (loopback::interface_bytes(), processor_time(swarm));
+        last = one_round(&trainers, last.head, weights).await;
+        counted += loopback::interface_bytes() - bytes;
+        busy += processor_time(swarm) - time;
         assert_eq!(
             contributions(&trainers[0], last.number).await,
             NODES,
@@ -72,14 +81,17 @@ async fn rounds(swarm: &Swarm, name: &'static str, parameters: usize, rounds: u6
         );
         taken.push((last.whole, last.submitted, last.headed));
     }
-    let counted = (loopback::interface_bytes() - counted) / rounds;
     let peaks = swarm.daemons.iter().map(|daemon| process::peak_mib(daemon.pid()));
     let peak = peaks.fold(0.0, f64::max);
     println!("\n{parameters} parameters, {NODES} nodes, bf16 between nodes, f32 on gRPC, fsync as shipped:");
-    report_time(taken, &file);
+    report_time(taken, moved, median(streams), median(cached));
     println!(
         "bytes on loopback       {:>8.1} MB   a round, by the interface's own counter",
-        counted as f64 / 1e6
+        counted as f64 / 1e6 / rounds as f64
+    );
+    println!(
+        "processors              {:>8.0} ms   a round, of all daemons together",
+        ms(busy) / rounds as f64
     );
     println!(
         "peak memory of a daemon {:>8.1} MiB  ({:.2} x the model)",
@@ -88,38 +100,51 @@ async fn rounds(swarm: &Swarm, name: &'static str, parameters: usize, rounds: u6
     );
 }
 
+fn processor_time(swarm: &Swarm) -> Duration {
+    swarm
+        .daemons
+        .iter()
+        .map(|daemon| process::processor_time(daemon.pid()))
+        .sum()
+}
+
+fn median<T: Ord + Copy>(mut all: Vec<T>) -> T {
+    all.sort();
+    all[all.len() / 2]
+}
+
 /// Prints how long rounds took (whole, until submitted, until the new head), beside what one stream needs for the same bytes.
-fn report_time(mut taken: Vec<(Duration, Duration, Duration)>, file: &[u8]) {
-    let moved = bytes_moved(file.len());
-    let stream = loopback::median_stream(file, moved, true);
-    let cached = loopback::median_stream(file, moved, false);
-    taken.sort();
-    let (median, submitted, headed) = taken[taken.len() / 2];
+fn report_time(taken: Vec<(Duration, Duration, Duration)>, moved: usize, stream: Duration, cached: Duration) {
+    let (best, worst) = (
+        taken.iter().min().expect("rounds").0,
+        taken.iter().max().expect("rounds").0,
+    );
+    let rounds = taken.len();
+    let (whole, submitted, headed) = median(taken);
     println!(
-        "round, median of {:<2}      {:>8.0} ms   (best {:.0}, worst {:.0})",
-        taken.len(),
-        ms(median),
-        ms(taken[0].0),
-        ms(taken[taken.len() - 1].0)
+        "round, median of {rounds:<2}      {:>8.0} ms   (best {:.0}, worst {:.0})",
+        ms(whole),
+        ms(best),
+        ms(worst)
     );
     println!(
         "  one after the other            submitted {:.0} ms, new head {:.0} ms, fetched {:.0} ms",
         ms(submitted),
         ms(headed - submitted),
-        ms(median - headed)
+        ms(whole - headed)
     );
     println!(
-        "one TCP stream          {:>8.0} ms   for the same {:.1} MB, from memory into memory",
+        "one TCP stream          {:>8.0} ms   for the same {:.1} MB, from memory into memory; median, one before each round",
         ms(stream),
         moved as f64 / 1e6
     );
     println!(
         "ratio                   {:>8.2}      (goal at 10 million: <= 3)",
-        median.as_secs_f64() / stream.as_secs_f64()
+        whole.as_secs_f64() / stream.as_secs_f64()
     );
     println!(
         "to a stream in cache    {:>8.2}      ({:.0} ms: the same 256 KiB again and again)",
-        median.as_secs_f64() / cached.as_secs_f64(),
+        whole.as_secs_f64() / cached.as_secs_f64(),
         ms(cached)
     );
 }
