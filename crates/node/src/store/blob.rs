@@ -255,10 +255,21 @@ impl Blobs {
     /// Makes a whole file, counted as on its way in, a blob. `synced` = its content is flushed: the names will be, too. If the
     /// blob is here already, that one stays.
     pub(super) fn adopt(&self, from: &Path, tree: &SegmentTree, synced: bool) -> Result<(), StoreError> {
+        let values = (tree.count() > 1).then(|| self.write_values(tree)).transpose()?;
+        self.adopt_with(from, values.as_deref(), tree, synced)
+    }
+
+    /// The same with a file that holds the tree's values already, which is moved, too.
+    pub(super) fn adopt_with(
+        &self,
+        from: &Path,
+        values: Option<&Path>,
+        tree: &SegmentTree,
+        synced: bool,
+    ) -> Result<(), StoreError> {
         let id = tree.root();
         let path = self.0.path(&id);
         let fail = |error| StoreError::from_io(&path, error);
-        let values = (tree.count() > 1).then(|| self.write_values(tree)).transpose()?;
         if synced {
             fs::set_permissions(from, Permissions::from_mode(FLUSHED)).map_err(fail)?;
         }

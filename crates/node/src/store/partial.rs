@@ -214,7 +214,9 @@ impl Partial {
             self.discard()?;
             return Err(error);
         }
-        self.blobs.adopt(&self.paths.data, &self.tree, sync)?;
+        // A blob of one segment needs no list beside it.
+        let values = (self.tree.count() > 1).then_some(self.paths.tree.as_path());
+        self.blobs.adopt_with(&self.paths.data, values, &self.tree, sync)?;
         self.paths.remove()
     }
 
