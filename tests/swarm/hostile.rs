@@ -69,6 +69,7 @@ impl Scene {
         let model = nodes[0].create(request).await.expect("a model");
         for node in &nodes[1..] {
             node.join("hostile").await;
+            node.wait_for_round("hostile", 0).await;
         }
         let spec: SpecId = model.id.parse().expect("a spec id");
         // Anyone may read a spec.

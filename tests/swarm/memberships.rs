@@ -122,6 +122,7 @@ async fn members_change_by_a_successor_that_begins_with_the_old_head() {
     };
     let old = nodes[0].create(request).await.unwrap();
     nodes[1].join("team").await;
+    nodes[1].wait_for_round("team", 0).await;
     for node in &nodes[..2] {
         node.submit("team", &head(&old), 1, &vector(&[4.0])).await.unwrap();
     }

@@ -111,7 +111,9 @@ pub enum BaseError {
         behind: u64,
         limit: u32,
     },
-    #[error("the weights of base {0} are no longer held here: fetch the head and train from it")]
+    #[error(
+        "the weights of base {0} are not held here, not yet or no longer: fetch the head, which waits for it, and train from it"
+    )]
     NotHeld(CheckpointId),
     #[error("this node has already contributed on base {0}: fetch the head (waiting for the next) and train from it")]
     Contributed(CheckpointId),
