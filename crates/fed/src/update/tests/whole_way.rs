@@ -101,7 +101,7 @@ fn naive(spec: &Spec, base: &[u8], updates: &[Update]) -> Vec<u8> {
     let layout = Layout::of(&spec.tensors);
     let counts: Vec<f64> = updates
         .iter()
-        .map(|(_, n, s)| *n as f64 / (1.0 + f64::from(*s)).sqrt())
+        .map(|(_, n, s)| *n as f64 * (1.0 / (1.0 + f64::from(*s)).sqrt()))
         .collect();
     let total = counts.iter().fold(0.0, |sum, n| sum + n);
     let mut out = base.to_vec();
