@@ -18,16 +18,14 @@ pub(super) struct Want {
     pub holders: BTreeSet<NodeId>,
 }
 
-/// What is known of blobs. Bounded by the contributions held and the checkpoints that might be the head.
+/// Which blobs are here, and which were looked at and are not what they should be.
 #[derive(Debug, Default)]
-pub(super) struct Blobs {
+pub(super) struct Known {
     here: BTreeSet<BlobId>,
     bad: BTreeSet<BlobId>,
-    wanted: BTreeSet<BlobId>,
-    users: BTreeMap<BlobId, BTreeSet<ContributionId>>,
 }
 
-impl Blobs {
+impl Known {
     pub fn is_here(&self, blob: &BlobId) -> bool {
         self.here.contains(blob)
     }
@@ -38,13 +36,11 @@ impl Blobs {
 
     /// Notes a blob; says whether that is news.
     pub fn set_here(&mut self, blob: BlobId) -> bool {
-        self.wanted.remove(&blob);
         self.here.insert(blob)
     }
 
-    /// Notes that a blob is no update; says whether that is news.
+    /// Notes that a blob is not what it should be; says whether that is news.
     pub fn set_bad(&mut self, blob: BlobId) -> bool {
-        self.wanted.remove(&blob);
         self.here.remove(&blob);
         self.bad.insert(blob)
     }
@@ -54,6 +50,25 @@ impl Blobs {
         self.here.remove(blob);
     }
 
+    pub fn forget(&mut self, blob: &BlobId) {
+        self.here.remove(blob);
+        self.bad.remove(blob);
+    }
+}
+
+/// What is known of blobs, as updates and as weights apart: anyone may name any blob as its update, a checkpoint's weights
+/// too, and what is known of it as the one says nothing about it as the other. Bounded by the contributions held and the
+/// checkpoints that might be the head.
+#[derive(Debug, Default)]
+pub(super) struct Blobs {
+    pub updates: Known,
+    pub weights: Known,
+    /// What the driver works on, and whether as an update.
+    wanted: BTreeMap<BlobId, bool>,
+    users: BTreeMap<BlobId, BTreeSet<ContributionId>>,
+}
+
+impl Blobs {
     pub fn add_user(&mut self, id: ContributionId, c: &Contribution) {
         self.users.entry(c.update).or_default().insert(id);
     }
@@ -64,20 +79,14 @@ impl Blobs {
             users.remove(id);
             if users.is_empty() {
                 self.users.remove(&c.update);
-                self.here.remove(&c.update);
-                self.bad.remove(&c.update);
+                self.updates.forget(&c.update);
             }
         }
     }
 
     /// Everything that is believed to be here.
     pub fn here(&self) -> impl Iterator<Item = &BlobId> {
-        self.here.iter()
-    }
-
-    /// Whether a contribution that is held names it.
-    pub fn is_update(&self, blob: &BlobId) -> bool {
-        self.users.contains_key(blob)
+        self.updates.here.iter().chain(&self.weights.here)
     }
 
     /// Contributions with this update.
@@ -85,35 +94,47 @@ impl Blobs {
         self.users.get(blob).into_iter().flatten().copied().collect()
     }
 
-    /// Whether someone asked for it, or a contribution names it.
-    pub fn concerns(&self, blob: &BlobId) -> bool {
-        self.wanted.contains(blob) || self.users.contains_key(blob)
+    /// Ends a wish with its answer: whether it was one.
+    fn answer(&mut self, blob: &BlobId, update: bool) -> bool {
+        let asked = self.wanted.get(blob) == Some(&update);
+        if asked {
+            self.wanted.remove(blob);
+        }
+        asked
     }
 }
 
 impl Machine {
-    pub(super) fn blob_here(&mut self, blob: BlobId) {
-        let weights = self.pursued.contains_key(&blob) || blob == self.spec.checkpoint0;
-        if !(weights || self.blobs.concerns(&blob)) || self.blobs.is_bad(&blob) || !self.blobs.set_here(blob) {
+    pub(super) fn blob_here(&mut self, blob: BlobId, update: bool) {
+        if !self.blobs.answer(&blob, update) {
             return;
         }
         self.wants_dirty = true;
+        if update {
+            self.blobs.updates.set_here(blob);
+            for id in self.blobs.users(&blob) {
+                self.heard(&id);
+            }
+            self.head_dirty |= self.pursued.contains_key(&blob);
+            return;
+        }
+        self.blobs.weights.set_here(blob);
         if blob == self.spec.checkpoint0 {
             self.mark_verified(self.zero);
         }
-        if weights {
-            self.head_dirty = true;
-        }
-        for id in self.blobs.users(&blob) {
-            self.heard(&id);
-        }
+        self.head_dirty = true;
     }
 
-    pub(super) fn blob_bad(&mut self, blob: BlobId) {
-        if !self.blobs.concerns(&blob) || self.blobs.is_here(&blob) || !self.blobs.set_bad(blob) {
+    pub(super) fn blob_bad(&mut self, blob: BlobId, update: bool) {
+        if !self.blobs.answer(&blob, update) {
             return;
         }
         self.wants_dirty = true;
+        if !update {
+            self.blobs.weights.set_bad(blob);
+            return;
+        }
+        self.blobs.updates.set_bad(blob);
         self.round_dirty = true;
         for id in self.blobs.users(&blob) {
             if let Some(signed) = self.ledger.contribution(&id) {
@@ -130,10 +151,28 @@ impl Machine {
         }
     }
 
+    /// Works towards having a blob. Weights go first: they are asked for only where they were computed or attested, while an
+    /// update is whatever its author says.
+    pub(super) fn pursue_blob(&mut self, blob: BlobId, want: Want) {
+        if want.update && self.pursued.get(&blob).is_some_and(|known| !known.update) {
+            return;
+        }
+        self.pursued.insert(blob, want);
+    }
+
+    fn is_settled(&self, blob: &BlobId, update: bool) -> bool {
+        let known = if update {
+            &self.blobs.updates
+        } else {
+            &self.blobs.weights
+        };
+        known.is_here(blob) || known.is_bad(blob)
+    }
+
     /// The wish for a contribution's update.
     pub(super) fn want_update(&self, id: &ContributionId, more: &BTreeSet<NodeId>) -> Option<(BlobId, Want)> {
         let c = &self.ledger.contribution(id)?.record;
-        if self.blobs.is_here(&c.update) || self.blobs.is_bad(&c.update) {
+        if self.is_settled(&c.update, true) {
             return None;
         }
         let mut holders = BTreeSet::from([c.author]);
@@ -154,35 +193,32 @@ impl Machine {
         }
         let mut desired = self.pursued.clone();
         // What is bad stays so: asked for again it would be looked at again, without end.
-        desired.retain(|blob, _| !self.blobs.is_here(blob) && !self.blobs.is_bad(blob));
-        let zero = &self.spec.checkpoint0;
-        if !self.blobs.is_here(zero) && !self.blobs.is_bad(zero) {
+        desired.retain(|blob, want| !self.is_settled(blob, want.update));
+        let zero = self.spec.checkpoint0;
+        if !self.is_settled(&zero, false) {
             let holders = BTreeSet::from([self.spec.creator]);
-            desired.entry(self.spec.checkpoint0).or_insert(Want {
+            let want = Want {
                 bytes: None,
                 update: false,
                 holders,
-            });
+            };
+            desired.entry(zero).or_insert(want);
         }
-        let wanted = self.open_contributions().chain(late::wanted(self));
+        let wanted = self.open_wanted().into_iter().chain(late::wanted(self));
         let nobody = BTreeSet::new();
         let updates: Vec<_> = wanted.filter_map(|id| self.want_update(&id, &nobody)).collect();
         for (blob, want) in updates {
             desired.entry(blob).or_insert(want);
         }
-        let dropped: Vec<_> = self
-            .blobs
-            .wanted
-            .iter()
-            .filter(|b| !desired.contains_key(b))
-            .copied()
-            .collect();
+        let stands = |blob: &BlobId, update: &bool| desired.get(blob).is_some_and(|want| want.update == *update);
+        let wanted = self.blobs.wanted.iter();
+        let dropped: Vec<_> = wanted.filter(|(b, u)| !stands(b, u)).map(|(b, _)| *b).collect();
         for blob in dropped {
             self.blobs.wanted.remove(&blob);
             self.out.act(Output::DropBlob(blob));
         }
         for (blob, want) in desired {
-            if self.blobs.wanted.insert(blob) {
+            if self.blobs.wanted.insert(blob, want.update).is_none() {
                 self.out.act(Output::WantBlob {
                     blob,
                     bytes: want.bytes,
@@ -193,26 +229,25 @@ impl Machine {
         }
     }
 
-    /// Contributions on the head that may be listed as fresh: one a member, no equivocator's; in an open model only so
-    /// many more than the target that strangers cannot fill the disk.
+    /// Contributions on the head that may be listed as fresh: one a member, no equivocator's, none whose update is bad.
     pub(super) fn open_contributions(&self) -> impl Iterator<Item = ContributionId> {
         let head = self.chain.head();
         let round = self.chain.round() + 1;
-        let limit = self
-            .spec
-            .rounds
-            .target
-            .filter(|_| !self.is_list)
-            .map_or(usize::MAX, |t| 2 * t as usize);
         let fresh = self.ballots.on(&head).filter_map(move |(author, casts)| match casts {
             [cast] if cast.round == round && !self.is_excluded(author) => Some(cast.id),
             _ => None,
         });
-        let bad = |id: &ContributionId| {
-            self.ledger
-                .contribution(id)
-                .is_some_and(|c| self.blobs.is_bad(&c.record.update))
-        };
-        fresh.filter(move |id| !bad(id)).take(limit)
+        fresh.filter(|id| !self.blobs.updates.is_bad(&self.update_of(id)))
+    }
+
+    /// Those of them whose updates are fetched: in an open model none any more once twice the target are here, so that strangers
+    /// cannot fill the disk. Until then all: whoever withholds what it announces takes nobody's place.
+    fn open_wanted(&self) -> Vec<ContributionId> {
+        let (here, away): (Vec<_>, Vec<_>) = self
+            .open_contributions()
+            .partition(|id| self.blobs.updates.is_here(&self.update_of(id)));
+        let target = self.spec.rounds.target.filter(|_| !self.is_list);
+        let enough = target.is_some_and(|target| here.len() >= 2 * target as usize);
+        if enough { vec![] } else { away }
     }
 }

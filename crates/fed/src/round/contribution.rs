@@ -48,7 +48,7 @@ impl Machine {
             self.out.refuse(c.author, format!("contribution {id}: {fault}"));
             return;
         }
-        if self.named.contains_key(&id) {
+        if self.is_listed(&id, c) {
             self.orphans.take_contribution(&id);
             return self.admit(id, signed);
         }
@@ -70,6 +70,17 @@ impl Machine {
         }
     }
 
+    /// Whether a seal that may list it does. One that may not is refuted: its lists would make anything welcome.
+    fn is_listed(&mut self, id: &ContributionId, c: &Contribution) -> bool {
+        for checkpoint in self.named.get(id).cloned().unwrap_or_default() {
+            let seal = self.tree.get(&checkpoint).and_then(|node| self.seal_of(node));
+            if let Some(fault) = seal.and_then(|seal| self.listing_fault(seal, id, c)) {
+                self.invalidate(&checkpoint, &fault);
+            }
+        }
+        self.named.contains_key(id)
+    }
+
     fn has_room_for(&self, c: &Contribution) -> bool {
         if self.restoring {
             return true;
@@ -80,7 +91,7 @@ impl Machine {
         let own = c.author == self.config.node;
         // A list bounds the authors by itself.
         let open = self.spec.membership == Membership::Open;
-        let crowded = open && earlier == 0 && self.ballots.authors(&c.parent) >= MEMBERS_MAX;
+        let crowded = open && !own && earlier == 0 && self.ballots.authors(&c.parent) >= MEMBERS_MAX;
         earlier < PER_PARENT_MAX && (round < PER_ROUND_MAX || on_branch || own) && !crowded
     }
 
@@ -169,25 +180,38 @@ impl Machine {
             self.round_dirty = true;
             self.out.round_changed();
         }
-        if self.blobs.is_here(&c.update) {
+        if self.blobs.updates.is_here(&c.update) {
             self.heard(&id);
         }
         self.wants_dirty = true;
     }
 
-    /// A contribution is here, and so is its blob: its author is alive.
+    /// A contribution is here, and so is its blob.
     pub(super) fn heard(&mut self, id: &ContributionId) {
         let Some(signed) = self.ledger.contribution(id) else {
             return;
         };
-        let (author, parent, round) = (signed.record.author, signed.record.parent, signed.record.round);
-        self.attendance.heard(author, round);
+        let (author, parent) = (signed.record.author, signed.record.parent);
+        self.attend(id);
         if parent == self.chain.head() {
             self.clock_pace(author);
             self.out.round_changed();
         }
         self.round_dirty = true;
         self.head_dirty |= self.pursued.contains_key(&self.update_of(id));
+    }
+
+    /// A contribution on verified weights says that its author is alive. One on a chain that nobody can check says nothing: its
+    /// round is whatever its author likes, so a silent member would be waited for in every round.
+    pub(super) fn attend(&mut self, id: &ContributionId) {
+        // Nobody is expected in an open model.
+        let Some(c) = self.ledger.contribution(id).filter(|_| self.is_list).map(|c| &c.record) else {
+            return;
+        };
+        let parent = self.tree.get(&c.parent).filter(|node| node.verified);
+        if parent.is_some_and(|node| node.round.checked_add(1) == Some(c.round)) {
+            self.attendance.heard(c.author, c.round);
+        }
     }
 
     /// Counts the votes for a checkpoint that has just come in, and takes up what waited for it.

@@ -77,10 +77,20 @@ pub enum Input {
     Seal(Signed<Seal>),
     /// An equivocation proof, both signatures verified.
     Proof(Proof),
-    /// A blob is here; for an update it is on the schema and finite.
-    BlobHere(BlobId),
-    /// A blob is here but off the schema or not finite: it is never aggregated, by anyone.
-    BlobBad(BlobId),
+    /// The answer to [`Output::WantBlob`]: the blob is here, and on the schema and finite as what it was wanted as.
+    BlobHere {
+        /// Which.
+        blob: BlobId,
+        /// Looked at as an update, or as weights.
+        update: bool,
+    },
+    /// The answer to [`Output::WantBlob`]: the blob is here but off the schema or not finite. As such it is never used, by anyone.
+    BlobBad {
+        /// Which.
+        blob: BlobId,
+        /// Looked at as an update, or as weights: what is no update may be weights.
+        update: bool,
+    },
     /// The answer to [`Output::Encode`].
     Encoded {
         /// The job's parent.

@@ -143,7 +143,7 @@ impl Machine {
                     return;
                 }
                 if let Some((blob, want)) = self.want_update(&id, &holders) {
-                    self.pursued.insert(blob, want);
+                    self.pursue_blob(blob, want);
                 }
             }
         }
@@ -153,7 +153,7 @@ impl Machine {
     fn adopt(&mut self, id: &CheckpointId) {
         let Some(node) = self.tree.get(id) else { return };
         let result = node.result;
-        if self.blobs.is_here(&result) {
+        if self.blobs.weights.is_here(&result) {
             self.mark_verified(*id);
             return;
         }
@@ -168,7 +168,7 @@ impl Machine {
             update: false,
             holders,
         };
-        self.pursued.insert(result, want);
+        self.pursue_blob(result, want);
     }
 
     pub(super) fn sealers_of(&self, node: &Node) -> BTreeSet<NodeId> {
@@ -186,7 +186,7 @@ impl Machine {
         // An ancestor in the middle ends the path there; the walk to it is short.
         self.cached_path.take_if(|path| path.back() != Some(&id));
         let result = node.result;
-        self.blobs.set_here(result);
+        self.blobs.weights.set_here(result);
         self.tree.review(&id);
         self.out.persist(Persist::Verified(id));
         self.head_dirty = true;

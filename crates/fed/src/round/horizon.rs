@@ -90,10 +90,8 @@ impl Machine {
     }
 
     fn forget_blob(&mut self, blob: &BlobId) {
-        let kept =
-            *blob == self.spec.checkpoint0 || self.blobs.is_update(blob) || self.jobs.results().any(|r| r == blob);
-        if !kept {
-            self.blobs.set_gone(blob);
+        if *blob != self.spec.checkpoint0 && !self.jobs.results().any(|r| r == blob) {
+            self.blobs.weights.forget(blob);
         }
     }
 

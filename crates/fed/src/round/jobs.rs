@@ -150,10 +150,10 @@ impl Machine {
         self.jobs.retry.insert(id, again);
         for contribution in job.listed {
             let update = self.update_of(&contribution);
-            self.blobs.set_gone(&update);
+            self.blobs.updates.set_gone(&update);
         }
         if let Some(weights) = self.tree.get(&job.parent).map(|n| n.result) {
-            self.blobs.set_gone(&weights);
+            self.blobs.weights.set_gone(&weights);
         }
         self.head_dirty = true;
         self.round_dirty = true;
@@ -183,9 +183,11 @@ impl Machine {
     pub(super) fn can_recompute(&self, id: &CheckpointId) -> bool {
         let Some(node) = self.tree.get(id) else { return false };
         let parent = node.parent.and_then(|p| self.tree.get(&p));
-        let ready = parent.is_some_and(|p| p.verified && self.blobs.is_here(&p.result));
+        let ready = parent.is_some_and(|p| p.verified && self.blobs.weights.is_here(&p.result));
         let listed = self.seal_of(node).map(|s| s.fresh.iter().chain(&s.late));
-        ready && node.complete && listed.is_some_and(|mut l| l.all(|id| self.blobs.is_here(&self.update_of(id))))
+        ready
+            && node.complete
+            && listed.is_some_and(|mut l| l.all(|id| self.blobs.updates.is_here(&self.update_of(id))))
     }
 
     /// Recomputes a checkpoint whose parent is verified: compares the digest, or asks for what is missing.
@@ -209,7 +211,7 @@ impl Machine {
         let holders = self.sealers_of(node);
         for listed in proposal.fresh.iter().chain(&proposal.late) {
             if let Some((blob, want)) = self.want_update(listed, &holders) {
-                self.pursued.insert(blob, want);
+                self.pursue_blob(blob, want);
             }
         }
         self.want_weights_of(&proposal.parent);
@@ -220,7 +222,7 @@ impl Machine {
         let Some(node) = self
             .tree
             .get(id)
-            .filter(|n| n.verified && !self.blobs.is_here(&n.result))
+            .filter(|n| n.verified && !self.blobs.weights.is_here(&n.result))
         else {
             return;
         };
@@ -231,6 +233,6 @@ impl Machine {
             update: false,
             holders,
         };
-        self.pursued.insert(result, want);
+        self.pursue_blob(result, want);
     }
 }

@@ -15,7 +15,7 @@ fn eligible(machine: &Machine) -> BTreeMap<NodeId, Vec<ContributionId>> {
     let mut by_author: BTreeMap<NodeId, Vec<ContributionId>> = BTreeMap::new();
     for (id, signed) in machine.ledger.contributions_of(first, round - 1) {
         let c = &signed.record;
-        let usable = c.parent != head && !machine.is_excluded(&c.author) && !machine.blobs.is_bad(&c.update);
+        let usable = c.parent != head && !machine.is_excluded(&c.author) && !machine.blobs.updates.is_bad(&c.update);
         if usable && machine.listed_in_chain(&id).is_none() {
             by_author.entry(c.author).or_default().push(id);
         }
@@ -37,7 +37,7 @@ pub(super) fn chosen(machine: &Machine) -> Vec<ContributionId> {
     if machine.spec.rounds.max_staleness == 0 {
         return vec![];
     }
-    let here = |id: &ContributionId| machine.blobs.is_here(&machine.update_of(id));
+    let here = |id: &ContributionId| machine.blobs.updates.is_here(&machine.update_of(id));
     let firsts = eligible(machine)
         .into_values()
         .filter_map(|ids| ids.into_iter().find(here));

@@ -218,8 +218,8 @@ impl Machine {
             Input::Contribution(signed) => self.take_contribution(signed),
             Input::Seal(signed) => self.take_seal(signed),
             Input::Proof(proof) => self.take_proof(&proof),
-            Input::BlobHere(blob) => self.blob_here(blob),
-            Input::BlobBad(blob) => self.blob_bad(blob),
+            Input::BlobHere { blob, update } => self.blob_here(blob, update),
+            Input::BlobBad { blob, update } => self.blob_bad(blob, update),
             Input::Encoded {
                 parent,
                 update,

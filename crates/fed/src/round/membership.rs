@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::machine::Machine;
-use crate::id::{CheckpointId, NodeId};
+use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::Membership;
 
-/// When each member was last heard, in rounds. At first all are expected; who misses a round is expected again once it has
+/// When each member of a list was last heard, in rounds. At first all are expected; who misses a round is expected again once it has
 /// contributed, so that a silent node costs one deadline.
 #[derive(Debug, Default)]
 pub(super) struct Attendance {
@@ -32,11 +32,6 @@ impl Attendance {
                 self.missed.insert(*member);
             }
         }
-    }
-
-    /// Keeps the memory to what may matter: only list members are ever expected.
-    pub fn keep(&mut self, members: &BTreeSet<NodeId>) {
-        self.last.retain(|node, _| members.contains(node));
     }
 }
 
@@ -76,17 +71,18 @@ impl Machine {
             let mut casts = self.ballots.by(&head, member).iter().filter(|cast| cast.round == round);
             casts.any(|cast| {
                 let update = self.update_of(&cast.id);
-                self.blobs.is_here(&update) || self.blobs.is_bad(&update)
+                self.blobs.updates.is_here(&update) || self.blobs.updates.is_bad(&update)
             })
         };
         self.expected().filter(|m| !is_in(m)).copied().collect()
     }
 
-    /// This node's place among the sealers of the head, 0 = first. Whoever contributed goes before those who did not: a
-    /// list's silent members must not cost a stagger each. `None`: it does not seal.
+    /// This node's place among the sealers of the head, 0 = first. Whoever contributed, its update being here, goes before those
+    /// who did not: a list's silent members, or strangers who withhold, must not cost a stagger each. `None`: it does not seal.
     pub(super) fn place(&self) -> Option<u64> {
         let head = self.chain.head();
-        let contributed = |node: &NodeId| !self.ballots.by(&head, node).is_empty();
+        let whole = |id: &ContributionId| self.blobs.updates.is_here(&self.update_of(id));
+        let contributed = |node: &NodeId| self.ballots.by(&head, node).iter().any(|cast| whole(&cast.id));
         let mine = self.config.node;
         if !self.is_member || self.is_excluded(&mine) || !(self.is_list || contributed(&mine)) {
             return None;
@@ -96,9 +92,19 @@ impl Machine {
         let before = |node: &NodeId| *node != mine && !self.is_excluded(node) && key(node) < my_key;
         let count = match self.members() {
             Some(members) => members.iter().filter(|m| before(m)).count(),
-            None => self.ballots.on(&head).filter(|(m, _)| before(m)).count(),
+            None => {
+                let authors = self.ballots.on(&head).map(|(author, _)| author);
+                authors.filter(|m| contributed(m) && before(m)).count()
+            }
         };
         Some(count as u64)
+    }
+
+    /// Contributions on a checkpoint whose updates are here.
+    fn whole_on(&self, checkpoint: &CheckpointId) -> Vec<ContributionId> {
+        let casts = self.ballots.on(checkpoint).flat_map(|(_, casts)| casts);
+        let whole = casts.filter(|cast| self.blobs.updates.is_here(&self.update_of(&cast.id)));
+        whole.map(|cast| cast.id).collect()
     }
 
     /// The head moved: who contributed to the round that closed, and who missed it.
@@ -125,6 +131,9 @@ impl Machine {
             self.attendance.heard(author, round);
         }
         self.attendance.close(round, members);
-        self.attendance.keep(members);
+        // Those who were ahead of this node when they came in.
+        for id in self.whole_on(&head) {
+            self.attend(&id);
+        }
     }
 }

@@ -7,4 +7,5 @@ mod durability;
 mod equivocation;
 mod head;
 mod late;
+mod lies;
 mod sealing;

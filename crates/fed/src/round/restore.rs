@@ -86,7 +86,7 @@ impl Machine {
         machine.known_verified = restored.verified;
         if machine.known_verified.remove(&machine.zero) {
             let result = machine.spec.checkpoint0;
-            machine.blobs.set_here(result);
+            machine.blobs.weights.set_here(result);
             if let Some(node) = machine.tree.get_mut(&machine.zero) {
                 node.verified = true;
             }
@@ -156,8 +156,9 @@ impl Machine {
 
     /// Before the head is chosen anew: everyone was last heard in the newest round that they contributed to.
     fn recall_attendance(&mut self) {
-        for (_, signed) in self.ledger.contributions_of(1, u64::MAX) {
-            self.attendance.heard(signed.record.author, signed.record.round);
+        let held: Vec<_> = self.ledger.contributions_of(1, u64::MAX).map(|(id, _)| id).collect();
+        for id in held {
+            self.attend(&id);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::machine::{Machine, Queued};
 use super::orphans::Missing;
 use super::tree::Node;
 use crate::id::{CheckpointId, ContributionId, NodeId, SealId};
-use crate::record::{MEMBERS_MAX, PROOFS_PER_SEAL_MAX, Seal, Signed};
+use crate::record::{Contribution, MEMBERS_MAX, PROOFS_PER_SEAL_MAX, Seal, Signed};
 
 /// Unnamed seals held a sealer and parent: an honest node makes one, or two when a crash made it forget the first.
 const PER_PARENT_MAX: usize = 2;
@@ -32,6 +32,8 @@ impl Machine {
     /// What is wrong with it, whatever the receiver knows.
     fn seal_fault(&self, seal: &Seal) -> Option<String> {
         let (fresh, late, proofs) = (seal.fresh.len(), seal.late.len(), seal.proofs.len());
+        // One of each kind a member.
+        let most = self.members().map_or(MEMBERS_MAX, BTreeSet::len);
         if seal.spec != self.spec_id {
             Some(format!("spec {} is not this model's", seal.spec))
         } else if !self.spec.admits(&seal.sealer) {
@@ -45,9 +47,9 @@ impl Machine {
                 "lists {fresh} fresh contributions, the spec asks for {}",
                 self.k
             ))
-        } else if fresh > MEMBERS_MAX || late > MEMBERS_MAX || proofs > PROOFS_PER_SEAL_MAX {
+        } else if fresh > most || late > most || proofs > PROOFS_PER_SEAL_MAX {
             Some(format!(
-                "lists more than {MEMBERS_MAX} contributions or {PROOFS_PER_SEAL_MAX} proofs"
+                "lists more than {most} contributions of a kind or {PROOFS_PER_SEAL_MAX} proofs"
             ))
         } else if late > 0 && self.spec.rounds.max_staleness == 0 {
             Some("lists late contributions, the spec takes none".into())
@@ -257,7 +259,7 @@ impl Machine {
         node.incomplete = true;
         node.verified = self.known_verified.remove(&checkpoint);
         if node.verified {
-            self.blobs.set_here(node.result);
+            self.blobs.weights.set_here(node.result);
         }
         self.named_proofs.extend(&seal.proofs);
         self.out.persist(Persist::Seal(signed.clone()));
@@ -339,23 +341,34 @@ impl Machine {
         }
     }
 
+    /// Why a seal may not list this contribution where it does; a function of the two records alone.
+    pub(super) fn listing_fault(&self, seal: &Seal, id: &ContributionId, c: &Contribution) -> Option<String> {
+        if seal.fresh.binary_search(id).is_ok() {
+            let fits = c.parent == seal.parent && c.round == seal.round;
+            return (!fits).then(|| format!("contribution {id} is not on its parent"));
+        }
+        let staleness = u64::from(self.spec.rounds.max_staleness);
+        let behind = seal.round.saturating_sub(c.round);
+        let fits = c.parent != seal.parent && (1..=staleness).contains(&behind);
+        (!fits).then(|| format!("contribution {id} is {behind} rounds behind, 1 to {staleness} are taken"))
+    }
+
     /// What is wrong with the contributions that a seal lists: a function of the records alone.
     fn list_fault(&self, seal: &Seal, convicted: &BTreeSet<NodeId>) -> Option<String> {
         let mut fresh = BTreeSet::new();
         let mut late = BTreeSet::new();
-        let staleness = u64::from(self.spec.rounds.max_staleness);
         let check = |id: &ContributionId| {
             let c = &self.ledger.contribution(id)?.record;
             if convicted.contains(&c.author) {
                 return Some(format!("contribution {id} is by a convicted member"));
             }
-            let bad = self.blobs.is_bad(&c.update);
+            let bad = self.blobs.updates.is_bad(&c.update);
             bad.then(|| format!("lists contribution {id}, whose update is no update"))
         };
         for id in &seal.fresh {
             let c = &self.ledger.contribution(id)?.record;
-            if c.parent != seal.parent || c.round != seal.round {
-                return Some(format!("contribution {id} is not on its parent"));
+            if let Some(fault) = self.listing_fault(seal, id, c) {
+                return Some(fault);
             }
             if !fresh.insert(c.author) {
                 return Some(format!("lists two fresh contributions by {}", c.author));
@@ -366,11 +379,8 @@ impl Machine {
         }
         for id in &seal.late {
             let c = &self.ledger.contribution(id)?.record;
-            let behind = seal.round.saturating_sub(c.round);
-            if c.parent == seal.parent || behind == 0 || behind > staleness {
-                return Some(format!(
-                    "contribution {id} is {behind} rounds behind, 1 to {staleness} are taken"
-                ));
+            if let Some(fault) = self.listing_fault(seal, id, c) {
+                return Some(fault);
             }
             if !late.insert(c.author) {
                 return Some(format!("lists two late contributions by {}", c.author));

@@ -40,7 +40,7 @@ impl Machine {
 
     /// Fresh contributions that a seal may list now: blobs here, one a member, no equivocator's. Ascending.
     fn ready(&self) -> Vec<ContributionId> {
-        let here = |id: &ContributionId| self.blobs.is_here(&self.update_of(id));
+        let here = |id: &ContributionId| self.blobs.updates.is_here(&self.update_of(id));
         let mut ready: Vec<_> = self.open_contributions().filter(here).collect();
         ready.truncate(crate::record::MEMBERS_MAX);
         ready.sort_unstable();
@@ -67,7 +67,7 @@ impl Machine {
             || !self
                 .tree
                 .get(&head)
-                .is_some_and(|n| n.verified && self.blobs.is_here(&n.result))
+                .is_some_and(|n| n.verified && self.blobs.weights.is_here(&n.result))
         {
             return;
         }
@@ -87,7 +87,7 @@ impl Machine {
         let Some(turn) = self.turn() else { return };
         let now = self.now;
         // An equivocation that came to light since takes its author's contribution out again, and so does a blob that vanished.
-        let gone = |id: &ContributionId| !self.blobs.is_here(&self.update_of(id));
+        let gone = |id: &ContributionId| !self.blobs.updates.is_here(&self.update_of(id));
         let proposed = self.open.closing.as_ref().and_then(|c| c.proposal.as_ref());
         let outdated = proposed
             .is_some_and(|p| p.fresh.iter().any(|id| ready.binary_search(id).is_err()) || p.late.iter().any(gone));

@@ -136,9 +136,13 @@ impl Stage {
                     inputs.push_back(Input::SignedContribution(signed(c.clone())))
                 }
                 Output::Sign(Unsigned::Seal(s)) => inputs.push_back(Input::SignedSeal(signed(s.clone()))),
-                Output::WantBlob { blob, .. } if self.bad.contains(blob) => inputs.push_back(Input::BlobBad(*blob)),
-                Output::WantBlob { blob, .. } if !self.withheld.contains(blob) => {
-                    inputs.push_back(Input::BlobHere(*blob))
+                Output::WantBlob { blob, update: true, .. } if self.bad.contains(blob) => {
+                    let (blob, update) = (*blob, true);
+                    inputs.push_back(Input::BlobBad { blob, update })
+                }
+                Output::WantBlob { blob, update, .. } if !self.withheld.contains(blob) => {
+                    let (blob, update) = (*blob, *update);
+                    inputs.push_back(Input::BlobHere { blob, update })
                 }
                 Output::Encode(job) => {
                     self.count += 1;

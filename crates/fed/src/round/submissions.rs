@@ -89,7 +89,7 @@ impl Machine {
             let base = *base;
             return Err(BaseError::Stale { base, behind, limit });
         }
-        if !node.verified || !self.blobs.is_here(&node.result) {
+        if !node.verified || !self.blobs.weights.is_here(&node.result) {
             return Err(BaseError::NotHeld(*base));
         }
         Ok(())
@@ -288,7 +288,7 @@ impl Machine {
         self.take_contribution(signed.clone());
         self.submissions.signed = None;
         if self.ledger.contribution(&id).is_some() {
-            if self.blobs.set_here(update) {
+            if self.blobs.updates.set_here(update) {
                 self.heard(&id);
             }
             self.out.act(Output::SendContribution(signed));

@@ -129,7 +129,7 @@ impl Machine {
             fidelity: c.fidelity,
             bytes: c.update_bytes,
             late,
-            here: self.blobs.is_here(&c.update),
+            here: self.blobs.updates.is_here(&c.update),
         })
     }
 

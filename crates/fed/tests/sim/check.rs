@@ -62,10 +62,11 @@ impl World {
             .iter()
             .chain(job.late.iter().map(|l| &l.item))
             .map(|item| item.update);
-        for blob in updates.chain([job.weights]) {
-            assert!(blobs.contains(&blob), "what is aggregated is here");
-            assert!(!self.truth.bad.contains(&blob), "and on the schema");
+        for update in updates {
+            assert!(!self.truth.bad.contains(&update), "what is aggregated is on the schema");
+            assert!(blobs.contains(&update), "and here");
         }
+        assert!(blobs.contains(&job.weights), "so is what it is added to");
         assert_eq!(job.id, job.proposal.id());
         assert_eq!(job.weights, self.truth.weights_of(&job.proposal.parent));
     }

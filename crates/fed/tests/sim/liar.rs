@@ -10,10 +10,14 @@ use rand::seq::IndexedRandom;
 use crate::host::sign;
 use crate::world::{Event, Record, World};
 
+/// Kinds of lies.
+pub const LIES: usize = 11;
+
 impl World {
     pub fn lie(&mut self, h: usize) {
-        self.figures.lies += 1;
-        match self.rng.random_range(0..9) {
+        let kind = self.rng.random_range(0..LIES);
+        self.figures.lies[kind] += 1;
+        match kind {
             0 => self.equivocate(h),
             1 | 2 => self.seal_something(h, false),
             3 => self.seal_something(h, true),
@@ -21,6 +25,8 @@ impl World {
             5 => self.contribute_nonsense(h),
             6 => self.back_date(h),
             7 => self.seal_the_unknown(h),
+            8 => self.name_weights(h),
+            9 => self.copy(h),
             _ => self.contribute_badly(h),
         }
     }
@@ -86,6 +92,25 @@ impl World {
         let c = self.contribution(h, parent, round + 1);
         self.truth.bad.insert(c.update);
         self.publish(h, c, true);
+    }
+
+    /// As its update it names the weights of some checkpoint, there already or not yet.
+    fn name_weights(&mut self, h: usize) {
+        let (parent, round) = self.some_checkpoint();
+        let (named, _) = self.some_checkpoint();
+        let mut c = self.contribution(h, parent, round + 1);
+        c.update = self.truth.weights_of(&named);
+        self.truth.bad.insert(c.update);
+        self.publish(h, c, false);
+    }
+
+    /// As its update it names another's.
+    fn copy(&mut self, h: usize) {
+        let (parent, round) = self.some_checkpoint();
+        let others: Vec<_> = self.truth.contributions.values().map(|c| c.update).collect();
+        let mut c = self.contribution(h, parent, round + 1);
+        c.update = others.choose(&mut self.rng).copied().unwrap_or(c.update);
+        self.publish(h, c, false);
     }
 
     fn back_date(&mut self, h: usize) {

@@ -118,9 +118,9 @@ impl World {
             self.hosts[h].wanted.remove(&blob);
             let bad = update && self.truth.bad.contains(&blob);
             inputs.push_back(if bad {
-                Input::BlobBad(blob)
+                Input::BlobBad { blob, update }
             } else {
-                Input::BlobHere(blob)
+                Input::BlobHere { blob, update }
             });
             return;
         }
@@ -143,12 +143,12 @@ impl World {
             let wait = self.rng.random_range(20..150);
             return self.at(wait, Event::Fetch { h, life, blob });
         }
-        let update = self.hosts[h].wanted.remove(&blob);
-        if update == Some(true) && self.truth.bad.contains(&blob) {
-            return self.feed(h, Input::BlobBad(blob));
+        let update = self.hosts[h].wanted.remove(&blob) == Some(true);
+        if update && self.truth.bad.contains(&blob) {
+            return self.feed(h, Input::BlobBad { blob, update });
         }
         self.hosts[h].disk.blobs.insert(blob);
-        self.feed(h, Input::BlobHere(blob));
+        self.feed(h, Input::BlobHere { blob, update });
     }
 
     /// Collects what the machine no longer needs.

@@ -22,6 +22,8 @@ pub struct Plan {
     /// The first of them are honest, the last `liars` lie.
     pub nodes: Vec<NodeId>,
     pub liars: usize,
+    /// They go on lying when the other faults end: the model must be live all the same.
+    pub stubborn: bool,
     pub trainers: u32,
     /// Honest members without a trainer: they hold a copy, seal and verify, and each costs a deadline once.
     pub silent: usize,
@@ -117,6 +119,7 @@ impl Plan {
             spec: spec(membership, rounds),
             nodes,
             liars,
+            stubborn: seed.is_multiple_of(2),
             trainers: rng.random_range(1..=2),
             keep_rounds: rng.random_bool(0.6).then(|| rng.random_range(0..=12)),
             delay_ms_max: *pick(&mut rng, &[2, 10, 40, 150]),

@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::host::Host;
+use crate::liar::LIES;
 use crate::plan::{END_MS, HEAL_MS, Plan, STOP_MS};
 use crate::truth::Truth;
 
@@ -88,7 +89,8 @@ pub struct Figures {
     pub bases_refused: u64,
     pub crashes: u64,
     pub partitions: u64,
-    pub lies: u64,
+    /// By kind.
+    pub lies: [u64; LIES],
     pub equivocations: u64,
     pub refused: u64,
     pub head_moves: u64,
@@ -110,7 +112,7 @@ impl Figures {
         self.bases_refused += other.bases_refused;
         self.crashes += other.crashes;
         self.partitions += other.partitions;
-        self.lies += other.lies;
+        self.lies.iter_mut().zip(other.lies).for_each(|(sum, n)| *sum += n);
         self.equivocations += other.equivocations;
         self.refused += other.refused;
         self.head_moves += other.head_moves;
@@ -127,7 +129,6 @@ impl Figures {
         let met = [
             self.crashes,
             self.partitions,
-            self.lies,
             self.equivocations,
             self.refused,
             self.swings,
@@ -135,7 +136,7 @@ impl Figures {
             self.rejected,
             self.carried,
         ];
-        met.iter().all(|n| *n > 0)
+        met.iter().chain(&self.lies).all(|n| *n > 0)
     }
 }
 
@@ -223,6 +224,7 @@ impl World {
             if time >= STOP_MS && !stopped {
                 stopped = true;
                 self.check_live(healed_at.unwrap_or(0));
+                self.end_lies();
             }
             self.happen(event);
         }
@@ -275,14 +277,14 @@ impl World {
             Event::Train { h, trainer } => self.train(h, trainer),
             Event::Trained { h, trainer, base } => self.trained(h, trainer, base),
             Event::Restart { h } => {
-                let lives = self.faulty() || !self.hosts[h].liar;
+                let lives = self.faulty() || self.plan.stubborn || !self.hosts[h].liar;
                 if lives && self.hosts[h].machine.is_none() {
                     self.start(h);
                 }
             }
             Event::Partition => self.partition(),
             Event::Lie { h } => {
-                if self.faulty() {
+                if self.faulty() || (self.plan.stubborn && self.now < STOP_MS) {
                     self.lie(h);
                     let wait = self.rng.random_range(20..400);
                     self.at(wait, Event::Lie { h });
@@ -296,6 +298,13 @@ impl World {
     fn heal(&mut self) {
         self.say(|| "faults end".into());
         self.groups.iter_mut().for_each(|g| *g = 0);
+        // Half of the liars go on.
+        if !self.plan.stubborn {
+            self.end_lies();
+        }
+    }
+
+    fn end_lies(&mut self) {
         for host in self.hosts.iter_mut().filter(|h| h.liar) {
             host.machine = None;
             host.life += 1;

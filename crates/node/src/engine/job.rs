@@ -86,12 +86,12 @@ pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
             }
         });
         match checked {
-            Ok(()) => Ok(Input::BlobHere(blob)),
+            Ok(()) => Ok(Input::BlobHere { blob, update }),
             // Its author is to blame only if these are its bytes: a damaged file is removed, and fetched again.
             Err(TensorError::Bad(_)) if !matches!(store.blobs().verify(&blob), Ok(true)) => Err(blob),
             Err(TensorError::Bad(reason)) => {
                 warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
-                Ok(Input::BlobBad(blob))
+                Ok(Input::BlobBad { blob, update })
             }
             Err(TensorError::Io(error)) => {
                 warn!(model = %model.spec().name, %blob, %error, "a blob cannot be read: it is looked for again");

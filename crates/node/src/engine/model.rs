@@ -186,7 +186,9 @@ impl ModelTask {
     pub(super) fn done(&mut self, input: Input, traceparent: Option<String>) {
         match &input {
             Input::Aggregated { result, .. } => self.traces.aggregated(*result, traceparent),
-            Input::BlobHere(blob) | Input::BlobBad(blob) => _ = self.wanted.remove(blob),
+            Input::BlobHere { blob, update } | Input::BlobBad { blob, update } => {
+                self.wanted.retain(|b, wanted| b != blob || wanted.update != *update);
+            }
             _ => {}
         }
         self.feed(input);
@@ -494,7 +496,5 @@ impl ModelTask {
 pub fn read_whole(store: &crate::store::Store, blob: &BlobId) -> Option<Vec<u8>> {
     use qres_fed::tensor::Source;
     let file = store.blobs().open(blob).ok()??;
-    let mut bytes = vec![0; usize::try_from(file.len()).ok()?];
-    file.read_at(0, &mut bytes).ok()?;
-    Some(bytes)
+    file.read_vec(0, usize::try_from(file.len()).ok()?).ok()
 }

@@ -259,7 +259,10 @@ async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
     within(upload.finish()).await.unwrap();
     let (_, joined) = core.registry.find_joined(&model()).unwrap();
     let done = Message::Done {
-        input: Input::BlobHere(BlobId([9; 32])),
+        input: Input::BlobHere {
+            blob: BlobId([9; 32]),
+            update: true,
+        },
         guard: core.in_flight.clone().read_owned().await,
         traceparent: None,
     };

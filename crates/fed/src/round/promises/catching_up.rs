@@ -159,7 +159,13 @@ fn nothing_goes_on_before_checkpoint_0_is_here() {
     assert!(!outputs.iter().any(|o| matches!(o, Output::Head { .. })));
     assert!(!machine.head().verified);
     assert!(machine.check_base(&zero).is_err());
-    let outputs = machine.handle(Input::BlobHere(spec.checkpoint0), crate::id::Instant(1));
+    let outputs = machine.handle(
+        Input::BlobHere {
+            blob: spec.checkpoint0,
+            update: false,
+        },
+        crate::id::Instant(1),
+    );
     assert!(
         outputs
             .iter()

@@ -79,7 +79,10 @@ fn a_deadline_is_kept_even_if_another_input_comes_in_the_moment_of_its_tick() {
     stage.hear(2);
     stage.hear(3);
     stage.now = stage.wake().unwrap();
-    stage.feed(Input::BlobHere(crate::id::BlobId([9; 32])));
+    stage.feed(Input::BlobHere {
+        blob: crate::id::BlobId([9; 32]),
+        update: true,
+    });
     stage.pass(2_000);
     assert_eq!(stage.round(), 1);
 }
