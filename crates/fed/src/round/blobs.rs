@@ -204,9 +204,14 @@ impl Machine {
             };
             desired.entry(zero).or_insert(want);
         }
-        let wanted = self.open_wanted().into_iter().chain(late::wanted(self));
+        let fresh = self.worth_fetching(self.open_contributions());
+        let late = self.worth_fetching(late::next(self));
         let nobody = BTreeSet::new();
-        let updates: Vec<_> = wanted.filter_map(|id| self.want_update(&id, &nobody)).collect();
+        let updates: Vec<_> = fresh
+            .into_iter()
+            .chain(late)
+            .filter_map(|id| self.want_update(&id, &nobody))
+            .collect();
         for (blob, want) in updates {
             desired.entry(blob).or_insert(want);
         }
@@ -240,12 +245,10 @@ impl Machine {
         fresh.filter(|id| !self.blobs.updates.is_bad(&self.update_of(id)))
     }
 
-    /// Those of them whose updates are fetched: in an open model none any more once twice the target are here, so that strangers
-    /// cannot fill the disk. Until then all: whoever withholds what it announces takes nobody's place.
-    fn open_wanted(&self) -> Vec<ContributionId> {
-        let (here, away): (Vec<_>, Vec<_>) = self
-            .open_contributions()
-            .partition(|id| self.blobs.updates.is_here(&self.update_of(id)));
+    /// Those that the next seal may list whose updates are fetched: in an open model none any more once twice the target are here,
+    /// so that strangers cannot fill the disk. Until then all: whoever withholds what it announces takes nobody's place.
+    fn worth_fetching(&self, listed: impl Iterator<Item = ContributionId>) -> Vec<ContributionId> {
+        let (here, away): (Vec<_>, Vec<_>) = listed.partition(|id| self.blobs.updates.is_here(&self.update_of(id)));
         let target = self.spec.rounds.target.filter(|_| !self.is_list);
         let enough = target.is_some_and(|target| here.len() >= 2 * target as usize);
         if enough { vec![] } else { away }

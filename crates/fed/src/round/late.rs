@@ -23,13 +23,11 @@ fn eligible(machine: &Machine) -> BTreeMap<NodeId, Vec<ContributionId>> {
     by_author
 }
 
-/// Updates worth fetching for the next seal: one an author, so that nobody makes others fetch a heap of old work.
-pub(super) fn wanted(machine: &Machine) -> Vec<ContributionId> {
-    if machine.spec.rounds.max_staleness == 0 {
-        return vec![];
-    }
-    let firsts = eligible(machine).into_values().filter_map(|ids| ids.first().copied());
-    firsts.collect()
+/// What the next seal on the head may take: one an author, so that nobody makes others fetch a heap of old work.
+pub(super) fn next(machine: &Machine) -> impl Iterator<Item = ContributionId> {
+    let any = machine.spec.rounds.max_staleness > 0;
+    let by_author = if any { eligible(machine) } else { BTreeMap::new() };
+    by_author.into_values().filter_map(|ids| ids.first().copied())
 }
 
 /// What this node's seal on the head takes, ascending: the oldest of each author whose blob is here.

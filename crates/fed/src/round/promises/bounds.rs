@@ -121,6 +121,21 @@ fn strangers_cannot_fill_the_disk_of_an_open_model() {
     }
     let wanted = |o: &&Output| matches!(o, Output::WantBlob { update: true, .. });
     assert_eq!(stage.said.iter().filter(wanted).count(), 6, "twice the target");
+    // The same with what comes late.
+    let mut stage = Stage::new(spec(Membership::Open, 2));
+    let zero = stage.head();
+    stage.submit();
+    stage.hear(2);
+    stage.pass(2_000);
+    assert_eq!(stage.round(), 1);
+    stage.said.clear();
+    for n in 0..100 {
+        let mut c = stage.contribution(2, zero, 1, 0);
+        c.record.author = NodeId(id(n));
+        c.record.update.0 = id(n + 7);
+        stage.feed(Input::Contribution(c));
+    }
+    assert_eq!(stage.said.iter().filter(wanted).count(), 6, "twice the target");
 }
 
 /// Not timed: were the work of an input to grow with the history, this would not end.
