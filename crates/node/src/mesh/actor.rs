@@ -114,7 +114,11 @@ pub async fn start(
         held: VecDeque::new(),
         heads: heads.clone(),
         pulse: Pulse::new(config.timings.heartbeat_min, config.timings.heartbeat_gap, now),
-        watchdog: Watchdog::new(config.timings.watchdog_periods, config.timings.heartbeat_min),
+        watchdog: Watchdog::new(
+            config.timings.watchdog_periods,
+            config.timings.heartbeat_min,
+            Instant::now(),
+        ),
         listening: Vec::new(),
         announced,
         snapshot_changed: true,

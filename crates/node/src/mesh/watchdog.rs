@@ -33,17 +33,30 @@ struct Watched {
 pub struct Watchdog {
     periods: u32,
     period_min: Duration,
+    /// Since when this node has looked without a long break: in a break (a stopped process, a machine asleep) it heard nobody.
+    awake_since: Instant,
+    looked: Instant,
     watched: BTreeMap<PeerId, Watched>,
 }
 
 impl Watchdog {
     /// Waits for `periods` of a neighbour's heartbeats.
-    pub fn new(periods: u32, period_min: Duration) -> Self {
+    pub fn new(periods: u32, period_min: Duration, now: Instant) -> Self {
         Self {
             periods,
             period_min,
+            awake_since: now,
+            looked: now,
             watched: BTreeMap::new(),
         }
+    }
+
+    /// Notes that this node looks; a whole period since the last time was a break.
+    pub fn look(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.looked) > self.period_min {
+            self.awake_since = now;
+        }
+        self.looked = now;
     }
 
     fn entry(&mut self, peer: &PeerId) -> Option<&mut Watched> {
@@ -84,6 +97,7 @@ impl Watchdog {
         now: Instant,
     ) -> bool {
         let patience = self.patience(peer, own_period);
+        let since = since.max(self.awake_since);
         let silent = now.saturating_duration_since(heard.map_or(since, |h| h.max(since)));
         let unsubscribed = !subscribed && now.saturating_duration_since(since) > patience;
         silent > patience || unsubscribed
@@ -112,6 +126,7 @@ impl Watchdog {
 impl Actor {
     /// Due work: looks at every link.
     pub(super) fn tick_watchdog(&mut self, now: Instant) {
+        self.watchdog.look(now);
         let own_period = self.pulse.period(self.authors.alive(now) + 1);
         let topic = TopicHash::from_raw(TOPIC_HEARTBEAT);
         let gossip = &self.swarm.behaviour().gossip;
@@ -170,7 +185,7 @@ mod tests {
         let now = Instant::now();
         let s = Duration::from_secs;
         let peer = PeerId::random();
-        let mut dog = Watchdog::new(4, s(5));
+        let mut dog = Watchdog::new(4, s(5), now);
         let broken = |dog: &mut Watchdog, heard, at| dog.is_broken(&peer, now, heard, true, s(5), now + at);
         assert!(!broken(&mut dog, None, s(20)) && broken(&mut dog, None, s(21)));
         assert!(!broken(&mut dog, Some(now + s(10)), s(30)));
@@ -183,10 +198,33 @@ mod tests {
     }
 
     #[test]
+    fn a_break_of_this_node_is_nobodys_silence() {
+        let now = Instant::now();
+        let s = Duration::from_secs;
+        let peer = PeerId::random();
+        let mut dog = Watchdog::new(4, s(5), now);
+        for at in [1, 2, 3, 60, 61, 64] {
+            dog.look(now + s(at));
+            assert!(
+                !dog.is_broken(&peer, now, Some(now + s(3)), true, s(5), now + s(at)),
+                "{at}"
+            );
+        }
+        for at in (65..=80).step_by(5) {
+            dog.look(now + s(at));
+            assert!(
+                !dog.is_broken(&peer, now, Some(now + s(3)), true, s(5), now + s(at)),
+                "{at}"
+            );
+        }
+        assert!(dog.is_broken(&peer, now, Some(now + s(3)), true, s(5), now + s(81)));
+    }
+
+    #[test]
     fn a_link_that_stays_silent_is_not_reconnected_ever_faster() {
         let s = Duration::from_secs;
         let peer = PeerId::random();
-        let mut dog = Watchdog::new(4, s(5));
+        let mut dog = Watchdog::new(4, s(5), Instant::now());
         let mut patience = Vec::new();
         for _ in 0..6 {
             patience.push(dog.patience(&peer, s(5)).as_secs());

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
 /// Long enough for a loaded machine; a wait ends as soon as its condition holds.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(180);
 
 /// What an engine has heard.
 #[derive(Default)]
@@ -56,6 +56,9 @@ pub fn config(mode: Mode, dir: &Path) -> MeshConfig {
         ping: ms(500),
         hints_save: ms(100),
         refused_wait: ms(300),
+        // Nothing here measures how fast a machine is that others load, too.
+        watchdog_periods: 60,
+        open: Duration::from_secs(60),
         ..Timings::default()
     };
     config

@@ -11,7 +11,8 @@ async fn fragile(transport: &str) -> (Node, Node) {
     let listen = a.mesh.listen_addresses();
     let address = listen.into_iter().find(|l| l.contains(transport)).unwrap();
     let b = node(Mode::Node, &[address], |c| {
-        c.overrides.gossip_frame_bytes_max = 4 * 1024
+        c.overrides.gossip_frame_bytes_max = 4 * 1024;
+        c.timings.watchdog_periods = 4;
     })
     .await;
     full_mesh(&[&a, &b]).await;
@@ -74,7 +75,7 @@ async fn a_link_whose_gossip_gave_up_is_reconnected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quiet_links_are_left_alone() {
-    let (a, b) = pair(|_| {}).await;
+    let (a, b) = pair(|c| c.timings.watchdog_periods = 4).await;
     let heartbeats = |n: &Node| n.mesh.counters().heartbeats_received.get();
     // Longer than the patience of four periods.
     until("ten heartbeats each", || heartbeats(&a) >= 10 && heartbeats(&b) >= 10).await;
