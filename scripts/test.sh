@@ -7,6 +7,8 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 scripts/tools.sh || exit 1
+# gRPC libraries would ask a proxy for nodes on this machine, too.
+export no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}"
 skip=()
 [ -x .cache/bin/grpcurl ] || { echo "test: Go is missing: the tests of grpcurl are NOT RUN"; skip+=(needs_go); }
 [ -x .cache/venv/bin/python ] || { echo "test: Python 3 is missing: the tests of the Python client are NOT RUN"; skip+=(needs_python); }

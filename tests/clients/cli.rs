@@ -138,6 +138,9 @@ impl Desk {
         create.extend(["--deadline", "1h", "--deadline-max", "2h"]);
         let made = json(self.address(0), &create);
         self.join(name).await;
+        // What one submits on must have arrived.
+        let first = path(&self.file("arrived.safetensors")).to_owned();
+        text(self.address(1), &["fetch", name, "--out", &first, "--timeout", "60s"]);
         string(&made["model"]["head"]["id"]).to_owned()
     }
 

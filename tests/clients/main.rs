@@ -7,6 +7,7 @@ mod demo;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use qres_tests::node::Fetched;
 use qres_tests::{Daemon, Options, binaries};
 
 fn root() -> PathBuf {
@@ -114,14 +115,14 @@ mod needs_python {
                 String::from_utf8_lossy(&output.stdout)
             );
         }
-        let mut heads = vec![];
-        for node in swarm.nodes() {
-            heads.push(node.wait_for_round("python-example", rounds).await);
-        }
-        assert!(
-            heads
-                .windows(2)
-                .all(|w| w[0].id() == w[1].id() && w[0].file == w[1].file)
-        );
+        qres_tests::wait::until("the heads to agree", || async {
+            let mut heads = vec![];
+            for node in swarm.nodes() {
+                heads.push(node.wait_for_round("python-example", rounds).await);
+            }
+            let same = |w: &[Fetched]| w[0].id() == w[1].id() && w[0].file == w[1].file;
+            heads.windows(2).all(same).then_some(())
+        })
+        .await;
     }
 }

@@ -33,7 +33,7 @@ async fn train(node: Node, acknowledged: std::sync::Arc<std::sync::Mutex<Vec<Str
         let Ok(Ok(fetched)) =
             tokio::time::timeout(std::time::Duration::from_secs(2), node.fetch("crash", &after)).await
         else {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             continue;
         };
         let submitted = node

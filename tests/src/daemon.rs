@@ -191,6 +191,15 @@ impl Stopped {
 /// The command line of a daemon.
 pub fn command(dir: &Path, options: &Options, port: &str) -> Command {
     let mut command = Command::new(binaries::daemon());
+    // What the shell has set is not what is tested.
+    for (name, _) in std::env::vars_os() {
+        if ["OTEL_", "QRES_"]
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
     command.args(["--mode", if options.bootstrap_mode { "bootstrap" } else { "node" }]);
     command.args(["--listen", "127.0.0.1", "--port", port]);
     if !options.arguments.iter().any(|argument| argument == "--grpc-addr") {

@@ -32,7 +32,7 @@ async fn round(nodes: &[Node], name: &str, base: &str, number: u64) -> Fetched {
 }
 
 /// The nodes' head once they agree on one of at least this round.
-async fn same_head(nodes: &[Node], name: &str, number: u64) -> Fetched {
+pub async fn same_head(nodes: &[Node], name: &str, number: u64) -> Fetched {
     wait::until("the heads to agree", || async {
         let mut heads = vec![];
         for node in nodes {
@@ -77,8 +77,8 @@ async fn late_work_is_carried_and_sealed_with_a_discount() {
     // Whoever seals next may not have heard of it yet; below the staleness limit it must get in.
     let mut sealed = carried;
     for number in 2..=4 {
-        base = round(&nodes[..2], "late", &base.id(), number).await;
-        nodes[2].wait_for_round("late", number).await;
+        round(&nodes[..2], "late", &base.id(), number).await;
+        base = same_head(&nodes, "late", number).await;
         sealed = nodes[2].submission(&late.id, false).await.unwrap();
         if sealed.state() == SubmissionState::Sealed {
             break;

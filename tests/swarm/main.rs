@@ -29,6 +29,8 @@ fn vector_model(name: &str, values: &[f32]) -> pb::CreateModelRequest {
             ..Default::default()
         }),
         data: qres_tests::weights::vector(values).into(),
+        // A round ends when all are in, however slow the machine is: who wants one to end without some says when.
+        deadline_ms: Some(3_600_000),
         ..Default::default()
     }
 }

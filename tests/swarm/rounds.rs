@@ -112,6 +112,7 @@ async fn a_silent_member_costs_a_deadline_once_and_never_the_run() {
         assert_eq!(read_vector(&sealed.file), [round as f32]);
         base = sealed.id();
     }
+    nodes[1].wait_for_round("quorum", 4).await;
     let request = pb::GetRoundRequest {
         model: "quorum".into(),
         round: Some(4),
@@ -217,7 +218,7 @@ async fn a_fetch_that_waits_ends_when_the_node_stops() {
     })
     .await;
     let ended = tokio::task::spawn_blocking(move || daemon.terminate().1);
-    let code = tokio::time::timeout(Duration::from_secs(20), ended)
+    let code = tokio::time::timeout(Duration::from_secs(60), ended)
         .await
         .expect("it stops in time")
         .unwrap();

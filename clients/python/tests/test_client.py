@@ -87,7 +87,7 @@ def client(node):
 
 
 def test_a_fetch_is_a_head_with_arrays(client, node):
-    head = client.fetch("m", after="c0", timeout=10)
+    head = client.fetch("m", after="c0", timeout=60)
     assert (head.checkpoint, head.round, head.confirmed, head.config) == ("c1", 1, True, {"mu": 0.25})
     assert np.array_equal(head.tensors["w"], LARGE["w"])
     assert head.tensors["n"] == 7 and head.tensors["n"].shape == ()
@@ -97,11 +97,11 @@ def test_a_fetch_is_a_head_with_arrays(client, node):
 def test_a_fetch_that_is_cut_is_an_error(client, node):
     node.cut = True
     with pytest.raises(ConnectionError, match="the data ended after 1048576 of"):
-        client.fetch("m", timeout=10)
+        client.fetch("m", timeout=60)
 
 
 def test_a_submit_is_a_header_and_chunks_of_at_most_a_mebibyte(client, node):
-    answer = client.submit("m", LARGE, base="c1", samples=5, metrics={"loss": 0.5}, timeout=10)
+    answer = client.submit("m", LARGE, base="c1", samples=5, metrics={"loss": 0.5}, timeout=60)
     assert answer.id == "s1"
     first, *rest = node.requests
     assert (first.model, first.base, first.samples, first.metrics["loss"]) == ("m", "c1", 5, 0.5)
@@ -114,7 +114,7 @@ def test_a_submit_is_a_header_and_chunks_of_at_most_a_mebibyte(client, node):
 
 
 def test_a_model_is_created_with_the_fields_that_are_named(client, node):
-    model = client.create("m", LARGE, strategy="fedprox/1", params={"mu": 0.1}, min_contributions=2, timeout=10)
+    model = client.create("m", LARGE, strategy="fedprox/1", params={"mu": 0.1}, min_contributions=2, timeout=60)
     assert model.id == "m1"
     first = node.requests[0]
     assert (first.strategy.id, first.strategy.params["mu"], first.min_contributions) == ("fedprox/1", 0.1, 2)
@@ -123,7 +123,7 @@ def test_a_model_is_created_with_the_fields_that_are_named(client, node):
 
 def test_a_model_from_a_seed_sends_names_dtypes_and_shapes(client, node):
     arrays = {"w": np.empty((2, 3), ">f4"), "n": np.empty((), "i8"), "flag": np.empty(4, "?")}
-    client.create("m", arrays, seed=0, timeout=10)
+    client.create("m", arrays, seed=0, timeout=60)
     (first,) = node.requests
     assert (first.seed, first.HasField("seed"), first.data, first.HasField("total_bytes")) == (0, True, b"", False)
     tensors = [(tensor.name, tensor.dtype, list(tensor.shape)) for tensor in first.tensors]
@@ -133,18 +133,18 @@ def test_a_model_from_a_seed_sends_names_dtypes_and_shapes(client, node):
 
 
 def test_heads_are_fetched_each_after_the_one_before(client, node):
-    heads = client.heads("m", timeout=10)
+    heads = client.heads("m", timeout=60)
     assert [next(heads).round for _ in range(2)] == [1, 1]
     assert [request.after for request in node.requests] == ["", "c1"]
 
 
 def test_a_join_waits_for_the_announcement_and_for_the_weights(client, node):
-    client.join("m", timeout=10)
+    client.join("m", timeout=60)
     assert [request.model for request in node.requests] == ["m"]
 
 
 def test_lists_turn_their_pages(client):
-    assert [model.name for model in client.list_models(timeout=10)] == ["a", "b"]
+    assert [model.name for model in client.list_models(timeout=60)] == ["a", "b"]
 
 
 def details(*messages):
@@ -163,9 +163,9 @@ def test_an_error_is_decoded(client, node, call):
     )
     with pytest.raises(QresError) as caught:
         if call == "fetch":
-            client.fetch("m", timeout=10)
+            client.fetch("m", timeout=60)
         else:
-            client.submit("m", LARGE, base="c0", samples=1, timeout=10)
+            client.submit("m", LARGE, base="c0", samples=1, timeout=60)
     error = caught.value
     assert error.code == grpc.StatusCode.FAILED_PRECONDITION
     assert (error.reason, error.field, error.retry_after) == ("BASE_STALE", "base", 1.5)
@@ -174,7 +174,7 @@ def test_an_error_is_decoded(client, node, call):
 
 def test_no_node_is_an_error_too():
     with Client("127.0.0.1:1") as client, pytest.raises(QresError) as caught:
-        client.fetch("m", timeout=10)
+        client.fetch("m", timeout=60)
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE
     assert (caught.value.reason, caught.value.retry_after) == ("", None)
 

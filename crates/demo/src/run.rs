@@ -20,9 +20,9 @@ use crate::table::{Head, Outcome};
 use crate::{baseline, digits, federation, split, trainer};
 
 /// Until all nodes know each other, or hold the new model. Takes about a second.
-const GATHER_TIMEOUT: Duration = Duration::from_secs(30);
+const GATHER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Until all nodes stand on the same head after the last round. Takes as long as gossip: milliseconds.
-const AGREE_TIMEOUT: Duration = Duration::from_secs(20);
+const AGREE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks at the heads.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What names a trainer's digits in the table.

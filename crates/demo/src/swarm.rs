@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// From the start of a daemon to its `ready`. It takes a fraction of a second; a machine under load gets much more.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Lines of a log shown when something failed.
 const LOG_LINES_SHOWN: usize = 10;
 

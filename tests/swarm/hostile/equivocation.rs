@@ -93,6 +93,7 @@ async fn who_tells_two_halves_two_things_is_convicted_when_they_meet() {
     // The model spreads, then the link is cut: a ban is what an operator has to keep two nodes apart.
     dial(&nodes[1], &daemons[0]).await;
     nodes[1].join("hostile").await;
+    nodes[1].wait_for_round("hostile", 0).await;
     nodes[0].peers().ban_peer(ban(&daemons[1])).await.unwrap();
     wait::until("the halves to part", || async {
         let node = nodes[1]

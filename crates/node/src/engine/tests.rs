@@ -18,7 +18,7 @@ use crate::store::StoredSubmission;
 use crate::view::{Event, ModelView, Standing, SubmissionView, WatchItem};
 
 /// No test waits longer for anything.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A spec of one number, for tests of the engine's parts.
 pub(super) fn spec(name: &str, membership: Membership, checkpoint0: u8, creator: NodeId) -> Spec {

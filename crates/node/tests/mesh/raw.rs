@@ -116,6 +116,7 @@ fn swarm(manners: &Manners) -> Swarm<Behaviour> {
         .with_behaviour(|key| {
             let config = gossipsub::ConfigBuilder::default()
                 .max_transmit_size(1 << 20)
+                .publish_queue_duration(std::time::Duration::from_secs(120))
                 .build()
                 .unwrap();
             let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(key.clone()), config).unwrap();

@@ -44,7 +44,7 @@ async fn a_ban_ends_by_itself() {
         .ban(b.node, "short".to_owned(), Duration::from_millis(1500))
         .await
         .unwrap();
-    until("gone", || a.mesh.connected().is_empty()).await;
+    until("gone", || a.heard.lock().unwrap().disconnected.contains(&b.node)).await;
     full_mesh(&[&a, &b]).await;
 }
 
