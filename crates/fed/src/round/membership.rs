@@ -53,10 +53,6 @@ impl Machine {
         }
     }
 
-    pub(super) fn member_count(&self) -> usize {
-        self.members().map_or(1, BTreeSet::len)
-    }
-
     /// Members the open round waits for: those that did not miss the last one and are not convicted.
     pub(super) fn expected(&self) -> impl Iterator<Item = &NodeId> {
         let members = self.members().into_iter().flatten();

@@ -23,6 +23,8 @@ const SEALERS_MAX: usize = MEMBERS_MAX;
 const INCOMPLETE_MAX: usize = 32_768;
 /// The least such share of one sealer.
 const INCOMPLETE_PER_SEALER_MIN: usize = 64;
+/// An open model has so many shares: it cannot tell how many seal in it.
+const INCOMPLETE_SHARES_OPEN: usize = 8;
 
 fn ascends<T: Ord>(ids: &[T]) -> bool {
     ids.windows(2).all(|pair| pair[0] < pair[1])
@@ -205,11 +207,7 @@ impl Machine {
         if self.is_named(checkpoint, &sealer) || self.restoring || sealer == self.config.node {
             return true;
         }
-        let incomplete = self.incomplete.values().sum::<usize>();
-        let share = (INCOMPLETE_MAX / self.member_count().max(1)).max(INCOMPLETE_PER_SEALER_MIN);
-        let mine = self.incomplete.get(&sealer).copied().unwrap_or(0);
-        let vouched = self.attested.is_some_and(|(round, _)| seal.round <= round);
-        if !vouched && (incomplete >= INCOMPLETE_MAX || mine >= share) {
+        if !self.has_room_for_incomplete(seal) {
             return false;
         }
         if self
@@ -240,6 +238,20 @@ impl Machine {
         }
         self.drop_branch(&worst.1.0);
         true
+    }
+
+    /// Whether a seal is one more of those that cannot be checked yet. One of known contributions is none: whoever floods those
+    /// keeps out nobody who goes on with the round.
+    fn has_room_for_incomplete(&self, seal: &Seal) -> bool {
+        let mut listed = seal.fresh.iter().chain(&seal.late);
+        let vouched = self.attested.is_some_and(|(round, _)| seal.round <= round);
+        if vouched || listed.all(|id| self.ledger.contribution(id).is_some()) {
+            return true;
+        }
+        let shares = self.members().map_or(INCOMPLETE_SHARES_OPEN, BTreeSet::len);
+        let share = (INCOMPLETE_MAX / shares.max(1)).max(INCOMPLETE_PER_SEALER_MIN);
+        let mine = self.incomplete.get(&seal.sealer).copied().unwrap_or(0);
+        mine < share && self.incomplete.values().sum::<usize>() < INCOMPLETE_MAX
     }
 
     /// Puts a checkpoint into the tree.

@@ -79,6 +79,30 @@ fn chains_of_seals_that_nobody_can_check_are_bounded() {
 }
 
 #[test]
+fn seals_that_nobody_can_check_keep_no_round_of_an_open_model_open() {
+    let mut stage = Stage::new(spec(Membership::Open, 2));
+    for sealer in 0..9 {
+        let mut parent = stage.head();
+        for n in 1..=5_000 {
+            let mut fresh = [ContributionId(id(n)), ContributionId(id(n + 1_000_000))];
+            fresh.sort_unstable();
+            let mut seal = stage.seal(2, parent, n, &fresh, &[]);
+            seal.record.sealer = NodeId(id(sealer));
+            seal.record.result.0 = id(sealer + 100 * n);
+            parent = seal.record.checkpoint().id();
+            stage.feed(Input::Seal(seal));
+        }
+    }
+    let held = stage.machine.records().len();
+    assert!(held <= 32_768, "{held}");
+    stage.submit();
+    let mine = stage.signed_contributions()[0].id();
+    let two = stage.hear(2);
+    let sealed = stage.sealed_by(2, &[mine, two]);
+    assert_eq!((stage.round(), stage.head()), (1, sealed));
+}
+
+#[test]
 fn strangers_cannot_fill_an_open_model() {
     let mut stage = Stage::new(spec(Membership::Open, 2));
     stage.submit();
