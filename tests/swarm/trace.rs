@@ -52,31 +52,27 @@ impl Collector {
         (collector, endpoint)
     }
 
-    /// The spans of this name that are in the trace, or are linked to a span in it.
-    fn find(&self, name: &str, trace: &[u8], linked: bool) -> Vec<Span> {
+    /// The spans of this name and process that are as wanted.
+    fn find(&self, name: &str, pid: u32, wanted: impl Fn(&Span) -> bool) -> Vec<Span> {
         let spans = self.spans.lock().unwrap();
-        let matches = |span: &Span| {
-            span.name == name
-                && if linked {
-                    span.links.iter().any(|l| l.trace_id == trace)
-                } else {
-                    span.trace_id == trace
-                }
-        };
-        spans
+        // The instance is "host-pid", in quotes.
+        let instance = format!("-{pid}\"");
+        let found = spans
             .iter()
-            .map(|(_, span)| span)
-            .filter(|span| matches(span))
-            .cloned()
-            .collect()
+            .filter(|(from, span)| from.contains(&instance) && span.name == name && wanted(span));
+        found.map(|(_, span)| span.clone()).collect()
     }
 
-    async fn wait_for(&self, name: &str, trace: &[u8], linked: bool) -> Span {
-        wait::until(&format!("span {name:?} (linked: {linked})"), || async {
-            self.find(name, trace, linked).into_iter().next()
+    async fn wait_for(&self, name: &str, pid: u32, wanted: impl Fn(&Span) -> bool) -> Span {
+        wait::until(&format!("span {name:?} of process {pid}"), || async {
+            self.find(name, pid, &wanted).into_iter().next()
         })
         .await
     }
+}
+
+fn links_to(span: &Span, trace: &[u8]) -> bool {
+    span.links.iter().any(|link| link.trace_id == trace)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,26 +112,43 @@ async fn a_submission_can_be_followed_from_the_trainers_call_to_another_nodes_he
     nodes[1].wait_for_round("traced", 1).await;
 
     let trace: Vec<u8> = hex::decode("0af7651916cd43dd8448eb211c80319c").unwrap();
+    let [here, there] = [0, 1].map(|node: usize| swarm.daemons[node].pid());
+    let within = |span: &Span| span.trace_id == trace;
     let call = collector
-        .wait_for("qres.v1.WeightsService/SubmitWeights", &trace, false)
+        .wait_for("qres.v1.WeightsService/SubmitWeights", here, within)
         .await;
     assert_eq!(hex::encode(&call.parent_span_id), "b7ad6b7169203331");
-    let encode = collector.wait_for("encode", &trace, false).await;
-    let publish = collector.wait_for("publish qres/v1/epiphany", &trace, false).await;
+    let store = collector.wait_for("store", here, within).await;
+    assert_eq!(store.parent_span_id, call.span_id);
+    let encode = collector.wait_for("encode", here, within).await;
+    let publish = collector.wait_for("publish qres/v1/epiphany", here, within).await;
     assert_eq!(publish.parent_span_id, encode.span_id);
     // The other node links to it in a trace of its own: it never joins the sender's.
-    let process = collector.wait_for("process qres/v1/epiphany", &trace, true).await;
+    let process = collector
+        .wait_for("process qres/v1/epiphany", there, |span| links_to(span, &trace))
+        .await;
     assert_ne!(process.trace_id, trace);
     assert!(process.links.iter().any(|link| link.span_id == publish.span_id));
-    let aggregate = collector.wait_for("aggregate", &trace, true).await;
-    let moved = wait::until("a head that moved in an aggregation's trace", || async {
-        let aggregations = collector.find("aggregate", &trace, true);
-        aggregations
+    collector
+        .wait_for("fetch blob", there, |span| {
+            span.trace_id == process.trace_id || links_to(span, &process.trace_id)
+        })
+        .await;
+    let of_aggregation = |pid, name: &'static str| {
+        let aggregations = collector.find("aggregate", pid, |span| links_to(span, &trace));
+        let spans = aggregations
             .iter()
-            .find_map(|a| collector.find("head", &a.trace_id, false).into_iter().next())
+            .map(|a| collector.find(name, pid, |span| span.trace_id == a.trace_id));
+        spans.flatten().find(|span| !span.parent_span_id.is_empty())
+    };
+    wait::until("the other node's head to move in its aggregation's trace", || async {
+        of_aggregation(there, "head")
     })
     .await;
-    assert!(!moved.parent_span_id.is_empty() && !aggregate.links.is_empty());
+    wait::until("a seal in an aggregation's trace", || async {
+        of_aggregation(here, "seal").or_else(|| of_aggregation(there, "seal"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use qres_fed::id::BlobId;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::Core;
 use crate::error::{Kind, NodeError};
@@ -166,7 +167,10 @@ impl<T: Clone + Send + 'static> Upload<T> {
             ));
         }
         let guard = self.core.in_flight.clone().read_owned().await;
-        let (blob, bytes) = self.core.blocking(move |_| writer.finish(true)).await?;
+        let stored = self.core.blocking(move |_| writer.finish(true));
+        let (blob, bytes) = stored
+            .instrument(tracing::info_span!("store", bytes = self.written))
+            .await?;
         // Only streams hold a thread: what follows waits for the model.
         drop(self.place.take());
         if let Some(announced) = self.options.digest.filter(|announced| *announced != blob) {
