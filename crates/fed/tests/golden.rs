@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId};
 use qres_fed::record::{
     Canonical, Checkpoint, Contribution, DecodeError, Dtype, Membership, Proof, Proposal, RoundPolicy, Rule, Seal,
-    Signature, Signed, Spec, TensorSpec,
+    Signature, Signed, Spec, StateRecord, TensorSpec,
 };
 
 const SPEC: &str = "\
@@ -63,6 +63,12 @@ const PROOF: &str = "\
      0404040404040404040404040490650000000000000000403f020202020202020202020202020202020202020202020202020202\
      02020202020202020202020202020202020202020202020202020202020202020202020202";
 const PROOF_ID: &str = "2ab4b26cd3be104e4200b7ff1136041d79192a0b033f7bd6cf6e7c765b591a9a";
+
+const STATE: &str = "\
+     717265732f73746174652f310a070707070707070707070707070707070707070707070707070707070707070701010101010101\
+     0101010101010101010101010101010101010101010101010108000000656d6265642fceb80c000000000000007b68e5cf8b0100\
+     00ec51b81e85ebef3f04040404040404040404040404040404040404040404040404040404040404040410000000000000";
+const STATE_DIGEST: &str = "b544abac9010e145edfc79b1b917581a0372782e3820499c104a3945138f8063";
 
 /// The record has these bytes and this id, is read back from them, and from nothing that differs in any one byte's place:
 /// each cut is refused.
@@ -202,6 +208,23 @@ fn proofs() {
     let re_signed = Proof::new(signed(0.5, 3), signed(0.75, 4)).unwrap();
     assert_eq!(re_signed.id(), proof.id(), "signatures make no second proof");
     assert!(Proof::new(signed(0.5, 1), signed(0.5, 2)).is_err());
+}
+
+#[test]
+fn states() {
+    let state = StateRecord {
+        spec: SpecId([7; 32]),
+        publisher: NodeId([1; 32]),
+        name: "embed/θ".into(),
+        sequence: 12,
+        timestamp_unix_ms: 1_700_000_000_123,
+        fidelity: 0.9975,
+        blob: BlobId([4; 32]),
+        bytes: 4_100,
+    };
+    // It has no id of its own: the digest is of the bytes.
+    let digest = BlobId::of(&state.to_canonical()).to_string();
+    assert_golden(&state, &digest, STATE, STATE_DIGEST);
 }
 
 /// Sets and maps have one order: a spec with its members shuffled, or named twice, would be two byte strings of one value.

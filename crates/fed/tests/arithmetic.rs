@@ -1,0 +1,121 @@
+//! The bits of coded updates and of an aggregate, pinned: a changed bit is a new version of the codec or the strategy, never a
+//! new vector.
+//!
+//! Made by an independent writer (a page of Python, with exact fractions for every rounding) from what the documentation of
+//! [`merge_and_encode`] and [`aggregate`] says. Two fresh contributions of 10 and 30 samples, one of 7 that is three rounds late.
+
+use std::collections::BTreeMap;
+
+use qres_fed::id::{BlobId, NodeId};
+use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::tensor::to_safetensors;
+use qres_fed::update::{Part, Weighted, aggregate, check, merge_and_encode};
+
+const BASE: &str = "0000003f0000a0bf82a8fb3700007a44cdccccbd0000e040";
+const MODELS: [&str; 3] = [
+    "0000403f000080bfacc5273800207a449a99993e0000e040",
+    "cdcccc3d000040c0acc5a7b700907744000000be0000d040",
+    "00000040ae47a1bff7cc123800008044ec51b8bd00000000",
+];
+const SAMPLES: [u64; 3] = [10, 30, 7];
+const STALENESS: u32 = 3;
+
+/// A codec, the three updates, and what they make of the base.
+const VECTORS: [(&str, [&str; 3], &str); 3] = [
+    (
+        "none/1",
+        [
+            "0000803e0000803eacc527370000003fcdcccc3e00000000",
+            "cdccccbe0000e0bf17b751b800001cc1ccccccbc000000bf",
+            "0000c03f00d723bcb0c5a7360000c04108d7233c0000e0c0",
+        ],
+        "1dfacd3e5e9d19c09f1fefb599d478441190c8bc4af1c240",
+    ),
+    (
+        "bf16/1",
+        [
+            "803e803e2837003fcd3e0000",
+            "cdbee0bf52b81cc1cdbc00bf",
+            "c03f24bca836c041243ce0c0",
+        ],
+        "ced6cd3e619d19c0a2eaf4b599d4784469f5c7bc4af1c240",
+    ),
+    (
+        "int8/1",
+        ["0502813b3f3f007f6600", "753a9d3dfbe9008100f9", "0783413e0800007f00db"],
+        "7ceed33e8a491ac082a8fb3799d4784499c9fbbb2c23c240",
+    ),
+];
+
+fn bytes(digits: &str) -> Vec<u8> {
+    let pairs = digits.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    pairs.map(byte).collect()
+}
+
+/// A file of one vector.
+fn file(digits: &str) -> Vec<u8> {
+    let values: Vec<f32> = bytes(digits)
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
+    to_safetensors(&[("w".into(), vec![6], values)])
+}
+
+fn spec(codec: &str) -> Spec {
+    Spec {
+        name: "arithmetic".parse().unwrap(),
+        tensors: vec![TensorSpec {
+            name: "w".into(),
+            dtype: Dtype::F32,
+            shape: vec![6],
+        }],
+        strategy: Rule::new("fedavg/1"),
+        rounds: RoundPolicy {
+            min_contributions: 1,
+            target: None,
+            deadline_ms: None,
+            deadline_ms_max: 1_000,
+            max_staleness: 4,
+        },
+        codec: Rule::new(codec),
+        privacy: Rule {
+            id: "none/1".into(),
+            params: BTreeMap::new(),
+        },
+        membership: Membership::List([NodeId([1; 32])].into()),
+        checkpoint0: BlobId([0; 32]),
+        creator: NodeId([1; 32]),
+        succeeds: None,
+    }
+}
+
+#[test]
+fn updates_and_their_aggregate_have_these_bits() {
+    for (codec, updates, made) in VECTORS {
+        let (spec, base) = (spec(codec), file(BASE));
+        for (model, update) in MODELS.into_iter().zip(updates) {
+            let mut coded = vec![];
+            let part = Part {
+                file: &file(model),
+                samples: 5,
+                delta: false,
+            };
+            merge_and_encode(&spec, &base, &[part], &mut coded).unwrap();
+            assert_eq!(coded, bytes(update), "{codec}");
+            check(&spec, &coded).unwrap();
+        }
+        let updates = updates.map(bytes);
+        let weighted = |i: usize, staleness| Weighted {
+            update: &updates[i],
+            samples: SAMPLES[i],
+            staleness,
+        };
+        let mut out = vec![];
+        let (fresh, late) = ([weighted(0, 0), weighted(1, 0)], [weighted(2, STALENESS)]);
+        aggregate(&spec, &base, &fresh, &late, &mut out).unwrap();
+        assert_eq!(out, file(made), "{codec}");
+    }
+}
