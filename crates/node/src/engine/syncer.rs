@@ -3,9 +3,12 @@
 //! Nodes compare record ids when they connect, when a heartbeat names an unknown head, when a record names one that is
 //! missing, and now and then with a random peer.
 
+mod turns;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::{Input, Machine};
@@ -13,6 +16,7 @@ use rand::seq::IndexedRandom;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::debug;
+use turns::{Pair, Turns};
 
 use super::message::Message;
 use super::registry::Joined;
@@ -27,6 +31,13 @@ const PERIOD: Duration = Duration::from_secs(20);
 const PARALLEL_MAX: usize = 4;
 /// The longest of either. What came by then is kept, so the next one goes on from there.
 const BESIDE_MAX: Duration = Duration::from_secs(300);
+/// A comparison that brings fewer records than this in as long makes room for another peer that waits. 256 records are
+/// about 100 KB: a link of 1 Mbit/s brings them in a second.
+const WINDOW: Duration = Duration::from_secs(30);
+/// See [`WINDOW`].
+const WINDOW_RECORDS_MIN: usize = 256;
+/// A comparison that fails only after this long was too slow as well: the peer stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// Longest wait for a busy model's word on a head.
 const ASK_MAX: Duration = Duration::from_millis(500);
 /// Batches of records between the network and the model's task.
@@ -36,8 +47,7 @@ const DELAY_PERIOD: Duration = Duration::from_secs(5);
 
 /// What is to be compared: bounded by peers × models, each pair at most once.
 pub struct Syncer {
-    wanted: Mutex<BTreeSet<(NodeId, SpecId)>>,
-    running: Mutex<BTreeSet<(NodeId, SpecId)>>,
+    turns: Mutex<Turns>,
     slots: Arc<Semaphore>,
     greeters: Arc<Semaphore>,
     anyone: Mutex<BTreeSet<SpecId>>,
@@ -53,8 +63,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Default for Syncer {
     fn default() -> Self {
         Self {
-            wanted: Mutex::default(),
-            running: Mutex::default(),
+            turns: Mutex::default(),
             slots: Arc::new(Semaphore::new(PARALLEL_MAX)),
             greeters: Arc::new(Semaphore::new(PARALLEL_MAX)),
             anyone: Mutex::default(),
@@ -71,8 +80,13 @@ impl Syncer {
         if nodes.is_empty() {
             lock(&self.anyone).insert(spec);
         }
-        lock(&self.wanted).extend(nodes.into_iter().map(|node| (node, spec)));
+        self.want(nodes.into_iter().map(|node| (node, spec)));
         self.wake.notify_one();
+    }
+
+    fn want(&self, pairs: impl IntoIterator<Item = Pair>) {
+        let mut turns = lock(&self.turns);
+        pairs.into_iter().for_each(|pair| turns.want(pair));
     }
 
     /// A peer came: compare everything with it.
@@ -157,7 +171,7 @@ async fn greet(core: Arc<Core>, node: NodeId) {
         .all()
         .into_iter()
         .filter(|m| m.joined().is_some() && m.readable_by(&node));
-    lock(&core.syncer.wanted).extend(joined.map(|m| (node, m.id)));
+    core.syncer.want(joined.map(|m| (node, m.id)));
 }
 
 /// A head that is unknown here is worth a comparison.
@@ -175,7 +189,7 @@ async fn compare_claims(core: &Arc<Core>) {
             let known = joined.ask(move |machine| machine.checkpoint(&claim.checkpoint).is_some());
             // Whether it is known or the model is too busy to say: a comparison tells.
             if !matches!(timeout(ASK_MAX, known).await, Ok(Ok(true) | Err(_))) {
-                lock(&core.syncer.wanted).insert((node, claim.spec));
+                core.syncer.want([(node, claim.spec)]);
             }
         }
     }
@@ -183,50 +197,87 @@ async fn compare_claims(core: &Arc<Core>) {
 
 fn compare_wanted(core: &Arc<Core>) {
     let connected = core.mesh.connected();
-    let mut pairs = std::mem::take(&mut *lock(&core.syncer.wanted));
+    let absent = lock(&core.syncer.turns).retain(|(node, _)| connected.contains(node));
     // Whoever is not connected is compared with when it connects; what it named may be at anyone else's meanwhile.
     let mut anyone = std::mem::take(&mut *lock(&core.syncer.anyone));
-    anyone.extend(
-        pairs
-            .iter()
-            .filter(|(node, _)| !connected.contains(node))
-            .map(|(_, spec)| *spec),
-    );
-    pairs.retain(|(node, _)| connected.contains(node));
+    anyone.extend(absent.into_iter().map(|(_, spec)| spec));
     for spec in anyone {
         let Some(model) = core.registry.get(&spec) else {
             continue;
         };
         let readers: Vec<_> = connected.iter().filter(|node| model.readable_by(node)).collect();
-        pairs.extend(readers.choose(&mut rand::rng()).map(|node| (**node, spec)));
+        core.syncer
+            .want(readers.choose(&mut rand::rng()).map(|node| (**node, spec)));
     }
-    for pair in pairs {
-        let slot = core.syncer.slots.clone().try_acquire_owned();
-        // One that runs already is done again: it may have begun before what is looked for was there.
-        let Some(slot) = slot.ok().filter(|_| lock(&core.syncer.running).insert(pair)) else {
-            lock(&core.syncer.wanted).insert(pair);
-            continue;
+    start_turns(core);
+}
+
+fn start_turns(core: &Arc<Core>) {
+    loop {
+        let Ok(slot) = core.syncer.slots.clone().try_acquire_owned() else {
+            return;
         };
-        let running = Running(core.clone(), pair);
-        beside(core, "a comparison", slot, async move {
-            let (core, (node, spec)) = (&running.0, running.1);
-            if let Err(error) = compare(core, node, spec).await {
-                debug!(%node, %spec, %error, "comparing records failed: tried again later");
-            }
-        });
+        // A pause that ends wakes nobody: the loop comes by every few seconds.
+        let Some(pair) = lock(&core.syncer.turns).next(Instant::now()) else {
+            return;
+        };
+        let running = Running {
+            core: core.clone(),
+            pair,
+            too_slow: true,
+        };
+        beside(core, "a comparison", slot, running.run());
     }
 }
 
-/// A comparison under way; it ends with it, however that ends.
-struct Running(Arc<Core>, (NodeId, SpecId));
+/// A comparison under way; it ends with it, however that ends. One that is given up was too slow.
+struct Running {
+    core: Arc<Core>,
+    pair: Pair,
+    too_slow: bool,
+}
+
+impl Running {
+    async fn run(mut self) {
+        self.too_slow = at_pace(&self.core, self.pair).await;
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        lock(&self.0.syncer.running).remove(&self.1);
+        lock(&self.core.syncer.turns).ended(&self.pair, self.too_slow, Instant::now());
     }
 }
 
-async fn compare(core: &Arc<Core>, node: NodeId, spec: SpecId) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// Compares while the peer keeps up, or nobody else waits; answers whether it was too slow.
+async fn at_pace(core: &Arc<Core>, (node, spec): Pair) -> bool {
+    let (came, began) = (AtomicUsize::new(0), Instant::now());
+    let mut work = std::pin::pin!(compare(core, node, spec, &came));
+    loop {
+        match timeout(WINDOW, &mut work).await {
+            Ok(Ok(())) => return false,
+            Ok(Err(error)) => {
+                debug!(%node, %spec, %error, "comparing records failed: tried again later");
+                return began.elapsed() >= STALLED_AFTER;
+            }
+            Err(_) => {
+                let slow = came.swap(0, Ordering::Relaxed) < WINDOW_RECORDS_MIN;
+                if slow && lock(&core.syncer.turns).others_wait(&node, Instant::now()) {
+                    debug!(%node, %spec, "comparing records is too slow while others wait: tried again later");
+                    return true;
+                }
+            }
+        }
+    }
+}
+
+/// Counts the records that come.
+async fn compare(
+    core: &Arc<Core>,
+    node: NodeId,
+    spec: SpecId,
+    came: &AtomicUsize,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let Some(joined) = core.registry.get(&spec).and_then(|m| m.joined()) else {
         return Ok(());
     };
@@ -236,7 +287,7 @@ async fn compare(core: &Arc<Core>, node: NodeId, spec: SpecId) -> Result<(), Box
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let (missing, ()) = tokio::join!(
         core.sync.missing(node, spec, ours, sender),
-        take(core, &joined, node, receiver)
+        take(core, &joined, node, receiver, came)
     );
     missing?;
     for envelope in core.sync.states(node, spec).await? {
@@ -247,8 +298,15 @@ async fn compare(core: &Arc<Core>, node: NodeId, spec: SpecId) -> Result<(), Box
 }
 
 /// Verifies what a peer sent and hands it to the model; stops at the first forgery.
-async fn take(core: &Arc<Core>, joined: &Arc<Joined>, node: NodeId, mut batches: mpsc::Receiver<Vec<Record>>) {
+async fn take(
+    core: &Arc<Core>,
+    joined: &Arc<Joined>,
+    node: NodeId,
+    mut batches: mpsc::Receiver<Vec<Record>>,
+    came: &AtomicUsize,
+) {
     while let Some(batch) = batches.recv().await {
+        came.fetch_add(batch.len(), Ordering::Relaxed);
         let verified = core
             .blocking(move |_| batch.into_iter().map(verify).collect::<Option<Vec<_>>>())
             .await;
