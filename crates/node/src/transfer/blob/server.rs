@@ -7,6 +7,7 @@ use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::tensor::Source;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{PROTOCOL, REQUEST_BYTES_MAX, SEGMENTS_PER_ASK_MAX, hash_of};
@@ -50,6 +51,8 @@ struct Upload {
     file: Arc<BlobFile>,
     bytes: u64,
     spare: Vec<Vec<u8>>,
+    /// How long its peer may still ask for nothing; segments that were sent start it anew.
+    idle: Duration,
     _permit: Permit,
 }
 
@@ -118,14 +121,14 @@ impl BlobServer {
         let mut upload = None;
         loop {
             // Whoever has an upload open and asks for nothing keeps others waiting.
-            let wait = if upload.is_some() {
-                self.pace.idle
-            } else {
-                self.pace.rest
-            };
+            let wait = upload.as_ref().map_or(self.pace.rest, |upload: &Upload| upload.idle);
+            let began = Instant::now();
             let Some(request) = link.next::<BlobRequest>(REQUEST_BYTES_MAX, wait).await? else {
                 return link.close().await;
             };
+            if let Some(upload) = upload.as_mut() {
+                upload.idle = upload.idle.saturating_sub(began.elapsed());
+            }
             match request.kind {
                 Some(Kind::Get(get)) => {
                     // The last one's place is free again before the next is taken.
@@ -137,8 +140,10 @@ impl BlobServer {
                         return Err(TransferError::malformed("request", "segments of no blob"));
                     };
                     upload.send(&ask.indices, &mut link, &self.counters).await?;
+                    upload.idle = self.pace.idle;
                 }
                 Some(Kind::Done(_)) => upload = None,
+                // Of a kind not known yet: it keeps no place.
                 None => {}
             }
         }
@@ -216,6 +221,7 @@ impl BlobServer {
                     file: Arc::new(file),
                     bytes,
                     spare: Vec::new(),
+                    idle: self.pace.idle,
                     _permit: permit,
                 };
                 Ok(Ok((upload, values)))
@@ -240,6 +246,9 @@ impl Upload {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
+        if indices.is_empty() {
+            return Err(TransferError::malformed("request", "no segments"));
+        }
         if indices.len() > SEGMENTS_PER_ASK_MAX {
             return Err(TransferError::TooLarge {
                 what: "number of segments asked for at once",

@@ -394,6 +394,7 @@ async fn hostile_requests_end_the_stream() {
     }
     let cases = [
         ("segments of no blob", segments(vec![0])),
+        ("no segments", [got.clone(), segments(vec![])].concat()),
         ("a segment past the end", [got.clone(), segments(vec![1, 2])].concat()),
         (
             "too many segments",
@@ -436,4 +437,23 @@ async fn a_reader_that_does_not_read_loses_its_place() {
         .fetch(&mut Link::new(ours, PATIENT), &goal(&want(&blob, &[])), &mut false)
         .await;
     assert_eq!(got.unwrap(), Got::Here);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_nothing_loses_its_place_however_often_it_speaks() {
+    let blob = bytes(1, 2 * MIB);
+    let theirs = Shelf::with(&blob);
+    let server = honest(&theirs, Readers::All);
+    let (ours, other) = pipe();
+    let task = tokio::spawn(async move { server.serve(ME, other).await });
+    let mut link = Link::new(ours, PATIENT);
+    link.send(&get(&want(&blob, &[]))).await.unwrap();
+    let began = tokio::time::Instant::now();
+    // A request of a kind that is not known, more often than the idle limit.
+    let mut often = tokio::time::interval(PATIENT.idle / 3);
+    while link.send(&BlobRequest { kind: None }).await.is_ok() && !task.is_finished() {
+        often.tick().await;
+        assert!(began.elapsed() < PATIENT.idle * 3, "it keeps its place");
+    }
+    assert!(task.await.unwrap().is_err());
 }
