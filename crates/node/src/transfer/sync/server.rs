@@ -20,9 +20,9 @@ use crate::wire::sync_item::Kind as Item;
 use crate::wire::sync_request::Kind as Ask;
 use crate::wire::{SyncEnd, SyncItem, SyncKeys, SyncRecords, SyncRequest, SyncSpec, SyncStatus};
 
-/// Exchanges at once, in all.
+/// Requests answered at once, in all. Between two requests a stream holds no place: nobody keeps others out by waiting.
 const EXCHANGES_MAX: usize = 32;
-/// Exchanges at once with one peer; one more is told that there is no room.
+/// Requests of one peer answered at once; one more is told that there is no room.
 const EXCHANGES_PER_PEER_MAX: usize = 4;
 /// Streams of one peer, those without room included; one more is dropped unread.
 const STREAMS_PER_PEER_MAX: usize = 8;
@@ -90,9 +90,9 @@ impl SyncServer {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let mut link = Link::new(stream, self.pace);
-        let room = self.exchanges.take(peer);
         let mut snapshot = None;
         while let Some(request) = link.next::<SyncRequest>(REQUEST_BYTES_MAX, self.pace.idle).await? {
+            let room = self.exchanges.take(peer);
             let status = match (request.kind, &room) {
                 (_, None) => SyncStatus::Busy,
                 (None, _) => SyncStatus::Unknown,

@@ -241,15 +241,25 @@ async fn specs_and_states_come_whole_and_a_hidden_model_is_empty() {
 
 #[tokio::test]
 async fn a_peer_without_room_says_so_and_has_room_again() {
-    let server = SyncServer::new(Arc::new(Shelf::default())).with_limits(PATIENT, Quota::new(4, 1));
-    let (mut first, task) = serve(server.clone());
-    assert!(first.specs().await.is_ok());
-    let (mut second, _) = serve(server.clone());
-    assert!(matches!(second.specs().await, Err(SyncError::Busy)));
-    first.close().await.unwrap();
-    task.await.unwrap().unwrap();
-    let (mut third, _) = serve(server);
-    assert!(third.specs().await.is_ok());
+    let places = Quota::new(4, 1);
+    let server = SyncServer::new(Arc::new(Shelf::default())).with_limits(PATIENT, places.clone());
+    let under_way = places.take(ME);
+    let (mut first, _) = serve(server.clone());
+    assert!(matches!(first.specs().await, Err(SyncError::Busy)));
+    drop(under_way);
+    let (mut second, _) = serve(server);
+    assert!(second.specs().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_peer_that_rests_between_requests_keeps_nobody_out() {
+    let server = SyncServer::new(Arc::new(Shelf::default())).with_limits(PATIENT, Quota::new(1, 1));
+    let (mut resting, _) = serve(server.clone());
+    assert!(resting.specs().await.is_ok());
+    // Its stream is open; the next one may ask, and so may it again.
+    let (mut other, _) = serve(server);
+    assert!(other.specs().await.is_ok());
+    assert!(resting.specs().await.is_ok());
 }
 
 /// Answers every request with these items, one list a request.
