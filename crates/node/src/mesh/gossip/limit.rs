@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
-/// Authors remembered; the one unheard for longest makes room, and starts with a full allowance when it comes back.
+/// Authors remembered; the one unheard for longest makes room, and starts with a full allowance when it comes back. Those
+/// that send heartbeats go last: a flood of new names does not push them out.
 const AUTHORS_MAX: usize = 4096;
 
 /// Engine messages of one author: a burst of 512 (facts: 300 within a gossipsub heartbeat must pass), 64 a second after.
@@ -76,6 +77,10 @@ impl Author {
             alive_until: None,
         }
     }
+
+    fn alive(&self, now: Instant) -> bool {
+        self.alive_until.is_some_and(|until| until > now)
+    }
 }
 
 /// Everyone whose gossip was heard lately.
@@ -88,13 +93,18 @@ impl Authors {
     fn author(&mut self, peer: &PeerId, now: Instant) -> &mut Author {
         if !self.authors.contains_key(peer)
             && self.authors.len() >= AUTHORS_MAX
-            && let Some(oldest) = self.authors.iter().min_by_key(|(_, a)| a.heard).map(|(p, _)| *p)
+            && let Some(oldest) = self.evictable(now)
         {
             self.authors.remove(&oldest);
         }
         let author = self.authors.entry(*peer).or_insert_with(|| Author::new(now));
         author.heard = author.heard.max(now);
         author
+    }
+
+    fn evictable(&self, now: Instant) -> Option<PeerId> {
+        let oldest = self.authors.iter().min_by_key(|(_, a)| (a.alive(now), a.heard));
+        oldest.map(|(peer, _)| *peer)
     }
 
     /// Whether the author may have one more engine message of this length.
@@ -117,8 +127,7 @@ impl Authors {
 
     /// How many nodes sent a heartbeat lately: the swarm's size without this node.
     pub fn alive(&self, now: Instant) -> usize {
-        let alive = self.authors.values().filter(|a| a.alive_until.is_some_and(|t| t > now));
-        alive.count()
+        self.authors.values().filter(|a| a.alive(now)).count()
     }
 }
 
@@ -159,6 +168,8 @@ mod tests {
             authors.take(&PeerId::random(), 1, now + Duration::from_millis(1 + n));
         }
         assert_eq!(authors.authors.len(), AUTHORS_MAX);
+        assert!(authors.authors.contains_key(&first), "its heartbeats keep it");
+        authors.take(&PeerId::random(), 1, now + Duration::from_secs(15));
         assert!(!authors.authors.contains_key(&first));
     }
 }
