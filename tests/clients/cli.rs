@@ -400,6 +400,7 @@ fn what_fails_says_why_in_words_and_in_json() {
     let other = write("other.safetensors", &raw(&[("w", "F64", &[1], vec![0; 8])]));
     let none = write("none.safetensors", b"these are no tensors");
     let absent = path(&dir.path().join("absent.safetensors")).to_owned();
+    let nowhere = path(&dir.path().join("no-such-folder/w")).to_owned();
     text(address, &["model", "create", "m", "--weights", &good]);
     let shown = json(address, &["model", "show", "m"]);
     // What `show` prints of a model's tensors is what another one can be made of.
@@ -425,7 +426,7 @@ fn what_fails_says_why_in_words_and_in_json() {
             &["submit", "m", &good, "--samples", "1", "--base", &"ab".repeat(32)],
             &["base"],
         ),
-        (&["fetch", "m", "--out", "/nonexistent/w"], &["/nonexistent"]),
+        (&["fetch", "m", "--out", &nowhere], &["no-such-folder"]),
         (&["peers", "dial", "not an address"], &["not an address"]),
         (&["submissions", "--id", &"ab".repeat(32)], &["submission"]),
     ] {
