@@ -185,3 +185,18 @@ async fn a_configured_model_is_joined_once_it_is_known_and_stays_joined() {
     let by_name = by_name.kill_and_restart();
     joined(by_name.node(), 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bootstrap_node_creates_and_joins_no_model() {
+    let swarm = Swarm::start(1).await;
+    swarm.nodes()[0].create(open_model("helped", 0.0, 1)).await.unwrap();
+    let bootstrap = swarm.bootstrap.node();
+    wait_for_models(&bootstrap, 1).await;
+    let join = pb::JoinModelRequest { model: "helped".into() };
+    let joined = bootstrap.models().join_model(join).await.unwrap_err();
+    let created = bootstrap.create(open_model("own", 0.0, 1)).await.unwrap_err();
+    for refused in [joined, created] {
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+        assert!(refused.message().contains("--mode node"), "{refused:?}");
+    }
+}

@@ -53,7 +53,7 @@ use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::error::{Kind, NodeError};
 use crate::identity::Identity;
-use crate::mesh::{HeadClaim, Mesh};
+use crate::mesh::{HeadClaim, Mesh, Mode};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 use crate::transfer::{Downloads, SyncClient};
@@ -123,6 +123,18 @@ impl Core {
                 "this node drains: it takes no new work before it stops",
             )
             .retry_after(5000));
+        }
+        Ok(())
+    }
+
+    /// Refuses models on a node that only helps others find each other: as a member it would be waited for and never contribute.
+    pub fn refuse_if_bootstrap(&self) -> Result<(), NodeError> {
+        if self.config.mesh.mode == Mode::Bootstrap {
+            return Err(NodeError::new(
+                Kind::FailedPrecondition,
+                "BOOTSTRAP_NODE",
+                "a bootstrap node joins and creates no model: ask a node that runs with --mode node",
+            ));
         }
         Ok(())
     }

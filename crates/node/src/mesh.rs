@@ -121,6 +121,11 @@ pub enum MeshEvent {
     Peer(PeerView),
 }
 
+/// Whether this can be dialled, as far as it can be seen without asking anybody.
+pub fn check_address(text: &str) -> Result<(), MeshError> {
+    address::parse(text).map(|_| ())
+}
+
 /// Why a mesh call failed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]

@@ -67,6 +67,12 @@ impl pb::model_service_server::ModelService for Api {
         let mut stream = request.into_inner();
         let (header, data) = self.first(&mut stream).await?;
         let create = create(header)?;
+        if create.succeeds.is_some() && !data.is_empty() {
+            return Err(field::invalid(
+                "data",
+                "is given with succeeds: the first weights are the old model's head then",
+            ));
+        }
         if create.seeded.is_some() && !data.is_empty() {
             return Err(field::invalid(
                 "data",

@@ -38,7 +38,7 @@ pub enum State {
         /// Write each state's tensors into this directory
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Go on after this revision instead of beginning with the last few states
+        /// Go on after this revision instead of beginning with each publisher's newest states
         #[arg(long, value_name = "REVISION", default_value_t = 0)]
         from: u64,
     },

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use qres_node::identity;
+use qres_node::mesh::check_address;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce};
@@ -141,7 +142,10 @@ fn list(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Out
 /// What can be seen to be wrong without asking anybody; a name is looked up when it is dialled, again and again.
 fn bootstrap(layers: &Layers) -> Outcome<Vec<String>> {
     let addresses = list(layers, "bootstrap", layers.settings.bootstrap.as_ref())?;
-    if let Some(bad) = addresses.iter().find(|address| !is_dialable(address)) {
+    if let Some(bad) = addresses
+        .iter()
+        .find(|address| !is_dialable(address) || check_address(address).is_err())
+    {
         let problem = format!(
             "{bad:?} is no IP address, host, host:port or multiaddr, e.g. 203.0.113.7, node.example:4001 or \
              /ip4/203.0.113.7/tcp/4001"

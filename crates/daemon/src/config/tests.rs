@@ -222,6 +222,18 @@ fn a_value_out_of_bounds_names_the_bounds() {
             ["--bootstrap", "http://a.example"],
             "no IP address, host, host:port or multiaddr",
         ),
+        (
+            ["--bootstrap", "/ip4/1.2.3/tcp/1"],
+            "no IP address, host, host:port or multiaddr",
+        ),
+        (
+            ["--bootstrap", "/ip4/127.0.0.1/udp/9"],
+            "no IP address, host, host:port or multiaddr",
+        ),
+        (
+            ["--bootstrap", "10.0.0.1:0"],
+            "no IP address, host, host:port or multiaddr",
+        ),
         (["--announce", "203.0.113.7"], "no multiaddr"),
         (["--data-dir", ""], "name a directory"),
         (["--trust", "node-2"], "is no peer id of a node"),

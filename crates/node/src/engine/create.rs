@@ -27,6 +27,7 @@ pub const WEIGHTS_BYTES_MAX: u64 = 256 << 30;
 /// Begins the creation of a model.
 pub async fn begin(core: &Arc<Core>, create: CreateModel) -> Result<Upload<ModelView>, NodeError> {
     core.refuse_if_draining()?;
+    core.refuse_if_bootstrap()?;
     check_early(&core.identity.node(), &create)?;
     let options = create.upload.clone();
     if let Some(old) = create.succeeds {

@@ -22,6 +22,7 @@ const MERGE_MARGIN_MS: u64 = 2_000;
 /// Joins a known model: durable, then running.
 pub async fn join(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, NodeError> {
     core.refuse_if_draining()?;
+    core.refuse_if_bootstrap()?;
     // Announcements of others must not displace it meanwhile.
     let was_pinned = core.registry.pin(model);
     let joined = join_pinned(core, model).await;
