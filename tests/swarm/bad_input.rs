@@ -213,6 +213,14 @@ async fn a_spec_that_contradicts_itself_makes_no_model() {
             },
         ),
         (
+            // More than the list has members.
+            "target",
+            pb::CreateModelRequest {
+                target: Some(400),
+                ..good()
+            },
+        ),
+        (
             "deadline_ms",
             pb::CreateModelRequest {
                 deadline_ms: Some(5_000),

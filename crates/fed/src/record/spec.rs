@@ -194,6 +194,16 @@ pub enum Membership {
     Open,
 }
 
+impl Membership {
+    /// So many can contribute to one round.
+    fn authors_max(&self) -> usize {
+        match self {
+            Self::List(members) => members.len(),
+            Self::Open => MEMBERS_MAX,
+        }
+    }
+}
+
 /// When a round closes.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct RoundPolicy {
@@ -377,12 +387,13 @@ impl Spec {
                 }
             }
         }
+        let most = self.membership.authors_max();
         if let Some(target) = policy.target
-            && (target < k || target as usize > MEMBERS_MAX)
+            && (target < k || target as usize > most)
         {
             return fail(
                 "target",
-                format!("{target} is outside min_contributions ({k}) to {MEMBERS_MAX}"),
+                format!("{target} is outside min_contributions ({k}) to {most}"),
             );
         }
         let deadline = policy.deadline_ms.unwrap_or(policy.deadline_ms_max);
