@@ -60,7 +60,7 @@ class StateServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SubscribeState(self, request, context):
-        """Follows the states of a model, this node's own included. The last few of each publisher and name are replayed.
+        """Follows the states of a model, this node's own included. The newest of each publisher and name is replayed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
