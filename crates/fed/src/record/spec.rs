@@ -196,7 +196,7 @@ pub enum Membership {
 
 impl Membership {
     /// So many can contribute to one round.
-    fn authors_max(&self) -> usize {
+    pub(crate) fn authors_max(&self) -> usize {
         match self {
             Self::List(members) => members.len(),
             Self::Open => MEMBERS_MAX,

@@ -39,10 +39,10 @@ impl Known {
         self.here.insert(blob)
     }
 
-    /// Notes that a blob is not what it should be; says whether that is news.
-    pub fn set_bad(&mut self, blob: BlobId) -> bool {
+    /// Notes that a blob is not what it should be.
+    fn set_bad(&mut self, blob: BlobId) {
         self.here.remove(&blob);
-        self.bad.insert(blob)
+        self.bad.insert(blob);
     }
 
     /// The blob is not here after all; a wish that the driver works on stands.

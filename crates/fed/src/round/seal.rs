@@ -35,7 +35,7 @@ impl Machine {
     fn seal_fault(&self, seal: &Seal) -> Option<String> {
         let (fresh, late, proofs) = (seal.fresh.len(), seal.late.len(), seal.proofs.len());
         // One of each kind a member.
-        let most = self.members().map_or(MEMBERS_MAX, BTreeSet::len);
+        let most = self.spec.membership.authors_max();
         if seal.spec != self.spec_id {
             Some(format!("spec {} is not this model's", seal.spec))
         } else if !self.spec.admits(&seal.sealer) {
