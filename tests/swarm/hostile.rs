@@ -4,8 +4,10 @@
 mod blobs;
 mod equivocation;
 mod gossip;
+mod laundering;
 mod outsider;
 mod peer;
+mod reading;
 mod seals;
 mod wire;
 

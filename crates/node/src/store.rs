@@ -7,17 +7,19 @@
 //! ```text
 //! lock  format  boot                       whose it is, its version, the boot in which it was last opened
 //! records.redb                             the records
-//! blobs/ab/abcd…  blobs/ab/abcd….seg       a blob; the chaining values of its segments when it has more than one
+//! blobs/<owner>/abcd…  blobs/…/abcd….seg   a blob; the chaining values of its segments when it has more than one
 //! uploads/<blake3 of the key>              what is kept of an upload with a key
-//! partial/abcd…  .tree  .hint              a blob that arrives in segments
+//! partial/<owner>-abcd…  .tree  .hint      a blob that arrives in segments
 //! tmp/                                     emptied at the start
 //! ```
 
 mod blob;
+mod blob_store;
 mod database;
 mod directory;
 mod expire;
 mod file;
+mod owner;
 mod partial;
 mod query;
 mod reader;
@@ -34,6 +36,8 @@ mod write;
 mod writer;
 
 pub use blob::{BlobFile, Blobs};
+pub use blob_store::BlobStore;
+pub use owner::Owner;
 pub use partial::Partial;
 pub use record::{
     KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
@@ -60,6 +64,11 @@ pub enum StoreError {
         "data directory {path} has format {found}, this qres-daemon knows up to {known}: upgrade it, or use another --data-dir"
     )]
     Newer { path: PathBuf, found: u32, known: u32 },
+    #[error(
+        "data directory {path} has format {found}, from before the first release; this qres-daemon reads format {known}: start \
+         with another --data-dir, and copy identity.key there to stay the same node"
+    )]
+    Older { path: PathBuf, found: u32, known: u32 },
     #[error("data directory {path}: {error}")]
     Io { path: PathBuf, error: io::Error },
     #[error("the disk is full ({0}): free some space; nothing that was acknowledged is lost")]

@@ -24,8 +24,8 @@ use fault::TransferError;
 
 /// What this node lets others read, and finds for them.
 pub trait Library: Send + Sync + 'static {
-    /// Whether `peer` may read this blob of this model: it belongs to the model, and the peer is a member or the model is
-    /// open. A spec's own bytes (`blob` = `spec`) may be read by anyone.
+    /// Whether `peer` may read what belongs to this model: the peer is a member, or the model is open. The bytes of a known
+    /// spec (`blob` = `spec`) may be read by anyone. Whether the blob belongs to the model is told by where the store has it.
     fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool;
     /// The models known here (joined or not), for a peer that wants to know what there is.
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>>;

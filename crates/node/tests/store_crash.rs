@@ -12,7 +12,8 @@ use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, Submiss
 use qres_fed::record::{Contribution, Signature, Signed};
 use qres_fed::round::SubmissionState;
 use qres_node::store::{
-    Blobs, KeyOutcome, SEGMENT_BYTES, SegmentTree, Store, StoreError, StoreOptions, StoredKey, StoredSubmission, Write,
+    Blobs, KeyOutcome, Owner, SEGMENT_BYTES, SegmentTree, Store, StoreError, StoreOptions, StoredKey, StoredSubmission,
+    Write,
 };
 
 /// Names the directory, in the child alone.
@@ -109,7 +110,7 @@ fn commit_without_end(store: &Store, first: u64) -> Result<(), StoreError> {
             merged,
         ])?;
         println!("{COMMITTED}{number}");
-        keep_partial(blobs, number)?;
+        keep_partial(&store.blobs_of(Owner::Specs), number)?;
     }
     Ok(())
 }
@@ -141,12 +142,15 @@ fn check(store: &Store, reported: Option<u64>) -> u64 {
         assert!(records.contributions.contains(&contribution(number)));
         let after = number + 1 < next;
         assert_eq!(kept.state != SubmissionState::Pending, after, "{number} of {next}");
-        assert!(store.blobs().verify(&kept.blob).unwrap(), "{number} of {next}");
+        assert!(
+            store.blobs_of(Owner::Node).verify(&kept.blob).unwrap(),
+            "{number} of {next}"
+        );
     }
     // Of the one that was under way, nothing or only its blob is there.
     assert!(store.submission(submission(next).id).unwrap().is_none());
     assert!(store.key(&key(next).key).unwrap().is_none());
-    let held: u64 = store.blobs().list().unwrap().iter().map(|(_, bytes)| bytes).sum();
+    let held: u64 = store.blobs().list().unwrap().iter().map(|(.., bytes)| bytes).sum();
     assert_eq!(store.blobs().bytes(), held);
     assert_eq!(store.open_submissions(spec()).unwrap().len() as u64, next);
     next

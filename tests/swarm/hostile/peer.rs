@@ -1,6 +1,6 @@
 //! A peer that passes the hello like any other, and then does as the test says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{Stream, StreamProtocol};
 use prost::Message;
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Contribution, Proof, Seal, Signed};
+use qres_fed::record::{Canonical, Contribution, Proof, Seal, Signed, Spec, StateRecord};
 use qres_node::identity::Identity;
 use qres_node::mesh::{self, HeadClaim, Mesh, MeshConfig, MeshEvent, Mode, Topic, Verdict};
 use qres_tests::wait;
@@ -43,6 +43,8 @@ pub struct Peer {
     shelf: Shelf,
     /// How often it was asked for a blob.
     pub asked: Arc<AtomicUsize>,
+    /// Which blobs it was asked for.
+    asked_for: Arc<Mutex<BTreeSet<BlobId>>>,
     /// What its heartbeat says.
     pub heads: watch::Sender<Vec<HeadClaim>>,
     _dir: TempDir,
@@ -79,6 +81,7 @@ impl Peer {
             identity,
             shelf: Shelf::default(),
             asked: Arc::default(),
+            asked_for: Arc::default(),
             heads,
             _dir: dir,
         }
@@ -92,11 +95,17 @@ impl Peer {
     pub fn serve(&self, how: impl Fn(NodeId) -> Service + Send + Sync + 'static) {
         let mut incoming = self.mesh.accept(BLOB);
         let (shelf, asked, how) = (self.shelf.clone(), self.asked.clone(), Arc::new(how));
+        let asked_for = self.asked_for.clone();
         tokio::spawn(async move {
             while let Some((node, stream)) = incoming.next().await {
                 let (shelf, asked, how) = (shelf.clone(), asked.clone(), how.clone());
+                let asked_for = asked_for.clone();
+                let note = move |blob| {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    asked_for.lock().expect("no panic").insert(blob);
+                };
                 // The other side may break off at any moment.
-                tokio::spawn(async move { drop(answer(stream, &shelf, &asked, || how(node)).await) });
+                tokio::spawn(async move { drop(answer(stream, &shelf, note, || how(node)).await) });
             }
         });
     }
@@ -109,6 +118,12 @@ impl Peer {
 
     pub fn was_asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Waits until some node has asked for this blob.
+    pub async fn until_asked_for(&self, blob: BlobId) {
+        let asked = || self.asked_for.lock().expect("no panic").contains(&blob);
+        wait::until("the blob to be asked for", || async { asked().then_some(()) }).await;
     }
 
     pub async fn gossip(&self, envelope: &wire::Envelope) {
@@ -143,6 +158,36 @@ impl Peer {
             ..Default::default()
         };
         self.gossip(&envelope).await;
+    }
+
+    /// Announces a spec of this peer's own, and serves its bytes to whoever asks.
+    pub async fn announce_spec(&self, signed: &Signed<Spec>) {
+        let bytes = signed.record.to_canonical();
+        let spec = wire::SpecAnnouncement {
+            spec: signed.record.id().0.to_vec(),
+            bytes: bytes.len() as u64,
+            name: signed.record.name.to_string(),
+            creator: self.node().0.to_vec(),
+            signature: signed.signature.0.to_vec(),
+        };
+        self.put(&bytes);
+        let envelope = wire::Envelope {
+            spec: Some(spec),
+            ..Default::default()
+        };
+        self.gossip(&envelope).await;
+    }
+
+    pub async fn announce_state(&self, signed: &Signed<StateRecord>) {
+        let envelope = wire::StateEnvelope {
+            body: signed.record.to_canonical(),
+            signature: signed.signature.0.to_vec(),
+            tensors: vec![],
+        };
+        self.mesh
+            .publish(Topic::State, envelope.encode_to_vec())
+            .await
+            .expect("published");
     }
 
     /// Asks a node for a small blob: the status, and the bytes when it is OK.
@@ -193,7 +238,7 @@ pub fn epiphany(signed: &Signed<Contribution>) -> wire::Envelope {
 async fn answer(
     mut stream: Stream,
     shelf: &Mutex<BTreeMap<BlobId, Vec<u8>>>,
-    asked: &AtomicUsize,
+    note: impl Fn(BlobId),
     how: impl Fn() -> Service,
 ) -> std::io::Result<()> {
     loop {
@@ -201,7 +246,7 @@ async fn answer(
         let Some(get) = request.get else { continue };
         let id = BlobId(get.blob.try_into().expect("an honest node asks for 32 bytes"));
         let blob = shelf.lock().expect("no panic").get(&id).cloned();
-        asked.fetch_add(1, Ordering::Relaxed);
+        note(id);
         let bytes = match (how(), blob) {
             (Service::Silent, _) => std::future::pending().await,
             (Service::Absent, _) | (_, None) => {

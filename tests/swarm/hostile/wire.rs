@@ -9,6 +9,8 @@ pub struct Envelope {
     pub seal: Option<SealAnnouncement>,
     #[prost(message, optional, tag = "3")]
     pub proof: Option<ProofAnnouncement>,
+    #[prost(message, optional, tag = "4")]
+    pub spec: Option<SpecAnnouncement>,
     #[prost(string, tag = "15")]
     pub traceparent: String,
 }
@@ -39,6 +41,31 @@ pub struct SealAnnouncement {
 pub struct ProofAnnouncement {
     #[prost(bytes = "vec", tag = "1")]
     pub proof: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SpecAnnouncement {
+    #[prost(bytes = "vec", tag = "1")]
+    pub spec: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(string, tag = "3")]
+    pub name: String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub creator: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub signature: Vec<u8>,
+}
+
+/// What travels on `qres/v1/state`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StateEnvelope {
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub tensors: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -82,6 +82,16 @@ impl Layout {
         self.file_bytes
     }
 
+    /// Whether a file has the canonical file's length and header; its data is then in place, whatever it holds.
+    pub fn is_canonical(&self, file: &dyn Source) -> std::io::Result<bool> {
+        if file.len() != self.file_bytes {
+            return Ok(false);
+        }
+        let mut found = vec![0; self.header.len()];
+        file.read_at(0, &mut found)?;
+        Ok(found == self.header)
+    }
+
     /// Each tensor's place, in the schema's order.
     pub fn slots(&self) -> &[Slot] {
         &self.slots

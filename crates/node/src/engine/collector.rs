@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::Core;
 use crate::clock::unix_ms;
 use crate::error::NodeError;
-use crate::store::{Retired, Store};
+use crate::store::{Owner, Retired, Store};
 
 /// At least this long between two collections: a fast model moves its head many times a second.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -75,26 +75,28 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
         debug!("work is in flight: collected later");
         return Ok(());
     };
-    core.registry.begin_collection();
     let mut live = core.states.live_blobs();
-    live.extend(core.offers.live_blobs());
+    let specs = |blobs: Vec<BlobId>| blobs.into_iter().map(|blob| (Owner::Specs, blob));
+    live.extend(specs(core.offers.live_blobs()));
     let mut joined_ids = vec![];
     for model in core.registry.all() {
-        live.insert(BlobId::from(model.id));
+        live.extend(specs(vec![BlobId::from(model.id)]));
         if let Some(joined) = model.joined() {
-            live.insert(model.spec().checkpoint0);
+            let own = Owner::Model(model.id);
+            live.insert((own, model.spec().checkpoint0));
             joined_ids.push(model.id);
             let Ok(held) = timeout(EXCLUSIVE_MAX, joined.ask(|machine| machine.live_blobs())).await else {
                 debug!(model = %model.spec().name, "the model is busy: collected later");
                 return Ok(());
             };
-            live.extend(held?);
+            live.extend(held?.into_iter().map(|blob| (own, blob)));
             // Before the stored ones are read: what is stored meanwhile is in one or the other.
-            live.extend(&*joined.unstored.lock().unwrap_or_else(PoisonError::into_inner));
+            let unstored = joined.unstored.lock().unwrap_or_else(PoisonError::into_inner);
+            live.extend(unstored.iter().map(|blob| (Owner::Node, *blob)));
         }
     }
     let relied_on = heads(core);
-    let (retired, live) = core
+    let retired = core
         .blocking(move |store| {
             // Held until the last file is gone.
             let _exclusive = exclusive;
@@ -103,14 +105,13 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
                 live.extend(
                     open.into_iter()
                         .filter(|s| s.state == SubmissionState::Pending)
-                        .map(|s| s.blob),
+                        .map(|s| (Owner::Node, s.blob)),
                 );
             }
             sync_all(store, &relied_on)?;
-            Ok::<_, NodeError>((retire_dead(store, &live)?, live))
+            retire_dead(store, &live)
         })
         .await?;
-    core.registry.end_collection(&live);
     let removed = retired.blobs();
     core.metrics.collected(removed);
     core.blocking(move |store| store.blobs().keep_spare(retired)).await?;
@@ -121,29 +122,36 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
 }
 
 /// What a node relies on: an author's own update may go once the checkpoint that holds it is on the disk for good.
-fn heads(core: &Core) -> BTreeSet<BlobId> {
-    let joined = core.registry.all().into_iter().filter_map(|model| model.joined());
+fn heads(core: &Core) -> BTreeSet<(Owner, BlobId)> {
+    let joined = core
+        .registry
+        .all()
+        .into_iter()
+        .filter_map(|model| Some((model.id, model.joined()?)));
     joined
-        .flat_map(|joined| {
+        .flat_map(|(id, joined)| {
             let heads = *joined.heads.borrow();
-            [heads.head.weights, heads.confirmed.weights]
+            [heads.head.weights, heads.confirmed.weights].map(|weights| (Owner::Model(id), weights))
         })
         .collect()
 }
 
-async fn flush(core: &Arc<Core>, blobs: BTreeSet<BlobId>) -> Result<(), NodeError> {
+async fn flush(core: &Arc<Core>, blobs: BTreeSet<(Owner, BlobId)>) -> Result<(), NodeError> {
     core.blocking(move |store| sync_all(store, &blobs)).await
 }
 
-fn sync_all(store: &Store, blobs: &BTreeSet<BlobId>) -> Result<(), NodeError> {
-    for blob in blobs.iter().filter(|blob| store.blobs().contains(blob)) {
-        store.blobs().sync(blob)?;
+fn sync_all(store: &Store, blobs: &BTreeSet<(Owner, BlobId)>) -> Result<(), NodeError> {
+    for (owner, blob) in blobs {
+        let blobs = store.blobs_of(*owner);
+        if blobs.contains(blob) {
+            blobs.sync(blob)?;
+        }
     }
     Ok(())
 }
 
-fn retire_dead(store: &Store, live: &BTreeSet<BlobId>) -> Result<Retired, NodeError> {
-    let held = store.blobs().list()?.into_iter().map(|(blob, _)| blob);
-    let dead: Vec<_> = held.filter(|blob| !live.contains(blob)).collect();
+fn retire_dead(store: &Store, live: &BTreeSet<(Owner, BlobId)>) -> Result<Retired, NodeError> {
+    let held = store.blobs().list()?.into_iter().map(|(owner, blob, _)| (owner, blob));
+    let dead: Vec<_> = held.filter(|held| !live.contains(held)).collect();
     Ok(store.blobs().retire(&dead)?)
 }

@@ -18,7 +18,7 @@ use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
 use crate::handle::{CreateModel, ModelRef};
 use crate::mesh::Topic;
-use crate::store::{KeyOutcome, StoredKey, Write};
+use crate::store::{KeyOutcome, Owner, Store, StoredKey, Write};
 use crate::view::ModelView;
 
 /// The largest initial weights that are taken: 256 GiB.
@@ -81,8 +81,8 @@ pub fn spec_refused(create: &CreateModel, error: SpecError) -> NodeError {
     NodeError::invalid(field, error.to_string())
 }
 
-/// BLAKE3 of everything that a key stands for. Not the spec's id: that names the peers that happened to be connected, and a
-/// predecessor's head, which are others when the same request comes again.
+/// BLAKE3 of everything that a key stands for. Not the spec's id: that names a predecessor's head, which is another one when
+/// the same request comes again.
 pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
     let CreateModel {
         name,
@@ -115,30 +115,30 @@ pub fn members_of(core: &Core, create: &CreateModel) -> Membership {
 }
 
 async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -> Result<ModelView, NodeError> {
-    let blob = received.blob;
+    let (blob, me, wishes) = (received.blob, core.identity.node(), create.clone());
+    let members = members_of(&core, &create);
     let made = core
         .blocking(move |store| {
-            let file = store.blobs().open(&blob).map_err(io::Error::other)?;
+            let own = store.blobs_of(Owner::Node);
+            let file = own.open(&blob).map_err(io::Error::other)?;
             let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
             let schema = tensor::read_schema(&file)?;
             let placement = tensor::check_weights(&schema, &file)?;
             let layout = Layout::of(&schema);
-            let out = store.blobs().writer(layout.file_bytes()).map_err(io::Error::other)?;
+            let spec = |weights: &BlobId| spec_of(me, members.clone(), &wishes, schema.clone(), *weights);
+            let owner = |weights: &BlobId| Owner::Model(spec(weights).id());
+            if layout.is_canonical(&file)? && own.share(&blob, owner(&blob)).map_err(io::Error::other)? {
+                return Ok(spec(&blob));
+            }
+            let out = own.writer(layout.file_bytes()).map_err(io::Error::other)?;
             let mut out = out.to_be_flushed();
             layout.write_canonical(&file, &placement, &mut out)?;
-            let (weights, _) = out.finish(true).map_err(io::Error::other)?;
-            Ok((schema, weights))
+            let (weights, _) = out.finish_for(true, owner).map_err(io::Error::other)?;
+            Ok(spec(&weights))
         })
         .await;
-    let (schema, weights) = made.map_err(tensors_refused)?;
-    let spec = spec_of(
-        core.identity.node(),
-        members_of(&core, &create),
-        &create,
-        schema,
-        weights,
-    );
-    let request = request_digest(&create, Some(weights));
+    let spec = made.map_err(tensors_refused)?;
+    let request = request_digest(&create, Some(spec.checkpoint0));
     establish(&core, &create, spec, request, received).await
 }
 
@@ -153,12 +153,7 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
         .map_err(|error| error.field("succeeds"))?;
     let head = joined.heads.borrow().head;
     if !head.verified {
-        return Err(NodeError::new(
-            Kind::FailedPrecondition,
-            "HEAD_NOT_HELD",
-            "the old model's head is not here yet: wait until it is joined and has caught up",
-        )
-        .field("succeeds"));
+        return Err(head_not_held());
     }
     let tensors = model.spec().tensors.clone();
     let spec = spec_of(
@@ -169,6 +164,12 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
         head.weights,
     );
     let guard = core.in_flight.clone().read_owned().await;
+    // This node may read the head, and its operator gives the head to the new model's members.
+    let (from, to) = (Owner::Model(old), Owner::Model(spec.id()));
+    let share = move |store: &Store| store.blobs_of(from).share(&head.weights, to);
+    if !core.blocking(share).await? {
+        return Err(head_not_held());
+    }
     let received = Received {
         blob: head.weights,
         bytes: model.layout.file_bytes(),
@@ -176,6 +177,15 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
     };
     let request = request_digest(&create, None);
     establish(&core, &create, spec, request, received).await
+}
+
+fn head_not_held() -> NodeError {
+    NodeError::new(
+        Kind::FailedPrecondition,
+        "HEAD_NOT_HELD",
+        "the old model's head is not here yet: wait until it is joined and has caught up",
+    )
+    .field("succeeds")
 }
 
 pub fn spec_of(
@@ -296,11 +306,12 @@ async fn store_spec(
     let (bytes, weights) = (signed.record.to_canonical(), signed.record.checkpoint0);
     let held = core
         .blocking(move |store| {
-            store.blobs().put(&bytes, true)?;
-            // A successor's were computed here and perhaps not flushed: from the answer on they must not be lost.
-            let held = store.blobs().contains(&weights);
+            store.blobs_of(Owner::Specs).put(&bytes, true)?;
+            // From the answer on they must not be lost.
+            let blobs = store.blobs_of(Owner::Model(id));
+            let held = blobs.contains(&weights);
             if held {
-                store.blobs().sync(&weights)?;
+                blobs.sync(&weights)?;
             }
             Ok::<_, NodeError>(held)
         })
@@ -424,20 +435,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stands_for_the_request_and_not_for_who_was_connected() {
+    fn a_key_stands_for_the_request_and_not_for_how_it_is_sent() {
         let weights = Some(BlobId([7; 32]));
-        let open_list = CreateModel {
+        let alone = CreateModel {
             membership: None,
             ..request()
         };
-        let digest = request_digest(&open_list, weights);
+        let digest = request_digest(&alone, weights);
         let keyed = CreateModel {
             upload: UploadOptions {
                 key: Some("k".into()),
                 offset: 3,
                 ..UploadOptions::default()
             },
-            ..open_list.clone()
+            ..alone.clone()
         };
         assert_eq!(
             request_digest(&keyed, weights),
@@ -445,33 +456,33 @@ mod tests {
             "how it is sent does not matter"
         );
         let others = [
-            request_digest(&open_list, Some(BlobId([8; 32]))),
+            request_digest(&alone, Some(BlobId([8; 32]))),
             request_digest(&request(), weights),
             request_digest(
                 &CreateModel {
                     name: "n".parse().unwrap(),
-                    ..open_list.clone()
+                    ..alone.clone()
                 },
                 weights,
             ),
             request_digest(
                 &CreateModel {
                     target: Some(1),
-                    ..open_list.clone()
+                    ..alone.clone()
                 },
                 weights,
             ),
             request_digest(
                 &CreateModel {
                     deadline_ms: Some(1),
-                    ..open_list.clone()
+                    ..alone.clone()
                 },
                 weights,
             ),
             request_digest(
                 &CreateModel {
                     deadline_ms_max: Some(1),
-                    ..open_list
+                    ..alone
                 },
                 weights,
             ),

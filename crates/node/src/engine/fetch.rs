@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use qres_fed::id::BlobId;
+use qres_fed::id::{BlobId, SpecId};
 use qres_fed::round::CheckpointInfo;
 use qres_fed::strategy;
 use qres_fed::tensor::Source;
@@ -14,7 +14,7 @@ use super::registry::{Joined, stopped};
 use super::{Core, views};
 use crate::error::{Kind, NodeError};
 use crate::handle::{Fetch, Fetched};
-use crate::store::BlobFile;
+use crate::store::{BlobFile, Owner, Store};
 
 /// Bytes of a chunk: clients in every language take messages up to 4 MiB untuned.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -29,7 +29,7 @@ pub async fn fetch(core: &Arc<Core>, fetch: Fetch) -> Result<Fetched, NodeError>
             .ok_or_else(|| not_held(&id.to_string()))?,
         None => wait(core, &joined, &fetch).await?,
     };
-    let file = open(core, info.weights).await?;
+    let file = open(core, model.id, info.weights).await?;
     let total = file.len();
     if fetch.offset > total {
         return Err(NodeError::new(
@@ -87,8 +87,9 @@ fn not_held(what: &str) -> NodeError {
     .field("checkpoint")
 }
 
-async fn open(core: &Core, weights: BlobId) -> Result<BlobFile, NodeError> {
-    let file = core.blocking(move |store| store.blobs().open(&weights)).await?;
+async fn open(core: &Core, spec: SpecId, weights: BlobId) -> Result<BlobFile, NodeError> {
+    let open = move |store: &Store| store.blobs_of(Owner::Model(spec)).open(&weights);
+    let file = core.blocking(open).await?;
     file.ok_or_else(|| not_held(&format!("blob {weights}")))
 }
 

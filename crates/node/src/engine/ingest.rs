@@ -12,6 +12,7 @@ use super::message::Message;
 use super::{Core, offer, state};
 use crate::identity;
 use crate::mesh::{GossipMessage, MeshEvent, Topic, Verdict};
+use crate::store::{Owner, Store};
 use crate::transfer::DownloadEvent;
 use crate::view::Event;
 
@@ -91,7 +92,7 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
             }
             let update = signed.record.update;
             let kept = match inline {
-                Some(bytes) => keep_inline(core, bytes).await,
+                Some(bytes) => keep_inline(core, spec, bytes).await,
                 None => false,
             };
             hand_on(core, spec, parent, Input::Contribution(signed), token, traceparent).await;
@@ -140,9 +141,10 @@ async fn admit(
 }
 
 /// `true` = it is in the store.
-async fn keep_inline(core: &Arc<Core>, bytes: Vec<u8>) -> bool {
+async fn keep_inline(core: &Arc<Core>, spec: SpecId, bytes: Vec<u8>) -> bool {
     // Not flushed: it can be fetched again from its author.
-    let kept = core.blocking(move |store| store.blobs().put(&bytes, false)).await;
+    let keep = move |store: &Store| store.blobs_of(Owner::Model(spec)).put(&bytes, false);
+    let kept = core.blocking(keep).await;
     if let Err(error) = &kept {
         debug!(%error, "inline weights not kept: they are fetched instead");
     }

@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::Core;
 use crate::error::{Kind, NodeError};
 use crate::handle::UploadOptions;
-use crate::store::{BlobWriter, StoreError};
+use crate::store::{BlobWriter, Owner, StoreError};
 
 /// Chunks between the stream and the disk: at most 1 MiB each, so 4 MiB an upload.
 const CHUNKS_MAX: usize = 4;
@@ -64,7 +64,10 @@ impl<T: Clone + Send + 'static> Upload<T> {
         let writer = core
             .blocking(move |store| match key {
                 Some(key) => store.blobs().resume(&key, offset).map(BlobWriter::to_be_flushed),
-                None => store.blobs().writer(expected).map(BlobWriter::to_be_flushed),
+                None => store
+                    .blobs_of(Owner::Node)
+                    .writer(expected)
+                    .map(BlobWriter::to_be_flushed),
             })
             .await?;
         let written = writer.written();

@@ -14,7 +14,7 @@ use super::message::Message;
 use super::model::ModelTask;
 use super::registry::Model;
 use crate::metrics::Job;
-use crate::store::{BlobFile, Store};
+use crate::store::{BlobFile, Blobs, Owner, Store};
 
 /// Before a blob that could not be read is looked for again.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -78,7 +78,8 @@ fn spawn(
 pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
     let span = info_span!("check", %blob, update);
     spawn(task, Job::Check, span, move |store, model| {
-        let checked = open(store, &blob).and_then(|file| {
+        let blobs = blobs(store, model);
+        let checked = open(&blobs, &blob).and_then(|file| {
             if update {
                 update::check(model.spec(), &file)
             } else {
@@ -88,7 +89,7 @@ pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
         match checked {
             Ok(()) => Ok(Input::BlobHere { blob, update }),
             // Its author is to blame only if these are its bytes: a damaged file is removed, and fetched again.
-            Err(TensorError::Bad(_)) if !matches!(store.blobs().verify(&blob), Ok(true)) => Err(blob),
+            Err(TensorError::Bad(_)) if !matches!(blobs.verify(&blob), Ok(true)) => Err(blob),
             Err(TensorError::Bad(reason)) => {
                 warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
                 Ok(Input::BlobBad { blob, update })
@@ -103,26 +104,24 @@ pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
 
 /// Whether a file is the canonical one of the model's schema, every float finite.
 fn check_canonical(model: &Model, file: &dyn Source) -> Result<(), TensorError> {
-    let header = model.layout.header();
-    if file.len() != model.layout.file_bytes() {
+    if !model.layout.is_canonical(file)? {
         return Err(TensorError::Bad(format!(
-            "weights have {} bytes, the schema's canonical file {}",
+            "{} bytes of weights that are not the schema's canonical file of {}",
             file.len(),
             model.layout.file_bytes()
         )));
     }
-    let mut found = vec![0; header.len()];
-    file.read_at(0, &mut found)?;
-    if found != header {
-        return Err(TensorError::Bad("the header is not the schema's canonical one".into()));
-    }
     tensor::check_weights(&model.spec().tensors, file).map(|_| ())
 }
 
-fn open(store: &Store, blob: &BlobId) -> Result<BlobFile, TensorError> {
+/// What the model holds: its jobs see nothing else.
+fn blobs(store: &Store, model: &Model) -> Blobs {
+    store.blobs_of(Owner::Model(model.id))
+}
+
+fn open(blobs: &Blobs, blob: &BlobId) -> Result<BlobFile, TensorError> {
     let missing = || io::Error::new(io::ErrorKind::NotFound, format!("blob {blob} is not held"));
-    store
-        .blobs()
+    blobs
         .open(blob)
         .map_err(io::Error::other)?
         .ok_or_else(|| missing().into())
@@ -133,7 +132,7 @@ pub fn encode(task: &mut ModelTask, work: EncodeJob) {
     let span = task.traces.encoding(&work);
     spawn(task, Job::Encode, span, move |store, model| {
         let parent = work.parent;
-        Ok(match run_encode(store, model.spec(), &work) {
+        Ok(match run_encode(store, model, &work) {
             Ok((update, coded)) => Input::Encoded {
                 parent,
                 update,
@@ -182,12 +181,14 @@ fn open_submission(store: &Store, id: SubmissionId) -> Result<(BlobFile, bool), 
         error: io::Error::other("the submission's bytes are no longer on the disk: submit them again").into(),
     };
     let stored = store.submission(id).map_err(io::Error::other)?.ok_or_else(gone)?;
-    let file = store.blobs().open(&stored.blob).map_err(io::Error::other)?;
+    let file = store.blobs_of(Owner::Node).open(&stored.blob);
+    let file = file.map_err(io::Error::other)?;
     Ok((file.ok_or_else(gone)?, stored.delta))
 }
 
-fn run_encode(store: &Store, spec: &Spec, work: &EncodeJob) -> Result<(BlobId, update::Coded), EncodeError> {
-    let base = open(store, &work.weights)?;
+fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<(BlobId, update::Coded), EncodeError> {
+    let (spec, blobs) = (model.spec(), blobs(store, model));
+    let base = open(&blobs, &work.weights)?;
     let mut files = Vec::new();
     for (id, samples) in &work.submissions {
         let (file, delta) = open_submission(store, *id)?;
@@ -201,10 +202,7 @@ fn run_encode(store: &Store, spec: &Spec, work: &EncodeJob) -> Result<(BlobId, u
             delta: *delta,
         })
         .collect();
-    let out = store
-        .blobs()
-        .writer(update::coded_bytes(spec)?)
-        .map_err(io::Error::other)?;
+    let out = blobs.writer(update::coded_bytes(spec)?).map_err(io::Error::other)?;
     let mut out = out.to_be_flushed();
     let coded = update::merge_and_encode(spec, &base, &parts, &mut out).map_err(|error| {
         let ids = work.submissions.iter().map(|(id, _)| *id);
@@ -237,7 +235,7 @@ pub fn aggregate(task: &mut ModelTask, work: AggregateJob) {
         crate::trace::link(&span, &traceparent);
     }
     spawn(task, Job::Aggregate, span, move |store, model| {
-        Ok(match run_aggregate(store, model.spec(), &work) {
+        Ok(match run_aggregate(&blobs(store, model), model.spec(), &work) {
             Ok(result) => Input::Aggregated {
                 proposal: work.id,
                 result,
@@ -250,10 +248,10 @@ pub fn aggregate(task: &mut ModelTask, work: AggregateJob) {
     });
 }
 
-fn run_aggregate(store: &Store, spec: &Spec, work: &AggregateJob) -> Result<BlobId, TensorError> {
-    let parent = open(store, &work.weights)?;
+fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<BlobId, TensorError> {
+    let parent = open(blobs, &work.weights)?;
     let load =
-        |item: &FreshItem, staleness: u32| Ok::<_, TensorError>((open(store, &item.update)?, item.samples, staleness));
+        |item: &FreshItem, staleness: u32| Ok::<_, TensorError>((open(blobs, &item.update)?, item.samples, staleness));
     let fresh = work
         .fresh
         .iter()
@@ -280,7 +278,7 @@ fn run_aggregate(store: &Store, spec: &Spec, work: &AggregateJob) -> Result<Blob
             staleness: *t,
         })
         .collect();
-    let mut out = store.blobs().writer(parent.len()).map_err(io::Error::other)?;
+    let mut out = blobs.writer(parent.len()).map_err(io::Error::other)?;
     update::aggregate(spec, &parent, &fresh, &late, &mut out)?;
     // It can be computed again, so it is not flushed here: the collector flushes what it relies on.
     let (blob, _) = out.finish(false).map_err(io::Error::other)?;

@@ -13,7 +13,7 @@ use super::registry::Model;
 use super::{Core, views};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
-use crate::store::{Store, StoreError, StoredSubmission, Write};
+use crate::store::{Owner, Store, StoreError, StoredSubmission, Write};
 use crate::view::{Event, ModelView};
 
 /// How long before a round's deadline a node merges what it has: room to code, send and fetch.
@@ -60,11 +60,31 @@ async fn join_pinned(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, 
         )
         .field("model"));
     }
+    borrow_checkpoint0(core, model).await?;
     let writes = vec![Write::Spec(model.signed.clone()), Write::Join(model.id)];
     take_over(core, same_name.as_ref(), writes).await?;
     start_model(core, model).await?;
     core.syncer.request(model.id, vec![]);
     Ok(views::model(core, model))
+}
+
+/// Takes the first weights over from a model that all readers of this one may read, if such a one has them. All others are
+/// fetched from who has them under this model: whoever names a digest need not have the right to the bytes.
+async fn borrow_checkpoint0(core: &Arc<Core>, model: &Model) -> Result<(), NodeError> {
+    let (wider, weights, to) = (
+        core.registry.wider(model),
+        model.spec().checkpoint0,
+        Owner::Model(model.id),
+    );
+    let borrow = move |store: &Store| {
+        let found = wider.iter().map(|other| store.blobs_of(Owner::Model(other.id)));
+        let found = found.into_iter().find(|blobs| blobs.contains(&weights));
+        found.map_or(Ok(false), |blobs| blobs.share(&weights, to))
+    };
+    if let Err(error) = core.blocking(borrow).await {
+        tracing::debug!(%error, "the first weights are fetched");
+    }
+    Ok(())
 }
 
 /// Whether this node can and may take part.
@@ -114,20 +134,16 @@ pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), Nod
     };
     let (spec, id) = (model.spec().clone(), model.id);
     let (now, trusted) = (core.clock.now(), core.config.trust.clone());
-    let (machine, outputs, owned) = core
+    let (machine, outputs) = core
         .blocking(move |store| {
-            let (restored, owned) = restore(store, &spec, id)?;
+            let restored = restore(store, &spec, id)?;
             let (mut machine, mut outputs) = Machine::new(spec, config, restored, now);
             if !trusted.is_empty() {
                 outputs.extend(machine.handle(Input::Trust(trusted), now));
             }
-            Ok::<_, StoreError>((machine, outputs, owned))
+            Ok::<_, StoreError>((machine, outputs))
         })
         .await?;
-    core.registry.own(model.spec().checkpoint0, id, model.spec().creator);
-    for (blob, voucher) in owned {
-        core.registry.own(blob, id, voucher);
-    }
     let joined = ModelTask::spawn(core, model, machine, outputs);
     model.set_joined(Some(joined));
     core.model_changed(model);
@@ -136,12 +152,13 @@ pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), Nod
 
 /// What the store remembers, less what the disk has lost: a checkpoint whose weights are gone or damaged is recomputed or
 /// fetched again.
-fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<(Restored, Vec<(BlobId, NodeId)>), StoreError> {
+fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreError> {
+    let blobs = store.blobs_of(Owner::Model(id));
     let records = store.records(id)?;
     let submissions = store.open_submissions(id)?;
     let mut verified = records.verified;
     let zero = spec.zero().0;
-    let held = |weights| store.blobs().contains(weights);
+    let held = |weights| blobs.contains(weights);
     if !held(&spec.checkpoint0) {
         verified.remove(&zero);
     }
@@ -156,21 +173,17 @@ fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<(Restored, Vec<(Blo
     }
     // Results are not flushed when they are made, so after a power cut the newest may be torn: only that one is read again.
     if let Some((_, checkpoint, weights)) = newest
-        && !store.blobs().verify(&weights)?
+        && !blobs.verify(&weights)?
     {
         verified.remove(&checkpoint);
     }
-    let updates = records.contributions.iter().map(|c| (c.record.update, c.record.author));
-    let results = records.seals.iter().map(|s| (s.record.result, s.record.sealer));
-    let owned = updates.chain(results).collect();
-    let restored = Restored {
+    Ok(Restored {
         contributions: records.contributions,
         seals: records.seals,
         proofs: records.proofs,
         verified,
         submissions: submissions.into_iter().map(submission).collect(),
-    };
-    Ok((restored, owned))
+    })
 }
 
 fn submission(stored: StoredSubmission) -> (Submission, SubmissionState) {

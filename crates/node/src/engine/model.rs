@@ -18,7 +18,7 @@ use super::{Core, announce, job, views};
 use crate::clock::unix_ms;
 use crate::error::NodeError;
 use crate::mesh::{Fault, MessageToken, Topic, Verdict};
-use crate::store::{StoredSubmission, Write};
+use crate::store::{Blobs, Owner, StoredSubmission, Write};
 use crate::transfer::Want;
 use crate::view::{Event, SubmissionView};
 
@@ -243,16 +243,9 @@ impl ModelTask {
 
     fn persist(&mut self, persist: Persist) {
         let spec = self.model.id;
-        let registry = &self.core.registry;
         self.writes.push(match persist {
-            Persist::Contribution(signed) => {
-                registry.own(signed.record.update, spec, signed.record.author);
-                Write::Contribution(signed)
-            }
-            Persist::Seal(signed) => {
-                registry.own(signed.record.result, spec, signed.record.sealer);
-                Write::Seal(signed)
-            }
+            Persist::Contribution(signed) => Write::Contribution(signed),
+            Persist::Seal(signed) => Write::Seal(signed),
             Persist::Proof(proof) => Write::Proof(spec, proof),
             Persist::Verified(checkpoint) => Write::Verified(spec, checkpoint),
             Persist::Submission(id, state) => {
@@ -408,9 +401,9 @@ impl ModelTask {
         // A list model's weights never travel inline: gossip is forwarded by nodes that may not read them.
         let small = signed.record.update_bytes <= announce::INLINE_BYTES_MAX as u64;
         let inline = if spec.membership == Membership::Open && small {
-            let blob = signed.record.update;
+            let (blob, owner) = (signed.record.update, Owner::Model(self.model.id));
             self.core
-                .blocking(move |store| read_whole(store, &blob))
+                .blocking(move |store| read_whole(&store.blobs_of(owner), &blob))
                 .await
                 .unwrap_or_default()
         } else {
@@ -421,9 +414,8 @@ impl ModelTask {
     }
 
     fn want(&mut self, blob: BlobId, bytes: Option<u64>, update: bool, holders: Vec<NodeId>) {
-        let voucher = holders.first().copied().unwrap_or(self.model.spec().creator);
-        self.core.registry.own(blob, self.model.id, voucher);
-        let checking = self.core.store.blobs().contains(&blob);
+        // In this model's own directory alone: what another one holds under that digest is not this one's to use.
+        let checking = self.core.store.blobs_of(Owner::Model(self.model.id)).contains(&blob);
         self.wanted.insert(blob, Wanted { update, checking });
         if checking {
             job::check(self, blob, update);
@@ -448,7 +440,7 @@ impl ModelTask {
     }
 
     fn drop_want(&self, blob: &BlobId) {
-        let cancel = || self.core.downloads.cancel(*blob);
+        let cancel = || self.core.downloads.cancel(self.model.id, *blob);
         self.core.wants.forget(blob, self.model.id, Purpose::Round, cancel);
     }
 
@@ -493,8 +485,8 @@ impl ModelTask {
 }
 
 /// A small blob's bytes.
-pub fn read_whole(store: &crate::store::Store, blob: &BlobId) -> Option<Vec<u8>> {
+pub fn read_whole(blobs: &Blobs, blob: &BlobId) -> Option<Vec<u8>> {
     use qres_fed::tensor::Source;
-    let file = store.blobs().open(blob).ok()??;
+    let file = blobs.open(blob).ok()??;
     file.read_vec(0, usize::try_from(file.len()).ok()?).ok()
 }

@@ -12,7 +12,7 @@ use super::Core;
 use super::registry::{Added, Model};
 use super::wants::Purpose;
 use crate::identity;
-use crate::store::{Store, Write};
+use crate::store::{Owner, Store, Write};
 use crate::transfer::Want;
 use crate::view::Event;
 
@@ -112,7 +112,7 @@ pub fn consider(core: &Arc<Core>, id: SpecId, bytes: u64, signature: Signature, 
     };
     if let Some(old) = given_up {
         let blob = BlobId::from(old);
-        let cancel = || core.downloads.cancel(blob);
+        let cancel = || core.downloads.cancel(old, blob);
         core.wants.forget(&blob, old, Purpose::Offer, cancel);
     }
     let blob = BlobId::from(id);
@@ -140,7 +140,9 @@ pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId) {
         return;
     };
     let signatures: Vec<_> = offer.signatures.into_values().collect();
-    let read = move |store: &Store| super::model::read_whole(store, &blob).and_then(|bytes| read(&bytes, &signatures));
+    let read = move |store: &Store| {
+        super::model::read_whole(&store.blobs_of(Owner::Specs), &blob).and_then(|bytes| read(&bytes, &signatures))
+    };
     let Some(signed) = core.blocking(read).await else {
         debug!(%id, "an announced spec is not valid: ignored");
         return;

@@ -107,6 +107,15 @@ impl Model {
             Membership::Open => true,
         }
     }
+
+    /// Whether everyone who may read `other` may read this one, too.
+    fn readable_by_all_of(&self, other: &Model) -> bool {
+        match (&self.spec().membership, &other.spec().membership) {
+            (Membership::Open, _) => true,
+            (Membership::List(_), Membership::Open) => false,
+            (Membership::List(all), Membership::List(some)) => some.is_subset(all),
+        }
+    }
 }
 
 impl Joined {
@@ -135,28 +144,12 @@ pub fn stopped() -> NodeError {
     .retry_after(1000)
 }
 
-/// All known models, and which blob belongs to which.
+/// All known models.
 #[derive(Default)]
 pub struct Registry {
     models: RwLock<BTreeMap<SpecId, Arc<Model>>>,
     /// Models added.
     count: AtomicU64,
-    blobs: RwLock<Owned>,
-}
-
-/// Which blob belongs to which model.
-#[derive(Default)]
-struct Owned {
-    blobs: BTreeMap<BlobId, Owners>,
-    /// Counts collections.
-    epoch: u64,
-}
-
-/// The models that a blob belongs to, each with the node that first said so.
-struct Owners {
-    vouchers: BTreeMap<SpecId, NodeId>,
-    /// The collection before which it was last said.
-    epoch: u64,
 }
 
 /// A model that is known now.
@@ -272,54 +265,18 @@ impl Registry {
         Ok((model, joined))
     }
 
-    /// Notes that a blob belongs to a model, as `voucher` says: who signed the record that names it. The first one counts.
-    pub fn own(&self, blob: BlobId, spec: SpecId, voucher: NodeId) {
-        let mut owned = self.blobs.write().unwrap_or_else(PoisonError::into_inner);
-        let epoch = owned.epoch;
-        let owners = owned.blobs.entry(blob).or_insert_with(|| Owners {
-            vouchers: BTreeMap::new(),
-            epoch,
-        });
-        owners.epoch = epoch;
-        owners.vouchers.entry(spec).or_insert(voucher);
-    }
-
-    /// Whether `peer` may read a blob as one of this model's: it belongs to the model, which `peer` may read, and it is no
-    /// secret of another model. Digests are public (envelopes name them), so who names a list model's blob under a model of
-    /// his own must be a member of that list himself.
+    /// Whether `peer` may read what this model's directory holds under that digest. The bytes of a known spec are anyone's.
     pub fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool {
         let Some(model) = self.get(spec) else { return false };
-        if BlobId::from(*spec) == *blob {
-            return true;
-        }
-        if model.joined().is_none() || !model.readable_by(peer) {
-            return false;
-        }
-        let owned = self.blobs.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(owners) = owned.blobs.get(blob) else {
-            return false;
-        };
-        let Some(voucher) = owners.vouchers.get(spec) else {
-            return false;
-        };
-        let others = owners.vouchers.keys().filter(|other| *other != spec);
-        others
-            .filter_map(|other| self.get(other))
-            .all(|other| other.readable_by(peer) || other.readable_by(voucher))
+        BlobId::from(*spec) == *blob || (model.joined().is_some() && model.readable_by(peer))
     }
 
-    /// A collection begins: what is said to belong to a model from here on stays.
-    pub fn begin_collection(&self) {
-        self.blobs.write().unwrap_or_else(PoisonError::into_inner).epoch += 1;
-    }
-
-    /// It ends: forgets blobs that nothing refers to.
-    pub fn end_collection(&self, live: &BTreeSet<BlobId>) {
-        let mut owned = self.blobs.write().unwrap_or_else(PoisonError::into_inner);
-        let epoch = owned.epoch;
-        owned
-            .blobs
-            .retain(|blob, owners| owners.epoch == epoch || live.contains(blob));
+    /// A joined model whose readers include all of this one's, and which may hold the blob: what all readers may read anyway
+    /// need not be fetched again. So a successor of the same members, or of fewer, starts from the head that is here.
+    pub fn wider(&self, model: &Model) -> Vec<Arc<Model>> {
+        let mut all = self.all();
+        all.retain(|other| other.id != model.id && other.joined().is_some() && other.readable_by_all_of(model));
+        all
     }
 }
 
@@ -427,49 +384,47 @@ mod tests {
     }
 
     #[test]
-    fn a_list_model_s_blobs_are_its_members_alone_whoever_names_them_elsewhere() {
+    fn a_list_model_is_read_by_its_members_alone_and_a_spec_by_anyone() {
         let (member, stranger) = (node(1), node(9));
         let registry = Registry::default();
         let list = Membership::List([member, node(2)].into());
         let secret = registry.add(model("secret", list, 1), true).unwrap().model;
-        let open = registry.add(model("open", Membership::Open, 9), true).unwrap().model;
+        let blob = BlobId([7; 32]);
+        assert!(!registry.may_read(&member, &secret.id, &blob), "not joined");
         join(&secret);
-        join(&open);
-        let (weights, published) = (BlobId([7; 32]), BlobId([8; 32]));
-        registry.own(weights, secret.id, member);
-        registry.own(weights, open.id, stranger);
-        registry.own(published, secret.id, member);
-        registry.own(published, open.id, member);
-        assert!(registry.may_read(&member, &secret.id, &weights));
-        assert!(!registry.may_read(&stranger, &secret.id, &weights));
-        assert!(
-            !registry.may_read(&stranger, &open.id, &weights),
-            "a stranger named it under his own model"
-        );
-        assert!(
-            registry.may_read(&stranger, &open.id, &published),
-            "a member did: it is his to give"
-        );
+        assert!(registry.may_read(&member, &secret.id, &blob));
+        assert!(!registry.may_read(&stranger, &secret.id, &blob));
+        assert!(registry.may_read(&stranger, &secret.id, &BlobId::from(secret.id)));
         // A digest in the place of a spec's id is no spec.
-        assert!(!registry.may_read(&stranger, &SpecId(weights.0), &weights));
-        assert!(
-            registry.may_read(&stranger, &secret.id, &BlobId::from(secret.id)),
-            "specs are anyone's"
-        );
+        assert!(!registry.may_read(&member, &SpecId(blob.0), &blob));
     }
 
     #[test]
-    fn a_collection_forgets_what_is_dead_and_not_what_came_meanwhile() {
+    fn only_models_that_all_readers_may_read_lend_their_blobs() {
         let registry = Registry::default();
-        let open = registry.add(model("open", Membership::Open, 9), true).unwrap().model;
-        join(&open);
-        let [dead, live, new] = [1, 2, 3].map(|n| BlobId([n; 32]));
-        registry.own(dead, open.id, node(9));
-        registry.own(live, open.id, node(9));
-        registry.begin_collection();
-        registry.own(new, open.id, node(9));
-        registry.end_collection(&BTreeSet::from([live]));
-        let readable = [dead, live, new].map(|blob| registry.may_read(&node(5), &open.id, &blob));
-        assert_eq!(readable, [false, true, true]);
+        let list = |members: &[u8]| Membership::List(members.iter().map(|n| node(*n)).collect());
+        let add = |name, membership, seed| registry.add(model(name, membership, seed), true).unwrap().model;
+        let three = add("three", list(&[1, 2, 3]), 1);
+        let two = add("two", list(&[1, 2]), 2);
+        let other = add("other", list(&[1, 4]), 3);
+        let open = add("open", Membership::Open, 4);
+        let away = add("away", Membership::Open, 5);
+        for model in [&three, &two, &other, &open] {
+            join(model);
+        }
+        let lenders = |model: &Arc<Model>| {
+            let mut names: Vec<_> = registry
+                .wider(model)
+                .iter()
+                .map(|m| m.spec().name.to_string())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(lenders(&three), ["open"]);
+        assert_eq!(lenders(&two), ["open", "three"]);
+        assert_eq!(lenders(&other), ["open"]);
+        assert!(lenders(&open).is_empty());
+        assert_eq!(lenders(&away), ["open"]);
     }
 }

@@ -10,7 +10,7 @@ use super::create::{WEIGHTS_BYTES_MAX, establish, members_of, request_digest, sp
 use super::intake::{Received, upload_place};
 use crate::error::NodeError;
 use crate::handle::{CreateModel, Seeded};
-use crate::store::StoreError;
+use crate::store::{Owner, StoreError};
 use crate::view::ModelView;
 
 /// Checks the schema, makes the weights, and the model of them.
@@ -36,11 +36,13 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
     // As heavy as an upload, and so one of them.
     let _place = upload_place(core)?;
     let guard = core.in_flight.clone().read_owned().await;
-    let schema = tensors.clone();
+    let (schema, wishes, listed) = (tensors.clone(), create.clone(), members.clone());
     let made = core.blocking(move |store| {
-        let mut out = store.blobs().writer(layout.file_bytes())?.to_be_flushed();
+        let mut out = store.blobs_of(Owner::Node).writer(layout.file_bytes())?.to_be_flushed();
         tensor::write_seeded(&schema, seed, &mut out).map_err(|error| StoreError::from_io("blobs", error))?;
-        out.finish(true)
+        out.finish_for(true, |weights| {
+            Owner::Model(spec_of(me, listed, &wishes, schema, *weights).id())
+        })
     });
     let (blob, bytes) = made.await?;
     let request = request_digest(create, Some(blob));

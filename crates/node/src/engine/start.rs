@@ -21,7 +21,7 @@ use crate::error::NodeError;
 use crate::identity::{Identity, IdentityError};
 use crate::mesh::{self, MeshError};
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreError, StoreOptions, Write};
+use crate::store::{Owner, Store, StoreError, StoreOptions, Write};
 use crate::transfer::{BlobServer, Downloads, Library, SyncClient, serve_sync};
 
 /// Jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
@@ -183,7 +183,8 @@ async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
 /// A spec is a blob that anyone may read: made again when a power cut has taken it.
 async fn keep_spec(core: &Core, model: &Model) {
     let bytes = model.spec().to_canonical();
-    if let Err(error) = core.blocking(move |store| store.blobs().put(&bytes, false)).await {
+    let put = move |store: &Store| store.blobs_of(Owner::Specs).put(&bytes, false);
+    if let Err(error) = core.blocking(put).await {
         warn!(model = %model.spec().name, %error, "peers cannot read this model's spec from here");
     }
 }

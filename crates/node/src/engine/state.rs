@@ -21,7 +21,7 @@ use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
 use crate::handle::PublishState;
 use crate::mesh::{GossipMessage, Topic, Verdict};
-use crate::store::{StoredState, Write};
+use crate::store::{Owner, StoredState, Write};
 use crate::transfer::Want;
 use crate::view::{Event, StateView};
 use crate::{identity, wire};
@@ -119,14 +119,15 @@ impl States {
     }
 
     /// Blobs that must stay.
-    pub fn live_blobs(&self) -> BTreeSet<BlobId> {
+    pub fn live_blobs(&self) -> BTreeSet<(Owner, BlobId)> {
         let kept = self.kept();
+        let owned = |record: &StateRecord| (Owner::Model(record.spec), record.blob);
         let mut live: BTreeSet<_> = kept
             .values()
             .flat_map(|v| v.values())
-            .map(|state| state.signed.record.blob)
+            .map(|state| owned(&state.signed.record))
             .collect();
-        live.extend(self.pending().states.values().map(|(_, signed)| signed.record.blob));
+        live.extend(self.pending().states.values().map(|(_, signed)| owned(&signed.record)));
         live
     }
 
@@ -169,7 +170,7 @@ fn too_large(kept: &BTreeMap<Key, BTreeMap<u64, Kept>>, spec: SpecId) -> Option<
 }
 
 fn give_up(core: &Core, record: &StateRecord) {
-    let cancel = || core.downloads.cancel(record.blob);
+    let cancel = || core.downloads.cancel(record.spec, record.blob);
     core.wants.forget(&record.blob, record.spec, Purpose::State, cancel);
 }
 
@@ -261,7 +262,9 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
     let inline = model.spec().membership == Membership::Open && coded.len() <= INLINE_BYTES_MAX;
     let data = envelope(&signed, if inline { coded.clone() } else { vec![] });
     let guard = core.in_flight.clone().read_owned().await;
-    core.blocking(move |store| store.blobs().put(&coded, true)).await?;
+    let owner = Owner::Model(model.id);
+    core.blocking(move |store| store.blobs_of(owner).put(&coded, true))
+        .await?;
     let view = accept(core, signed).await?;
     drop(guard);
     if let Err(error) = core.mesh.publish(Topic::State, data).await {
@@ -274,7 +277,6 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
 async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateView, NodeError> {
     let view = view(core, &signed.record).await?;
     let record = &signed.record;
-    core.registry.own(record.blob, record.spec, record.publisher);
     let stored = StoredState {
         spec: record.spec,
         publisher: record.publisher,
@@ -301,11 +303,12 @@ async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateVi
 
 /// A kept state with its tensors decoded.
 pub async fn view(core: &Arc<Core>, record: &StateRecord) -> Result<StateView, NodeError> {
-    let (blob, bytes) = (record.blob, record.bytes);
+    let (blob, bytes, owner) = (record.blob, record.bytes, Owner::Model(record.spec));
     let decoded = core
         .blocking(move |store| {
             // Another length than the record says has not been counted.
-            let coded = super::model::read_whole(store, &blob).filter(|coded| coded.len() as u64 == bytes)?;
+            let coded =
+                super::model::read_whole(&store.blobs_of(owner), &blob).filter(|coded| coded.len() as u64 == bytes)?;
             qres_fed::state::decode(&coded, DECODED_BYTES_MAX).ok()
         })
         .await;
@@ -366,13 +369,16 @@ async fn take(core: &Arc<Core>, signed: Signed<StateRecord>, inline: Vec<u8>, ho
     for old in given_up {
         give_up(core, &old);
     }
-    core.registry.own(record.blob, record.spec, record.publisher);
     if inline.is_empty() {
         fetch(core, &record, holder);
         return Verdict::Accept;
     }
     // Pending, so the collector leaves it.
-    match core.blocking(move |store| store.blobs().put(&inline, false)).await {
+    let owner = Owner::Model(record.spec);
+    match core
+        .blocking(move |store| store.blobs_of(owner).put(&inline, false))
+        .await
+    {
         Ok(_) => arrived(core, record.spec, record.blob).await,
         Err(error) => {
             debug!(%error, "inline tensors not kept: they are fetched instead");
@@ -398,14 +404,14 @@ fn fetch(core: &Arc<Core>, record: &StateRecord, holder: NodeId) {
 
 /// A blob came: the states that have it are kept.
 pub async fn arrived(core: &Arc<Core>, spec: SpecId, blob: BlobId) {
-    if !core.states.pending().names(&blob) {
+    if !core.states.pending().names(spec, &blob) {
         return;
     }
     // From pending to kept it is in neither for a moment.
     let guard = core.in_flight.clone().read_owned().await;
-    let here = core.states.pending().arrived(&blob);
+    let here = core.states.pending().arrived(spec, &blob);
     for signed in here {
-        let model = core.registry.get(&signed.record.spec);
+        let model = core.registry.get(&spec);
         if model.is_none_or(|model| model.joined().is_none()) {
             continue;
         }

@@ -17,7 +17,7 @@ use super::{Core, views};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
 use crate::handle::{SubmissionKind, Submit};
-use crate::store::{KeyOutcome, StoreError, StoredKey, StoredSubmission};
+use crate::store::{KeyOutcome, Owner, StoreError, StoredKey, StoredSubmission};
 use crate::view::SubmissionView;
 
 /// Bytes of a trainer's name.
@@ -246,7 +246,7 @@ async fn check_tensors(core: &Arc<Core>, model: &Arc<Model>, blob: BlobId) -> Re
     let model = model.clone();
     let checked = core
         .blocking(move |store| {
-            let file = store.blobs().open(&blob).map_err(io::Error::other)?;
+            let file = store.blobs_of(Owner::Node).open(&blob).map_err(io::Error::other)?;
             let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
             tensor::check_weights(&model.spec().tensors, &file).map(|_| ())
         })

@@ -17,22 +17,25 @@ pub enum Purpose {
     Offer,
 }
 
+/// What each blob of a model is wanted for.
+type Wanted = BTreeMap<(SpecId, BlobId), BTreeSet<Purpose>>;
+
 /// Bounded by what names the blobs: records, states on their way, offers.
 #[derive(Default)]
-pub struct Wants(Mutex<BTreeMap<BlobId, BTreeSet<(SpecId, Purpose)>>>);
+pub struct Wants(Mutex<Wanted>);
 
 impl Wants {
     /// Notes a want, then asks for the download, so that nobody cancels it in between.
     pub fn want(&self, blob: BlobId, spec: SpecId, purpose: Purpose, ask: impl FnOnce()) {
         let mut wants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        wants.entry(blob).or_default().insert((spec, purpose));
+        wants.entry((spec, blob)).or_default().insert(purpose);
         ask();
     }
 
     /// No longer wanted for this; cancels the download when nobody else wants it.
     pub fn forget(&self, blob: &BlobId, spec: SpecId, purpose: Purpose, cancel: impl FnOnce()) {
         let mut wants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if remove(&mut wants, blob, spec, Some(purpose)) {
+        if remove(&mut wants, (spec, *blob), purpose) {
             cancel();
         }
     }
@@ -40,21 +43,18 @@ impl Wants {
     /// It has come for this model.
     pub fn arrived(&self, blob: &BlobId, spec: SpecId) {
         let mut wants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        remove(&mut wants, blob, spec, None);
+        wants.remove(&(spec, *blob));
     }
 }
 
 /// `true` = nobody wants it any more.
-fn remove(
-    wants: &mut BTreeMap<BlobId, BTreeSet<(SpecId, Purpose)>>,
-    blob: &BlobId,
-    spec: SpecId,
-    purpose: Option<Purpose>,
-) -> bool {
-    let Some(by) = wants.get_mut(blob) else { return true };
-    by.retain(|(s, p)| *s != spec || purpose.is_some_and(|purpose| purpose != *p));
-    if by.is_empty() {
-        wants.remove(blob);
+fn remove(wants: &mut Wanted, blob: (SpecId, BlobId), purpose: Purpose) -> bool {
+    let Some(purposes) = wants.get_mut(&blob) else {
+        return true;
+    };
+    purposes.remove(&purpose);
+    if purposes.is_empty() {
+        wants.remove(&blob);
         return true;
     }
     false
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_download_is_cancelled_only_when_nobody_wants_it_any_more() {
+    fn a_model_s_download_is_cancelled_when_nothing_wants_it_any_more() {
         let (blob, one, other) = (BlobId([1; 32]), SpecId([2; 32]), SpecId([3; 32]));
         let wants = Wants::default();
         let cancelled = |spec, purpose| {
@@ -86,7 +86,7 @@ mod tests {
             wants.want(blob, spec, purpose, || ());
         }
         assert!(!cancelled(one, Purpose::State), "a state's want is not the round's");
-        assert!(!cancelled(one, Purpose::Round), "the other model still wants it");
+        assert!(cancelled(one, Purpose::Round), "the other model's want is another one");
         assert!(cancelled(other, Purpose::Round));
         wants.want(blob, one, Purpose::Round, || ());
         wants.arrived(&blob, one);

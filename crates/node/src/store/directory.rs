@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::{StoreError, file};
 
 /// The format that this build writes. A change that an older build would misread is one more.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Linux' id of this boot: another one means that what was not flushed may be lost.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -91,6 +91,11 @@ fn check_format(root: &Path) -> Result<(), StoreError> {
                 known: FORMAT,
             }),
             Ok(FORMAT) => Ok(()),
+            Ok(found) if found > 0 => Err(StoreError::Older {
+                path: root.to_owned(),
+                found,
+                known: FORMAT,
+            }),
             _ => Err(StoreError::Damaged(format!(
                 "{} should hold a format version, it holds {:?}",
                 path.display(),
@@ -135,14 +140,24 @@ mod tests {
     }
 
     #[test]
+    fn a_format_from_before_the_first_release_is_refused_with_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        fs::write(dir.path().join("format"), "1\n").unwrap();
+        let error = Directory::open(dir.path()).unwrap_err();
+        assert!(matches!(&error, StoreError::Older { found: 1, .. }), "{error}");
+        assert!(error.to_string().contains("copy identity.key"), "{error}");
+    }
+
+    #[test]
     fn a_newer_format_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         drop(Directory::open(dir.path()).unwrap());
-        assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "1\n");
-        fs::write(dir.path().join("format"), "2\n").unwrap();
-        let error = Directory::open(dir.path()).unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
         assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "2\n");
+        fs::write(dir.path().join("format"), "3\n").unwrap();
+        let error = Directory::open(dir.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
+        assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "3\n");
         for text in ["", "0", "x", "-1"] {
             fs::write(dir.path().join("format"), text).unwrap();
             let error = Directory::open(dir.path()).unwrap_err();

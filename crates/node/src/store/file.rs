@@ -25,6 +25,12 @@ pub(super) fn make_dir(path: &Path) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// Makes the directory that a file is to be in.
+pub(super) fn make_dir_of(path: &Path) -> Result<(), StoreError> {
+    path.parent()
+        .map_or(Ok(()), |directory| make_dir(directory).map(|_| ()))
+}
+
 /// Opens a file for reading and writing, made when it is not there; what it holds stays.
 pub(super) fn open_or_make(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new()
@@ -98,6 +104,22 @@ pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
 /// A file's length; `None` when it is not there.
 pub(super) fn len(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|m| m.len())
+}
+
+/// The names of the directories in a directory, in any order. What has no readable name is left out.
+pub(super) fn directories(path: &Path) -> Result<Vec<String>, StoreError> {
+    let fail = |error| StoreError::from_io(path, error);
+    let mut out = Vec::new();
+    for entry in fs::read_dir(path).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        if let (true, Ok(name)) = (
+            entry.file_type().map_err(fail)?.is_dir(),
+            entry.file_name().into_string(),
+        ) {
+            out.push(name);
+        }
+    }
+    Ok(out)
 }
 
 /// The files of a directory by name, in any order. What is no file, or has no readable name, is left out.

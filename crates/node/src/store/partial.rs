@@ -12,7 +12,7 @@ use super::blob::read_values;
 use super::directory::Directory;
 use super::segment::{SEGMENT_BYTES, SEGMENT_LEN};
 use super::upload::is_idle;
-use super::{Blobs, SegmentTree, StoreError, file};
+use super::{BlobStore, Blobs, Owner, SegmentTree, StoreError, file};
 
 /// A blob on its way in, segment by segment, in any order, from any thread. Dropped, it keeps what it has, over restarts,
 /// until [`Blobs::collect_partials`] removes it.
@@ -37,8 +37,9 @@ struct Paths {
 }
 
 impl Paths {
-    fn new(root: &Path, id: &BlobId) -> Self {
-        let data = root.join("partial").join(id.to_string());
+    /// One owner's are never another's: what is here of a blob says as much as the blob.
+    fn new(root: &Path, owner: Owner, id: &BlobId) -> Self {
+        let data = root.join("partial").join(format!("{owner}-{id}"));
         Self {
             tree: data.with_extension("tree"),
             hint: data.with_extension("hint"),
@@ -54,13 +55,19 @@ impl Paths {
     }
 }
 
+/// Whose and which blob a file of this name holds.
+fn key(name: &str) -> Option<(Owner, BlobId)> {
+    let (owner, id) = name.split_once('-')?;
+    Some((Owner::from_name(owner)?, id.parse().ok()?))
+}
+
 /// Counts what is kept at the start, and removes what a crash left half made or half removed.
 pub(super) fn recover(directory: &Directory) -> Result<u64, StoreError> {
     let partial = directory.root().join("partial");
     let mut bytes = 0u64;
     for (name, metadata) in file::files(&partial)? {
         match name.split_once('.') {
-            None if name.parse::<BlobId>().is_ok() => bytes = bytes.saturating_add(metadata.len()),
+            None if key(&name).is_some() => bytes = bytes.saturating_add(metadata.len()),
             Some((stem, _)) if partial.join(stem).exists() => {}
             _ => _ = file::remove(&partial.join(name))?,
         }
@@ -78,13 +85,14 @@ impl Blobs {
                 problem: "the list of its segments' values is not this blob's".to_owned(),
             });
         }
-        let paths = Paths::new(self.root(), &id);
+        let paths = Paths::new(self.store().root(), self.owner(), &id);
         let fail = |error| StoreError::from_io(&paths.data, error);
         let kept = file::len(&paths.data);
         if kept != Some(tree.bytes()) {
-            self.take_room(tree.bytes())?;
+            self.store().take_room(tree.bytes())?;
             let room = self.start_partial(&paths, &tree);
-            self.usage()
+            self.store()
+                .usage()
                 .give(if room.is_ok() { kept.unwrap_or(0) } else { tree.bytes() });
             room?;
         } else if self.partial_tree(&id).is_none() {
@@ -107,38 +115,40 @@ impl Blobs {
 
     /// The tree of a partial blob that is kept: what is missing can be asked for without asking for the tree again.
     pub fn partial_tree(&self, id: &BlobId) -> Option<SegmentTree> {
-        let paths = Paths::new(self.root(), id);
+        let paths = Paths::new(self.store().root(), self.owner(), id);
         let bytes = file::len(&paths.data)?;
         let values = read_values(&paths.tree, SegmentTree::count_for(bytes))?;
         SegmentTree::from_values(bytes, values).filter(|tree| tree.root() == *id)
-    }
-
-    /// Removes partial blobs that nobody wrote to for so long; returns how many.
-    pub fn collect_partials(&self, idle: Duration) -> Result<usize, StoreError> {
-        let mut collected = 0;
-        for (name, metadata) in file::files(&self.root().join("partial"))? {
-            if let (Ok(id), true) = (name.parse::<BlobId>(), is_idle(&metadata, idle)) {
-                Paths::new(self.root(), &id).remove()?;
-                self.usage().give(metadata.len());
-                collected += 1;
-            }
-        }
-        Ok(collected)
     }
 
     /// The files of a new partial blob; the data comes last, as it says that there is one.
     fn start_partial(&self, paths: &Paths, tree: &SegmentTree) -> Result<(), StoreError> {
         paths.remove()?;
         self.keep_tree(paths, tree)?;
-        let (data, fresh, _) = self.temporary_file(tree.bytes())?;
+        let (data, fresh, _) = self.store().temporary_file(tree.bytes())?;
         data.set_len(tree.bytes())
             .and_then(|()| std::fs::rename(&fresh, &paths.data))
             .map_err(|error| StoreError::from_io(&paths.data, error))
     }
 
     fn keep_tree(&self, paths: &Paths, tree: &SegmentTree) -> Result<(), StoreError> {
-        let values = self.write_values(tree)?;
+        let values = self.store().write_values(tree)?;
         std::fs::rename(values, &paths.tree).map_err(|error| StoreError::from_io(&paths.tree, error))
+    }
+}
+
+impl BlobStore {
+    /// Removes partial blobs that nobody wrote to for so long; returns how many.
+    pub fn collect_partials(&self, idle: Duration) -> Result<usize, StoreError> {
+        let mut collected = 0;
+        for (name, metadata) in file::files(&self.root().join("partial"))? {
+            if let (Some((owner, id)), true) = (key(&name), is_idle(&metadata, idle)) {
+                Paths::new(self.root(), owner, &id).remove()?;
+                self.usage().give(metadata.len());
+                collected += 1;
+            }
+        }
+        Ok(collected)
     }
 }
 
@@ -187,6 +197,7 @@ impl Partial {
             return Ok(false);
         }
         self.blobs
+            .store()
             .with_room(|| self.data.write_all_at(bytes, index * SEGMENT_BYTES))
             .and_then(|()| self.hint.write_all_at(&[1], index))
             .map_err(|error| StoreError::from_io(&self.paths.data, error))?;
@@ -223,7 +234,7 @@ impl Partial {
     /// Leaves nothing behind.
     pub fn discard(self) -> Result<(), StoreError> {
         if file::remove(&self.paths.data)? {
-            self.blobs.usage().give(self.tree.bytes());
+            self.blobs.store().usage().give(self.tree.bytes());
         }
         self.paths.remove()
     }
@@ -285,7 +296,7 @@ mod tests {
         assert!(unfinished.to_string().contains("1 of 4 segments"), "{unfinished}");
         drop(first);
         // A byte of segment 2 is lost on the disk.
-        let data = dir.path().join("partial").join(id.to_string());
+        let data = dir.path().join("partial").join(format!("node-{id}"));
         let file = std::fs::OpenOptions::new().write(true).open(&data).unwrap();
         file.write_all_at(&[!bytes[2 * SEGMENT_LEN]], 2 * SEGMENT_BYTES)
             .unwrap();
@@ -307,7 +318,7 @@ mod tests {
         }
         partial.finish(false).unwrap();
         assert!(second.verify(&id).unwrap());
-        assert_eq!(second.bytes(), LEN as u64);
+        assert_eq!(second.store().bytes(), LEN as u64);
     }
 
     #[test]
@@ -332,7 +343,7 @@ mod tests {
         assert_eq!(second.missing(), Vec::<u64>::new());
         first.finish(true).unwrap();
         second.finish(true).unwrap();
-        assert_eq!(blobs.bytes(), 3);
+        assert_eq!(blobs.store().bytes(), 3);
     }
 
     #[test]
@@ -343,7 +354,7 @@ mod tests {
         let [old, new, bad] = trees.map(|tree| first.partial(tree.root(), tree).unwrap());
         let hour = Duration::from_secs(3600);
         old.data.set_modified(SystemTime::now() - 2 * hour).unwrap();
-        assert_eq!(first.collect_partials(hour).unwrap(), 1);
+        assert_eq!(first.store().collect_partials(hour).unwrap(), 1);
         bad.discard().unwrap();
         assert_eq!(count_files(&dir.path().join("partial")), 3);
         std::fs::remove_file(&new.paths.data).unwrap();

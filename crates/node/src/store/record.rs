@@ -10,7 +10,7 @@ use qres_fed::round::SubmissionState;
 
 use super::database::Records;
 use super::directory::Directory;
-use super::{Blobs, StoreError, expire, query, table, value, write};
+use super::{BlobStore, Blobs, Owner, StoreError, expire, query, table, value, write};
 
 /// Settings.
 #[derive(Debug, Clone, Default)]
@@ -143,7 +143,7 @@ pub struct SubmissionPage {
 #[derive(Clone)]
 pub struct Store {
     records: Arc<Records>,
-    blobs: Blobs,
+    blobs: BlobStore,
     /// The disk takes no records.
     #[cfg(test)]
     full: Arc<std::sync::atomic::AtomicBool>,
@@ -156,7 +156,7 @@ impl Store {
         let records = Records::open(&dir.join("records.redb"))?;
         Ok(Self {
             records: Arc::new(records),
-            blobs: Blobs::take_over(directory, options.blob_bytes_max)?,
+            blobs: BlobStore::take_over(directory, options.blob_bytes_max)?,
             #[cfg(test)]
             full: Arc::default(),
         })
@@ -168,9 +168,14 @@ impl Store {
         self.full.store(full, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// The blobs.
-    pub fn blobs(&self) -> &Blobs {
+    /// The blobs of every owner.
+    pub fn blobs(&self) -> &BlobStore {
         &self.blobs
+    }
+
+    /// The blobs of one owner.
+    pub fn blobs_of(&self, owner: Owner) -> Blobs {
+        self.blobs.of(owner)
     }
 
     /// One transaction, durable when it returns.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use qres_fed::id::BlobId;
 
-use super::{Blobs, StoreError, file};
+use super::{BlobStore, Owner, StoreError, file};
 
 /// Smaller ones are not worth their bookkeeping.
 const SPARE_BYTES_MIN: u64 = 1 << 20;
@@ -49,25 +49,26 @@ impl Retired {
     }
 }
 
-impl Blobs {
+impl BlobStore {
     /// Removes blobs that nothing refers to, those that are here. Files that nobody reads are moved out of the way.
-    pub fn retire(&self, ids: &[BlobId]) -> Result<Retired, StoreError> {
+    pub fn retire(&self, ids: &[(Owner, BlobId)]) -> Result<Retired, StoreError> {
         let mut retired = Retired {
             blobs: 0,
             files: vec![],
             left: BTreeSet::new(),
         };
-        for id in ids {
-            let Some(bytes) = self.len(id) else { continue };
+        for (owner, id) in ids {
+            let blobs = self.of(*owner);
+            let Some(bytes) = blobs.len(id) else { continue };
             retired.blobs += 1;
             let to = self.temporary();
-            if bytes < SPARE_BYTES_MIN || !self.move_away(id, &to)? {
-                self.remove(id)?;
+            if bytes < SPARE_BYTES_MIN || !blobs.move_away(id, &to)? {
+                blobs.remove(id)?;
                 continue;
             }
             // A new blob in it is not flushed: the owner's write bit says so.
             fs::set_permissions(&to, Permissions::from_mode(0o600)).map_err(|error| StoreError::from_io(&to, error))?;
-            retired.left.extend(self.path(id).parent().map(Path::to_owned));
+            retired.left.extend(blobs.path(id).parent().map(Path::to_owned));
             retired.files.push((to, bytes));
         }
         Ok(retired)
@@ -188,7 +189,7 @@ mod tests {
     use qres_fed::tensor::Source;
 
     use super::super::tests::{blobs, count_files, noise};
-    use super::super::{SegmentTree, Store, StoreOptions};
+    use super::super::{Blobs, SegmentTree, Store, StoreOptions};
     use super::*;
 
     const LEN: usize = 2 << 20;
@@ -205,12 +206,13 @@ mod tests {
 
     /// Makes blobs of noise that differ in their first byte, and retires them.
     fn retire(blobs: &Blobs, count: u8) {
-        let ids: Vec<_> = (0..count).map(|first| put(blobs, first)).collect();
-        let retired = blobs.retire(&ids).unwrap();
+        let ids: Vec<_> = (0..count).map(|first| (Owner::Node, put(blobs, first))).collect();
+        let store = blobs.store();
+        let retired = store.retire(&ids).unwrap();
         assert_eq!(retired.blobs(), ids.len());
-        assert!(blobs.spares().files().is_empty(), "not written over yet");
-        blobs.keep_spare(retired).unwrap();
-        assert_eq!(blobs.retire(&ids).unwrap().blobs(), 0);
+        assert!(store.spares().files().is_empty(), "not written over yet");
+        store.keep_spare(retired).unwrap();
+        assert_eq!(store.retire(&ids).unwrap().blobs(), 0);
     }
 
     fn put(blobs: &Blobs, first: u8) -> BlobId {
@@ -240,7 +242,13 @@ mod tests {
         retire(&blobs, 4);
         assert_eq!(count_files(&dir.path().join("tmp")), 2);
         let inode = |path: &Path| fs::metadata(path).unwrap().ino();
-        let spare: Vec<_> = blobs.spares().files().iter().map(|spare| inode(&spare.path)).collect();
+        let spare: Vec<_> = blobs
+            .store()
+            .spares()
+            .files()
+            .iter()
+            .map(|spare| inode(&spare.path))
+            .collect();
         for bytes in [noise(LEN / 2 + 1), noise(LEN + 1)] {
             let id = write(&blobs, &bytes);
             assert_eq!(id, BlobId::of(&bytes));
@@ -250,7 +258,7 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         assert_eq!(count_files(&dir.path().join("tmp")), 0);
-        assert_eq!(blobs.bytes(), (2 * LEN + LEN / 2 + 1 + LEN + 1) as u64);
+        assert_eq!(blobs.store().bytes(), (2 * LEN + LEN / 2 + 1 + LEN + 1) as u64);
     }
 
     #[test]
@@ -259,7 +267,8 @@ mod tests {
         let blobs = blobs(dir.path());
         let (kept, id) = (put(&blobs, 9), put(&blobs, 0));
         let open = blobs.open(&id).unwrap().unwrap();
-        blobs.keep_spare(blobs.retire(&[id]).unwrap()).unwrap();
+        let store = blobs.store();
+        store.keep_spare(store.retire(&[(Owner::Node, id)]).unwrap()).unwrap();
         assert_eq!(count_files(&dir.path().join("tmp")), 0, "in use: removed, not spare");
         write(&blobs, &vec![7; LEN]);
         assert_eq!(open.read_vec(1, LEN - 1).unwrap(), noise(LEN)[1..]);
@@ -290,7 +299,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blob_bytes_max = Some(4 * LEN as u64);
         let store = Store::open(dir.path(), StoreOptions { blob_bytes_max }).unwrap();
-        let blobs = store.blobs();
+        let blobs = &store.blobs_of(Owner::Node);
         put(blobs, 9);
         put(blobs, 8);
         retire(blobs, 2);
@@ -307,10 +316,10 @@ mod tests {
                 Ok(())
             }
         };
-        blobs.with_room(full_once).unwrap();
+        store.blobs().with_room(full_once).unwrap();
         assert_eq!((tries.get(), count_files(&dir.path().join("tmp"))), (2, 0));
         tries.set(0);
-        blobs.with_room(full_once).unwrap_err();
+        store.blobs().with_room(full_once).unwrap_err();
         assert_eq!(tries.get(), 1, "nothing more to give");
     }
 

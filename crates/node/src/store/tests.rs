@@ -18,7 +18,7 @@ pub(super) fn open(dir: &Path) -> Store {
 }
 
 pub(super) fn blobs(dir: &Path) -> Blobs {
-    open(dir).blobs().clone()
+    open(dir).blobs_of(Owner::Node)
 }
 
 /// Bytes that differ from place to place, the same every time.
@@ -259,7 +259,7 @@ fn small_values_are_kept_by_name() {
 fn a_store_in_use_is_refused_while_anything_of_it_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let writer = store.blobs().writer(0).unwrap();
+    let writer = store.blobs_of(Owner::Node).writer(0).unwrap();
     let in_use = || {
         matches!(
             Store::open(dir.path(), StoreOptions::default()),

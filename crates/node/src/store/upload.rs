@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::directory::Directory;
-use super::{BlobWriter, Blobs, StoreError, file};
+use super::{BlobStore, BlobWriter, Owner, StoreError, file};
 
 /// Who may write to an upload: the stream of the latest turn. Held while its file changes.
 pub(super) type Slot = Arc<Mutex<u64>>;
@@ -19,7 +19,7 @@ pub(super) struct Hold {
 }
 
 struct Lease {
-    blobs: Blobs,
+    store: BlobStore,
     name: [u8; 32],
     slot: Slot,
 }
@@ -38,7 +38,7 @@ impl Hold {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut uploads = lock(self.blobs.uploads());
+        let mut uploads = lock(self.store.uploads());
         // The table's and ours: nobody else holds it, and nobody gets it while the table is locked.
         if Arc::strong_count(&self.slot) == 2 {
             uploads.remove(&self.name);
@@ -65,7 +65,7 @@ pub(super) fn recover(directory: &Directory) -> Result<u64, StoreError> {
     Ok(bytes)
 }
 
-impl Blobs {
+impl BlobStore {
     /// A resumable upload under a caller's key, from `offset` (at most what is kept; what lies beyond it is cut off). A stream
     /// that still writes under this key is overtaken: its next write fails.
     pub fn resume(&self, key: &str, offset: u64) -> Result<BlobWriter, StoreError> {
@@ -90,7 +90,7 @@ impl Blobs {
             lease: Arc::new(lease),
             number,
         };
-        BlobWriter::resumed(self.clone(), open, path.clone(), hold, offset)
+        BlobWriter::resumed(self.of(Owner::Node), open, path.clone(), hold, offset)
     }
 
     /// Bytes kept of a resumable upload.
@@ -135,7 +135,7 @@ impl Blobs {
     fn lease(&self, name: [u8; 32]) -> Lease {
         let slot = lock(self.uploads()).entry(name).or_default().clone();
         Lease {
-            blobs: self.clone(),
+            store: self.clone(),
             name,
             slot,
         }
@@ -175,13 +175,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bytes = noise(6_000_000);
         let first = blobs(dir.path());
-        let mut writer = first.resume("a key/with any letters", 0).unwrap();
+        let mut writer = first.store().resume("a key/with any letters", 0).unwrap();
         writer.write_all(&bytes[..5_000_000]).unwrap();
         drop((writer, first));
         let second = blobs(dir.path());
-        assert_eq!(second.kept("a key/with any letters"), 5_000_000);
-        assert_eq!(second.kept("another"), 0);
-        let mut writer = second.resume("a key/with any letters", 4_999_999).unwrap();
+        assert_eq!(second.store().kept("a key/with any letters"), 5_000_000);
+        assert_eq!(second.store().kept("another"), 0);
+        let mut writer = second.store().resume("a key/with any letters", 4_999_999).unwrap();
         writer.write_all(&bytes[4_999_999..]).unwrap();
         assert_eq!(writer.finish(true).unwrap().0, BlobId::of(&bytes));
     }
@@ -190,34 +190,34 @@ mod tests {
     fn an_offset_past_what_is_kept_is_refused_and_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
-        let mut writer = blobs.resume("key", 0).unwrap();
+        let mut writer = blobs.store().resume("key", 0).unwrap();
         writer.write_all(b"abc").unwrap();
-        let refused = blobs.resume("key", 4).err().unwrap();
+        let refused = blobs.store().resume("key", 4).err().unwrap();
         assert!(matches!(refused, StoreError::Offset { given: 4, kept: 3 }), "{refused}");
         writer.write_all(b"def").unwrap();
         assert_eq!(writer.finish(false).unwrap().0, BlobId::of(b"abcdef"));
-        assert!(blobs.resume("new", 1).is_err());
-        assert_eq!(blobs.kept("new"), 0);
+        assert!(blobs.store().resume("new", 1).is_err());
+        assert_eq!(blobs.store().kept("new"), 0);
     }
 
     #[test]
     fn a_second_stream_overtakes_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
-        let mut first = blobs.resume("key", 0).unwrap();
+        let mut first = blobs.store().resume("key", 0).unwrap();
         first.write_all(b"abcdef").unwrap();
-        let mut second = blobs.resume("key", 3).unwrap();
+        let mut second = blobs.store().resume("key", 3).unwrap();
         let error = StoreError::from_io("", first.write_all(b"XXX").unwrap_err());
         assert!(matches!(error, StoreError::Overtaken), "{error}");
         second.write_all(b"ghi").unwrap();
         assert!(matches!(first.finish(true), Err(StoreError::Overtaken)));
         assert_eq!(second.finish(true).unwrap().0, BlobId::of(b"abcghi"));
-        let mut third = blobs.resume("key", 0).unwrap();
+        let mut third = blobs.store().resume("key", 0).unwrap();
         third.write_all(b"jk").unwrap();
-        blobs.resume("key", 2).unwrap().abort();
+        blobs.store().resume("key", 2).unwrap().abort();
         drop(third);
-        assert_eq!(blobs.kept("key"), 0);
-        assert!(lock(blobs.uploads()).is_empty(), "no slot stays behind");
+        assert_eq!(blobs.store().kept("key"), 0);
+        assert!(lock(blobs.store().uploads()).is_empty(), "no slot stays behind");
     }
 
     #[test]
@@ -225,16 +225,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
         for key in ["old", "young", "unwanted"] {
-            blobs.resume(key, 0).unwrap().write_all(b"abc").unwrap();
+            blobs.store().resume(key, 0).unwrap().write_all(b"abc").unwrap();
         }
-        blobs.discard("unwanted").unwrap();
-        blobs.discard("never there").unwrap();
+        blobs.store().discard("unwanted").unwrap();
+        blobs.store().discard("never there").unwrap();
         let hour = Duration::from_secs(3600);
-        let old = std::fs::File::open(blobs.upload_path(name("old"))).unwrap();
+        let old = std::fs::File::open(blobs.store().upload_path(name("old"))).unwrap();
         old.set_modified(SystemTime::now() - 2 * hour).unwrap();
-        assert_eq!(blobs.collect_uploads(hour).unwrap(), 1);
+        assert_eq!(blobs.store().collect_uploads(hour).unwrap(), 1);
         assert_eq!(
-            (blobs.kept("old"), blobs.kept("young"), blobs.kept("unwanted")),
+            (
+                blobs.store().kept("old"),
+                blobs.store().kept("young"),
+                blobs.store().kept("unwanted")
+            ),
             (0, 3, 0)
         );
     }
@@ -243,9 +247,9 @@ mod tests {
     fn nothing_is_kept_over_a_reboot() {
         let dir = tempfile::tempdir().unwrap();
         let first = blobs(dir.path());
-        first.resume("key", 0).unwrap().write_all(b"abc").unwrap();
+        first.store().resume("key", 0).unwrap().write_all(b"abc").unwrap();
         drop(first);
         std::fs::write(dir.path().join("boot"), "another\n").unwrap();
-        assert_eq!(blobs(dir.path()).kept("key"), 0);
+        assert_eq!(blobs(dir.path()).store().kept("key"), 0);
     }
 }

@@ -9,7 +9,7 @@ use qres_fed::id::BlobId;
 
 use super::segment::{SEGMENT_LEN, SegmentTreeBuilder};
 use super::upload::Hold;
-use super::{Blobs, StoreError, file};
+use super::{Blobs, Owner, StoreError, file};
 
 /// Bytes that wait to be hashed together: all the memory a writer takes. Whoever writes whole segments, as most uploads do, has
 /// them hashed and written where they are.
@@ -89,7 +89,13 @@ impl BlobWriter {
     }
 
     /// Hashes done, file renamed into place; `sync` = file and directory fsynced before it returns.
-    pub fn finish(mut self, sync: bool) -> Result<(BlobId, u64), StoreError> {
+    pub fn finish(self, sync: bool) -> Result<(BlobId, u64), StoreError> {
+        let owner = self.blobs.owner();
+        self.finish_for(sync, |_| owner)
+    }
+
+    /// The same for an owner that follows from the blob's id, as a new model's spec does.
+    pub fn finish_for(mut self, sync: bool, owner: impl FnOnce(&BlobId) -> Owner) -> Result<(BlobId, u64), StoreError> {
         let hold = self.hold.clone();
         let _turn = hold.as_ref().map(Hold::turn).transpose()?;
         self.file_rest()?;
@@ -100,7 +106,7 @@ impl BlobWriter {
         }
         if sync && let Err(error) = self.file.sync_all() {
             // The kernel may now take lost pages for written ones: nothing of this file can be trusted.
-            self.blobs.abandon(&self.path, self.disk);
+            self.blobs.store().abandon(&self.path, self.disk);
             self.done = true;
             return Err(StoreError::from_io(&self.path, error));
         }
@@ -108,7 +114,8 @@ impl BlobWriter {
         self.buffer.clear();
         self.filed = 0;
         let tree = std::mem::take(&mut self.tree).finish();
-        let adopted = self.blobs.adopt(&self.path, &tree, sync);
+        let blobs = self.blobs.store().of(owner(&tree.root()));
+        let adopted = blobs.adopt(&self.path, &tree, sync);
         if adopted.is_ok() || !self.path.exists() {
             self.done = true;
         }
@@ -120,7 +127,7 @@ impl BlobWriter {
         let hold = self.hold.clone();
         let turn = hold.as_ref().map(Hold::turn).transpose();
         if turn.is_ok() {
-            self.blobs.abandon(&self.path, self.disk);
+            self.blobs.store().abandon(&self.path, self.disk);
         }
         self.done = true;
     }
@@ -138,9 +145,13 @@ impl BlobWriter {
         if more == 0 {
             return Ok(0);
         }
-        self.blobs.take_room(more)?;
-        if let Err(error) = self.blobs.with_room(|| self.file.write_all_at(bytes, self.disk)) {
-            self.blobs.usage().give(more);
+        self.blobs.store().take_room(more)?;
+        if let Err(error) = self
+            .blobs
+            .store()
+            .with_room(|| self.file.write_all_at(bytes, self.disk))
+        {
+            self.blobs.store().usage().give(more);
             // What did get written is cut off, so that an upload is kept up to what is known of it.
             let _ = self.file.set_len(self.disk);
             return Err(StoreError::from_io(&self.path, error));
@@ -198,7 +209,7 @@ impl io::Write for BlobWriter {
 impl Drop for BlobWriter {
     fn drop(&mut self) {
         if !self.done && self.hold.is_none() {
-            self.blobs.abandon(&self.path, self.disk);
+            self.blobs.store().abandon(&self.path, self.disk);
         }
     }
 }
@@ -250,6 +261,17 @@ mod tests {
     }
 
     #[test]
+    fn a_blob_s_owner_may_follow_from_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path());
+        let mut writer = blobs.writer(0).unwrap();
+        writer.write_all(b"abc").unwrap();
+        let of = |id: &BlobId| Owner::Model(qres_fed::id::SpecId(id.0));
+        let (id, _) = writer.finish_for(true, of).unwrap();
+        assert!(!blobs.contains(&id) && blobs.store().of(of(&id)).contains(&id));
+    }
+
+    #[test]
     fn a_dropped_or_aborted_writer_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
@@ -261,7 +283,7 @@ mod tests {
         aborted.write_all(&bytes).unwrap();
         aborted.abort();
         assert_eq!(count_files(&dir.path().join("tmp")), 0);
-        assert_eq!((blobs.bytes(), blobs.list().unwrap()), (0, vec![]));
+        assert_eq!((blobs.store().bytes(), blobs.store().list().unwrap()), (0, vec![]));
     }
 
     #[test]
@@ -275,19 +297,20 @@ mod tests {
             let id = BlobId::of(bytes);
             prop_assert_eq!(store(&blobs, bytes, step).0, id);
             // Some of the files to come are written over this one.
-            blobs.keep_spare(blobs.retire(&[id]).unwrap()).unwrap();
+            let store = blobs.store();
+            store.keep_spare(store.retire(&[(Owner::Node, id)]).unwrap()).unwrap();
             let (kept, again) = ((len as f64 * cut) as usize, (len as f64 * cut * cut) as usize);
-            let mut first = blobs.resume("key", 0).unwrap();
+            let mut first = blobs.store().resume("key", 0).unwrap();
             first.write_all(&bytes[..kept]).unwrap();
             drop(first);
-            prop_assert_eq!(blobs.kept("key"), kept as u64);
-            let mut second = blobs.resume("key", again as u64).unwrap();
+            prop_assert_eq!(blobs.store().kept("key"), kept as u64);
+            let mut second = blobs.store().resume("key", again as u64).unwrap();
             prop_assert_eq!(second.written(), again as u64);
             for part in bytes[again..].chunks(step) {
                 second.write_all(part).unwrap();
             }
             prop_assert_eq!(second.finish(false).unwrap(), (id, len as u64));
-            prop_assert_eq!((blobs.kept("key"), blobs.bytes()), (0, len as u64));
+            prop_assert_eq!((blobs.store().kept("key"), blobs.store().bytes()), (0, len as u64));
             blobs.remove(&id).unwrap();
         });
     }

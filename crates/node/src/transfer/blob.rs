@@ -21,7 +21,7 @@ use super::counters::TransferCounters;
 use super::link::Pace;
 use super::{Library, hash_of};
 use crate::mesh::Mesh;
-use crate::store::Blobs;
+use crate::store::BlobStore;
 use manager::{Holders, Manager, Shared};
 use session::Depot;
 
@@ -39,7 +39,7 @@ const EVENTS_MAX: usize = 64;
 /// A blob to fetch.
 #[derive(Debug, Clone)]
 pub struct Want {
-    /// The model it belongs to: who may read it follows from that.
+    /// The model it is for: who may read it follows from that, and nothing that another model holds is used.
     pub spec: SpecId,
     /// Which.
     pub blob: BlobId,
@@ -70,7 +70,7 @@ pub enum DownloadEvent {
     },
 }
 
-/// Fetches blobs, each at most once at a time, from any holder, verified segment by segment while they arrive, resumed after
+/// Fetches blobs, each at most once at a time for a model, from any holder, verified segment by segment while they arrive, resumed after
 /// a break, for ever until it is here or no longer wanted. Cheap to clone.
 #[derive(Clone)]
 pub struct Downloads {
@@ -80,13 +80,13 @@ pub struct Downloads {
 
 impl Downloads {
     /// Starts the manager.
-    pub fn start(mesh: Mesh, blobs: Blobs) -> (Self, mpsc::Receiver<DownloadEvent>) {
-        Self::start_with(mesh, blobs, Pace::default())
+    pub fn start(mesh: Mesh, store: BlobStore) -> (Self, mpsc::Receiver<DownloadEvent>) {
+        Self::start_with(mesh, store, Pace::default())
     }
 
     pub(crate) fn start_with<H: Holders>(
         holders: H,
-        blobs: Blobs,
+        store: BlobStore,
         pace: Pace,
     ) -> (Self, mpsc::Receiver<DownloadEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
@@ -98,7 +98,7 @@ impl Downloads {
             shared: downloads.shared.clone(),
             holders,
             depot: Depot {
-                blobs,
+                store,
                 assemblies: assembly::Assemblies::default(),
                 counters: downloads.counters.clone(),
                 changed: downloads.shared.changed.clone(),
@@ -111,15 +111,15 @@ impl Downloads {
         (downloads, receiver)
     }
 
-    /// Wants a blob; a second want of the same blob adds its holders. Never waits and is never lost: wants are kept on a board,
-    /// one entry a blob, and their number is bounded by the records that name them.
+    /// Wants a blob; a second want of the same blob for the same model adds its holders. Never waits and is never lost: wants are kept on a board,
+    /// one entry a model and blob, and their number is bounded by the records that name them.
     pub fn want(&self, want: Want) {
         self.shared.change(|board| board.want(want));
     }
 
     /// No longer wanted.
-    pub fn cancel(&self, blob: BlobId) {
-        self.shared.change(|board| board.cancel(&blob));
+    pub fn cancel(&self, spec: SpecId, blob: BlobId) {
+        self.shared.change(|board| board.cancel(spec, blob));
     }
 
     /// A peer has come or has something new: try waiting downloads now rather than after their backoff.
@@ -134,6 +134,6 @@ impl Downloads {
 }
 
 /// Serves blobs until the mesh stops.
-pub async fn serve_blobs(mesh: Mesh, blobs: Blobs, library: Arc<dyn Library>) {
-    BlobServer::new(blobs, library).run(mesh).await;
+pub async fn serve_blobs(mesh: Mesh, store: BlobStore, library: Arc<dyn Library>) {
+    BlobServer::new(store, library).run(mesh).await;
 }

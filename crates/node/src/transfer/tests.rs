@@ -86,10 +86,10 @@ async fn blobs_go_from_node_to_node() {
     let (theirs, ours) = (Shelf::with(&large), Shelf::new());
     theirs.blobs.put(&small, false).unwrap();
     let a = node(&[]).await;
-    let server = BlobServer::new(theirs.blobs.clone(), Arc::new(Readers::All));
+    let server = BlobServer::new(theirs.store.clone(), Arc::new(Readers::All));
     let serving = tokio::spawn(server.clone().run(a.mesh.clone()));
     let b = node(&[&a]).await;
-    let (downloads, mut events) = Downloads::start(b.mesh.clone(), ours.blobs.clone());
+    let (downloads, mut events) = Downloads::start(b.mesh.clone(), ours.store.clone());
     for blob in [&large, &small] {
         downloads.want(want(blob, &[&a]));
         assert_eq!(here(&mut events).await, a.node);
@@ -112,7 +112,7 @@ async fn a_node_that_sends_wrong_bytes_loses_its_good_name() {
     let (honest, liar) = (node(&[]).await, node(&[]).await);
     tokio::spawn(serve_blobs(
         honest.mesh.clone(),
-        theirs.blobs.clone(),
+        theirs.store.clone(),
         Arc::new(Readers::All),
     ));
     let mut fake = Fake::of(&blob);
@@ -124,7 +124,7 @@ async fn a_node_that_sends_wrong_bytes_loses_its_good_name() {
         }
     });
     let me = node(&[&honest, &liar]).await;
-    let (downloads, mut events) = Downloads::start(me.mesh.clone(), ours.blobs.clone());
+    let (downloads, mut events) = Downloads::start(me.mesh.clone(), ours.store.clone());
     downloads.want(want(&blob, &[&liar, &honest]));
     assert_eq!(here(&mut events).await, honest.node);
     assert_eq!(ours.read(&BlobId::of(&blob)), blob);
@@ -180,7 +180,7 @@ async fn a_burst_of_streams_is_served_or_dropped_and_never_blocks() {
     let a = node(&[]).await;
     tokio::spawn(serve_blobs(
         a.mesh.clone(),
-        theirs.blobs.clone(),
+        theirs.store.clone(),
         Arc::new(Readers::All),
     ));
     let b = node(&[&a]).await;
@@ -191,7 +191,7 @@ async fn a_burst_of_streams_is_served_or_dropped_and_never_blocks() {
     }
     drop(idle);
     let ours = Shelf::new();
-    let (downloads, mut events) = Downloads::start(b.mesh.clone(), ours.blobs.clone());
+    let (downloads, mut events) = Downloads::start(b.mesh.clone(), ours.store.clone());
     downloads.want(want(&blob, &[&a]));
     assert_eq!(here(&mut events).await, a.node);
 }

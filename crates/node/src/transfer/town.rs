@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 use crate::mesh::{Fault, MeshError};
-use crate::store::{Blobs, SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
+use crate::store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
 use crate::transfer::blob::manager::Holders;
 use crate::transfer::blob::{BlobServer, REQUEST_BYTES_MAX};
 use crate::transfer::link::{Link, Pace};
@@ -66,6 +66,8 @@ pub(crate) fn tempdir() -> tempfile::TempDir {
 /// A store in a directory of its own.
 pub(crate) struct Shelf {
     pub(crate) dir: tempfile::TempDir,
+    pub(crate) store: BlobStore,
+    /// Those of [`SPEC`].
     pub(crate) blobs: Blobs,
 }
 
@@ -73,8 +75,8 @@ impl Shelf {
     pub(crate) fn new() -> Self {
         let dir = tempdir();
         let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
-        let blobs = store.blobs().clone();
-        Self { dir, blobs }
+        let (blobs, store) = (store.blobs_of(Owner::Model(SPEC)), store.blobs().clone());
+        Self { dir, store, blobs }
     }
 
     pub(crate) fn with(blob: &[u8]) -> Self {
@@ -123,7 +125,7 @@ impl Library for Readers {
 
 /// An honest server of one shelf.
 pub(crate) fn honest(shelf: &Shelf, readers: Readers) -> BlobServer {
-    BlobServer::new(shelf.blobs.clone(), Arc::new(readers)).with_limits(PATIENT, Quota::new(16, 4))
+    BlobServer::new(shelf.store.clone(), Arc::new(readers)).with_limits(PATIENT, Quota::new(16, 4))
 }
 
 /// Peers, what was held against them, and how often each was called.

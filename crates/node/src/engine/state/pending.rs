@@ -37,18 +37,20 @@ impl Pending {
         }
         self.count += 1;
         self.states.insert(key, (self.count, signed));
-        gone.retain(|record| !self.names(&record.blob));
+        gone.retain(|record| !self.names(record.spec, &record.blob));
         Ok(gone)
     }
 
-    /// Whether a pending state has these tensors.
-    pub(super) fn names(&self, blob: &BlobId) -> bool {
-        self.states.values().any(|(_, signed)| signed.record.blob == *blob)
+    /// Whether a pending state of this model has these tensors.
+    pub(super) fn names(&self, spec: SpecId, blob: &BlobId) -> bool {
+        self.states.values().any(|(_, signed)| has(&signed.record, spec, blob))
     }
 
-    /// Every state with these tensors: two may have the same.
-    pub(super) fn arrived(&mut self, blob: &BlobId) -> Vec<Signed<StateRecord>> {
-        let here = self.states.extract_if(.., |_, (_, signed)| signed.record.blob == *blob);
+    /// Every state of this model with these tensors: two may have the same.
+    pub(super) fn arrived(&mut self, spec: SpecId, blob: &BlobId) -> Vec<Signed<StateRecord>> {
+        let here = self
+            .states
+            .extract_if(.., |_, (_, signed)| has(&signed.record, spec, blob));
         here.map(|(_, (_, signed))| signed).collect()
     }
 
@@ -56,6 +58,10 @@ impl Pending {
         let left = self.states.extract_if(.., |(s, ..), _| *s == spec);
         left.map(|(_, (_, signed))| signed.record).collect()
     }
+}
+
+fn has(record: &StateRecord, spec: SpecId, blob: &BlobId) -> bool {
+    record.spec == spec && record.blob == *blob
 }
 
 #[cfg(test)]
@@ -76,7 +82,7 @@ mod tests {
         assert_eq!(pending.take(signed(one.clone())), Err(()), "no news");
         // The other one still needs the tensors, so nothing is given up.
         assert_eq!(pending.take(signed(record(node(1), "a", 2, 10))), Ok(vec![]));
-        assert_eq!(pending.arrived(&one.blob).len(), 1);
+        assert_eq!(pending.arrived(one.spec, &one.blob).len(), 1);
         let newer = record(node(1), "a", 3, 10);
         assert_eq!(pending.take(signed(newer)).unwrap()[0].sequence, 2);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use qres_fed::id::BlobId;
 
-use crate::store::{Blobs, Partial, SEGMENT_BYTES, SegmentTree, StoreError};
+use crate::store::{Blobs, Owner, Partial, SEGMENT_BYTES, SegmentTree, StoreError};
 use crate::transfer::fault::TransferError;
 
 /// A segment that a session has had for so long may be taken over by another that has nothing else to do.
@@ -173,34 +173,38 @@ impl Drop for Claim {
     }
 }
 
-/// The assemblies that sessions have open: a blob has one at a time, so that two never write one file.
+/// The open assembly of each blob.
+type Open = BTreeMap<(Owner, BlobId), Weak<Assembly>>;
+
+/// The assemblies that sessions have open: an owner's blob has one at a time, so that two never write one file.
 #[derive(Clone, Default)]
 pub(crate) struct Assemblies {
-    open: Arc<Mutex<BTreeMap<BlobId, Weak<Assembly>>>>,
+    open: Arc<Mutex<Open>>,
 }
 
 impl Assemblies {
     /// The one that is open.
-    pub(crate) fn get(&self, blob: &BlobId) -> Option<Arc<Assembly>> {
-        self.lock().get(blob).and_then(Weak::upgrade)
+    pub(crate) fn get(&self, owner: Owner, blob: &BlobId) -> Option<Arc<Assembly>> {
+        self.lock().get(&(owner, *blob)).and_then(Weak::upgrade)
     }
 
     /// The one that is open, else a new one. Blocks, but not whoever asks for another.
     pub(crate) fn open(&self, blobs: &Blobs, blob: BlobId, tree: SegmentTree) -> Result<Arc<Assembly>, TransferError> {
-        if let Some(found) = self.get(&blob) {
+        let name = (blobs.owner(), blob);
+        if let Some(found) = self.get(name.0, &blob) {
             return Ok(found);
         }
         let new = Arc::new(Assembly::open(blobs, &blob, tree)?);
         let mut open = self.lock();
-        if let Some(found) = open.get(&blob).and_then(Weak::upgrade) {
+        if let Some(found) = open.get(&name).and_then(Weak::upgrade) {
             return Ok(found);
         }
         open.retain(|_, assembly| assembly.strong_count() > 0);
-        open.insert(blob, Arc::downgrade(&new));
+        open.insert(name, Arc::downgrade(&new));
         Ok(new)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<BlobId, Weak<Assembly>>> {
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,6 +7,7 @@ use qres_fed::id::{BlobId, NodeId, SpecId};
 
 use super::Want;
 use super::session::{Goal, Got};
+use crate::store::Owner;
 
 /// Sessions at once: what this node takes in is bound by its link and disk, not by their number.
 pub(crate) const SESSIONS_MAX: usize = 8;
@@ -33,8 +34,6 @@ pub(crate) const DENIALS_MAX: u32 = 3;
 const HOLDERS_MAX: usize = 64;
 /// Peers whose standing is remembered of one blob: more than can be connected.
 const STANDINGS_MAX: usize = 1024;
-/// Models under which one blob is wanted at once.
-const SPECS_MAX: usize = 8;
 
 /// One step to take.
 #[derive(Debug)]
@@ -49,7 +48,15 @@ pub(crate) enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     number: u64,
+    pub(crate) spec: SpecId,
     pub(crate) blob: BlobId,
+}
+
+impl Key {
+    /// Whose the blob is to be.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::of(self.spec, &self.blob)
+    }
 }
 
 /// What a session came to, for the schedule.
@@ -75,8 +82,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Then {
     /// Go on.
     On,
-    /// The blob is here; these models want it.
-    Here(Vec<SpecId>),
+    /// The blob is here.
+    Here,
     /// The holder has failed too often in a row.
     Exhausted,
 }
@@ -85,7 +92,8 @@ pub(crate) enum Then {
 #[derive(Default)]
 pub(crate) struct Board {
     wants: BTreeMap<u64, Entry>,
-    numbers: BTreeMap<BlobId, u64>,
+    /// A blob is wanted for each model by itself: what one has is not for another to use.
+    numbers: BTreeMap<(SpecId, BlobId), u64>,
     next_number: u64,
     /// Wants that nobody has looked for in the store.
     new: VecDeque<u64>,
@@ -97,7 +105,6 @@ pub(crate) struct Board {
 
 struct Entry {
     want: Want,
-    specs: Vec<(SpecId, Option<String>)>,
     /// It is not in the store.
     looked: bool,
     /// Who is being asked, since when.
@@ -115,7 +122,6 @@ struct Standing {
     broken: u32,
     /// Times it said that it has not got what it owes.
     owing: u32,
-    asked: u32,
     not_before: Option<Instant>,
     never: bool,
 }
@@ -140,20 +146,21 @@ impl Standing {
 impl Board {
     /// Wants a blob. A second want adds its holders, who are asked at once.
     pub(crate) fn want(&mut self, want: Want) {
-        if let Some(entry) = self.numbers.get(&want.blob).and_then(|n| self.wants.get_mut(n)) {
+        let name = (want.spec, want.blob);
+        if let Some(entry) = self.numbers.get(&name).and_then(|n| self.wants.get_mut(n)) {
             entry.merge(want);
             return;
         }
         let number = self.next_number;
         self.next_number += 1;
-        self.numbers.insert(want.blob, number);
+        self.numbers.insert(name, number);
         self.new.push_back(number);
         self.wants.insert(number, Entry::new(want));
     }
 
     /// No longer wanted.
-    pub(crate) fn cancel(&mut self, blob: &BlobId) {
-        if let Some(number) = self.numbers.remove(blob) {
+    pub(crate) fn cancel(&mut self, spec: SpecId, blob: BlobId) {
+        if let Some(number) = self.numbers.remove(&(spec, blob)) {
             self.wants.remove(&number);
         }
     }
@@ -174,19 +181,13 @@ impl Board {
     }
 
     /// The next step, if one can be taken now. `missing` tells how many segments of a blob under way are missing.
-    pub(crate) fn next(
-        &mut self,
-        connected: &[NodeId],
-        now: Instant,
-        missing: impl Fn(&BlobId) -> usize,
-    ) -> Option<Step> {
+    pub(crate) fn next(&mut self, connected: &[NodeId], now: Instant, missing: impl Fn(Key) -> usize) -> Option<Step> {
         while self.looking < LOOKS_MAX
             && let Some(number) = self.new.pop_front()
         {
             if let Some(entry) = self.wants.get(&number) {
                 self.looking += 1;
-                let blob = entry.want.blob;
-                return Some(Step::Look(Key { number, blob }));
+                return Some(Step::Look(entry.key(number)));
             }
         }
         if self.sessions.values().sum::<usize>() >= SESSIONS_MAX {
@@ -194,15 +195,12 @@ impl Board {
         }
         self.busy.retain(|_, until| *until > now);
         for (number, entry) in &mut self.wants {
-            let key = Key {
-                number: *number,
-                blob: entry.want.blob,
-            };
+            let key = entry.key(*number);
             let free = |peer: &NodeId| {
                 let under_way = self.sessions.get(peer).copied().unwrap_or(0);
                 under_way < SESSIONS_PER_HOLDER_MAX && !self.busy.contains_key(peer)
             };
-            if let Some(peer) = entry.holder(connected, now, free, &missing) {
+            if let Some(peer) = entry.holder(connected, now, free, || missing(key)) {
                 entry.asking.insert(peer, now);
                 *self.sessions.entry(peer).or_default() += 1;
                 return Some(Step::Fetch(key, peer, entry.goal(&peer)));
@@ -211,8 +209,8 @@ impl Board {
         None
     }
 
-    /// The look into the store is over: `true` = it is there. Answers with the models that want it.
-    pub(crate) fn looked(&mut self, key: Key, here: bool) -> Vec<SpecId> {
+    /// The look into the store is over: `true` = it is there. Answers whether it is here and still wanted.
+    pub(crate) fn looked(&mut self, key: Key, here: bool) -> bool {
         self.looking = self.looking.saturating_sub(1);
         if here {
             return self.arrived(key);
@@ -220,7 +218,7 @@ impl Board {
         if let Some(entry) = self.wants.get_mut(&key.number) {
             entry.looked = true;
         }
-        Vec::new()
+        false
     }
 
     /// A session is over.
@@ -232,7 +230,7 @@ impl Board {
             }
         }
         if outcome == Outcome::Got(Got::Here) {
-            return Then::Here(self.arrived(key));
+            return if self.arrived(key) { Then::Here } else { Then::On };
         }
         if let Outcome::Got(Got::Busy(retry)) = outcome {
             self.busy.insert(peer, now + retry.max(BACKOFF_MIN / 5));
@@ -266,22 +264,21 @@ impl Board {
         self.wants.values().any(|entry| entry.asking.is_empty())
     }
 
-    fn arrived(&mut self, key: Key) -> Vec<SpecId> {
-        let Some(entry) = self.wants.remove(&key.number) else {
-            return Vec::new();
-        };
-        self.numbers.remove(&key.blob);
-        entry.specs.into_iter().map(|(spec, _)| spec).collect()
+    /// Whether the want still stood.
+    fn arrived(&mut self, key: Key) -> bool {
+        if self.wants.remove(&key.number).is_none() {
+            return false;
+        }
+        self.numbers.remove(&(key.spec, key.blob));
+        true
     }
 }
 
 impl Entry {
     fn new(mut want: Want) -> Self {
-        let specs = vec![(want.spec, want.traceparent.clone())];
         let holders = std::mem::take(&mut want.holders);
         let mut entry = Self {
             want,
-            specs,
             looked: false,
             asking: BTreeMap::new(),
             standing: BTreeMap::new(),
@@ -289,6 +286,14 @@ impl Entry {
         };
         entry.add_holders(holders);
         entry
+    }
+
+    fn key(&self, number: u64) -> Key {
+        Key {
+            number,
+            spec: self.want.spec,
+            blob: self.want.blob,
+        }
     }
 
     fn merge(&mut self, more: Want) {
@@ -301,9 +306,6 @@ impl Entry {
             own.bytes = None;
         } else {
             own.bytes_max = own.bytes_max.max(more.bytes_max);
-        }
-        if self.specs.len() < SPECS_MAX && self.specs.iter().all(|(spec, _)| *spec != more.spec) {
-            self.specs.push((more.spec, more.traceparent));
         }
         for holder in &more.holders {
             if let Some(standing) = self.standing.get_mut(holder) {
@@ -338,13 +340,13 @@ impl Entry {
         connected: &[NodeId],
         now: Instant,
         free: impl Fn(&NodeId) -> bool,
-        missing: &impl Fn(&BlobId) -> usize,
+        missing: impl Fn() -> usize,
     ) -> Option<NodeId> {
         if !self.looked || self.asking.len() >= SESSIONS_PER_BLOB_MAX || !self.store.ready(now) {
             return None;
         }
         let alone = self.asking.is_empty() || self.slow(now);
-        if !alone && missing(&self.want.blob) < SPLIT_SEGMENTS_MIN {
+        if !alone && missing() < SPLIT_SEGMENTS_MIN {
             return None;
         }
         let ready = |peer: &NodeId| {
@@ -356,20 +358,18 @@ impl Entry {
         holders.chain(others).find(|peer| ready(peer)).copied()
     }
 
-    /// Under which model the peer is asked: in turn, because it may let us read one and not another.
+    /// What the peer is asked for.
     fn goal(&mut self, peer: &NodeId) -> Goal {
         while self.standing.len() >= STANDINGS_MAX {
             self.standing.pop_first();
         }
-        let standing = self.standing.entry(*peer).or_default();
-        let (spec, traceparent) = self.specs[standing.asked as usize % self.specs.len()].clone();
-        standing.asked = standing.asked.wrapping_add(1);
+        self.standing.entry(*peer).or_default();
         Goal {
-            spec,
+            spec: self.want.spec,
             blob: self.want.blob,
             bytes: self.want.bytes,
             bytes_max: self.want.bytes_max,
-            traceparent,
+            traceparent: self.want.traceparent.clone(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{AsyncRead, AsyncWrite};
-use qres_fed::id::{NodeId, SpecId};
+use qres_fed::id::NodeId;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tracing::Instrument;
@@ -121,11 +121,12 @@ impl<H: Holders> Manager<H> {
             }
         }
         let now = Instant::now();
-        let missing = |blob: &_| self.depot.assemblies.get(blob).map_or(0, |assembly| assembly.missing());
+        let assembly = |key: Key| self.depot.assemblies.get(key.owner(), &key.blob);
+        let missing = |key| assembly(key).map_or(0, |assembly| assembly.missing());
         while let Some(step) = board.next(&connected, now, missing) {
             let (key, peer, abort) = match step {
                 Step::Look(key) => {
-                    let blobs = self.depot.blobs.clone();
+                    let blobs = self.depot.store.of(key.owner());
                     let look = move || Done::Looked(blobs.contains(&key.blob));
                     (key, None, under_way.tasks.spawn_blocking(look))
                 }
@@ -185,19 +186,19 @@ impl<H: Holders> Manager<H> {
         let Some((key, peer, _)) = under_way.keys.remove(&id) else {
             return Ok(());
         };
-        let specs = match (done, peer) {
+        let here = match (done, peer) {
             (Ok((_, Done::Looked(here))), _) => self.shared.board().looked(key, here),
             (Ok((_, Done::Fetched(peer, outcome, progress))), _) => self.judge(key, peer, &outcome, progress),
             // Cancelled, or a bug that panicked: it counts as no fault of the peer's.
             (Err(_), Some(peer)) => {
                 self.shared.board().ended(key, peer, Outcome::Gone, Instant::now());
-                Vec::new()
+                false
             }
             (Err(_), None) => self.shared.board().looked(key, false),
         };
-        for spec in specs {
+        if here {
             let event = DownloadEvent::Here {
-                spec,
+                spec: key.spec,
                 blob: key.blob,
                 from: peer.unwrap_or(NodeId([0; 32])),
             };
@@ -206,7 +207,7 @@ impl<H: Holders> Manager<H> {
         Ok(())
     }
 
-    fn judge(&self, key: Key, peer: NodeId, outcome: &Result<Got, TransferError>, progress: bool) -> Vec<SpecId> {
+    fn judge(&self, key: Key, peer: NodeId, outcome: &Result<Got, TransferError>, progress: bool) -> bool {
         let ended = match outcome {
             Ok(got) => Outcome::Got(*got),
             Err(TransferError::Forged(_)) => Outcome::Forged,
@@ -234,9 +235,6 @@ impl<H: Holders> Manager<H> {
             let why = format!("blob {}: it announced it and says that it has not got it", key.blob);
             self.holders.penalize(peer, Fault::Withheld, why);
         }
-        match then {
-            Then::Here(specs) => specs,
-            Then::On | Then::Exhausted => Vec::new(),
-        }
+        then == Then::Here
     }
 }

@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::{PROTOCOL, REQUEST_BYTES_MAX, SEGMENTS_PER_ASK_MAX, hash_of};
 use crate::mesh::{Fault, Mesh};
-use crate::store::{BlobFile, Blobs, SEGMENT_BYTES, SegmentTree, StoreError};
+use crate::store::{BlobFile, BlobStore, Owner, SEGMENT_BYTES, SegmentTree, StoreError};
 use crate::transfer::counters::TransferCounters;
 use crate::transfer::fault::TransferError;
 use crate::transfer::link::{Link, Pace};
@@ -35,7 +35,7 @@ const BUSY_RETRY: Duration = Duration::from_millis(250);
 /// Answers whoever asks for blobs. Cheap to clone.
 #[derive(Clone)]
 pub struct BlobServer {
-    blobs: Blobs,
+    store: BlobStore,
     library: Arc<dyn Library>,
     uploads: Quota,
     streams: Quota,
@@ -57,10 +57,10 @@ struct Upload {
 }
 
 impl BlobServer {
-    /// Serves what `blobs` holds and `library` allows.
-    pub fn new(blobs: Blobs, library: Arc<dyn Library>) -> Self {
+    /// Serves what `store` holds and `library` allows.
+    pub fn new(store: BlobStore, library: Arc<dyn Library>) -> Self {
         Self {
-            blobs,
+            store,
             library,
             uploads: Quota::new(UPLOADS_MAX, UPLOADS_PER_PEER_MAX),
             streams: Quota::new(STREAMS_MAX, STREAMS_PER_PEER_MAX),
@@ -196,13 +196,14 @@ impl BlobServer {
         blob: BlobId,
         values_known: bool,
     ) -> Result<Result<(Upload, Vec<[u8; 32]>), Refusal>, TransferError> {
-        if blob != spec.into() && !self.library.may_read(&peer, &spec, &blob) {
+        if !self.library.may_read(&peer, &spec, &blob) {
             return Ok(Err(Refusal(BlobStatus::Denied)));
         }
         let Some(permit) = self.uploads.take(peer) else {
             return Ok(Err(Refusal(BlobStatus::Busy)));
         };
-        let blobs = self.blobs.clone();
+        // Of this model's own: a digest of another's finds nothing here.
+        let blobs = self.store.of(Owner::of(spec, &blob));
         let opened = tokio::task::spawn_blocking(move || {
             let Some(file) = blobs.open(&blob)? else {
                 return Ok(None);

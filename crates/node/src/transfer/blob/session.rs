@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::ANSWER_BYTES_MAX;
 use super::assembly::{Assemblies, Assembly, Claim, Kept};
-use crate::store::{Blobs, SEGMENT_BYTES, SegmentTree, StoreError};
+use crate::store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, StoreError};
 use crate::transfer::counters::TransferCounters;
 use crate::transfer::fault::TransferError;
 use crate::transfer::link::Link;
@@ -42,6 +42,13 @@ pub(crate) struct Goal {
     pub(crate) traceparent: Option<String>,
 }
 
+impl Goal {
+    /// Whose the blob is to be.
+    fn owner(&self) -> Owner {
+        Owner::of(self.spec, &self.blob)
+    }
+}
+
 /// How a session ended, when nothing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Got {
@@ -60,7 +67,7 @@ pub(crate) enum Got {
 /// What sessions share.
 #[derive(Clone)]
 pub(crate) struct Depot {
-    pub(crate) blobs: Blobs,
+    pub(crate) store: BlobStore,
     pub(crate) assemblies: Assemblies,
     pub(crate) counters: Arc<TransferCounters>,
     /// Told when a blob's segments are known: others may help from then on.
@@ -71,6 +78,11 @@ pub(crate) struct Depot {
 type Check = JoinHandle<Result<(u32, Kept, Vec<u8>), StoreError>>;
 
 impl Depot {
+    /// Where the blob goes.
+    fn blobs(&self, goal: &Goal) -> Blobs {
+        self.store.of(goal.owner())
+    }
+
     /// Fetches over this link, which may be used again when the answer is `Ok`. `progress` becomes true once some of it is here.
     pub(crate) async fn fetch<S>(
         &self,
@@ -81,7 +93,7 @@ impl Depot {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let known = self.assemblies.get(&goal.blob);
+        let known = self.assemblies.get(goal.owner(), &goal.blob);
         let get = BlobGet {
             spec: goal.spec.0.to_vec(),
             blob: goal.blob.0.to_vec(),
@@ -133,7 +145,7 @@ impl Depot {
     {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         link.read_raw(&mut bytes, "a blob").await?;
-        let (blobs, blob) = (self.blobs.clone(), goal.blob);
+        let (blobs, blob) = (self.blobs(goal), goal.blob);
         let right = blocking(move || {
             if BlobId::of(&bytes) != blob {
                 return Ok(false);
@@ -173,7 +185,7 @@ impl Depot {
                 .await?;
             left -= page;
         }
-        let (depot, blob) = (self.clone(), goal.blob);
+        let (assemblies, blobs, blob) = (self.assemblies.clone(), self.blobs(goal), goal.blob);
         blocking(move || {
             let tree = SegmentTree::from_values(length, values).filter(|tree| tree.root() == blob);
             let Some(tree) = tree else {
@@ -181,7 +193,7 @@ impl Depot {
                     "chaining values of another blob than {blob}"
                 )));
             };
-            depot.assemblies.open(&depot.blobs, blob, tree)
+            assemblies.open(&blobs, blob, tree)
         })
         .await
     }

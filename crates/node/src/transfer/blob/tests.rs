@@ -1,5 +1,7 @@
 //! Downloads from peers behind pipes.
 
+mod access;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +45,7 @@ async fn here(events: &mut mpsc::Receiver<DownloadEvent>, wanted: &Want) -> Node
 
 fn depot(shelf: &Shelf) -> Depot {
     Depot {
-        blobs: shelf.blobs.clone(),
+        store: shelf.store.clone(),
         assemblies: Assemblies::default(),
         counters: Arc::default(),
         changed: Arc::default(),
@@ -67,7 +69,7 @@ async fn blobs_of_every_size_arrive_as_they_are() {
         let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
         let server = honest(&theirs, Readers::All);
         town.settle_server(node(2), server.clone());
-        let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.blobs.clone(), PATIENT);
+        let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
         let wanted = want(&blob, &[2]);
         downloads.want(wanted.clone());
         assert_eq!(here(&mut events, &wanted).await, node(2), "{length}");
@@ -109,7 +111,7 @@ async fn wrong_bytes_are_told_on_and_fetched_elsewhere() {
         fake.corrupt = Some(if length > MIB { 3 } else { 0 });
         town.settle_fake(node(2), fake);
         town.settle_server(node(3), honest(&theirs, Readers::All));
-        let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.blobs.clone(), PATIENT);
+        let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
         let wanted = want(&blob, &[2, 3]);
         downloads.want(wanted.clone());
         assert_eq!(here(&mut events, &wanted).await, node(3));
@@ -129,7 +131,7 @@ async fn a_holder_that_stalls_is_told_on_and_another_goes_on_where_it_stopped() 
     town.settle_fake(node(2), fake);
     let server = honest(&theirs, Readers::All);
     town.settle_server(node(3), server.clone());
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.blobs.clone(), FAST);
+    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), FAST);
     let wanted = want(&blob, &[2, 3]);
     downloads.want(wanted.clone());
     assert_eq!(here(&mut events, &wanted).await, node(3));
@@ -152,14 +154,14 @@ async fn a_download_goes_on_after_a_restart_with_what_is_on_the_disk() {
     {
         let (ours, other) = pipe();
         town.settle_fake(node(2), fake);
-        let (downloads, events) = Downloads::start_with(town.clone(), shelf.blobs.clone(), PATIENT);
+        let (downloads, events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
         downloads.want(wanted.clone());
         // The second call comes after the first session has broken off.
         town.until(|town| town.calls(&node(2)) == 2).await;
         drop((events, ours, other));
     }
-    let Shelf { dir, blobs } = shelf;
-    drop(blobs);
+    let Shelf { dir, blobs, store } = shelf;
+    drop((blobs, store));
     let reopened = reopen(dir.path()).await;
     let server = honest(&theirs, Readers::All);
     town.settle_server(node(2), server.clone());
@@ -243,40 +245,6 @@ async fn a_lie_about_the_length_or_the_tree_is_refused() {
 }
 
 #[tokio::test]
-async fn who_may_not_read_is_refused_and_asks_elsewhere_or_under_another_model() {
-    let blob = bytes(1, 2 * MIB);
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
-    let denying = honest(&theirs, Readers::None);
-    town.settle_server(node(2), denying.clone());
-    let other = SpecId([8; 32]);
-    town.settle_server(node(3), honest(&theirs, Readers::Of(other)));
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.blobs.clone(), PATIENT);
-    let first = want(&blob, &[2, 3]);
-    let second = Want {
-        spec: other,
-        ..first.clone()
-    };
-    downloads.want(first.clone());
-    downloads.want(second.clone());
-    assert_eq!(here(&mut events, &first).await, node(3));
-    assert_eq!(here(&mut events, &second).await, node(3), "both models hear of it");
-    assert_eq!(denying.counters().sent_bytes(), 0);
-    assert!(town.faults().is_empty());
-}
-
-#[tokio::test]
-async fn a_spec_may_be_read_by_anyone() {
-    let blob = bytes(1, 500);
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
-    town.settle_server(node(2), honest(&theirs, Readers::None));
-    let (downloads, mut events) = Downloads::start_with(town, shelf.blobs.clone(), PATIENT);
-    let mut wanted = want(&blob, &[2]);
-    wanted.spec = SpecId(wanted.blob.0);
-    downloads.want(wanted.clone());
-    here(&mut events, &wanted).await;
-}
-
-#[tokio::test]
 async fn a_busy_holder_is_asked_again() {
     let blob = bytes(1, 2 * MIB);
     let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
@@ -291,7 +259,7 @@ async fn a_busy_holder_is_asked_again() {
     first.send(&get(&wanted)).await.unwrap();
     let answer: crate::wire::BlobAnswer = first.next(ANSWER_BYTES_MAX, PATIENT.whole).await.unwrap().unwrap();
     assert_eq!(answer.bytes, 2 * MIB);
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.blobs.clone(), PATIENT);
+    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
     downloads.want(wanted.clone());
     let busy = async {
         while server.counters().busy() == 0 {
@@ -316,7 +284,7 @@ async fn a_large_blob_comes_from_several_holders_at_once() {
     town.settle_fake(node(2), fake);
     let server = honest(&theirs, Readers::All);
     town.settle_server(node(3), server.clone());
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.blobs.clone(), PATIENT);
+    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
     let wanted = want(&blob, &[2, 3]);
     downloads.want(wanted.clone());
     // The first holder waits until the second has been called.
@@ -333,11 +301,11 @@ async fn a_want_waits_for_a_peer_and_a_cancelled_one_is_forgotten() {
     let (blob, other) = (bytes(1, 1000), bytes(2, 1000));
     let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
     theirs.blobs.put(&other, false).unwrap();
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.blobs.clone(), PATIENT);
+    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
     let (wanted, unwanted) = (want(&blob, &[]), want(&other, &[2]));
     downloads.want(unwanted.clone());
     downloads.want(wanted.clone());
-    downloads.cancel(unwanted.blob);
+    downloads.cancel(SPEC, unwanted.blob);
     town.settle_server(node(2), honest(&theirs, Readers::All));
     downloads.nudge(node(2));
     here(&mut events, &wanted).await;
@@ -348,7 +316,7 @@ async fn a_want_waits_for_a_peer_and_a_cancelled_one_is_forgotten() {
 async fn many_wants_all_arrive() {
     let (shelf, theirs, town) = (Shelf::new(), Shelf::new(), Town::default());
     town.settle_server(node(2), honest(&theirs, Readers::All));
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.blobs.clone(), PATIENT);
+    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
     let mut wanted = std::collections::BTreeSet::new();
     for n in 0..200u64 {
         let blob = bytes(3, 100 + n);

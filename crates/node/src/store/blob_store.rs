@@ -1,0 +1,195 @@
+//! All blobs below one data directory.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, Metadata, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use qres_fed::id::BlobId;
+
+use super::blob::{FLUSHED, WRITE_BIT, values_path};
+use super::directory::Directory;
+use super::reader::Readers;
+use super::spare::Spares;
+use super::upload::Slot;
+use super::usage::Usage;
+use super::{Blobs, Owner, SegmentTree, StoreError, file};
+
+/// The blob files below one directory, each with its owner. Cheap to clone.
+#[derive(Clone)]
+pub struct BlobStore(Arc<Inner>);
+
+struct Inner {
+    directory: Directory,
+    usage: Usage,
+    /// Held while a name below `blobs` comes or goes, so that the count of bytes stays right.
+    names: Mutex<()>,
+    readers: Readers,
+    spares: Spares,
+    uploads: Mutex<HashMap<[u8; 32], Slot>>,
+    temporary: AtomicU64,
+}
+
+impl BlobStore {
+    /// Takes over a directory: looks through what a power cut may have torn, counts what is there.
+    pub(super) fn take_over(mut directory: Directory, bytes_max: Option<u64>) -> Result<Self, StoreError> {
+        let mut held = 0u64;
+        let mut shared = HashSet::new();
+        for (owner, id, metadata) in scan(directory.root())? {
+            if metadata.nlink() > 1 && !shared.insert(metadata.ino()) {
+                // Another owner's name for a file that was looked at already.
+                continue;
+            }
+            let flushed = metadata.permissions().mode() & WRITE_BIT == 0;
+            if flushed || !directory.rebooted() || is_whole(&directory.root().join(path_of(owner, &id)), &id)? {
+                held = held.saturating_add(metadata.len());
+            }
+        }
+        let pending = super::upload::recover(&directory)?.saturating_add(super::partial::recover(&directory)?);
+        directory.settle()?;
+        Ok(Self(Arc::new(Inner {
+            directory,
+            usage: Usage::new(bytes_max, held, pending),
+            names: Mutex::default(),
+            readers: Readers::default(),
+            spares: Spares::default(),
+            uploads: Mutex::default(),
+            temporary: AtomicU64::new(0),
+        })))
+    }
+
+    /// The blobs of one owner.
+    pub fn of(&self, owner: Owner) -> Blobs {
+        Blobs::new(self.clone(), owner)
+    }
+
+    /// Every blob held: its owner, its id, its length; ascending.
+    pub fn list(&self) -> Result<Vec<(Owner, BlobId, u64)>, StoreError> {
+        let found = scan(self.root())?.into_iter();
+        let mut all: Vec<_> = found.map(|(owner, id, m)| (owner, id, m.len())).collect();
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// Bytes of all blobs held (a running count). A blob that two owners share counts once.
+    pub fn bytes(&self) -> u64 {
+        self.usage().held()
+    }
+}
+
+/// For the other files of this module's parts: blobs, writers, uploads, partial blobs.
+impl BlobStore {
+    pub(super) fn root(&self) -> &Path {
+        self.0.directory.root()
+    }
+
+    pub(super) fn usage(&self) -> &Usage {
+        &self.0.usage
+    }
+
+    /// Takes room for bytes on their way in, from spare files when there is no other.
+    pub(super) fn take_room(&self, bytes: u64) -> Result<(), StoreError> {
+        self.usage().take(bytes)?;
+        self.limit_spares();
+        Ok(())
+    }
+
+    pub(super) fn spares(&self) -> &Spares {
+        &self.0.spares
+    }
+
+    pub(super) fn readers(&self) -> &Readers {
+        &self.0.readers
+    }
+
+    pub(super) fn uploads(&self) -> &Mutex<HashMap<[u8; 32], Slot>> {
+        &self.0.uploads
+    }
+
+    /// Held while a name below `blobs` comes or goes.
+    pub(super) fn names(&self) -> MutexGuard<'_, ()> {
+        self.0.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where an owner's blob is.
+    pub(super) fn path(&self, owner: Owner, id: &BlobId) -> PathBuf {
+        self.root().join(path_of(owner, id))
+    }
+
+    /// A file below `tmp` for about so many bytes, and its length: of a spare one, which holds rubbish, or 0.
+    pub(super) fn temporary_file(&self, expected: u64) -> Result<(File, PathBuf, u64), StoreError> {
+        if let Some(spare) = self.spares().take(expected) {
+            return Ok(spare);
+        }
+        let path = self.temporary();
+        Ok((file::make(&path)?, path, 0))
+    }
+
+    /// A name below `tmp` that no one else has: the directory is ours and was empty when it was opened.
+    pub(super) fn temporary(&self) -> PathBuf {
+        let number = self.0.temporary.fetch_add(1, Ordering::Relaxed);
+        self.root().join("tmp").join(number.to_string())
+    }
+
+    /// Removes a file that will be no blob, if it is there, and gives its room back. Errors do not matter: what stays is found
+    /// at the next start.
+    pub(super) fn abandon(&self, path: &Path, counted: u64) {
+        match file::remove(path) {
+            Ok(true) => self.usage().give(counted),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "cannot remove a file that is no longer needed"),
+        }
+    }
+
+    /// Makes a blob's name durable, and that of the directory it is in: someone else may have made it and not flushed it.
+    pub(super) fn sync_names(&self, blob: &Path) -> Result<(), StoreError> {
+        file::sync_dir_of(blob)?;
+        file::sync_dir(&self.root().join("blobs"))
+    }
+
+    /// Writes a tree's values to a temporary file.
+    pub(super) fn write_values(&self, tree: &SegmentTree) -> Result<PathBuf, StoreError> {
+        let path = self.temporary();
+        file::make(&path)?
+            .write_all_at(tree.values().as_flattened(), 0)
+            .map_err(|error| StoreError::from_io(&path, error))
+            .inspect_err(|_| self.abandon(&path, 0))?;
+        Ok(path)
+    }
+}
+
+/// Below the data directory.
+fn path_of(owner: Owner, id: &BlobId) -> PathBuf {
+    Path::new("blobs").join(owner.to_string()).join(id.to_string())
+}
+
+/// Whether a file that was never flushed has the blob's bytes after a power cut. Then it is as good as flushed; else it goes.
+fn is_whole(path: &Path, id: &BlobId) -> Result<bool, StoreError> {
+    let fail = |error| StoreError::from_io(path, error);
+    let tree = File::open(path).and_then(SegmentTree::build).map_err(fail)?;
+    if tree.root() == *id {
+        fs::set_permissions(path, Permissions::from_mode(FLUSHED)).map_err(fail)?;
+        return Ok(true);
+    }
+    tracing::warn!(blob = %id, "a power cut damaged a blob: removed, to be fetched again");
+    file::remove(path)?;
+    file::remove(&values_path(path))?;
+    Ok(false)
+}
+
+/// Every blob below a data directory, in any order.
+fn scan(root: &Path) -> Result<Vec<(Owner, BlobId, Metadata)>, StoreError> {
+    let blobs = root.join("blobs");
+    let mut all = Vec::new();
+    for name in file::directories(&blobs)? {
+        let Some(owner) = Owner::from_name(&name) else { continue };
+        for (file, metadata) in file::files(&blobs.join(&name))? {
+            if let Ok(id) = file.parse() {
+                all.push((owner, id, metadata));
+            }
+        }
+    }
+    Ok(all)
+}
