@@ -195,6 +195,7 @@ async fn create(swarm: &Swarm, name: &str, trainers: &[Trainer], file: Bytes) ->
             id: "bf16/1".into(),
             ..Default::default()
         }),
+        members: swarm.daemons.iter().map(|daemon| daemon.peer_id.clone()).collect(),
         ..Default::default()
     };
     let model = trainers[0].client.create_model(header, file).await.expect("created");

@@ -15,7 +15,7 @@ fn command(address: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(address: &str, arguments: &[&str]) -> Output {
+pub fn run(address: &str, arguments: &[&str]) -> Output {
     command(address, arguments).output().expect("qres runs")
 }
 
@@ -28,13 +28,13 @@ fn text(address: &str, arguments: &[&str]) -> String {
 }
 
 /// The one JSON object that it printed.
-fn json(address: &str, arguments: &[&str]) -> Value {
+pub fn json(address: &str, arguments: &[&str]) -> Value {
     let said = text(address, &[arguments, &["--json"]].concat());
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("qres {arguments:?}: {error} in {said}"))
 }
 
 /// What it said on stderr when it failed with exit code 1.
-fn fails(address: &str, arguments: &[&str]) -> String {
+pub fn fails(address: &str, arguments: &[&str]) -> String {
     let output = run(address, arguments);
     let error = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(1), "qres {arguments:?}: {error}");
@@ -153,7 +153,10 @@ impl Desk {
                 .then_some(())
         })
         .await;
-        let joined = json(self.address(1), &["model", "join", name]);
+        let joined = json(
+            self.address(1),
+            &["model", "join", name, "--creator", &self.swarm.daemons[0].peer_id],
+        );
         assert_eq!(joined["model"]["member"], true);
     }
 

@@ -3,6 +3,7 @@
 
 mod cli;
 mod demo;
+mod membership;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -98,7 +99,8 @@ mod needs_python {
                 command
                     .arg(&example)
                     .args(["--address", &daemon.grpc, "--rounds", &rounds.to_string()]);
-                command.args(["--shard", &i.to_string(), "--of", "3"]);
+                command.args(["--shard", &i.to_string(), "--members"]);
+                command.args(swarm.daemons.iter().map(|daemon| &daemon.peer_id));
                 command.env("PYTHONPATH", root().join("clients/python"));
                 command
                     .stdout(std::process::Stdio::piped())

@@ -116,6 +116,14 @@ impl Daemon {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Waits until it has logged this.
+    pub async fn log_has(&self, text: &str) {
+        crate::wait::until(&format!("{text:?} to be logged"), || async {
+            self.log().contains(text).then_some(())
+        })
+        .await;
+    }
+
     /// The last part of its mesh address that others need: its port.
     pub fn mesh_port(&self) -> String {
         self.mesh.split('/').nth(4).expect("a port").to_owned()

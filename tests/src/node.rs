@@ -96,10 +96,17 @@ impl Node {
         Ok(answer.into_inner().model.expect("the model"))
     }
 
-    /// Joins a model once it is known here.
+    /// Joins a model once it is known here: the only one of that name, whoever made it, or the one of that id.
     pub async fn join(&self, model: &str) -> pb::Model {
         until(&format!("{model} to be known and joined"), || async {
-            let request = pb::JoinModelRequest { model: model.into() };
+            let id = match model.split_once('@') {
+                Some((_, id)) => id.to_owned(),
+                None => self.model(model).await.ok()?.id,
+            };
+            let request = pb::JoinModelRequest {
+                model: id,
+                ..Default::default()
+            };
             match self.models().join_model(request).await {
                 Ok(answer) => answer.into_inner().model,
                 Err(status) if status.code() == tonic::Code::NotFound => None,

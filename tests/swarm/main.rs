@@ -3,6 +3,7 @@
 mod bad_input;
 mod catch_up;
 mod discovery;
+mod enrolment;
 mod full;
 mod healing;
 mod hostile;

@@ -55,7 +55,10 @@ async fn a_name_that_two_specs_bear_is_refused_with_both_creators_and_works_with
     }
     let refused = third
         .models()
-        .join_model(pb::JoinModelRequest { model: "same".into() })
+        .join_model(pb::JoinModelRequest {
+            model: "same".into(),
+            ..Default::default()
+        })
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
@@ -81,7 +84,10 @@ async fn a_name_that_two_specs_bear_is_refused_with_both_creators_and_works_with
     let other = format!("same@{}", made[0].id);
     let refused = third
         .models()
-        .join_model(pb::JoinModelRequest { model: other })
+        .join_model(pb::JoinModelRequest {
+            model: other,
+            ..Default::default()
+        })
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
@@ -163,7 +169,9 @@ async fn a_configured_model_is_joined_once_it_is_known_and_stays_joined() {
         arguments: vec!["--join".into(), wanted],
         ..Options::default()
     };
-    let by_name = Daemon::start(joiner("configured/a,configured/b".into()));
+    let mut named = joiner("configured/a,configured/b".into());
+    named.arguments.extend(["--creator".into(), creator.peer_id.clone()]);
+    let by_name = Daemon::start(named);
     let by_id = Daemon::start(joiner(format!("configured/a@{}", model.id)));
     let joined = |node: Node, count: usize| async move {
         wait::until("the configured models to be joined", || async {
@@ -192,7 +200,10 @@ async fn a_bootstrap_node_creates_and_joins_no_model() {
     swarm.nodes()[0].create(open_model("helped", 0.0, 1)).await.unwrap();
     let bootstrap = swarm.bootstrap.node();
     wait_for_models(&bootstrap, 1).await;
-    let join = pb::JoinModelRequest { model: "helped".into() };
+    let join = pb::JoinModelRequest {
+        model: "helped".into(),
+        ..Default::default()
+    };
     let joined = bootstrap.models().join_model(join).await.unwrap_err();
     let created = bootstrap.create(open_model("own", 0.0, 1)).await.unwrap_err();
     for refused in [joined, created] {

@@ -36,8 +36,11 @@ async fn one_node_alone_goes_round_by_itself() {
 async fn three_nodes_average_by_sample_count_and_hold_the_same_bits() {
     let swarm = Swarm::start(3).await;
     let nodes = swarm.nodes();
-    // Without a member list: the creator and the nodes connected now; a bootstrap node trains nothing.
-    let model = nodes[0].create(vector_model("avg3", &[1.0, -1.0, 0.5])).await.unwrap();
+    let request = pb::CreateModelRequest {
+        members: node_ids(&nodes).await,
+        ..vector_model("avg3", &[1.0, -1.0, 0.5])
+    };
+    let model = nodes[0].create(request).await.unwrap();
     assert_eq!((model.members.len(), model.quorum), (3, 2));
     let mut base = head(&model);
     for node in &nodes[1..] {

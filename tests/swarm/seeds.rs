@@ -6,6 +6,7 @@ use qres_tests::weights::vector;
 use qres_tests::{Daemon, Options, Swarm};
 use tonic::Code;
 
+use crate::rounds::node_ids;
 use crate::{field, head, vector_model};
 
 fn tensor(name: &str, dtype: &str, shape: &[u64]) -> pb::TensorSpec {
@@ -30,6 +31,11 @@ fn layer(name: &str, seed: u64) -> pb::CreateModelRequest {
 async fn the_creator_makes_the_weights_and_the_others_fetch_them() {
     let swarm = Swarm::start(2).await;
     let nodes = swarm.nodes();
+    let members = node_ids(&nodes).await;
+    let layer = |name: &str, seed| pb::CreateModelRequest {
+        members: members.clone(),
+        ..layer(name, seed)
+    };
     let made = nodes[0].create(layer("seeded", 7)).await.unwrap();
     let again = nodes[0].create(layer("seeded", 7)).await.unwrap();
     assert_eq!(

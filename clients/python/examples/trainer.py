@@ -1,6 +1,7 @@
 """A trainer to copy: softmax regression in NumPy on a CSV file whose last column is the label.
 
-Three nodes, three trainers, each with every third row:  trainer.py --address 127.0.0.1:4002 --shard 0 --of 3
+Three nodes, three trainers, each with every third row:  trainer.py --address 127.0.0.1:4002 --shard 0 --members A B C
+where A, B and C are the nodes' peer ids (`qres status` shows a node's own), the same list for every trainer.
 """
 
 import argparse
@@ -14,13 +15,13 @@ parser.add_argument("--address", help="this trainer's own node (default: QRES_AD
 parser.add_argument("--model", default="python-example")
 parser.add_argument("--rounds", type=int, default=20)
 parser.add_argument("--data", default=Path(__file__).parents[3] / "crates/demo/data/digits.csv.gz", help="CSV, or CSV.gz")
-parser.add_argument("--shard", type=int, default=0, help="which of the trainers this is; 0 creates the model")
-parser.add_argument("--of", type=int, default=1, help="trainers")
+parser.add_argument("--members", nargs="*", default=[], help="peer ids of the trainers' nodes (default: this node alone)")
+parser.add_argument("--shard", type=int, default=0, help="which of the members this is; 0 creates the model")
 args = parser.parse_args()
 
 data = np.loadtxt(args.data, delimiter=",", dtype=np.float32)
 classes, scale = int(data[:, -1].max()) + 1, data[:, :-1].max()
-data = data[args.shard :: args.of]
+data = data[args.shard :: max(1, len(args.members))]
 x, y = data[:, :-1] / scale, np.eye(classes, dtype=np.float32)[data[:, -1].astype(int)]
 
 
@@ -40,8 +41,8 @@ def train(fetched, mu, rate=0.5, steps=50):
 client = Client(args.address)
 if args.shard == 0:
     shapes = {"weight": np.empty((classes, x.shape[1]), np.float32), "bias": np.empty(classes, np.float32)}
-    client.create(args.model, shapes, seed=1, strategy="fedprox/1", params={"mu": 0.01})
-client.join(args.model)
+    client.create(args.model, shapes, seed=1, strategy="fedprox/1", params={"mu": 0.01}, members=args.members)
+client.join(args.model, creator=args.members[0] if args.members else None)
 
 for head in client.heads(args.model):  # each newer than the one before
     right = ((x @ head.tensors["weight"].T + head.tensors["bias"]).argmax(axis=1) == y.argmax(axis=1)).mean()

@@ -160,7 +160,7 @@ class Client:
         timeout: float | None = None,
         **spec: object,
     ) -> model_pb2.Model:
-        """Makes a model from its first weights. Without `members`: this node and the peers connected now.
+        """Makes a model from its first weights. `members` may contribute and read; without any it is this node alone.
 
         With `seed` the node makes the weights itself: of `tensors` only names, dtypes and shapes count (`np.empty` will do).
         `params` are the strategy's numbers, e.g. `mu`. More of `CreateModelRequest`'s fields go by name:
@@ -180,17 +180,27 @@ class Client:
         with decoded():
             return self.models.CreateModel(_chunks(header, file), timeout=timeout).model
 
-    def join(self, model: str, *, timeout: float | None = None) -> None:
-        """Joins a model as soon as this node has heard of it, and waits until its weights are here."""
+    def join(self, model: str, *, creator: str | None = None, timeout: float | None = None) -> None:
+        """Joins a model as soon as this node has heard of it, and waits until its weights are here.
+
+        A name is anyone's to give: say `name@id`, or the `creator` (node id or peer id). A bare name is taken only if this
+        node knows the creator: from its configuration, or as a fellow member of a joined model.
+        """
         wanted, _, wanted_id = model.partition("@")
+        wish = model_pb2.JoinModelRequest(model=model, creator=creator or "")
         watch = self.models.WatchModels(model_pb2.WatchModelsRequest(), timeout=timeout)
         for message in decoded_stream(watch):
             known = message.model
             if known.name != wanted or (wanted_id and known.id != wanted_id):
                 continue
             if known.standing == model_pb2.MODEL_STANDING_AVAILABLE:
-                with decoded():
-                    self.models.JoinModel(model_pb2.JoinModelRequest(model=model), timeout=timeout)
+                try:
+                    with decoded():
+                        self.models.JoinModel(wish, timeout=timeout)
+                except QresError as error:
+                    # Another one's model of that name: the creator's own may still be announced.
+                    if creator is None or error.reason != "CREATOR_UNKNOWN":
+                        raise
             elif known.standing == model_pb2.MODEL_STANDING_JOINED:
                 watch.cancel()
                 return

@@ -61,6 +61,7 @@ class Node(weights_pb2_grpc.WeightsServiceServicer, model_pb2_grpc.ModelServiceS
 
     def JoinModel(self, request, context):
         self.requests.append(request)
+        self.fail(context)
         return model_pb2.JoinModelResponse()
 
     def fail(self, context):
@@ -140,7 +141,16 @@ def test_heads_are_fetched_each_after_the_one_before(client, node):
 
 def test_a_join_waits_for_the_announcement_and_for_the_weights(client, node):
     client.join("m", timeout=60)
-    assert [request.model for request in node.requests] == ["m"]
+    assert [(request.model, request.creator) for request in node.requests] == [("m", "")]
+
+
+def test_a_join_by_creator_waits_for_that_creator_s_model(client, node):
+    node.failure = details(error_details_pb2.ErrorInfo(reason="CREATOR_UNKNOWN", domain="qres"))
+    # The one that is announced is another creator's: it is passed over.
+    client.join("m", creator="12D3", timeout=60)
+    assert [request.creator for request in node.requests] == ["12D3"]
+    with pytest.raises(QresError, match="CREATOR_UNKNOWN"):
+        client.join("m", timeout=60)
 
 
 def test_lists_turn_their_pages(client):

@@ -43,6 +43,25 @@ impl Context {
         needed(answer.model, "model")
     }
 
+    /// The node itself.
+    pub async fn node(&self) -> Result<pb::Node, Failure> {
+        let answer = self.client.node().get_node(pb::GetNodeRequest {}).await?.into_inner();
+        needed(answer.node, "node")
+    }
+
+    /// All known peers.
+    pub async fn peers(&self) -> Result<Vec<pb::Peer>, Failure> {
+        pages(|page_token| async {
+            let request = pb::ListPeersRequest {
+                page_size: PAGE_SIZE,
+                page_token,
+            };
+            let page = self.client.peers().list_peers(request).await?.into_inner();
+            Ok((page.peers, page.next_page_token))
+        })
+        .await
+    }
+
     /// All models.
     pub async fn models(&self) -> Result<Vec<pb::Model>, Failure> {
         pages(|page_token| async {

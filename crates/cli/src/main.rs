@@ -4,7 +4,7 @@
 
 mod args;
 mod command;
-
+mod confirm;
 mod failure;
 mod file;
 mod output;

@@ -57,6 +57,8 @@ pub struct Config {
     pub join: Vec<String>,
     /// Nodes whose word is taken in open models.
     pub trust: Vec<String>,
+    /// Nodes whose models `join` may name by a bare name.
+    pub creators: Vec<String>,
     /// What stays on disk.
     pub retention: Retention,
     /// The most bytes of blobs on disk; `None` = no limit but the disk.

@@ -130,6 +130,11 @@ fn node_config(config: &Config) -> NodeConfig {
         mesh: mesh_config(config),
         trainers: config.trainers,
         join: config.join.clone(),
+        creators: config
+            .creators
+            .iter()
+            .filter_map(|node| identity::parse(node))
+            .collect(),
         trust: config.trust.iter().filter_map(|node| identity::parse(node)).collect(),
         keep_rounds: match config.retention {
             Retention::All => None,

@@ -48,16 +48,17 @@ pub async fn create(node: &Client, kind: Kind, members: Vec<String>, seed: u64) 
     Ok(node.create_model(header, weights.into()).await?)
 }
 
-/// Joins the model as soon as its announcement is here, and waits until its weights are, too.
-pub async fn join(node: &Client, model: &str) -> anyhow::Result<()> {
+/// Joins the model of that creator as soon as its announcement is here, and waits until its weights are, too.
+pub async fn join(node: &Client, model: &str, creator: &str) -> anyhow::Result<()> {
     let mut models = node.watch_models(0).await?;
     loop {
         let message = models.try_next().await?.context("the node ended its watch of models")?;
         match message.model {
-            Some(known) if known.name == model => match known.standing() {
+            Some(known) if known.name == model && known.creator == creator => match known.standing() {
                 pb::ModelStanding::Available => {
                     let request = pb::JoinModelRequest {
                         model: model.to_owned(),
+                        creator: creator.to_owned(),
                     };
                     node.models().join_model(request).await?;
                 }

@@ -103,9 +103,14 @@ async fn found(args: &Args, swarm: &Swarm, nodes: &[Client]) -> anyhow::Result<(
     let others = ids[1..].iter().cloned().collect();
     let met = timeout(GATHER_TIMEOUT, federation::meet(creator, &others)).await;
     met.context("the nodes did not find each other")??;
+    let creator_id = ids[0].clone();
     federation::create(creator, args.learner, ids, args.seed).await?;
     for (node, daemon) in joining.iter().zip(&swarm.nodes[1..]) {
-        let joined = timeout(GATHER_TIMEOUT, federation::join(node, args.learner.model())).await;
+        let joined = timeout(
+            GATHER_TIMEOUT,
+            federation::join(node, args.learner.model(), &creator_id),
+        )
+        .await;
         joined.with_context(|| format!("{} did not get the model", daemon.name))??;
     }
     Ok(())

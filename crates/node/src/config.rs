@@ -18,6 +18,8 @@ pub struct NodeConfig {
     pub trainers: u32,
     /// Models to join as soon as they are known: `name`, `name@id` or a spec's id.
     pub join: Vec<String>,
+    /// Nodes whose models `join` may name by a bare name.
+    pub creators: BTreeSet<NodeId>,
     /// Nodes whose word is taken in open models: what they stand on is adopted by its digest where it cannot be recomputed.
     pub trust: BTreeSet<NodeId>,
     /// Rounds kept below the confirmed head; `None` = all of them.

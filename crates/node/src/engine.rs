@@ -2,9 +2,10 @@
 
 mod admission;
 mod announce;
-mod auto_join;
+pub(crate) mod auto_join;
 mod collector;
 pub(crate) mod create;
+pub(crate) mod creators;
 mod drain;
 mod durable;
 mod event_stream;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use prometheus_client::registry::Registry;
-use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
+use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
 use qres_fed::record::{Membership, ModelName, Rule, TensorSpec};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -63,7 +63,7 @@ pub struct CreateModel {
     pub deadline_ms_max: Option<u64>,
     /// See `RoundPolicy`.
     pub max_staleness: Option<u32>,
-    /// `None` = a list of this node and the peers connected now.
+    /// `None` = a list of this node alone.
     pub membership: Option<Membership>,
     /// A predecessor; its head is then checkpoint 0 and no weights are sent.
     pub succeeds: Option<SpecId>,
@@ -239,10 +239,14 @@ impl NodeHandle {
         engine::create::begin(&self.core, create).await
     }
 
-    /// Joins a known model.
-    pub async fn join_model(&self, model: ModelRef) -> Answer<ModelView> {
-        let model = self.core.registry.find(&model)?;
-        engine::membership::join(&self.core, &model).await
+    /// Joins a known model: by its id, by its name and creator, or by its bare name when the creator is known here.
+    pub async fn join_model(&self, model: ModelRef, creator: Option<NodeId>) -> Answer<ModelView> {
+        self.core.refuse_if_draining()?;
+        self.core.refuse_if_bootstrap()?;
+        let model = engine::creators::to_join(&self.core, &model, creator)?;
+        let joined = engine::membership::join(&self.core, &model).await?;
+        engine::auto_join::again(&self.core).await;
+        Ok(joined)
     }
 
     /// Leaves a joined model.

@@ -257,13 +257,6 @@ impl Mesh {
         self.snapshot.borrow().connected.keys().copied().collect()
     }
 
-    /// Those of them that run beside a trainer: not the bootstrap nodes.
-    pub fn connected_trainers(&self) -> Vec<NodeId> {
-        let snapshot = self.snapshot.borrow();
-        let trains = |node: &&NodeId| !snapshot.bootstraps.contains(node);
-        snapshot.connected.keys().filter(trains).copied().collect()
-    }
-
     /// Measured round-trip time to a connected peer.
     pub fn rtt(&self, node: &NodeId) -> Option<Duration> {
         self.snapshot.borrow().connected.get(node).copied().flatten()

@@ -191,6 +191,8 @@ pub struct PeerView {
     pub connected_unix_ms: Option<u64>,
     /// Heads as its heartbeat gave them: spec, checkpoint, round.
     pub heads: Vec<(SpecId, CheckpointId, u64)>,
+    /// It only helps others find each other.
+    pub bootstrap: bool,
 }
 
 /// This node.

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from qres.v1 import common_pb2 as qres_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13qres/v1/model.proto\x12\x07qres.v1\x1a\x14qres/v1/common.proto\"8\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\"\xa2\x01\n\x0bRoundPolicy\x12\x19\n\x11min_contributions\x18\x01 \x01(\r\x12\x13\n\x06target\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x17\n\x0f\x64\x65\x61\x64line_max_ms\x18\x04 \x01(\x04\x12\x15\n\rmax_staleness\x18\x05 \x01(\rB\t\n\x07_targetB\x0e\n\x0c_deadline_ms\"\xb0\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12(\n\x08standing\x18\x03 \x01(\x0e\x32\x16.qres.v1.ModelStanding\x12\x0e\n\x06member\x18\x04 \x01(\x08\x12!\n\x04head\x18\x05 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x39\n\x0etrainer_config\x18\x06 \x03(\x0b\x32!.qres.v1.Model.TrainerConfigEntry\x12\x10\n\x08warnings\x18\x07 \x03(\t\x12\x1f\n\x08strategy\x18\x08 \x01(\x0b\x32\r.qres.v1.Rule\x12\x1c\n\x05\x63odec\x18\t \x01(\x0b\x32\r.qres.v1.Rule\x12\x1e\n\x07privacy\x18\n \x01(\x0b\x32\r.qres.v1.Rule\x12$\n\x06rounds\x18\x0b \x01(\x0b\x32\x14.qres.v1.RoundPolicy\x12\x0c\n\x04open\x18\x0c \x01(\x08\x12\x0f\n\x07members\x18\r \x03(\t\x12\x0e\n\x06quorum\x18\x0e \x01(\r\x12\x14\n\x0ctensor_count\x18\x0f \x01(\r\x12$\n\x07tensors\x18\x10 \x03(\x0b\x32\x13.qres.v1.TensorSpec\x12\x1a\n\x12\x63heckpoint0_digest\x18\x11 \x01(\t\x12\x0f\n\x07\x63reator\x18\x12 \x01(\t\x12\x10\n\x08succeeds\x18\x13 \x01(\t\x1a\x34\n\x12TrainerConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xa5\x04\n\x12\x43reateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x08strategy\x18\x02 \x01(\x0b\x32\r.qres.v1.Rule\x12\x1c\n\x05\x63odec\x18\x03 \x01(\x0b\x32\r.qres.v1.Rule\x12\x1e\n\x11min_contributions\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x06target\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x1c\n\x0f\x64\x65\x61\x64line_max_ms\x18\x07 \x01(\x04H\x03\x88\x01\x01\x12\x1a\n\rmax_staleness\x18\x08 \x01(\rH\x04\x88\x01\x01\x12\x0f\n\x07members\x18\t \x03(\t\x12\x0c\n\x04open\x18\n \x01(\x08\x12\x10\n\x08succeeds\x18\x0b \x01(\t\x12\x17\n\x0fidempotency_key\x18\x0c \x01(\t\x12\x0e\n\x06offset\x18\r \x01(\x04\x12\x18\n\x0btotal_bytes\x18\x0e \x01(\x04H\x05\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x0f \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x10 \x01(\x0c\x12$\n\x07tensors\x18\x11 \x03(\x0b\x32\x13.qres.v1.TensorSpec\x12\x11\n\x04seed\x18\x12 \x01(\x04H\x06\x88\x01\x01\x42\x14\n\x12_min_contributionsB\t\n\x07_targetB\x0e\n\x0c_deadline_msB\x12\n\x10_deadline_max_msB\x10\n\x0e_max_stalenessB\x0e\n\x0c_total_bytesB\x07\n\x05_seed\"4\n\x13\x43reateModelResponse\x12\x1d\n\x05model\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Model\"!\n\x10JoinModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x11JoinModelResponse\x12\x1d\n\x05model\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Model\"\"\n\x11LeaveModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x14\n\x12LeaveModelResponse\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"1\n\x10GetModelResponse\x12\x1d\n\x05model\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListModelsResponse\x12\x1e\n\x06models\x18\x01 \x03(\x0b\x32\x0e.qres.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x12WatchModelsRequest\x12\x15\n\rfrom_revision\x18\x01 \x01(\x04\"h\n\x13WatchModelsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1d\n\x05model\x18\x03 \x01(\x0b\x32\x0e.qres.v1.Model*\x9d\x01\n\rModelStanding\x12\x1e\n\x1aMODEL_STANDING_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_STANDING_AVAILABLE\x10\x01\x12\x1a\n\x16MODEL_STANDING_SYNCING\x10\x02\x12\x19\n\x15MODEL_STANDING_JOINED\x10\x03\x12\x17\n\x13MODEL_STANDING_LEFT\x10\x04\x32\xb9\x03\n\x0cModelService\x12J\n\x0b\x43reateModel\x12\x1b.qres.v1.CreateModelRequest\x1a\x1c.qres.v1.CreateModelResponse(\x01\x12\x42\n\tJoinModel\x12\x19.qres.v1.JoinModelRequest\x1a\x1a.qres.v1.JoinModelResponse\x12\x45\n\nLeaveModel\x12\x1a.qres.v1.LeaveModelRequest\x1a\x1b.qres.v1.LeaveModelResponse\x12?\n\x08GetModel\x12\x18.qres.v1.GetModelRequest\x1a\x19.qres.v1.GetModelResponse\x12\x45\n\nListModels\x12\x1a.qres.v1.ListModelsRequest\x1a\x1b.qres.v1.ListModelsResponse\x12J\n\x0bWatchModels\x12\x1b.qres.v1.WatchModelsRequest\x1a\x1c.qres.v1.WatchModelsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13qres/v1/model.proto\x12\x07qres.v1\x1a\x14qres/v1/common.proto\"8\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\"\xa2\x01\n\x0bRoundPolicy\x12\x19\n\x11min_contributions\x18\x01 \x01(\r\x12\x13\n\x06target\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x17\n\x0f\x64\x65\x61\x64line_max_ms\x18\x04 \x01(\x04\x12\x15\n\rmax_staleness\x18\x05 \x01(\rB\t\n\x07_targetB\x0e\n\x0c_deadline_ms\"\xb0\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12(\n\x08standing\x18\x03 \x01(\x0e\x32\x16.qres.v1.ModelStanding\x12\x0e\n\x06member\x18\x04 \x01(\x08\x12!\n\x04head\x18\x05 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x39\n\x0etrainer_config\x18\x06 \x03(\x0b\x32!.qres.v1.Model.TrainerConfigEntry\x12\x10\n\x08warnings\x18\x07 \x03(\t\x12\x1f\n\x08strategy\x18\x08 \x01(\x0b\x32\r.qres.v1.Rule\x12\x1c\n\x05\x63odec\x18\t \x01(\x0b\x32\r.qres.v1.Rule\x12\x1e\n\x07privacy\x18\n \x01(\x0b\x32\r.qres.v1.Rule\x12$\n\x06rounds\x18\x0b \x01(\x0b\x32\x14.qres.v1.RoundPolicy\x12\x0c\n\x04open\x18\x0c \x01(\x08\x12\x0f\n\x07members\x18\r \x03(\t\x12\x0e\n\x06quorum\x18\x0e \x01(\r\x12\x14\n\x0ctensor_count\x18\x0f \x01(\r\x12$\n\x07tensors\x18\x10 \x03(\x0b\x32\x13.qres.v1.TensorSpec\x12\x1a\n\x12\x63heckpoint0_digest\x18\x11 \x01(\t\x12\x0f\n\x07\x63reator\x18\x12 \x01(\t\x12\x10\n\x08succeeds\x18\x13 \x01(\t\x1a\x34\n\x12TrainerConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xa5\x04\n\x12\x43reateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x08strategy\x18\x02 \x01(\x0b\x32\r.qres.v1.Rule\x12\x1c\n\x05\x63odec\x18\x03 \x01(\x0b\x32\r.qres.v1.Rule\x12\x1e\n\x11min_contributions\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x06target\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x1c\n\x0f\x64\x65\x61\x64line_max_ms\x18\x07 \x01(\x04H\x03\x88\x01\x01\x12\x1a\n\rmax_staleness\x18\x08 \x01(\rH\x04\x88\x01\x01\x12\x0f\n\x07members\x18\t \x03(\t\x12\x0c\n\x04open\x18\n \x01(\x08\x12\x10\n\x08succeeds\x18\x0b \x01(\t\x12\x17\n\x0fidempotency_key\x18\x0c \x01(\t\x12\x0e\n\x06offset\x18\r \x01(\x04\x12\x18\n\x0btotal_bytes\x18\x0e \x01(\x04H\x05\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x0f \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x10 \x01(\x0c\x12$\n\x07tensors\x18\x11 \x03(\x0b\x32\x13.qres.v1.TensorSpec\x12\x11\n\x04seed\x18\x12 \x01(\x04H\x06\x88\x01\x01\x42\x14\n\x12_min_contributionsB\t\n\x07_targetB\x0e\n\x0c_deadline_msB\x12\n\x10_deadline_max_msB\x10\n\x0e_max_stalenessB\x0e\n\x0c_total_bytesB\x07\n\x05_seed\"4\n\x13\x43reateModelResponse\x12\x1d\n\x05model\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Model\"2\n\x10JoinModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x63reator\x18\x02 \x01(\t\"2\n\x11JoinModelResponse\x12\x1d\n\x05model\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Model\"\"\n\x11LeaveModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x14\n\x12LeaveModelResponse\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"1\n\x10GetModelResponse\x12\x1d\n\x05model\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListModelsResponse\x12\x1e\n\x06models\x18\x01 \x03(\x0b\x32\x0e.qres.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x12WatchModelsRequest\x12\x15\n\rfrom_revision\x18\x01 \x01(\x04\"h\n\x13WatchModelsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1d\n\x05model\x18\x03 \x01(\x0b\x32\x0e.qres.v1.Model*\x9d\x01\n\rModelStanding\x12\x1e\n\x1aMODEL_STANDING_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_STANDING_AVAILABLE\x10\x01\x12\x1a\n\x16MODEL_STANDING_SYNCING\x10\x02\x12\x19\n\x15MODEL_STANDING_JOINED\x10\x03\x12\x17\n\x13MODEL_STANDING_LEFT\x10\x04\x32\xb9\x03\n\x0cModelService\x12J\n\x0b\x43reateModel\x12\x1b.qres.v1.CreateModelRequest\x1a\x1c.qres.v1.CreateModelResponse(\x01\x12\x42\n\tJoinModel\x12\x19.qres.v1.JoinModelRequest\x1a\x1a.qres.v1.JoinModelResponse\x12\x45\n\nLeaveModel\x12\x1a.qres.v1.LeaveModelRequest\x1a\x1b.qres.v1.LeaveModelResponse\x12?\n\x08GetModel\x12\x18.qres.v1.GetModelRequest\x1a\x19.qres.v1.GetModelResponse\x12\x45\n\nListModels\x12\x1a.qres.v1.ListModelsRequest\x1a\x1b.qres.v1.ListModelsResponse\x12J\n\x0bWatchModels\x12\x1b.qres.v1.WatchModelsRequest\x1a\x1c.qres.v1.WatchModelsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL_TRAINERCONFIGENTRY']._loaded_options = None
   _globals['_MODEL_TRAINERCONFIGENTRY']._serialized_options = b'8\001'
-  _globals['_MODELSTANDING']._serialized_start=1967
-  _globals['_MODELSTANDING']._serialized_end=2124
+  _globals['_MODELSTANDING']._serialized_start=1984
+  _globals['_MODELSTANDING']._serialized_end=2141
   _globals['_TENSORSPEC']._serialized_start=54
   _globals['_TENSORSPEC']._serialized_end=110
   _globals['_ROUNDPOLICY']._serialized_start=113
@@ -49,25 +49,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEMODELRESPONSE']._serialized_start=1392
   _globals['_CREATEMODELRESPONSE']._serialized_end=1444
   _globals['_JOINMODELREQUEST']._serialized_start=1446
-  _globals['_JOINMODELREQUEST']._serialized_end=1479
-  _globals['_JOINMODELRESPONSE']._serialized_start=1481
-  _globals['_JOINMODELRESPONSE']._serialized_end=1531
-  _globals['_LEAVEMODELREQUEST']._serialized_start=1533
-  _globals['_LEAVEMODELREQUEST']._serialized_end=1567
-  _globals['_LEAVEMODELRESPONSE']._serialized_start=1569
-  _globals['_LEAVEMODELRESPONSE']._serialized_end=1589
-  _globals['_GETMODELREQUEST']._serialized_start=1591
-  _globals['_GETMODELREQUEST']._serialized_end=1623
-  _globals['_GETMODELRESPONSE']._serialized_start=1625
-  _globals['_GETMODELRESPONSE']._serialized_end=1674
-  _globals['_LISTMODELSREQUEST']._serialized_start=1676
-  _globals['_LISTMODELSREQUEST']._serialized_end=1734
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1736
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1813
-  _globals['_WATCHMODELSREQUEST']._serialized_start=1815
-  _globals['_WATCHMODELSREQUEST']._serialized_end=1858
-  _globals['_WATCHMODELSRESPONSE']._serialized_start=1860
-  _globals['_WATCHMODELSRESPONSE']._serialized_end=1964
-  _globals['_MODELSERVICE']._serialized_start=2127
-  _globals['_MODELSERVICE']._serialized_end=2568
+  _globals['_JOINMODELREQUEST']._serialized_end=1496
+  _globals['_JOINMODELRESPONSE']._serialized_start=1498
+  _globals['_JOINMODELRESPONSE']._serialized_end=1548
+  _globals['_LEAVEMODELREQUEST']._serialized_start=1550
+  _globals['_LEAVEMODELREQUEST']._serialized_end=1584
+  _globals['_LEAVEMODELRESPONSE']._serialized_start=1586
+  _globals['_LEAVEMODELRESPONSE']._serialized_end=1606
+  _globals['_GETMODELREQUEST']._serialized_start=1608
+  _globals['_GETMODELREQUEST']._serialized_end=1640
+  _globals['_GETMODELRESPONSE']._serialized_start=1642
+  _globals['_GETMODELRESPONSE']._serialized_end=1691
+  _globals['_LISTMODELSREQUEST']._serialized_start=1693
+  _globals['_LISTMODELSREQUEST']._serialized_end=1751
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1753
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1830
+  _globals['_WATCHMODELSREQUEST']._serialized_start=1832
+  _globals['_WATCHMODELSREQUEST']._serialized_end=1875
+  _globals['_WATCHMODELSRESPONSE']._serialized_start=1877
+  _globals['_WATCHMODELSRESPONSE']._serialized_end=1981
+  _globals['_MODELSERVICE']._serialized_start=2144
+  _globals['_MODELSERVICE']._serialized_end=2585
 # @@protoc_insertion_point(module_scope)

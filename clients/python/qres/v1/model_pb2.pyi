@@ -141,10 +141,12 @@ class CreateModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
 class JoinModelRequest(_message.Message):
-    __slots__ = ("model",)
+    __slots__ = ("model", "creator")
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    CREATOR_FIELD_NUMBER: _ClassVar[int]
     model: str
-    def __init__(self, model: _Optional[str] = ...) -> None: ...
+    creator: str
+    def __init__(self, model: _Optional[str] = ..., creator: _Optional[str] = ...) -> None: ...
 
 class JoinModelResponse(_message.Message):
     __slots__ = ("model",)

@@ -80,8 +80,10 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def JoinModel(self, request, context):
-        """Joins a model that was announced (see the AVAILABLE ones in ListModels). Lasts across restarts. A name that two
-        specs bear is FAILED_PRECONDITION and lists both: use `name@id`.
+        """Joins a model that was announced (see the AVAILABLE ones in ListModels). Lasts across restarts. A name is anyone's to
+        give: a bare one is taken only if exactly one spec of that name is by a creator that this node knows (itself, a creator or
+        trusted node of its configuration, or a fellow member of a joined model). Otherwise FAILED_PRECONDITION lists the specs:
+        use `name@id`, or give the creator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

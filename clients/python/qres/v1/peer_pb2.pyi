@@ -37,7 +37,7 @@ class PeerHead(_message.Message):
     def __init__(self, spec_id: _Optional[str] = ..., checkpoint: _Optional[str] = ..., round: _Optional[int] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("peer_id", "node_id", "addresses", "agent", "state", "reason", "banned_until", "connected_at", "rtt_ms", "score", "heads")
+    __slots__ = ("peer_id", "node_id", "addresses", "agent", "state", "reason", "banned_until", "connected_at", "rtt_ms", "score", "heads", "bootstrap")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class Peer(_message.Message):
     RTT_MS_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     HEADS_FIELD_NUMBER: _ClassVar[int]
+    BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     node_id: str
     addresses: _containers.RepeatedScalarFieldContainer[str]
@@ -60,7 +61,8 @@ class Peer(_message.Message):
     rtt_ms: float
     score: float
     heads: _containers.RepeatedCompositeFieldContainer[PeerHead]
-    def __init__(self, peer_id: _Optional[str] = ..., node_id: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., agent: _Optional[str] = ..., state: _Optional[_Union[PeerState, str]] = ..., reason: _Optional[str] = ..., banned_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rtt_ms: _Optional[float] = ..., score: _Optional[float] = ..., heads: _Optional[_Iterable[_Union[PeerHead, _Mapping]]] = ...) -> None: ...
+    bootstrap: bool
+    def __init__(self, peer_id: _Optional[str] = ..., node_id: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., agent: _Optional[str] = ..., state: _Optional[_Union[PeerState, str]] = ..., reason: _Optional[str] = ..., banned_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rtt_ms: _Optional[float] = ..., score: _Optional[float] = ..., heads: _Optional[_Iterable[_Union[PeerHead, _Mapping]]] = ..., bootstrap: bool = ...) -> None: ...
 
 class ListPeersRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

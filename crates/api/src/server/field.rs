@@ -142,7 +142,7 @@ pub(super) fn samples(field: &str, samples: u64) -> Result<u64, Status> {
     ))
 }
 
-/// Who may contribute; `None` leaves it to the node.
+/// Who may contribute; `None` is this node alone.
 pub(super) fn membership(members: &[String], open: bool) -> Result<Option<Membership>, Status> {
     if open && !members.is_empty() {
         return Err(invalid("open", "an open model has no members: give one or the other"));
@@ -212,6 +212,11 @@ pub(super) fn seeded(
         .map(tensor)
         .collect::<Result<_, Status>>()?;
     Ok(Some(Seeded { tensors, seed }))
+}
+
+/// The same, if one is given.
+pub(super) fn optional_node(field: &str, text: &str) -> Result<Option<NodeId>, Status> {
+    (!text.is_empty()).then(|| node(field, text)).transpose()
 }
 
 /// A node by its node id or its libp2p peer id.
@@ -328,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn membership_is_a_list_or_open_or_left_to_the_node() {
+    fn membership_is_a_list_or_open_or_this_node_alone() {
         let a = Identity::ephemeral();
         let a_peer = a.keypair().public().to_peer_id().to_string();
         assert_eq!(membership(&[], false).unwrap(), None);

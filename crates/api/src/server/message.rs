@@ -236,6 +236,7 @@ pub(super) fn peer(view: PeerView) -> pb::Peer {
         rtt_ms: view.rtt_ms,
         score: view.score,
         heads: view.heads.into_iter().map(head).collect(),
+        bootstrap: view.bootstrap,
     }
 }
 

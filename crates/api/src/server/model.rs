@@ -89,8 +89,10 @@ impl pb::model_service_server::ModelService for Api {
         &self,
         request: Request<pb::JoinModelRequest>,
     ) -> Result<Response<pb::JoinModelResponse>, Status> {
-        let model = field::model("model", &request.into_inner().model)?;
-        let view = self.node.join_model(model).await.map_err(status)?;
+        let request = request.into_inner();
+        let model = field::model("model", &request.model)?;
+        let creator = field::optional_node("creator", &request.creator)?;
+        let view = self.node.join_model(model, creator).await.map_err(status)?;
         let model = Some(message::model(view));
         Ok(Response::new(pb::JoinModelResponse { model }))
     }

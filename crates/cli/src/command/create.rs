@@ -8,6 +8,7 @@ use qres_api::pb;
 
 use super::{Context, membership};
 use crate::args::{duration, named_number};
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::upload::Source;
 
@@ -54,12 +55,18 @@ pub struct Create {
     /// Rounds that late work may be behind and still count, discounted; 0 takes none
     #[arg(long, value_name = "ROUNDS")]
     max_staleness: Option<u32>,
-    /// Who may contribute: node id or peer id; may be repeated [default: this node and the peers connected now]
+    /// Who may contribute and read, these and no others: node id or peer id; may be repeated [default: this node alone]
     #[arg(long = "member", value_name = "ID", value_delimiter = ',')]
     members: Vec<String>,
-    /// Anyone may contribute; needs --min-contributions and --target
+    /// This node and the peers connected to it now may contribute and read: shows them and asks
     #[arg(long, conflicts_with = "members")]
+    members_connected: bool,
+    /// Anyone may contribute; needs --min-contributions and --target
+    #[arg(long, conflicts_with_all = ["members", "members_connected"])]
     open: bool,
+    /// Take the connected peers as members without asking
+    #[arg(long, requires = "members_connected")]
+    yes: bool,
     /// Take over from this spec of the same name: its head is the first checkpoint
     #[arg(long, value_name = "SPEC")]
     succeeds: Option<String>,
@@ -71,9 +78,15 @@ pub struct Create {
 impl Create {
     /// Uploads, and prints the model that came of it.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
+        let members = match self.members_connected {
+            true => connected_members(&context, self.yes).await?,
+            false => self.members.clone(),
+        };
+        let alone = members.is_empty() && !self.open;
         let header = pb::CreateModelRequest {
             seed: self.seed,
             tensors: self.tensors.as_deref().map(schema).transpose()?.unwrap_or_default(),
+            members,
             ..self.header()
         };
         let client = &context.client;
@@ -94,6 +107,12 @@ impl Create {
             }
         };
         membership::print(context.output, &model);
+        if alone && !context.output.is_json() {
+            context.output.note(format_args!(
+                "this node is the only member; a successor adds others: qres model create {} --succeeds {} --member {} --member ID …",
+                model.name, model.id, model.creator
+            ));
+        }
         Ok(())
     }
 
@@ -115,13 +134,35 @@ impl Create {
             deadline_ms: self.deadline.map(ms),
             deadline_max_ms: self.deadline_max.map(ms),
             max_staleness: self.max_staleness,
-            members: self.members.clone(),
             open: self.open,
             succeeds: self.succeeds.clone().unwrap_or_default(),
             idempotency_key: self.key.clone().unwrap_or_default(),
             ..Default::default()
         }
     }
+}
+
+/// This node and the peers connected to it now, once a person has agreed to them.
+async fn connected_members(context: &Context, yes: bool) -> Result<Vec<String>, Failure> {
+    let own = context.node().await?;
+    let mut peers = context.peers().await?;
+    peers.retain(|peer| peer.state() == pb::PeerState::Connected && !peer.bootstrap);
+    let mut what = format!(
+        "members, who may contribute and read everything:\n  {}  this node",
+        own.peer_id
+    );
+    for peer in &peers {
+        let address = peer.addresses.first().map_or("", String::as_str);
+        what.push_str(&format!("\n  {}  {}  {address}", peer.peer_id, peer.agent));
+    }
+    if peers.is_empty() {
+        what.push_str("\n  (no peer is connected: `qres peers` shows why)");
+    }
+    confirm(&what, yes)?;
+    context.output.note(&what);
+    Ok(std::iter::once(own.node_id)
+        .chain(peers.into_iter().map(|peer| peer.node_id))
+        .collect())
 }
 
 /// One tensor, as `qres model show --json` prints it.

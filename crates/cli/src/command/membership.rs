@@ -4,6 +4,7 @@ use qres_api::pb;
 use serde_json::json;
 
 use super::{Context, needed};
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::show::json;
@@ -14,8 +15,14 @@ use crate::show::text;
 /// Takes part in a model.
 #[derive(Debug, clap::Args)]
 pub struct Join {
-    /// Name, name@id
+    /// name@id, or a name: then the creator, the members and the id are shown first
     model: String,
+    /// Only if this node made it: node id or peer id
+    #[arg(long, value_name = "ID")]
+    creator: Option<String>,
+    /// Join the only model of that name without asking
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Leaves a model.
@@ -39,7 +46,12 @@ pub struct Show {
 impl Join {
     /// Asks and prints.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
-        let request = pb::JoinModelRequest { model: self.model };
+        let model = match self.creator.is_some() || self.model.contains('@') {
+            true => self.model,
+            false => chosen(&context, &self.model, self.yes).await?,
+        };
+        let creator = self.creator.unwrap_or_default();
+        let request = pb::JoinModelRequest { model, creator };
         let answer = context.client.models().join_model(request).await?.into_inner();
         print(context.output, &needed(answer.model, "model")?);
         Ok(())
@@ -80,6 +92,25 @@ impl Show {
         print(context.output, &model);
         Ok(())
     }
+}
+
+/// What a bare name means, as name@id, once a person has agreed: a name is anyone's to give.
+async fn chosen(context: &Context, name: &str, yes: bool) -> Result<String, Failure> {
+    let model = context.model(name).await?;
+    let taken = !matches!(model.standing(), pb::ModelStanding::Available);
+    // An id alone says it all, too.
+    if !taken && name != model.id {
+        let members = match model.open {
+            true => "anyone (open)".to_owned(),
+            false => model.members.join(", "),
+        };
+        let what = format!(
+            "join {}\n  id       {}\n  creator  {}\n  members  {members}",
+            model.name, model.id, model.creator
+        );
+        confirm(&what, yes)?;
+    }
+    Ok(format!("{}@{}", model.name, model.id))
 }
 
 /// A model with all there is to know of it, and its warnings apart, where a person sees them.

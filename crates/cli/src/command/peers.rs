@@ -6,7 +6,7 @@ use clap::Subcommand;
 use qres_api::pb;
 use serde_json::json;
 
-use super::{Context, PAGE_SIZE, needed, pages};
+use super::{Context, needed};
 use crate::args::duration;
 use crate::failure::Failure;
 use crate::show::json;
@@ -78,15 +78,7 @@ impl Peers {
 }
 
 async fn list(context: Context) -> Result<(), Failure> {
-    let peers = pages(|page_token| async {
-        let request = pb::ListPeersRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-        };
-        let page = context.client.peers().list_peers(request).await?.into_inner();
-        Ok((page.peers, page.next_page_token))
-    })
-    .await?;
+    let peers = context.peers().await?;
     context.output.print(
         || json!({"peers": json::list(&peers, json::peer)}),
         || table(&peers).text("no peers: name one with `qres peers dial` or `qres-daemon --bootstrap`"),

@@ -122,6 +122,7 @@ fn defaults() -> Settings {
         data_dir: None,
         trainers: Some(1),
         join: Some(Vec::new()),
+        creator: Some(Vec::new()),
         trust: Some(Vec::new()),
         retention: Some("8".into()),
         blob_bytes_max: None,

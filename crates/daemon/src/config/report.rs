@@ -28,6 +28,7 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         ("data_dir", Some(config.data_dir.display().to_string().into())),
         ("trainers", Some(i64::from(config.trainers).into())),
         ("join", Some(config.join.clone().into())),
+        ("creator", Some(config.creators.clone().into())),
         ("trust", Some(config.trust.clone().into())),
         ("retention", Some(retention)),
         ("blob_bytes_max", config.blob_bytes_max.map(number)),

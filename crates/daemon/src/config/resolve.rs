@@ -49,7 +49,8 @@ pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
         data_dir: data_dir(layers)?,
         trainers: within(layers, "trainers", said.trainers, 1, TRAINERS_MAX)?,
         join,
-        trust: trusted(layers)?,
+        creators: nodes(layers, "creator", layers.settings.creator.as_ref())?,
+        trust: nodes(layers, "trust", layers.settings.trust.as_ref())?,
         retention: retention(layers)?,
         blob_bytes_max: match said.blob_bytes_max {
             Some(0) => return Err(layers.error("blob_bytes_max", "0 bytes hold no weights: leave it out for no limit")),
@@ -105,13 +106,13 @@ fn listen(layers: &Layers) -> Outcome<IpAddr> {
     })
 }
 
-/// The nodes of `trust`, as they were written.
-fn trusted(layers: &Layers) -> Outcome<Vec<String>> {
-    let nodes = list(layers, "trust", layers.settings.trust.as_ref())?;
+/// Nodes by their ids, as they were written.
+fn nodes(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Outcome<Vec<String>> {
+    let nodes = list(layers, key, values)?;
     match nodes.iter().find(|node| identity::parse(node).is_none()) {
         None => Ok(nodes),
         Some(other) => Err(layers.error(
-            "trust",
+            key,
             format!("{other:?} is no peer id of a node: `qres peers` and a node's own start show them (12D3Koo…)"),
         )),
     }

@@ -60,9 +60,13 @@ pub struct Settings {
     /// How many trainers' submissions the node waits for before it contributes [default: 1]
     #[arg(long, value_name = "N")]
     pub trainers: Option<u32>,
-    /// A model to join as soon as it is known: name, name@id or id; may be repeated
+    /// A model to join as soon as it is known: name@id or id, or a name, which means the one by a creator that is known here (see
+    /// --creator); may be repeated
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     pub join: Option<Vec<String>>,
+    /// A node whose models --join may name by a bare name: peer id; may be repeated
+    #[arg(long, value_name = "PEER_ID", value_delimiter = ',')]
+    pub creator: Option<Vec<String>>,
     /// A node whose word is taken in open models, for rounds that nobody keeps any more: peer id; may be repeated
     #[arg(long, value_name = "PEER_ID", value_delimiter = ',')]
     pub trust: Option<Vec<String>>,
@@ -98,7 +102,7 @@ pub enum Shape {
 }
 
 /// Every key and the shape of its value, in the order in which a report shows them.
-pub const KEYS: [(&str, Shape); 18] = [
+pub const KEYS: [(&str, Shape); 19] = [
     ("mode", Shape::Text),
     ("port", Shape::Number),
     ("listen", Shape::Text),
@@ -111,6 +115,7 @@ pub const KEYS: [(&str, Shape); 18] = [
     ("data_dir", Shape::Text),
     ("trainers", Shape::Number),
     ("join", Shape::List),
+    ("creator", Shape::List),
     ("trust", Shape::List),
     ("retention", Shape::Text),
     ("blob_bytes_max", Shape::Number),

@@ -76,6 +76,11 @@ fn every_setting_can_be_said_in_every_layer() {
         ("trainers", "3", "3"),
         ("join", "", "[]"),
         (
+            "creator",
+            "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
+            "[\"12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp\"]",
+        ),
+        (
             "trust",
             "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
             "[\"12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp\"]",
@@ -237,6 +242,7 @@ fn a_value_out_of_bounds_names_the_bounds() {
         (["--announce", "203.0.113.7"], "no multiaddr"),
         (["--data-dir", ""], "name a directory"),
         (["--trust", "node-2"], "is no peer id of a node"),
+        (["--creator", "node-2"], "is no peer id of a node"),
         (["--metrics-addr", "9000"], "no IP address with a port"),
     ] {
         let text = error(None, &[], &flags);

@@ -5,37 +5,81 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::registry::Model;
-use super::{Core, membership};
+use super::{Core, creators, membership};
 
-/// Joins a model that the configuration names, when it is the only one of that name.
+/// What the configuration says of a model.
+#[derive(Debug, PartialEq, Eq)]
+enum Wish {
+    /// To join it.
+    Join,
+    /// Its bare name, which does not mean this model: see [`creators::named`].
+    OtherCreator,
+    /// Nothing.
+    None,
+}
+
+/// Joins a model that the configuration names: by its id, or by its bare name when it is the only one of that name by a known
+/// creator.
 pub async fn consider(core: &Arc<Core>, model: &Arc<Model>) {
-    let spec = model.spec();
-    let (name, id) = (spec.name.as_str(), model.id.to_string());
-    let qualified = format!("{name}@{id}");
-    let by_id = core
-        .config
-        .join
-        .iter()
-        .any(|wanted| *wanted == id || *wanted == qualified);
-    let by_name = core.config.join.iter().any(|wanted| wanted == name);
-    if model.joined().is_some() || !(by_id || by_name) {
-        return;
+    match wish(core, model) {
+        Wish::Join => {
+            if join(core, model).await {
+                again(core).await;
+            }
+        }
+        Wish::OtherCreator => {
+            let (name, id, creator) = (&model.spec().name, model.id, model.spec().creator);
+            warn!(
+                model = %name, %id, %creator,
+                "not joined by its bare name: this node does not know its creator, or several models of that name; say \
+                 --join {name}@{id}, or --creator"
+            );
+        }
+        Wish::None => {}
     }
-    let others = core
-        .registry
-        .all()
-        .into_iter()
-        .filter(|m| m.spec().name == spec.name && m.id != model.id)
-        .count();
-    if !by_id && others > 0 {
-        warn!(
-            model = name,
-            "two specs bear this name: neither is joined by name; say name@id"
-        );
-        return;
+}
+
+/// Looks again at the models that were never joined: a join may have made this node a fellow member of their creators.
+pub async fn again(core: &Arc<Core>) {
+    loop {
+        let models = core.registry.all();
+        let wanted = |model: &&Arc<Model>| !model.was_joined() && wish(core, model) == Wish::Join;
+        let Some(model) = models.iter().find(wanted) else {
+            return;
+        };
+        // Each turn joins one more of the models that the configuration names.
+        if !join(core, model).await {
+            return;
+        }
     }
+}
+
+fn wish(core: &Core, model: &Model) -> Wish {
+    let (name, id) = (model.spec().name.as_str(), model.id.to_string());
+    let wanted = |what: &str| core.config.join.iter().any(|wanted| wanted == what);
+    if model.joined().is_some() {
+        Wish::None
+    } else if wanted(&id) || wanted(&format!("{name}@{id}")) {
+        Wish::Join
+    } else if !wanted(name) {
+        Wish::None
+    } else if creators::named(core, name).is_some_and(|named| named.id == model.id) {
+        Wish::Join
+    } else {
+        Wish::OtherCreator
+    }
+}
+
+async fn join(core: &Arc<Core>, model: &Arc<Model>) -> bool {
+    let (name, id, creator) = (&model.spec().name, model.id, model.spec().creator);
     match membership::join(core, model).await {
-        Ok(_) => info!(model = name, %id, "joined, as configured"),
-        Err(error) => warn!(model = name, %id, %error, "cannot join, as configured"),
+        Ok(_) => {
+            info!(model = %name, %id, %creator, "joined, as configured");
+            true
+        }
+        Err(error) => {
+            warn!(model = %name, %id, %error, "cannot join, as configured");
+            false
+        }
     }
 }

@@ -60,14 +60,9 @@ fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
         dtype: Dtype::F32,
         shape: vec![],
     };
-    // A list that is to be of whoever is connected may change until it is made.
-    let members = create.membership.clone();
-    if let Some(members) = members {
-        spec_of(*me, members, create, vec![stand_in], BlobId([0; 32]))
-            .check()
-            .map_err(|error| spec_refused(create, error))?;
-    }
-    Ok(())
+    spec_of(*me, create, vec![stand_in], BlobId([0; 32]))
+        .check()
+        .map_err(|error| spec_refused(create, error))
 }
 
 /// What is wrong with a spec, by the field of the request that says so.
@@ -107,16 +102,8 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
     *blake3::hash(&bytes).as_bytes()
 }
 
-/// The caller's members, else this node and the peers connected now.
-pub fn members_of(core: &Core, create: &CreateModel) -> Membership {
-    let now = || core.mesh.connected_trainers().into_iter().chain([core.identity.node()]);
-    let given = create.membership.clone();
-    given.unwrap_or_else(|| Membership::List(now().collect()))
-}
-
 async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -> Result<ModelView, NodeError> {
     let (blob, me, wishes) = (received.blob, core.identity.node(), create.clone());
-    let members = members_of(&core, &create);
     let made = core
         .blocking(move |store| {
             let own = store.blobs_of(Owner::Node);
@@ -125,7 +112,7 @@ async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -
             let schema = tensor::read_schema(&file)?;
             let placement = tensor::check_weights(&schema, &file)?;
             let layout = Layout::of(&schema);
-            let spec = |weights: &BlobId| spec_of(me, members.clone(), &wishes, schema.clone(), *weights);
+            let spec = |weights: &BlobId| spec_of(me, &wishes, schema.clone(), *weights);
             let owner = |weights: &BlobId| Owner::Model(spec(weights).id());
             if layout.is_canonical(&file)? && own.share(&blob, owner(&blob)).map_err(io::Error::other)? {
                 return Ok(spec(&blob));
@@ -156,13 +143,7 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
         return Err(head_not_held());
     }
     let tensors = model.spec().tensors.clone();
-    let spec = spec_of(
-        core.identity.node(),
-        members_of(&core, &create),
-        &create,
-        tensors,
-        head.weights,
-    );
+    let spec = spec_of(core.identity.node(), &create, tensors, head.weights);
     let guard = core.in_flight.clone().read_owned().await;
     // This node may read the head, and its operator gives the head to the new model's members.
     let (from, to) = (Owner::Model(old), Owner::Model(spec.id()));
@@ -188,13 +169,10 @@ fn head_not_held() -> NodeError {
     .field("succeeds")
 }
 
-pub fn spec_of(
-    creator: NodeId,
-    membership: Membership,
-    create: &CreateModel,
-    tensors: Vec<TensorSpec>,
-    checkpoint0: BlobId,
-) -> Spec {
+/// The spec that a request asks for. Without members its creator is the only one: nobody becomes a member by being connected.
+pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Vec<TensorSpec>, checkpoint0: BlobId) -> Spec {
+    let alone = || Membership::List([creator].into());
+    let membership = create.membership.clone().unwrap_or_else(alone);
     let majority = match &membership {
         Membership::List(members) => members.len() / 2 + 1,
         Membership::Open => 1,

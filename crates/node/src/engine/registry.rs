@@ -90,6 +90,11 @@ impl Model {
         self.joined.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it is or was joined here.
+    pub fn was_joined(&self) -> bool {
+        self.pinned.load(Ordering::Relaxed)
+    }
+
     /// It was not joined after all.
     pub fn unpin(&self) {
         self.pinned.store(self.joined().is_some(), Ordering::Relaxed);

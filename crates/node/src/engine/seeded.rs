@@ -6,7 +6,7 @@ use qres_fed::id::BlobId;
 use qres_fed::tensor::{self, Layout};
 
 use super::Core;
-use super::create::{WEIGHTS_BYTES_MAX, establish, members_of, request_digest, spec_of, spec_refused};
+use super::create::{WEIGHTS_BYTES_MAX, establish, request_digest, spec_of, spec_refused};
 use super::intake::{Received, upload_place};
 use crate::error::NodeError;
 use crate::handle::{CreateModel, Seeded};
@@ -17,8 +17,8 @@ use crate::view::ModelView;
 pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Result<ModelView, NodeError> {
     let Seeded { mut tensors, seed } = seeded;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    let (me, members) = (core.identity.node(), members_of(core, create));
-    let spec = |weights| spec_of(me, members.clone(), create, tensors.clone(), weights);
+    let me = core.identity.node();
+    let spec = |weights| spec_of(me, create, tensors.clone(), weights);
     // Before a byte is written: a schema that agrees with itself has lengths that can be added up.
     spec(BlobId([0; 32]))
         .check()
@@ -36,12 +36,12 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
     // As heavy as an upload, and so one of them.
     let _place = upload_place(core)?;
     let guard = core.in_flight.clone().read_owned().await;
-    let (schema, wishes, listed) = (tensors.clone(), create.clone(), members.clone());
+    let (schema, wishes) = (tensors.clone(), create.clone());
     let made = core.blocking(move |store| {
         let mut out = store.blobs_of(Owner::Node).writer(layout.file_bytes())?.to_be_flushed();
         tensor::write_seeded(&schema, seed, &mut out).map_err(|error| StoreError::from_io("blobs", error))?;
         out.finish_for(true, |weights| {
-            Owner::Model(spec_of(me, listed, &wishes, schema, *weights).id())
+            Owner::Model(spec_of(me, &wishes, schema, *weights).id())
         })
     });
     let (blob, bytes) = made.await?;

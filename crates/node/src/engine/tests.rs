@@ -71,6 +71,7 @@ fn config(dir: &std::path::Path) -> NodeConfig {
         mesh,
         trainers: 1,
         join: vec![],
+        creators: Default::default(),
         trust: [].into(),
         keep_rounds: Some(8),
         blob_bytes_max: None,

@@ -252,7 +252,6 @@ impl Actor {
         self.snapshot_changed = false;
         let snapshot = Snapshot {
             connected: self.book.admitted().map(|p| (p.node, p.rtt)).collect(),
-            bootstraps: self.book.admitted().filter(|p| p.bootstrap).map(|p| p.node).collect(),
             listen: self.listen_addresses(),
         };
         self.snapshot.send_replace(snapshot);

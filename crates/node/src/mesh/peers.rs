@@ -289,6 +289,7 @@ impl Book {
             score: peer.score.now(now),
             connected_unix_ms: peer.connected_unix_ms,
             heads: peer.heads.iter().map(|h| (h.spec, h.checkpoint, h.round)).collect(),
+            bootstrap: peer.bootstrap,
         })
     }
 

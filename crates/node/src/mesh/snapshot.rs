@@ -1,6 +1,6 @@
 //! What can be asked of the mesh without asking its task.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use qres_fed::id::NodeId;
@@ -10,8 +10,6 @@ use qres_fed::id::NodeId;
 pub struct Snapshot {
     /// Peers connected and admitted, and their round-trip times once measured.
     pub connected: BTreeMap<NodeId, Option<Duration>>,
-    /// Those of them that only help others find each other.
-    pub bootstraps: BTreeSet<NodeId>,
     /// Own addresses.
     pub listen: Vec<String>,
 }

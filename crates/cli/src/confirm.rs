@@ -1,0 +1,62 @@
+//! Asks a person before something is done that is hard to take back.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use crate::failure::Failure;
+
+/// Shows what is to be done and asks on the terminal. With `yes` nobody is asked; where nobody can be asked it is refused.
+pub fn confirm(what: &str, yes: bool) -> Result<(), Failure> {
+    let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
+    if yes {
+        return Ok(());
+    }
+    if !(stdin.is_terminal() && stderr.is_terminal()) {
+        return Err(Failure::local(format!(
+            "{what}\nnobody can be asked here: repeat the command with --yes if this is right"
+        )));
+    }
+    match asked(what, &mut stdin.lock(), &mut stderr) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::local("nothing was done")),
+        Err(error) => Err(Failure::local(format!("cannot ask on this terminal: {error}"))),
+    }
+}
+
+/// Anything but a plain yes is a no.
+fn asked(what: &str, input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<bool> {
+    write!(output, "{what}\nGo on? [y/N] ")?;
+    output.flush()?;
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_yes_is_one() {
+        for (answer, expected) in [
+            ("y\n", true),
+            ("Yes\n", true),
+            ("\n", false),
+            ("", false),
+            ("n\n", false),
+            ("yeah\n", false),
+        ] {
+            let mut shown = vec![];
+            assert_eq!(
+                asked("two nodes join", &mut answer.as_bytes(), &mut shown).unwrap(),
+                expected,
+                "{answer:?}"
+            );
+            assert_eq!(String::from_utf8(shown).unwrap(), "two nodes join\nGo on? [y/N] ");
+        }
+    }
+
+    #[test]
+    fn what_was_agreed_to_beforehand_is_not_asked() {
+        assert!(confirm("two nodes join", true).is_ok());
+    }
+}

@@ -1,0 +1,107 @@
+//! `qres model create` and `join`: who becomes a member is shown, and a person agrees.
+
+use qres_tests::Swarm;
+use qres_tests::weights::vector;
+
+use super::cli::{fails, json, run};
+
+struct Desk {
+    swarm: Swarm,
+    weights: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Desk {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let weights = dir.path().join("first.safetensors");
+        std::fs::write(&weights, vector(&[0.0])).expect("written");
+        Self {
+            swarm: Swarm::start(2).await,
+            weights: weights.to_str().expect("UTF-8").to_owned(),
+            _dir: dir,
+        }
+    }
+
+    fn address(&self, node: usize) -> &str {
+        &self.swarm.daemons[node].grpc
+    }
+
+    fn create<'a>(&'a self, name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        [&["model", "create", name, "--weights", &self.weights], more].concat()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_without_members_is_its_creator_s_alone_and_says_how_others_get_in() {
+    let desk = Desk::start().await;
+    let output = run(desk.address(0), &desk.create("mine", &[]));
+    assert!(output.status.success());
+    let (said, note) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(said.contains("members: n = 1"), "{said}");
+    assert!(note.contains("only member") && note.contains("--succeeds"), "{note}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connected_peers_become_members_once_a_person_has_seen_them() {
+    let desk = Desk::start().await;
+    let connected = desk.create("ours", &["--members-connected"]);
+    // Nobody can be asked in a pipe: nothing is made, and what would have been is shown.
+    let refused = fails(desk.address(0), &connected);
+    for daemon in &desk.swarm.daemons {
+        assert!(refused.contains(&daemon.peer_id), "{refused}");
+    }
+    assert!(
+        !refused.contains(&desk.swarm.bootstrap.peer_id),
+        "a bootstrap node trains nothing: {refused}"
+    );
+    assert!(refused.contains("--yes"), "{refused}");
+    assert_eq!(
+        json(desk.address(0), &["model", "list"])["models"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+    let made = json(desk.address(0), &[&connected[..], &["--yes"]].concat());
+    assert_eq!(made["model"]["members"].as_array().map(Vec::len), Some(2), "{made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joining_by_a_bare_name_shows_creator_members_and_id_first() {
+    let desk = Desk::start().await;
+    let made = json(desk.address(0), &desk.create("ours", &["--members-connected", "--yes"]));
+    let id = made["model"]["id"].as_str().expect("an id").to_owned();
+    qres_tests::wait::until("the model to be known", || async {
+        let listed = json(desk.address(1), &["model", "list"]);
+        (listed["models"].as_array().map(Vec::len) == Some(1)).then_some(())
+    })
+    .await;
+    let refused = fails(desk.address(1), &["model", "join", "ours"]);
+    let creator = made["model"]["creator"].as_str().expect("a creator");
+    for part in [id.as_str(), creator, "--yes"] {
+        assert!(refused.contains(part), "{part} is not in {refused}");
+    }
+    for member in made["model"]["members"].as_array().expect("members") {
+        assert!(refused.contains(member.as_str().expect("an id")), "{refused}");
+    }
+    assert_eq!(
+        json(desk.address(1), &["model", "show", "ours"])["model"]["standing"],
+        "available"
+    );
+    let other = &desk.swarm.daemons[1].peer_id;
+    let refused = fails(desk.address(1), &["model", "join", "ours", "--creator", other]);
+    assert!(
+        refused.contains("CREATOR_UNKNOWN") || refused.contains("created by"),
+        "{refused}"
+    );
+    let joined = json(desk.address(1), &["model", "join", "ours", "--yes"]);
+    assert_eq!(joined["model"]["id"], id.as_str());
+    // Joined, a bare name means it.
+    assert_eq!(
+        json(desk.address(1), &["model", "join", "ours"])["model"]["id"],
+        id.as_str()
+    );
+}
