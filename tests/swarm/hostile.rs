@@ -5,6 +5,7 @@ mod blobs;
 mod equivocation;
 mod gossip;
 mod laundering;
+mod names;
 mod outsider;
 mod peer;
 mod reading;

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod contribution;
+mod printable;
 mod proof;
 mod seal;
 mod spec;
@@ -13,14 +14,17 @@ mod state;
 
 pub use checkpoint::{Checkpoint, Proposal};
 pub use contribution::{Contribution, SAMPLES_MAX};
+pub(crate) use printable::is_name;
+pub use printable::{is_printable, printable};
 pub use proof::{Proof, ProofError};
 pub use seal::{PROOFS_PER_SEAL_MAX, Seal};
 pub use spec::{
     Dtype, MEMBERS_MAX, Membership, ModelName, ModelNameError, RoundPolicy, Rule, Spec, SpecError, TENSORS_MAX,
     TensorSpec,
 };
+pub(crate) use spec::{TENSOR_NAME_BYTES_MAX, TENSOR_NAME_RULE, is_tensor_name};
 
-pub use state::{STATE_NAME_BYTES_MAX, StateRecord};
+pub use state::{STATE_NAME_BYTES_MAX, StateNameError, StateRecord};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

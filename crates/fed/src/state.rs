@@ -9,8 +9,8 @@ use std::io::Write;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::codec::{Codec, block, float};
-use crate::record::{Dtype, Rule, TENSORS_MAX, TensorSpec};
-use crate::tensor::{self, DIMENSIONS_MAX, Layout, NAME_BYTES_MAX, TensorError, tensor_bytes};
+use crate::record::{Dtype, Rule, TENSOR_NAME_RULE, TENSORS_MAX, TensorSpec, is_tensor_name};
+use crate::tensor::{self, DIMENSIONS_MAX, Layout, TensorError, tensor_bytes};
 use crate::update::Moments;
 
 /// First bytes of a coded state; the number is the format's version.
@@ -146,10 +146,9 @@ fn check_schema(schema: &[TensorSpec]) -> Result<u64, TensorError> {
     let mut total = 0u64;
     for (i, tensor) in schema.iter().enumerate() {
         let name = &tensor.name;
-        let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && name != "__metadata__";
-        if !fits || (i > 0 && schema[i - 1].name >= *name) {
+        if !is_tensor_name(name) || (i > 0 && schema[i - 1].name >= *name) {
             return Err(TensorError::bad(format!(
-                "state: tensor name {name:?}: 1 to {NAME_BYTES_MAX} bytes, not __metadata__; names ascend, each once"
+                "state: tensor name {name:?}: {TENSOR_NAME_RULE}; names ascend, each once"
             )));
         }
         let sum = tensor

@@ -14,7 +14,7 @@ pub use layout::{Layout, Slot};
 pub use seeded::write_seeded;
 pub use vectors::{F32Tensor, f32_from_safetensors, to_safetensors};
 
-pub(crate) use header::{DIMENSIONS_MAX, NAME_BYTES_MAX, place};
+pub(crate) use header::{DIMENSIONS_MAX, place};
 pub(crate) use layout::tensor_bytes;
 
 /// Bytes that live elsewhere (a blob's file, memory), read by position. Reads may happen from several threads at once.

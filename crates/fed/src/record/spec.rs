@@ -6,9 +6,12 @@ use std::str::FromStr;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{Authored, Canonical};
+use super::{Authored, Canonical, is_name};
 use crate::id::{BlobId, CheckpointId, NodeId, SpecId};
 use crate::record::Checkpoint;
+
+#[cfg(test)]
+mod tests;
 
 /// Tensors a schema may name. Llama-405B has about 1,100; 65,536 leaves room and bounds the spec at a few MiB.
 pub const TENSORS_MAX: usize = 65_536;
@@ -17,11 +20,15 @@ pub const MEMBERS_MAX: usize = 512;
 /// Dimensions of one tensor.
 const DIMENSIONS_MAX: usize = 16;
 /// Bytes of one tensor's name.
-const TENSOR_NAME_BYTES_MAX: usize = 512;
+pub(crate) const TENSOR_NAME_BYTES_MAX: usize = 512;
 /// Bytes of a model name.
 const MODEL_NAME_BYTES_MAX: usize = 128;
 /// Bytes of one model: 16 TiB, far above any, far below overflow.
 const MODEL_BYTES_MAX: u64 = 1 << 44;
+/// Bytes of a rule's name and of the names of its numbers.
+const RULE_NAME_BYTES_MAX: usize = 64;
+/// Numbers of a rule.
+const RULE_PARAMS_MAX: usize = 32;
 /// Rounds a late contribution may be behind.
 const STALENESS_MAX: u32 = 64;
 /// The longest deadline: a day.
@@ -232,6 +239,14 @@ impl Default for RoundPolicy {
     }
 }
 
+/// What a tensor's name must be, for error texts.
+pub(crate) const TENSOR_NAME_RULE: &str = "1 to 512 bytes, printable characters only, not __metadata__";
+
+/// Whether a tensor can have this name.
+pub(crate) fn is_tensor_name(name: &str) -> bool {
+    is_name(name, TENSOR_NAME_BYTES_MAX) && name != "__metadata__"
+}
+
 /// Why a spec contradicts itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -329,10 +344,9 @@ impl Spec {
         let mut total = 0u64;
         for (i, tensor) in self.tensors.iter().enumerate() {
             let name = &tensor.name;
-            if name.is_empty() || name.len() > TENSOR_NAME_BYTES_MAX || name == "__metadata__" {
-                return fail(format!(
-                    "{name:?} is no tensor name: 1 to {TENSOR_NAME_BYTES_MAX} bytes, not __metadata__"
-                ));
+            if !is_tensor_name(name) {
+                let start: String = name.chars().take(160).collect();
+                return fail(format!("{start:?} is no tensor name: {TENSOR_NAME_RULE}"));
             }
             if i > 0 && self.tensors[i - 1].name >= *name {
                 return fail(format!("{name:?} comes twice or out of order: names ascend"));
@@ -421,10 +435,24 @@ impl Spec {
             ("codec", &self.codec),
             ("privacy", &self.privacy),
         ] {
-            if rule.id.len() > 64 || rule.params.len() > 32 || rule.params.keys().any(|k| k.len() > 64) {
+            let names = std::iter::once(&rule.id).chain(rule.params.keys());
+            if let Some(name) = names.into_iter().find(|name| !is_name(name, RULE_NAME_BYTES_MAX)) {
+                let start: String = name.chars().take(160).collect();
                 return Err(SpecError {
                     field,
-                    problem: "a rule has a name of at most 64 bytes and at most 32 numbers".into(),
+                    problem: format!(
+                        "{start:?} is no name of a rule or of its number: 1 to {RULE_NAME_BYTES_MAX} bytes, printable \
+                         characters only"
+                    ),
+                });
+            }
+            if rule.params.len() > RULE_PARAMS_MAX {
+                return Err(SpecError {
+                    field,
+                    problem: format!(
+                        "{} numbers given, a rule has at most {RULE_PARAMS_MAX}",
+                        rule.params.len()
+                    ),
                 });
             }
             if let Some((name, value)) = rule.params.iter().find(|(_, v)| !v.is_finite()) {

@@ -13,15 +13,13 @@ use serde::{Deserialize, Deserializer};
 
 use super::Source;
 use super::finite;
-use crate::record::{Dtype, TENSORS_MAX, TensorSpec};
+use crate::record::{Dtype, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorSpec, is_printable};
 
 #[cfg(test)]
 mod tests;
 
 /// Bytes of a header, as the reference implementation limits it.
 const HEADER_BYTES_MAX: u64 = 100_000_000;
-/// Bytes of a tensor's name, as a spec limits it.
-pub(crate) const NAME_BYTES_MAX: usize = 512;
 /// Dimensions of a tensor, as a spec limits them.
 pub(crate) const DIMENSIONS_MAX: usize = 16;
 /// Bytes before the JSON: its length.
@@ -290,13 +288,7 @@ impl<'de> Visitor<'de> for HeaderSeed {
         let mut entries = Vec::new();
         let mut names = BTreeSet::new();
         while let Some(name) = from.next_key::<String>()? {
-            if name.is_empty() || name.len() > NAME_BYTES_MAX {
-                let start: String = name.chars().take(64).collect();
-                return Err(A::Error::custom(format!(
-                    "tensor {start:?}: a name of {} bytes, 1 to {NAME_BYTES_MAX} are possible",
-                    name.len()
-                )));
-            }
+            check_name(&name).map_err(A::Error::custom)?;
             if !names.insert(name.clone()) {
                 return Err(A::Error::custom(format!("tensor {name:?} comes twice")));
             }
@@ -313,5 +305,25 @@ impl<'de> Visitor<'de> for HeaderSeed {
             entries.push((name, info));
         }
         Ok(entries)
+    }
+}
+
+/// A spec's rule for names; the key `__metadata__` is none.
+fn check_name(name: &str) -> Result<(), String> {
+    let start = || name.chars().take(64).collect::<String>();
+    if name.is_empty() || name.len() > TENSOR_NAME_BYTES_MAX {
+        return Err(format!(
+            "tensor {:?}: a name of {} bytes, 1 to {TENSOR_NAME_BYTES_MAX} are possible",
+            start(),
+            name.len()
+        ));
+    }
+    match name.chars().find(|c| !is_printable(*c)) {
+        Some(c) => Err(format!(
+            "tensor {:?}: U+{:04X} in its name: only printable characters are possible, rename the tensor",
+            start(),
+            u32::from(c)
+        )),
+        None => Ok(()),
     }
 }

@@ -22,7 +22,7 @@ pub struct Slot {
 /// a multiple of 8. Two nodes with the same tensors write the same bytes.
 ///
 /// The JSON is `{"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}` without white space; names are escaped
-/// as JSON demands and no further (`\b \f \n \r \t \" \\`, `\u00xx` in lower case for other control characters).
+/// as JSON demands and no further (`\" \\`; a name has no control characters).
 /// Written here, byte for byte, because every node's digest of a checkpoint hangs on it.
 #[derive(Debug, Clone)]
 pub struct Layout {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use pending::Pending;
 use prost::Message as _;
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Membership, Rule, STATE_NAME_BYTES_MAX, Signature, Signed, StateRecord};
+use qres_fed::record::{Canonical, Membership, Rule, Signature, Signed, StateRecord};
 use tracing::debug;
 
 use super::announce::INLINE_BYTES_MAX;
@@ -193,7 +193,7 @@ fn read(data: &[u8]) -> Option<(Signed<StateRecord>, Vec<u8>)> {
         signature: Signature(envelope.signature.try_into().ok()?),
     };
     let record = &signed.record;
-    let shaped = (1..=STATE_NAME_BYTES_MAX).contains(&record.name.len())
+    let shaped = StateRecord::check_name(&record.name).is_ok()
         && record.bytes <= STATE_BYTES_MAX
         && record.fidelity > FIDELITY_MIN
         && record.fidelity <= 1.0
@@ -210,12 +210,7 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
     if !model.spec().admits(&me) {
         return Err(submit::base_refused(qres_fed::round::BaseError::NotMember));
     }
-    if publish.name.is_empty() || publish.name.len() > STATE_NAME_BYTES_MAX {
-        return Err(NodeError::invalid(
-            "name",
-            format!("a state's name has 1 to {STATE_NAME_BYTES_MAX} bytes"),
-        ));
-    }
+    StateRecord::check_name(&publish.name).map_err(|error| NodeError::invalid("name", error.to_string()))?;
     let codec = publish.codec.unwrap_or_else(|| Rule::new("bf16/1"));
     let tensors = publish.tensors.clone();
     let coded = core.blocking(move |_| qres_fed::state::encode(&tensors, &codec)).await;

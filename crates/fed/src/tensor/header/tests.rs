@@ -122,6 +122,21 @@ fn a_name_that_comes_twice_is_refused() {
 }
 
 #[test]
+fn a_name_that_could_command_a_terminal_is_refused_and_shown_escaped() {
+    for (name, shown) in [
+        ("w\\u001b[31m", "\"w\\u{1b}[31m\": U+001B"),
+        ("\u{9b}2J", "U+009B"),
+        ("w\u{202e}x", "\"w\\u{202e}x\": U+202E"),
+        ("w\u{200b}", "U+200B"),
+    ] {
+        let json = format!(r#"{{"{name}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}}}"#);
+        refused(&file(&json, &[]), &[shown, "rename"]);
+    }
+    let json = r#"{"größe 重み":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#;
+    assert_eq!(read_schema(&file(json, &[])).unwrap()[0].name, "größe 重み");
+}
+
+#[test]
 fn a_dtype_that_is_not_carried_is_named() {
     for dtype in ["F8_E4M3", "F8_E5M2", "F4", "C64", "f32", "BOOLEAN", ""] {
         let json = format!(r#"{{"w":{{"dtype":"{dtype}","shape":[2],"data_offsets":[0,2]}}}}"#);
@@ -287,13 +302,13 @@ fn plain_vectors_go_both_ways_and_into_the_canonical_file() {
 #[test]
 fn the_canonical_file_is_pinned_and_the_reference_implementation_reads_it() {
     let schema = [
-        spec("a\"\n\u{1}é", Dtype::U8, &[3]),
+        spec("a\"\\é", Dtype::U8, &[3]),
         spec("w", Dtype::F32, &[1, 2]),
         spec("x", Dtype::I64, &[]),
     ];
     let layout = Layout::of(&schema);
     let json = concat!(
-        r#"{"a\"\n\u0001é":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"#,
+        r#"{"a\"\\é":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"#,
         r#""w":{"dtype":"F32","shape":[1,2],"data_offsets":[3,11]},"#,
         r#""x":{"dtype":"I64","shape":[],"data_offsets":[11,19]}}"#
     );

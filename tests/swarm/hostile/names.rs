@@ -1,0 +1,69 @@
+//! A peer whose specs have names that a terminal would obey.
+
+use std::time::Duration;
+
+use qres_api::pb;
+use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_node::identity::Identity;
+use qres_tests::{Daemon, Options, wait};
+
+use super::peer::{Peer, Service};
+use super::node_id;
+use qres_fed::id::{BlobId, NodeId};
+
+fn spec(creator: NodeId, name: &str, tensor: &str, strategy: &str) -> Spec {
+    Spec {
+        name: name.parse().expect("a name"),
+        tensors: vec![TensorSpec {
+            name: tensor.into(),
+            dtype: Dtype::F32,
+            shape: vec![1],
+        }],
+        strategy: Rule::new(strategy),
+        rounds: RoundPolicy::default(),
+        codec: Rule::new("bf16/1"),
+        privacy: Rule::new("none/1"),
+        membership: Membership::List([creator].into()),
+        checkpoint0: BlobId([1; 32]),
+        creator,
+        succeeds: None,
+    }
+}
+
+async fn announce(peer: &Peer, spec: Spec) {
+    peer.announce_spec(&peer.identity.sign(spec)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_with_a_name_that_a_terminal_would_obey_is_never_listed() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    let info = node.node().get_node(pb::GetNodeRequest {}).await.expect("answered");
+    let id = node_id(&info.into_inner().node.expect("a node").node_id);
+    let peer = Peer::start(Identity::ephemeral(), &[daemon.mesh.clone()], &[id]).await;
+    peer.serve(|_| Service::Right);
+    let hostile = [
+        ("escape", "w\u{1b}[2J", "fedavg/1"),
+        ("line", "w\nmodel  joined", "fedavg/1"),
+        ("turned", "w\u{202e}x", "fedavg/1"),
+        ("rule", "w", "fedavg/1\u{9b}2J"),
+    ];
+    for (name, tensor, strategy) in hostile {
+        announce(&peer, spec(peer.node(), name, tensor, strategy)).await;
+    }
+    announce(&peer, spec(peer.node(), "good", "größe.0", "fedavg/1")).await;
+    let listed = || async {
+        let request = pb::ListModelsRequest::default();
+        let page = node.models().list_models(request).await.expect("answered");
+        let names = page.into_inner().models.into_iter().map(|model| model.name);
+        names.collect::<Vec<_>>()
+    };
+    wait::until("the good spec to be listed", || async {
+        let read = peer.was_asked() > hostile.len();
+        (read && listed().await.contains(&"good".to_owned())).then_some(())
+    })
+    .await;
+    // Blobs that were answered by then are looked at in turn, on the same task.
+    let _ = tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await;
+    assert_eq!(listed().await, ["good"]);
+}
