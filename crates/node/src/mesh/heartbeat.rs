@@ -9,6 +9,7 @@ use libp2p::PeerId;
 use libp2p::gossipsub::TopicHash;
 use prost::Message;
 use qres_fed::id::{CheckpointId, SpecId};
+use qres_fed::record::is_printable;
 
 use super::HeadClaim;
 use super::actor::Actor;
@@ -52,7 +53,7 @@ pub fn parse(data: &[u8]) -> Result<Beat, String> {
         ));
     }
     let wire = wire::Heartbeat::decode(data).map_err(|e| format!("heartbeat: {e}"))?;
-    if wire.version.len() > VERSION_BYTES_MAX || wire.version.chars().any(char::is_control) {
+    if wire.version.len() > VERSION_BYTES_MAX || !wire.version.chars().all(is_printable) {
         return Err(format!(
             "heartbeat.version: at most {VERSION_BYTES_MAX} printable bytes"
         ));
@@ -252,6 +253,7 @@ mod tests {
             wire(vec![head(32); 65], ""),
             wire(vec![], &"v".repeat(129)),
             wire(vec![], "a\u{1b}[2J"),
+            wire(vec![], "a\u{2066}b"),
         ] {
             assert!(parse(&bytes).is_err());
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
 use prost::Message;
+use qres_fed::record::is_printable;
 
 use super::config::{MeshConfig, Mode};
 pub use crate::wire::{Goodbye, GoodbyeCode, Hello};
@@ -85,7 +86,7 @@ impl request_response::Codec for Codec {
     }
 }
 
-/// Decodes a hello and holds it to its limits. Its texts go into logs and peer lists, so control characters are refused.
+/// Decodes a hello and holds it to its limits. Its texts go into logs and peer lists, so what is not printable is refused.
 fn parse(bytes: &[u8]) -> Result<Hello, String> {
     if bytes.len() as u64 > HELLO_BYTES_MAX {
         return Err(format!("hello of more than {HELLO_BYTES_MAX} bytes"));
@@ -101,8 +102,8 @@ fn parse(bytes: &[u8]) -> Result<Hello, String> {
         if text.len() > limit {
             return Err(format!("hello.{name} has {} bytes, at most {limit}", text.len()));
         }
-        if text.chars().any(char::is_control) {
-            return Err(format!("hello.{name} has control characters"));
+        if !text.chars().all(is_printable) {
+            return Err(format!("hello.{name} has characters that are not printable"));
         }
     }
     if hello.major_min > hello.major_max {
@@ -136,10 +137,10 @@ pub fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {
     }
 }
 
-/// The start of a text, at most `limit` bytes of it, without control characters.
+/// The start of a text, at most `limit` bytes of it, without characters that are not printable.
 pub fn cut(text: &str, limit: usize) -> String {
     let mut out = String::new();
-    for c in text.chars().filter(|c| !c.is_control()) {
+    for c in text.chars().filter(|c| is_printable(*c)) {
         if out.len() + c.len_utf8() > limit {
             break;
         }
@@ -296,7 +297,8 @@ mod tests {
             (vec![0xff; 30], "hello"),
             (vec![0; 5000], "4096"),
             (encoded(|h| h.network = "n".repeat(65)), "network"),
-            (encoded(|h| h.software = "a\nb".to_owned()), "control"),
+            (encoded(|h| h.software = "a\nb".to_owned()), "printable"),
+            (encoded(|h| h.software = "a\u{202e}b".to_owned()), "printable"),
             (encoded(|h| h.major_min = 11), "major_min"),
             (
                 encoded(|h| {
@@ -316,6 +318,6 @@ mod tests {
     #[test]
     fn texts_are_cut_between_characters() {
         assert_eq!(cut("äöü", 3), "ä");
-        assert_eq!(cut("a\u{7}b", 10), "ab");
+        assert_eq!(cut("a\u{7}b\u{202e}c", 10), "abc");
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use libp2p::{Multiaddr, PeerId};
+use qres_fed::record::is_printable;
 
 use super::actor::{Actor, unix_ms};
 use super::address::{self, ADDRESSES_MAX};
@@ -101,7 +102,7 @@ impl Hints {
             text.push('\n');
         }
         for (peer, ban) in &self.bans {
-            let reason: String = ban.reason.chars().filter(|c| !c.is_control()).collect();
+            let reason: String = ban.reason.chars().filter(|c| is_printable(*c)).collect();
             let _ = writeln!(text, "ban {peer} {} {reason}", ban.until_unix_ms);
         }
         text
