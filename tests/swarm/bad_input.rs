@@ -130,6 +130,30 @@ async fn fields_out_of_their_limits_are_refused_by_name() {
             },
         ),
         (
+            "trainer",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest {
+                trainer: "t\u{1b}[2J".into(),
+                ..header()
+            },
+        ),
+        (
+            "idempotency_key",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest {
+                idempotency_key: "k\u{202e}".into(),
+                ..header()
+            },
+        ),
+        (
+            "metrics",
+            Code::InvalidArgument,
+            pb::SubmitWeightsRequest {
+                metrics: [("loss\n".to_owned(), 0.5)].into(),
+                ..header()
+            },
+        ),
+        (
             "total_bytes",
             Code::InvalidArgument,
             pb::SubmitWeightsRequest {

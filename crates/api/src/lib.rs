@@ -17,6 +17,8 @@ pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/qres.v1.rs"));
 }
 
+pub use qres_fed::record::{is_printable, printable};
+
 /// The contract as an encoded `FileDescriptorSet`, with imports and comments.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/qres.v1.binpb"));
 

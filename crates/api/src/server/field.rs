@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use qres_fed::id::{NodeId, SpecId};
-use qres_fed::record::{Dtype, MEMBERS_MAX, Membership, ModelName, Rule, SAMPLES_MAX, TensorSpec};
+use qres_fed::record::{Dtype, MEMBERS_MAX, Membership, ModelName, Rule, SAMPLES_MAX, TensorSpec, is_printable};
 use qres_node::error::NodeError;
 use qres_node::handle::{ModelRef, Seeded, UploadOptions};
 use qres_node::identity;
@@ -73,15 +73,32 @@ pub(super) fn optional_id<T: FromStr<Err: Display>>(field: &str, text: &str) -> 
     id(field, text).map(Some)
 }
 
-/// A text of at most `bytes_max` bytes; it may be empty.
+/// A text of at most `bytes_max` bytes, of characters that a terminal shows as they are; it may be empty.
 pub(super) fn text(field: &str, text: String, bytes_max: usize) -> Result<String, Status> {
-    if text.len() <= bytes_max {
-        return Ok(text);
+    if text.len() > bytes_max {
+        return Err(invalid(
+            field,
+            format!("{} bytes given, at most {bytes_max} are possible", text.len()),
+        ));
     }
-    Err(invalid(
-        field,
-        format!("{} bytes given, at most {bytes_max} are possible", text.len()),
-    ))
+    printable(field, &text)?;
+    Ok(text)
+}
+
+fn printable(field: &str, text: &str) -> Result<(), Status> {
+    match text.chars().find(|c| !is_printable(*c)) {
+        None => Ok(()),
+        Some(c) => {
+            let got: String = text.chars().take(80).collect();
+            Err(invalid(
+                field,
+                format!(
+                    "{got:?} has the character U+{:04X}: only printable characters are possible",
+                    u32::from(c)
+                ),
+            ))
+        }
+    }
 }
 
 /// A rule that may be left out.
@@ -98,6 +115,7 @@ pub(super) fn rule(field: &str, rule: Option<pb::Rule>) -> Result<Option<Rule>, 
             ),
         ));
     }
+    printable(&format!("{field}.id"), &id)?;
     let params = numbers(&format!("{field}.params"), params, PARAMS_MAX)?;
     Ok(Some(Rule { id, params }))
 }
@@ -121,6 +139,7 @@ fn numbers(field: &str, numbers: BTreeMap<String, f64>, max: usize) -> Result<BT
                 format!("a name has {} bytes, 1 to {NAME_BYTES_MAX} are possible", name.len()),
             ));
         }
+        printable(field, name)?;
         if !value.is_finite() {
             return Err(invalid(
                 field,
@@ -374,6 +393,30 @@ mod tests {
             ..fedprox
         };
         assert_eq!(blamed(rule("strategy", Some(infinite))), "strategy.params");
+    }
+
+    #[test]
+    fn texts_and_names_have_no_characters_that_a_terminal_would_obey() {
+        for bad in ["a\u{1b}[31m", "a\nb", "a\u{9b}", "a\u{202e}b", "a\u{200b}"] {
+            assert_eq!(blamed(text("trainer", bad.into(), NAME_BYTES_MAX)), "trainer");
+            assert_eq!(blamed(upload(bad.into(), 0, None, "")), "idempotency_key");
+            assert_eq!(blamed(metrics("metrics", [(bad.to_owned(), 0.5)].into())), "metrics");
+            let named = |id: &str, number: &str| pb::Rule {
+                id: id.into(),
+                params: [(number.to_owned(), 0.1)].into(),
+            };
+            assert_eq!(blamed(rule("codec", Some(named(bad, "a")))), "codec.id");
+            assert_eq!(blamed(rule("codec", Some(named("a/1", bad)))), "codec.params");
+        }
+        assert_eq!(
+            text("trainer", "größe 重み".into(), NAME_BYTES_MAX).unwrap(),
+            "größe 重み"
+        );
+        let shown = text("trainer", "a\u{1b}".into(), 2).unwrap_err();
+        assert!(
+            shown.message().contains("\"a\\u{1b}\" has the character U+001B"),
+            "{shown:?}"
+        );
     }
 
     #[test]

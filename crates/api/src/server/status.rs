@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use qres_fed::record::printable;
 use qres_node::error::{Kind, NodeError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -17,7 +18,8 @@ const RETRY_MS: u64 = 1_000;
 
 /// A node's failure as callers see it.
 pub(super) fn status(error: NodeError) -> Status {
-    let message = cut(error.message);
+    // Whatever a message quotes of a stranger's is shown to people, by tools that print it as it is.
+    let message = cut(printable(&error.message).into_owned());
     let field = error.field.unwrap_or_default();
     let mut retry_ms = error.retry_after_ms;
     let mut details = ErrorDetails::new();
@@ -169,6 +171,12 @@ mod tests {
                 Some(Duration::from_millis(1_500))
             );
         }
+    }
+
+    #[test]
+    fn what_a_message_quotes_is_escaped() {
+        let read = over_the_wire(&status(NodeError::invalid("f", "peer said \u{1b}[2J\r\n\u{202e}ok")));
+        assert_eq!(read.message(), "peer said \\u001b[2J\\r\\n\\u202eok");
     }
 
     #[test]
