@@ -2,6 +2,7 @@
 
 mod exporter;
 mod otlp;
+mod plain;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -80,14 +82,79 @@ where
     // With no hint of its own it would ask for everything: each `trace!` of the libraries would then come as far as the filter.
     let quiet = filter_fn(move |metadata| wanted || !metadata.target().starts_with("opentelemetry"))
         .with_max_level_hint(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let layer: Box<dyn Layer<S> + Send + Sync> = match config.log_format {
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
-    };
-    Ok(layer
+    let colours = std::io::stderr().is_terminal();
+    Ok(lines(config.log_format, colours, std::io::stderr)
         .with_filter(tracing_subscriber::filter::FilterExt::and(filter, quiet))
         .boxed())
+}
+
+/// Writes a line an event, in which nothing that was quoted commands a terminal.
+fn lines<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // JSON has no colours of its own.
+    let colours = colours && format == LogFormat::Text;
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(plain::Lines::new(writer, colours))
+        .with_ansi(colours);
+    match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const HOSTILE: &str = "gone\u{1b}[2J\u{9b}31m\u{7f}\r\nINFO \u{202e}forged\u{2028}\u{200b}";
+
+    fn logged(format: LogFormat, colours: bool) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::registry().with(lines(format, colours, move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("call", peer = %HOSTILE);
+            let _in = span.enter();
+            tracing::warn!(software = %HOSTILE, why = HOSTILE, error = ?HOSTILE, "peer said {HOSTILE}");
+        });
+        let bytes = kept.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_a_stranger_said_stays_in_its_line_of_the_log_and_is_escaped() {
+        for (format, colours) in [
+            (LogFormat::Text, false),
+            (LogFormat::Text, true),
+            (LogFormat::Json, false),
+            (LogFormat::Json, true),
+        ] {
+            let text = logged(format, colours);
+            let line = text.strip_suffix('\n').unwrap();
+            assert!(line.contains("peer said gone"), "{line:?}");
+            let own = |c| c == '\u{1b}' && colours && format == LogFormat::Text;
+            assert!(line.chars().all(|c| own(c) || qres_api::is_printable(c)), "{line:?}");
+            // Its own colours are there, the stranger's command is not.
+            assert!(!line.contains("\u{1b}[2J"), "{line:?}");
+            assert_eq!(line.contains('\u{1b}'), colours && format == LogFormat::Text);
+        }
+    }
 }

@@ -1,0 +1,57 @@
+//! The log's writer: whatever a line quotes of a stranger's, its terminal shows it and does not obey it.
+
+use std::io::{self, Write};
+
+use qres_api::printable;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Makes writers of [`Line`]s.
+pub struct Lines<M> {
+    inner: M,
+    colours: bool,
+}
+
+impl<M> Lines<M> {
+    /// With `colours`, escape characters pass: then the formatter writes its own, and escapes those of values itself.
+    pub fn new(inner: M, colours: bool) -> Self {
+        Self { inner, colours }
+    }
+}
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Lines<M> {
+    type Writer = Line<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Line {
+            inner: self.inner.make_writer(),
+            colours: self.colours,
+        }
+    }
+}
+
+/// Writes one event: the formatter gives it whole, its line's end included.
+pub struct Line<W> {
+    inner: W,
+    colours: bool,
+}
+
+impl<W: Write> Write for Line<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let (line, end) = match text.strip_suffix('\n') {
+            Some(line) => (line, "\n"),
+            None => (&*text, ""),
+        };
+        let shown = match self.colours {
+            true => line.split('\u{1b}').map(printable).collect::<Vec<_>>().join("\u{1b}"),
+            false => printable(line).into_owned(),
+        };
+        // One write, so that lines of several threads do not mix.
+        self.inner.write_all((shown + end).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
