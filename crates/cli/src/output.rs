@@ -1,12 +1,15 @@
-//! Where output goes: text or JSON to stdout, failures to stderr.
+//! Where output goes: text or JSON to stdout, failures to stderr. Nothing else prints, and nothing is printed here that a
+//! terminal would obey.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use qres_api::printable;
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::show::lines::Lines;
 
 /// How to print.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +34,14 @@ impl Output {
     }
 
     /// One thing: its JSON on a line, or its text. Answers whether anybody still reads.
-    pub fn print(self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> bool {
-        let text = match self.json {
-            true => json().to_string(),
-            false => text(),
+    pub fn print<T: Into<Lines>>(self, json: impl FnOnce() -> Value, text: impl FnOnce() -> T) -> bool {
+        let lines = match self.json {
+            // JSON escapes C0 controls alone; outside of its strings there is nothing to escape.
+            true => Lines::from(json().to_string()),
+            false => text().into(),
         };
         let mut out = std::io::stdout().lock();
+        let text = lines.to_string();
         let text = text.trim_end_matches('\n');
         writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
     }
@@ -44,7 +49,7 @@ impl Output {
     /// Something a person should know, beside the output.
     pub fn note(self, text: impl Display) {
         // Nobody reads it: nothing to do about that.
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = writeln!(std::io::stderr(), "{}", printable(&text.to_string()));
     }
 
     /// A failure, and the exit code it gives.

@@ -1,6 +1,7 @@
 //! How the contract's messages look: as JSON for programs, as text for people.
 
 pub mod json;
+pub mod lines;
 pub mod model;
 pub mod table;
 pub mod text;

@@ -143,7 +143,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            table(&[peer]).text(""),
+            table(&[peer]).text("").to_string(),
             "PEER  NODE      STATE    RTT  SCORE  SOFTWARE           ADDRESS  WHY\n\
              12D3  feedface  refused  -    0.0    qres-daemon/9.0.0           speaks protocol 11"
         );

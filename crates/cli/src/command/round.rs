@@ -8,6 +8,7 @@ use super::{Context, PAGE_SIZE, needed};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::show::json;
+use crate::show::lines::Lines;
 use crate::show::table::{Table, facts};
 use crate::show::text;
 
@@ -90,7 +91,7 @@ fn print(output: Output, round: &pb::Round) {
     output.print(|| json!({"round": json::round(round)}), || round_text(round));
 }
 
-fn round_text(round: &pb::Round) -> String {
+fn round_text(round: &pb::Round) -> Lines {
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     let made = round.checkpoint.as_ref();
     let head = facts([
@@ -126,7 +127,7 @@ fn round_text(round: &pb::Round) -> String {
             text::yes(contribution.late),
         ]);
     }
-    format!("{head}\n\n{}", table.text("no contributions yet"))
+    head.then(table.text("no contributions yet"))
 }
 
 fn table(rounds: &[pb::Round]) -> Table {
@@ -185,7 +186,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            round_text(&round),
+            round_text(&round).to_string(),
             "round    3 of m\n\
              state    open\n\
              parent   aa\n\

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{Context, needed};
 use crate::failure::Failure;
 use crate::show::json;
+use crate::show::lines::Lines;
 use crate::show::table::{Table, facts};
 use crate::show::text;
 
@@ -32,13 +33,7 @@ impl Status {
             let each = |(model, round): &(pb::Model, Option<pb::Round>)| json!({"model": json::model(model), "open_round": round.as_ref().map(json::round)});
             json!({"node": json::node(&node), "models": json::list(&models, each)})
         };
-        let to_text = || {
-            format!(
-                "{}\n\n{}",
-                node_text(&node, context.client.address()),
-                models_text(&models)
-            )
-        };
+        let to_text = || node_text(&node, context.client.address()).then(models_text(&models));
         context.output.print(to_json, to_text);
         Ok(())
     }
@@ -62,7 +57,7 @@ async fn open_round(context: &Context, model: &pb::Model) -> Result<Option<pb::R
 }
 
 /// The node's part.
-pub fn node_text(node: &pb::Node, address: &str) -> String {
+pub fn node_text(node: &pb::Node, address: &str) -> Lines {
     let mode = match node.mode() {
         pb::NodeMode::Bootstrap => ", bootstrap",
         pb::NodeMode::Unspecified | pb::NodeMode::Node => "",
@@ -76,21 +71,19 @@ pub fn node_text(node: &pb::Node, address: &str) -> String {
         "{} (protocol {}{mode}), up {uptime}{state}",
         node.version, node.protocol
     );
+    let line = |text: String| Some(Lines::from(text));
     facts([
-        ("peer id", Some(node.peer_id.clone())),
-        ("node id", Some(node.node_id.clone())),
-        ("version", Some(version)),
-        ("grpc", Some(address.to_owned())),
-        (
-            "mesh",
-            Some(node.listen_addresses.join("\n         ")).filter(|mesh| !mesh.is_empty()),
-        ),
-        ("peers", Some(format!("{} connected", node.connected_peers))),
-        ("weights", Some(format!("{} on disk", text::bytes(node.blob_bytes)))),
+        ("peer id", line(node.peer_id.clone())),
+        ("node id", line(node.node_id.clone())),
+        ("version", line(version)),
+        ("grpc", line(address.to_owned())),
+        ("mesh", Some(node.listen_addresses.iter().map(String::as_str).collect())),
+        ("peers", line(format!("{} connected", node.connected_peers))),
+        ("weights", line(format!("{} on disk", text::bytes(node.blob_bytes)))),
     ])
 }
 
-fn models_text(models: &[(pb::Model, Option<pb::Round>)]) -> String {
+fn models_text(models: &[(pb::Model, Option<pb::Round>)]) -> Lines {
     let mut table = Table::new(["MODEL", "STANDING", "MEMBER", "HEAD", "ROUND", "CONFIRMED", "NOW"]);
     for (model, round) in models {
         let head = model.head.as_ref();
@@ -126,7 +119,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            node_text(&node, "127.0.0.1:4002"),
+            node_text(&node, "127.0.0.1:4002").to_string(),
             "peer id  12D3\n\
              node id  ab\n\
              version  0.1.0 (protocol 10.0), up 1 m 1 s, draining: takes no submissions\n\
@@ -155,10 +148,10 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            models_text(&[(model, Some(round))]),
+            models_text(&[(model, Some(round))]).to_string(),
             "MODEL  STANDING  MEMBER  HEAD      ROUND  CONFIRMED  NOW\n\
              m      joined    yes     1a2b3c4d  7      yes        round 8  open  0 in, 2 needed, waiting for feedface"
         );
-        assert!(models_text(&[]).contains("qres model create"));
+        assert!(models_text(&[]).to_string().contains("qres model create"));
     }
 }

@@ -7,6 +7,7 @@ use super::submit::failed;
 use super::{Context, PAGE_SIZE, needed, pages};
 use crate::failure::Failure;
 use crate::show::json;
+use crate::show::lines::Lines;
 use crate::show::table::{Table, facts};
 use crate::show::text;
 
@@ -86,7 +87,7 @@ fn table(submissions: &[pb::Submission]) -> Table {
 }
 
 /// One submission, with its whole ids.
-pub fn submission_text(submission: &pb::Submission) -> String {
+pub fn submission_text(submission: &pb::Submission) -> Lines {
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     facts([
         ("submission", Some(submission.id.clone())),
@@ -121,7 +122,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            table(&[submission]).text(""),
+            table(&[submission]).text("").to_string(),
             "ID        MODEL  TRAINER  BASE      SAMPLES  AT  STATE     OUTCOME\n\
              01234567  m      default  feedface  5            rejected  too old"
         );

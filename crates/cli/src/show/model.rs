@@ -2,6 +2,7 @@
 
 use qres_api::pb;
 
+use super::lines::Lines;
 use super::table::facts;
 use super::text;
 
@@ -9,7 +10,7 @@ use super::text;
 const TENSORS_SHOWN: usize = 20;
 
 /// All there is to know of a model.
-pub fn model_text(model: &pb::Model) -> String {
+pub fn model_text(model: &pb::Model) -> Lines {
     let head = model.head.as_ref().map(|head| {
         let size = text::bytes(head.total_bytes);
         format!(
@@ -32,32 +33,29 @@ pub fn model_text(model: &pb::Model) -> String {
         ("creator", some(model.creator.clone())),
         ("succeeds", some(model.succeeds.clone())),
     ]);
-    for part in [membership(model), tensors(model)] {
-        text.push('\n');
-        text.push_str(&part);
-    }
+    membership(model, &mut text);
+    tensors(model, &mut text);
     text
 }
 
 /// Who may contribute, with n, k and what confirms.
-fn membership(model: &pb::Model) -> String {
+fn membership(model: &pb::Model, text: &mut Lines) {
     let k = model.rounds.as_ref().map_or(0, |rounds| rounds.min_contributions);
     let numbers = format!(
         "k = {k} contributions make a checkpoint, {} on top of it confirm it",
         model.quorum
     );
     if model.open {
-        return format!("members: open, anyone may contribute; {numbers}");
+        text.push(&format!("members: open, anyone may contribute; {numbers}"));
+        return;
     }
-    let mut text = format!("members: n = {}; {numbers}", model.members.len());
+    text.push(&format!("members: n = {}; {numbers}", model.members.len()));
     for member in &model.members {
-        text.push_str("\n  ");
-        text.push_str(member);
+        text.push(&format!("  {member}"));
     }
     if !model.member {
-        text.push_str("\n  (not this node: it follows)");
+        text.push("  (not this node: it follows)");
     }
-    text
 }
 
 fn policy(policy: &pb::RoundPolicy) -> String {
@@ -77,8 +75,8 @@ fn policy(policy: &pb::RoundPolicy) -> String {
     format!("{closes}, {deadline}; {late}")
 }
 
-fn tensors(model: &pb::Model) -> String {
-    let mut text = format!("tensors: {}", model.tensor_count);
+fn tensors(model: &pb::Model, text: &mut Lines) {
+    text.push(&format!("tensors: {}", model.tensor_count));
     for tensor in model.tensors.iter().take(TENSORS_SHOWN) {
         let shape = tensor
             .shape
@@ -86,15 +84,14 @@ fn tensors(model: &pb::Model) -> String {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(" x ");
-        text.push_str(&format!("\n  {}  {} [{shape}]", tensor.name, tensor.dtype));
+        text.push(&format!("  {}  {} [{shape}]", tensor.name, tensor.dtype));
     }
     if model.tensors.len() > TENSORS_SHOWN {
-        text.push_str(&format!(
-            "\n  and {} more (--json has them)",
+        text.push(&format!(
+            "  and {} more (--json has them)",
             model.tensors.len() - TENSORS_SHOWN
         ));
     }
-    text
 }
 
 #[cfg(test)]
@@ -130,7 +127,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            model_text(&model),
+            model_text(&model).to_string(),
             "name            digits-mlp\n\
              id              ab\n\
              standing        joined\n\
@@ -150,8 +147,36 @@ mod tests {
             members: vec!["aa".into()],
             ..Default::default()
         };
-        assert!(model_text(&model).contains("(not this node: it follows)"));
+        assert!(model_text(&model).to_string().contains("(not this node: it follows)"));
         model.open = true;
-        assert!(model_text(&model).contains("open, anyone may contribute"));
+        assert!(model_text(&model).to_string().contains("open, anyone may contribute"));
+    }
+
+    #[test]
+    fn a_hostile_spec_forges_no_line() {
+        let model = pb::Model {
+            name: "m\nstanding  joined".into(),
+            members: vec!["aa\u{1b}[1A".into()],
+            strategy: Some(pb::Rule {
+                id: "fedavg/1\u{202e}".into(),
+                params: [("mu\n".to_owned(), 0.1)].into(),
+            }),
+            tensors: vec![pb::TensorSpec {
+                name: "w\u{9b}2J\nb".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let text = model_text(&model).to_string();
+        assert!(text.chars().all(|c| c == '\n' || qres_api::is_printable(c)), "{text:?}");
+        assert!(
+            text.lines()
+                .all(|line| !line.starts_with("standing  joined") && line != "b"),
+            "{text}"
+        );
+        assert!(
+            text.contains("fedavg/1\\u202e (mu\\n = 0.1)") && text.contains("w\\u009b2J\\nb"),
+            "{text}"
+        );
     }
 }

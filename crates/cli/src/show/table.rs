@@ -1,5 +1,9 @@
 //! Columns that line up.
 
+use qres_api::printable;
+
+use super::lines::Lines;
+
 /// Rows under a heading, every column as wide as its widest cell.
 #[derive(Debug)]
 pub struct Table {
@@ -17,13 +21,14 @@ impl Table {
     /// Adds a row: as many cells as there are headings.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.rows[0].len(), "a row has a cell for each heading");
-        self.rows.push(cells.to_vec());
+        // Here already, so that the columns are as wide as what is shown.
+        self.rows.push(cells.map(|cell| printable(&cell).into_owned()).to_vec());
     }
 
-    /// The text; `nothing` when there are no rows.
-    pub fn text(&self, nothing: &str) -> String {
+    /// The lines; `nothing` when there are no rows.
+    pub fn text(&self, nothing: &str) -> Lines {
         if self.rows.len() == 1 {
-            return nothing.to_owned();
+            return Lines::from(nothing.to_owned());
         }
         let columns = self.rows[0].len();
         let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max();
@@ -32,16 +37,24 @@ impl Table {
             let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
-        self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
+        let lines: Vec<String> = self.rows.iter().map(line).collect();
+        lines.iter().map(String::as_str).collect()
     }
 }
 
-/// `key  value` lines, values in one column; lines without a value are left out.
-pub fn facts<const N: usize>(facts: [(&str, Option<String>); N]) -> String {
-    let known = facts.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
-    let width = known.clone().map(|(key, _)| key.len()).max().unwrap_or(0);
-    let lines = known.map(|(key, value)| format!("{key:<width$}  {value}"));
-    lines.collect::<Vec<_>>().join("\n")
+/// `key  value` lines, values in one column (each of a value's lines); what has no value is left out.
+pub fn facts<const N: usize, V: Into<Lines>>(facts: [(&str, Option<V>); N]) -> Lines {
+    let known = facts.into_iter().filter_map(|(key, value)| Some((key, value?.into())));
+    let known: Vec<(&str, Lines)> = known.collect();
+    let width = known.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let mut lines = Lines::default();
+    for (mut key, value) in known {
+        for value in value.iter() {
+            lines.push(&format!("{key:<width$}  {value}"));
+            key = "";
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -54,17 +67,36 @@ mod tests {
         table.row(["a".into(), "connected".into(), String::new()]);
         table.row(["größer".into(), "banned".into(), "loud".into()]);
         assert_eq!(
-            table.text("none"),
+            table.text("none").to_string(),
             "PEER    STATE      WHY\n\
              a       connected\n\
              größer  banned     loud"
         );
-        assert_eq!(Table::new(["A"]).text("no peers"), "no peers");
+        assert_eq!(Table::new(["A"]).text("no peers").to_string(), "no peers");
     }
 
     #[test]
     fn facts_line_up_and_leave_out_what_is_not_known() {
-        let text = facts([("id", Some("7".into())), ("parent", None), ("round", Some("2".into()))]);
-        assert_eq!(text, "id     7\nround  2");
+        let text = facts([
+            ("id", Some("7".to_owned())),
+            ("parent", None),
+            ("round", Some("2".to_owned())),
+        ]);
+        assert_eq!(text.to_string(), "id     7\nround  2");
+    }
+
+    #[test]
+    fn a_strangers_text_neither_forges_a_row_nor_shifts_a_column() {
+        let mut table = Table::new(["PEER", "STATE"]);
+        table.row(["a\u{1b}[31m\nb".into(), "banned".into()]);
+        table.row(["b".into(), "connected".into()]);
+        assert_eq!(
+            table.text("none").to_string(),
+            "PEER             STATE\n\
+             a\\u001b[31m\\nb  banned\n\
+             b                connected"
+        );
+        let text = facts([("id", Some("7\nstanding  joined".to_owned()))]);
+        assert_eq!(text.to_string(), "id  7\\nstanding  joined");
     }
 }
