@@ -3,19 +3,22 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use crate::failure::Failure;
+use crate::show::lines::Lines;
 
-/// Shows what is to be done and asks on the terminal. With `yes` nobody is asked; where nobody can be asked it is refused.
-pub fn confirm(what: &str, yes: bool) -> Result<(), Failure> {
+/// Shows what is to be done, then asks on the terminal. With `yes` nobody is asked; where nobody can be asked it is refused.
+pub fn confirm(what: &Lines, yes: bool) -> Result<(), Failure> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
+    // Nobody reads it: then nobody answers either.
+    let _ = writeln!(stderr, "{what}");
     if yes {
         return Ok(());
     }
     if !(stdin.is_terminal() && stderr.is_terminal()) {
-        return Err(Failure::local(format!(
-            "{what}\nnobody can be asked here: repeat the command with --yes if this is right"
-        )));
+        return Err(Failure::local(
+            "nobody can be asked here: repeat the command with --yes if this is right",
+        ));
     }
-    match asked(what, &mut stdin.lock(), &mut stderr) {
+    match asked(&mut stdin.lock(), &mut stderr) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::local("nothing was done")),
         Err(error) => Err(Failure::local(format!("cannot ask on this terminal: {error}"))),
@@ -23,8 +26,8 @@ pub fn confirm(what: &str, yes: bool) -> Result<(), Failure> {
 }
 
 /// Anything but a plain yes is a no.
-fn asked(what: &str, input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<bool> {
-    write!(output, "{what}\nGo on? [y/N] ")?;
+fn asked(input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<bool> {
+    write!(output, "Go on? [y/N] ")?;
     output.flush()?;
     let mut line = String::new();
     input.read_line(&mut line)?;
@@ -47,16 +50,16 @@ mod tests {
         ] {
             let mut shown = vec![];
             assert_eq!(
-                asked("two nodes join", &mut answer.as_bytes(), &mut shown).unwrap(),
+                asked(&mut answer.as_bytes(), &mut shown).unwrap(),
                 expected,
                 "{answer:?}"
             );
-            assert_eq!(String::from_utf8(shown).unwrap(), "two nodes join\nGo on? [y/N] ");
+            assert_eq!(shown, b"Go on? [y/N] ");
         }
     }
 
     #[test]
     fn what_was_agreed_to_beforehand_is_not_asked() {
-        assert!(confirm("two nodes join", true).is_ok());
+        assert!(confirm(&Lines::default(), true).is_ok());
     }
 }

@@ -7,8 +7,8 @@ use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_node::identity::Identity;
 use qres_tests::{Daemon, Options, wait};
 
-use super::peer::{Peer, Service};
 use super::node_id;
+use super::peer::{Peer, Service};
 use qres_fed::id::{BlobId, NodeId};
 
 fn spec(creator: NodeId, name: &str, tensor: &str, strategy: &str) -> Spec {

@@ -10,6 +10,7 @@ use super::{Context, membership};
 use crate::args::{duration, named_number};
 use crate::confirm::confirm;
 use crate::failure::Failure;
+use crate::show::lines::Lines;
 use crate::upload::Source;
 
 /// Makes a model from its first weights, or from a seed.
@@ -147,19 +148,16 @@ async fn connected_members(context: &Context, yes: bool) -> Result<Vec<String>, 
     let own = context.node().await?;
     let mut peers = context.peers().await?;
     peers.retain(|peer| peer.state() == pb::PeerState::Connected && !peer.bootstrap);
-    let mut what = format!(
-        "members, who may contribute and read everything:\n  {}  this node",
-        own.peer_id
-    );
+    let mut what = Lines::from("members, who may contribute and read everything:".to_owned());
+    what.push(&format!("  {}  this node", own.peer_id));
     for peer in &peers {
         let address = peer.addresses.first().map_or("", String::as_str);
-        what.push_str(&format!("\n  {}  {}  {address}", peer.peer_id, peer.agent));
+        what.push(&format!("  {}  {}  {address}", peer.peer_id, peer.agent));
     }
     if peers.is_empty() {
-        what.push_str("\n  (no peer is connected: `qres peers` shows why)");
+        what.push("  (no peer is connected: `qres peers` shows why)");
     }
     confirm(&what, yes)?;
-    context.output.note(&what);
     Ok(std::iter::once(own.node_id)
         .chain(peers.into_iter().map(|peer| peer.node_id))
         .collect())

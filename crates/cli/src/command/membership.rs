@@ -8,6 +8,7 @@ use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::show::json;
+use crate::show::lines::Lines;
 use crate::show::model::model_text;
 use crate::show::table::Table;
 use crate::show::text;
@@ -104,10 +105,10 @@ async fn chosen(context: &Context, name: &str, yes: bool) -> Result<String, Fail
             true => "anyone (open)".to_owned(),
             false => model.members.join(", "),
         };
-        let what = format!(
-            "join {}\n  id       {}\n  creator  {}\n  members  {members}",
-            model.name, model.id, model.creator
-        );
+        let mut what = Lines::from(format!("join {}", model.name));
+        what.push(&format!("  id       {}", model.id));
+        what.push(&format!("  creator  {}", model.creator));
+        what.push(&format!("  members  {members}"));
         confirm(&what, yes)?;
     }
     Ok(format!("{}@{}", model.name, model.id))
