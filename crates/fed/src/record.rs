@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod contribution;
+mod outline;
 mod printable;
 mod proof;
 mod seal;
@@ -14,6 +15,7 @@ mod state;
 
 pub use checkpoint::{Checkpoint, Proposal};
 pub use contribution::{Contribution, SAMPLES_MAX};
+pub use outline::Outline;
 pub(crate) use printable::is_name;
 pub use printable::{is_printable, printable};
 pub use proof::{Proof, ProofError};

@@ -40,7 +40,7 @@ pub use blob_store::BlobStore;
 pub use owner::Owner;
 pub use partial::Partial;
 pub use record::{
-    KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
+    HeardModel, KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
     SubmissionPage, Write,
 };
 pub use segment::{SEGMENT_BYTES, SegmentTree};

@@ -10,6 +10,41 @@ use super::{Authored, Canonical, is_name};
 use crate::id::{BlobId, CheckpointId, NodeId, SpecId};
 use crate::record::Checkpoint;
 
+fn tensors_error<T>(problem: String) -> Result<T, SpecError> {
+    Err(SpecError {
+        field: "tensors",
+        problem,
+    })
+}
+
+pub(super) fn check_tensor_count(count: usize) -> Result<(), SpecError> {
+    match count {
+        1..=TENSORS_MAX => Ok(()),
+        _ => tensors_error(format!("{count} tensors given, 1 to {TENSORS_MAX} are possible")),
+    }
+}
+
+/// Checks a tensor that comes after `previous`; `total` are the bytes of those before. Answers with the bytes up to this one.
+pub(super) fn check_tensor(previous: Option<&str>, total: u64, tensor: &TensorSpec) -> Result<u64, SpecError> {
+    let name = &tensor.name;
+    if !is_tensor_name(name) {
+        let start: String = name.chars().take(160).collect();
+        return tensors_error(format!("{start:?} is no tensor name: {TENSOR_NAME_RULE}"));
+    }
+    if previous.is_some_and(|previous| previous >= name.as_str()) {
+        return tensors_error(format!("{name:?} comes twice or out of order: names ascend"));
+    }
+    let bytes = tensor
+        .elements()
+        .and_then(|n| n.checked_mul(tensor.dtype.bytes() as u64));
+    match bytes.and_then(|b| b.checked_add(total)) {
+        Some(sum) if sum <= MODEL_BYTES_MAX && tensor.shape.len() <= DIMENSIONS_MAX => Ok(sum),
+        _ => tensors_error(format!(
+            "{name:?}: a model has at most {MODEL_BYTES_MAX} bytes, a tensor {DIMENSIONS_MAX} dimensions"
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -329,44 +364,16 @@ impl Spec {
     }
 
     fn check_tensors(&self) -> Result<(), SpecError> {
-        let fail = |problem: String| {
-            Err(SpecError {
-                field: "tensors",
-                problem,
-            })
-        };
-        if self.tensors.is_empty() || self.tensors.len() > TENSORS_MAX {
-            return fail(format!(
-                "{} tensors given, 1 to {TENSORS_MAX} are possible",
-                self.tensors.len()
-            ));
-        }
-        let mut total = 0u64;
-        for (i, tensor) in self.tensors.iter().enumerate() {
-            let name = &tensor.name;
-            if !is_tensor_name(name) {
-                let start: String = name.chars().take(160).collect();
-                return fail(format!("{start:?} is no tensor name: {TENSOR_NAME_RULE}"));
-            }
-            if i > 0 && self.tensors[i - 1].name >= *name {
-                return fail(format!("{name:?} comes twice or out of order: names ascend"));
-            }
-            let bytes = tensor
-                .elements()
-                .and_then(|n| n.checked_mul(tensor.dtype.bytes() as u64));
-            total = match bytes.and_then(|b| b.checked_add(total)) {
-                Some(sum) if sum <= MODEL_BYTES_MAX && tensor.shape.len() <= DIMENSIONS_MAX => sum,
-                _ => {
-                    return fail(format!(
-                        "{name:?}: a model has at most {MODEL_BYTES_MAX} bytes, a tensor {DIMENSIONS_MAX} dimensions"
-                    ));
-                }
-            };
+        check_tensor_count(self.tensors.len())?;
+        let (mut previous, mut total) = (None, 0);
+        for tensor in &self.tensors {
+            total = check_tensor(previous, total, tensor)?;
+            previous = Some(tensor.name.as_str());
         }
         Ok(())
     }
 
-    fn check_rounds(&self) -> Result<(), SpecError> {
+    pub(super) fn check_rounds(&self) -> Result<(), SpecError> {
         let policy = &self.rounds;
         let k = policy.min_contributions;
         let fail = |field, problem: String| Err(SpecError { field, problem });
@@ -429,7 +436,7 @@ impl Spec {
         Ok(())
     }
 
-    fn check_rules(&self) -> Result<(), SpecError> {
+    pub(super) fn check_rules(&self) -> Result<(), SpecError> {
         for (field, rule) in [
             ("strategy", &self.strategy),
             ("codec", &self.codec),

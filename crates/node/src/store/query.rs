@@ -6,7 +6,7 @@ use redb::ReadTransaction;
 
 use super::database::Fault;
 use super::table::{self, Values};
-use super::{ModelRecords, StoreError, StoredModel, StoredState, StoredSubmission, SubmissionPage, value};
+use super::{HeardModel, ModelRecords, StoreError, StoredModel, StoredState, StoredSubmission, SubmissionPage, value};
 
 /// Items of one page at most.
 const PAGE_MAX: usize = 1000;
@@ -62,6 +62,10 @@ pub(super) fn models(tx: &ReadTransaction) -> Result<Vec<StoredModel>, Fault> {
             Ok(StoredModel { spec, joined })
         })
         .collect()
+}
+
+pub(super) fn heard(tx: &ReadTransaction) -> Result<Vec<HeardModel>, Fault> {
+    values_below(tx, table::HEARD, &[], |_, bytes| value::to_heard(bytes))
 }
 
 pub(super) fn spec(tx: &ReadTransaction, spec: SpecId) -> Result<Option<Signed<Spec>>, Fault> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SpecId, SubmissionId};
-use qres_fed::record::{Contribution, ModelName, Proof, Seal, Signed, Spec};
+use qres_fed::record::{Contribution, ModelName, Proof, Seal, Signature, Signed, Spec};
 use qres_fed::round::SubmissionState;
 
 use super::database::Records;
@@ -25,6 +25,21 @@ pub struct StoreOptions {
 pub struct StoredModel {
     pub spec: Signed<Spec>,
     pub joined: bool,
+}
+
+/// A model that was announced and that nobody here joined; its spec is a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct HeardModel {
+    pub id: SpecId,
+    pub name: ModelName,
+    pub creator: NodeId,
+    /// Length of the spec's canonical bytes.
+    pub spec_bytes: u64,
+    /// The creator's, over them.
+    pub signature: Signature,
+    /// Who brought it.
+    pub carrier: NodeId,
 }
 
 /// A submission as stored: everything an answer needs.
@@ -90,6 +105,10 @@ pub enum Write {
     Spec(Signed<Spec>),
     /// A spec that is not joined, and in which nothing was signed here, is no longer known.
     ForgetSpec(SpecId),
+    /// A model was announced.
+    Heard(HeardModel),
+    /// It is joined now, or had to make room.
+    ForgetHeard(SpecId),
     Join(SpecId),
     /// Also forgets the model's records, states and the `Verified` marks; submissions stay.
     Leave(SpecId),
@@ -200,7 +219,12 @@ impl Store {
         done
     }
 
-    /// Every spec known, joined or not.
+    /// Every model that was announced and is not joined.
+    pub fn heard(&self) -> Result<Vec<HeardModel>, StoreError> {
+        self.records.read(query::heard)
+    }
+
+    /// Every model that is or was joined.
     pub fn models(&self) -> Result<Vec<StoredModel>, StoreError> {
         self.records.read(query::models)
     }

@@ -16,6 +16,8 @@ pub(super) type Values<const N: usize> = TableDefinition<'static, &'static [u8; 
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Spec: the signed spec.
 pub(super) const SPECS: Values<32> = TableDefinition::new("specs");
+/// Spec: what is kept of one that was announced and is not joined.
+pub(super) const HEARD: Values<32> = TableDefinition::new("heard");
 /// Spec: it is joined.
 pub(super) const JOINED: Mark<32> = TableDefinition::new("joined");
 /// Spec, contribution: the signed contribution.
@@ -106,6 +108,7 @@ macro_rules! all_tables {
             $transaction,
             META,
             SPECS,
+            HEARD,
             JOINED,
             CONTRIBUTIONS,
             SEALS,

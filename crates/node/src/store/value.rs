@@ -8,7 +8,7 @@ use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, Submiss
 use qres_fed::record::{Canonical, ModelName, Signature, Signed};
 use qres_fed::round::SubmissionState;
 
-use super::{KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
+use super::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
 
 /// Bytes of a signature.
 const SIGNATURE_LEN: usize = 64;
@@ -236,6 +236,50 @@ enum State {
         sequence: u64,
         envelope: Vec<u8>,
     },
+}
+
+#[derive(BorshSerialize, BorshDeserialize)]
+enum Heard {
+    V1 {
+        id: SpecId,
+        name: ModelName,
+        creator: NodeId,
+        spec_bytes: u64,
+        signature: Signature,
+        carrier: NodeId,
+    },
+}
+
+/// An announced model as bytes.
+pub(super) fn from_heard(heard: &HeardModel) -> Vec<u8> {
+    encode(&Heard::V1 {
+        id: heard.id,
+        name: heard.name.clone(),
+        creator: heard.creator,
+        spec_bytes: heard.spec_bytes,
+        signature: heard.signature,
+        carrier: heard.carrier,
+    })
+}
+
+/// The reverse.
+pub(super) fn to_heard(bytes: &[u8]) -> Result<HeardModel, StoreError> {
+    let Heard::V1 {
+        id,
+        name,
+        creator,
+        spec_bytes,
+        signature,
+        carrier,
+    } = decode("announced model", bytes)?;
+    Ok(HeardModel {
+        id,
+        name,
+        creator,
+        spec_bytes,
+        signature,
+        carrier,
+    })
 }
 
 /// A state as bytes.

@@ -24,6 +24,8 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             put(tx, table::SPECS, &id, &value::from_signed(signed))
         }
         Write::ForgetSpec(spec) => forget_spec(tx, *spec),
+        Write::Heard(heard) => put(tx, table::HEARD, &heard.id.0, &value::from_heard(heard)),
+        Write::ForgetHeard(spec) => remove(tx, table::HEARD, &spec.0),
         Write::Join(spec) => mark(tx, table::JOINED, &spec.0),
         Write::Leave(spec) => leave(tx, *spec),
         Write::Contribution(signed) => put_contribution(tx, signed),

@@ -1,0 +1,160 @@
+//! What is kept of a spec that nobody joined.
+
+use borsh::BorshDeserialize;
+
+use super::spec::{check_tensor, check_tensor_count};
+use super::{Canonical, DecodeError, ModelName, Spec, TensorSpec};
+use crate::id::NodeId;
+
+/// A spec's name and creator. 37,000 tiny tensors are 1 MiB of canonical bytes and 19 MiB once decoded (measured), so whoever only
+/// heard of a model checks its tensors one by one and keeps none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// What people call it.
+    pub name: ModelName,
+    /// Who made it, and must have signed it.
+    pub creator: NodeId,
+}
+
+impl Outline {
+    /// Reads a spec's canonical bytes with one tensor in memory at a time.
+    ///
+    /// # Errors
+    /// Whenever [`Spec::from_canonical`] or [`Spec::check`] has one.
+    pub fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let malformed = |error: &dyn std::fmt::Display| DecodeError::Malformed(error.to_string());
+        let tag = Spec::TAG;
+        let body = bytes
+            .strip_prefix(tag.as_bytes())
+            .ok_or(DecodeError::Tag { expected: tag })?;
+        let mut reader = body;
+        let name = ModelName::deserialize(&mut reader).map_err(|error| malformed(&error))?;
+        let count = u32::deserialize(&mut reader).map_err(|error| malformed(&error))?;
+        check_tensor_count(count as usize).map_err(|error| malformed(&error))?;
+        let (mut previous, mut total) = (None::<String>, 0);
+        for _ in 0..count {
+            let tensor = TensorSpec::deserialize(&mut reader).map_err(|error| malformed(&error))?;
+            total = check_tensor(previous.as_deref(), total, &tensor).map_err(|error| malformed(&error))?;
+            previous = Some(tensor.name);
+        }
+        let spec = without_tensors(name, reader).map_err(|error| malformed(&error))?;
+        spec.check_rounds()
+            .and_then(|()| spec.check_rules())
+            .map_err(|error| malformed(&error))?;
+        Ok(Self {
+            name: spec.name,
+            creator: spec.creator,
+        })
+    }
+}
+
+/// The fields behind the tensors, which must be all there is, and canonical.
+fn without_tensors(name: ModelName, rest: &[u8]) -> std::io::Result<Spec> {
+    let mut reader = rest;
+    let spec = Spec {
+        name,
+        tensors: vec![],
+        strategy: BorshDeserialize::deserialize(&mut reader)?,
+        rounds: BorshDeserialize::deserialize(&mut reader)?,
+        codec: BorshDeserialize::deserialize(&mut reader)?,
+        privacy: BorshDeserialize::deserialize(&mut reader)?,
+        membership: BorshDeserialize::deserialize(&mut reader)?,
+        checkpoint0: BorshDeserialize::deserialize(&mut reader)?,
+        creator: BorshDeserialize::deserialize(&mut reader)?,
+        succeeds: BorshDeserialize::deserialize(&mut reader)?,
+    };
+    if !reader.is_empty() {
+        return Err(std::io::Error::other("bytes behind the last field"));
+    }
+    // borsh reads sets and maps in any order; only the ascending one is canonical.
+    if !spec.to_canonical().ends_with(rest) {
+        return Err(std::io::Error::other(
+            "not the canonical encoding: a set or map is out of order",
+        ));
+    }
+    Ok(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::BlobId;
+    use crate::record::{Dtype, Membership, RoundPolicy, Rule};
+
+    fn spec() -> Spec {
+        let tensor = |name: &str| TensorSpec {
+            name: name.into(),
+            dtype: Dtype::F32,
+            shape: vec![2, 3],
+        };
+        Spec {
+            name: "a/b".parse().unwrap(),
+            tensors: vec![tensor("a"), tensor("b")],
+            strategy: Rule {
+                id: "fedprox/1".into(),
+                params: [("mu".to_owned(), 0.5), ("nu".to_owned(), 1.0)].into(),
+            },
+            rounds: RoundPolicy::default(),
+            codec: Rule::new("bf16/1"),
+            privacy: Rule::new("none/1"),
+            membership: Membership::List([NodeId([1; 32]), NodeId([2; 32])].into()),
+            checkpoint0: BlobId([3; 32]),
+            creator: NodeId([1; 32]),
+            succeeds: None,
+        }
+    }
+
+    /// What reading and checking the whole spec says.
+    fn whole(bytes: &[u8]) -> Option<(ModelName, NodeId)> {
+        let spec = Spec::from_canonical(bytes).ok()?;
+        spec.check().ok()?;
+        Some((spec.name, spec.creator))
+    }
+
+    fn outline(bytes: &[u8]) -> Option<(ModelName, NodeId)> {
+        Outline::read(bytes).ok().map(|outline| (outline.name, outline.creator))
+    }
+
+    #[test]
+    fn an_outline_is_there_exactly_when_the_whole_spec_is_sound() {
+        let good = spec().to_canonical();
+        assert_eq!(outline(&good), Some((spec().name, spec().creator)));
+        let bad: [fn(&mut Spec); 7] = [
+            |spec| spec.tensors.clear(),
+            |spec| spec.tensors.swap(0, 1),
+            |spec| spec.tensors[1].name = "a".into(),
+            |spec| spec.tensors[0].shape = vec![1; 17],
+            |spec| spec.tensors[0].shape = vec![u64::MAX, 2],
+            |spec| spec.rounds.min_contributions = 3,
+            |spec| spec.strategy.id = "x".repeat(65),
+        ];
+        for (number, spoil) in bad.iter().enumerate() {
+            let mut spec = spec();
+            spoil(&mut spec);
+            let bytes = spec.to_canonical();
+            assert_eq!((outline(&bytes), whole(&bytes)), (None, None), "{number}");
+        }
+    }
+
+    #[test]
+    fn cut_bent_and_lengthened_bytes_are_judged_as_the_whole_spec_is() {
+        let good = spec().to_canonical();
+        for cut in 0..good.len() {
+            assert_eq!(outline(&good[..cut]), None, "cut at {cut}");
+        }
+        assert_eq!(outline(&[&good[..], b"x"].concat()), None);
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut bent = good.clone();
+                bent[at] ^= 1 << bit;
+                assert_eq!(outline(&bent), whole(&bent), "bit {bit} of byte {at}");
+            }
+        }
+        // Members in another order.
+        let (one, two) = ([1u8; 32], [2u8; 32]);
+        let at = good.windows(64).position(|w| w == [one, two].concat()).unwrap();
+        let mut turned = good;
+        turned[at..at + 64].copy_from_slice(&[two, one].concat());
+        assert_eq!((outline(&turned), whole(&turned)), (None, None));
+    }
+}
