@@ -46,6 +46,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use qres_fed::id::SpecId;
+use qres_fed::record::Membership;
 use tokio::sync::{Mutex, RwLock, Semaphore, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -144,6 +145,17 @@ impl Core {
     pub fn model_changed(&self, model: &Model) {
         self.hub.push(Event::Model(views::model(self, model)));
         self.tell_heads(Some(model.id));
+        self.tell_members();
+    }
+
+    /// Has the mesh vouch for the members of joined lists.
+    fn tell_members(&self) {
+        let joined = self.registry.all().into_iter().filter(|model| model.joined().is_some());
+        let lists = joined.flat_map(|model| match &model.spec().membership {
+            Membership::List(members) => members.iter().copied().collect(),
+            Membership::Open => vec![],
+        });
+        self.mesh.set_members(lists.collect());
     }
 
     /// Has heartbeats name the heads of joined models: `first`, then the others in turn where they are too many for one.

@@ -33,6 +33,7 @@ pub use gossip::Degree;
 pub use hello::{MAJOR as PROTOCOL_MAJOR, PROTOCOL as PROTOCOL_VERSION};
 pub use incoming::IncomingStreams;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,6 +158,7 @@ pub struct Mesh {
     commands: mpsc::Sender<Command>,
     faults: mpsc::Sender<FaultReport>,
     snapshot: watch::Receiver<Snapshot>,
+    members: watch::Sender<Arc<BTreeSet<NodeId>>>,
     streams: streams::Control,
     counters: Arc<MeshCounters>,
     open_deadline: Duration,
@@ -167,6 +169,7 @@ impl Mesh {
         commands: mpsc::Sender<Command>,
         faults: mpsc::Sender<FaultReport>,
         snapshot: watch::Receiver<Snapshot>,
+        members: watch::Sender<Arc<BTreeSet<NodeId>>>,
         streams: streams::Control,
         counters: Arc<MeshCounters>,
         open_deadline: Duration,
@@ -175,6 +178,7 @@ impl Mesh {
             commands,
             faults,
             snapshot,
+            members,
             streams,
             counters,
             open_deadline,
@@ -265,6 +269,22 @@ impl Mesh {
     /// Own mesh addresses, as others can dial them (`/p2p/<peer id>` at the end), TCP first.
     pub fn listen_addresses(&self) -> Vec<String> {
         self.snapshot.borrow().listen.clone()
+    }
+
+    /// Says who is on the member lists of joined models: this node vouches for them, whether it has met them or not.
+    pub fn set_members(&self, members: BTreeSet<NodeId>) {
+        self.members.send_if_modified(|old| {
+            let new = **old != members;
+            if new {
+                *old = Arc::new(members);
+            }
+            new
+        });
+    }
+
+    /// Whether a node is on the member list of a joined model.
+    pub fn is_member(&self, node: &NodeId) -> bool {
+        self.members.borrow().contains(node)
     }
 
     /// What the mesh has counted.

@@ -1,6 +1,6 @@
 //! The actor: owns the swarm; its loop only dispatches.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +8,7 @@ use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, ping};
+use qres_fed::id::NodeId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -17,7 +18,7 @@ use super::behaviour::{self, Behaviour, BehaviourEvent};
 use super::command::{COMMANDS_MAX, Command, FAULTS_MAX, FaultReport};
 use super::counters::MeshCounters;
 use super::discovery::{Discovery, words};
-use super::gossip::{Authors, Held, Kept};
+use super::gossip::{Authors, Carriers, Held, Kept};
 use super::heartbeat::Pulse;
 use super::hello::{self, GoodbyeCode, Hello};
 use super::hints::Hints;
@@ -50,6 +51,9 @@ pub struct Actor {
     pub(super) book: Book,
     pub(super) discovery: Discovery,
     pub(super) authors: Authors,
+    pub(super) carriers: Carriers,
+    /// Members of joined lists, as the engine says.
+    pub(super) members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     pub(super) kept: Kept,
     pub(super) held: VecDeque<Held>,
     pub(super) heads: watch::Receiver<Vec<HeadClaim>>,
@@ -100,6 +104,7 @@ pub async fn start(
     let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone())?;
     let (events, receiver) = mpsc::channel(config.overrides.events_max);
     let (snapshot, snapshots) = watch::channel(Snapshot::default());
+    let members = watch::Sender::new(Arc::default());
     let mut actor = Actor {
         own: *swarm.local_peer_id(),
         hello: hello::own(&config),
@@ -110,6 +115,8 @@ pub async fn start(
         book: Book::default(),
         discovery,
         authors: Authors::default(),
+        carriers: Carriers::new(now),
+        members: members.subscribe(),
         kept: Kept::new(config.timings.publish_keep),
         held: VecDeque::new(),
         heads: heads.clone(),
@@ -145,7 +152,7 @@ pub async fn start(
         heads,
     };
     tokio::spawn(actor.run(inputs));
-    let mesh = Mesh::new(commands, faults, snapshots, streams, counters, open);
+    let mesh = Mesh::new(commands, faults, snapshots, members, streams, counters, open);
     Ok((mesh, receiver))
 }
 

@@ -12,7 +12,7 @@ use super::actor::{Actor, jitter, unix_ms};
 use super::discovery::BUSY_WAIT;
 use super::gossip;
 use super::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
-use super::peers::{Ban, Link, Peer};
+use super::peers::{Ban, Link, MET_AFTER, Peer};
 use super::score;
 use super::{Fault, MeshError, Mode};
 use crate::identity;
@@ -162,6 +162,7 @@ impl Actor {
         peer.refused = None;
         peer.wanted = false;
         peer.backoff.reset(self.config.timings.dial_wait_min, jitter(), now);
+        peer.admitted_at = Some(now);
         peer.connected_unix_ms = Some(unix_ms());
         peer.last_good_unix_ms = unix_ms();
         let node = peer.node;
@@ -188,6 +189,8 @@ impl Actor {
             return;
         }
         peer.last_good_unix_ms = unix_ms();
+        let stayed = peer.admitted_at.take().map(|at| now.saturating_duration_since(at));
+        peer.met |= stayed.is_some_and(|stayed| stayed >= MET_AFTER);
         let node = peer.node;
         self.outbox.presence(node, false);
         self.outbox.peer_changed(*id);

@@ -33,6 +33,8 @@ pub struct MeshCounters {
     pub ignored_queue_full: Count,
     /// Gossip ignored because its author sent too much.
     pub ignored_author_rate: Count,
+    /// Gossip ignored because its carrier brought too much, or all carriers together did.
+    pub ignored_carrier_rate: Count,
     /// Gossip ignored because it came from a peer that had not passed the hello.
     pub ignored_not_admitted: Count,
     /// Gossip rejected by the mesh itself (size, shape, no Ed25519 author).

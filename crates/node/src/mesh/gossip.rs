@@ -3,10 +3,13 @@
 //! In: gossipsub has verified the author's signature; the mesh checks size, author and rate, the engine judges the rest.
 //! Out: what nobody could take yet is kept for a while.
 
+mod budget;
+mod carrier;
 mod kept;
 mod limit;
 mod settings;
 
+pub use carrier::{Carriers, Standing};
 pub use kept::Kept;
 pub use limit::Authors;
 pub use settings::{DEGREE, Degree, FRAME_BYTES_MAX, GRAYLIST, GossipSub, behaviour};
@@ -16,9 +19,12 @@ use std::time::Instant;
 
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, MessageAcceptance, MessageId, PublishError, TopicHash};
+use qres_fed::id::NodeId;
 
 use super::actor::Actor;
-use super::{ENVELOPE_BYTES_MAX, GossipMessage, MeshError, MeshEvent, MessageToken, Topic, Verdict, heartbeat};
+use super::{ENVELOPE_BYTES_MAX, Fault, GossipMessage, MeshError, MeshEvent, MessageToken, Topic, Verdict, heartbeat};
+use budget::Load;
+use carrier::Carried;
 use crate::identity;
 
 /// Messages of one peer that wait for its hello, and of all such peers.
@@ -85,7 +91,7 @@ impl Actor {
             return;
         };
         if message.topic.as_str() == TOPIC_HEARTBEAT {
-            let verdict = self.on_heartbeat(source, &message.data, now);
+            let verdict = self.on_heartbeat(source, &from, &message.data, now);
             self.judge(&id, &from, verdict);
             return;
         }
@@ -113,8 +119,8 @@ impl Actor {
             self.counters.rejected.add();
             return Some(MessageAcceptance::Reject);
         }
-        if !self.authors.take(&source, message.data.len(), now) {
-            self.counters.ignored_author_rate.add();
+        let load = Load::Message(message.data.len());
+        if !self.within_budgets(&source, from, load, now) {
             return Some(MessageAcceptance::Ignore);
         }
         let event = MeshEvent::Message(GossipMessage {
@@ -243,20 +249,46 @@ impl Actor {
         }
     }
 
-    /// The rate limit of heartbeats is told apart from that of the engine's topics.
-    pub(super) fn on_heartbeat(&mut self, source: PeerId, data: &[u8], now: Instant) -> MessageAcceptance {
+    /// How an author stands here: see carrier.rs.
+    fn standing(&self, author: &PeerId) -> Standing {
+        let vouched = |node: &NodeId| self.members.borrow().contains(node);
+        if identity::node_id(author).as_ref().is_some_and(vouched) {
+            Standing::Vouched
+        } else if self.book.get(author).is_some_and(|p| p.is_admitted() || p.met) {
+            Standing::Known
+        } else {
+            Standing::Stranger
+        }
+    }
+
+    /// Takes a message out of the budgets of its carrier and its author.
+    fn within_budgets(&mut self, source: &PeerId, from: &PeerId, load: Load, now: Instant) -> bool {
+        let standing = self.standing(source);
+        match self.carriers.take(from, standing, load, now) {
+            Carried::Within if self.authors.take(source, standing, load, now) => return true,
+            Carried::Within => self.counters.ignored_author_rate.add(),
+            Carried::Beyond => self.counters.ignored_carrier_rate.add(),
+            Carried::Abuse => {
+                self.counters.ignored_carrier_rate.add();
+                if let Some(node) = identity::node_id(from) {
+                    self.on_fault(&node, Fault::Protocol, "carries more gossip than any honest node", now);
+                }
+            }
+        }
+        false
+    }
+
+    fn on_heartbeat(&mut self, source: PeerId, from: &PeerId, data: &[u8], now: Instant) -> MessageAcceptance {
         match heartbeat::parse(data) {
             Err(problem) => {
                 self.counters.rejected.add();
                 tracing::debug!(author = %source, %problem, "heartbeat rejected");
                 MessageAcceptance::Reject
             }
-            Ok(_) if !self.authors.take_heartbeat(&source, now) => {
-                self.counters.ignored_author_rate.add();
-                MessageAcceptance::Ignore
-            }
+            Ok(_) if !self.within_budgets(&source, from, Load::Heartbeat, now) => MessageAcceptance::Ignore,
             Ok(beat) => {
-                self.take_heartbeat(source, beat, now);
+                let standing = self.standing(&source);
+                self.take_heartbeat(source, standing, beat, now);
                 MessageAcceptance::Accept
             }
         }

@@ -1,7 +1,8 @@
 //! Heartbeats: a node's sign of life and where it stands.
 //!
 //! Everyone hears everyone, so with a fixed period a node's traffic would grow with the swarm. The period grows instead: at
-//! most 20 heartbeats a second arrive at a node, whatever the swarm's size (facts §7: N/20 s).
+//! most 20 heartbeats a second arrive at a node, whatever the swarm's size (facts §7: N/20 s). N counts whom this node has
+//! met, and the members of its lists; strangers' heartbeats are held to budgets of their own (gossip/carrier.rs).
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use qres_fed::record::is_printable;
 
 use super::HeadClaim;
 use super::actor::Actor;
-use super::gossip::{Sent, TOPIC_HEARTBEAT};
+use super::gossip::{Sent, Standing, TOPIC_HEARTBEAT};
 use super::hello::cut;
 use crate::identity;
 use crate::wire;
@@ -184,10 +185,10 @@ impl Actor {
     }
 
     /// Takes an accepted heartbeat in.
-    pub(super) fn take_heartbeat(&mut self, source: PeerId, beat: Beat, now: Instant) {
+    pub(super) fn take_heartbeat(&mut self, source: PeerId, standing: Standing, beat: Beat, now: Instant) {
         self.counters.heartbeats_received.add();
         let period = beat.period.max(self.config.timings.heartbeat_min);
-        self.authors.note_alive(&source, period, now);
+        self.authors.note_alive(&source, standing, period, now);
         self.watchdog.note_period(&source, period);
         let changed = self.book.get_mut(&source).is_some_and(|peer| {
             let changed = peer.heads != beat.heads;

@@ -15,11 +15,14 @@ use super::score::Score;
 use crate::identity;
 use crate::view::{PeerState, PeerView};
 
-/// Peers remembered; beyond it the disconnected one that was good longest ago goes. Some 1 KiB each.
+/// Peers remembered; beyond it the disconnected one that was good longest ago goes, those that were met last. Some 1 KiB each.
 pub const PEERS_MAX: usize = 1024;
 
 /// Bans remembered; beyond it the one that ends first goes.
 pub const BANS_MAX: usize = 256;
+
+/// A peer was met once it was admitted for this long: identities are free, time on one of the connections is not.
+pub const MET_AFTER: Duration = Duration::from_mins(1);
 
 /// After this many failed dials a peer's addresses may be replaced by what others say.
 const STALE_FAILURES: u32 = 3;
@@ -90,6 +93,10 @@ pub struct Peer {
     pub last_good_unix_ms: u64,
     /// As its heartbeat gave them.
     pub heads: Vec<HeadClaim>,
+    /// When it was admitted; `None` once it no longer is.
+    pub admitted_at: Option<Instant>,
+    /// It was admitted for a while: not one of the identities that are made for one connection.
+    pub met: bool,
     /// When to dial again.
     pub backoff: Backoff,
     /// Dial it even when enough others are connected.
@@ -118,6 +125,8 @@ impl Peer {
             connected_unix_ms: None,
             last_good_unix_ms: 0,
             heads: Vec::new(),
+            admitted_at: None,
+            met: false,
             backoff: Backoff::new(now),
             wanted: false,
             kad: false,
@@ -183,7 +192,7 @@ impl Book {
             .values()
             .filter(|p| p.link == Link::Idle && !p.is_connected());
         let oldest = idle
-            .min_by_key(|p| (p.last_good_unix_ms, u32::MAX - p.backoff.failures()))
+            .min_by_key(|p| (p.met, p.last_good_unix_ms, u32::MAX - p.backoff.failures()))
             .map(|p| p.id);
         if let Some(id) = oldest {
             self.peers.remove(&id);
@@ -321,6 +330,19 @@ mod tests {
         assert_eq!(book.iter().count(), PEERS_MAX);
         assert!(book.get(&connected).is_some() && book.get(&good).is_some());
         assert!(book.entry(PeerId::random(), now).is_none(), "no Ed25519 key in it");
+    }
+
+    #[test]
+    fn identities_of_a_moment_do_not_push_out_who_was_met() {
+        let now = Instant::now();
+        let mut book = Book::default();
+        let friend = peer();
+        let entry = book.entry(friend, now).unwrap();
+        (entry.met, entry.last_good_unix_ms) = (true, 1);
+        for n in 0..PEERS_MAX as u64 + 10 {
+            book.entry(peer(), now).unwrap().last_good_unix_ms = 1_000 + n;
+        }
+        assert!(book.get(&friend).is_some());
     }
 
     #[test]

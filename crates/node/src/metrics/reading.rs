@@ -20,7 +20,7 @@ type TransferRow = (&'static str, &'static str, fn(&TransferCounters) -> u64);
 type ModelRow = (&'static str, &'static str, fn(&Core, &Model, &Joined) -> u64);
 
 /// `_total` is added to each.
-const MESH: [MeshRow; 21] = [
+const MESH: [MeshRow; 22] = [
     (
         "qres_mesh_published_messages",
         "Gossip messages published, heartbeats included",
@@ -50,6 +50,11 @@ const MESH: [MeshRow; 21] = [
         "qres_mesh_ignored_author_rate_messages",
         "Gossip ignored because its author sent too much",
         |c| &c.ignored_author_rate,
+    ),
+    (
+        "qres_mesh_ignored_carrier_rate_messages",
+        "Gossip ignored because its carrier, or all carriers together, brought too much",
+        |c| &c.ignored_carrier_rate,
     ),
     (
         "qres_mesh_ignored_not_admitted_messages",

@@ -13,11 +13,13 @@
 
 mod discovery;
 mod foreign;
+mod forger;
 mod gossip;
 mod harness;
 mod hello;
 mod limits;
 mod raw;
+mod strangers;
 mod streams;
 mod trust;
 mod watchdog;

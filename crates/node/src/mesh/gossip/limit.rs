@@ -5,63 +5,24 @@ use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
-/// Authors remembered; the one unheard for longest makes room, and starts with a full allowance when it comes back. Those
-/// that send heartbeats go last: a flood of new names does not push them out.
+use super::budget::{Budget, Load, Rates, rate};
+use super::carrier::Standing;
+
+/// Authors remembered; a stranger (see carrier.rs) that was unheard for longest makes room, and starts with a full allowance when
+/// it comes back. Those that send heartbeats go last: a flood of new names does not push them out.
 const AUTHORS_MAX: usize = 4096;
 
-/// Engine messages of one author: a burst of 512 (facts: 300 within a gossipsub heartbeat must pass), 64 a second after.
-const MESSAGES_BURST: f64 = 512.0;
-const MESSAGES_A_SECOND: f64 = 64.0;
-
-/// Their bytes: the burst at the largest envelope, then 4 MiB a second (32 Mbit/s).
-const BYTES_BURST: f64 = 32.0 * 1024.0 * 1024.0;
-const BYTES_A_SECOND: f64 = 4.0 * 1024.0 * 1024.0;
-
-/// Heartbeats of one author. A node sends at most one a second.
-const HEARTBEATS_BURST: f64 = 8.0;
-const HEARTBEATS_A_SECOND: f64 = 2.0;
-
-/// A token bucket.
-#[derive(Debug, Clone, Copy)]
-pub struct Allowance {
-    tokens: f64,
-    burst: f64,
-    a_second: f64,
-    at: Instant,
-}
-
-impl Allowance {
-    /// A full one.
-    pub fn new(burst: f64, a_second: f64, now: Instant) -> Self {
-        Self {
-            tokens: burst,
-            burst,
-            a_second,
-            at: now,
-        }
-    }
-
-    fn refill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.tokens = (self.tokens + passed * self.a_second).min(self.burst);
-        self.at = self.at.max(now);
-    }
-
-    /// Takes `cost` if there is that much.
-    pub fn take(&mut self, cost: f64, now: Instant) -> bool {
-        self.refill(now);
-        let enough = self.tokens >= cost;
-        if enough {
-            self.tokens -= cost;
-        }
-        enough
-    }
-}
+/// One author, whoever carries it. Messages: 300 within a gossipsub heartbeat must pass (facts). Bytes: the burst at the largest
+/// envelope, then 32 Mbit/s. Heartbeats: a node sends at most one a second.
+const AUTHOR: Rates = Rates {
+    messages: rate(512.0, 64.0),
+    bytes: rate(32.0 * 1024.0 * 1024.0, 4.0 * 1024.0 * 1024.0),
+    heartbeats: rate(8.0, 2.0),
+};
 
 struct Author {
-    messages: Allowance,
-    bytes: Allowance,
-    heartbeats: Allowance,
+    budget: Budget,
+    standing: Standing,
     heard: Instant,
     /// Until when the author counts as alive: three of its heartbeat periods.
     alive_until: Option<Instant>,
@@ -70,9 +31,8 @@ struct Author {
 impl Author {
     fn new(now: Instant) -> Self {
         Self {
-            messages: Allowance::new(MESSAGES_BURST, MESSAGES_A_SECOND, now),
-            bytes: Allowance::new(BYTES_BURST, BYTES_A_SECOND, now),
-            heartbeats: Allowance::new(HEARTBEATS_BURST, HEARTBEATS_A_SECOND, now),
+            budget: Budget::new(&AUTHOR, now),
+            standing: Standing::Stranger,
             heard: now,
             alive_until: None,
         }
@@ -90,7 +50,7 @@ pub struct Authors {
 }
 
 impl Authors {
-    fn author(&mut self, peer: &PeerId, now: Instant) -> &mut Author {
+    fn author(&mut self, peer: &PeerId, standing: Standing, now: Instant) -> &mut Author {
         if !self.authors.contains_key(peer)
             && self.authors.len() >= AUTHORS_MAX
             && let Some(oldest) = self.evictable(now)
@@ -99,35 +59,31 @@ impl Authors {
         }
         let author = self.authors.entry(*peer).or_insert_with(|| Author::new(now));
         author.heard = author.heard.max(now);
+        author.standing = standing;
         author
     }
 
     fn evictable(&self, now: Instant) -> Option<PeerId> {
-        let oldest = self.authors.iter().min_by_key(|(_, a)| (a.alive(now), a.heard));
+        let order = |author: &Author| (author.standing, author.alive(now), author.heard);
+        let oldest = self.authors.iter().min_by_key(|(_, author)| order(author));
         oldest.map(|(peer, _)| *peer)
     }
 
-    /// Whether the author may have one more engine message of this length.
-    pub fn take(&mut self, peer: &PeerId, bytes: usize, now: Instant) -> bool {
-        let author = self.author(peer, now);
-        #[allow(clippy::cast_precision_loss)] // at most 64 KiB
-        let bytes = bytes as f64;
-        author.bytes.take(bytes, now) && author.messages.take(1.0, now)
-    }
-
-    /// Whether the author may have one more heartbeat.
-    pub fn take_heartbeat(&mut self, peer: &PeerId, now: Instant) -> bool {
-        self.author(peer, now).heartbeats.take(1.0, now)
+    /// Whether the author may have one more message or heartbeat.
+    pub fn take(&mut self, peer: &PeerId, standing: Standing, load: Load, now: Instant) -> bool {
+        self.author(peer, standing, now).budget.take(load, now)
     }
 
     /// The author is alive, and its next heartbeat comes within `period`.
-    pub fn note_alive(&mut self, peer: &PeerId, period: Duration, now: Instant) {
-        self.author(peer, now).alive_until = Some(now + period * 3);
+    pub fn note_alive(&mut self, peer: &PeerId, standing: Standing, period: Duration, now: Instant) {
+        self.author(peer, standing, now).alive_until = Some(now + period * 3);
     }
 
-    /// How many nodes sent a heartbeat lately: the swarm's size without this node.
+    /// How many nodes sent a heartbeat lately, this node left out. Strangers do not count: whoever makes names up would make the
+    /// swarm look as large as he likes, and every node's heartbeats as rare.
     pub fn alive(&self, now: Instant) -> usize {
-        self.authors.values().filter(|a| a.alive(now)).count()
+        let counts = |author: &&Author| author.standing != Standing::Stranger && author.alive(now);
+        self.authors.values().filter(counts).count()
     }
 }
 
@@ -135,41 +91,44 @@ impl Authors {
 mod tests {
     use super::*;
 
+    const KNOWN: Standing = Standing::Known;
+
     #[test]
     fn an_author_gets_its_burst_then_its_rate_and_hurts_no_other() {
         let now = Instant::now();
         let (a, b) = (PeerId::random(), PeerId::random());
         let mut authors = Authors::default();
-        let burst = (0..600).filter(|_| authors.take(&a, 100, now)).count();
-        assert_eq!(burst, 512);
-        assert!(authors.take(&b, 100, now));
+        let mut taken = |who: &PeerId, load, count: usize, at| {
+            let within = |_: &usize| authors.take(who, KNOWN, load, at);
+            (0..count).filter(within).count()
+        };
+        let small = Load::Message(100);
+        assert_eq!(taken(&a, small, 600, now), 512);
+        assert_eq!(taken(&b, small, 1, now), 1);
         let later = now + Duration::from_secs(1);
-        assert_eq!((0..600).filter(|_| authors.take(&a, 100, later)).count(), 64);
-        assert_eq!((0..20).filter(|_| authors.take_heartbeat(&a, later)).count(), 8);
-        let big = (0..600)
-            .filter(|_| authors.take(&PeerId::random(), 64 * 1024, now))
-            .count();
-        assert_eq!(big, 600, "everyone has an allowance of bytes");
-        let mine = (0..600).filter(|_| authors.take(&b, 64 * 1024, later)).count();
-        assert_eq!(mine, 512);
+        assert_eq!(taken(&a, small, 600, later), 64);
+        assert_eq!(taken(&a, Load::Heartbeat, 20, later), 8);
+        let large = Load::Message(64 * 1024);
+        let of_others: usize = (0..600).map(|_| taken(&PeerId::random(), large, 1, now)).sum();
+        assert_eq!(of_others, 600, "everyone has an allowance of bytes");
+        assert_eq!(taken(&b, large, 600, later), 512);
     }
 
     #[test]
-    fn a_flood_of_identities_is_forgotten_again() {
+    fn strangers_are_not_counted_and_make_room_first() {
         let now = Instant::now();
         let mut authors = Authors::default();
-        let first = PeerId::random();
-        authors.note_alive(&first, Duration::from_secs(5), now);
-        assert_eq!(
-            (authors.alive(now), authors.alive(now + Duration::from_secs(15))),
-            (1, 0)
-        );
+        let (first, second) = (PeerId::random(), PeerId::random());
+        let minute = Duration::from_secs(60);
+        authors.note_alive(&first, KNOWN, Duration::from_secs(5), now);
+        authors.note_alive(&second, Standing::Vouched, Duration::from_secs(5), now);
         for n in 0..AUTHORS_MAX as u64 {
-            authors.take(&PeerId::random(), 1, now + Duration::from_millis(1 + n));
+            let at = now + Duration::from_millis(1 + n);
+            authors.note_alive(&PeerId::random(), Standing::Stranger, minute, at);
         }
         assert_eq!(authors.authors.len(), AUTHORS_MAX);
-        assert!(authors.authors.contains_key(&first), "its heartbeats keep it");
-        authors.take(&PeerId::random(), 1, now + Duration::from_secs(15));
-        assert!(!authors.authors.contains_key(&first));
+        assert_eq!(authors.alive(now + Duration::from_secs(14)), 2, "those that were met");
+        assert_eq!(authors.alive(now + Duration::from_secs(15)), 0);
+        assert!(authors.authors.contains_key(&first) && authors.authors.contains_key(&second));
     }
 }
