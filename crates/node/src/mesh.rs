@@ -10,6 +10,7 @@ mod config;
 mod counters;
 mod discovery;
 mod gossip;
+mod handshakes;
 mod heartbeat;
 mod hello;
 mod hints;
@@ -22,6 +23,7 @@ mod outbox;
 mod peers;
 mod score;
 mod snapshot;
+mod source;
 mod streams;
 mod watchdog;
 
@@ -30,6 +32,8 @@ pub use config::{MeshConfig, Mode, Overrides, Timings};
 pub use counters::{Count, MeshCounters};
 #[doc(hidden)]
 pub use gossip::Degree;
+#[doc(hidden)]
+pub use handshakes::HandshakeLimits;
 pub use hello::{MAJOR as PROTOCOL_MAJOR, PROTOCOL as PROTOCOL_VERSION};
 pub use incoming::IncomingStreams;
 

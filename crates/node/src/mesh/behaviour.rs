@@ -11,11 +11,12 @@ use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{
     PeerId, StreamProtocol, Swarm, Transport, allow_block_list, connection_limits, identify, kad, noise, ping,
-    request_response, tcp,
+    quic, request_response, tcp,
 };
 
 use super::config::{MeshConfig, Mode};
 use super::counters::MeshCounters;
+use super::handshakes::Handshakes;
 use super::muxer::Yamux;
 use super::observed::Observed;
 use super::{MeshError, gossip, hello, streams};
@@ -27,9 +28,6 @@ const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/kad/10");
 /// Connections between the same two peers: one, or two when both dialled at the same moment. Refusing the second
 /// would let each side refuse the other's and end with none.
 const CONNECTIONS_PER_PEER_MAX: u32 = 2;
-
-/// Inbound connections in their handshake (Noise costs about 0.2 ms of CPU each).
-const PENDING_INCOMING_MAX: u32 = 64;
 
 /// Our own dials under way: bootstrap, redials and Kademlia's lookups together.
 const PENDING_OUTGOING_MAX: u32 = 64;
@@ -71,7 +69,7 @@ pub fn swarm(
     identity: &Identity,
     counters: Arc<MeshCounters>,
 ) -> Result<(Swarm<Behaviour>, streams::Control), MeshError> {
-    let (streams, control) = streams::Behaviour::new(counters);
+    let (streams, control) = streams::Behaviour::new(counters.clone());
     let keypair = identity.keypair();
     let gossip = gossip::behaviour(config, &keypair).map_err(MeshError::Setup)?;
     let peer = keypair.public().to_peer_id();
@@ -91,10 +89,15 @@ pub fn swarm(
     };
     let setup = |error: &dyn std::fmt::Display| MeshError::Setup(error.to_string());
     let dial_timeout = config.timings.dial;
+    let handshakes = |inner| {
+        let (limits, deadline) = (config.overrides.handshakes, config.timings.handshake);
+        Handshakes::new(inner, limits, deadline, counters.clone())
+    };
     let swarm = libp2p::SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_quic()
-        .with_other_transport(tcp)
+        .with_other_transport(|keypair| handshakes(quic(keypair)))
+        .map_err(|e| setup(&e))?
+        .with_other_transport(|keypair| tcp(keypair).map(handshakes))
         .map_err(|e| setup(&e))?
         .with_dns()
         .map_err(|e| setup(&e))?
@@ -104,6 +107,13 @@ pub fn swarm(
         .with_connection_timeout(dial_timeout)
         .build();
     Ok((swarm, control))
+}
+
+/// QUIC, which brings its own encryption and streams.
+fn quic(keypair: &libp2p::identity::Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
+    quic::tokio::Transport::new(quic::Config::new(keypair))
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed()
 }
 
 /// TCP with Noise and Yamux. A read takes in what the socket has: Noise's frames have up to 64 KiB, and its reader asks for an
@@ -118,11 +128,11 @@ fn tcp(keypair: &libp2p::identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxer
     Ok(transport.boxed())
 }
 
+/// Inbound handshakes have bounds of their own: handshakes.rs.
 fn limits(config: &MeshConfig) -> connection_limits::ConnectionLimits {
     connection_limits::ConnectionLimits::default()
         .with_max_established(Some(config.connections_max))
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
-        .with_max_pending_incoming(Some(PENDING_INCOMING_MAX))
         .with_max_pending_outgoing(Some(PENDING_OUTGOING_MAX))
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::gossip::Degree;
+use super::handshakes::HandshakeLimits;
 
 /// What a node is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct Timings {
     pub tick: Duration,
     /// A new connection must have said hello within this. Default 5 s.
     pub hello: Duration,
+    /// An inbound connection must be encrypted and multiplexed within this. Default 5 s: some six round trips of a satellite.
+    pub handshake: Duration,
     /// Between a goodbye and closing the connection, so that the other side can read it. Default 1 s.
     pub goodbye: Duration,
     /// First wait before dialling again; it doubles with every failure. Default 1 s.
@@ -110,6 +113,7 @@ impl Default for Timings {
         Self {
             tick: Duration::from_millis(200),
             hello: Duration::from_secs(5),
+            handshake: Duration::from_secs(5),
             goodbye: Duration::from_secs(1),
             dial_wait_min: Duration::from_secs(1),
             dial_wait_max: Duration::from_mins(1),
@@ -143,6 +147,8 @@ pub struct Overrides {
     pub gossip_degree: Degree,
     /// Events that wait for the engine.
     pub events_max: usize,
+    /// Inbound handshakes under way.
+    pub handshakes: HandshakeLimits,
 }
 
 impl Default for Overrides {
@@ -153,6 +159,7 @@ impl Default for Overrides {
             gossip_frame_bytes_max: super::gossip::FRAME_BYTES_MAX,
             gossip_degree: super::gossip::DEGREE,
             events_max: super::actor::EVENTS_MAX,
+            handshakes: super::handshakes::HANDSHAKES,
         }
     }
 }

@@ -20,7 +20,7 @@ type TransferRow = (&'static str, &'static str, fn(&TransferCounters) -> u64);
 type ModelRow = (&'static str, &'static str, fn(&Core, &Model, &Joined) -> u64);
 
 /// `_total` is added to each.
-const MESH: [MeshRow; 22] = [
+const MESH: [MeshRow; 23] = [
     (
         "qres_mesh_published_messages",
         "Gossip messages published, heartbeats included",
@@ -100,6 +100,11 @@ const MESH: [MeshRow; 22] = [
         "qres_mesh_inbound_failures",
         "Inbound connections that failed or were turned away",
         |c| &c.inbound_failures,
+    ),
+    (
+        "qres_mesh_displaced_handshakes",
+        "Inbound handshakes ended because newer connections needed their places",
+        |c| &c.handshakes_displaced,
     ),
     (
         "qres_mesh_dropped_streams",

@@ -15,6 +15,7 @@ mod discovery;
 mod foreign;
 mod forger;
 mod gossip;
+mod handshakes;
 mod harness;
 mod hello;
 mod limits;
