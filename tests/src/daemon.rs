@@ -45,6 +45,16 @@ impl Daemon {
         Self::start_in(dir, options, "0")
     }
 
+    /// Starts one with the key of another, in a data directory that holds nothing else.
+    pub fn start_with_key_of(other: &Self, options: Options) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).expect("a data directory");
+        // Its mode is copied, too.
+        std::fs::copy(other.data_dir().join("identity.key"), data.join("identity.key")).expect("the key is copied");
+        Self::start_in(dir, options, "0")
+    }
+
     fn start_in(dir: Arc<TempDir>, options: Options, port: &str) -> Self {
         let mut command = command(dir.path(), &options, port);
         let log = std::fs::OpenOptions::new()

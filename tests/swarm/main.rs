@@ -14,6 +14,7 @@ mod seeds;
 mod states;
 mod tensors;
 mod trace;
+mod twins;
 mod uploads;
 mod watches;
 

@@ -1,6 +1,7 @@
 //! The engine: feeds `fed`'s machines with what the mesh, the store and the callers bring, and carries out their answers.
 
 mod admission;
+mod alone;
 mod announce;
 pub(crate) mod auto_join;
 mod collector;

@@ -21,10 +21,13 @@ mod muxer;
 mod observed;
 mod outbox;
 mod peers;
+mod probe;
 mod score;
+mod sighting;
 mod snapshot;
 mod source;
 mod streams;
+mod twin;
 mod watchdog;
 
 pub use actor::start;
@@ -36,6 +39,7 @@ pub use gossip::Degree;
 pub use handshakes::HandshakeLimits;
 pub use hello::{MAJOR as PROTOCOL_MAJOR, PROTOCOL as PROTOCOL_VERSION};
 pub use incoming::IncomingStreams;
+pub use twin::Twin;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -163,32 +167,13 @@ pub struct Mesh {
     faults: mpsc::Sender<FaultReport>,
     snapshot: watch::Receiver<Snapshot>,
     members: watch::Sender<Arc<BTreeSet<NodeId>>>,
+    twin: watch::Receiver<Option<Twin>>,
     streams: streams::Control,
     counters: Arc<MeshCounters>,
     open_deadline: Duration,
 }
 
 impl Mesh {
-    pub(crate) fn new(
-        commands: mpsc::Sender<Command>,
-        faults: mpsc::Sender<FaultReport>,
-        snapshot: watch::Receiver<Snapshot>,
-        members: watch::Sender<Arc<BTreeSet<NodeId>>>,
-        streams: streams::Control,
-        counters: Arc<MeshCounters>,
-        open_deadline: Duration,
-    ) -> Self {
-        Self {
-            commands,
-            faults,
-            snapshot,
-            members,
-            streams,
-            counters,
-            open_deadline,
-        }
-    }
-
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, MeshError>>) -> Command,
@@ -289,6 +274,11 @@ impl Mesh {
     /// Whether a node is on the member list of a joined model.
     pub fn is_member(&self, node: &NodeId) -> bool {
         self.members.borrow().contains(node)
+    }
+
+    /// Another process with this node's identity, while there is one: until then nothing may be signed.
+    pub fn twin(&self) -> watch::Receiver<Option<Twin>> {
+        self.twin.clone()
     }
 
     /// What the mesh has counted.

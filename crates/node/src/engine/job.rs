@@ -45,7 +45,12 @@ fn spawn(
         counted.metrics.job(job, begun.elapsed());
         outcome
     };
+    let signs = !matches!(job, Job::Check);
     let task = async move {
+        // What is coded or aggregated is signed next.
+        if signs && stop.run_until_cancelled(core.alone()).await.is_none() {
+            return;
+        }
         // The semaphore is never closed.
         let Ok(_slot) = core.jobs.clone().acquire_owned().await else {
             return;

@@ -32,6 +32,7 @@ const HEADER_SLACK_BYTES: u64 = 4 << 20;
 /// Begins a submission.
 pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<SubmissionView>, NodeError> {
     core.refuse_if_draining()?;
+    core.refuse_if_not_alone()?;
     let (model, joined) = core.registry.find_joined(&submit.model)?;
     if !model.spec().admits(&core.identity.node()) {
         return Err(base_refused(BaseError::NotMember));
@@ -205,6 +206,7 @@ async fn finish(
         return answer_of(&core, stored, request).await;
     }
     check_tensors(&core, &model, received.blob).await?;
+    core.refuse_if_not_alone()?;
     let stored = StoredSubmission {
         id: SubmissionId(request),
         spec: model.id,

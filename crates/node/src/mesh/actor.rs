@@ -24,7 +24,9 @@ use super::hello::{self, GoodbyeCode, Hello};
 use super::hints::Hints;
 use super::outbox::{Notice, Outbox};
 use super::peers::{Book, Connection, Link};
+use super::probe::{self, Probes};
 use super::snapshot::Snapshot;
+use super::twin::Twins;
 use super::watchdog::Watchdog;
 use super::{HeadClaim, Mesh, MeshConfig, MeshError, MeshEvent, address, listen};
 use crate::identity::Identity;
@@ -63,6 +65,8 @@ pub struct Actor {
     pub(super) listening: Vec<Multiaddr>,
     /// What the operator says that others can reach.
     pub(super) announced: Vec<Multiaddr>,
+    pub(super) twins: Twins,
+    pub(super) probes: Probes,
     pub(super) snapshot_changed: bool,
     snapshot: watch::Sender<Snapshot>,
     pub(super) hints_saved: Hints,
@@ -76,6 +80,7 @@ pub struct Actor {
 struct Inputs {
     commands: mpsc::Receiver<Command>,
     faults: mpsc::Receiver<FaultReport>,
+    answers: mpsc::Receiver<probe::Answer>,
     heads_closed: bool,
     heads: watch::Receiver<Vec<HeadClaim>>,
 }
@@ -105,6 +110,7 @@ pub async fn start(
     let (events, receiver) = mpsc::channel(config.overrides.events_max);
     let (snapshot, snapshots) = watch::channel(Snapshot::default());
     let members = watch::Sender::new(Arc::default());
+    let (probes, answers) = Probes::new();
     let mut actor = Actor {
         own: *swarm.local_peer_id(),
         hello: hello::own(&config),
@@ -128,6 +134,8 @@ pub async fn start(
         ),
         listening: Vec::new(),
         announced,
+        twins: Twins::new(identity),
+        probes,
         snapshot_changed: true,
         snapshot,
         hints_saved: Hints::default(),
@@ -136,6 +144,7 @@ pub async fn start(
         stopping: None,
         config,
     };
+    let twin = actor.twins.subscribe();
     actor.listen().await?;
     let path = actor.config.hints.clone();
     let hints = tokio::task::spawn_blocking(move || Hints::load(&path)).await;
@@ -148,11 +157,21 @@ pub async fn start(
     let inputs = Inputs {
         commands: command_receiver,
         faults: fault_receiver,
+        answers,
         heads_closed: false,
         heads,
     };
     tokio::spawn(actor.run(inputs));
-    let mesh = Mesh::new(commands, faults, snapshots, members, streams, counters, open);
+    let mesh = Mesh {
+        commands,
+        faults,
+        snapshot: snapshots,
+        members,
+        twin,
+        streams,
+        counters,
+        open_deadline: open,
+    };
     Ok((mesh, receiver))
 }
 
@@ -167,6 +186,9 @@ impl Actor {
                 command = inputs.commands.recv(), if self.stopping.is_none() => self.on_command(command, Instant::now()),
                 Some(report) = inputs.faults.recv() => {
                     self.on_fault(&report.node, report.fault, &report.why, Instant::now());
+                }
+                Some((address, hello)) = inputs.answers.recv() => {
+                    self.on_probed(&address, hello.as_ref(), Instant::now());
                 }
                 permit = events.reserve(), if !self.outbox.is_empty() => self.on_permit(permit.ok()),
                 changed = inputs.heads.changed(), if !inputs.heads_closed => match changed {
@@ -192,6 +214,7 @@ impl Actor {
         }
         self.tick_discovery(now);
         self.tick_heartbeat(now);
+        self.tick_twins(now);
         self.tick_watchdog(now);
         self.tick_gossip(now);
         self.tick_hints(now);
@@ -368,6 +391,7 @@ impl Actor {
         }
         peer.link = Link::Idle;
         peer.rtt = None;
+        self.twins.sightings.forget(&id);
         self.outbox.peer_changed(id);
         self.unadmit(&id, now);
         if self.book.ban_of(&id).is_some() {

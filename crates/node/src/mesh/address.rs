@@ -204,6 +204,11 @@ pub fn to_dial(addresses: &[Multiaddr], failures: u32) -> Vec<Multiaddr> {
     }
 }
 
+/// Whether an address, its peer id aside, is one of these.
+pub fn is_one_of(address: &Multiaddr, bare: &[Multiaddr]) -> bool {
+    split_peer(address.clone()).is_some_and(|(_, address)| bare.contains(&address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

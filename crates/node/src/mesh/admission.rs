@@ -14,7 +14,7 @@ use super::gossip;
 use super::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
 use super::peers::{Ban, Link, MET_AFTER, Peer};
 use super::score;
-use super::{Fault, MeshError, Mode};
+use super::{Fault, MeshError, Mode, twin};
 use crate::identity;
 
 /// Connections above this part of the limit are pruned, down to the second: newcomers must always find a way in.
@@ -32,7 +32,7 @@ type HelloEvent = request_response::Event<Hello, Hello>;
 impl Actor {
     /// Greets a peer on a new connection.
     pub(super) fn greet(&mut self, peer: &PeerId) {
-        let hello = self.hello.clone();
+        let hello = self.greeting();
         self.swarm.behaviour_mut().hello.send_request(peer, hello);
     }
 
@@ -41,14 +41,18 @@ impl Actor {
         match event {
             HelloEvent::Message {
                 peer,
+                connection_id,
                 message: Message::Request { request, channel, .. },
-                ..
-            } => self.on_hello_request(peer, &request, channel, now),
+            } => {
+                self.take_boots(&peer, connection_id, &request, now);
+                self.on_hello_request(peer, &request, channel, now);
+            }
             HelloEvent::Message {
                 peer,
+                connection_id,
                 message: Message::Response { response, .. },
-                ..
             } => {
+                self.take_boots(&peer, connection_id, &response, now);
                 let parting = self.is_parting(&peer);
                 self.take_hello(peer, &response, now);
                 if parting {
@@ -69,6 +73,28 @@ impl Actor {
         }
     }
 
+    /// Which run the peer is, and which runs of this node's own identity it has met.
+    fn take_boots(&mut self, peer: &PeerId, connection: ConnectionId, theirs: &Hello, now: Instant) {
+        let connections = self
+            .book
+            .get(peer)
+            .map(|p| p.connections.as_slice())
+            .unwrap_or_default();
+        let found = connections.iter().find(|c| c.id == connection);
+        let address = found.map(|c| c.address.to_string()).unwrap_or_default();
+        for twin in &theirs.twins {
+            let met_at = if twin.address.is_empty() {
+                format!("an unknown address, says peer {peer} at {address}")
+            } else {
+                format!("{}, says peer {peer} at {address}", twin.address)
+            };
+            self.on_own_boot(twin, &met_at, now);
+        }
+        if let Some(boot) = theirs.boot.clone() {
+            self.on_boot(*peer, boot, hello::cut(&address, twin::ADDRESS_BYTES_MAX), now);
+        }
+    }
+
     fn is_parting(&self, peer: &PeerId) -> bool {
         self.book
             .get(peer)
@@ -76,7 +102,7 @@ impl Actor {
     }
 
     fn on_hello_request(&mut self, peer: PeerId, theirs: &Hello, channel: ResponseChannel<Hello>, now: Instant) {
-        let mut answer = self.hello.clone();
+        let mut answer = self.greeting();
         answer.goodbye = self.objection(&peer, theirs, now);
         // The channel is closed when the connection is: then there is nobody to tell.
         drop(self.swarm.behaviour_mut().hello.send_response(channel, answer));
@@ -270,7 +296,7 @@ impl Actor {
         self.outbox.peer_changed(id);
         self.unadmit(&id, now);
         if let Some(goodbye) = goodbye {
-            let mut hello = self.hello.clone();
+            let mut hello = self.greeting();
             hello.goodbye = Some(goodbye);
             self.swarm.behaviour_mut().hello.send_request(&id, hello);
         }

@@ -109,6 +109,19 @@ pub fn swarm(
     Ok((swarm, control))
 }
 
+/// A swarm under a key of the moment that speaks the hello alone, and listens to nobody (probe.rs).
+pub fn probe_swarm(timeout: Duration) -> Result<Swarm<request_response::Behaviour<hello::Codec>>, BoxError> {
+    let builder = libp2p::SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_other_transport(quic)?
+        .with_other_transport(tcp)?
+        .with_dns()?;
+    let builder = builder.with_behaviour(|_| hello::behaviour(timeout))?;
+    Ok(builder
+        .with_swarm_config(|c| c.with_idle_connection_timeout(timeout))
+        .build())
+}
+
 /// QUIC, which brings its own encryption and streams.
 fn quic(keypair: &libp2p::identity::Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
     quic::tokio::Transport::new(quic::Config::new(keypair))

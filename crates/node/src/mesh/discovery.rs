@@ -189,7 +189,7 @@ impl Seed {
 /// What went wrong, in words.
 pub fn words(error: &DialError) -> String {
     match error {
-        DialError::LocalPeerId { .. } => "it is this very node".to_owned(),
+        DialError::LocalPeerId { .. } => "this node's own identity answers there".to_owned(),
         DialError::NoAddresses => "no address known".to_owned(),
         DialError::WrongPeerId { obtained, .. } => format!("another node answers there: {obtained}"),
         DialError::Transport(errors) => {
@@ -318,7 +318,7 @@ impl Actor {
         if let Some(seed) = self.discovery.seed_of(id) {
             match error {
                 DialError::DialPeerConditionFalse(_) => seed.dialing = None,
-                DialError::LocalPeerId { .. } => {
+                DialError::LocalPeerId { address } if address::is_one_of(address, &self.listening) => {
                     tracing::info!(bootstrap = %seed.text, "this bootstrap address is this very node: not dialled");
                     seed.dialing = None;
                     seed.own = true;
@@ -335,7 +335,9 @@ impl Actor {
             let asked = self.discovery.asked.swap_remove(at);
             self.dial_next(asked.text, asked.rest, asked.reply, &words(error));
         }
-        if let DialError::WrongPeerId { obtained, address } = error {
+        if let DialError::LocalPeerId { address } = error {
+            self.on_own_answer(address, now);
+        } else if let DialError::WrongPeerId { obtained, address } = error {
             self.move_address(peer, *obtained, address, now);
         }
         if let Some(peer) = peer.filter(|_| !harmless) {
@@ -380,7 +382,9 @@ impl Actor {
         if let Some(from) = from {
             self.swarm.behaviour_mut().kad.remove_address(&from, at);
         }
-        if to != self.own {
+        if to == self.own {
+            self.on_own_answer(at, now);
+        } else {
             self.book.learn(to, &[bare], Reach::Loopback, now);
         }
     }

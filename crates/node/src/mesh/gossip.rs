@@ -23,9 +23,9 @@ use qres_fed::id::NodeId;
 
 use super::actor::Actor;
 use super::{ENVELOPE_BYTES_MAX, Fault, GossipMessage, MeshError, MeshEvent, MessageToken, Topic, Verdict, heartbeat};
+use crate::identity;
 use budget::Load;
 use carrier::Carried;
-use crate::identity;
 
 /// Messages of one peer that wait for its hello, and of all such peers.
 const HELD_PER_PEER_MAX: usize = 32;
@@ -90,6 +90,11 @@ impl Actor {
             self.judge(&id, &from, MessageAcceptance::Reject);
             return;
         };
+        if source == self.own {
+            self.on_own_gossip(&from, &message, now);
+            self.judge(&id, &from, MessageAcceptance::Ignore);
+            return;
+        }
         if message.topic.as_str() == TOPIC_HEARTBEAT {
             let verdict = self.on_heartbeat(source, &from, &message.data, now);
             self.judge(&id, &from, verdict);
@@ -278,6 +283,19 @@ impl Actor {
         false
     }
 
+    /// What comes under the own key and was not sent here: an old message of ours that someone sends again, or a twin's.
+    fn on_own_gossip(&mut self, from: &PeerId, message: &gossipsub::Message, now: Instant) {
+        let beat = heartbeat::parse(&message.data).ok();
+        let beat = beat.filter(|_| message.topic.as_str() == TOPIC_HEARTBEAT);
+        if let Some(boot) = beat.and_then(|beat| beat.boot) {
+            self.on_own_boot(
+                &boot,
+                &format!("an unknown address (a heartbeat through peer {from})"),
+                now,
+            );
+        }
+    }
+
     fn on_heartbeat(&mut self, source: PeerId, from: &PeerId, data: &[u8], now: Instant) -> MessageAcceptance {
         match heartbeat::parse(data) {
             Err(problem) => {
@@ -286,8 +304,11 @@ impl Actor {
                 MessageAcceptance::Reject
             }
             Ok(_) if !self.within_budgets(&source, from, Load::Heartbeat, now) => MessageAcceptance::Ignore,
-            Ok(beat) => {
+            Ok(mut beat) => {
                 let standing = self.standing(&source);
+                if let Some(boot) = beat.boot.take() {
+                    self.on_boot(source, boot, String::new(), now);
+                }
                 self.take_heartbeat(source, standing, beat, now);
                 MessageAcceptance::Accept
             }

@@ -13,7 +13,7 @@ use qres_fed::id::{CheckpointId, SpecId};
 use qres_fed::record::is_printable;
 
 use super::HeadClaim;
-use super::actor::Actor;
+use super::actor::{Actor, unix_ms};
 use super::gossip::{Sent, Standing, TOPIC_HEARTBEAT};
 use super::hello::cut;
 use crate::identity;
@@ -43,6 +43,8 @@ pub struct Beat {
     pub version: String,
     /// Where it stands.
     pub heads: Vec<HeadClaim>,
+    /// Which run of its process it is.
+    pub boot: Option<wire::Boot>,
 }
 
 /// Decodes a heartbeat.
@@ -70,6 +72,7 @@ pub fn parse(data: &[u8]) -> Result<Beat, String> {
         period: Duration::from_millis(wire.period_ms.into()).min(PERIOD_MAX),
         version: wire.version,
         heads: heads?,
+        boot: wire.boot,
     })
 }
 
@@ -83,7 +86,7 @@ fn head(head: &wire::Head) -> Result<HeadClaim, String> {
 }
 
 /// Encodes a heartbeat.
-pub fn encode(uptime: Duration, version: &str, period: Duration, heads: &[HeadClaim]) -> Vec<u8> {
+pub fn encode(uptime: Duration, version: &str, period: Duration, heads: &[HeadClaim], boot: wire::Boot) -> Vec<u8> {
     wire::Heartbeat {
         uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         version: cut(version, VERSION_BYTES_MAX),
@@ -97,6 +100,7 @@ pub fn encode(uptime: Duration, version: &str, period: Duration, heads: &[HeadCl
                 round: h.round,
             })
             .collect(),
+        boot: Some(boot),
     }
     .encode_to_vec()
 }
@@ -177,7 +181,8 @@ impl Actor {
         let heads = self.pulse.window(&heads);
         let period = self.pulse.period(nodes);
         let uptime = now.saturating_duration_since(self.pulse.started);
-        let data = encode(uptime, &self.config.agent, period, &heads);
+        let boot = self.twins.boot.sign(unix_ms());
+        let data = encode(uptime, &self.config.agent, period, &heads, boot);
         if matches!(self.send(&TopicHash::from_raw(TOPIC_HEARTBEAT), data), Sent::Yes) {
             self.counters.heartbeats_sent.add();
             self.pulse.sent(now);
@@ -206,7 +211,9 @@ impl Actor {
 
 #[cfg(test)]
 mod tests {
+    use super::super::twin::Boot;
     use super::*;
+    use crate::identity::Identity;
 
     fn claim(n: u8) -> HeadClaim {
         HeadClaim {
@@ -219,16 +226,19 @@ mod tests {
     #[test]
     fn a_heartbeat_is_read_as_written_and_fits_its_limit() {
         let heads: Vec<_> = (0..64).map(claim).collect();
+        let boot = Boot::new(&Identity::ephemeral()).sign(7);
         let bytes = encode(
             Duration::from_secs(9),
             "qres-daemon/0.1.0",
             Duration::from_secs(5),
             &heads,
+            boot.clone(),
         );
         assert!(bytes.len() < HEARTBEAT_BYTES_MAX, "{} bytes", bytes.len());
         let beat = parse(&bytes).unwrap();
         assert_eq!((beat.period, &beat.heads), (Duration::from_secs(5), &heads));
         assert_eq!(beat.version, "qres-daemon/0.1.0");
+        assert_eq!(beat.boot, Some(boot));
     }
 
     #[test]
@@ -239,6 +249,7 @@ mod tests {
                 version: version.to_owned(),
                 period_ms: u32::MAX,
                 heads,
+                boot: None,
             }
             .encode_to_vec()
         };

@@ -9,6 +9,7 @@ use prost::Message;
 use qres_fed::record::is_printable;
 
 use super::config::{MeshConfig, Mode};
+use super::twin;
 pub use crate::wire::{Goodbye, GoodbyeCode, Hello};
 
 /// The swarm protocol's major version.
@@ -106,6 +107,22 @@ fn parse(bytes: &[u8]) -> Result<Hello, String> {
             return Err(format!("hello.{name} has characters that are not printable"));
         }
     }
+    if hello.twins.len() > twin::TWINS_MAX {
+        return Err(format!(
+            "hello.twins: {} of them, at most {}",
+            hello.twins.len(),
+            twin::TWINS_MAX
+        ));
+    }
+    for twin in &hello.twins {
+        let printable = !twin.address.chars().any(char::is_control);
+        if twin.address.len() > twin::ADDRESS_BYTES_MAX || !printable {
+            return Err(format!(
+                "hello.twins.address: at most {} printable bytes",
+                twin::ADDRESS_BYTES_MAX
+            ));
+        }
+    }
     if hello.major_min > hello.major_max {
         return Err(format!(
             "hello.major_min {} > major_max {}",
@@ -126,6 +143,9 @@ pub fn own(config: &MeshConfig) -> Hello {
         protocol: config.overrides.protocol.clone(),
         goodbye: None,
         bootstrap: config.mode == Mode::Bootstrap,
+        // Signed anew for each: see `Actor::greeting`.
+        boot: None,
+        twins: vec![],
     }
 }
 
@@ -220,6 +240,7 @@ pub fn check_identify(ours: &Hello, protocol_version: &str) -> Result<(), Mismat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire;
 
     fn hello(network: &str, majors: (u32, u32)) -> Hello {
         Hello {
@@ -230,6 +251,8 @@ mod tests {
             protocol: "10.0".to_owned(),
             goodbye: None,
             bootstrap: false,
+            boot: None,
+            twins: vec![],
         }
     }
 
@@ -286,6 +309,13 @@ mod tests {
         assert_eq!(parse(&want), Ok(greeting));
     }
 
+    fn met_at(address: &str) -> wire::Boot {
+        wire::Boot {
+            address: address.to_owned(),
+            ..wire::Boot::default()
+        }
+    }
+
     #[test]
     fn hostile_hellos_are_refused_by_name() {
         let encoded = |change: fn(&mut Hello)| {
@@ -300,6 +330,9 @@ mod tests {
             (encoded(|h| h.software = "a\nb".to_owned()), "printable"),
             (encoded(|h| h.software = "a\u{202e}b".to_owned()), "printable"),
             (encoded(|h| h.major_min = 11), "major_min"),
+            (encoded(|h| h.twins = vec![wire::Boot::default(); 3]), "twins"),
+            (encoded(|h| h.twins = vec![met_at(&"a".repeat(257))]), "twins.address"),
+            (encoded(|h| h.twins = vec![met_at("a\nb")]), "twins.address"),
             (
                 encoded(|h| {
                     h.goodbye = Some(Goodbye {

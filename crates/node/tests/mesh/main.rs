@@ -23,4 +23,5 @@ mod raw;
 mod strangers;
 mod streams;
 mod trust;
+mod twins;
 mod watchdog;

@@ -77,6 +77,8 @@ pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, St
         // Forwarded only once someone has said Accept.
         .validate_messages()
         .message_id_fn(message_id)
+        // A message under the own key is a twin's (twin.rs), and whoever brings it is not to blame.
+        .allow_self_origin(true)
         .max_transmit_size(config.overrides.gossip_frame_bytes_max)
         .max_control_message_size(CONTROL_BYTES_MAX)
         .max_control_messages_sent(CONTROL_IDS_MAX)

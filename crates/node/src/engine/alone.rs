@@ -1,0 +1,33 @@
+//! While another process runs with this node's identity, this one signs nothing: the two would sign two contributions on one
+//! parent, which convicts the member for good.
+
+use super::Core;
+use crate::error::{Kind, NodeError};
+
+/// When it makes sense to submit again: the mesh waits for three heartbeat periods of silence, 15 s in a small swarm.
+const AGAIN_MS: u64 = 15_000;
+
+impl Core {
+    /// Refuses a trainer's work while another process has this node's identity.
+    pub fn refuse_if_not_alone(&self) -> Result<(), NodeError> {
+        let twin = self.mesh.twin().borrow().clone();
+        twin.map_or(Ok(()), |twin| {
+            Err(NodeError::new(
+                Kind::FailedPrecondition,
+                "IDENTITY_IN_USE",
+                format!(
+                    "another process runs with this node's identity, met at {}: this node takes no work and signs nothing \
+                     until that process is gone. Stop one of the two; a second node needs an identity.key of its own",
+                    twin.address
+                ),
+            )
+            .retry_after(AGAIN_MS))
+        })
+    }
+
+    /// Waits until no other process has this node's identity.
+    pub async fn alone(&self) {
+        // Fails only when the mesh has stopped: then nothing is sent either.
+        drop(self.mesh.twin().wait_for(Option::is_none).await);
+    }
+}
