@@ -21,6 +21,7 @@ mod muxer;
 mod observed;
 mod outbox;
 mod peers;
+mod places;
 mod probe;
 mod score;
 mod sighting;

@@ -106,10 +106,10 @@ pub async fn start(
     let counters = Arc::new(MeshCounters::default());
     let announced = listen::announced(&config.announce)?;
     let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
-    let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone())?;
+    let members = watch::Sender::new(Arc::default());
+    let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone(), members.subscribe())?;
     let (events, receiver) = mpsc::channel(config.overrides.events_max);
     let (snapshot, snapshots) = watch::channel(Snapshot::default());
-    let members = watch::Sender::new(Arc::default());
     let (probes, answers) = Probes::new();
     let mut actor = Actor {
         own: *swarm.local_peer_id(),
@@ -337,9 +337,10 @@ impl Actor {
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Kad(event) => self.on_kad(event, now),
             BehaviourEvent::Gossip(event) => self.on_gossip(event, now),
-            BehaviourEvent::Blocked(never) | BehaviourEvent::Limits(never) | BehaviourEvent::Streams(never) => {
-                match never {}
-            }
+            BehaviourEvent::Blocked(never)
+            | BehaviourEvent::Limits(never)
+            | BehaviourEvent::Places(never)
+            | BehaviourEvent::Streams(never) => match never {},
         }
     }
 

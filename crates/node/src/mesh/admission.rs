@@ -192,6 +192,7 @@ impl Actor {
         peer.connected_unix_ms = Some(unix_ms());
         peer.last_good_unix_ms = unix_ms();
         let node = peer.node;
+        self.swarm.behaviour_mut().places.admitted(&id);
         tracing::debug!(peer = %id, software = %peer.software, "peer admitted");
         let score = peer.score.now(now);
         self.counters.admitted.add();
@@ -361,7 +362,9 @@ impl Actor {
     fn prune(&mut self, now: Instant) {
         let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
         let limit = f64::from(self.config.connections_max);
-        let open = count(self.book.iter().map(|p| p.connections.len()).sum());
+        // Those that have not said hello yet make room for each other: see places.rs.
+        let greeted = self.book.iter().filter(|p| !matches!(p.link, Link::Greeting { .. }));
+        let open = count(greeted.map(|p| p.connections.len()).sum());
         if open <= limit * PRUNE_ABOVE {
             return;
         }
@@ -380,6 +383,7 @@ impl Actor {
 
     /// Who may be asked to go, first ones first. A bootstrap node is there for newcomers: those that came first have found
     /// others by now. A node keeps its gossip mesh and its oldest neighbours, which are the hardest for an attacker to replace.
+    /// Members of joined lists are asked last: their places are kept for them.
     fn prunable(&self) -> Vec<PeerId> {
         let mesh: BTreeSet<PeerId> = self.swarm.behaviour().gossip.all_mesh_peers().copied().collect();
         let mut admitted: Vec<(Instant, PeerId)> = self
@@ -395,6 +399,9 @@ impl Actor {
             admitted.reverse();
             admitted.sort_by_key(|(_, id)| mesh.contains(id));
         }
+        let members = self.members.borrow().clone();
+        let is_member = |id: &PeerId| self.book.get(id).is_some_and(|p| members.contains(&p.node));
+        admitted.sort_by_key(|(_, id)| is_member(id));
         admitted.into_iter().map(|(_, id)| id).collect()
     }
 

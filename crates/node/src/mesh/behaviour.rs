@@ -1,5 +1,6 @@
 //! The protocols of one swarm, and how the swarm is made.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +11,18 @@ use libp2p::core::upgrade::Version;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{
-    PeerId, StreamProtocol, Swarm, Transport, allow_block_list, connection_limits, identify, kad, noise, ping,
-    quic, request_response, tcp,
+    PeerId, StreamProtocol, Swarm, Transport, allow_block_list, connection_limits, identify, kad, noise, ping, quic,
+    request_response, tcp,
 };
+use qres_fed::id::NodeId;
+use tokio::sync::watch;
 
 use super::config::{MeshConfig, Mode};
 use super::counters::MeshCounters;
 use super::handshakes::Handshakes;
 use super::muxer::Yamux;
 use super::observed::Observed;
-use super::{MeshError, gossip, hello, streams};
+use super::{MeshError, gossip, hello, places, streams};
 use crate::identity::Identity;
 
 /// Kademlia's protocol name holds the swarm protocol's major: another major is never in a routing table.
@@ -47,8 +50,10 @@ const READ_BYTES: usize = 64 * 1024;
 pub struct Behaviour {
     /// Bans.
     pub blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
-    /// How many connections.
+    /// How many connections of one peer, and dials.
     pub limits: connection_limits::Behaviour,
+    /// How many connections, and whose.
+    pub places: places::Behaviour,
     /// `/qres/hello/0`.
     pub hello: request_response::Behaviour<hello::Codec>,
     /// identify.
@@ -68,6 +73,7 @@ pub fn swarm(
     config: &MeshConfig,
     identity: &Identity,
     counters: Arc<MeshCounters>,
+    members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
 ) -> Result<(Swarm<Behaviour>, streams::Control), MeshError> {
     let (streams, control) = streams::Behaviour::new(counters.clone());
     let keypair = identity.keypair();
@@ -75,7 +81,13 @@ pub fn swarm(
     let peer = keypair.public().to_peer_id();
     let behaviour = Behaviour {
         blocked: allow_block_list::Behaviour::default(),
-        limits: connection_limits::Behaviour::new(limits(config)),
+        limits: connection_limits::Behaviour::new(limits()),
+        places: places::Behaviour::new(
+            config.connections_max,
+            config.overrides.loopback_is_free,
+            members,
+            counters.clone(),
+        ),
         hello: hello::behaviour(config.timings.hello),
         identify: identify::Behaviour::new(identify_config(config, &keypair)),
         ping: ping::Behaviour::new(
@@ -141,10 +153,9 @@ fn tcp(keypair: &libp2p::identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxer
     Ok(transport.boxed())
 }
 
-/// Inbound handshakes have bounds of their own: handshakes.rs.
-fn limits(config: &MeshConfig) -> connection_limits::ConnectionLimits {
+/// Inbound handshakes have bounds of their own (handshakes.rs), and connections in all (places.rs).
+fn limits() -> connection_limits::ConnectionLimits {
     connection_limits::ConnectionLimits::default()
-        .with_max_established(Some(config.connections_max))
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
         .with_max_pending_outgoing(Some(PENDING_OUTGOING_MAX))
 }

@@ -149,6 +149,8 @@ pub struct Overrides {
     pub events_max: usize,
     /// Inbound handshakes under way.
     pub handshakes: HandshakeLimits,
+    /// Connections within this machine are held to no bound of a host's.
+    pub loopback_is_free: bool,
 }
 
 impl Default for Overrides {
@@ -160,6 +162,7 @@ impl Default for Overrides {
             gossip_degree: super::gossip::DEGREE,
             events_max: super::actor::EVENTS_MAX,
             handshakes: super::handshakes::HANDSHAKES,
+            loopback_is_free: true,
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct MeshCounters {
     pub dial_failures: Count,
     /// Inbound connections that failed or were turned away (bans, connection limits).
     pub inbound_failures: Count,
+    /// Connections closed before their hello because newer ones needed their places.
+    pub newcomers_displaced: Count,
     /// Inbound handshakes ended early because newer connections needed their places.
     pub handshakes_displaced: Count,
     /// Inbound streams dropped because their queue was full or the peer was never admitted.

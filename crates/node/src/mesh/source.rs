@@ -1,12 +1,16 @@
 //! Where a connection comes from: an address, or the part of one that its owner cannot choose freely.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
 /// Bits of an IPv6 address that name a customer: the other half is the customer's own to choose.
 const HOST_BITS_V6: u32 = 64;
+
+/// What a site is usually given at most.
+const NETWORK_BITS_V4: u32 = 24;
+const NETWORK_BITS_V6: u32 = 48;
 
 /// The IP address that a connection comes from; `None` when it is no IP connection. An IPv4 address in IPv6 clothes is IPv4.
 pub fn ip(address: &Multiaddr) -> Option<IpAddr> {
@@ -19,9 +23,18 @@ pub fn ip(address: &Multiaddr) -> Option<IpAddr> {
 
 /// The host behind an address: an IPv4 address, or the first 64 bits of an IPv6 one.
 pub fn host(ip: IpAddr) -> IpAddr {
+    first_bits(ip, 32, HOST_BITS_V6)
+}
+
+/// The network of an address: the first 24 bits of an IPv4 address, the first 48 of an IPv6 one.
+pub fn network(ip: IpAddr) -> IpAddr {
+    first_bits(ip, NETWORK_BITS_V4, NETWORK_BITS_V6)
+}
+
+fn first_bits(ip: IpAddr, v4: u32, v6: u32) -> IpAddr {
     match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - HOST_BITS_V6)))),
+        IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - v4)))),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - v6)))),
     }
 }
 
@@ -35,6 +48,9 @@ mod tests {
         assert_eq!(host_of("/ip4/192.0.2.7/tcp/1"), "192.0.2.7");
         assert_eq!(host_of("/ip6/::ffff:192.0.2.7/tcp/1"), "192.0.2.7");
         assert_eq!(host_of("/ip6/2001:db8:1:2:3:4:5:6/udp/1/quic-v1"), "2001:db8:1:2::");
+        let network_of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network_of("192.0.2.7"), "192.0.2.0");
+        assert_eq!(network_of("2001:db8:1:2:3:4:5:6"), "2001:db8:1::");
         assert_eq!(ip(&"/memory/7".parse().unwrap()), None);
     }
 }

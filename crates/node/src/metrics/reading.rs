@@ -20,7 +20,7 @@ type TransferRow = (&'static str, &'static str, fn(&TransferCounters) -> u64);
 type ModelRow = (&'static str, &'static str, fn(&Core, &Model, &Joined) -> u64);
 
 /// `_total` is added to each.
-const MESH: [MeshRow; 23] = [
+const MESH: [MeshRow; 24] = [
     (
         "qres_mesh_published_messages",
         "Gossip messages published, heartbeats included",
@@ -105,6 +105,11 @@ const MESH: [MeshRow; 23] = [
         "qres_mesh_displaced_handshakes",
         "Inbound handshakes ended because newer connections needed their places",
         |c| &c.handshakes_displaced,
+    ),
+    (
+        "qres_mesh_displaced_newcomers",
+        "Connections closed before their hello because newer ones needed their places",
+        |c| &c.newcomers_displaced,
     ),
     (
         "qres_mesh_dropped_streams",

@@ -19,6 +19,7 @@ mod handshakes;
 mod harness;
 mod hello;
 mod limits;
+mod places;
 mod raw;
 mod strangers;
 mod streams;
