@@ -126,6 +126,14 @@ impl Daemon {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Its memory that is in RAM now.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/statm", self.child.id());
+        let text = std::fs::read_to_string(path).expect("Linux tells a process' memory");
+        let pages: u64 = text.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("pages");
+        pages * 4096
+    }
+
     /// Waits until it has logged this.
     pub async fn log_has(&self, text: &str) {
         crate::wait::until(&format!("{text:?} to be logged"), || async {

@@ -10,6 +10,7 @@ mod outsider;
 mod peer;
 mod reading;
 mod seals;
+mod specs;
 mod wire;
 
 use qres_api::pb;

@@ -3,6 +3,7 @@
 mod admission;
 mod alone;
 mod announce;
+pub(crate) mod announced;
 pub(crate) mod auto_join;
 mod collector;
 pub(crate) mod create;
@@ -94,6 +95,8 @@ pub(crate) struct Core {
     pub memberships: Mutex<()>,
     /// Uploads under way: each holds one thread of the blocking pool.
     pub uploads: Arc<Semaphore>,
+    /// Whoever decodes an announced spec: one at a time.
+    pub specs: Semaphore,
     /// Encoding and aggregating: rayon is parallel within a job, so two of them keep every core busy.
     pub jobs: Arc<Semaphore>,
     pub heads: watch_channel::Sender<Vec<HeadClaim>>,

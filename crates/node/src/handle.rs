@@ -13,10 +13,12 @@ use qres_fed::record::{Membership, ModelName, Rule, TensorSpec};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::config::NodeConfig;
+use crate::engine::registry::Known;
 use crate::engine::{self, Core, StartError};
 use crate::error::NodeError;
 use crate::view::{
-    CheckpointView, ModelView, NodeView, PeerView, Revision, RoundView, StateView, SubmissionView, WatchItem,
+    CheckpointView, ListedModel, ModelView, NodeView, PeerView, Revision, RoundView, StateView, SubmissionView,
+    WatchItem,
 };
 
 type Answer<T> = Result<T, NodeError>;
@@ -257,18 +259,19 @@ impl NodeHandle {
 
     /// One model.
     pub async fn model(&self, model: ModelRef) -> Answer<ModelView> {
-        let model = self.core.registry.find(&model)?;
+        let known = self.core.registry.find(&model)?;
+        let model = engine::announced::whole(&self.core, &known).await?;
         Ok(engine::views::model(&self.core, &model))
     }
 
-    /// All known models, by name.
-    pub async fn models(&self, page: PageRequest) -> Answer<Page<ModelView>> {
-        let mut all = self.core.registry.all();
-        all.sort_by(|a, b| (&a.spec().name, a.id).cmp(&(&b.spec().name, b.id)));
+    /// All known models, by name: of those that were only announced an outline.
+    pub async fn models(&self, page: PageRequest) -> Answer<Page<ListedModel>> {
+        let mut all = self.core.registry.known();
+        all.sort_by(|a, b| (a.name(), a.id()).cmp(&(b.name(), b.id())));
         // No letter of a name is below the separator, so tokens sort as the list does.
-        let key = |model: &Arc<engine::registry::Model>| format!("{}\0{}", model.spec().name, model.id);
+        let key = |model: &Known| format!("{}\0{}", model.name(), model.id());
         let page = page.cut(all, key)?;
-        Ok(page.map(|model| engine::views::model(&self.core, &model)))
+        Ok(page.map(|known| engine::views::listed(&self.core, known)))
     }
 
     /// Begins a submission.

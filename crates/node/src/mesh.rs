@@ -98,6 +98,8 @@ pub struct GossipMessage {
     pub topic: Topic,
     /// Who published it (gossipsub verified the signature).
     pub source: NodeId,
+    /// Over whose connection it came.
+    pub carrier: NodeId,
     /// To report with.
     pub token: MessageToken,
     /// The payload.

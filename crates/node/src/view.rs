@@ -1,10 +1,13 @@
 //! What a node answers to its callers, as plain values. `api` turns them into protobuf.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, SubmissionId};
 use qres_fed::record::{ModelName, Spec};
 use qres_fed::round::SubmissionState;
+
+pub use crate::store::HeardModel;
 
 /// A commit number of this node's store: one sequence, across restarts.
 pub type Revision = u64;
@@ -195,6 +198,15 @@ pub struct PeerView {
     pub bootstrap: bool,
 }
 
+/// A model in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ListedModel {
+    /// It is or was joined here.
+    Here(Box<ModelView>),
+    /// It was announced: [`crate::handle::NodeHandle::model`] shows the rest.
+    Heard(Arc<HeardModel>),
+}
+
 /// This node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeView {
@@ -237,6 +249,8 @@ pub enum Event {
     Submission(SubmissionView),
     /// A peer's state.
     Peer(PeerView),
+    /// A model was announced.
+    ModelHeard(Arc<HeardModel>),
     /// A state was published.
     State(StateView),
 }

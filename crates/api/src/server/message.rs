@@ -4,8 +4,8 @@ use prost_types::Timestamp;
 use qres_fed::record::{Membership, RoundPolicy, Rule, TensorSpec};
 use qres_fed::round::SubmissionState;
 use qres_node::view::{
-    CheckpointView, ContributionView, LosingSealView, ModelView, NodeView, PeerState, PeerView, RoundView, Standing,
-    StateView, SubmissionView,
+    CheckpointView, ContributionView, HeardModel, ListedModel, LosingSealView, ModelView, NodeView, PeerState,
+    PeerView, RoundView, Standing, StateView, SubmissionView,
 };
 
 use crate::pb;
@@ -73,6 +73,25 @@ pub(super) fn model(view: ModelView) -> pb::Model {
     pb::Model {
         tensors,
         ..model_in_brief(view)
+    }
+}
+
+/// What is kept of a model that was only announced.
+pub(super) fn heard_model(heard: &HeardModel) -> pb::Model {
+    pb::Model {
+        name: text(&heard.name),
+        id: text(&heard.id),
+        creator: text(&heard.creator),
+        standing: pb::ModelStanding::Available.into(),
+        ..Default::default()
+    }
+}
+
+/// A model in a list.
+pub(super) fn listed_model(listed: ListedModel) -> pb::Model {
+    match listed {
+        ListedModel::Here(view) => model_in_brief(*view),
+        ListedModel::Heard(heard) => heard_model(&heard),
     }
 }
 

@@ -48,6 +48,7 @@ fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Status> {
 fn event(event: Event) -> Option<pb::Model> {
     match event {
         Event::Model(view) => Some(message::model_in_brief(view)),
+        Event::ModelHeard(heard) => Some(message::heard_model(&heard)),
         Event::ModelLeft(id, name) => Some(pb::Model {
             name: name.to_string(),
             id: id.to_string(),
@@ -120,7 +121,7 @@ impl pb::model_service_server::ModelService for Api {
         let request = request.into_inner();
         let asked = page::request(request.page_size, request.page_token)?;
         let (models, next_page_token) =
-            page::fitting(asked, |page| self.node.models(page), message::model_in_brief).await?;
+            page::fitting(asked, |page| self.node.models(page), message::listed_model).await?;
         Ok(Response::new(pb::ListModelsResponse {
             models,
             next_page_token,

@@ -36,7 +36,12 @@ fn ban_duration(duration_ms: Option<u64>) -> Result<Duration, Status> {
 fn event(event: Event) -> Option<pb::Peer> {
     match event {
         Event::Peer(view) => Some(message::peer(view)),
-        Event::Model(_) | Event::ModelLeft(..) | Event::Round(_) | Event::Submission(_) | Event::State(_) => None,
+        Event::Model(_)
+        | Event::ModelHeard(_)
+        | Event::ModelLeft(..)
+        | Event::Round(_)
+        | Event::Submission(_)
+        | Event::State(_) => None,
     }
 }
 

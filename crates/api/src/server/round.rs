@@ -12,7 +12,12 @@ use crate::pb;
 fn event(event: Event) -> Option<pb::Round> {
     match event {
         Event::Round(view) => Some(message::round(view)),
-        Event::Model(_) | Event::ModelLeft(..) | Event::Submission(_) | Event::Peer(_) | Event::State(_) => None,
+        Event::Model(_)
+        | Event::ModelHeard(_)
+        | Event::ModelLeft(..)
+        | Event::Submission(_)
+        | Event::Peer(_)
+        | Event::State(_) => None,
     }
 }
 

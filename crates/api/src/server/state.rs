@@ -35,7 +35,12 @@ fn publish(request: pb::PublishStateRequest) -> Result<PublishState, Status> {
 fn event(event: Event) -> Option<pb::State> {
     match event {
         Event::State(view) => Some(message::state(view)),
-        Event::Model(_) | Event::ModelLeft(..) | Event::Round(_) | Event::Submission(_) | Event::Peer(_) => None,
+        Event::Model(_)
+        | Event::ModelHeard(_)
+        | Event::ModelLeft(..)
+        | Event::Round(_)
+        | Event::Submission(_)
+        | Event::Peer(_) => None,
     }
 }
 

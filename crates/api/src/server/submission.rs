@@ -12,7 +12,12 @@ use crate::pb;
 fn event(event: Event) -> Option<pb::Submission> {
     match event {
         Event::Submission(view) => Some(message::submission(view)),
-        Event::Model(_) | Event::ModelLeft(..) | Event::Round(_) | Event::Peer(_) | Event::State(_) => None,
+        Event::Model(_)
+        | Event::ModelHeard(_)
+        | Event::ModelLeft(..)
+        | Event::Round(_)
+        | Event::Peer(_)
+        | Event::State(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::registry::Model;
+use super::registry::Known;
 use super::{Core, creators, membership};
 
 /// What the configuration says of a model.
@@ -20,7 +20,7 @@ enum Wish {
 
 /// Joins a model that the configuration names: by its id, or by its bare name when it is the only one of that name by a known
 /// creator.
-pub async fn consider(core: &Arc<Core>, model: &Arc<Model>) {
+pub async fn consider(core: &Arc<Core>, model: &Known) {
     match wish(core, model) {
         Wish::Join => {
             if join(core, model).await {
@@ -28,7 +28,7 @@ pub async fn consider(core: &Arc<Core>, model: &Arc<Model>) {
             }
         }
         Wish::OtherCreator => {
-            let (name, id, creator) = (&model.spec().name, model.id, model.spec().creator);
+            let (name, id, creator) = (model.name(), model.id(), model.creator());
             warn!(
                 model = %name, %id, %creator,
                 "not joined by its bare name: this node does not know its creator, or several models of that name; say \
@@ -39,12 +39,11 @@ pub async fn consider(core: &Arc<Core>, model: &Arc<Model>) {
     }
 }
 
-/// Looks again at the models that were never joined: a join may have made this node a fellow member of their creators.
+/// Looks again at the models that are not joined: a join may have made this node a fellow member of their creators.
 pub async fn again(core: &Arc<Core>) {
     loop {
-        let models = core.registry.all();
-        let wanted = |model: &&Arc<Model>| !model.was_joined() && wish(core, model) == Wish::Join;
-        let Some(model) = models.iter().find(wanted) else {
+        let models: Vec<_> = core.registry.heard().all().map(Known::Heard).collect();
+        let Some(model) = models.iter().find(|model| wish(core, model) == Wish::Join) else {
             return;
         };
         // Each turn joins one more of the models that the configuration names.
@@ -54,24 +53,24 @@ pub async fn again(core: &Arc<Core>) {
     }
 }
 
-fn wish(core: &Core, model: &Model) -> Wish {
-    let (name, id) = (model.spec().name.as_str(), model.id.to_string());
+fn wish(core: &Core, model: &Known) -> Wish {
+    let (name, id) = (model.name().as_str(), model.id().to_string());
     let wanted = |what: &str| core.config.join.iter().any(|wanted| wanted == what);
-    if model.joined().is_some() {
+    if model.is_joined() {
         Wish::None
     } else if wanted(&id) || wanted(&format!("{name}@{id}")) {
         Wish::Join
     } else if !wanted(name) {
         Wish::None
-    } else if creators::named(core, name).is_some_and(|named| named.id == model.id) {
+    } else if creators::named(core, name).is_some_and(|named| named.id() == model.id()) {
         Wish::Join
     } else {
         Wish::OtherCreator
     }
 }
 
-async fn join(core: &Arc<Core>, model: &Arc<Model>) -> bool {
-    let (name, id, creator) = (&model.spec().name, model.id, model.spec().creator);
+async fn join(core: &Arc<Core>, model: &Known) -> bool {
+    let (name, id, creator) = (model.name(), model.id(), model.creator());
     match membership::join(core, model).await {
         Ok(_) => {
             info!(model = %name, %id, %creator, "joined, as configured");

@@ -78,6 +78,13 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
     let mut live = core.states.live_blobs();
     let specs = |blobs: Vec<BlobId>| blobs.into_iter().map(|blob| (Owner::Specs, blob));
     live.extend(specs(core.offers.live_blobs()));
+    live.extend(specs(
+        core.registry
+            .heard()
+            .all()
+            .map(|heard| BlobId::from(heard.id))
+            .collect(),
+    ));
     let mut joined_ids = vec![];
     for model in core.registry.all() {
         live.extend(specs(vec![BlobId::from(model.id)]));

@@ -12,8 +12,9 @@ use qres_fed::tensor::{self, Layout};
 use super::intake::{Received, Upload};
 use super::membership::{start_model, take_over};
 use super::registry::Model;
+use super::registry::heard::SPEC_BYTES_MAX;
 use super::submit::{key_taken, tensors_refused};
-use super::{Core, announce, seeded, views};
+use super::{Core, announce, announced, seeded, views};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
 use crate::handle::{CreateModel, ModelRef};
@@ -217,6 +218,7 @@ pub async fn establish(
         None => spec,
     };
     spec.check().map_err(|error| spec_refused(create, error))?;
+    check_spec_bytes(create, &spec)?;
     let id = spec.id();
     let joined = |m: &Arc<Model>| m.spec().name == spec.name && m.joined().is_some() && m.id != id;
     let other = core.registry.all().into_iter().find(joined);
@@ -226,11 +228,8 @@ pub async fn establish(
     let signed = core.identity.sign(spec);
     let writes = store_spec(core, &signed, create.upload.key.clone(), request).await?;
     take_over(core, other.as_ref(), writes).await?;
-    let added = core.registry.add(Model::new(signed.clone()), true);
-    let added =
-        added.ok_or_else(|| NodeError::new(Kind::ResourceExhausted, "MODELS_FULL", "too many models are known"))?;
-    let model = added.model;
-    core.registry.pin(&model);
+    let (model, _) = core.registry.add(Arc::new(Model::new(signed.clone())));
+    core.registry.heard().forget(&id);
     start_model(core, &model).await?;
     drop(received.guard);
     if let Err(error) = core.mesh.publish(Topic::Epiphany, announce::spec(&signed)).await {
@@ -239,14 +238,32 @@ pub async fn establish(
     Ok(views::model(core, &model))
 }
 
+/// A spec that other nodes would not take an interest in is not made.
+fn check_spec_bytes(create: &CreateModel, spec: &Spec) -> Result<(), NodeError> {
+    let bytes = spec.to_canonical().len() as u64;
+    if bytes <= SPEC_BYTES_MAX {
+        return Ok(());
+    }
+    let problem = format!("the spec has {bytes} bytes, at most {SPEC_BYTES_MAX}: fewer tensors, or shorter names");
+    let field = "tensors";
+    Err(spec_refused(create, SpecError { field, problem }))
+}
+
 /// The model that an earlier request with this key made.
-async fn made_before(core: &Core, key: Option<String>, request: [u8; 32]) -> Result<Option<Arc<Model>>, NodeError> {
+async fn made_before(
+    core: &Arc<Core>,
+    key: Option<String>,
+    request: [u8; 32],
+) -> Result<Option<Arc<Model>>, NodeError> {
     let Some(key) = key else { return Ok(None) };
     let Some(stored) = core.blocking(move |store| store.key(&key)).await? else {
         return Ok(None);
     };
     match stored.outcome {
-        KeyOutcome::Model(id) if stored.request == request => Ok(core.registry.get(&id)),
+        KeyOutcome::Model(id) if stored.request == request => match core.registry.by_id(&id) {
+            Some(known) => announced::whole(core, &known).await.map(Some),
+            None => Ok(None),
+        },
         _ => Err(key_taken(&stored.key)),
     }
 }
@@ -272,7 +289,7 @@ async fn store_spec(
     request: [u8; 32],
 ) -> Result<Vec<Write>, NodeError> {
     let id = signed.record.id();
-    let mut writes = vec![Write::Spec(signed.clone()), Write::Join(id)];
+    let mut writes = vec![Write::Spec(signed.clone()), Write::Join(id), Write::ForgetHeard(id)];
     writes.extend(key.map(|key| {
         Write::Key(StoredKey {
             key,

@@ -1,18 +1,13 @@
 //! Whose models may be joined by their name alone. A name is anyone's to give, so a bare one means a model only when its creator
 //! is known here: this node itself, a creator or a trusted node that the operator named, or a fellow member of a joined model.
 
-use std::sync::Arc;
-
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::Membership;
 
 use super::Core;
-use super::registry::Model;
+use super::registry::{Known, Model, ambiguous, listed};
 use crate::error::{Kind, NodeError};
 use crate::handle::ModelRef;
-
-/// Models that a refusal lists at most.
-const LISTED_MAX: usize = 8;
 
 /// Whether a bare name may mean a model of this creator.
 pub fn is_known(core: &Core, creator: &NodeId) -> bool {
@@ -32,81 +27,45 @@ fn shares_list(model: &Model, other: &NodeId) -> bool {
 }
 
 /// The only model of that name by a known creator.
-pub fn named(core: &Core, name: &str) -> Option<Arc<Model>> {
-    let mut models = core.registry.all();
-    models.retain(|model| model.spec().name.as_str() == name && is_known(core, &model.spec().creator));
+pub fn named(core: &Core, name: &str) -> Option<Known> {
+    let mut models = core.registry.known();
+    models.retain(|model| model.name().as_str() == name && is_known(core, &model.creator()));
     (models.len() == 1).then(|| models.remove(0))
 }
 
 /// The model that a caller wants to join: by its id, by its name and creator, or by a bare name whose creator is known here.
-pub fn to_join(core: &Core, wanted: &ModelRef, creator: Option<NodeId>) -> Result<Arc<Model>, NodeError> {
-    let by_id = wanted.id.is_some()
-        || wanted
-            .name
-            .as_str()
-            .parse::<SpecId>()
-            .is_ok_and(|id| core.registry.get(&id).is_some());
-    if by_id {
+pub fn to_join(core: &Core, wanted: &ModelRef, creator: Option<NodeId>) -> Result<Known, NodeError> {
+    let says_id = |id: SpecId| core.registry.knows(&id);
+    if wanted.id.is_some() || wanted.name.as_str().parse().is_ok_and(says_id) {
         let model = core.registry.find(wanted)?;
-        return match creator.filter(|creator| *creator != model.spec().creator) {
+        return match creator.filter(|creator| *creator != model.creator()) {
             Some(creator) => Err(other_creator(&model, &creator)),
             None => Ok(model),
         };
     }
-    let mut models = core.registry.all();
-    models.retain(|model| model.spec().name == wanted.name);
+    let mut models = core.registry.known();
+    models.retain(|model| *model.name() == wanted.name);
     if models.is_empty() {
         // Unknown, in the words of every call.
         return core.registry.find(wanted);
     }
-    let meant = |model: &&Arc<Model>| match creator {
-        Some(creator) => model.spec().creator == creator,
-        None => model.joined().is_some() || is_known(core, &model.spec().creator),
+    let meant = |model: &&Known| match creator {
+        Some(creator) => model.creator() == creator,
+        None => model.is_joined() || is_known(core, &model.creator()),
     };
     let fitting: Vec<_> = models.iter().filter(meant).cloned().collect();
     // A name that is in use here means the joined one.
-    if let Some(joined) = fitting.iter().find(|model| model.joined().is_some()) {
+    if let Some(joined) = fitting.iter().find(|model| model.is_joined()) {
         return Ok(joined.clone());
     }
     match fitting.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(creator_unknown(wanted, &models, creator)),
-        several => Err(NodeError::new(
-            Kind::FailedPrecondition,
-            "MODEL_AMBIGUOUS",
-            format!(
-                "{} specs bear the name {}: say which, as name@id: {}",
-                several.len(),
-                wanted.name,
-                list(several)
-            ),
-        )
-        .field("model")),
+        several => Err(ambiguous(&wanted.name, several)),
     }
 }
 
-fn list(models: &[Arc<Model>]) -> String {
-    let mut all: Vec<_> = models.iter().take(LISTED_MAX).map(|model| line(model)).collect();
-    if models.len() > LISTED_MAX {
-        all.push(format!("and {} more", models.len() - LISTED_MAX));
-    }
-    all.join(", ")
-}
-
-fn line(model: &Model) -> String {
-    let members = match &model.spec().membership {
-        Membership::List(members) => format!("{} members", members.len()),
-        Membership::Open => "open".to_owned(),
-    };
-    format!(
-        "{}@{} (created by {}, {members})",
-        model.spec().name,
-        model.id,
-        model.spec().creator
-    )
-}
-
-fn creator_unknown(wanted: &ModelRef, models: &[Arc<Model>], creator: Option<NodeId>) -> NodeError {
+fn creator_unknown(wanted: &ModelRef, models: &[Known], creator: Option<NodeId>) -> NodeError {
     let problem = match creator {
         Some(creator) => format!("no model named {} was created by {creator}", wanted.name),
         None => format!(
@@ -120,17 +79,20 @@ fn creator_unknown(wanted: &ModelRef, models: &[Arc<Model>], creator: Option<Nod
         "CREATOR_UNKNOWN",
         format!(
             "{problem}: compare the ids with the creator, then say name@id, or the creator's id: {}",
-            list(models)
+            listed(models)
         ),
     )
     .field(if creator.is_some() { "creator" } else { "model" })
 }
 
-fn other_creator(model: &Model, creator: &NodeId) -> NodeError {
+fn other_creator(model: &Known, creator: &NodeId) -> NodeError {
     NodeError::new(
         Kind::FailedPrecondition,
         "CREATOR_DIFFERS",
-        format!("{}: it was not created by {creator}", line(model)),
+        format!(
+            "{}: it was not created by {creator}",
+            listed(std::slice::from_ref(model))
+        ),
     )
     .field("creator")
 }

@@ -7,6 +7,7 @@ use futures::stream::{self, BoxStream};
 use qres_fed::id::SpecId;
 
 use super::hub::Read;
+use super::registry::Known;
 use super::{Core, state, views};
 use crate::error::{Kind, NodeError};
 use crate::handle::WatchFilter;
@@ -28,7 +29,7 @@ impl Filter {
         let spec = match &what {
             WatchFilter::Models | WatchFilter::Peers | WatchFilter::Submissions(None) => None,
             WatchFilter::Rounds(model) | WatchFilter::States(model, _) | WatchFilter::Submissions(Some(model)) => {
-                Some(core.registry.find(model)?.id)
+                Some(core.registry.find(model)?.id())
             }
         };
         Ok(Self { what, spec })
@@ -37,7 +38,7 @@ impl Filter {
     fn admits(&self, event: &Event) -> bool {
         let of_spec = |spec: SpecId| self.spec.is_none_or(|wanted| wanted == spec);
         match (&self.what, event) {
-            (WatchFilter::Models, Event::Model(_) | Event::ModelLeft(..)) => true,
+            (WatchFilter::Models, Event::Model(_) | Event::ModelHeard(_) | Event::ModelLeft(..)) => true,
             (WatchFilter::Rounds(_), Event::Round(round)) => of_spec(round.spec),
             (WatchFilter::Submissions(_), Event::Submission(submission)) => of_spec(submission.spec),
             (WatchFilter::Peers, Event::Peer(_)) => true,
@@ -140,9 +141,12 @@ impl Watcher {
         match &self.filter.what {
             WatchFilter::Models => Ok(core
                 .registry
-                .all()
-                .iter()
-                .map(|model| Event::Model(views::model(core, model)))
+                .known()
+                .into_iter()
+                .map(|known| match known {
+                    Known::Here(model) => Event::Model(views::model(core, &model)),
+                    Known::Heard(heard) => Event::ModelHeard(heard),
+                })
                 .collect()),
             WatchFilter::Rounds(model) => {
                 let (model, joined) = core.registry.find_joined(model)?;

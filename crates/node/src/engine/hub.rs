@@ -43,7 +43,7 @@ fn held_bytes(event: &Event) -> usize {
         Event::Round(round) => 96 * (round.contributions.len() + round.losing_seals.len() + round.missing.len()),
         Event::Submission(submission) => submission.metrics.keys().map(|name| 32 + name.len()).sum(),
         Event::Peer(peer) => 72 * peer.heads.len() + peer.addresses.iter().map(String::len).sum::<usize>(),
-        Event::ModelLeft(..) => 0,
+        Event::ModelLeft(..) | Event::ModelHeard(_) => 0,
     };
     EVENT_BYTES + lists
 }

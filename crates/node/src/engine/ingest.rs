@@ -9,6 +9,7 @@ use tracing::debug;
 
 use super::announce::{self, Announcement};
 use super::message::Message;
+use super::offer::Announced;
 use super::{Core, offer, state};
 use crate::identity;
 use crate::mesh::{GossipMessage, MeshEvent, Topic, Verdict};
@@ -48,10 +49,10 @@ pub async fn downloads(core: Arc<Core>, mut events: mpsc::Receiver<DownloadEvent
             () = core.stop.cancelled() => return,
             event = events.recv() => match event { Some(event) => event, None => return },
         };
-        let DownloadEvent::Here { spec, blob, .. } = event;
+        let DownloadEvent::Here { spec, blob, from } = event;
         core.wants.arrived(&blob, spec);
         // To everyone who may want it: a state that names a round's blob must not keep it from the round.
-        offer::arrived(&core, spec, blob).await;
+        offer::arrived(&core, spec, blob, from).await;
         state::arrived(&core, spec, blob).await;
         let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) else {
             continue;
@@ -63,7 +64,11 @@ pub async fn downloads(core: Arc<Core>, mut events: mpsc::Receiver<DownloadEvent
 
 async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
     let GossipMessage {
-        source, token, data, ..
+        source,
+        carrier,
+        token,
+        data,
+        ..
     } = message;
     let (announcement, traceparent) = match announce::decode(&data) {
         Ok(Some(decoded)) => decoded,
@@ -80,9 +85,20 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
             creator,
             signature,
         } => {
+            if source != creator {
+                return core.mesh.report(token, Verdict::Reject).await;
+            }
             // Its signature covers bytes that are not here yet, so it is forwarded within the author's budget, unjudged.
             core.mesh.report(token, Verdict::Accept).await;
-            offer::consider(core, id, bytes, signature, vec![source, creator]);
+            let announced = Announced {
+                id,
+                bytes,
+                signature,
+                author: source,
+                carrier,
+                holders: vec![source],
+            };
+            offer::consider(core, announced);
         }
         Announcement::Contribution(signed, inline) => {
             let (spec, parent) = (signed.record.spec, signed.record.parent);

@@ -7,7 +7,7 @@ use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::round::{Machine, RecordId};
 
 use super::Core;
-use super::registry::Joined;
+use super::registry::{Joined, Known};
 use crate::transfer::{Library, Record, SpecOffer};
 
 /// Record ids one exchange names at most: 10,000 rounds of 32 members with their seals.
@@ -32,12 +32,18 @@ impl Library for Shelf {
     }
 
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
-        let offers = self.core.registry.all().into_iter().map(|model| SpecOffer {
-            spec: model.id,
-            bytes: model.spec_bytes,
-            name: model.spec().name.to_string(),
-            creator: model.spec().creator,
-            signature: model.signed.signature,
+        let offers = self.core.registry.known().into_iter().map(|model| {
+            let (bytes, signature) = match &model {
+                Known::Here(model) => (model.spec_bytes, model.signed.signature),
+                Known::Heard(heard) => (heard.spec_bytes, heard.signature),
+            };
+            SpecOffer {
+                spec: model.id(),
+                bytes,
+                name: model.name().to_string(),
+                creator: model.creator(),
+                signature,
+            }
         });
         Box::pin(std::future::ready(offers.collect()))
     }

@@ -9,8 +9,8 @@ use qres_fed::round::{Config, Input, Machine, Restored, Submission, SubmissionSt
 use qres_fed::strategy;
 
 use super::model::ModelTask;
-use super::registry::Model;
-use super::{Core, views};
+use super::registry::{Known, Model};
+use super::{Core, announced, views};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
 use crate::store::{Owner, Store, StoreError, StoredSubmission, Write};
@@ -20,26 +20,27 @@ use crate::view::{Event, ModelView};
 const MERGE_MARGIN_MS: u64 = 2_000;
 
 /// Joins a known model: durable, then running.
-pub async fn join(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, NodeError> {
+pub async fn join(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeError> {
     core.refuse_if_draining()?;
     core.refuse_if_bootstrap()?;
-    // Announcements of others must not displace it meanwhile.
-    let was_pinned = core.registry.pin(model);
-    let joined = join_pinned(core, model).await;
-    if joined.is_err() && !was_pinned {
-        model.unpin();
+    let model = announced::whole(core, known).await?;
+    if model.joined().is_some() {
+        return Ok(views::model(core, &model));
+    }
+    joinable(core, &model)?;
+    // Keeps a predecessor's head, our checkpoint 0, while it changes hands.
+    let _kept = core.in_flight.clone().read_owned().await;
+    let _turn = core.memberships.lock().await;
+    let (model, was_here) = core.registry.add(model);
+    let joined = join_added(core, &model).await;
+    if joined.is_err() && !was_here {
+        core.registry.remove(&model.id);
     }
     joined
 }
 
-async fn join_pinned(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, NodeError> {
-    if model.joined().is_some() {
-        return Ok(views::model(core, model));
-    }
-    joinable(core, model)?;
-    // Keeps a predecessor's head, our checkpoint 0, while it changes hands.
-    let _kept = core.in_flight.clone().read_owned().await;
-    let _turn = core.memberships.lock().await;
+/// With `memberships` held.
+async fn join_added(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, NodeError> {
     if model.joined().is_some() {
         return Ok(views::model(core, model));
     }
@@ -61,8 +62,13 @@ async fn join_pinned(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, 
         .field("model"));
     }
     borrow_checkpoint0(core, model).await?;
-    let writes = vec![Write::Spec(model.signed.clone()), Write::Join(model.id)];
+    let writes = vec![
+        Write::Spec(model.signed.clone()),
+        Write::Join(model.id),
+        Write::ForgetHeard(model.id),
+    ];
     take_over(core, same_name.as_ref(), writes).await?;
+    core.registry.heard().forget(&model.id);
     start_model(core, model).await?;
     core.syncer.request(model.id, vec![]);
     Ok(views::model(core, model))

@@ -5,27 +5,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Signature, Signed, Spec};
+use qres_fed::record::{Outline, Signature};
 use tracing::debug;
 
-use super::Core;
-use super::registry::{Added, Model};
+use super::registry::Known;
+use super::registry::heard::SPEC_BYTES_MAX;
 use super::wants::Purpose;
+use super::{Core, creators};
 use crate::identity;
-use crate::store::{Owner, Store, Write};
+use crate::mesh::Fault;
+use crate::store::{HeardModel, Owner, Store, Write};
 use crate::transfer::Want;
 use crate::view::Event;
 
-/// The largest spec that is fetched: 65,536 tensors with long names stay below it.
-const SPEC_BYTES_MAX: u64 = 64 << 20;
 /// Offers whose specs are on their way; above it the oldest is given up, so that no one blocks the others for ever.
 const PENDING_MAX: usize = 256;
-/// Of these, first offered by one node.
+/// Of these, brought by one node.
 const PENDING_PER_NODE_MAX: usize = 32;
 /// A spec that has not come by then makes room for another one of the same node.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
-/// Signatures kept of one offer, each from another node: a wrong one must not displace the right one.
+/// Signatures kept of one offer: wrong ones must not displace the right one.
 const SIGNATURES_MAX: usize = 16;
+/// Of these, over one connection.
+const SIGNATURES_PER_CARRIER_MAX: usize = 2;
 
 /// Offers waiting for their spec's bytes.
 #[derive(Default)]
@@ -42,19 +44,46 @@ struct Pending {
 struct Offer {
     number: u64,
     since: Instant,
-    /// Who offered it first.
+    /// Who brought it first.
     by: NodeId,
-    /// What each node said is the creator's signature; which one is shows when the spec is here.
-    signatures: BTreeMap<NodeId, Signature>,
+    /// What is said to be the creator's signature; which one is shows when the spec is here.
+    signatures: Vec<Given>,
+}
+
+/// A signature, who announced it, and over whose connection it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Given {
+    author: NodeId,
+    carrier: NodeId,
+    signature: Signature,
+}
+
+impl Offer {
+    /// Keeps one more, the newest of each connection. Where all places are taken, a connection with several gives one up.
+    fn add(&mut self, given: Given) {
+        let count = |carrier: &NodeId| self.signatures.iter().filter(|g| g.carrier == *carrier).count();
+        let crowded = |g: &Given| count(&g.carrier) >= SIGNATURES_PER_CARRIER_MAX;
+        let full = self.signatures.len() >= SIGNATURES_MAX;
+        let gives_way = match count(&given.carrier) >= SIGNATURES_PER_CARRIER_MAX {
+            true => self.signatures.iter().position(|g| g.carrier == given.carrier),
+            false if full => self.signatures.iter().position(crowded),
+            false => None,
+        };
+        if let Some(place) = gives_way {
+            self.signatures.remove(place);
+        } else if full {
+            return;
+        }
+        self.signatures.push(given);
+    }
 }
 
 impl Pending {
     /// Takes an offer; answers with the one that had to be given up, `Err` when this one is not taken.
-    fn take(&mut self, id: SpecId, by: NodeId, signature: Signature, now: Instant) -> Result<Option<SpecId>, ()> {
+    fn take(&mut self, id: SpecId, given: Given, now: Instant) -> Result<Option<SpecId>, ()> {
+        let by = given.carrier;
         if let Some(offer) = self.offers.get_mut(&id) {
-            if offer.signatures.len() < SIGNATURES_MAX || offer.signatures.contains_key(&by) {
-                offer.signatures.insert(by, signature);
-            }
+            offer.add(given);
             return Ok(None);
         }
         let own = || self.offers.iter().filter(|(_, offer)| offer.by == by);
@@ -77,7 +106,7 @@ impl Pending {
             number: self.count,
             since: now,
             by,
-            signatures: BTreeMap::from([(by, signature)]),
+            signatures: vec![given],
         };
         self.offers.insert(id, offer);
         Ok(oldest)
@@ -100,14 +129,43 @@ impl Offers {
     }
 }
 
-/// Takes an offer: fetches the spec if it is news. Works the same for gossip and for sync; the first holder is who offers.
-pub fn consider(core: &Arc<Core>, id: SpecId, bytes: u64, signature: Signature, holders: Vec<NodeId>) {
-    let Some(by) = holders.first().copied() else { return };
-    if core.registry.get(&id).is_some() || bytes > SPEC_BYTES_MAX {
+/// An announcement of a model.
+#[derive(Debug, Clone)]
+pub struct Announced {
+    /// Its id: also the blob id of its canonical bytes.
+    pub id: SpecId,
+    /// Their length.
+    pub bytes: u64,
+    /// What is said to be the creator's signature.
+    pub signature: Signature,
+    /// Who says so.
+    pub author: NodeId,
+    /// Who brought it over a connection. Its places are taken: connections are dear, names of authors are free.
+    pub carrier: NodeId,
+    /// Who should have the spec.
+    pub holders: Vec<NodeId>,
+}
+
+/// Takes an offer: fetches the spec if it is news. Works the same for gossip and for sync.
+pub fn consider(core: &Arc<Core>, announced: Announced) {
+    let Announced {
+        id,
+        bytes,
+        signature,
+        author,
+        carrier,
+        holders,
+    } = announced;
+    if bytes > SPEC_BYTES_MAX || core.registry.knows(&id) {
         return;
     }
-    let Ok(given_up) = core.offers.pending().take(id, by, signature, Instant::now()) else {
-        debug!(%by, "too many offers of one node: it is asked again");
+    let given = Given {
+        author,
+        carrier,
+        signature,
+    };
+    let Ok(given_up) = core.offers.pending().take(id, given, Instant::now()) else {
+        debug!(by = %carrier, "too many offers of one node: it is asked again");
         return;
     };
     if let Some(old) = given_up {
@@ -119,6 +177,7 @@ pub fn consider(core: &Arc<Core>, id: SpecId, bytes: u64, signature: Signature, 
     let want = Want {
         spec: id,
         blob,
+        // No more than was announced, whoever serves it.
         bytes: Some(bytes),
         bytes_max: SPEC_BYTES_MAX,
         holders,
@@ -129,8 +188,8 @@ pub fn consider(core: &Arc<Core>, id: SpecId, bytes: u64, signature: Signature, 
     core.wants.want(blob, id, Purpose::Offer, ask);
 }
 
-/// A blob came: when it is an offered spec, it is checked and known from here on.
-pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId) {
+/// A blob came from a peer: when it is an offered spec, it is checked and heard of from here on.
+pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId, from: NodeId) {
     if BlobId::from(id) != blob {
         return;
     }
@@ -139,43 +198,91 @@ pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId) {
     let Some(offer) = core.offers.pending().offers.remove(&id) else {
         return;
     };
-    let signatures: Vec<_> = offer.signatures.into_values().collect();
+    let (carrier, signatures) = (offer.by, offer.signatures);
+    let given = signatures.clone();
     let read = move |store: &Store| {
-        super::model::read_whole(&store.blobs_of(Owner::Specs), &blob).and_then(|bytes| read(&bytes, &signatures))
+        let bytes = super::model::read_whole(&store.blobs_of(Owner::Specs), &blob).ok_or(Unsound::Unread)?;
+        read(&bytes, &given).map(|(outline, signature)| (outline, signature, bytes.len() as u64))
     };
-    let Some(signed) = core.blocking(read).await else {
-        debug!(%id, "an announced spec is not valid: ignored");
-        return;
+    let (outline, signature, spec_bytes) = match core.blocking(read).await {
+        Ok(read) => read,
+        Err(unsound) => return blame(core, id, unsound, from, &signatures),
     };
-    let Some(Added { model, forgotten }) = core.registry.add(Model::new(signed.clone()), false) else {
-        return;
+    let heard = HeardModel {
+        id,
+        name: outline.name,
+        creator: outline.creator,
+        spec_bytes,
+        signature,
+        carrier,
     };
+    keep(core, heard).await;
     drop(guard);
-    let mut writes: Vec<_> = forgotten.iter().map(|old| Write::ForgetSpec(old.id)).collect();
-    writes.push(Write::Spec(signed));
-    if let Err(error) = core.blocking(move |store| store.commit(writes)).await {
-        tracing::warn!(%error, "cannot store an announced spec");
-    }
-    for old in forgotten {
-        core.hub.push(Event::ModelLeft(old.id, old.spec().name.clone()));
-    }
-    core.model_changed(&model);
-    super::auto_join::consider(core, &model).await;
 }
 
-/// A spec that agrees with itself, with the signature that its creator made.
-fn read(bytes: &[u8], signatures: &[Signature]) -> Option<Signed<Spec>> {
-    let record = Spec::from_canonical(bytes).ok()?;
-    record.check().ok()?;
-    let canonical = record.to_canonical();
-    let right = |signature: &&Signature| identity::verify_bytes(&record.creator, &canonical, signature);
-    let signature = *signatures.iter().find(right)?;
-    Some(Signed { record, signature })
+/// Keeps a model that is sound, tells watchers, and joins it when the configuration says so.
+async fn keep(core: &Arc<Core>, heard: HeardModel) {
+    let known = |creator: &NodeId| creators::is_known(core, creator);
+    let kept = core.registry.heard().keep(heard.clone(), known);
+    let Some(forgotten) = kept else {
+        debug!(id = %heard.id, carrier = %heard.carrier, "no room for an announced model");
+        return;
+    };
+    let mut writes: Vec<_> = forgotten.iter().map(|old| Write::ForgetHeard(old.id)).collect();
+    writes.push(Write::Heard(heard.clone()));
+    if let Err(error) = core.blocking(move |store| store.commit(writes)).await {
+        tracing::warn!(%error, "cannot store an announced model");
+    }
+    for old in forgotten {
+        core.hub.push(Event::ModelLeft(old.id, old.name.clone()));
+    }
+    let heard = Arc::new(heard);
+    core.hub.push(Event::ModelHeard(heard.clone()));
+    super::auto_join::consider(core, &Known::Heard(heard)).await;
+}
+
+/// Why an offered spec is not kept.
+#[derive(Debug, PartialEq, Eq)]
+enum Unsound {
+    /// The disk did not give it back.
+    Unread,
+    /// It contradicts itself, or is none.
+    Spec,
+    /// None of these signatures is its creator's.
+    Signature,
+}
+
+/// An honest node serves and announces only what it has checked, and forwards what others announce under their names.
+fn blame(core: &Core, id: SpecId, unsound: Unsound, from: NodeId, signatures: &[Given]) {
+    let (problem, culprits) = match unsound {
+        Unsound::Unread => return,
+        // Whoever served it has not checked it. Announcers may repeat what they heard.
+        Unsound::Spec => ("its bytes are no sound spec", vec![from]),
+        Unsound::Signature => (
+            "the signature is not its creator's",
+            signatures.iter().map(|given| given.author).collect(),
+        ),
+    };
+    debug!(%id, problem, "an announced model is not valid");
+    // All zeros: it was on the disk before.
+    for node in culprits.into_iter().filter(|node| *node != NodeId([0; 32])) {
+        core.mesh
+            .penalize(node, Fault::Forged, format!("announced model {id}: {problem}"));
+    }
+}
+
+/// The outline of a sound spec, and the signature that its creator made.
+fn read(bytes: &[u8], signatures: &[Given]) -> Result<(Outline, Signature), Unsound> {
+    let outline = Outline::read(bytes).map_err(|_| Unsound::Spec)?;
+    let right = |signature: &&Signature| identity::verify_bytes(&outline.creator, bytes, signature);
+    let mut signatures = signatures.iter().map(|given| &given.signature);
+    let signature = *signatures.find(right).ok_or(Unsound::Signature)?;
+    Ok((outline, signature))
 }
 
 #[cfg(test)]
 mod tests {
-    use qres_fed::record::Membership;
+    use qres_fed::record::{Canonical, Membership};
 
     use super::super::tests::spec as spec_of;
     use super::*;
@@ -191,26 +298,35 @@ mod tests {
 
     const WRONG: Signature = Signature([7; 64]);
 
+    /// As a peer gives it in a comparison.
+    fn given(carrier: u8, signature: Signature) -> Given {
+        Given {
+            author: node(carrier),
+            carrier: node(carrier),
+            signature,
+        }
+    }
+
     #[test]
     fn one_node_s_offers_and_all_of_them_are_bounded_and_none_is_stuck() {
         let (mut pending, now) = (Pending::default(), Instant::now());
         for n in 0..PENDING_PER_NODE_MAX {
-            assert_eq!(pending.take(spec(n), node(1), WRONG, now), Ok(None));
+            assert_eq!(pending.take(spec(n), given(1, WRONG), now), Ok(None));
         }
-        assert_eq!(pending.take(spec(1000), node(1), WRONG, now), Err(()));
+        assert_eq!(pending.take(spec(1000), given(1, WRONG), now), Err(()));
         assert_eq!(
-            pending.take(spec(0), node(1), WRONG, now),
+            pending.take(spec(0), given(1, WRONG), now),
             Ok(None),
             "one that is pending is no more"
         );
         for n in PENDING_PER_NODE_MAX..PENDING_MAX {
             assert_eq!(
-                pending.take(spec(n), node((n / PENDING_PER_NODE_MAX) as u8 + 1), WRONG, now),
+                pending.take(spec(n), given((n / PENDING_PER_NODE_MAX) as u8 + 1, WRONG), now),
                 Ok(None)
             );
         }
         assert_eq!(
-            pending.take(spec(2000), node(99), WRONG, now),
+            pending.take(spec(2000), given(99, WRONG), now),
             Ok(Some(spec(0))),
             "the oldest makes room"
         );
@@ -220,11 +336,11 @@ mod tests {
     #[test]
     fn what_does_not_come_makes_room_for_more_of_the_same_node() {
         let (mut pending, now) = (Pending::default(), Instant::now());
-        pending.take(spec(5000), node(2), WRONG, now).unwrap();
+        pending.take(spec(5000), given(2, WRONG), now).unwrap();
         for n in 0..PENDING_PER_NODE_MAX {
-            pending.take(spec(n), node(1), WRONG, now).unwrap();
+            pending.take(spec(n), given(1, WRONG), now).unwrap();
         }
-        let more = |pending: &mut Pending, at| pending.take(spec(1000), node(1), WRONG, at);
+        let more = |pending: &mut Pending, at| pending.take(spec(1000), given(1, WRONG), at);
         assert_eq!(more(&mut pending, now), Err(()));
         assert_eq!(pending.more, BTreeSet::from([node(1)]), "it is asked again");
         assert_eq!(more(&mut pending, now + ARRIVES_WITHIN), Ok(Some(spec(0))));
@@ -237,16 +353,30 @@ mod tests {
         let signed = creator.sign(spec_of("m", members, 1, creator.node()));
         let id = signed.record.id();
         let (mut pending, now) = (Pending::default(), Instant::now());
-        pending.take(id, node(1), WRONG, now).unwrap();
-        pending.take(id, creator.node(), signed.signature, now).unwrap();
-        for n in 2..40 {
-            pending.take(id, node(n), WRONG, now).unwrap();
+        pending.take(id, given(1, WRONG), now).unwrap();
+        // However many names one connection uses, and however many connections there are.
+        for author in 2..40 {
+            let given = Given {
+                author: node(author),
+                ..given(1, WRONG)
+            };
+            pending.take(id, given, now).unwrap();
         }
-        let signatures: Vec<_> = pending.offers[&id].signatures.values().copied().collect();
+        let right = Given {
+            author: creator.node(),
+            carrier: creator.node(),
+            signature: signed.signature,
+        };
+        pending.take(id, right, now).unwrap();
+        for carrier in 2..40 {
+            pending.take(id, given(carrier, WRONG), now).unwrap();
+        }
+        let signatures = &pending.offers[&id].signatures;
         assert_eq!(signatures.len(), SIGNATURES_MAX);
         let bytes = signed.record.to_canonical();
-        assert_eq!(read(&bytes, &signatures), Some(signed));
-        assert_eq!(read(&bytes, &[WRONG]), None);
-        assert_eq!(read(b"qres/spec/1\nnonsense", &signatures), None);
+        let (outline, signature) = read(&bytes, signatures).unwrap();
+        assert_eq!((outline.creator, signature), (signed.record.creator, signed.signature));
+        assert_eq!(read(&bytes, &[given(9, WRONG)]), Err(Unsound::Signature));
+        assert_eq!(read(b"qres/spec/1\nnonsense", signatures), Err(Unsound::Spec));
     }
 }

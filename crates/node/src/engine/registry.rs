@@ -1,14 +1,13 @@
-//! The models a node knows, and which of them it has joined.
+//! The models that a node knows: those that are or were joined here, whole, and an outline of those that were announced.
 
-mod room;
+pub mod heard;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Membership, Signed, Spec};
+use qres_fed::record::{Canonical, Membership, ModelName, Signed, Spec};
 use qres_fed::round::{CheckpointInfo, Machine};
 use qres_fed::tensor::Layout;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::message::Message;
 use crate::error::{Kind, NodeError};
 use crate::handle::ModelRef;
+use crate::store::HeardModel;
+use heard::Heard;
 
-/// A known model.
+/// A model that is or was joined here, or is about to be.
 pub struct Model {
     /// The spec's id.
     pub id: SpecId,
@@ -31,10 +32,6 @@ pub struct Model {
     /// Length of an update; `None` when the codec is unknown here.
     pub update_bytes: Option<u64>,
     joined: RwLock<Option<Arc<Joined>>>,
-    /// Not to be forgotten: it is or was joined.
-    pinned: AtomicBool,
-    /// Ascends with the time it became known.
-    number: AtomicU64,
 }
 
 /// What one needs of a model that runs here.
@@ -74,8 +71,6 @@ impl Model {
                 .ok()
                 .map(|codec| codec.coded_bytes(&spec.tensors)),
             joined: RwLock::new(None),
-            pinned: AtomicBool::new(false),
-            number: AtomicU64::new(0),
             signed,
         }
     }
@@ -88,16 +83,6 @@ impl Model {
     /// The running model, when it is joined.
     pub fn joined(&self) -> Option<Arc<Joined>> {
         self.joined.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether it is or was joined here.
-    pub fn was_joined(&self) -> bool {
-        self.pinned.load(Ordering::Relaxed)
-    }
-
-    /// It was not joined after all.
-    pub fn unpin(&self) {
-        self.pinned.store(self.joined().is_some(), Ordering::Relaxed);
     }
 
     /// Marks it joined, or no longer so.
@@ -149,54 +134,102 @@ pub fn stopped() -> NodeError {
     .retry_after(1000)
 }
 
+/// A model that a caller names.
+#[derive(Clone)]
+pub enum Known {
+    /// It is or was joined here.
+    Here(Arc<Model>),
+    /// It was announced.
+    Heard(Arc<HeardModel>),
+}
+
+impl Known {
+    /// The spec's id.
+    pub fn id(&self) -> SpecId {
+        match self {
+            Self::Here(model) => model.id,
+            Self::Heard(heard) => heard.id,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ModelName {
+        match self {
+            Self::Here(model) => &model.spec().name,
+            Self::Heard(heard) => &heard.name,
+        }
+    }
+
+    /// Who made it.
+    pub fn creator(&self) -> NodeId {
+        match self {
+            Self::Here(model) => model.spec().creator,
+            Self::Heard(heard) => heard.creator,
+        }
+    }
+
+    /// Whether it is joined.
+    pub fn is_joined(&self) -> bool {
+        matches!(self, Self::Here(model) if model.joined().is_some())
+    }
+}
+
 /// All known models.
 #[derive(Default)]
 pub struct Registry {
     models: RwLock<BTreeMap<SpecId, Arc<Model>>>,
-    /// Models added.
-    count: AtomicU64,
-}
-
-/// A model that is known now.
-pub struct Added {
-    /// It.
-    pub model: Arc<Model>,
-    /// What had to go for it: the store is to forget them, too.
-    pub forgotten: Vec<Arc<Model>>,
+    heard: Mutex<Heard>,
 }
 
 impl Registry {
-    /// Adds a model, or finds it. A new one that nobody here joined makes room for itself: the oldest such go, of its creator's
-    /// first. `None`: it does not fit even then.
-    pub fn add(&self, model: Model, joining: bool) -> Option<Added> {
+    /// Adds a model that is joined, or will be in a moment; answers with the one that has that id from here on, and whether it was
+    /// there already.
+    pub fn add(&self, model: Arc<Model>) -> (Arc<Model>, bool) {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = models.get(&model.id) {
-            return Some(Added {
-                model: known.clone(),
-                forgotten: vec![],
-            });
+            return (known.clone(), true);
         }
-        let forgotten = if joining { vec![] } else { room::make(&models, &model)? };
-        for old in &forgotten {
-            models.remove(&old.id);
-        }
-        let model = Arc::new(model);
-        model
-            .number
-            .store(self.count.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         models.insert(model.id, model.clone());
-        Some(Added { model, forgotten })
+        (model, false)
     }
 
-    /// Keeps a model from making room for others: it is joined, or will be in a moment. It is known again if it has just gone.
-    /// Answers whether it was kept already.
-    pub fn pin(&self, model: &Arc<Model>) -> bool {
-        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-        models.entry(model.id).or_insert_with(|| model.clone());
-        model.pinned.swap(true, Ordering::Relaxed)
+    /// It was not joined after all.
+    pub fn remove(&self, id: &SpecId) {
+        self.models.write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
-    /// One by id.
+    /// What was announced.
+    pub fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a model is known, joined or not.
+    pub fn knows(&self, id: &SpecId) -> bool {
+        self.by_id(id).is_some()
+    }
+
+    /// One, joined or not.
+    pub fn by_id(&self, id: &SpecId) -> Option<Known> {
+        let here = self.get(id).map(Known::Here);
+        here.or_else(|| self.heard().get(id).map(Known::Heard))
+    }
+
+    /// Every known model, by id.
+    pub fn known(&self) -> Vec<Known> {
+        let here = self.all();
+        let mut known: Vec<_> = self
+            .heard()
+            .all()
+            // One that is being joined is in both for a moment.
+            .filter(|heard| here.binary_search_by_key(&heard.id, |model| model.id).is_err())
+            .map(Known::Heard)
+            .collect();
+        known.extend(here.into_iter().map(Known::Here));
+        known.sort_by_key(Known::id);
+        known
+    }
+
+    /// One that is or was joined, by id.
     pub fn get(&self, id: &SpecId) -> Option<Arc<Model>> {
         self.models
             .read()
@@ -205,7 +238,7 @@ impl Registry {
             .cloned()
     }
 
-    /// All, by id.
+    /// All that are or were joined, by id.
     pub fn all(&self) -> Vec<Arc<Model>> {
         self.models
             .read()
@@ -216,18 +249,21 @@ impl Registry {
     }
 
     /// The one that a caller means: the one of that id, the joined one of that name, else the only known one.
-    pub fn find(&self, wanted: &ModelRef) -> Result<Arc<Model>, NodeError> {
+    pub fn find(&self, wanted: &ModelRef) -> Result<Known, NodeError> {
+        let known = self.known();
         // An id alone is a name, too; a spec's id cannot be forged, a name can be anyone's.
-        let by_id = wanted.name.as_str().parse::<SpecId>().ok();
-        if let Some(model) = by_id.filter(|_| wanted.id.is_none()).and_then(|id| self.get(&id)) {
-            return Ok(model);
+        let by_id = wanted
+            .name
+            .as_str()
+            .parse::<SpecId>()
+            .ok()
+            .filter(|_| wanted.id.is_none());
+        if let Some(model) = by_id.and_then(|id| known.iter().find(|model| model.id() == id)) {
+            return Ok(model.clone());
         }
-        let named: Vec<_> = self
-            .all()
-            .into_iter()
-            .filter(|m| m.spec().name == wanted.name && wanted.id.is_none_or(|id| id == m.id))
-            .collect();
-        if let Some(joined) = named.iter().find(|m| m.joined().is_some()) {
+        let meant = |model: &&Known| *model.name() == wanted.name && wanted.id.is_none_or(|id| id == model.id());
+        let named: Vec<_> = known.iter().filter(meant).cloned().collect();
+        if let Some(joined) = named.iter().find(|model| model.is_joined()) {
             return Ok(joined.clone());
         }
         match named.as_slice() {
@@ -238,25 +274,13 @@ impl Registry {
                 format!("model {} is unknown here: create it, or connect to a peer that has it (`qres model list` shows all)", wanted.name),
             )
             .field("model")),
-            several => {
-                let list: Vec<_> = several
-                    .iter()
-                    .map(|m| format!("{}@{} (created by {})", m.spec().name, m.id, m.spec().creator))
-                    .collect();
-                Err(NodeError::new(
-                    Kind::FailedPrecondition,
-                    "MODEL_AMBIGUOUS",
-                    format!("{} specs bear the name {}: say which, as name@id: {}", several.len(), wanted.name, list.join(", ")),
-                )
-                .field("model"))
-            }
+            several => Err(ambiguous(&wanted.name, several)),
         }
     }
 
     /// The one that a caller means, which must be joined.
     pub fn find_joined(&self, wanted: &ModelRef) -> Result<(Arc<Model>, Arc<Joined>), NodeError> {
-        let model = self.find(wanted)?;
-        let joined = model.joined().ok_or_else(|| {
+        let not_joined = || {
             NodeError::new(
                 Kind::FailedPrecondition,
                 "MODEL_NOT_JOINED",
@@ -266,14 +290,21 @@ impl Registry {
                 ),
             )
             .field("model")
-        })?;
+        };
+        let Known::Here(model) = self.find(wanted)? else {
+            return Err(not_joined());
+        };
+        let joined = model.joined().ok_or_else(not_joined)?;
         Ok((model, joined))
     }
 
     /// Whether `peer` may read what this model's directory holds under that digest. The bytes of a known spec are anyone's.
     pub fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool {
-        let Some(model) = self.get(spec) else { return false };
-        BlobId::from(*spec) == *blob || (model.joined().is_some() && model.readable_by(peer))
+        if BlobId::from(*spec) == *blob {
+            return self.knows(spec);
+        }
+        self.get(spec)
+            .is_some_and(|model| model.joined().is_some() && model.readable_by(peer))
     }
 
     /// A joined model whose readers include all of this one's, and which may hold the blob: what all readers may read anyway
@@ -283,6 +314,33 @@ impl Registry {
         all.retain(|other| other.id != model.id && other.joined().is_some() && other.readable_by_all_of(model));
         all
     }
+}
+
+/// Models that a refusal lists at most.
+const LISTED_MAX: usize = 8;
+
+/// Several models of one name.
+pub fn ambiguous(name: &ModelName, models: &[Known]) -> NodeError {
+    NodeError::new(
+        Kind::FailedPrecondition,
+        "MODEL_AMBIGUOUS",
+        format!(
+            "{} specs bear the name {name}: say which, as name@id: {}",
+            models.len(),
+            listed(models)
+        ),
+    )
+    .field("model")
+}
+
+/// Models, each with its id and creator.
+pub fn listed(models: &[Known]) -> String {
+    let line = |model: &Known| format!("{}@{} (created by {})", model.name(), model.id(), model.creator());
+    let mut all: Vec<_> = models.iter().take(LISTED_MAX).map(line).collect();
+    if models.len() > LISTED_MAX {
+        all.push(format!("and {} more", models.len() - LISTED_MAX));
+    }
+    all.join(", ")
 }
 
 #[cfg(test)]
@@ -327,6 +385,24 @@ mod tests {
         })));
     }
 
+    fn here(registry: &Registry, name: &str, membership: Membership, seed: u8) -> Arc<Model> {
+        registry.add(Arc::new(model(name, membership, seed))).0
+    }
+
+    fn hear(registry: &Registry, name: &str, seed: u8) -> Arc<HeardModel> {
+        let spec = model(name, Membership::Open, seed);
+        let heard = HeardModel {
+            id: spec.id,
+            name: name.parse().unwrap(),
+            creator: node(seed),
+            spec_bytes: 1,
+            signature: Signature([0; 64]),
+            carrier: node(seed),
+        };
+        registry.heard().keep(heard, |_| false).expect("it fits");
+        registry.heard().get(&spec.id).expect("kept")
+    }
+
     fn wanted(name: &str, id: Option<SpecId>) -> ModelRef {
         ModelRef {
             name: name.parse().unwrap(),
@@ -337,23 +413,23 @@ mod tests {
     #[test]
     fn a_name_that_two_specs_bear_is_refused_and_both_are_listed() {
         let registry = Registry::default();
-        let one = registry.add(model("m", Membership::Open, 1), false).unwrap().model;
-        assert_eq!(registry.find(&wanted("m", None)).unwrap().id, one.id);
-        let other = registry.add(model("m", Membership::Open, 2), false).unwrap().model;
+        let one = hear(&registry, "m", 1);
+        assert_eq!(registry.find(&wanted("m", None)).unwrap().id(), one.id);
+        let other = here(&registry, "m", Membership::Open, 2);
         let error = registry.find(&wanted("m", None)).err().unwrap();
         assert_eq!(error.reason, "MODEL_AMBIGUOUS");
-        for model in [&one, &other] {
-            assert!(error.message.contains(&model.id.to_string()), "{error}");
-            assert!(error.message.contains(&model.spec().creator.to_string()), "{error}");
-            assert_eq!(registry.find(&wanted("m", Some(model.id))).unwrap().id, model.id);
+        for (id, creator) in [(one.id, one.creator), (other.id, other.spec().creator)] {
+            assert!(error.message.contains(&id.to_string()), "{error}");
+            assert!(error.message.contains(&creator.to_string()), "{error}");
+            assert_eq!(registry.find(&wanted("m", Some(id))).unwrap().id(), id);
+            assert_eq!(
+                registry.find_joined(&wanted("m", Some(id))).err().unwrap().reason,
+                "MODEL_NOT_JOINED"
+            );
         }
-        assert_eq!(
-            registry.find_joined(&wanted("m", Some(one.id))).err().unwrap().reason,
-            "MODEL_NOT_JOINED"
-        );
         join(&other);
         assert_eq!(
-            registry.find(&wanted("m", None)).unwrap().id,
+            registry.find(&wanted("m", None)).unwrap().id(),
             other.id,
             "the joined one is meant"
         );
@@ -361,31 +437,25 @@ mod tests {
     }
 
     #[test]
-    fn announced_models_are_bounded_by_creator_the_oldest_goes_and_what_was_joined_stays() {
+    fn a_model_that_is_being_joined_is_known_once() {
         let registry = Registry::default();
-        let named = |n: usize| model(&format!("m{n}"), Membership::Open, 1);
-        let add = |n: usize| registry.add(named(n), false).unwrap();
-        let other = registry.add(model("other", Membership::Open, 2), false).unwrap().model;
-        let first = add(0).model;
-        let second = add(1).model.id;
-        registry.pin(&first);
-        for n in 2..room::AVAILABLE_PER_CREATOR_MAX {
-            assert!(add(n).forgotten.is_empty());
-        }
-        let gone: Vec<_> = add(1000).forgotten.iter().map(|m| m.id).collect();
-        assert_eq!(gone, [second], "not another creator's, not the pinned one");
-        assert!(registry.get(&second).is_none() && registry.get(&other.id).is_some());
-        assert!(add(0).forgotten.is_empty(), "a known one is found");
-        assert!(registry.add(named(1001), true).unwrap().forgotten.is_empty());
+        let heard = hear(&registry, "m", 1);
+        let model = here(&registry, "m", Membership::Open, 1);
+        assert_eq!(model.id, heard.id);
+        let known: Vec<_> = registry.known().iter().map(Known::id).collect();
+        assert_eq!(known, [heard.id]);
+        // The one that was there is the one: two tasks of a model would sign twice.
+        let (again, was_there) = registry.add(Arc::new(super::tests::model("m", Membership::Open, 1)));
+        assert!(was_there && Arc::ptr_eq(&again, &model));
     }
 
     #[test]
     fn an_id_alone_names_its_model_even_if_another_bears_it_as_a_name() {
         let registry = Registry::default();
-        let meant = registry.add(model("m", Membership::Open, 1), false).unwrap().model;
+        let meant = hear(&registry, "m", 1);
         let id = meant.id.to_string();
-        registry.add(model(&id, Membership::Open, 2), false).unwrap();
-        assert_eq!(registry.find(&wanted(&id, None)).unwrap().id, meant.id);
+        hear(&registry, &id, 2);
+        assert_eq!(registry.find(&wanted(&id, None)).unwrap().id(), meant.id);
     }
 
     #[test]
@@ -393,13 +463,17 @@ mod tests {
         let (member, stranger) = (node(1), node(9));
         let registry = Registry::default();
         let list = Membership::List([member, node(2)].into());
-        let secret = registry.add(model("secret", list, 1), true).unwrap().model;
+        let secret = here(&registry, "secret", list, 1);
         let blob = BlobId([7; 32]);
         assert!(!registry.may_read(&member, &secret.id, &blob), "not joined");
         join(&secret);
         assert!(registry.may_read(&member, &secret.id, &blob));
         assert!(!registry.may_read(&stranger, &secret.id, &blob));
-        assert!(registry.may_read(&stranger, &secret.id, &BlobId::from(secret.id)));
+        let heard = hear(&registry, "heard", 3);
+        for id in [secret.id, heard.id] {
+            assert!(registry.may_read(&stranger, &id, &BlobId::from(id)));
+        }
+        assert!(!registry.may_read(&member, &heard.id, &blob));
         // A digest in the place of a spec's id is no spec.
         assert!(!registry.may_read(&member, &SpecId(blob.0), &blob));
     }
@@ -408,7 +482,7 @@ mod tests {
     fn only_models_that_all_readers_may_read_lend_their_blobs() {
         let registry = Registry::default();
         let list = |members: &[u8]| Membership::List(members.iter().map(|n| node(*n)).collect());
-        let add = |name, membership, seed| registry.add(model(name, membership, seed), true).unwrap().model;
+        let add = |name, membership, seed| here(&registry, name, membership, seed);
         let three = add("three", list(&[1, 2, 3]), 1);
         let two = add("two", list(&[1, 2]), 2);
         let other = add("other", list(&[1, 4]), 3);

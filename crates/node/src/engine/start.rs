@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use qres_fed::record::Canonical;
+use qres_fed::record::{Canonical, Signed, Spec};
 
 use super::hub::{Hub, RESERVED};
 use super::library::Shelf;
@@ -21,7 +21,7 @@ use crate::error::NodeError;
 use crate::identity::{Identity, IdentityError};
 use crate::mesh::{self, MeshError};
 use crate::metrics::Metrics;
-use crate::store::{Owner, Store, StoreError, StoreOptions, Write};
+use crate::store::{HeardModel, Owner, Store, StoreError, StoreOptions, Write};
 use crate::transfer::{BlobServer, Downloads, Library, SyncClient, serve_sync};
 
 /// Jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
@@ -71,6 +71,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
         in_flight: Arc::new(RwLock::new(())),
         memberships: Mutex::new(()),
         uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+        specs: Semaphore::new(1),
         jobs: Arc::new(Semaphore::new(JOBS_MAX)),
         failure: watch::Sender::new(None),
         garbage: tokio::sync::Notify::new(),
@@ -150,34 +151,47 @@ pub(super) fn reserve_above(store: &Store, revision: u64) -> Result<(), StoreErr
 
 async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
     let stored = core.blocking(Store::models).await?;
-    for model in stored {
-        let joined = model.joined;
-        // What the store has fitted when it became known.
-        let Some(added) = core.registry.add(Model::new(model.spec), true) else {
+    for stored in stored {
+        let (id, joined) = (stored.spec.record.id(), stored.joined);
+        let records = core.blocking(move |store| store.records(id)).await?;
+        // One that was left keeps what this node signed in it; of any other that was left the announcement is kept.
+        if !joined && records.contributions.is_empty() {
+            outline(core, stored.spec).await?;
             continue;
-        };
-        let model = added.model;
-        let id = model.id;
-        // One that was left keeps what this node signed in it.
-        if joined
-            || !core
-                .blocking(move |store| store.records(id))
-                .await?
-                .contributions
-                .is_empty()
-        {
-            core.registry.pin(&model);
         }
+        let (model, _) = core.registry.add(Arc::new(Model::new(stored.spec)));
         keep_spec(core, &model).await;
         if joined {
             core.states.restore(core.blocking(move |store| store.states(id)).await?);
             membership::start_model(core, &model).await.map_err(StartError::Model)?;
         }
     }
-    for model in core.registry.all() {
+    for heard in core.blocking(Store::heard).await? {
+        // What the store has fitted when it became known.
+        core.registry.heard().keep(heard, |_| false);
+    }
+    for model in core.registry.known() {
         auto_join::consider(core, &model).await;
     }
     Ok(())
+}
+
+/// A model that was left becomes an announced one.
+async fn outline(core: &Arc<Core>, signed: Signed<Spec>) -> Result<(), StoreError> {
+    let (id, bytes) = (signed.record.id(), signed.record.to_canonical());
+    let heard = HeardModel {
+        id,
+        name: signed.record.name,
+        creator: signed.record.creator,
+        spec_bytes: bytes.len() as u64,
+        signature: signed.signature,
+        carrier: core.identity.node(),
+    };
+    core.blocking(move |store| {
+        store.blobs_of(Owner::Specs).put(&bytes, false)?;
+        store.commit(vec![Write::ForgetSpec(id), Write::Heard(heard)])
+    })
+    .await
 }
 
 /// A spec is a blob that anyone may read: made again when a power cut has taken it.

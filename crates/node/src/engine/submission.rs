@@ -55,7 +55,7 @@ pub async fn list(
     let spec = model
         .map(|model| core.registry.find(&model))
         .transpose()?
-        .map(|model| model.id);
+        .map(|model| model.id());
     let found = core
         .blocking(move |store| store.submissions(spec, page.token.as_deref(), page.size))
         .await;

@@ -19,6 +19,7 @@ use tracing::debug;
 use turns::{Pair, Turns};
 
 use super::message::Message;
+use super::offer::Announced;
 use super::registry::Joined;
 use super::{Core, offer, state};
 use crate::identity;
@@ -161,7 +162,15 @@ async fn greet(core: Arc<Core>, node: NodeId) {
     match core.sync.specs(node).await {
         Ok(offers) => {
             for offered in offers {
-                offer::consider(&core, offered.spec, offered.bytes, offered.signature, vec![node]);
+                let announced = Announced {
+                    id: offered.spec,
+                    bytes: offered.bytes,
+                    signature: offered.signature,
+                    author: node,
+                    carrier: node,
+                    holders: vec![node],
+                };
+                offer::consider(&core, announced);
             }
         }
         Err(error) => debug!(%node, %error, "a peer does not say what models it knows"),

@@ -7,9 +7,11 @@ use qres_fed::round::{CheckpointInfo, RoundInfo};
 use qres_fed::strategy;
 
 use super::Core;
-use super::registry::Model;
+use super::registry::{Known, Model};
 use crate::store::StoredSubmission;
-use crate::view::{CheckpointView, ContributionView, LosingSealView, ModelView, RoundView, SubmissionView};
+use crate::view::{
+    CheckpointView, ContributionView, ListedModel, LosingSealView, ModelView, RoundView, SubmissionView,
+};
 
 /// A checkpoint.
 pub fn checkpoint(model: &Model, info: &CheckpointInfo) -> CheckpointView {
@@ -35,6 +37,14 @@ pub fn model(core: &Core, model: &Model) -> ModelView {
         head: head.map(|heads| checkpoint(model, &heads.head)),
         trainer_config: strategy::trainer_config(&spec.strategy),
         warnings: warnings(model),
+    }
+}
+
+/// A model in a list.
+pub fn listed(core: &Core, known: Known) -> ListedModel {
+    match known {
+        Known::Here(here) => ListedModel::Here(Box::new(model(core, &here))),
+        Known::Heard(heard) => ListedModel::Heard(heard),
     }
 }
 

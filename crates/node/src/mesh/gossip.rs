@@ -131,6 +131,7 @@ impl Actor {
         let event = MeshEvent::Message(GossipMessage {
             topic,
             source: node,
+            carrier: identity::node_id(from)?,
             token: MessageToken {
                 id: id.clone(),
                 from: *from,

@@ -225,7 +225,7 @@ fn models(encoder: &mut DescriptorEncoder, core: &Core) -> fmt::Result {
         .iter()
         .filter_map(|model| Some((model, model.joined()?)))
         .collect();
-    let available = (known.len() - joined.len()) as u64;
+    let available = (known.len() - joined.len() + core.registry.heard().len()) as u64;
     gauge(encoder, "qres_models_joined", "Models joined", joined.len() as u64)?;
     gauge(
         encoder,

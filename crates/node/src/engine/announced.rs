@@ -1,0 +1,62 @@
+//! The spec of an announced model: on the disk until somebody asks for it, read by one caller at a time.
+
+use std::sync::Arc;
+
+use qres_fed::id::{BlobId, SpecId};
+use qres_fed::record::{Canonical, Signed, Spec};
+
+use super::Core;
+use super::registry::{Known, Model};
+use crate::error::{Kind, NodeError};
+use crate::store::{HeardModel, Owner, Store, Write};
+
+/// The whole model. A spec may have megabytes, many times as much once decoded, so one is decoded at a time.
+pub async fn whole(core: &Arc<Core>, known: &Known) -> Result<Arc<Model>, NodeError> {
+    let heard = match known {
+        Known::Here(model) => return Ok(model.clone()),
+        Known::Heard(heard) => heard.clone(),
+    };
+    // The semaphore is never closed.
+    let _turn = core.specs.acquire().await;
+    // It may have been joined meanwhile.
+    if let Some(model) = core.registry.get(&heard.id) {
+        return Ok(model);
+    }
+    let id = heard.id;
+    match core.blocking(move |store| read(store, &heard)).await {
+        Some(model) => Ok(Arc::new(model)),
+        None => Err(gone(core, id).await),
+    }
+}
+
+fn read(store: &Store, heard: &HeardModel) -> Option<Model> {
+    let bytes = super::model::read_whole(&store.blobs_of(Owner::Specs), &BlobId::from(heard.id))?;
+    if SpecId::of(&bytes) != heard.id {
+        return None;
+    }
+    let record = Spec::from_canonical(&bytes).ok()?;
+    Some(Model::new(Signed {
+        record,
+        signature: heard.signature,
+    }))
+}
+
+/// A power cut or a failing disk took the spec: it is heard of again from whoever has it.
+async fn gone(core: &Arc<Core>, id: SpecId) -> NodeError {
+    core.registry.heard().forget(&id);
+    if let Err(error) = core
+        .blocking(move |store| store.commit(vec![Write::ForgetHeard(id)]))
+        .await
+    {
+        tracing::warn!(%id, %error, "cannot forget an announced model");
+    }
+    NodeError::new(
+        Kind::Unavailable,
+        "SPEC_GONE",
+        format!(
+            "the spec of model {id} is no longer on the disk: it comes again from a peer that has it, try again then"
+        ),
+    )
+    .field("model")
+    .retry_after(10_000)
+}
