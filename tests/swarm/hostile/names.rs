@@ -40,7 +40,7 @@ async fn a_spec_with_a_name_that_a_terminal_would_obey_is_never_listed() {
     let node = daemon.node();
     let info = node.node().get_node(pb::GetNodeRequest {}).await.expect("answered");
     let id = node_id(&info.into_inner().node.expect("a node").node_id);
-    let peer = Peer::start(Identity::ephemeral(), &[daemon.mesh.clone()], &[id]).await;
+    let peer = Peer::start(Identity::ephemeral(), std::slice::from_ref(&daemon.mesh), &[id]).await;
     peer.serve(|_| Service::Right);
     let hostile = [
         ("escape", "w\u{1b}[2J", "fedavg/1"),

@@ -141,7 +141,7 @@ async fn a_spec_is_fetched_no_further_than_it_was_announced() {
     let daemon = Daemon::start(Options::default());
     let node = daemon.node();
     let id = own_id(&node).await;
-    let stranger = Peer::start(Identity::ephemeral(), &[daemon.mesh.clone()], &[id]).await;
+    let stranger = Peer::start(Identity::ephemeral(), std::slice::from_ref(&daemon.mesh), &[id]).await;
     stranger.serve(|_| Service::Right);
     let large = stranger.identity.sign(spec(stranger.node(), "large", 1000));
     let bytes = large.record.to_canonical();

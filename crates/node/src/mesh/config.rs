@@ -74,7 +74,7 @@ pub struct Timings {
     pub tick: Duration,
     /// A new connection must have said hello within this. Default 5 s.
     pub hello: Duration,
-    /// An inbound connection must be encrypted and multiplexed within this. Default 5 s: some six round trips of a satellite.
+    /// An inbound connection must be encrypted and multiplexed within this. Default 10 s, as a dial.
     pub handshake: Duration,
     /// Between a goodbye and closing the connection, so that the other side can read it. Default 1 s.
     pub goodbye: Duration,
@@ -113,7 +113,7 @@ impl Default for Timings {
         Self {
             tick: Duration::from_millis(200),
             hello: Duration::from_secs(5),
-            handshake: Duration::from_secs(5),
+            handshake: Duration::from_secs(10),
             goodbye: Duration::from_secs(1),
             dial_wait_min: Duration::from_secs(1),
             dial_wait_max: Duration::from_mins(1),

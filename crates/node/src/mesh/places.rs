@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | one host (an IPv4 address, an IPv6 /64), coming in | a quarter |
 //! | one network (an IPv4 /24, an IPv6 /48), coming in | a half |
-//! | those that have not said hello yet, coming in | a quarter, at least 8; a newcomer takes the oldest one's place |
+//! | those that have not said hello yet, coming in | a quarter, at least 8; a newcomer takes the place of the host's that has most |
 //! | all that are on no joined list | all but one for each member, at least a half |
 //!
 //! Members of joined lists are held to none of these, only to the whole; nor are connections within this machine held to the
@@ -15,6 +15,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
@@ -34,12 +35,19 @@ use crate::identity;
 /// Newcomers that may greet at the same time however few connections there are.
 const NEWCOMERS_MIN: usize = 8;
 
+/// The time for a hello that a newcomer has before another one of its own host takes its place: hellos need a few round trips,
+/// and the nodes of one host that start together must not push each other out for ever.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Why a connection was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// Everything.
     #[error("all {0} connections are taken")]
     All(usize),
+    /// All places of those that have not said hello.
+    #[error("{0} connections have not said hello yet, as many as may")]
+    Newcomers(usize),
     /// Everything that is not kept for members.
     #[error("all {0} connections for nodes that are on no joined list are taken")]
     Strangers(usize),
@@ -59,6 +67,7 @@ struct Connection {
     inbound: bool,
     /// No hello yet.
     greeting: bool,
+    since: Instant,
 }
 
 impl Connection {
@@ -76,6 +85,7 @@ pub struct Behaviour {
     max: usize,
     /// Connections within this machine are held to no bound of a host's.
     loopback_is_free: bool,
+    grace: Duration,
     members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     counters: Arc<MeshCounters>,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -94,6 +104,7 @@ impl Behaviour {
         Self {
             max: max as usize,
             loopback_is_free,
+            grace: GRACE,
             counters,
             members,
             connections: BTreeMap::new(),
@@ -116,10 +127,21 @@ impl Behaviour {
         source::ip(remote).filter(|ip| !(self.loopback_is_free && ip.is_loopback()))
     }
 
-    /// Closes the oldest connection that has not said hello; `false` when there is none.
-    fn displace(&mut self, members: &BTreeSet<NodeId>) -> bool {
-        let newcomer = |(_, c): &(&ConnectionId, &Connection)| c.is_newcomer(members);
-        let oldest = self.connections.iter().find(newcomer).map(|(id, c)| (*id, c.peer));
+    /// Closes the oldest connection without a hello, of the host that has most such, for one that comes from another host, or
+    /// when it has had its time; `false` when there is none.
+    fn displace(&mut self, members: &BTreeSet<NodeId>, for_one_from: Option<IpAddr>) -> bool {
+        let host = |c: &Connection| c.from.map(source::host);
+        let newcomers: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.is_newcomer(members))
+            .collect();
+        let as_many = |c: &Connection| newcomers.iter().filter(|(_, other)| host(other) == host(c)).count();
+        let of_most = newcomers
+            .iter()
+            .max_by_key(|(id, c)| (as_many(c), std::cmp::Reverse(**id)));
+        let may_go = |c: &Connection| host(c) != for_one_from.map(source::host) || c.since.elapsed() >= self.grace;
+        let oldest = of_most.filter(|(_, c)| may_go(c)).map(|(id, c)| (**id, c.peer));
         if let Some((id, peer)) = oldest {
             self.connections.remove(&id);
             self.counters.newcomers_displaced.add();
@@ -134,7 +156,7 @@ impl Behaviour {
         if !identity::node_id(peer).is_some_and(|node| members.contains(&node)) {
             self.admit_stranger(from, &members)?;
         }
-        if self.connections.len() >= self.max && !self.displace(&members) {
+        if self.connections.len() >= self.max && !self.displace(&members, from) {
             return Err(Full::All(self.max));
         }
         Ok(())
@@ -154,11 +176,12 @@ impl Behaviour {
                 return Err(Full::Network(of_network));
             }
         }
-        if self.count(|c| c.is_newcomer(members)) >= (self.max / 4).max(NEWCOMERS_MIN) {
-            self.displace(members);
+        let newcomers = (self.max / 4).max(NEWCOMERS_MIN);
+        if self.count(|c| c.is_newcomer(members)) >= newcomers && !self.displace(members, from) {
+            return Err(Full::Newcomers(newcomers));
         }
         let for_strangers = self.max - members.len().min(self.max / 2);
-        if self.count(stranger) >= for_strangers && !self.displace(members) {
+        if self.count(stranger) >= for_strangers && !self.displace(members, from) {
             return Err(Full::Strangers(for_strangers));
         }
         Ok(())
@@ -174,6 +197,7 @@ impl Behaviour {
             inbound,
             // A second connection of a peer that is in already is no newcomer.
             greeting: !self.connections.values().any(|c| c.peer == peer && !c.greeting),
+            since: Instant::now(),
         };
         self.connections.insert(id, connection);
     }
@@ -204,7 +228,7 @@ impl NetworkBehaviour for Behaviour {
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let members = self.members.borrow().clone();
-        if self.connections.len() >= self.max && !self.displace(&members) {
+        if self.connections.len() >= self.max && !self.displace(&members, None) {
             return Err(ConnectionDenied::new(Full::All(self.max)));
         }
         Ok(dummy::ConnectionHandler)
@@ -334,6 +358,7 @@ mod tests {
     #[test]
     fn who_says_no_hello_makes_room_for_newcomers() {
         let mut scene = scene(64);
+        scene.places.grace = Duration::ZERO;
         let silent: Vec<ConnectionId> = (0..16)
             .map(|_| scene.come(anyone(), "/ip4/127.0.0.1").unwrap())
             .collect();
@@ -341,12 +366,28 @@ mod tests {
         scene.come(anyone(), "/ip4/198.51.100.1").unwrap();
         assert_eq!(scene.places.closing.pop_front().unwrap().1, silent[0]);
         assert_eq!(scene.places.connections.len(), 16);
-        // A full house of peers that said hello is full; one silent one is enough for a newcomer.
-        for _ in 0..48 {
+        // The first takes the place of one, as a quarter are silent; the others fill the house.
+        for _ in 0..49 {
             scene.stay(anyone(), "/ip4/127.0.0.1").unwrap();
         }
-        scene.places.closing.clear();
-        scene.come(anyone(), "/ip4/198.51.100.1").unwrap();
         assert_eq!(scene.places.closing.pop_front().unwrap().1, silent[1]);
+        assert_eq!((scene.places.closing.len(), scene.places.connections.len()), (0, 64));
+        scene.come(anyone(), "/ip4/198.51.100.1").unwrap();
+        assert_eq!(scene.places.closing.pop_front().unwrap().1, silent[2]);
+    }
+
+    #[test]
+    fn nodes_of_one_host_that_start_together_leave_each_other_time_for_a_hello() {
+        let mut scene = scene(32);
+        for _ in 0..8 {
+            scene.come(anyone(), "/ip4/127.0.0.1").unwrap();
+        }
+        assert_eq!(scene.come(anyone(), "/ip4/127.0.0.1"), Err(Full::Newcomers(8)));
+        scene.come(anyone(), "/ip4/198.51.100.1").unwrap();
+        assert_eq!(
+            scene.places.closing.len(),
+            1,
+            "another host's newcomer waits for nobody"
+        );
     }
 }

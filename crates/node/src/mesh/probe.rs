@@ -114,6 +114,8 @@ async fn ask(peer: PeerId, address: Multiaddr, hello: Hello) -> Option<Hello> {
     let mut swarm: Swarm<request_response::Behaviour<hello::Codec>> = behaviour::probe_swarm(ANSWER_MAX).ok()?;
     let options = DialOpts::peer_id(peer).addresses(vec![address]).allocate_new_port();
     swarm.dial(options.build()).ok()?;
+    // Answered, or dropped, the other side's own hello would have it close the connection before its answer to ours is here.
+    let mut unanswered = vec![];
     loop {
         match swarm.select_next_some().await {
             SwarmEvent::ConnectionEstablished { .. } => {
@@ -123,6 +125,10 @@ async fn ask(peer: PeerId, address: Multiaddr, hello: Hello) -> Option<Hello> {
                 message: Message::Response { response, .. },
                 ..
             }) => return Some(response),
+            SwarmEvent::Behaviour(Event::Message {
+                message: Message::Request { channel, .. },
+                ..
+            }) => unanswered.push(channel),
             SwarmEvent::Behaviour(Event::OutboundFailure { .. })
             | SwarmEvent::OutgoingConnectionError { .. }
             | SwarmEvent::ConnectionClosed { .. } => return None,

@@ -118,7 +118,7 @@ mod tests {
         let now = Instant::now();
         let mut sightings = Sightings::default();
         let mut note = |boot: &Boot, at: u64| {
-            let where_ = format!("at {}", u8::from(boot.nonce == a.nonce));
+            let where_ = format!("at {}", u8::from(std::ptr::eq(boot, &a)));
             sightings.note(&peer, boot.sign(at), where_, seconds(15), now + seconds(at))
         };
         assert_eq!(note(&a, 0), Next::Rest);

@@ -61,7 +61,7 @@ fn signed_bytes(nonce: &[u8], signed_unix_ms: u64) -> Vec<u8> {
 /// This run.
 pub struct Boot {
     identity: Identity,
-    pub(super) nonce: [u8; NONCE_BYTES],
+    nonce: [u8; NONCE_BYTES],
     started_unix_ms: u64,
 }
 

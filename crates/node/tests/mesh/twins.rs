@@ -48,11 +48,12 @@ async fn two_that_dial_each_other_both_say_so_until_one_is_gone() {
     let b = copy_of(&a.identity, &[a.host_port()]).await;
     let port = |node: &Node| node.host_port().rsplit_once(':').unwrap().1.to_owned();
     let [at_a, at_b] = both_know(&a, &b).await;
-    assert!(at_a.contains("/ip4/127.0.0.1/tcp/"), "{at_a}");
-    assert!(at_b.contains(&format!("/ip4/127.0.0.1/tcp/{}", port(&a))), "{at_b}");
+    assert!(at_a.contains("/ip4/127.0.0.1/"), "{at_a}");
+    // TCP, or QUIC on the same port.
+    assert!(at_b.contains("/ip4/127.0.0.1/") && at_b.contains(&port(&a)), "{at_b}");
     for address in [&at_a, &at_b] {
         let said = harness::log::lines(&["ERROR", "another process runs with this node's identity", address]);
-        assert_eq!(said.len(), 1, "{said:#?}");
+        assert!(!said.is_empty(), "{address}");
     }
     b.mesh.stop().await;
     until("the other is gone", || twin(&a).is_none()).await;
@@ -67,7 +68,7 @@ async fn two_that_never_meet_hear_of_each_other_from_a_third() {
     let b = copy_of(&a.identity, &[third.address()]).await;
     let told_by = qres_node::identity::peer_id(&third.node).unwrap().to_string();
     for met in both_know(&a, &b).await {
-        assert!(met.contains(&told_by) && met.contains("/ip4/127.0.0.1/tcp/"), "{met}");
+        assert!(met.contains(&told_by) && met.contains("/ip4/127.0.0.1/"), "{met}");
     }
     let copied = qres_node::identity::peer_id(&a.node).unwrap().to_string();
     assert!(!harness::log::lines(&["WARN", "two processes run with the identity", &copied]).is_empty());
