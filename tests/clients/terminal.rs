@@ -104,7 +104,7 @@ async fn nothing_that_a_terminal_obeys_is_printed() {
     for (arguments, lines) in [
         (&["model", "list"][..], 2),
         (&["model", "list", "--json"], 1),
-        (&["model", "show", "m"], 11),
+        (&["model", "show", "m"], 13),
         (&["model", "show", "m", "--json"], 1),
         (&["model", "join", "m"], 0),
         (&["model", "join", "m", "--json"], 0),

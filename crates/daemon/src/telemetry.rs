@@ -10,8 +10,10 @@ use std::time::Duration;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -100,7 +102,7 @@ where
         .with_writer(plain::Lines::new(writer, colours))
         .with_ansi(colours);
     match format {
-        LogFormat::Text => layer.boxed(),
+        LogFormat::Text => layer.fmt_fields(debug_fn(plain::field).delimited(" ")).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     }
 }

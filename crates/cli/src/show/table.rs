@@ -92,9 +92,9 @@ mod tests {
         table.row(["b".into(), "connected".into()]);
         assert_eq!(
             table.text("none").to_string(),
-            "PEER             STATE\n\
+            "PEER            STATE\n\
              a\\u001b[31m\\nb  banned\n\
-             b                connected"
+             b               connected"
         );
         let text = facts([("id", Some("7\nstanding  joined".to_owned()))]);
         assert_eq!(text.to_string(), "id  7\\nstanding  joined");

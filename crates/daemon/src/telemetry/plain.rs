@@ -1,9 +1,22 @@
 //! The log's writer: whatever a line quotes of a stranger's, its terminal shows it and does not obey it.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use qres_api::printable;
+use tracing::field::Field;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format;
+
+/// Writes a field, as `name=value`, or the message. The library's own way leaves a field's escape characters as they are
+/// where it writes colours (tracing-subscriber 0.3.23).
+pub fn field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    match field.name() {
+        "message" => write!(writer, "{}", printable(&value)),
+        name => write!(writer, "{name}={}", printable(&value)),
+    }
+}
 
 /// Makes writers of [`Line`]s.
 pub struct Lines<M> {
@@ -12,7 +25,7 @@ pub struct Lines<M> {
 }
 
 impl<M> Lines<M> {
-    /// With `colours`, escape characters pass: then the formatter writes its own, and escapes those of values itself.
+    /// With `colours`, escape characters pass: they are the formatter's own, as [`field`] leaves none in a value.
     pub fn new(inner: M, colours: bool) -> Self {
         Self { inner, colours }
     }
