@@ -24,7 +24,7 @@ pub use spec::{
     Dtype, MEMBERS_MAX, Membership, ModelName, ModelNameError, RoundPolicy, Rule, Spec, SpecError, TENSORS_MAX,
     TensorSpec,
 };
-pub(crate) use spec::{TENSOR_NAME_BYTES_MAX, TENSOR_NAME_RULE, is_tensor_name};
+pub(crate) use spec::{TENSOR_NAME_BYTES_MAX, TENSOR_NAME_RULE, is_tensor_name, read_tensors};
 
 pub use state::{STATE_NAME_BYTES_MAX, StateNameError, StateRecord};
 

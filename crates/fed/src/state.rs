@@ -9,7 +9,7 @@ use std::io::Write;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::codec::{Codec, block, float};
-use crate::record::{Dtype, Rule, TENSOR_NAME_RULE, TENSORS_MAX, TensorSpec, is_tensor_name};
+use crate::record::{Dtype, Rule, TENSOR_NAME_RULE, TensorSpec, is_tensor_name, read_tensors};
 use crate::tensor::{self, DIMENSIONS_MAX, Layout, TensorError, tensor_bytes};
 use crate::update::Moments;
 
@@ -80,7 +80,7 @@ pub fn decode(coded: &[u8], bytes_max: u64) -> Result<Vec<u8>, TensorError> {
     // borsh reserves a few KiB at first and grows only with bytes that are there: a lying length allocates nothing.
     let rule = Rule::deserialize(&mut body).map_err(malformed)?;
     let codec = codec_of(&rule)?;
-    let schema = Vec::<TensorSpec>::deserialize(&mut body).map_err(malformed)?;
+    let schema = read_tensors(&mut body).map_err(malformed)?;
     let file_bytes = check_schema(&schema)?;
     if codec.coded_bytes(&schema) != body.len() as u64 {
         return Err(TensorError::bad(format!(
@@ -137,12 +137,6 @@ fn decode_tensor(codec: Codec, tensor: &TensorSpec, coded: &[u8], file: &mut Vec
 
 /// Whether these are tensors of one file; the bytes of their data.
 fn check_schema(schema: &[TensorSpec]) -> Result<u64, TensorError> {
-    if schema.len() > TENSORS_MAX {
-        return Err(TensorError::bad(format!(
-            "state: {} tensors, at most {TENSORS_MAX} are possible",
-            schema.len()
-        )));
-    }
     let mut total = 0u64;
     for (i, tensor) in schema.iter().enumerate() {
         let name = &tensor.name;

@@ -282,6 +282,16 @@ pub(crate) fn is_tensor_name(name: &str) -> bool {
     is_name(name, TENSOR_NAME_BYTES_MAX) && name != "__metadata__"
 }
 
+/// Reads a list of tensors. One of 9 bytes takes 56 in memory, so a list that is too long is refused before it is read.
+pub(crate) fn read_tensors<R: std::io::Read>(reader: &mut R) -> std::io::Result<Vec<TensorSpec>> {
+    let count = u32::deserialize_reader(reader)? as usize;
+    if count > TENSORS_MAX {
+        let problem = format!("{count} tensors, at most {TENSORS_MAX} are possible");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, problem));
+    }
+    (0..count).map(|_| TensorSpec::deserialize_reader(reader)).collect()
+}
+
 /// Why a spec contradicts itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -298,6 +308,7 @@ pub struct Spec {
     /// What people call it; a node's alias for the id.
     pub name: ModelName,
     /// The schema, ascending by name.
+    #[borsh(deserialize_with = "read_tensors")]
     pub tensors: Vec<TensorSpec>,
     /// How contributions become a checkpoint, e.g. `fedavg/1`.
     pub strategy: Rule,

@@ -78,3 +78,19 @@ fn a_rules_name_and_its_numbers_names_are_printable_and_have_1_to_64_bytes() {
     crowded.privacy.params.insert("one more".into(), 0.0);
     assert_eq!(crowded.check().unwrap_err().field, "privacy");
 }
+
+#[test]
+fn a_list_of_tensors_that_is_too_long_is_refused_before_it_is_read() {
+    let bytes = spec("w", Rule::new("none/1")).to_canonical();
+    // The list's length stands behind the tag and the name "m", and its length.
+    let at = Spec::TAG.len() + 4 + 1;
+    assert_eq!(bytes[at..at + 4], 1_u32.to_le_bytes());
+    let with = |count: usize| {
+        let count = u32::try_from(count).unwrap().to_le_bytes();
+        let longer = [&bytes[..at], &count, &[0; 64]].concat();
+        Spec::from_canonical(&longer).unwrap_err().to_string()
+    };
+    assert!(with(TENSORS_MAX + 1).contains("65537 tensors, at most 65536"));
+    // That many are possible, and missing here.
+    assert!(!with(TENSORS_MAX).contains("at most"));
+}
