@@ -1,7 +1,7 @@
 # Two commands: `make demo` shows it, `make test` checks it. Both need nothing but Rust and say what else they set up.
 CARGO ?= cargo
 
-.PHONY: help demo test bench build install tools lint fmt stubs clean
+.PHONY: help demo test bench fuzz build install tools lint fmt stubs clean
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ tools: ## What the tests use beside Rust: grpcurl (with Go) and a Python environ
 
 bench: ## The figures of the README, as ratios to a limit measured in the same run (release build).
 	scripts/bench.sh
+
+fuzz: ## Looks for bytes that break a reader of foreign bytes, FUZZ_SECONDS (60) a target. Needs a C++ compiler.
+	fuzz/run.sh
 
 lint: ## Formatting and lints, as CI runs them.
 	$(CARGO) fmt --all --check

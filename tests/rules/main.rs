@@ -46,6 +46,7 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
         ("qres-daemon", &["qres-api", "qres-node", "qres-fed"]),
         ("qres-cli", &["qres-api", "qres-fed"]),
         ("qres-demo", &["qres-api", "qres-fed"]),
+        ("qres-fuzz", &["qres-api", "qres-daemon", "qres-fed", "qres-node"]),
         ("qres-tests", &["qres-api", "qres-fed", "qres-node"]),
     ];
     let packages = metadata["packages"].as_array().expect("packages");
@@ -87,7 +88,7 @@ fn the_cli_is_without_libp2p_and_the_learning_without_tokio() {
 #[test]
 fn files_stay_short_enough_to_read() {
     let mut rust = vec![];
-    for folder in ["crates", "tests"] {
+    for folder in ["crates", "fuzz", "tests"] {
         files(&root().join(folder), ".rs", &mut rust);
     }
     assert!(rust.len() > 50, "found only {} files", rust.len());

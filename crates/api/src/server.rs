@@ -1,6 +1,8 @@
 //! The services over a node's handle, and how they are served.
 
 mod field;
+#[doc(hidden)]
+pub mod fuzzing;
 mod layer;
 mod message;
 mod model;

@@ -2,7 +2,7 @@
 
 mod admission;
 mod alone;
-mod announce;
+pub(crate) mod announce;
 pub(crate) mod announced;
 pub(crate) mod auto_join;
 mod collector;

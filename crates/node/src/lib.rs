@@ -7,6 +7,8 @@ mod clock;
 pub mod config;
 mod engine;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handle;
 pub mod identity;
 pub mod mesh;

@@ -31,7 +31,7 @@ mod table;
 mod tests;
 mod upload;
 mod usage;
-mod value;
+pub(crate) mod value;
 mod write;
 mod writer;
 

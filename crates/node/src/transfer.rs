@@ -1,11 +1,11 @@
 //! How bytes move between two nodes: blobs (`/qres/blob/10`) and records (`/qres/sync/10`), each on its own stream protocol.
 
-mod blob;
+pub(crate) mod blob;
 mod counters;
 mod fault;
 mod link;
 mod quota;
-mod sync;
+pub(crate) mod sync;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl Chunk for pb::CreateModelRequest {
     }
 }
 
-fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Status> {
+pub(super) fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Status> {
     Ok(CreateModel {
         name: field::model_name("name", &header.name)?,
         strategy: field::rule("strategy", header.strategy)?.unwrap_or_else(|| Rule::new(STRATEGY_DEFAULT)),

@@ -12,7 +12,7 @@ use crate::{CHUNK_BYTES_MAX, pb};
 /// Names that one subscription may list.
 const NAMES_MAX: usize = 256;
 
-fn publish(request: pb::PublishStateRequest) -> Result<PublishState, Status> {
+pub(super) fn publish(request: pb::PublishStateRequest) -> Result<PublishState, Status> {
     if request.data.is_empty() || request.data.len() > CHUNK_BYTES_MAX {
         let problem = format!(
             "{} bytes given, a state is a safetensors file of at most {CHUNK_BYTES_MAX}",

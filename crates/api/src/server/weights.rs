@@ -17,7 +17,7 @@ impl Chunk for pb::SubmitWeightsRequest {
     }
 }
 
-fn submit(header: pb::SubmitWeightsRequest) -> Result<Submit, Status> {
+pub(super) fn submit(header: pb::SubmitWeightsRequest) -> Result<Submit, Status> {
     let kind = match pb::SubmissionKind::try_from(header.kind) {
         Ok(pb::SubmissionKind::Unspecified | pb::SubmissionKind::Weights) => SubmissionKind::Weights,
         Ok(pb::SubmissionKind::Delta) => SubmissionKind::Delta,
@@ -42,7 +42,7 @@ fn submit(header: pb::SubmitWeightsRequest) -> Result<Submit, Status> {
     })
 }
 
-fn fetch(request: &pb::FetchWeightsRequest) -> Result<Fetch, Status> {
+pub(super) fn fetch(request: &pb::FetchWeightsRequest) -> Result<Fetch, Status> {
     let fetch = Fetch {
         model: field::model("model", &request.model)?,
         after: field::optional_id("after", &request.after)?,

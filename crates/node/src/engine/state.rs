@@ -185,7 +185,7 @@ fn envelope(signed: &Signed<StateRecord>, tensors: Vec<u8>) -> Vec<u8> {
 }
 
 /// Decodes and verifies; `None` is bad whatever the receiver knows.
-fn read(data: &[u8]) -> Option<(Signed<StateRecord>, Vec<u8>)> {
+pub fn read(data: &[u8]) -> Option<(Signed<StateRecord>, Vec<u8>)> {
     let envelope = wire::StateEnvelope::decode(data).ok()?;
     let record = StateRecord::from_canonical(&envelope.body).ok()?;
     let signed = Signed {

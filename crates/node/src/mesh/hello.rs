@@ -88,7 +88,7 @@ impl request_response::Codec for Codec {
 }
 
 /// Decodes a hello and holds it to its limits. Its texts go into logs and peer lists, so what is not printable is refused.
-fn parse(bytes: &[u8]) -> Result<Hello, String> {
+pub fn parse(bytes: &[u8]) -> Result<Hello, String> {
     if bytes.len() as u64 > HELLO_BYTES_MAX {
         return Err(format!("hello of more than {HELLO_BYTES_MAX} bytes"));
     }

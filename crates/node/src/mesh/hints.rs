@@ -56,7 +56,8 @@ impl Hints {
         }
     }
 
-    fn parse(text: &str) -> Self {
+    /// Reads its text; what cannot be read is left out.
+    pub fn parse(text: &str) -> Self {
         let mut hints = Self::default();
         let mut lines = text.lines();
         if lines.next() != Some(HEADER) {
@@ -91,7 +92,8 @@ impl Hints {
         Self { peers, bans }
     }
 
-    fn render(&self) -> String {
+    /// Its text.
+    pub fn render(&self) -> String {
         let mut text = format!("{HEADER}\n");
         for hint in &self.peers {
             // Writing to a String cannot fail.

@@ -18,14 +18,14 @@ fn damaged(what: &str, why: impl std::fmt::Display) -> StoreError {
 }
 
 /// The canonical bytes, then the signature.
-pub(super) fn from_signed<T: Canonical>(signed: &Signed<T>) -> Vec<u8> {
+pub fn from_signed<T: Canonical>(signed: &Signed<T>) -> Vec<u8> {
     let mut bytes = signed.record.to_canonical();
     bytes.extend_from_slice(&signed.signature.0);
     bytes
 }
 
 /// The reverse.
-pub(super) fn to_signed<T: Canonical>(bytes: &[u8]) -> Result<Signed<T>, StoreError> {
+pub fn to_signed<T: Canonical>(bytes: &[u8]) -> Result<Signed<T>, StoreError> {
     let tag = T::TAG.trim_end();
     let (canonical, signature) = bytes
         .split_last_chunk::<SIGNATURE_LEN>()
@@ -37,7 +37,7 @@ pub(super) fn to_signed<T: Canonical>(bytes: &[u8]) -> Result<Signed<T>, StoreEr
 }
 
 /// A record without a signature of its own.
-pub(super) fn to_canonical<T: Canonical>(bytes: &[u8]) -> Result<T, StoreError> {
+pub fn to_canonical<T: Canonical>(bytes: &[u8]) -> Result<T, StoreError> {
     T::from_canonical(bytes).map_err(|error| damaged(T::TAG.trim_end(), error))
 }
 
@@ -130,7 +130,7 @@ impl From<StateV1> for SubmissionState {
 }
 
 /// A submission as bytes.
-pub(super) fn from_submission(submission: &StoredSubmission) -> Vec<u8> {
+pub fn from_submission(submission: &StoredSubmission) -> Vec<u8> {
     let submission = submission.clone();
     encode(&Submission::V1(SubmissionV1 {
         id: submission.id,
@@ -155,7 +155,7 @@ pub(super) fn from_submission(submission: &StoredSubmission) -> Vec<u8> {
 }
 
 /// The reverse.
-pub(super) fn to_submission(bytes: &[u8]) -> Result<StoredSubmission, StoreError> {
+pub fn to_submission(bytes: &[u8]) -> Result<StoredSubmission, StoreError> {
     let Submission::V1(submission) = decode("submission", bytes)?;
     Ok(StoredSubmission {
         id: submission.id,
@@ -196,7 +196,7 @@ enum OutcomeV1 {
 }
 
 /// An idempotency key as bytes.
-pub(super) fn from_key(key: &StoredKey) -> Vec<u8> {
+pub fn from_key(key: &StoredKey) -> Vec<u8> {
     encode(&Key::V1 {
         key: key.key.clone(),
         request: key.request,
@@ -209,7 +209,7 @@ pub(super) fn from_key(key: &StoredKey) -> Vec<u8> {
 }
 
 /// The reverse.
-pub(super) fn to_key(bytes: &[u8]) -> Result<StoredKey, StoreError> {
+pub fn to_key(bytes: &[u8]) -> Result<StoredKey, StoreError> {
     let Key::V1 {
         key,
         request,
@@ -283,7 +283,7 @@ pub(super) fn to_heard(bytes: &[u8]) -> Result<HeardModel, StoreError> {
 }
 
 /// A state as bytes.
-pub(super) fn from_state(state: &StoredState) -> Vec<u8> {
+pub fn from_state(state: &StoredState) -> Vec<u8> {
     let state = state.clone();
     encode(&State::V1 {
         spec: state.spec,
@@ -295,7 +295,7 @@ pub(super) fn from_state(state: &StoredState) -> Vec<u8> {
 }
 
 /// The reverse.
-pub(super) fn to_state(bytes: &[u8]) -> Result<StoredState, StoreError> {
+pub fn to_state(bytes: &[u8]) -> Result<StoredState, StoreError> {
     let State::V1 {
         spec,
         publisher,

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod board;
+pub(crate) mod fuzzing;
 pub(super) mod manager;
 mod pool;
 mod server;

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod client;
+pub(crate) mod fuzzing;
 mod key;
 mod server;
 #[cfg(test)]

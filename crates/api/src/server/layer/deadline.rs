@@ -65,7 +65,7 @@ where
 }
 
 /// Reads `grpc-timeout`: at most 8 digits and a unit. Something else is no deadline.
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
+pub(in crate::server) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -33,7 +33,8 @@ pub(in crate::server) struct Trace<S> {
     inner: S,
 }
 
-struct Metadata<'a>(&'a HeaderMap);
+/// Metadata as propagators read it.
+pub struct Metadata<'a>(pub &'a HeaderMap);
 
 impl Extractor for Metadata<'_> {
     fn get(&self, key: &str) -> Option<&str> {

@@ -1,0 +1,87 @@
+//! What readers need beside the bytes: a store, an identity, a runtime.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use qres_fed::id::BlobId;
+use qres_node::identity::Identity;
+use qres_node::store::{SEGMENT_BYTES, Store, StoreOptions};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Everything here is the same every time, so that an input does the same every time.
+pub struct Fixture {
+    /// Signs what only its author may send.
+    pub identity: Identity,
+    /// Holds [`Self::small`] and [`Self::large`].
+    pub store: Store,
+    /// A blob of one segment.
+    pub small: BlobId,
+    /// A blob of two.
+    pub large: BlobId,
+    /// What streams are read on.
+    pub runtime: Runtime,
+    dir: TempDir,
+}
+
+impl Fixture {
+    /// Makes one, in a directory of its own that goes with it.
+    ///
+    /// # Panics
+    /// When the machine has no room for it.
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("qres-fuzz-")
+            .tempdir()
+            .expect("a temporary directory");
+        let store = Store::open(&dir.path().join("data"), StoreOptions::default()).expect("a store");
+        let put = |bytes: &[u8]| store.blobs().put(bytes, false).expect("a blob");
+        let (small, large) = (put(&small_bytes()), put(&large_bytes()));
+        let identity = identity(&dir.path().join("key"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .expect("a runtime");
+        Self {
+            identity,
+            store,
+            small,
+            large,
+            runtime,
+            dir,
+        }
+    }
+
+    /// A place for files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Default for Fixture {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The bytes of the blob of one segment.
+pub fn small_bytes() -> Vec<u8> {
+    b"a blob of one segment".to_vec()
+}
+
+/// The bytes of the blob of two.
+pub fn large_bytes() -> Vec<u8> {
+    vec![7; usize::try_from(SEGMENT_BYTES).expect("a segment fits into memory") + 1]
+}
+
+fn identity(path: &Path) -> Identity {
+    let file = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(&[42; 32])).expect("a key");
+    Identity::load_or_create(path).expect("an identity")
+}

@@ -1,0 +1,24 @@
+//! The fuzzer: libFuzzer on the target that `QRES_FUZZ_TARGET` names. `run.sh` builds and runs it.
+#![no_main]
+#![allow(unsafe_code, missing_docs)]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use qres_fuzz::{Fixture, Target};
+
+static TARGET: LazyLock<(&Target, Fixture)> = LazyLock::new(|| {
+    let name = std::env::var("QRES_FUZZ_TARGET").unwrap_or_default();
+    let target = Target::named(&name).unwrap_or_else(|| panic!("QRES_FUZZ_TARGET={name:?} names no target"));
+    let fixture = Fixture::new();
+    // What is made once, on first use, is not the first input's.
+    for seed in target.seeds(&fixture) {
+        target.run(&fixture, &seed);
+    }
+    (target, fixture)
+});
+
+fuzz_target!(init: { LazyLock::force(&TARGET); }, |data: &[u8]| {
+    let (target, fixture) = &*TARGET;
+    target.run(fixture, data);
+});

@@ -1,0 +1,40 @@
+//! The targets, one file a kind of bytes.
+
+mod config;
+mod gossip;
+mod grpc;
+mod mesh;
+mod records;
+mod store;
+mod tensors;
+mod transfer;
+
+use crate::Target;
+
+/// Every reader of foreign bytes.
+pub const TARGETS: &[Target] = &[
+    records::SPEC,
+    records::CONTRIBUTION,
+    records::SEAL,
+    records::CHECKPOINT,
+    records::PROOF,
+    records::STATE,
+    tensors::SAFETENSORS,
+    tensors::UPDATE_NONE,
+    tensors::UPDATE_BF16,
+    tensors::UPDATE_INT8,
+    tensors::STATE,
+    gossip::ENVELOPE,
+    gossip::STATE_ENVELOPE,
+    gossip::HEARTBEAT,
+    mesh::HELLO,
+    mesh::HINTS,
+    transfer::BLOB_SERVER,
+    transfer::BLOB_CLIENT,
+    transfer::SYNC_SERVER,
+    transfer::SYNC_CLIENT,
+    store::VALUE,
+    config::CONFIG,
+    grpc::METADATA,
+    grpc::FIELDS,
+];

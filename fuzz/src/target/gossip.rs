@@ -1,0 +1,121 @@
+//! What gossip carries: what decodes is what would be sent again.
+
+use std::time::Duration;
+
+use prost::Message;
+use qres_fed::id::{CheckpointId, SpecId};
+use qres_fed::record::{Canonical, StateRecord, is_printable};
+use qres_node::fuzzing::{announce, heartbeat, state, wire};
+use qres_node::mesh::HeadClaim;
+
+use crate::{Fixture, Target, record};
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// An envelope of `qres/v1/epiphany`.
+pub const ENVELOPE: Target = Target {
+    name: "envelope",
+    run: |_, data| envelope(data),
+    seeds: |fixture| {
+        let (me, name) = (&fixture.identity, "m/1".parse().expect("a name"));
+        let contribution = record::contribution(me, b"update", 5);
+        vec![
+            announce::contribution(&name, &contribution, b"update".to_vec(), Some(TRACE.into())),
+            announce::contribution(&name, &contribution, vec![], None),
+            announce::seal(&record::seal(me), None),
+            announce::proof(&record::proof(me)),
+            announce::spec(&me.sign(record::open_spec())),
+        ]
+    },
+};
+
+/// An envelope of `qres/v1/state`.
+pub const STATE_ENVELOPE: Target = Target {
+    name: "state-envelope",
+    run: state_envelope,
+    seeds: |fixture| {
+        [&b"coded"[..], b""]
+            .map(|tensors| {
+                let signed = fixture.identity.sign(record::state(&fixture.identity, tensors));
+                wire::StateEnvelope {
+                    body: signed.record.to_canonical(),
+                    signature: signed.signature.0.to_vec(),
+                    tensors: tensors.to_vec(),
+                    traceparent: TRACE.into(),
+                }
+                .encode_to_vec()
+            })
+            .into()
+    },
+};
+
+/// A heartbeat.
+pub const HEARTBEAT: Target = Target {
+    name: "heartbeat",
+    run: |_, data| {
+        let Ok(beat) = heartbeat::parse(data) else {
+            return false;
+        };
+        assert!(beat.version.chars().all(is_printable));
+        let again = heartbeat::encode(Duration::ZERO, &beat.version, beat.period, &beat.heads);
+        assert_eq!(heartbeat::parse(&again).as_ref(), Ok(&beat));
+        true
+    },
+    seeds: |_| {
+        let claim = |n: u8| HeadClaim {
+            spec: SpecId([n; 32]),
+            checkpoint: CheckpointId([n; 32]),
+            round: n.into(),
+        };
+        let heads: Vec<_> = (0..3).map(claim).collect();
+        let second = Duration::from_secs(1);
+        vec![heartbeat::encode(second, "qres-daemon/0.1.0", 5 * second, &heads)]
+    },
+};
+
+fn envelope(data: &[u8]) -> bool {
+    let Ok(Some((announcement, trace))) = announce::decode(data) else {
+        return false;
+    };
+    let name = "m/1".parse().expect("a name");
+    let again = match &announcement {
+        announce::Announcement::Contribution(signed, inline) => {
+            announce::contribution(&name, signed, inline.clone().unwrap_or_default(), trace.clone())
+        }
+        announce::Announcement::Seal(signed) => announce::seal(signed, trace.clone()),
+        announce::Announcement::Proof(proof) => announce::proof(proof),
+        // Its bytes are elsewhere.
+        announce::Announcement::Spec { .. } => return true,
+    };
+    let (read, _) = announce::decode(&again)
+        .expect("what is sent is read")
+        .expect("a kind of ours");
+    assert!(read == announcement, "another announcement than the one read");
+    true
+}
+
+/// As it is, and signed by an author whose key is known: past the signature begins the rest.
+fn state_envelope(fixture: &Fixture, data: &[u8]) -> bool {
+    let accepted = usable(data);
+    let Ok(mut envelope) = wire::StateEnvelope::decode(data) else {
+        return accepted;
+    };
+    if let Ok(mut record) = StateRecord::from_canonical(&envelope.body) {
+        record.publisher = fixture.identity.node();
+        let signed = fixture.identity.sign(record);
+        envelope.body = signed.record.to_canonical();
+        envelope.signature = signed.signature.0.to_vec();
+        usable(&envelope.encode_to_vec());
+    }
+    accepted
+}
+
+fn usable(data: &[u8]) -> bool {
+    let Some((signed, _)) = state::read(data) else {
+        return false;
+    };
+    let record = signed.record;
+    assert!(StateRecord::check_name(&record.name).is_ok());
+    assert!(record.fidelity > 0.99 && record.fidelity <= 1.0 && record.bytes <= 16 << 20);
+    true
+}

@@ -1,0 +1,96 @@
+//! Signed records: their canonical bytes are the only ones, and what was checked is usable.
+
+use qres_fed::record::{Canonical, Checkpoint, Contribution, Proof, Seal, Spec, StateRecord, is_printable};
+use qres_fed::tensor::Layout;
+
+use crate::{Target, record};
+
+/// A spec.
+pub const SPEC: Target = Target {
+    name: "spec",
+    run: |_, data| canonical::<Spec>(data).is_some_and(|spec| check(&spec)),
+    seeds: |_| {
+        let specs = [record::spec(record::tensors(), "bf16/1"), record::open_spec()];
+        specs.map(|spec| spec.to_canonical()).into()
+    },
+};
+
+/// A contribution.
+pub const CONTRIBUTION: Target = Target {
+    name: "contribution",
+    run: |_, data| canonical::<Contribution>(data).is_some(),
+    seeds: |fixture| {
+        vec![
+            record::contribution(&fixture.identity, b"update", 5)
+                .record
+                .to_canonical(),
+        ]
+    },
+};
+
+/// A seal.
+pub const SEAL: Target = Target {
+    name: "seal",
+    run: |_, data| {
+        canonical::<Seal>(data).is_some_and(|seal| canonical::<Checkpoint>(&seal.checkpoint().to_canonical()).is_some())
+    },
+    seeds: |fixture| vec![record::seal(&fixture.identity).record.to_canonical()],
+};
+
+/// A checkpoint.
+pub const CHECKPOINT: Target = Target {
+    name: "checkpoint",
+    run: |_, data| canonical::<Checkpoint>(data).is_some(),
+    seeds: |fixture| {
+        record::checkpoints(&fixture.identity)
+            .map(|checkpoint| checkpoint.to_canonical())
+            .into()
+    },
+};
+
+/// A proof of equivocation.
+pub const PROOF: Target = Target {
+    name: "proof",
+    run: |_, data| {
+        canonical::<Proof>(data).is_some_and(|proof| {
+            let right = proof.check().is_ok();
+            // Made again from its parts, in either order, it is the same.
+            if right {
+                let again = Proof::new(proof.second.clone(), proof.first.clone());
+                assert_eq!(again.as_ref(), Ok(&proof));
+            }
+            right
+        })
+    },
+    seeds: |fixture| vec![record::proof(&fixture.identity).to_canonical()],
+};
+
+/// A state's record.
+pub const STATE: Target = Target {
+    name: "state",
+    run: |_, data| canonical::<StateRecord>(data).is_some_and(|state| StateRecord::check_name(&state.name).is_ok()),
+    seeds: |fixture| vec![record::state(&fixture.identity, b"coded").to_canonical()],
+};
+
+fn canonical<T: Canonical>(data: &[u8]) -> Option<T> {
+    let record = T::from_canonical(data).ok()?;
+    assert!(record.to_canonical() == data, "other bytes than those read");
+    Some(record)
+}
+
+fn check(spec: &Spec) -> bool {
+    if let Err(error) = spec.check() {
+        assert!(error.to_string().chars().all(is_printable), "{error:?}");
+        return false;
+    }
+    let rules = [&spec.strategy, &spec.codec, &spec.privacy];
+    let names = rules
+        .into_iter()
+        .flat_map(|rule| std::iter::once(&rule.id).chain(rule.params.keys()));
+    let mut names = names.chain(spec.tensors.iter().map(|tensor| &tensor.name));
+    assert!(names.all(|name| name.chars().all(is_printable)));
+    let layout = Layout::of(&spec.tensors);
+    assert!(layout.slots().len() == spec.tensors.len() && layout.file_bytes() < 1 << 45);
+    assert!(spec.quorum() > 0);
+    true
+}

@@ -1,0 +1,148 @@
+//! Tensors: files, coded updates, coded states. What was checked is on the schema and finite.
+
+use qres_fed::record::{Rule, Spec, is_printable};
+use qres_fed::state;
+use qres_fed::tensor::{self, Layout, to_safetensors};
+use qres_fed::update::{self, Part, Weighted};
+
+use crate::{Target, record};
+
+/// Bytes of a decoded state.
+const STATE_BYTES_MAX: u64 = 1 << 20;
+
+/// A safetensors file.
+pub const SAFETENSORS: Target = Target {
+    name: "safetensors",
+    run: |_, data| file(data),
+    seeds: |_| {
+        let plain = to_safetensors(&[
+            ("größe".into(), vec![2, 2], vec![1.0, -2.0, 3.5, 0.0]),
+            ("scalar".into(), vec![], vec![-0.0]),
+        ]);
+        let json = r#"{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[1],"data_offsets":[1,3]},"a":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}"#;
+        let foreign = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &[1, 0, 0x3c]].concat();
+        vec![plain, foreign, weights()]
+    },
+};
+
+/// A coded update, `none/1`.
+pub const UPDATE_NONE: Target = Target {
+    name: "update-none",
+    run: |_, data| update("none/1", data),
+    seeds: |_| updates("none/1"),
+};
+
+/// A coded update, `bf16/1`.
+pub const UPDATE_BF16: Target = Target {
+    name: "update-bf16",
+    run: |_, data| update("bf16/1", data),
+    seeds: |_| updates("bf16/1"),
+};
+
+/// A coded update, `int8/1`.
+pub const UPDATE_INT8: Target = Target {
+    name: "update-int8",
+    run: |_, data| update("int8/1", data),
+    seeds: |_| updates("int8/1"),
+};
+
+/// A coded state.
+pub const STATE: Target = Target {
+    name: "state-tensors",
+    run: |_, data| match state::decode(data, STATE_BYTES_MAX) {
+        Ok(decoded) => {
+            assert!(
+                decoded.len() as u64 <= STATE_BYTES_MAX && file(&decoded),
+                "an unusable file"
+            );
+            true
+        }
+        Err(error) => {
+            assert!(error.to_string().chars().all(is_printable), "{error:?}");
+            false
+        }
+    },
+    seeds: |_| {
+        let code = |codec| state::encode(&weights(), &Rule::new(codec)).expect("coded").0;
+        ["none/1", "bf16/1", "int8/1"].map(code).into()
+    },
+};
+
+/// Weights on the schema of [`record::tensors`], the same every time: a small count in every byte, which is finite in all
+/// dtypes, and 0 or 1.
+fn weights() -> Vec<u8> {
+    let layout = Layout::of(&record::tensors());
+    let mut file = layout.header().to_vec();
+    let bytes = usize::try_from(layout.file_bytes()).expect("a small file");
+    file.extend((file.len()..bytes).map(|at| u8::try_from(at % 2).unwrap_or(0)));
+    file
+}
+
+fn zeros(spec: &Spec) -> Vec<u8> {
+    let layout = Layout::of(&spec.tensors);
+    let mut file = layout.header().to_vec();
+    file.resize(usize::try_from(layout.file_bytes()).expect("a small file"), 0);
+    file
+}
+
+/// Whether it is a file whose canonical form is one too.
+fn file(data: &[u8]) -> bool {
+    let schema = match tensor::read_schema(&data) {
+        Ok(schema) => schema,
+        Err(error) => {
+            assert!(error.to_string().chars().all(is_printable), "{error:?}");
+            return false;
+        }
+    };
+    assert!(schema.is_sorted_by(|a, b| a.name < b.name));
+    assert!(schema.iter().all(|tensor| tensor.name.chars().all(is_printable)));
+    let Ok(placement) = tensor::check_weights(&schema, &data) else {
+        return false;
+    };
+    let (layout, mut canonical) = (Layout::of(&schema), Vec::new());
+    let written = layout.write_canonical(&data, &placement, &mut canonical);
+    written.expect("what was checked is written");
+    assert_eq!(canonical.len() as u64, layout.file_bytes());
+    assert!(tensor::read_schema(&canonical.as_slice()).expect("a file") == schema);
+    tensor::check_weights(&schema, &canonical.as_slice()).expect("on its schema and finite");
+    true
+}
+
+/// Whether it is an update. Cut or filled up to the length that alone is possible, so that its elements are looked at.
+fn update(codec: &str, data: &[u8]) -> bool {
+    let spec = record::spec(record::tensors(), codec);
+    let whole = update::coded_bytes(&spec).expect("a known codec");
+    let mut coded = data.to_vec();
+    let accepted = update::check(&spec, &coded).is_ok();
+    coded.resize(usize::try_from(whole).expect("a small update"), 0);
+    if let Err(error) = update::check(&spec, &coded) {
+        assert!(error.to_string().chars().all(is_printable), "{error:?}");
+        return false;
+    }
+    // Twice, once of them late: so that weights other than 1 are multiplied with.
+    let part = |samples, staleness| Weighted {
+        update: &coded,
+        samples,
+        staleness,
+    };
+    let mut sum = Vec::new();
+    let base = zeros(&spec);
+    update::aggregate(&spec, &base, &[part(1 << 40, 0), part(1, 0)], &[part(3, 2)], &mut sum)
+        .expect("what was checked aggregates");
+    tensor::check_weights(&spec.tensors, &sum).expect("an aggregate is finite");
+    accepted
+}
+
+fn updates(codec: &str) -> Vec<Vec<u8>> {
+    let spec = record::spec(record::tensors(), codec);
+    let (base, weights) = (zeros(&spec), weights());
+    let part = Part {
+        file: &weights,
+        samples: 3,
+        delta: false,
+    };
+    let mut coded = Vec::new();
+    update::merge_and_encode(&spec, &base, &[part], &mut coded).expect("coded");
+    let nothing = vec![0; coded.len()];
+    vec![coded, nothing]
+}
