@@ -4,11 +4,14 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use qres_fed::id::BlobId;
+use qres_fed::id::{BlobId, SpecId};
 use qres_node::identity::Identity;
-use qres_node::store::{SEGMENT_BYTES, Store, StoreOptions};
+use qres_node::store::{Owner, SEGMENT_BYTES, Store, StoreOptions};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+/// The model that the blobs belong to.
+pub const SPEC: SpecId = SpecId([7; 32]);
 
 /// Everything here is the same every time, so that an input does the same every time.
 pub struct Fixture {
@@ -36,7 +39,8 @@ impl Fixture {
             .tempdir()
             .expect("a temporary directory");
         let store = Store::open(&dir.path().join("data"), StoreOptions::default()).expect("a store");
-        let put = |bytes: &[u8]| store.blobs().put(bytes, false).expect("a blob");
+        let blobs = store.blobs_of(Owner::Model(SPEC));
+        let put = |bytes: &[u8]| blobs.put(bytes, false).expect("a blob");
         let (small, large) = (put(&small_bytes()), put(&large_bytes()));
         let identity = identity(&dir.path().join("key"));
         let runtime = tokio::runtime::Builder::new_current_thread()

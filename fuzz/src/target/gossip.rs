@@ -5,6 +5,7 @@ use std::time::Duration;
 use prost::Message;
 use qres_fed::id::{CheckpointId, SpecId};
 use qres_fed::record::{Canonical, StateRecord, is_printable};
+use qres_node::fuzzing::heartbeat::Beat;
 use qres_node::fuzzing::{announce, heartbeat, state, wire};
 use qres_node::mesh::HeadClaim;
 
@@ -57,7 +58,12 @@ pub const HEARTBEAT: Target = Target {
             return false;
         };
         assert!(beat.version.chars().all(is_printable));
-        let again = heartbeat::encode(Duration::ZERO, &beat.version, beat.period, &beat.heads);
+        let boot = beat.boot.clone().unwrap_or_default();
+        let again = heartbeat::encode(Duration::ZERO, &beat.version, beat.period, &beat.heads, boot.clone());
+        let beat = Beat {
+            boot: Some(boot),
+            ..beat
+        };
         assert_eq!(heartbeat::parse(&again).as_ref(), Ok(&beat));
         true
     },
@@ -69,7 +75,13 @@ pub const HEARTBEAT: Target = Target {
         };
         let heads: Vec<_> = (0..3).map(claim).collect();
         let second = Duration::from_secs(1);
-        vec![heartbeat::encode(second, "qres-daemon/0.1.0", 5 * second, &heads)]
+        let boot = wire::Boot {
+            nonce: vec![7; 16],
+            signed_unix_ms: 1_700_000_000_000,
+            signature: vec![8; 64],
+            address: String::new(),
+        };
+        vec![heartbeat::encode(second, "qres-daemon/0.1.0", 5 * second, &heads, boot)]
     },
 };
 

@@ -73,5 +73,6 @@ fn ours() -> wire::Hello {
         protocol: "10.0".into(),
         goodbye: None,
         bootstrap: false,
+        ..Default::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Signed records: their canonical bytes are the only ones, and what was checked is usable.
 
-use qres_fed::record::{Canonical, Checkpoint, Contribution, Proof, Seal, Spec, StateRecord, is_printable};
+use qres_fed::record::{Canonical, Checkpoint, Contribution, Outline, Proof, Seal, Spec, StateRecord, is_printable};
 use qres_fed::tensor::Layout;
 
 use crate::{Target, record};
@@ -8,7 +8,16 @@ use crate::{Target, record};
 /// A spec.
 pub const SPEC: Target = Target {
     name: "spec",
-    run: |_, data| canonical::<Spec>(data).is_some_and(|spec| check(&spec)),
+    run: |_, data| {
+        let sound = canonical::<Spec>(data).filter(check);
+        // What is kept of a spec that nobody joined is read apart, and judged the same.
+        let outline = Outline::read(data).ok();
+        assert_eq!(
+            outline.map(|outline| (outline.name, outline.creator)),
+            sound.as_ref().map(|spec| (spec.name.clone(), spec.creator)),
+        );
+        sound.is_some()
+    },
     seeds: |_| {
         let specs = [record::spec(record::tensors(), "bf16/1"), record::open_spec()];
         specs.map(|spec| spec.to_canonical()).into()

@@ -4,7 +4,7 @@ use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::{Contribution, Proof, Seal, Spec};
 use qres_fed::round::SubmissionState;
 use qres_node::fuzzing::value;
-use qres_node::store::{KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
+use qres_node::store::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
 
 use crate::{Fixture, Target, record};
 
@@ -22,6 +22,7 @@ pub const VALUE: Target = Target {
             3 => same(data, value::to_signed::<Spec>, value::from_signed),
             4 => same(data, value::to_signed::<Contribution>, value::from_signed),
             5 => same(data, value::to_signed::<Seal>, value::from_signed),
+            7 => same(data, value::to_heard, value::from_heard),
             _ => value::to_canonical::<Proof>(data).is_ok(),
         }
     },
@@ -104,5 +105,16 @@ fn seeds(fixture: &Fixture) -> Vec<Vec<u8>> {
     add(4, value::from_signed(&record::contribution(me, b"update", 5)));
     add(5, value::from_signed(&record::seal(me)));
     add(6, qres_fed::record::Canonical::to_canonical(&record::proof(me)));
+    add(
+        7,
+        value::from_heard(&HeardModel {
+            id: SpecId([2; 32]),
+            name: "m/1".parse().expect("a name"),
+            creator: me.node(),
+            spec_bytes: 100,
+            signature: qres_fed::record::Signature([9; 64]),
+            carrier: me.node(),
+        }),
+    );
     seeds
 }

@@ -12,12 +12,12 @@ use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::record::Canonical;
 use qres_fed::round::RecordId;
 use qres_node::fuzzing::{blob, sync, wire};
+use qres_node::store::Owner;
 use qres_node::transfer::{Library, Record, SpecOffer};
 
-use crate::fixture::{large_bytes, small_bytes};
+use crate::fixture::{SPEC, large_bytes, small_bytes};
 use crate::{Fixture, Target, record};
 
-const SPEC: SpecId = SpecId([7; 32]);
 const PEER: NodeId = NodeId([1; 32]);
 
 /// Requests for blobs.
@@ -65,12 +65,9 @@ pub const BLOB_CLIENT: Target = Target {
         let fetching = blob::fetch(fixture.store.blobs(), SPEC, wanted, bytes, Said::new(data));
         let here = fixture.runtime.block_on(fetching).is_ok_and(|here| here);
         if *which < 2 {
-            assert_eq!(
-                fixture.store.blobs().contains(&wanted),
-                here,
-                "a blob that is not what it is called"
-            );
-            fixture.store.blobs().remove(&wanted).expect("removed");
+            let blobs = fixture.store.blobs_of(Owner::Model(SPEC));
+            assert_eq!(blobs.contains(&wanted), here, "a blob that is not what it is called");
+            blobs.remove(&wanted).expect("removed");
         }
         here || *which > 1
     },
@@ -85,7 +82,7 @@ pub const BLOB_CLIENT: Target = Target {
         let small = [answer(6), b"wanted".to_vec()].concat();
         let tree = fixture
             .store
-            .blobs()
+            .blobs_of(Owner::Model(SPEC))
             .tree(&fixture.large)
             .expect("readable")
             .expect("there");

@@ -251,7 +251,7 @@ enum Heard {
 }
 
 /// An announced model as bytes.
-pub(super) fn from_heard(heard: &HeardModel) -> Vec<u8> {
+pub fn from_heard(heard: &HeardModel) -> Vec<u8> {
     encode(&Heard::V1 {
         id: heard.id,
         name: heard.name.clone(),
@@ -263,7 +263,7 @@ pub(super) fn from_heard(heard: &HeardModel) -> Vec<u8> {
 }
 
 /// The reverse.
-pub(super) fn to_heard(bytes: &[u8]) -> Result<HeardModel, StoreError> {
+pub fn to_heard(bytes: &[u8]) -> Result<HeardModel, StoreError> {
     let Heard::V1 {
         id,
         name,

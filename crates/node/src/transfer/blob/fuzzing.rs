@@ -8,7 +8,7 @@ use qres_fed::id::{BlobId, NodeId, SpecId};
 use super::BlobServer;
 use super::assembly::Assemblies;
 use super::session::{Depot, Goal, Got};
-use crate::store::Blobs;
+use crate::store::BlobStore;
 use crate::transfer::Library;
 use crate::transfer::link::{Link, Pace};
 
@@ -16,21 +16,27 @@ use crate::transfer::link::{Link, Pace};
 const BYTES_MAX: u64 = 64 << 20;
 
 /// Answers what a stream asks, until it ends.
-pub async fn serve<S>(blobs: &Blobs, library: Arc<dyn Library>, peer: NodeId, stream: S) -> Result<(), String>
+pub async fn serve<S>(store: &BlobStore, library: Arc<dyn Library>, peer: NodeId, stream: S) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let server = BlobServer::new(blobs.clone(), library);
+    let server = BlobServer::new(store.clone(), library);
     server.serve(peer, stream).await.map_err(|error| error.to_string())
 }
 
 /// Fetches a blob from what a stream answers; whether it is here.
-pub async fn fetch<S>(blobs: &Blobs, spec: SpecId, blob: BlobId, bytes: Option<u64>, stream: S) -> Result<bool, String>
+pub async fn fetch<S>(
+    store: &BlobStore,
+    spec: SpecId,
+    blob: BlobId,
+    bytes: Option<u64>,
+    stream: S,
+) -> Result<bool, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let depot = Depot {
-        blobs: blobs.clone(),
+        store: store.clone(),
         assemblies: Assemblies::default(),
         counters: Arc::default(),
         changed: Arc::default(),
