@@ -7,6 +7,7 @@ mod enrolment;
 mod full;
 mod healing;
 mod hostile;
+mod hostile_callers;
 mod memberships;
 mod process;
 mod rounds;

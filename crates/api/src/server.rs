@@ -1,14 +1,19 @@
 //! The services over a node's handle, and how they are served.
 
+mod connection;
 mod field;
 #[doc(hidden)]
 pub mod fuzzing;
+mod incoming;
 mod layer;
+mod limits;
 mod message;
 mod model;
 mod node;
+mod pace;
 mod page;
 mod peer;
+mod place;
 mod reflection;
 mod round;
 mod state;
@@ -20,17 +25,20 @@ mod watch;
 mod weights;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use qres_node::handle::NodeHandle;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
+use incoming::Incoming;
 pub use layer::metrics::Metrics;
+pub use limits::Limits;
+use place::Places;
 use stop::Stop;
 
 use crate::{FRAME_BYTES_MAX, pb};
@@ -49,10 +57,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How the services are served.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Calls at the same time on the whole node, open streams included; more are UNAVAILABLE.
-    pub calls_max: usize,
-    /// Uploads at the same time. Worst-case memory is this many times a message (4 MiB).
-    pub uploads_max: usize,
+    /// What callers are limited to.
+    pub limits: Limits,
     /// Streams at the same time on one connection; more wait in the caller.
     pub streams_per_connection_max: u32,
     /// After the shutdown signal calls may take this long to end, then they are cut.
@@ -64,8 +70,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            calls_max: 1024,
-            uploads_max: 64,
+            limits: Limits::default(),
             streams_per_connection_max: 256,
             drain: Duration::from_secs(10),
             metrics: Metrics::default(),
@@ -79,6 +84,9 @@ struct Api {
     node: NodeHandle,
     stop: Stop,
     health: HealthReporter,
+    places: Arc<Places>,
+    limits: Arc<Limits>,
+    metrics: Metrics,
 }
 
 /// Serves `node` on `listener` until `shutdown` or the node's own stopping; then long streams end with UNAVAILABLE and
@@ -95,12 +103,24 @@ where
     let stop = Stop::when(shutdown, node.stopping());
     let (health, health_service) = tonic_health::server::health_reporter();
     set_health(&health, &SERVICES, ServingStatus::Serving).await;
+    let places = Arc::new(Places::of_node(&options.limits));
     let routes = routes(Api {
         node,
         stop: stop.clone(),
         health: health.clone(),
+        places: places.clone(),
+        limits: Arc::new(options.limits.clone()),
+        metrics: options.metrics.clone(),
     });
-    run(routes.add_service(health_service), health, listener, options, stop).await
+    run(
+        routes.add_service(health_service),
+        health,
+        listener,
+        options,
+        places,
+        stop,
+    )
+    .await
 }
 
 /// Serves `routes` inside the layers until the stop.
@@ -109,29 +129,34 @@ async fn run(
     health: HealthReporter,
     listener: TcpListener,
     options: Options,
+    places: Arc<Places>,
     stop: Stop,
 ) -> Result<(), tonic::transport::Error> {
+    let limits = Arc::new(options.limits);
     // From the outside in; each sees what those below it answer.
     let layers = ServiceBuilder::new()
         // The span is there before anything else can fail, and holds the final code.
         .layer(layer::trace::TraceLayer)
         // Counts what callers really get: refusals and translated errors included.
         .layer(layer::metrics::MetricsLayer::new(options.metrics.clone()))
-        // Refuses before any work is done.
-        .layer(layer::limit::LimitLayer::new(
-            options.calls_max,
-            options.uploads_max,
+        // Outside what holds places and files, so that a call that times out or is not read gives them back.
+        .layer(layer::deadline::DeadlineLayer)
+        .layer(layer::answer::AnswerLayer::new(limits.clone(), options.metrics.clone()))
+        // Before the limit: what is not yet asked holds no place.
+        .layer(layer::request::RequestLayer::new(
+            limits.clone(),
             options.metrics.clone(),
         ))
-        // Inside the limit, so that a call that times out gives its place back.
-        .layer(layer::deadline::DeadlineLayer)
+        // Refuses before any work is done.
+        .layer(layer::limit::LimitLayer::new(
+            places,
+            limits.clone(),
+            options.metrics.clone(),
+        ))
         // Next to the services: tonic's own errors become the contract's.
         .layer(layer::translate::TranslateLayer)
         .into_inner();
-    // A served TcpIncoming sets TCP_NODELAY only here: without it a loopback download ran at 2 MB/s instead of 506.
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(KEEPALIVE));
+    let incoming = Incoming::new(listener, limits, options.metrics.clone()).stream();
     let server = tonic::transport::Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -249,7 +274,8 @@ mod tests {
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, &SERVICES, ServingStatus::Serving).await;
         let routes = routes.add_service(health_service);
-        let running = tokio::spawn(run(routes, health, listener, options, stopped));
+        let places = Arc::new(Places::of_node(&options.limits));
+        let running = tokio::spawn(run(routes, health, listener, options, places, stopped));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap();
         Served {
             channel: channel.connect().await.unwrap(),
@@ -307,8 +333,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_node_refuses_calls_and_still_answers_probes() {
+        let limits = Limits {
+            calls: 0,
+            reserved: 0,
+            ..Limits::default()
+        };
         let options = Options {
-            calls_max: 0,
+            limits,
             ..Options::default()
         };
         let served = serve_silent(options).await;

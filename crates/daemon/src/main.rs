@@ -5,6 +5,7 @@
 
 mod args;
 mod banner;
+mod callers;
 mod config;
 mod memory;
 mod metrics;

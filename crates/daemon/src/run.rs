@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::banner::{READY, banner};
+use crate::callers;
 use crate::config::{Config, Mode, Retention};
 use crate::metrics;
 use crate::telemetry::FLUSH_MAX;
@@ -41,7 +42,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let metrics_addr = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
     let mut registry = Registry::default();
+    let limits = server::Limits::default();
     let options = server::Options {
+        limits: server::Limits {
+            connections: callers::connections(limits.connections),
+            ..limits
+        },
         drain: CALLS_MAX,
         metrics: server::Metrics::register(&mut registry),
         ..server::Options::default()

@@ -216,6 +216,7 @@ impl PageRequest {
 }
 
 pub use crate::engine::Upload;
+pub use crate::engine::fetch::Found;
 
 /// The node, for its callers. Cheap to clone.
 #[derive(Clone)]
@@ -285,9 +286,9 @@ impl NodeHandle {
         Ok(self.core.blocking(move |store| store.blobs().kept(&key)).await)
     }
 
-    /// Weights, once there are such as are asked for.
-    pub async fn fetch(&self, fetch: Fetch) -> Answer<Fetched> {
-        engine::fetch::fetch(&self.core, fetch).await
+    /// Weights, once there are such as are asked for; a caller that has its turn opens them.
+    pub async fn fetch(&self, fetch: Fetch) -> Answer<Found> {
+        engine::fetch::find(&self.core, fetch).await
     }
 
     /// One submission; `wait` = once it is sealed, rejected or superseded.

@@ -1,10 +1,12 @@
 //! What stands around every call: one file a layer.
 
+pub(super) mod answer;
 pub(super) mod deadline;
 pub(super) mod limit;
 pub(super) mod method;
 pub(super) mod metrics;
 pub(super) mod outcome;
+pub(super) mod request;
 pub(super) mod trace;
 pub(super) mod translate;
 

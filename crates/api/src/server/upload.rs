@@ -6,6 +6,7 @@ use qres_node::handle::Upload;
 use tonic::{Status, Streaming};
 
 use super::Api;
+use super::pace::Pace;
 use super::status::status;
 use crate::CHUNK_BYTES_MAX;
 
@@ -18,7 +19,9 @@ pub(super) trait Chunk: Default + PartialEq {
 impl Api {
     /// The first message of a stream: header and perhaps data.
     pub(super) async fn first<M: Chunk>(&self, stream: &mut Streaming<M>) -> Result<(M, Bytes), Status> {
-        let mut first = self.stop.or(stream.message()).await?.ok_or_else(|| {
+        let mut pace = Pace::new(&self.limits, &self.metrics);
+        let first = pace.next(self.stop.or(stream.message())).await?;
+        let mut first = first.ok_or_else(|| {
             status(NodeError::new(
                 Kind::InvalidArgument,
                 "EMPTY_STREAM",
@@ -45,8 +48,10 @@ impl Api {
         if !first.is_empty() {
             upload.write(first).await.map_err(status)?;
         }
-        while let Some(mut message) = self.stop.or(stream.message()).await? {
+        let mut pace = Pace::new(&self.limits, &self.metrics);
+        while let Some(mut message) = pace.next(self.stop.or(stream.message())).await? {
             let data = message.take_data();
+            pace.came(data.len());
             if message != M::default() {
                 return Err(status(NodeError::new(
                     Kind::InvalidArgument,

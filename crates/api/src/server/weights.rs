@@ -6,6 +6,8 @@ use futures::stream::{self, BoxStream};
 use qres_node::handle::{Fetch, SubmissionKind, Submit};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::connection::Connection;
+use super::place::Place;
 use super::status::status;
 use super::upload::Chunk;
 use super::{Api, field, message};
@@ -106,8 +108,17 @@ impl pb::weights_service_server::WeightsService for Api {
     ) -> Result<Response<Self::FetchWeightsStream>, Status> {
         let fetch = fetch(request.get_ref())?;
         let offset = fetch.offset;
-        let fetching = async { self.node.fetch(fetch).await.map_err(status) };
-        let fetched = self.stop.or(fetching).await?;
+        let connection = Connection::of(request.extensions(), &self.limits);
+        let fetching = async {
+            let found = self.node.fetch(fetch).await.map_err(status)?;
+            // When a round closes all trainers come at once. Their turn takes no descriptor, and little memory.
+            let turn = [
+                connection.places.take(Place::Send).await,
+                self.places.take(Place::Send).await,
+            ];
+            Ok((found.open().await.map_err(status)?, turn))
+        };
+        let (fetched, turn) = self.stop.or(fetching).await?;
         let header = pb::FetchWeightsResponse {
             total_bytes: fetched.checkpoint.bytes,
             checkpoint: Some(message::checkpoint(fetched.checkpoint)),
@@ -116,12 +127,16 @@ impl pb::weights_service_server::WeightsService for Api {
             offset,
             data: Bytes::new(),
         };
-        let chunks = fetched.chunks.map(|chunk| match chunk {
-            Ok(data) => Ok(pb::FetchWeightsResponse {
-                data,
-                ..Default::default()
-            }),
-            Err(error) => Err(status(error)),
+        let chunks = fetched.chunks.map(move |chunk| {
+            // The turn is over when the stream is dropped.
+            let _turn = &turn;
+            match chunk {
+                Ok(data) => Ok(pb::FetchWeightsResponse {
+                    data,
+                    ..Default::default()
+                }),
+                Err(error) => Err(status(error)),
+            }
         });
         let messages = stream::once(std::future::ready(Ok(header))).chain(chunks);
         Ok(Response::new(self.stop.or_stream(Box::pin(messages))))

@@ -10,7 +10,7 @@ use qres_fed::round::CheckpointInfo;
 use qres_fed::strategy;
 use qres_fed::tensor::Source;
 
-use super::registry::{Joined, stopped};
+use super::registry::{Joined, Model, stopped};
 use super::{Core, views};
 use crate::error::{Kind, NodeError};
 use crate::handle::{Fetch, Fetched};
@@ -19,8 +19,17 @@ use crate::store::{BlobFile, Owner, Store};
 /// Bytes of a chunk: clients in every language take messages up to 4 MiB untuned.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// Waits for what is asked, then opens it.
-pub async fn fetch(core: &Arc<Core>, fetch: Fetch) -> Result<Fetched, NodeError> {
+/// A checkpoint that was asked for and is known here; no file is open yet.
+pub struct Found {
+    core: Arc<Core>,
+    model: Arc<Model>,
+    joined: Arc<Joined>,
+    info: CheckpointInfo,
+    offset: u64,
+}
+
+/// Waits for what is asked.
+pub async fn find(core: &Arc<Core>, fetch: Fetch) -> Result<Found, NodeError> {
     let (model, joined) = core.registry.find_joined(&fetch.model)?;
     let info = match fetch.checkpoint {
         Some(id) => joined
@@ -29,23 +38,36 @@ pub async fn fetch(core: &Arc<Core>, fetch: Fetch) -> Result<Fetched, NodeError>
             .ok_or_else(|| not_held(&id.to_string()))?,
         None => wait(core, &joined, &fetch).await?,
     };
-    let file = open(core, model.id, info.weights).await?;
-    let total = file.len();
-    if fetch.offset > total {
-        return Err(NodeError::new(
-            Kind::OutOfRange,
-            "OFFSET_PAST_END",
-            format!("offset {}: the weights have {total} bytes", fetch.offset),
-        )
-        .field("offset"));
-    }
-    hand_out(&joined, &info);
-    Ok(Fetched {
-        checkpoint: views::checkpoint(&model, &info),
-        trainer_config: strategy::trainer_config(&model.spec().strategy),
-        spec: model.id,
-        chunks: chunks(core.clone(), Arc::new(file), fetch.offset),
+    Ok(Found {
+        core: core.clone(),
+        model,
+        joined,
+        info,
+        offset: fetch.offset,
     })
+}
+
+impl Found {
+    /// Opens its file: one descriptor, until the chunks are dropped.
+    pub async fn open(self) -> Result<Fetched, NodeError> {
+        let file = open(&self.core, self.model.id, self.info.weights).await?;
+        let total = file.len();
+        if self.offset > total {
+            return Err(NodeError::new(
+                Kind::OutOfRange,
+                "OFFSET_PAST_END",
+                format!("offset {}: the weights have {total} bytes", self.offset),
+            )
+            .field("offset"));
+        }
+        hand_out(&self.joined, &self.info);
+        Ok(Fetched {
+            checkpoint: views::checkpoint(&self.model, &self.info),
+            trainer_config: strategy::trainer_config(&self.model.spec().strategy),
+            spec: self.model.id,
+            chunks: chunks(self.core, Arc::new(file), self.offset),
+        })
+    }
 }
 
 /// The head (or the newest confirmed checkpoint), once it is here and differs from `after`.

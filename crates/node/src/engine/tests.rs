@@ -149,7 +149,7 @@ async fn head(node: &NodeHandle, after: Option<CheckpointId>) -> crate::handle::
         confirmed_only: false,
         offset: 0,
     };
-    within(node.fetch(fetch)).await.unwrap()
+    within(async { node.fetch(fetch).await?.open().await }).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,20 +1,24 @@
-//! Calls at the same time, on the whole node: what is too much is refused at once instead of queued.
+//! Calls at the same time, on the whole node and on one connection: what is too much is refused at once instead of
+//! queued.
 //!
-//! tonic's own limits count each connection by itself. Health and reflection are never refused, so that an operator
-//! and a probe can tell a busy node from a dead one.
+//! tonic's own limits count each connection by itself. Each kind of call has places of its own (see `server/limits.rs`),
+//! so that a node full of streams still answers its operator; short calls have reserved places besides.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use qres_node::error::{Kind, NodeError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tower::{Layer, Service};
 
 use super::method::Method;
 use super::metrics::Metrics;
 use super::outcome::observe;
 use super::{Request, Response};
+use crate::server::connection::Connection;
+use crate::server::limits::Limits;
+use crate::server::place::{Place, Places};
 use crate::server::status::status;
 
 /// When a refused caller should try again.
@@ -23,28 +27,17 @@ const RETRY_MS: u64 = 500;
 /// Makes [`Limit`]; all services that one layer makes share the limits.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct LimitLayer {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    calls: Arc<Semaphore>,
-    calls_max: usize,
-    uploads: Arc<Semaphore>,
-    uploads_max: usize,
+    places: Arc<Places>,
+    limits: Arc<Limits>,
     metrics: Metrics,
 }
 
 impl LimitLayer {
-    pub(in crate::server) fn new(calls_max: usize, uploads_max: usize, metrics: Metrics) -> Self {
+    pub(in crate::server) fn new(places: Arc<Places>, limits: Arc<Limits>, metrics: Metrics) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                calls: Arc::new(Semaphore::new(calls_max)),
-                calls_max,
-                uploads: Arc::new(Semaphore::new(uploads_max)),
-                uploads_max,
-                metrics,
-            }),
+            places,
+            limits,
+            metrics,
         }
     }
 }
@@ -54,7 +47,7 @@ impl<S> Layer<S> for LimitLayer {
     fn layer(&self, inner: S) -> Limit<S> {
         Limit {
             inner,
-            shared: self.shared.clone(),
+            layer: self.clone(),
         }
     }
 }
@@ -63,29 +56,55 @@ impl<S> Layer<S> for LimitLayer {
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Limit<S> {
     inner: S,
-    shared: Arc<Shared>,
+    layer: LimitLayer,
 }
 
-impl Shared {
-    /// The places that a call takes until its answer has ended.
-    fn admit(&self, method: Method) -> Result<Vec<OwnedSemaphorePermit>, NodeError> {
-        let mut permits = Vec::new();
-        if method.operators {
-            return Ok(permits);
+/// What a call holds: a place of the connection's share and one of the node's.
+struct Held {
+    /// Until the answer is there; else until the answer has ended.
+    brief: bool,
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+impl LimitLayer {
+    /// The places of a call.
+    fn admit(&self, method: Method, connection: &Connection) -> Result<Held, NodeError> {
+        let refused = match self.take(method.place, connection) {
+            Ok(permits) => {
+                return Ok(Held {
+                    brief: false,
+                    _permits: permits,
+                });
+            }
+            Err(refused) => refused,
+        };
+        // Nothing that lasts gets one of these, so there soon is one again.
+        if method.short
+            && let Ok(permits) = self.take(Place::Reserved, connection)
+        {
+            return Ok(Held {
+                brief: true,
+                _permits: permits,
+            });
         }
-        if method.upload {
-            permits.push(self.take(&self.uploads, "uploads", self.uploads_max)?);
-        }
-        permits.push(self.take(&self.calls, "calls", self.calls_max)?);
-        Ok(permits)
+        self.metrics.refuse(method.place.name());
+        Err(refused)
     }
 
-    fn take(&self, places: &Arc<Semaphore>, what: &'static str, max: usize) -> Result<OwnedSemaphorePermit, NodeError> {
-        places.clone().try_acquire_owned().map_err(|_| {
-            self.metrics.refuse(what);
+    fn take(&self, place: Place, connection: &Connection) -> Result<[OwnedSemaphorePermit; 2], NodeError> {
+        let (what, max) = (place.name(), self.places.max(place));
+        let share = connection.places.try_take(place).ok_or_else(|| {
+            let share = connection.places.max(place);
+            let message = format!(
+                "this connection has {share} {what} at the same time, its share of the node's {max}: end some of them first"
+            );
+            NodeError::new(Kind::ResourceExhausted, "CONNECTION_SHARE", message).retry_after(RETRY_MS)
+        })?;
+        let place = self.places.try_take(place).ok_or_else(|| {
             let message = format!("this node has {max} {what} at the same time, its limit: try again shortly");
             NodeError::new(Kind::Unavailable, "BUSY", message).retry_after(RETRY_MS)
-        })
+        })?;
+        Ok([share, place])
     }
 }
 
@@ -104,14 +123,18 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let permits = match self.shared.admit(Method::of(request.uri().path())) {
-            Ok(permits) => permits,
+        let connection = Connection::of(request.extensions(), &self.layer.limits);
+        let held = match self.layer.admit(Method::of(request.uri().path()), &connection) {
+            Ok(held) => held,
             Err(error) => return Box::pin(std::future::ready(Ok(status(error).into_http()))),
         };
         let future = self.inner.call(request);
         Box::pin(async move {
             let response = future.await?;
-            Ok(observe(response, move |_| drop(permits)))
+            if held.brief {
+                return Ok(response);
+            }
+            Ok(observe(response, move |_| drop(held)))
         })
     }
 }
@@ -124,11 +147,10 @@ mod tests {
 
     use super::*;
 
-    fn request(path: &str) -> Request {
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = path.parse().unwrap();
-        request
-    }
+    const WATCH: &str = "/qres.v1.RoundService/WatchRounds";
+    const SUBMIT: &str = "/qres.v1.WeightsService/SubmitWeights";
+    const NODE: &str = "/qres.v1.NodeService/GetNode";
+    const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
     /// A body that never ends by itself: the call goes on until it is dropped.
     struct Open;
@@ -144,41 +166,89 @@ mod tests {
         }
     }
 
-    fn service(calls: usize, uploads: usize) -> impl Service<Request, Response = Response, Error = Status> {
-        LimitLayer::new(calls, uploads, Metrics::default()).layer(tower::service_fn(|_: Request| async {
-            Ok::<_, Status>(Response::new(Body::new(Open)))
-        }))
+    struct Served<S> {
+        service: S,
+        limits: Limits,
+    }
+
+    fn served(limits: Limits) -> Served<impl Service<Request, Response = Response, Error = Status>> {
+        let places = Arc::new(Places::of_node(&limits));
+        let open = tower::service_fn(|_: Request| async { Ok::<_, Status>(Response::new(Body::new(Open))) });
+        Served {
+            service: LimitLayer::new(places, Arc::new(limits.clone()), Metrics::default()).layer(open),
+            limits,
+        }
+    }
+
+    impl<S: Service<Request, Response = Response, Error = Status>> Served<S> {
+        fn connection(&self) -> Arc<Connection> {
+            Connection::new(&self.limits)
+        }
+
+        /// The open answer, or why there is none.
+        async fn call(&mut self, path: &str, connection: &Arc<Connection>) -> Result<Response, Status> {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = path.parse().unwrap();
+            request.extensions_mut().insert(connection.clone());
+            let response = self.service.call(request).await.unwrap();
+            match Status::from_header_map(response.headers()) {
+                Some(status) => Err(status),
+                None => Ok(response),
+            }
+        }
     }
 
     #[tokio::test]
     async fn the_call_above_the_limit_is_refused_until_another_has_ended() {
-        let mut service = service(1, 1);
-        let path = "/qres.v1.RoundService/WatchRounds";
-        let first = service.call(request(path)).await.unwrap();
-        let refused = service.call(request(path)).await.unwrap();
-        let status = Status::from_header_map(refused.headers()).unwrap();
-        assert_eq!(status.code(), Code::Unavailable);
-        assert!(status.get_details_retry_info().is_some());
-        assert_eq!(status.get_details_error_info().unwrap().reason, "BUSY");
+        let mut served = served(Limits {
+            watches: 1,
+            ..Limits::default()
+        });
+        let [a, b] = [served.connection(), served.connection()];
+        let first = served.call(WATCH, &a).await.unwrap();
+        let refused = served.call(WATCH, &b).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.get_details_retry_info().is_some());
+        assert_eq!(refused.get_details_error_info().unwrap().reason, "BUSY");
         drop(first);
-        let again = service.call(request(path)).await.unwrap();
-        assert!(Status::from_header_map(again.headers()).is_none());
+        served.call(WATCH, &b).await.unwrap();
     }
 
     #[tokio::test]
-    async fn uploads_have_a_limit_of_their_own_and_operators_none() {
-        let mut service = service(2, 1);
-        let _upload = service
-            .call(request("/qres.v1.WeightsService/SubmitWeights"))
-            .await
-            .unwrap();
-        let refused = service
-            .call(request("/qres.v1.ModelService/CreateModel"))
-            .await
-            .unwrap();
-        assert!(Status::from_header_map(refused.headers()).is_some());
-        let _call = service.call(request("/qres.v1.NodeService/GetNode")).await.unwrap();
-        let health = service.call(request("/grpc.health.v1.Health/Check")).await.unwrap();
-        assert!(Status::from_header_map(health.headers()).is_none());
+    async fn one_connection_gets_a_quarter() {
+        let mut served = served(Limits {
+            uploads: 8,
+            ..Limits::default()
+        });
+        let [a, b] = [served.connection(), served.connection()];
+        let _first = served.call(SUBMIT, &a).await.unwrap();
+        let second = served.call(SUBMIT, &a).await.unwrap();
+        let refused = served.call(SUBMIT, &a).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert_eq!(refused.get_details_error_info().unwrap().reason, "CONNECTION_SHARE");
+        let _others = served.call(SUBMIT, &b).await.unwrap();
+        drop(second);
+        served.call(SUBMIT, &a).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_kind_has_its_places_and_short_calls_have_reserved_ones() {
+        let mut served = served(Limits {
+            watches: 0,
+            uploads: 0,
+            calls: 1,
+            probes: 1,
+            reserved: 1,
+            ..Limits::default()
+        });
+        let connection = served.connection();
+        served.call(WATCH, &connection).await.unwrap_err();
+        served.call(SUBMIT, &connection).await.unwrap_err();
+        let _place = served.call(NODE, &connection).await.unwrap();
+        let _probe = served.call(HEALTH, &connection).await.unwrap();
+        // The answers of these are not read either, and hold nothing.
+        let _reserved = served.call(NODE, &connection).await.unwrap();
+        let _reserved = served.call(HEALTH, &connection).await.unwrap();
+        let _reserved = served.call(NODE, &connection).await.unwrap();
     }
 }

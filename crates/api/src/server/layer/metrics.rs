@@ -36,12 +36,32 @@ struct Refused {
     limit: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    cause: &'static str,
+}
+
+/// What calls and connections are refused at.
+const LIMITS: [&str; 7] = [
+    "uploads",
+    "watches",
+    "waits",
+    "calls",
+    "probes",
+    "connections",
+    "descriptors",
+];
+/// What calls are ended for.
+const CAUSES: [&str; 3] = ["slow_upload", "slow_request", "unread_answer"];
+
 /// The figures of all calls. Clones count into the same ones.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     duration: Family<Call, Histogram, fn() -> Histogram>,
     refused: Family<Refused, Counter>,
+    ended: Family<Ended, Counter>,
     active: Gauge<i64, AtomicI64>,
+    connections: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -50,7 +70,9 @@ impl Default for Metrics {
         Self {
             duration: Family::new_with_constructor(|| Histogram::new(BUCKETS_S)),
             refused: Family::default(),
+            ended: Family::default(),
             active: Gauge::default(),
+            connections: Gauge::default(),
         }
     }
 }
@@ -60,8 +82,11 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         // Shown as 0 before the first one: else its rate misses that one.
-        for limit in ["calls", "uploads"] {
+        for limit in LIMITS {
             drop(metrics.refused.get_or_create(&Refused { limit }));
+        }
+        for cause in CAUSES {
+            drop(metrics.ended.get_or_create(&Ended { cause }));
         }
         registry.register_with_unit(
             "rpc_server_call_duration",
@@ -71,8 +96,18 @@ impl Metrics {
         );
         registry.register(
             "rpc_server_refused_calls",
-            "Calls refused because the node was at a limit (calls or uploads at the same time)",
+            "Calls and connections refused because the node, or the caller's connection, was at a limit",
             metrics.refused.clone(),
+        );
+        registry.register(
+            "rpc_server_ended_calls",
+            "Calls ended because their caller sent or read nothing for too long, by cause",
+            metrics.ended.clone(),
+        );
+        registry.register(
+            "rpc_server_connections",
+            "Callers' connections that are open",
+            metrics.connections.clone(),
         );
         registry.register(
             "rpc_server_active_calls",
@@ -82,8 +117,20 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn refuse(&self, limit: &'static str) {
+    pub(in crate::server) fn refuse(&self, limit: &'static str) {
         self.refused.get_or_create(&Refused { limit }).inc();
+    }
+
+    pub(in crate::server) fn end(&self, cause: &'static str) {
+        self.ended.get_or_create(&Ended { cause }).inc();
+    }
+
+    pub(in crate::server) fn connect(&self) {
+        self.connections.inc();
+    }
+
+    pub(in crate::server) fn disconnect(&self) {
+        self.connections.dec();
     }
 }
 

@@ -1,0 +1,202 @@
+//! Requests come in time: a call that is one message begins when all of it is here, so that half a request holds no
+//! place; the streams of reflection must go on asking.
+//!
+//! Uploads are streams whose pace their handler knows best: see `server/pace.rs`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http_body::{Body as _, Frame};
+use qres_node::error::{Kind, NodeError};
+use tokio::time::{Instant, Sleep};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Bytes;
+use tower::{Layer, Service};
+
+use super::method::{Method, Reading};
+use super::metrics::Metrics;
+use super::{Request, Response};
+use crate::server::MESSAGE_BYTES_MAX;
+use crate::server::limits::Limits;
+use crate::server::status::status;
+
+/// gRPC's prefix of a message: a flag and its length.
+const PREFIX_BYTES: usize = 5;
+
+/// Makes [`Whole`].
+#[derive(Debug, Clone)]
+pub(in crate::server) struct RequestLayer {
+    limits: Arc<Limits>,
+    metrics: Metrics,
+}
+
+impl RequestLayer {
+    pub(in crate::server) fn new(limits: Arc<Limits>, metrics: Metrics) -> Self {
+        Self { limits, metrics }
+    }
+}
+
+impl<S> Layer<S> for RequestLayer {
+    type Service = Whole<S>;
+    fn layer(&self, inner: S) -> Whole<S> {
+        Whole {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(in crate::server) struct Whole<S> {
+    inner: S,
+    layer: RequestLayer,
+}
+
+impl<S> Service<Request> for Whole<S>
+where
+    S: Service<Request, Response = Response> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        // The one that is ready goes along; its clone becomes ready before the next call.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let limit = self.layer.limits.request;
+        let late = Late {
+            limit,
+            metrics: self.layer.metrics.clone(),
+        };
+        match Method::of(request.uri().path()).reading {
+            Reading::Handler => Box::pin(inner.call(request)),
+            Reading::Within => Box::pin(inner.call(request.map(|body| Body::new(Timed::new(body, late, false))))),
+            Reading::EachWithin => Box::pin(inner.call(request.map(|body| Body::new(Timed::new(body, late, true))))),
+            Reading::Whole => Box::pin(async move {
+                let (head, body) = request.into_parts();
+                let whole = match tokio::time::timeout(limit, gather(body)).await {
+                    Ok(whole) => whole,
+                    Err(_) => Err(late.status()),
+                };
+                match whole {
+                    Ok(whole) => {
+                        inner
+                            .call(Request::from_parts(head, Body::new(Once(Some(whole)))))
+                            .await
+                    }
+                    Err(status) => Ok(status.into_http()),
+                }
+            }),
+        }
+    }
+}
+
+/// All bytes of a request that is one small message.
+async fn gather(mut body: Body) -> Result<Bytes, Status> {
+    let mut whole = Vec::new();
+    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if whole.len() + data.len() > MESSAGE_BYTES_MAX + PREFIX_BYTES {
+            return Err(status(NodeError::new(
+                Kind::ResourceExhausted,
+                "MESSAGE_TOO_LARGE",
+                format!("the message has more than {MESSAGE_BYTES_MAX} bytes, the most that this method takes"),
+            )));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.into())
+}
+
+/// A body that is there already.
+struct Once(Option<Bytes>);
+
+impl http_body::Body for Once {
+    type Data = Bytes;
+    type Error = Status;
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// What is said to a caller whose request does not come.
+struct Late {
+    limit: Duration,
+    metrics: Metrics,
+}
+
+impl Late {
+    fn status(&self) -> Status {
+        self.metrics.end("slow_request");
+        let message = format!(
+            "the request was not here within {:?}: send it at once, and end the stream when there is no more to ask",
+            self.limit
+        );
+        status(NodeError::new(Kind::Unavailable, "REQUEST_TOO_SLOW", message))
+    }
+}
+
+/// A body that fails when it takes too long: as a whole, or from one frame to the next.
+struct Timed {
+    body: Body,
+    late: Late,
+    sleep: Pin<Box<Sleep>>,
+    each: bool,
+    ended: bool,
+}
+
+impl Timed {
+    fn new(body: Body, late: Late, each: bool) -> Self {
+        Self {
+            body,
+            sleep: Box::pin(tokio::time::sleep(late.limit)),
+            late,
+            each,
+            ended: false,
+        }
+    }
+}
+
+impl http_body::Body for Timed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            if self.each {
+                let next = Instant::now() + self.late.limit;
+                self.sleep.as_mut().reset(next);
+            }
+            return polled;
+        }
+        if self.sleep.poll_unpin(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.ended = true;
+        Poll::Ready(Some(Err(self.late.status())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}

@@ -1,0 +1,74 @@
+//! A node and its gRPC server in this process, so that a test can say what callers are limited to.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use qres_api::server::{self, Limits};
+use qres_node::mesh::{MeshConfig, Mode};
+use qres_node::{NodeConfig, NodeHandle};
+use qres_tests::Node;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// A running server; it ends when this is dropped.
+pub struct Served {
+    /// Where it listens.
+    pub address: String,
+    dir: TempDir,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Served {
+    /// Starts one.
+    pub async fn start(limits: Limits) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mesh = MeshConfig {
+            listen: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            ..MeshConfig::new(Mode::Node, dir.path().join("hints"))
+        };
+        let config = NodeConfig {
+            data_dir: dir.path().join("data"),
+            mesh,
+            trainers: 1,
+            join: vec![],
+            trust: [].into(),
+            keep_rounds: Some(8),
+            blob_bytes_max: None,
+        };
+        let node = NodeHandle::start(config).await.expect("a node");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (stop, stopped) = oneshot::channel();
+        let options = server::Options {
+            limits,
+            ..server::Options::default()
+        };
+        tokio::spawn(server::serve(node, listener, options, async {
+            let _: Result<(), _> = stopped.await;
+        }));
+        Self {
+            address,
+            dir,
+            _stop: stop,
+        }
+    }
+
+    /// A caller of good will.
+    pub fn node(&self) -> Node {
+        Node::new(&self.address)
+    }
+
+    /// Weights that this process has open.
+    pub fn open_weights(&self) -> usize {
+        open_files(std::process::id(), &self.dir.path().join("data/blobs"))
+    }
+}
+
+/// Files below a folder that a process has open.
+fn open_files(pid: u32, folder: &Path) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a process of ours");
+    let links = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|path| path.starts_with(folder)).count()
+}
