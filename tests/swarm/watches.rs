@@ -5,6 +5,7 @@ use qres_tests::weights::vector;
 use qres_tests::{Daemon, Options};
 use tonic::Code;
 
+use crate::hostile_callers::raw::Raw;
 use crate::{head, vector_model};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,4 +75,51 @@ async fn a_watch_starts_with_a_snapshot_and_goes_on_from_any_revision() {
     assert_eq!(first.kind(), WatchKind::TooOld);
     assert!(first.revision > last);
     assert_eq!(old.message().await.unwrap().unwrap().kind(), WatchKind::Snapshot);
+}
+
+/// MiB of memory that a process has.
+fn resident_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("a line");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_that_are_not_read_hold_one_state_each_and_not_all() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    node.create(vector_model("m", &[0.0])).await.unwrap();
+    let (states, watches) = (32, 16);
+    let data: bytes::Bytes = vector(&vec![1.0; 250_000]).into();
+    for n in 0..states {
+        let publish = pb::PublishStateRequest {
+            model: "m".into(),
+            name: format!("state {n}"),
+            data: data.clone(),
+            ..Default::default()
+        };
+        node.states().publish_state(publish).await.unwrap();
+    }
+    let before = resident_mib(daemon.pid());
+    let mut raw = Raw::connect(&daemon.grpc, 100).await;
+    let subscribe = pb::SubscribeStateRequest {
+        model: "m".into(),
+        ..Default::default()
+    };
+    let (statuses, mut open) = raw
+        .statuses("/qres.v1.StateService/SubscribeState", &subscribe, watches)
+        .await;
+    assert!(statuses.iter().all(|status| *status == 0), "{statuses:?}");
+    for body in &mut open {
+        // Its first item is on its way: whatever is made before that is made.
+        body.data().await.unwrap().unwrap();
+    }
+    let after = resident_mib(daemon.pid());
+    // One state of a MiB as tensors, as a message and as what is sent; all of them were 512 MiB.
+    let most = before + 6 * watches as u64;
+    assert!(after < most, "{before} MiB before, {after} with {watches} watches");
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use qres_fed::id::SpecId;
+use qres_fed::id::{SpecId, SubmissionId};
+use qres_fed::record::StateRecord;
 
 use super::hub::Read;
 use super::registry::Known;
@@ -56,8 +57,28 @@ struct Watcher {
     filter: Filter,
     next: Revision,
     newest: tokio::sync::watch::Receiver<Revision>,
+    phase: Phase,
+}
+
+/// What a watcher is shown.
+enum Phase {
     /// A snapshot is due.
-    snapshot: bool,
+    Due,
+    /// The rest of a snapshot.
+    Standing(Revision, Standing),
+    /// What happens.
+    Changes,
+    /// It has failed, and was told.
+    Failed,
+}
+
+/// What stands, as little of it as can be read again: each is made when the one before it has been taken.
+enum Standing {
+    Models(std::vec::IntoIter<Known>),
+    Submissions(std::vec::IntoIter<SubmissionId>),
+    States(std::vec::IntoIter<StateRecord>),
+    /// Two rounds, or the peers: small, and known only together.
+    Events(std::vec::IntoIter<Event>),
 }
 
 /// Opens a watch that goes on after a revision, the last that its caller has handled; 0 = a snapshot first.
@@ -77,77 +98,80 @@ pub fn watch(core: &Arc<Core>, filter: WatchFilter, from: Revision) -> Result<Bo
         filter,
         next: from + 1,
         newest: core.hub.subscribe(),
-        snapshot: from == 0,
+        phase: if from == 0 { Phase::Due } else { Phase::Changes },
     };
-    Ok(stream::unfold(watcher, |mut watcher| async move {
-        let items = watcher.step().await?;
-        Some((stream::iter(items), watcher))
-    })
-    .flatten()
-    .boxed())
+    let items = stream::unfold(watcher, |mut watcher| async move {
+        let item = watcher.step().await?;
+        Some((item, watcher))
+    });
+    Ok(items.boxed())
 }
 
 impl Watcher {
-    /// The next items; `None` when the node stops.
-    async fn step(&mut self) -> Option<Vec<Item>> {
+    /// The next item; `None` when the node stops, or after an error.
+    async fn step(&mut self) -> Option<Item> {
         loop {
-            if self.snapshot {
-                self.snapshot = false;
-                return Some(self.snapshot().await);
-            }
-            match self.core.hub.read(self.next) {
-                Read::TooOld(oldest) => {
-                    self.snapshot = true;
-                    return Some(vec![Ok(WatchItem::TooOld(oldest))]);
-                }
-                Read::Events(events) => {
-                    if let Some((last, _)) = events.last() {
-                        self.next = last + 1;
-                    }
-                    let admitted = events.into_iter().filter(|(_, event)| self.filter.admits(event));
-                    let items: Vec<_> = admitted
-                        .map(|(revision, event)| Ok(WatchItem::Change(revision, (*event).clone())))
-                        .collect();
-                    if !items.is_empty() {
-                        return Some(items);
+            match &mut self.phase {
+                Phase::Due => {
+                    // Taken before the snapshot is made: what changes meanwhile is told again, never missed.
+                    let revision = self.core.hub.revision();
+                    self.next = revision + 1;
+                    match self.standing().await {
+                        Ok(standing) => self.phase = Phase::Standing(revision, standing),
+                        Err(error) => return Some(self.fail(error)),
                     }
                 }
-            }
-            let (stop, next) = (self.core.stop.clone(), self.next);
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                changed = self.newest.wait_for(|revision| *revision >= next) => { changed.ok()?; }
+                Phase::Standing(revision, standing) => {
+                    let revision = *revision;
+                    match standing.next(&self.core).await {
+                        Ok(Some(event)) if self.filter.admits(&event) => {
+                            return Some(Ok(WatchItem::Snapshot(revision, event)));
+                        }
+                        Ok(Some(_)) => {}
+                        Ok(None) => {
+                            self.phase = Phase::Changes;
+                            return Some(Ok(WatchItem::SnapshotEnd(revision)));
+                        }
+                        Err(error) => return Some(self.fail(error)),
+                    }
+                }
+                Phase::Changes => match self.core.hub.read(self.next, |event| self.filter.admits(event)) {
+                    Read::TooOld(oldest) => {
+                        self.phase = Phase::Due;
+                        return Some(Ok(WatchItem::TooOld(oldest)));
+                    }
+                    Read::Event(revision, event) => {
+                        self.next = revision + 1;
+                        return Some(Ok(WatchItem::Change(revision, (*event).clone())));
+                    }
+                    Read::Nothing(next) => {
+                        self.next = next;
+                        self.wait().await?;
+                    }
+                },
+                Phase::Failed => return None,
             }
         }
     }
 
-    async fn snapshot(&mut self) -> Vec<Item> {
-        // Taken before the snapshot is made: what changes meanwhile is told again, never missed.
-        let revision = self.core.hub.revision();
-        self.next = revision + 1;
-        let mut items = match self.standing().await {
-            Ok(events) => events
-                .into_iter()
-                .map(|event| Ok(WatchItem::Snapshot(revision, event)))
-                .collect(),
-            Err(error) => vec![Err(error)],
-        };
-        items.push(Ok(WatchItem::SnapshotEnd(revision)));
-        items
+    /// Waits for something new; `None` when the node stops.
+    async fn wait(&mut self) -> Option<()> {
+        let (stop, next) = (self.core.stop.clone(), self.next);
+        tokio::select! {
+            () = stop.cancelled() => None,
+            changed = self.newest.wait_for(|revision| *revision >= next) => changed.ok().map(drop),
+        }
     }
 
-    async fn standing(&self) -> Result<Vec<Event>, NodeError> {
+    fn fail(&mut self, error: NodeError) -> Item {
+        self.phase = Phase::Failed;
+        Err(error)
+    }
+
+    async fn standing(&self) -> Result<Standing, NodeError> {
         let core = &self.core;
         match &self.filter.what {
-            WatchFilter::Models => Ok(core
-                .registry
-                .known()
-                .into_iter()
-                .map(|known| match known {
-                    Known::Here(model) => Event::Model(views::model(core, &model)),
-                    Known::Heard(heard) => Event::ModelHeard(heard),
-                })
-                .collect()),
+            WatchFilter::Models => Ok(Standing::Models(core.registry.known().into_iter())),
             WatchFilter::Rounds(model) => {
                 let (model, joined) = core.registry.find_joined(model)?;
                 let rounds = joined
@@ -161,37 +185,68 @@ impl Watcher {
                         last.into_iter().chain([open]).collect::<Vec<_>>()
                     })
                     .await?;
-                Ok(rounds
-                    .into_iter()
-                    .map(|round| Event::Round(views::round(core, &model, round)))
-                    .collect())
+                let rounds = rounds.into_iter();
+                let events = rounds.map(|round| Event::Round(views::round(core, &model, round)));
+                Ok(Standing::Events(events.collect::<Vec<_>>().into_iter()))
             }
             WatchFilter::Submissions(_) => {
                 let spec = self.filter.spec;
                 let page = core
                     .blocking(move |store| store.submissions(spec, None, SNAPSHOT_SUBMISSIONS))
                     .await?;
-                Ok(page
-                    .items
-                    .iter()
-                    .rev()
-                    .map(|stored| Event::Submission(views::submission(stored)))
-                    .collect())
+                let ids: Vec<_> = page.items.iter().rev().map(|stored| stored.id).collect();
+                Ok(Standing::Submissions(ids.into_iter()))
             }
-            WatchFilter::Peers => Ok(core.mesh.peers().await?.into_iter().map(Event::Peer).collect()),
-            WatchFilter::States(..) => {
-                let Some(spec) = self.filter.spec else {
-                    return Ok(vec![]);
-                };
-                let mut events = vec![];
-                for record in core.states.newest_of(spec) {
-                    events.push(Event::State(state::view(core, &record).await?));
-                }
-                events.retain(|event| self.filter.admits(event));
-                Ok(events)
+            WatchFilter::Peers => {
+                let events: Vec<_> = core.mesh.peers().await?.into_iter().map(Event::Peer).collect();
+                Ok(Standing::Events(events.into_iter()))
+            }
+            WatchFilter::States(_, names) => {
+                let mut records = self.filter.spec.map_or(vec![], |spec| core.states.newest_of(spec));
+                // Their tensors are decoded one state at a time, those of no interest never.
+                records.retain(|record| names.is_empty() || names.contains(&record.name));
+                Ok(Standing::States(records.into_iter()))
             }
         }
     }
+}
+
+impl Standing {
+    /// Makes the next one. What has gone since the snapshot began is left out: its going is told as a change.
+    async fn next(&mut self, core: &Arc<Core>) -> Result<Option<Event>, NodeError> {
+        match self {
+            Self::Models(models) => Ok(models.next().map(|known| match known {
+                Known::Here(model) => Event::Model(views::model(core, &model)),
+                Known::Heard(heard) => Event::ModelHeard(heard),
+            })),
+            Self::Submissions(ids) => {
+                for id in ids {
+                    if let Some(stored) = core.blocking(move |store| store.submission(id)).await? {
+                        return Ok(Some(Event::Submission(views::submission(&stored))));
+                    }
+                }
+                Ok(None)
+            }
+            Self::States(records) => {
+                for record in records {
+                    match state::view(core, &record).await {
+                        Ok(view) => return Ok(Some(Event::State(view))),
+                        // A newer one took its place, and is told as a change.
+                        Err(_) if superseded(core, &record) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(None)
+            }
+            Self::Events(events) => Ok(events.next()),
+        }
+    }
+}
+
+/// Whether a state is no longer the newest of its name.
+fn superseded(core: &Core, record: &StateRecord) -> bool {
+    let newest = core.states.newest_of(record.spec);
+    !newest.iter().any(|other| other == record)
 }
 
 #[cfg(test)]

@@ -57,8 +57,10 @@ pub struct Hub {
 
 /// What a watcher finds at its place in the log.
 pub enum Read {
-    /// Events from the asked revision on, ascending.
-    Events(Vec<(Revision, Arc<Event>)>),
+    /// The first event from the asked revision on that is let through.
+    Event(Revision, Arc<Event>),
+    /// None so far; holds the revision to ask from next.
+    Nothing(Revision),
     /// No longer kept; holds the oldest that is.
     TooOld(Revision),
 }
@@ -107,22 +109,20 @@ impl Hub {
         self.newest.subscribe()
     }
 
-    /// Everything from revision `next` on.
-    pub fn read(&self, next: Revision) -> Read {
+    /// The next event from revision `next` on that `admits` lets through. One at a time: a watcher that is not read holds
+    /// no more than that of what the ring has given up.
+    pub fn read(&self, next: Revision, admits: impl Fn(&Event) -> bool) -> Read {
         let log = self.log();
         let oldest = log.revision + 1 - log.events.len() as u64;
         if next < oldest {
             return Read::TooOld(oldest);
         }
         let skip = usize::try_from(next - oldest).unwrap_or(usize::MAX);
-        Read::Events(
-            log.events
-                .iter()
-                .enumerate()
-                .skip(skip)
-                .map(|(i, e)| (oldest + i as u64, e.clone()))
-                .collect(),
-        )
+        let mut from_there = log.events.iter().enumerate().skip(skip);
+        match from_there.find(|(_, event)| admits(event)) {
+            Some((at, event)) => Read::Event(oldest + at as u64, event.clone()),
+            None => Read::Nothing(next.max(log.revision + 1)),
+        }
     }
 }
 
@@ -136,23 +136,47 @@ mod tests {
         Event::ModelLeft(SpecId([n; 32]), "m".parse().unwrap())
     }
 
+    /// The revisions of all that is kept from one on; `Err` = the oldest that is.
+    fn kept(hub: &Hub, mut next: Revision) -> Result<Vec<Revision>, Revision> {
+        let mut found = vec![];
+        loop {
+            match hub.read(next, |_| true) {
+                Read::Event(revision, _) => {
+                    found.push(revision);
+                    next = revision + 1;
+                }
+                Read::Nothing(_) => return Ok(found),
+                Read::TooOld(oldest) => return Err(oldest),
+            }
+        }
+    }
+
     #[test]
     fn a_watcher_misses_nothing_or_is_told_so() {
         let hub = Hub::new(100);
-        assert!(matches!(hub.read(101), Read::Events(events) if events.is_empty()));
-        assert!(matches!(hub.read(100), Read::TooOld(101)));
+        assert_eq!(kept(&hub, 101), Ok(vec![]));
+        assert_eq!(kept(&hub, 100), Err(101));
         for n in 0..3 {
             assert_eq!(hub.push(event(n)), 101 + u64::from(n));
         }
-        let Read::Events(events) = hub.read(102) else {
-            panic!("kept")
-        };
-        assert_eq!(events.iter().map(|(r, _)| *r).collect::<Vec<_>>(), [102, 103]);
+        assert_eq!(kept(&hub, 102), Ok(vec![102, 103]));
         for _ in 0..KEPT_MAX {
             hub.push(event(9));
         }
-        assert!(matches!(hub.read(102), Read::TooOld(104)));
-        assert!(matches!(hub.read(104), Read::Events(events) if events.len() == KEPT_MAX));
+        assert_eq!(kept(&hub, 102), Err(104));
+        assert_eq!(kept(&hub, 104).unwrap().len(), KEPT_MAX);
+    }
+
+    #[test]
+    fn a_watcher_that_none_of_it_concerns_goes_on_behind_it() {
+        let hub = Hub::new(0);
+        for n in 0..3 {
+            hub.push(event(n));
+        }
+        let of = |n: u8| move |event: &Event| matches!(event, Event::ModelLeft(spec, _) if *spec == SpecId([n; 32]));
+        assert!(matches!(hub.read(1, of(2)), Read::Event(3, _)));
+        assert!(matches!(hub.read(1, of(9)), Read::Nothing(4)));
+        assert!(matches!(hub.read(4, of(9)), Read::Nothing(4)));
     }
 
     #[test]
@@ -174,8 +198,8 @@ mod tests {
             hub.push(large(n));
         }
         // Three and a little: the fourth would be above the limit.
-        assert!(matches!(hub.read(7), Read::Events(events) if events.len() == 3));
-        assert!(matches!(hub.read(6), Read::TooOld(7)));
+        assert_eq!(kept(&hub, 7), Ok(vec![7, 8, 9]));
+        assert_eq!(kept(&hub, 6), Err(7));
     }
 
     #[test]
