@@ -322,3 +322,63 @@ async fn a_base_that_is_stale_says_how_far_behind_it_is() {
     );
     assert_eq!(stale.code(), Code::FailedPrecondition);
 }
+
+/// A small file whose header is as long as this.
+fn padded(header_bytes: usize) -> Vec<u8> {
+    let json = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let mut file = (header_bytes as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(json.as_bytes());
+    file.resize(8 + header_bytes, b' ');
+    file.extend_from_slice(&1f32.to_le_bytes());
+    file
+}
+
+/// Creates a model of a file, in messages of a MiB.
+async fn create_of(node: &Node, name: &str, file: &[u8]) -> Result<pb::Model, Status> {
+    let mut messages: Vec<_> = file
+        .chunks(1 << 20)
+        .map(|chunk| pb::CreateModelRequest {
+            data: chunk.to_vec().into(),
+            ..Default::default()
+        })
+        .collect();
+    let data = std::mem::take(&mut messages[0].data);
+    messages[0] = pb::CreateModelRequest {
+        data,
+        ..vector_model(name, &[])
+    };
+    let answer = node.models().create_model(tokio_stream::iter(messages)).await?;
+    Ok(answer.into_inner().model.expect("the model"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_far_longer_than_it_needs_to_be_is_refused() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    // Where no schema is known, as the setting says: 16 MiB.
+    let bound = 16 << 20;
+    let error = create_of(&node, "long", &padded(bound + 1)).await.unwrap_err();
+    assert_eq!(
+        (error.code(), field(&error).as_str()),
+        (Code::InvalidArgument, "data"),
+        "{error:?}"
+    );
+    assert!(error.message().contains("header_bytes_max"), "{error:?}");
+    // Eight at once, as long as they may be: one after the other.
+    let files: Vec<_> = (0..8).map(|n| (format!("long{n}"), padded(bound))).collect();
+    let made = files.iter().map(|(name, file)| create_of(&node, name, file));
+    for made in futures::future::join_all(made).await {
+        made.unwrap();
+    }
+    // Where one is known, as it needs.
+    let base = head(&node.model("long0").await.unwrap());
+    let submit = |file: Vec<u8>| {
+        let (node, base) = (node.clone(), base.clone());
+        async move { node.submit("long0", &base, 1, &file).await }
+    };
+    let error = submit(padded(3 << 20)).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument, "{error:?}");
+    assert!(error.message().contains("the model's own header"), "{error:?}");
+    submit(padded(1 << 20)).await.unwrap();
+    assert_eq!(node.fetch("long0", &base).await.unwrap().round(), 1);
+}

@@ -63,6 +63,8 @@ pub struct Config {
     pub retention: Retention,
     /// The most bytes of blobs on disk; `None` = no limit but the disk.
     pub blob_bytes_max: Option<u64>,
+    /// The most bytes of the header of a new model's file.
+    pub header_bytes_max: u64,
     /// What is logged: an `EnvFilter`.
     pub log: String,
     /// How it is logged.

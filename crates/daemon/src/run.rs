@@ -147,6 +147,7 @@ fn node_config(config: &Config) -> NodeConfig {
             Retention::Rounds(rounds) => Some(rounds),
         },
         blob_bytes_max: config.blob_bytes_max,
+        header_bytes_max: config.header_bytes_max,
     }
 }
 

@@ -9,12 +9,13 @@ mod layout;
 mod seeded;
 mod vectors;
 
-pub use header::{Placement, TensorError, check_weights, read_schema};
+pub use finite::check as check_finite;
+pub use header::{Placement, TensorError, check_weights, header_bytes, place, read_header, read_schema};
 pub use layout::{Layout, Slot};
 pub use seeded::write_seeded;
 pub use vectors::{F32Tensor, f32_from_safetensors, to_safetensors};
 
-pub(crate) use header::{DIMENSIONS_MAX, place};
+pub(crate) use header::DIMENSIONS_MAX;
 pub(crate) use layout::tensor_bytes;
 
 /// Bytes that live elsewhere (a blob's file, memory), read by position. Reads may happen from several threads at once.

@@ -26,4 +26,9 @@ pub struct NodeConfig {
     pub keep_rounds: Option<u64>,
     /// Refuse new blobs above this many bytes in all; `None` = until the disk is full.
     pub blob_bytes_max: Option<u64>,
+    /// Refuse a new model's file whose header is longer: [`HEADER_BYTES_MAX`] unless somebody says otherwise.
+    pub header_bytes_max: u64,
 }
+
+/// 16 MiB: three times the header of the most tensors that a model may have (65,536), with names of 16 letters.
+pub const HEADER_BYTES_MAX: u64 = 16 << 20;

@@ -12,6 +12,7 @@ mod drain;
 mod durable;
 mod event_stream;
 pub(crate) mod fetch;
+mod headers;
 mod hub;
 mod ingest;
 mod intake;
@@ -97,6 +98,8 @@ pub(crate) struct Core {
     pub uploads: Arc<Semaphore>,
     /// Whoever decodes an announced spec: one at a time.
     pub specs: Semaphore,
+    /// The headers of callers' files.
+    pub headers: headers::Headers,
     /// Encoding and aggregating: rayon is parallel within a job, so two of them keep every core busy.
     pub jobs: Arc<Semaphore>,
     pub heads: watch_channel::Sender<Vec<HeadClaim>>,

@@ -19,6 +19,6 @@ pub mod transfer;
 pub mod view;
 mod wire;
 
-pub use config::NodeConfig;
+pub use config::{HEADER_BYTES_MAX, NodeConfig};
 pub use engine::StartError;
 pub use handle::NodeHandle;

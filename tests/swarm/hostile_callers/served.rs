@@ -5,7 +5,7 @@ use std::path::Path;
 
 use qres_api::server::{self, Limits};
 use qres_node::mesh::{MeshConfig, Mode};
-use qres_node::{NodeConfig, NodeHandle};
+use qres_node::{HEADER_BYTES_MAX, NodeConfig, NodeHandle};
 use qres_tests::Node;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -36,6 +36,7 @@ impl Served {
             trust: [].into(),
             keep_rounds: Some(8),
             blob_bytes_max: None,
+            header_bytes_max: HEADER_BYTES_MAX,
         };
         let node = NodeHandle::start(config).await.expect("a node");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");

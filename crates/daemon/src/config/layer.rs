@@ -6,6 +6,8 @@ use std::path::Path;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use qres_node::HEADER_BYTES_MAX;
+
 use super::settings::{KEYS, LogFormat, Mode, Settings, Shape};
 use super::{ConfigError, Environment};
 use crate::args::Args;
@@ -126,6 +128,7 @@ fn defaults() -> Settings {
         trust: Some(Vec::new()),
         retention: Some("8".into()),
         blob_bytes_max: None,
+        header_bytes_max: Some(HEADER_BYTES_MAX),
         log: Some(LOG_DEFAULT.into()),
         log_format: Some(LogFormat::Text),
         metrics_addr: Some("off".into()),

@@ -32,6 +32,7 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         ("trust", Some(config.trust.clone().into())),
         ("retention", Some(retention)),
         ("blob_bytes_max", config.blob_bytes_max.map(number)),
+        ("header_bytes_max", Some(number(config.header_bytes_max))),
         ("log", Some(config.log.clone().into())),
         ("log_format", toml::Value::try_from(config.log_format).ok()),
         ("metrics_addr", Some(metrics.into())),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use qres_node::HEADER_BYTES_MAX;
 use qres_node::identity;
 use qres_node::mesh::check_address;
 use tracing_subscriber::EnvFilter;
@@ -56,6 +57,7 @@ pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
             Some(0) => return Err(layers.error("blob_bytes_max", "0 bytes hold no weights: leave it out for no limit")),
             other => other,
         },
+        header_bytes_max: header_bytes_max(layers)?,
         log: log(layers)?,
         log_format: said.log_format.unwrap_or(LogFormat::Text),
         metrics_addr: match text(said.metrics_addr.as_ref()) {
@@ -208,6 +210,15 @@ fn retention(layers: &Layers) -> Outcome<Retention> {
             format!("{value:?} is neither `all` nor a number of rounds from 1"),
         )),
     }
+}
+
+/// From the smallest header of one tensor to the longest that the format allows.
+fn header_bytes_max(layers: &Layers) -> Outcome<u64> {
+    let value = layers.settings.header_bytes_max.unwrap_or(HEADER_BYTES_MAX);
+    if (64..=100_000_000).contains(&value) {
+        return Ok(value);
+    }
+    Err(layers.error("header_bytes_max", format!("{value} bytes is outside 64 to 100000000")))
 }
 
 fn log(layers: &Layers) -> Outcome<String> {

@@ -77,6 +77,9 @@ pub struct Settings {
     /// The most bytes of weights on disk [default: no limit]
     #[arg(long, value_name = "BYTES")]
     pub blob_bytes_max: Option<u64>,
+    /// The most bytes of the header of a new model's safetensors file [default: 16777216]
+    #[arg(long, value_name = "BYTES")]
+    pub header_bytes_max: Option<u64>,
     /// What is logged, e.g. `info,qres_node=debug` [default: info, libp2p only when something is wrong]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
@@ -119,6 +122,7 @@ pub const KEYS: [(&str, Shape); 19] = [
     ("trust", Shape::List),
     ("retention", Shape::Text),
     ("blob_bytes_max", Shape::Number),
+    ("header_bytes_max", Shape::Number),
     ("log", Shape::Text),
     ("log_format", Shape::Text),
     ("metrics_addr", Shape::Text),

@@ -87,6 +87,7 @@ fn every_setting_can_be_said_in_every_layer() {
         ),
         ("retention", "all", "\"all\""),
         ("blob_bytes_max", "1000000", "1000000"),
+        ("header_bytes_max", "1000000", "1000000"),
         ("log", "debug", "\"debug\""),
         ("log_format", "json", "\"json\""),
         ("metrics_addr", "127.0.0.1:8", "\"127.0.0.1:8\""),
@@ -217,6 +218,7 @@ fn a_value_out_of_bounds_names_the_bounds() {
         (["--connections-max", "0"], "outside 1 to 65536"),
         (["--retention", "0"], "neither `all` nor a number"),
         (["--blob-bytes-max", "0"], "no limit"),
+        (["--header-bytes-max", "7"], "outside 64 to 100000000"),
         (["--network", "a b"], "no network name"),
         (["--listen", "localhost"], "no IP address"),
         (

@@ -14,7 +14,7 @@ const WINDOW: usize = 256;
 
 /// Checks every float for finiteness and every boolean for being one; the first that fails, in the schema's order, is
 /// named.
-pub(super) fn check(schema: &[TensorSpec], file: &dyn Source, placement: &Placement) -> Result<(), TensorError> {
+pub fn check(schema: &[TensorSpec], file: &dyn Source, placement: &Placement) -> Result<(), TensorError> {
     let mut window = Vec::with_capacity(WINDOW);
     for (tensor, &offset) in schema.iter().zip(&placement.offsets) {
         if !tensor.dtype.is_float() && tensor.dtype != Dtype::Bool {

@@ -11,15 +11,20 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::Source;
 use super::finite;
+use super::{Layout, Source};
 use crate::record::{Dtype, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorSpec, is_printable};
 
 #[cfg(test)]
 mod tests;
 
 /// Bytes of a header, as the reference implementation limits it.
-const HEADER_BYTES_MAX: u64 = 100_000_000;
+pub(super) const HEADER_BYTES_MAX: u64 = 100_000_000;
+/// How much longer than the canonical header a schema's header may be: a name that is written in ASCII alone takes up to
+/// three times its bytes (`\u00e9` for two bytes), and white space comes besides.
+const LOOSE: u64 = 4;
+/// What a header may have besides its tensors: `__metadata__`, where tools keep the settings of a training.
+const METADATA_BYTES: u64 = 1 << 20;
 /// Dimensions of a tensor, as a spec limits them.
 pub(crate) const DIMENSIONS_MAX: usize = 16;
 /// Bytes before the JSON: its length.
@@ -54,7 +59,30 @@ pub struct Placement {
 /// Reads a safetensors file's header: the schema, ascending by name. Nothing is believed: lengths, holes, overlaps,
 /// dtypes, duplicate names.
 pub fn read_schema(file: &dyn Source) -> Result<Vec<TensorSpec>, TensorError> {
-    Ok(entries(file)?.into_iter().map(|entry| entry.spec).collect())
+    Ok(read_header(file, HEADER_BYTES_MAX)?.0)
+}
+
+/// Reads a safetensors file's header of at most `bytes_max`: the schema, and where the file has its tensors. Their data are
+/// not read: see [`check_finite`].
+pub fn read_header(file: &dyn Source, bytes_max: u64) -> Result<(Vec<TensorSpec>, Placement), TensorError> {
+    let entries = entries(file, Bound::Setting(bytes_max.min(HEADER_BYTES_MAX)))?;
+    let offsets = entries.iter().map(|entry| entry.offset).collect();
+    let schema = entries.into_iter().map(|entry| entry.spec).collect();
+    Ok((schema, Placement { offsets }))
+}
+
+/// Bytes that a file's header announces for itself.
+pub fn header_bytes(file: &dyn Source) -> Result<u64, TensorError> {
+    if file.len() < LENGTH_BYTES {
+        return Err(TensorError::bad(format!(
+            "safetensors file: {} bytes, the header's length alone takes {LENGTH_BYTES}: the file is cut \
+             off or no safetensors",
+            file.len()
+        )));
+    }
+    let mut length = [0; LENGTH_BYTES as usize];
+    file.read_at(0, &mut length)?;
+    Ok(u64::from_le_bytes(length))
 }
 
 /// Checks a safetensors file against a schema (names, dtypes, shapes, count) and every float for finiteness, block by
@@ -65,9 +93,10 @@ pub fn check_weights(schema: &[TensorSpec], file: &dyn Source) -> Result<Placeme
     Ok(placement)
 }
 
-/// Checks a safetensors file's header against a schema; the data is not read.
-pub(crate) fn place(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, TensorError> {
-    let found = entries(file)?;
+/// Checks a safetensors file's header against a schema; the data are not read. A header that is far longer than the schema
+/// needs is not read either.
+pub fn place(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, TensorError> {
+    let found = entries(file, Bound::of(schema))?;
     let mut offsets = Vec::with_capacity(schema.len());
     let mut at = found.iter().peekable();
     // Both ascend by name: one walk finds what is missing, what is too many and what differs.
@@ -111,16 +140,49 @@ fn unknown(name: &str, tensors: usize) -> TensorError {
 }
 
 /// One tensor as a file's header places it.
-pub(crate) struct Entry {
+struct Entry {
     /// What it is.
-    pub spec: TensorSpec,
+    spec: TensorSpec,
     /// Its first byte in the file.
-    pub offset: u64,
+    offset: u64,
+}
+
+/// How long a header may be.
+#[derive(Debug, Clone, Copy)]
+enum Bound {
+    /// As somebody says.
+    Setting(u64),
+    /// As a schema needs it, whose canonical header is so long.
+    Schema(u64),
+}
+
+impl Bound {
+    fn of(schema: &[TensorSpec]) -> Self {
+        Self::Schema(Layout::of(schema).header().len() as u64)
+    }
+
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Setting(bytes) => bytes,
+            Self::Schema(canonical) => HEADER_BYTES_MAX.min(LOOSE * canonical + METADATA_BYTES),
+        }
+    }
+
+    /// Where it comes from, and what to do.
+    fn remedy(self) -> String {
+        match self {
+            Self::Setting(_) => "header_bytes_max: write the file without __metadata__, or raise it".into(),
+            Self::Schema(canonical) => format!(
+                "{LOOSE} times the model's own header of {canonical} bytes, and {METADATA_BYTES} for __metadata__: write the \
+                 file without it"
+            ),
+        }
+    }
 }
 
 /// The checked entries of a header, ascending by name.
-pub(crate) fn entries(file: &dyn Source) -> Result<Vec<Entry>, TensorError> {
-    let json = read_json(file)?;
+fn entries(file: &dyn Source, bound: Bound) -> Result<Vec<Entry>, TensorError> {
+    let json = read_json(file, bound)?;
     let data_at = LENGTH_BYTES + json.len() as u64;
     let text = std::str::from_utf8(&json)
         .map_err(|error| TensorError::bad(format!("safetensors header: not UTF-8 ({error})")))?;
@@ -150,23 +212,21 @@ pub(crate) fn entries(file: &dyn Source) -> Result<Vec<Entry>, TensorError> {
         .collect())
 }
 
-fn read_json(file: &dyn Source) -> Result<Vec<u8>, TensorError> {
-    if file.len() < LENGTH_BYTES {
-        return Err(TensorError::bad(format!(
-            "safetensors file: {} bytes, the header's length alone takes {LENGTH_BYTES}: the file is cut \
-             off or no safetensors",
-            file.len()
-        )));
-    }
-    let mut length = [0; LENGTH_BYTES as usize];
-    file.read_at(0, &mut length)?;
-    let length = u64::from_le_bytes(length);
+fn read_json(file: &dyn Source, bound: Bound) -> Result<Vec<u8>, TensorError> {
+    let length = header_bytes(file)?;
     let limit = HEADER_BYTES_MAX.min(file.len() - LENGTH_BYTES);
     if length > limit {
         return Err(TensorError::bad(format!(
             "safetensors header: {length} bytes announced, at most {limit} are possible ({HEADER_BYTES_MAX} at most, \
              in a file of {}): the file is cut off or no safetensors",
             file.len()
+        )));
+    }
+    if length > bound.bytes() {
+        return Err(TensorError::bad(format!(
+            "safetensors header: {length} bytes announced, at most {} are taken ({})",
+            bound.bytes(),
+            bound.remedy()
         )));
     }
     let mut json = vec![0; length as usize];

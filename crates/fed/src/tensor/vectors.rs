@@ -1,6 +1,6 @@
 //! Small safetensors files as plain vectors: what learners, tests and clients hold in memory.
 
-use super::header::entries;
+use super::header::{HEADER_BYTES_MAX, read_header};
 use super::{Layout, TensorError};
 use crate::record::{Dtype, TensorSpec};
 
@@ -43,8 +43,8 @@ pub fn to_safetensors(tensors: &[F32Tensor]) -> Vec<u8> {
 /// dtype is an error that names it. Finiteness is not checked.
 pub fn f32_from_safetensors(file: &[u8]) -> Result<Vec<F32Tensor>, TensorError> {
     let mut tensors = Vec::new();
-    for entry in entries(&file)? {
-        let spec = entry.spec;
+    let (schema, placement) = read_header(&file, HEADER_BYTES_MAX)?;
+    for (spec, offset) in schema.into_iter().zip(placement.offsets) {
         if spec.dtype != Dtype::F32 {
             return Err(TensorError::bad(format!(
                 "tensor {:?}: dtype F32 expected, {} found: only f32 files can be read as plain vectors",
@@ -52,8 +52,8 @@ pub fn f32_from_safetensors(file: &[u8]) -> Result<Vec<F32Tensor>, TensorError> 
                 spec.dtype.name()
             )));
         }
-        // `entries` has checked that the range is inside the file and as long as the shape says.
-        let start = entry.offset as usize;
+        // `read_header` has checked that the range is inside the file and as long as the shape says.
+        let start = offset as usize;
         let bytes = &file[start..start + super::layout::tensor_bytes(&spec) as usize];
         let values = bytes
             .as_chunks::<4>()

@@ -7,7 +7,7 @@ use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::record::{Canonical, Dtype, Membership, RoundPolicy, Rule, Signed, Spec, SpecError, TensorSpec};
 use qres_fed::strategy;
-use qres_fed::tensor::{self, Layout};
+use qres_fed::tensor::Layout;
 
 use super::intake::{Received, Upload};
 use super::membership::{start_model, take_over};
@@ -105,13 +105,13 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
 
 async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -> Result<ModelView, NodeError> {
     let (blob, me, wishes) = (received.blob, core.identity.node(), create.clone());
+    let headers = core.clone();
     let made = core
         .blocking(move |store| {
             let own = store.blobs_of(Owner::Node);
             let file = own.open(&blob).map_err(io::Error::other)?;
             let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
-            let schema = tensor::read_schema(&file)?;
-            let placement = tensor::check_weights(&schema, &file)?;
+            let (schema, placement) = headers.headers.read(&file)?;
             let layout = Layout::of(&schema);
             let spec = |weights: &BlobId| spec_of(me, &wishes, schema.clone(), *weights);
             let owner = |weights: &BlobId| Owner::Model(spec(weights).id());

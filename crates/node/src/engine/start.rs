@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use qres_fed::record::{Canonical, Signed, Spec};
 
+use super::headers::Headers;
 use super::hub::{Hub, RESERVED};
 use super::library::Shelf;
 use super::registry::{Model, Registry};
@@ -72,6 +73,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
         memberships: Mutex::new(()),
         uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
         specs: Semaphore::new(1),
+        headers: Headers::new(config.header_bytes_max),
         jobs: Arc::new(Semaphore::new(JOBS_MAX)),
         failure: watch::Sender::new(None),
         garbage: tokio::sync::Notify::new(),

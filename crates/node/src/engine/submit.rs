@@ -6,7 +6,7 @@ use std::sync::Arc;
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::SAMPLES_MAX;
 use qres_fed::round::{BaseError, SubmissionState};
-use qres_fed::tensor::{self, TensorError};
+use qres_fed::tensor::TensorError;
 use tokio::sync::oneshot;
 
 use super::admission::SubmitRequest;
@@ -245,12 +245,12 @@ async fn finish(
 }
 
 async fn check_tensors(core: &Arc<Core>, model: &Arc<Model>, blob: BlobId) -> Result<(), NodeError> {
-    let model = model.clone();
+    let (owner, model) = (core.clone(), model.clone());
     let checked = core
         .blocking(move |store| {
             let file = store.blobs_of(Owner::Node).open(&blob).map_err(io::Error::other)?;
             let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
-            tensor::check_weights(&model.spec().tensors, &file).map(|_| ())
+            owner.headers.check(&model.spec().tensors, &file)
         })
         .await;
     checked.map_err(tensors_refused)

@@ -75,6 +75,7 @@ fn config(dir: &std::path::Path) -> NodeConfig {
         trust: [].into(),
         keep_rounds: Some(8),
         blob_bytes_max: None,
+        header_bytes_max: crate::HEADER_BYTES_MAX,
     }
 }
 

@@ -349,3 +349,55 @@ fn what_the_reference_implementation_writes_is_made_canonical() {
     assert_eq!(canonical, [layout.header(), &f, &i].concat());
     assert_ne!(canonical, bytes);
 }
+
+#[test]
+fn a_header_is_as_long_as_its_schema_needs_or_is_not_read() {
+    let json = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+    let schema = read_schema(&file(json, &[0])).unwrap();
+    let limit = (LOOSE * Layout::of(&schema).header().len() as u64 + METADATA_BYTES) as usize;
+    let padded = |length: usize| file(&format!("{json}{}", " ".repeat(length - json.len())), &[0]);
+    check_weights(&schema, &padded(limit)).unwrap();
+    let error = check_weights(&schema, &padded(limit + 1)).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("at most {limit} are taken")) && error.contains("__metadata__"),
+        "{error}"
+    );
+    // Where no schema is known, as somebody says.
+    assert_eq!(read_header(&padded(2_000), 2_000).unwrap().0, schema);
+    let error = read_header(&padded(2_001), 2_000).unwrap_err().to_string();
+    assert!(
+        error.contains("at most 2000 are taken") && error.contains("header_bytes_max"),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_in_ascii_alone_and_white_space_everywhere_are_within_the_bound() {
+    let names: Vec<_> = (0..500)
+        .map(|n| format!("schicht.{n}.größe.ßßßßßßßßßßßßßßßß"))
+        .collect();
+    let ascii = |text: &str| {
+        let of = |c: char| {
+            if c.is_ascii() {
+                c.to_string()
+            } else {
+                format!("\\u{:04x}", c as u32)
+            }
+        };
+        text.chars().map(of).collect::<String>()
+    };
+    let entry = |(n, name): (usize, &String)| {
+        let name = ascii(name);
+        format!(
+            "\n    \"{name}\": {{\n        \"dtype\": \"U8\",\n        \"shape\": [\n            1\n        ],\n        \
+             \"data_offsets\": [\n            {n},\n            {}\n        ]\n    }}",
+            n + 1
+        )
+    };
+    let entries: Vec<_> = names.iter().enumerate().map(entry).collect();
+    let bytes = file(&format!("{{{}\n}}", entries.join(",")), &[0; 500]);
+    let schema = read_schema(&bytes).unwrap();
+    let (found, canonical) = (header_bytes(&bytes).unwrap(), Layout::of(&schema).header().len() as u64);
+    assert!(found < LOOSE * canonical, "{found} of {canonical}");
+    check_weights(&schema, &bytes).unwrap();
+}
