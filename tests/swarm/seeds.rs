@@ -3,8 +3,9 @@
 use qres_api::pb;
 use qres_fed::tensor::write_seeded;
 use qres_tests::weights::vector;
-use qres_tests::{Daemon, Options, Swarm};
+use qres_tests::{Daemon, Options, Swarm, wait};
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use crate::rounds::node_ids;
 use crate::{field, head, vector_model};
@@ -109,4 +110,75 @@ async fn a_seed_without_sound_tensors_is_refused_by_field() {
         );
     }
     node.create(good.clone()).await.unwrap();
+}
+
+/// A model of so many bytes, out of a message of a few.
+fn huge(bytes: u64) -> pb::CreateModelRequest {
+    pb::CreateModelRequest {
+        tensors: vec![tensor("weight", "F32", &[2, bytes / 8])],
+        ..layer("huge", 7)
+    }
+}
+
+/// Bytes below a folder, as the disk has them.
+fn disk_bytes(folder: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        // Gone since the folder was read.
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_of_more_than_there_is_room_for_is_refused_before_a_byte_is_written() {
+    let quota = Daemon::start(Options {
+        arguments: ["--blob-bytes-max", "1000000"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    });
+    let before = disk_bytes(&quota.data_dir());
+    for (daemon, bytes, why) in [
+        (&quota, 250 << 30, "blob_bytes_max leaves 1000000 bytes"),
+        (&quota, 1_000_000, "blob_bytes_max"),
+    ] {
+        let refused = daemon.node().create(huge(bytes)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+        assert!(refused.message().contains(why), "{refused:?}");
+        assert_eq!(refused.get_details_error_info().unwrap().reason, "DISK_FULL");
+    }
+    assert!(disk_bytes(&quota.data_dir()) < before + 1_000_000);
+    quota.node().create(huge(900_000)).await.unwrap();
+    let daemon = Daemon::start(Options::default());
+    let disk = rustix::fs::statvfs(daemon.data_dir()).unwrap();
+    if disk.f_bavail * disk.f_frsize < 250 << 30 {
+        let refused = daemon.node().create(huge(250 << 30)).await.unwrap_err();
+        assert!(refused.message().contains("bytes left"), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_goes_away_ends_the_making_of_its_weights() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    let before = disk_bytes(&daemon.data_dir());
+    let disk = rustix::fs::statvfs(daemon.data_dir()).unwrap();
+    // Minutes of work, so that none of it is done when the caller goes.
+    let bytes = (32 << 30).min(disk.f_bavail * disk.f_frsize / 2);
+    let caller = node.clone();
+    let call = tokio::spawn(async move { caller.create(huge(bytes)).await });
+    wait::until("the first 8 MiB", || async {
+        (disk_bytes(&daemon.data_dir()) > before + (8 << 20)).then_some(())
+    })
+    .await;
+    call.abort();
+    wait::until("the disk to be free again", || async {
+        (disk_bytes(&daemon.data_dir()) < before + (1 << 20)).then_some(())
+    })
+    .await;
+    let answer = node.models().list_models(pb::ListModelsRequest::default()).await;
+    assert_eq!(answer.unwrap().into_inner().models, []);
+    node.create(layer("after", 7)).await.unwrap();
 }

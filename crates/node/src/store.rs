@@ -24,6 +24,7 @@ mod partial;
 mod query;
 mod reader;
 mod record;
+mod room;
 mod segment;
 mod spare;
 mod table;

@@ -105,7 +105,7 @@ pub enum Shape {
 }
 
 /// Every key and the shape of its value, in the order in which a report shows them.
-pub const KEYS: [(&str, Shape); 19] = [
+pub const KEYS: [(&str, Shape); 20] = [
     ("mode", Shape::Text),
     ("port", Shape::Number),
     ("listen", Shape::Text),

@@ -1,6 +1,8 @@
 //! A model whose first weights come from a seed: its creator alone makes them, for the others they are a blob like any.
 
+use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use qres_fed::id::BlobId;
 use qres_fed::tensor::{self, Layout};
@@ -34,12 +36,18 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
         ));
     }
     // As heavy as an upload, and so one of them.
-    let _place = upload_place(core)?;
+    let place = upload_place(core)?;
     let guard = core.in_flight.clone().read_owned().await;
     let (schema, wishes) = (tensors.clone(), create.clone());
+    let caller = Caller::default();
+    let gone = caller.gone.clone();
     let made = core.blocking(move |store| {
+        let _place = place;
+        // A few bytes ask for up to 256 GiB.
+        store.blobs().check_room(layout.file_bytes())?;
         let mut out = store.blobs_of(Owner::Node).writer(layout.file_bytes())?.to_be_flushed();
-        tensor::write_seeded(&schema, seed, &mut out).map_err(|error| StoreError::from_io("blobs", error))?;
+        let mut wanted = Wanted { out: &mut out, gone };
+        tensor::write_seeded(&schema, seed, &mut wanted).map_err(|error| StoreError::from_io("blobs", error))?;
         out.finish_for(true, |weights| {
             Owner::Model(spec_of(me, &wishes, schema, *weights).id())
         })
@@ -47,4 +55,34 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
     let (blob, bytes) = made.await?;
     let request = request_digest(create, Some(blob));
     establish(core, create, spec(blob), request, Received { blob, bytes, guard }).await
+}
+
+/// Says when it is dropped that nobody waits any more: the thread that writes goes on without its caller.
+#[derive(Default)]
+struct Caller {
+    gone: Arc<AtomicBool>,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Writes for as long as somebody waits.
+struct Wanted<'a, W> {
+    out: &'a mut W,
+    gone: Arc<AtomicBool>,
+}
+
+impl<W: Write> Write for Wanted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the caller has gone"));
+        }
+        self.out.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
