@@ -33,6 +33,7 @@ impl Served {
             mesh,
             trainers: 1,
             join: vec![],
+            creators: Default::default(),
             trust: [].into(),
             keep_rounds: Some(8),
             blob_bytes_max: None,
