@@ -113,3 +113,28 @@ fn nothing_is_unbounded() {
         }
     }
 }
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let mut rust = vec![];
+    for folder in ["crates", "fuzz", "tests"] {
+        files(&root().join(folder), ".rs", &mut rust);
+    }
+    let code: String = rust
+        .iter()
+        .map(|path| std::fs::read_to_string(path).expect("text"))
+        .collect();
+    let page = std::fs::read_to_string(root().join("docs/security.md")).expect("docs/security.md");
+    // In the last column of the tables, and in the last section.
+    let quoted = page.split('`').skip(1).step_by(2);
+    let is_test =
+        |word: &&str| word.matches('_').count() >= 3 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let named: Vec<_> = quoted.filter(is_test).collect();
+    assert!(named.len() > 30, "found only {named:?}");
+    for name in named {
+        assert!(
+            code.contains(&format!("fn {name}(")),
+            "docs/security.md names {name}: no such test"
+        );
+    }
+}
