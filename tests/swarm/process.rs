@@ -1,7 +1,8 @@
 //! The daemon as a process: what it refuses to start with, and what it says.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use qres_api::pb;
 use qres_tests::daemon::command;
@@ -15,9 +16,19 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::{head, vector_model};
 
+/// What a daemon says that must not start.
 fn fails(dir: &Path, options: &Options, port: &str) -> String {
-    let Output { status, stderr, .. } = command(dir, options, port).output().expect("the daemon runs");
-    assert!(!status.success());
+    let mut command = command(dir, options, port);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the daemon runs");
+    let stdout = child.stdout.take().expect("stdout is piped");
+    // Its end closes it.
+    let started = BufReader::new(stdout)
+        .lines()
+        .any(|line| line.is_ok_and(|line| line == "ready"));
+    let _ = child.kill();
+    let Output { status, stderr, .. } = child.wait_with_output().expect("it ends");
+    assert!(!started && !status.success(), "it started");
     String::from_utf8(stderr).expect("text")
 }
 
@@ -45,6 +56,33 @@ fn a_data_directory_of_a_newer_version_is_refused() {
     std::fs::write(stopped.data_dir().join("format"), "999\n").unwrap();
     let said = fails(stopped.data_dir().parent().unwrap(), &Options::default(), "0");
     assert!(said.contains("999") && said.contains("upgrade"), "{said}");
+}
+
+#[test]
+fn an_empty_identity_of_a_first_start_is_made_anew_and_later_it_is_refused() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let daemon = Daemon::start(Options::default());
+    let peer_id = daemon.peer_id.clone();
+    let (stopped, _) = daemon.terminate();
+    let key = stopped.data_dir().join("identity.key");
+    let empty = || {
+        let _ = std::fs::remove_file(&key);
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&key)
+            .unwrap();
+    };
+    empty();
+    let said = fails(stopped.data_dir().parent().unwrap(), &Options::default(), "0");
+    assert!(said.contains("is empty") && said.contains("copy of the key"), "{said}");
+    // As a first start left it that was killed between making the file and writing it: the store had been made.
+    std::fs::remove_file(stopped.data_dir().join("records.redb")).unwrap();
+    empty();
+    let daemon = stopped.start();
+    assert_ne!(daemon.peer_id, peer_id);
+    assert_eq!(std::fs::read(&key).unwrap().len(), 32);
 }
 
 #[test]

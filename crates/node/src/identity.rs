@@ -1,13 +1,18 @@
 //! A node's Ed25519 identity: a key file with mode 0600, signatures, and the libp2p peer id that wraps the same key.
 
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use libp2p::PeerId;
 use libp2p::identity::{self, ed25519};
 use qres_fed::id::NodeId;
 use qres_fed::record::{Authored, Signature, Signed};
+
+use crate::private_file;
+
+/// A longer file is no key: one has 32 bytes.
+const FILE_BYTES_MAX: u64 = 4096;
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +33,20 @@ pub enum IdentityError {
         /// Its permission bits.
         mode: u32,
     },
+    /// An empty file in a data directory in which a node has worked.
+    #[error(
+        "identity key {path} is empty, and this data directory holds records of a node: put that node's copy of the key back; \
+         without one, start with an empty --data-dir: the node is then another one, a member of nothing"
+    )]
+    Empty {
+        /// Where.
+        path: PathBuf,
+    },
     /// Not 32 bytes.
-    #[error("identity key {path} is no Ed25519 key: expected 32 bytes, found {bytes}")]
+    #[error(
+        "identity key {path} is no Ed25519 key: expected 32 bytes, found {bytes}. Put this node's copy of the key back; without \
+         one, start with an empty --data-dir: the node is then another one, a member of nothing"
+    )]
     Malformed {
         /// Where.
         path: PathBuf,
@@ -51,38 +68,48 @@ impl Identity {
             path: path.to_owned(),
             error,
         };
-        match std::fs::metadata(path) {
-            Ok(found) => {
-                let mode = found.permissions().mode() & 0o777;
-                if mode & 0o077 != 0 {
-                    return Err(IdentityError::Mode {
-                        path: path.to_owned(),
-                        mode,
-                    });
-                }
-                let mut bytes = std::fs::read(path).map_err(fail)?;
-                let length = bytes.len();
-                let secret = ed25519::SecretKey::try_from_bytes(&mut bytes).map_err(|_| IdentityError::Malformed {
-                    path: path.to_owned(),
-                    bytes: length,
-                })?;
-                Ok(Self { keypair: secret.into() })
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let keypair = ed25519::Keypair::generate();
-                let mut file = std::fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)
-                    .map_err(fail)?;
-                file.write_all(keypair.secret().as_ref())
-                    .and_then(|()| file.sync_all())
-                    .map_err(fail)?;
-                Ok(Self { keypair })
-            }
-            Err(error) => Err(fail(error)),
+        let found = match std::fs::symlink_metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Self::create(path).map_err(fail),
+            Err(error) => return Err(fail(error)),
+        };
+        let mode = found.permissions().mode() & 0o777;
+        if found.is_file() && mode & 0o077 != 0 {
+            return Err(IdentityError::Mode {
+                path: path.to_owned(),
+                mode,
+            });
         }
+        let mut bytes = private_file::read(path, FILE_BYTES_MAX).map_err(fail)?;
+        if bytes.is_empty() {
+            return Err(IdentityError::Empty { path: path.to_owned() });
+        }
+        let length = bytes.len();
+        let secret = ed25519::SecretKey::try_from_bytes(&mut bytes).map_err(|_| IdentityError::Malformed {
+            path: path.to_owned(),
+            bytes: length,
+        })?;
+        Ok(Self { keypair: secret.into() })
+    }
+
+    /// Removes an empty key file: a node of before left it behind when it was killed, or met a full disk, while it made its key.
+    /// Only for a data directory in which no node has worked, so that nothing can have been signed with the key.
+    pub fn forget_empty(path: &Path) -> Result<(), IdentityError> {
+        let removed = match std::fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() && found.len() == 0 => std::fs::remove_file(path),
+            _ => Ok(()),
+        };
+        removed.map_err(|error| IdentityError::Io {
+            path: path.to_owned(),
+            error,
+        })
+    }
+
+    /// A fresh key, on the disk before it is used.
+    fn create(path: &Path) -> std::io::Result<Self> {
+        let keypair = ed25519::Keypair::generate();
+        private_file::replace(path, keypair.secret().as_ref())?;
+        Ok(Self { keypair })
     }
 
     /// A fresh key that is stored nowhere, for tests.
@@ -176,5 +203,31 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let error = Identity::load_or_create(&path).err().unwrap().to_string();
         assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_key_is_refused_with_what_to_do_and_can_be_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.key");
+        private_file::replace(&path, b"").unwrap();
+        let error = Identity::load_or_create(&path).err().unwrap().to_string();
+        assert!(
+            error.contains("is empty") && error.contains("copy of the key"),
+            "{error}"
+        );
+        Identity::forget_empty(&path).unwrap();
+        let made = Identity::load_or_create(&path).unwrap().node();
+        Identity::forget_empty(&path).unwrap();
+        assert_eq!(
+            Identity::load_or_create(&path).unwrap().node(),
+            made,
+            "a whole one stays"
+        );
+        for torn in [&b"7"[..], &[7; 33]] {
+            private_file::replace(&path, torn).unwrap();
+            Identity::forget_empty(&path).unwrap();
+            let error = Identity::load_or_create(&path).err().unwrap().to_string();
+            assert!(error.contains("expected 32 bytes"), "{error}");
+        }
     }
 }

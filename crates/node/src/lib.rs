@@ -13,6 +13,7 @@ pub mod handle;
 pub mod identity;
 pub mod mesh;
 mod metrics;
+mod private_file;
 pub mod store;
 mod trace;
 pub mod transfer;

@@ -115,7 +115,12 @@ async fn open(config: &NodeConfig) -> Result<(Store, Identity), StartError> {
     );
     let opened = tokio::task::spawn_blocking(move || {
         let store = Store::open(&dir, options)?;
-        let identity = Identity::load_or_create(&dir.join(KEY_FILE))?;
+        let key = dir.join(KEY_FILE);
+        // Whatever a node does, it first reserves revisions, and before that it has its key.
+        if store.meta(REVISION_CEILING)?.is_none() && store.models()?.is_empty() {
+            Identity::forget_empty(&key)?;
+        }
+        let identity = Identity::load_or_create(&key)?;
         Ok((store, identity))
     });
     match opened.await {

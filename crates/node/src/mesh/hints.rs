@@ -4,8 +4,7 @@
 //! <until, Unix ms> <reason>`). A line that cannot be read is skipped: hints are only hints.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use libp2p::{Multiaddr, PeerId};
@@ -14,6 +13,7 @@ use qres_fed::record::is_printable;
 use super::actor::{Actor, unix_ms};
 use super::address::{self, ADDRESSES_MAX};
 use super::peers::{BANS_MAX, Ban, Book};
+use crate::private_file;
 
 /// Peers kept: the ones that were good last.
 const PEERS_MAX: usize = 256;
@@ -112,21 +112,13 @@ impl Hints {
 
     /// Writes the file: whole, or not at all. Blocks.
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
-        let mut part: PathBuf = path.to_owned();
-        part.as_mut_os_string().push(".part");
-        let mut file = std::fs::File::create(&part)?;
-        file.write_all(self.render().as_bytes())?;
-        // No fsync of the directory: losing the newest hints to a power cut costs nothing.
-        file.sync_data()?;
-        std::fs::rename(&part, path)
+        private_file::replace(path, self.render().as_bytes())
     }
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
-    if std::fs::metadata(path)?.len() > FILE_BYTES_MAX {
-        return Err(std::io::Error::other(format!("more than {FILE_BYTES_MAX} bytes")));
-    }
-    std::fs::read_to_string(path)
+    let bytes = private_file::read(path, FILE_BYTES_MAX)?;
+    String::from_utf8(bytes).map_err(std::io::Error::other)
 }
 
 fn parse_peer<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Hint> {
@@ -232,7 +224,7 @@ mod tests {
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "no part file is left"
+            "nothing is left beside it"
         );
     }
 

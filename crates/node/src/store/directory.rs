@@ -59,7 +59,7 @@ impl Directory {
     /// What was not flushed has been looked through: remembers this boot.
     pub(super) fn settle(&mut self) -> Result<(), StoreError> {
         if let (true, Some(id)) = (self.rebooted, boot_id()) {
-            file::replace(&self.root.join("boot"), &self.root.join("boot.new"), id.as_bytes())?;
+            file::replace(&self.root.join("boot"), id.as_bytes())?;
         }
         self.rebooted = false;
         Ok(())
@@ -103,7 +103,7 @@ fn check_format(root: &Path) -> Result<(), StoreError> {
             ))),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            file::replace(&path, &root.join("format.new"), format!("{FORMAT}\n").as_bytes())
+            file::replace(&path, format!("{FORMAT}\n").as_bytes())
         }
         Err(error) => Err(StoreError::from_io(&path, error)),
     }

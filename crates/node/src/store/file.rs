@@ -1,14 +1,13 @@
 //! What the file system owes: private files, durable renames, durable directories.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::StoreError;
+use crate::private_file::{self, MODE as PRIVATE, NO_LINK};
 
-/// Read and write for the owner alone.
-const PRIVATE: u32 = 0o600;
 /// All for the owner alone.
 const PRIVATE_DIRECTORY: u32 = 0o700;
 
@@ -31,7 +30,7 @@ pub(super) fn make_dir_of(path: &Path) -> Result<(), StoreError> {
         .map_or(Ok(()), |directory| make_dir(directory).map(|_| ()))
 }
 
-/// Opens a file for reading and writing, made when it is not there; what it holds stays.
+/// Opens a file for reading and writing, made when it is not there; what it holds stays. A link is an error.
 pub(super) fn open_or_make(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new()
         .read(true)
@@ -39,6 +38,7 @@ pub(super) fn open_or_make(path: &Path) -> Result<File, StoreError> {
         .create(true)
         .truncate(false)
         .mode(PRIVATE)
+        .custom_flags(NO_LINK)
         .open(path)
         .map_err(|error| StoreError::from_io(path, error))
 }
@@ -54,14 +54,9 @@ pub(super) fn make(path: &Path) -> Result<File, StoreError> {
         .map_err(|error| StoreError::from_io(path, error))
 }
 
-/// Replaces a file as a whole: after a crash it is the old one or the new one. `next_to` is a name of ours beside it.
-pub(super) fn replace(path: &Path, next_to: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let fail = |error| StoreError::from_io(path, error);
-    remove(next_to)?;
-    let mut file = make(next_to)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
-    fs::rename(next_to, path).map_err(fail)?;
-    sync_dir_of(path)
+/// Replaces a file as a whole: after a crash it is the old one or the new one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    private_file::replace(path, bytes).map_err(|error| StoreError::from_io(path, error))
 }
 
 /// Lets the disk begin with what was just written there, so that an fsync to come finds little left; waits for nothing. A hint: what
@@ -101,9 +96,12 @@ pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// A file's length; `None` when it is not there.
+/// A file's length; `None` when it is not there, or is a link.
 pub(super) fn len(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|m| m.len())
+    fs::symlink_metadata(path)
+        .ok()
+        .filter(fs::Metadata::is_file)
+        .map(|m| m.len())
 }
 
 /// The names of the directories in a directory, in any order. What has no readable name is left out.
