@@ -3,6 +3,8 @@
 # so first, by name, and counts the tests that need them as not run; in CI a test that is not run is a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+# Data directories that a group may write to are refused, and temporary directories are as the umask says.
+umask 077
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

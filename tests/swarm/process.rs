@@ -59,6 +59,33 @@ fn a_data_directory_of_a_newer_version_is_refused() {
 }
 
 #[test]
+fn a_data_directory_that_others_may_write_to_is_refused_with_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let said = fails(dir.path(), &Options::default(), "0");
+    assert!(said.contains("mode 0777") && said.contains("chmod 700"), "{said}");
+}
+
+#[test]
+fn a_link_in_the_data_directory_is_refused_and_nothing_behind_it_is_removed() {
+    let daemon = Daemon::start(Options::default());
+    let (stopped, code) = daemon.terminate();
+    assert_eq!(code, Some(0));
+    let outside = tempfile::tempdir().unwrap();
+    let precious = outside.path().join("precious");
+    std::fs::write(&precious, "").unwrap();
+    let tmp = stopped.data_dir().join("tmp");
+    std::fs::remove_dir_all(&tmp).unwrap();
+    std::os::unix::fs::symlink(outside.path(), &tmp).unwrap();
+    let said = fails(stopped.data_dir().parent().unwrap(), &Options::default(), "0");
+    assert!(said.contains("symbolic link") && said.contains("tmp"), "{said}");
+    assert!(precious.exists());
+}
+
+#[test]
 fn an_empty_identity_of_a_first_start_is_made_anew_and_later_it_is_refused() {
     use std::os::unix::fs::OpenOptionsExt;
     let daemon = Daemon::start(Options::default());

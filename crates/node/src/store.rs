@@ -19,6 +19,7 @@ mod database;
 mod directory;
 mod expire;
 mod file;
+mod guard;
 mod owner;
 mod partial;
 mod query;
@@ -38,6 +39,7 @@ mod writer;
 
 pub use blob::{BlobFile, Blobs};
 pub use blob_store::BlobStore;
+pub use guard::GuardError;
 pub use owner::Owner;
 pub use partial::Partial;
 pub use record::{
@@ -52,6 +54,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use qres_fed::id::{BlobId, SubmissionId};
+use rustix::io::Errno;
 
 /// Why the store cannot do it.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,8 @@ pub enum StoreError {
          with another --data-dir, and copy identity.key there to stay the same node"
     )]
     Older { path: PathBuf, found: u32, known: u32 },
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     #[error("data directory {path}: {error}")]
     Io { path: PathBuf, error: io::Error },
     #[error("the disk is full ({0}): free some space; nothing that was acknowledged is lost")]
@@ -89,14 +94,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What an I/O error at `path` means: a full disk is [`StoreError::Full`], an error of the store's own that went through an
-    /// [`io::Write`] is itself again.
+    /// What an I/O error at `path` means: a full disk is [`StoreError::Full`], a link that is not followed is
+    /// [`StoreError::Guard`], an error of the store's own that went through an [`io::Write`] is itself again.
     pub fn from_io(path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();
         let error = match error.downcast::<Self>() {
             Ok(own) => return own,
             Err(error) => error,
         };
+        // The kernel's answer to O_NOFOLLOW.
+        if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+            return GuardError::Link { path }.into();
+        }
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full(format!("{}: {error}", path.display())),
             _ => Self::Io { path, error },

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::{StoreError, file};
+use super::{StoreError, file, guard};
 
 /// The format that this build writes. A change that an older build would misread is one more.
 pub(super) const FORMAT: u32 = 2;
+
+/// The directories below it.
+const DIRECTORIES: [&str; 4] = ["blobs", "tmp", "uploads", "partial"];
 
 /// Linux' id of this boot: another one means that what was not flushed may be lost.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -23,12 +26,14 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Makes or opens it: refuses one in use or of a newer format, empties `tmp`.
+    /// Makes or opens it: refuses one that others may write to, in use or of a newer format, empties `tmp`.
     pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
         let made = file::make_dir(root)?;
+        guard::root(root)?;
         let lock = lock(root)?;
+        guard::inside(root, &DIRECTORIES)?;
         check_format(root)?;
-        for name in ["blobs", "tmp", "uploads", "partial"] {
+        for name in DIRECTORIES {
             file::make_dir(&root.join(name))?;
         }
         file::sync_dir(root)?;
