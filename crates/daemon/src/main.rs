@@ -18,6 +18,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use qres_node::descriptors;
 
 use crate::args::Args;
 use crate::config::{Config, Environment};
@@ -25,11 +26,15 @@ use crate::telemetry::Telemetry;
 
 /// Running failed.
 const FAILED: u8 = 1;
+/// With less, 256 peers, as many callers and the store's files can meet the limit.
+const DESCRIPTORS_LOW: u64 = 1024;
 /// The configuration is wrong; clap's code for a wrong command line too.
 const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
     memory::limit_arenas();
+    // Told once there is a log.
+    let raised = descriptors::raise_limit();
     let args = Args::parse();
     let env = environment();
     let (config, layers) = match Config::load(&args, &env) {
@@ -45,7 +50,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, format!("no threads to run on: {error}")),
     };
-    let outcome = runtime.block_on(compose(config, &env));
+    let outcome = runtime.block_on(compose(config, &env, raised));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     match outcome {
@@ -54,13 +59,30 @@ fn main() -> ExitCode {
     }
 }
 
-async fn compose(config: Config, env: &Environment) -> anyhow::Result<()> {
+async fn compose(config: Config, env: &Environment, raised: std::io::Result<()>) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&config, env)?;
+    log_descriptors(raised);
     let shutdown = signal::shutdown_token()?;
     let outcome = run::run(config, shutdown).await;
     // Flushing blocks, and the exporter's connection needs this runtime's threads meanwhile.
     tokio::task::spawn_blocking(|| telemetry.flush()).await?;
     outcome
+}
+
+fn log_descriptors(raised: std::io::Result<()>) {
+    let limit = descriptors::count().limit;
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of file descriptors cannot be raised to the hard limit");
+    }
+    if limit < DESCRIPTORS_LOW {
+        tracing::warn!(
+            limit,
+            "few file descriptors: with many peers or callers new connections are turned away; raise the hard limit \
+             (`ulimit -Hn`, systemd's LimitNOFILE=) to {DESCRIPTORS_LOW} or more"
+        );
+    } else {
+        tracing::info!(limit, "file descriptors");
+    }
 }
 
 /// The process's environment; what is not UTF-8 cannot be a setting.

@@ -5,6 +5,7 @@
 
 mod clock;
 pub mod config;
+pub mod descriptors;
 mod engine;
 pub mod error;
 #[doc(hidden)]

@@ -8,6 +8,7 @@ mod behaviour;
 mod command;
 mod config;
 mod counters;
+mod descriptors;
 mod discovery;
 mod gossip;
 mod handshakes;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::Stream;
+use qres_node::descriptors;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::{Connection, Io};
@@ -101,6 +102,8 @@ impl Incoming {
     async fn accept(&mut self) -> Io {
         loop {
             match self.listener.accept().await {
+                // One that would take the store's descriptors is closed at once.
+                Ok((stream, _)) if descriptors::is_for_store(&stream) => drop(stream),
                 Ok((stream, _)) => {
                     if let Some(io) = self.admit(stream) {
                         return io;

@@ -338,6 +338,7 @@ impl Actor {
             BehaviourEvent::Kad(event) => self.on_kad(event, now),
             BehaviourEvent::Gossip(event) => self.on_gossip(event, now),
             BehaviourEvent::Blocked(never)
+            | BehaviourEvent::Descriptors(never)
             | BehaviourEvent::Limits(never)
             | BehaviourEvent::Places(never)
             | BehaviourEvent::Streams(never) => match never {},

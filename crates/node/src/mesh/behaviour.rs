@@ -22,7 +22,7 @@ use super::counters::MeshCounters;
 use super::handshakes::Handshakes;
 use super::muxer::Yamux;
 use super::observed::Observed;
-use super::{MeshError, gossip, hello, places, streams};
+use super::{MeshError, descriptors, gossip, hello, places, streams};
 use crate::identity::Identity;
 
 /// Kademlia's protocol name holds the swarm protocol's major: another major is never in a routing table.
@@ -50,6 +50,8 @@ const READ_BYTES: usize = 64 * 1024;
 pub struct Behaviour {
     /// Bans.
     pub blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
+    /// Sockets leave descriptors to the store.
+    pub descriptors: descriptors::Behaviour,
     /// How many connections of one peer, and dials.
     pub limits: connection_limits::Behaviour,
     /// How many connections, and whose.
@@ -81,6 +83,7 @@ pub fn swarm(
     let peer = keypair.public().to_peer_id();
     let behaviour = Behaviour {
         blocked: allow_block_list::Behaviour::default(),
+        descriptors: descriptors::Behaviour,
         limits: connection_limits::Behaviour::new(limits()),
         places: places::Behaviour::new(
             config.connections_max,

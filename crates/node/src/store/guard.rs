@@ -146,7 +146,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("data");
         let store = Store::open(&root, StoreOptions::default()).unwrap();
-        store.blobs().put(b"abc", true).unwrap();
+        store.blobs_of(super::super::Owner::Node).put(b"abc", true).unwrap();
         (dir, root)
     }
 
