@@ -21,6 +21,10 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// More environment.
     pub environment: Vec<(String, String)>,
+    /// A program that runs it, with its arguments: `nsenter`, say.
+    pub wrapper: Vec<String>,
+    /// Its data directory, unless it is below the temporary one.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// A running daemon; killed when dropped.
@@ -216,7 +220,15 @@ impl Stopped {
 
 /// The command line of a daemon.
 pub fn command(dir: &Path, options: &Options, port: &str) -> Command {
-    let mut command = Command::new(binaries::daemon());
+    let program = binaries::daemon();
+    let mut command = match options.wrapper.split_first() {
+        Some((wrapper, arguments)) => {
+            let mut command = Command::new(wrapper);
+            command.args(arguments).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
     // What the shell has set is not what is tested.
     for (name, _) in std::env::vars_os() {
         if ["OTEL_", "QRES_"]
@@ -231,7 +243,8 @@ pub fn command(dir: &Path, options: &Options, port: &str) -> Command {
     if !options.arguments.iter().any(|argument| argument == "--grpc-addr") {
         command.args(["--grpc-addr", "127.0.0.1:0"]);
     }
-    command.arg("--data-dir").arg(dir.join("data"));
+    command.arg("--data-dir");
+    command.arg(options.data_dir.clone().unwrap_or_else(|| dir.join("data")));
     for address in &options.bootstrap {
         command.args(["--bootstrap", address]);
     }

@@ -4,6 +4,7 @@ pub mod binaries;
 pub mod daemon;
 pub mod node;
 pub mod scrape;
+pub mod small_disk;
 pub mod swarm;
 pub mod wait;
 pub mod weights;

@@ -16,6 +16,8 @@ pub use layer::{Layers, Origin};
 pub use report::report;
 pub use settings::{LogFormat, Mode, Settings};
 
+use qres_node::store::Quota;
+
 use crate::args::Args;
 
 /// Environment variables by name, as given to the process.
@@ -61,8 +63,8 @@ pub struct Config {
     pub creators: Vec<String>,
     /// What stays on disk.
     pub retention: Retention,
-    /// The most bytes of blobs on disk; `None` = no limit but the disk.
-    pub blob_bytes_max: Option<u64>,
+    /// The most bytes of blobs on disk.
+    pub blob_bytes_max: Quota,
     /// The most bytes of the header of a new model's file.
     pub header_bytes_max: u64,
     /// What is logged: an `EnvFilter`.

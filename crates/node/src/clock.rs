@@ -31,7 +31,7 @@ impl Clock {
     }
 }
 
-/// Milliseconds since 1970 on the wall clock: it informs people and orders nothing.
+/// Milliseconds since 1970 on the wall clock: it informs people, and orders nothing but the revisions of starts on a full disk.
 pub fn unix_ms() -> u64 {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use qres_fed::id::NodeId;
 
 use crate::mesh::MeshConfig;
+use crate::store::Quota;
 
 /// Everything a node needs to start. The daemon alone reads files, environment and flags.
 #[derive(Debug, Clone)]
@@ -24,8 +25,8 @@ pub struct NodeConfig {
     pub trust: BTreeSet<NodeId>,
     /// Rounds kept below the confirmed head; `None` = all of them.
     pub keep_rounds: Option<u64>,
-    /// Refuse new blobs above this many bytes in all; `None` = until the disk is full.
-    pub blob_bytes_max: Option<u64>,
+    /// Refuse new blobs above this many bytes in all.
+    pub blob_bytes_max: Quota,
     /// Refuse a new model's file whose header is longer: [`HEADER_BYTES_MAX`] unless somebody says otherwise.
     pub header_bytes_max: u64,
 }

@@ -208,6 +208,12 @@ impl From<StoreError> for NodeError {
         let message = error.to_string();
         match error {
             StoreError::Full(_) => Self::new(Kind::ResourceExhausted, "DISK_FULL", message).retry_after(10_000),
+            StoreError::UploadQuota { .. } => {
+                Self::new(Kind::ResourceExhausted, "UPLOAD_QUOTA", message).field("idempotency_key")
+            }
+            StoreError::UploadsKept(_) => Self::new(Kind::ResourceExhausted, "UPLOADS_KEPT", message)
+                .field("idempotency_key")
+                .retry_after(10_000),
             StoreError::Offset { .. } => Self::new(Kind::OutOfRange, "OFFSET_PAST_KEPT", message).field("offset"),
             StoreError::Overtaken => {
                 Self::new(Kind::FailedPrecondition, "UPLOAD_OVERTAKEN", message).field("idempotency_key")

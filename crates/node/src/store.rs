@@ -11,6 +11,7 @@
 //! uploads/<blake3 of the key>              what is kept of an upload with a key
 //! partial/<owner>-abcd…  .tree  .hint      a blob that arrives in segments
 //! tmp/                                     emptied at the start
+//! reserve                                  room for the transactions that free a full disk
 //! ```
 
 mod blob;
@@ -23,14 +24,17 @@ mod guard;
 mod owner;
 mod partial;
 mod query;
+mod quota;
 mod reader;
 mod record;
+mod reserve;
 mod room;
 mod segment;
 mod spare;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod upload;
 mod usage;
 pub(crate) mod value;
@@ -42,12 +46,14 @@ pub use blob_store::BlobStore;
 pub use guard::GuardError;
 pub use owner::Owner;
 pub use partial::Partial;
+pub use quota::{Quota, QuotaError};
 pub use record::{
     HeardModel, KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
     SubmissionPage, Write,
 };
 pub use segment::{SEGMENT_BYTES, SegmentTree};
 pub use spare::Retired;
+pub use usage::DiskUse;
 pub use writer::BlobWriter;
 
 use std::io::{self, ErrorKind};
@@ -79,6 +85,16 @@ pub enum StoreError {
     Io { path: PathBuf, error: io::Error },
     #[error("the disk is full ({0}): free some space; nothing that was acknowledged is lost")]
     Full(String),
+    #[error(
+        "unfinished uploads with an idempotency_key may take {limit} bytes in all (a quarter of blob_bytes_max), {kept} are kept \
+         and {asked} more are asked for: finish the others, send this one without a key, or raise --blob-bytes-max"
+    )]
+    UploadQuota { asked: u64, kept: u64, limit: u64 },
+    #[error(
+        "{0} uploads with an idempotency_key are under way, as many as are kept at a time: finish some, or send this one without a \
+         key"
+    )]
+    UploadsKept(usize),
     #[error("the store is damaged: {0}")]
     Damaged(String),
     #[error("offset {given} is past what is kept: {kept} bytes")]
@@ -115,7 +131,7 @@ impl StoreError {
     /// The way through an [`io::Write`].
     fn into_io(self) -> io::Error {
         let kind = match &self {
-            Self::Full(_) => ErrorKind::StorageFull,
+            Self::Full(_) | Self::UploadQuota { .. } => ErrorKind::StorageFull,
             Self::Io { error, .. } => error.kind(),
             _ => ErrorKind::Other,
         };

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use qres_api::server::{self, Limits};
 use qres_node::mesh::{MeshConfig, Mode};
+use qres_node::store::Quota;
 use qres_node::{HEADER_BYTES_MAX, NodeConfig, NodeHandle};
 use qres_tests::Node;
 use tempfile::TempDir;
@@ -36,7 +37,7 @@ impl Served {
             creators: Default::default(),
             trust: [].into(),
             keep_rounds: Some(8),
-            blob_bytes_max: None,
+            blob_bytes_max: Quota::Unlimited,
             header_bytes_max: HEADER_BYTES_MAX,
         };
         let node = NodeHandle::start(config).await.expect("a node");

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use qres_node::store::Quota;
 
 use qres_node::HEADER_BYTES_MAX;
 
@@ -127,7 +128,7 @@ fn defaults() -> Settings {
         creator: Some(Vec::new()),
         trust: Some(Vec::new()),
         retention: Some("8".into()),
-        blob_bytes_max: None,
+        blob_bytes_max: Some(Quota::DEFAULT.to_string()),
         header_bytes_max: Some(HEADER_BYTES_MAX),
         log: Some(LOG_DEFAULT.into()),
         log_format: Some(LogFormat::Text),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use qres_node::store::Quota;
+
 use super::{Config, Layers, Retention};
 
 /// A TOML file; read back with `--config` it gives the same configuration.
@@ -11,6 +13,10 @@ pub fn report(config: &Config, layers: &Layers) -> String {
     let retention = match config.retention {
         Retention::All => toml::Value::from("all"),
         Retention::Rounds(rounds) => number(rounds),
+    };
+    let quota = match config.blob_bytes_max {
+        Quota::Bytes(bytes) => number(bytes),
+        other => toml::Value::from(other.to_string()),
     };
     let metrics = config
         .metrics_addr
@@ -31,7 +37,7 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         ("creator", Some(config.creators.clone().into())),
         ("trust", Some(config.trust.clone().into())),
         ("retention", Some(retention)),
-        ("blob_bytes_max", config.blob_bytes_max.map(number)),
+        ("blob_bytes_max", Some(quota)),
         ("header_bytes_max", Some(number(config.header_bytes_max))),
         ("log", Some(config.log.clone().into())),
         ("log_format", toml::Value::try_from(config.log_format).ok()),

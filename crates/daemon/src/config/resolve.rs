@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use qres_node::HEADER_BYTES_MAX;
 use qres_node::identity;
 use qres_node::mesh::check_address;
+use qres_node::store::{Quota, QuotaError};
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce};
@@ -53,10 +54,7 @@ pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
         creators: nodes(layers, "creator", layers.settings.creator.as_ref())?,
         trust: nodes(layers, "trust", layers.settings.trust.as_ref())?,
         retention: retention(layers)?,
-        blob_bytes_max: match said.blob_bytes_max {
-            Some(0) => return Err(layers.error("blob_bytes_max", "0 bytes hold no weights: leave it out for no limit")),
-            other => other,
-        },
+        blob_bytes_max: quota(layers)?,
         header_bytes_max: header_bytes_max(layers)?,
         log: log(layers)?,
         log_format: said.log_format.unwrap_or(LogFormat::Text),
@@ -219,6 +217,13 @@ fn header_bytes_max(layers: &Layers) -> Outcome<u64> {
         return Ok(value);
     }
     Err(layers.error("header_bytes_max", format!("{value} bytes is outside 64 to 100000000")))
+}
+
+fn quota(layers: &Layers) -> Outcome<Quota> {
+    let value = text(layers.settings.blob_bytes_max.as_ref());
+    value
+        .parse()
+        .map_err(|error: QuotaError| layers.error("blob_bytes_max", error.to_string()))
 }
 
 fn log(layers: &Layers) -> Outcome<String> {

@@ -74,9 +74,10 @@ pub struct Settings {
     #[arg(long, value_name = "N|all")]
     #[serde(deserialize_with = "text_or_number")]
     pub retention: Option<String>,
-    /// The most bytes of weights on disk [default: no limit]
-    #[arg(long, value_name = "BYTES")]
-    pub blob_bytes_max: Option<u64>,
+    /// The most bytes of weights on disk, as a number, a share of what they take and what is free, or `none` [default: 90%]
+    #[arg(long, value_name = "BYTES|SHARE%|none")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub blob_bytes_max: Option<String>,
     /// The most bytes of the header of a new model's safetensors file [default: 16777216]
     #[arg(long, value_name = "BYTES")]
     pub header_bytes_max: Option<u64>,
@@ -121,7 +122,7 @@ pub const KEYS: [(&str, Shape); 20] = [
     ("creator", Shape::List),
     ("trust", Shape::List),
     ("retention", Shape::Text),
-    ("blob_bytes_max", Shape::Number),
+    ("blob_bytes_max", Shape::Text),
     ("header_bytes_max", Shape::Number),
     ("log", Shape::Text),
     ("log_format", Shape::Text),

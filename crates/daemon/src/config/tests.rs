@@ -36,6 +36,7 @@ fn nothing_said_is_a_node_on_4001_with_grpc_on_loopback() {
     assert_eq!(config.network, "qres");
     assert_eq!(config.trainers, 1);
     assert_eq!(config.retention, Retention::Rounds(8));
+    assert_eq!(config.blob_bytes_max, Quota::Share(90));
     assert_eq!(config.metrics_addr, None);
     assert!(config.bootstrap.is_empty() && config.join.is_empty() && config.announce.is_empty());
     assert!(config.data_dir.ends_with("qres") && config.data_dir.is_absolute());
@@ -217,7 +218,8 @@ fn a_value_out_of_bounds_names_the_bounds() {
         ),
         (["--connections-max", "0"], "outside 1 to 65536"),
         (["--retention", "0"], "neither `all` nor a number"),
-        (["--blob-bytes-max", "0"], "no limit"),
+        (["--blob-bytes-max", "0"], "no quota"),
+        (["--blob-bytes-max", "101%"], "from 1% to 100%, or none"),
         (["--header-bytes-max", "7"], "outside 64 to 100000000"),
         (["--network", "a b"], "no network name"),
         (["--listen", "localhost"], "no IP address"),

@@ -59,11 +59,14 @@ impl<T: Clone + Send + 'static> Upload<T> {
     ) -> Result<Self, NodeError> {
         check_options(&options, bytes_max)?;
         let place = upload_place(core)?;
-        let (key, offset) = (options.key.clone(), options.offset);
+        let (key, offset, announced) = (options.key.clone(), options.offset, options.bytes);
         let expected = options.bytes.unwrap_or(expected);
         let writer = core
             .blocking(move |store| match key {
-                Some(key) => store.blobs().resume(&key, offset).map(BlobWriter::to_be_flushed),
+                Some(key) => {
+                    store.blobs().check_upload(announced.unwrap_or(0))?;
+                    store.blobs().resume(&key, offset).map(BlobWriter::to_be_flushed)
+                }
                 None => store
                     .blobs_of(Owner::Node)
                     .writer(expected)

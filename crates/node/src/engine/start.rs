@@ -16,7 +16,7 @@ use super::hub::{Hub, RESERVED};
 use super::library::Shelf;
 use super::registry::{Model, Registry};
 use super::{Core, auto_join, collector, ingest, membership, offer, state, syncer, wants};
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_ms};
 use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::identity::{Identity, IdentityError};
@@ -51,7 +51,7 @@ pub enum StartError {
 /// Starts everything; answers once the mesh listens and the joined models run.
 pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
     let (store, identity) = open(&config).await?;
-    let ceiling = reserve(&store)?;
+    let ceiling = reserve(&store, unix_ms())?;
     let heads = watch::Sender::new(vec![]);
     let (mesh, events) = mesh::start(config.mesh.clone(), &identity, heads.subscribe()).await?;
     let (downloads, arrivals) = Downloads::start(mesh.clone(), store.blobs().clone());
@@ -136,14 +136,20 @@ fn ceiling(store: &Store) -> Result<u64, StoreError> {
         .map_or(0, u64::from_le_bytes))
 }
 
-/// Revisions go on above every one that may have been given out before, without a commit for each.
-fn reserve(store: &Store) -> Result<u64, StoreError> {
+/// Revisions go on above every one that may have been given out before, without a commit for each. On a full disk, where not even
+/// one commit has room, they go on above by as many as milliseconds have passed since 1970: more than at any earlier start like
+/// that, by more than were given out since. The ceiling follows once there is room.
+fn reserve(store: &Store, unix_ms: u64) -> Result<u64, StoreError> {
     let stored = ceiling(store)?;
-    store.commit(vec![Write::Meta(
-        REVISION_CEILING,
-        (stored + RESERVED).to_le_bytes().to_vec(),
-    )])?;
-    Ok(stored)
+    let ceiling = (stored + RESERVED).to_le_bytes().to_vec();
+    match store.commit(vec![Write::Meta(REVISION_CEILING, ceiling)]) {
+        Ok(()) => Ok(stored),
+        Err(error @ StoreError::Full(_)) => {
+            warn!(%error, "starting on a full disk: nothing new is taken until there is room, leaving a model makes some");
+            Ok(stored.saturating_add(unix_ms))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Keeps reserved revisions ahead of a node that runs for months: with half of them used, the next ones are reserved.
@@ -227,11 +233,27 @@ mod tests {
     fn no_revision_is_given_out_twice_however_long_a_node_runs() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
-        assert_eq!(reserve(&store).unwrap(), 0);
+        assert_eq!(reserve(&store, 0).unwrap(), 0);
         reserve_above(&store, 5).unwrap();
         assert_eq!(ceiling(&store).unwrap(), RESERVED, "half of them are left");
         let used = RESERVED - 10;
         reserve_above(&store, used).unwrap();
-        assert!(reserve(&store).unwrap() >= used + RESERVED / 2);
+        assert!(reserve(&store, 0).unwrap() >= used + RESERVED / 2);
+    }
+
+    #[test]
+    fn a_full_disk_gives_no_revision_out_twice_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        reserve(&store, 0).unwrap();
+        store.fill(true);
+        let first = reserve(&store, 1_000).unwrap();
+        assert_eq!(first, RESERVED + 1_000);
+        reserve_above(&store, first).unwrap_err();
+        // A minute and some revisions later.
+        assert!(reserve(&store, 61_000).unwrap() > first + 5);
+        store.fill(false);
+        reserve_above(&store, first + 5).unwrap();
+        assert!(reserve(&store, 0).unwrap() >= first + 5 + RESERVED / 2);
     }
 }

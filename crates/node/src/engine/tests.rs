@@ -14,7 +14,7 @@ use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::handle::{CreateModel, Fetch, ModelRef, NodeHandle, SubmissionKind, Submit, UploadOptions, WatchFilter};
 use crate::mesh::{HeadClaim, MeshConfig, Mode};
-use crate::store::StoredSubmission;
+use crate::store::{Quota, StoredSubmission};
 use crate::view::{Event, ModelView, Standing, SubmissionView, WatchItem};
 
 /// No test waits longer for anything.
@@ -74,7 +74,7 @@ fn config(dir: &std::path::Path) -> NodeConfig {
         creators: Default::default(),
         trust: [].into(),
         keep_rounds: Some(8),
-        blob_bytes_max: None,
+        blob_bytes_max: Quota::Unlimited,
         header_bytes_max: crate::HEADER_BYTES_MAX,
     }
 }

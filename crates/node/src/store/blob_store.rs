@@ -1,6 +1,6 @@
 //! All blobs below one data directory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File, Metadata, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use super::blob::{FLUSHED, WRITE_BIT, values_path};
 use super::directory::Directory;
 use super::reader::Readers;
 use super::spare::Spares;
-use super::upload::Slot;
+use super::unfinished::Unfinished;
 use super::usage::Usage;
-use super::{Blobs, Owner, SegmentTree, StoreError, file};
+use super::{Blobs, Owner, Quota, SegmentTree, StoreError, file};
 
 /// The blob files below one directory, each with its owner. Cheap to clone.
 #[derive(Clone)]
@@ -28,13 +28,13 @@ struct Inner {
     names: Mutex<()>,
     readers: Readers,
     spares: Spares,
-    uploads: Mutex<HashMap<[u8; 32], Slot>>,
+    uploads: Mutex<Unfinished>,
     temporary: AtomicU64,
 }
 
 impl BlobStore {
     /// Takes over a directory: looks through what a power cut may have torn, counts what is there.
-    pub(super) fn take_over(mut directory: Directory, bytes_max: Option<u64>) -> Result<Self, StoreError> {
+    pub(super) fn take_over(mut directory: Directory, quota: Quota) -> Result<Self, StoreError> {
         let mut held = 0u64;
         let mut shared = HashSet::new();
         for (owner, id, metadata) in scan(directory.root())? {
@@ -47,15 +47,17 @@ impl BlobStore {
                 held = held.saturating_add(metadata.len());
             }
         }
-        let pending = super::upload::recover(&directory)?.saturating_add(super::partial::recover(&directory)?);
+        let uploads = Unfinished::recover(&directory)?;
+        let pending = uploads.bytes().saturating_add(super::partial::recover(&directory)?);
+        let usage = Usage::new(directory.root(), directory.reserve(), quota, held, pending);
         directory.settle()?;
         Ok(Self(Arc::new(Inner {
             directory,
-            usage: Usage::new(bytes_max, held, pending),
+            usage,
             names: Mutex::default(),
             readers: Readers::default(),
             spares: Spares::default(),
-            uploads: Mutex::default(),
+            uploads: Mutex::new(uploads),
             temporary: AtomicU64::new(0),
         })))
     }
@@ -91,7 +93,7 @@ impl BlobStore {
 
     /// Takes room for bytes on their way in, from spare files when there is no other.
     pub(super) fn take_room(&self, bytes: u64) -> Result<(), StoreError> {
-        self.usage().take(bytes)?;
+        self.take_or_make_room(bytes)?;
         self.limit_spares();
         Ok(())
     }
@@ -104,7 +106,7 @@ impl BlobStore {
         &self.0.readers
     }
 
-    pub(super) fn uploads(&self) -> &Mutex<HashMap<[u8; 32], Slot>> {
+    pub(super) fn uploads(&self) -> &Mutex<Unfinished> {
         &self.0.uploads
     }
 

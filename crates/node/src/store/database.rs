@@ -1,6 +1,7 @@
 //! The redb database behind the records: opened, and opened again after it failed.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -41,24 +42,36 @@ impl From<StoreError> for Fault {
     }
 }
 
+impl Fault {
+    fn is_full(&self) -> bool {
+        let full = |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        matches!(self, Self::Redb(redb::Error::Io(error)) if full(error))
+    }
+}
+
 /// How to open a database file; `true` = check the whole of it first.
 type Opener = Box<dyn Fn(&Path, bool) -> Result<Database, DatabaseError> + Send + Sync>;
+
+/// Makes room on a full disk; `false` when there is nothing more to give.
+type Relief = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The database. After an I/O error (a full disk, say) redb refuses everything until it is opened anew, so that is done here:
 /// the next transaction finds what was committed.
 pub(super) struct Records {
     path: PathBuf,
     opener: Opener,
+    relief: Relief,
     /// The database and how many were opened before it; `None` = to be opened.
     slot: RwLock<(u64, Option<Database>)>,
 }
 
 impl Records {
     /// Opens or makes the file, with all tables. What is there is checked, every page: a damaged file is told here rather than
-    /// met later.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    /// met later. `relief` is asked when the disk is too full to open it, which writes.
+    pub(super) fn open(path: &Path, relief: impl Fn() -> bool + Send + Sync + 'static) -> Result<Self, StoreError> {
         Self::open_with(
             path,
+            Box::new(relief),
             Box::new(|path, check| {
                 let mut builder = Database::builder();
                 builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check);
@@ -67,16 +80,17 @@ impl Records {
         )
     }
 
-    fn open_with(path: &Path, opener: Opener) -> Result<Self, StoreError> {
+    fn open_with(path: &Path, relief: Relief, opener: Opener) -> Result<Self, StoreError> {
         let records = Self {
             path: path.to_owned(),
             opener,
+            relief,
             slot: RwLock::new((0, None)),
         };
         if !path.exists() {
             records.make()?;
         }
-        let database = (records.opener)(path, true).map_err(|error| records.told(error.into()))?;
+        let database = records.opened(true).map_err(|fault| records.told(fault))?;
         *records.slot.write().unwrap_or_else(PoisonError::into_inner) = (0, Some(database));
         if !records.read(|transaction| Ok(table::all_there(transaction)?))? {
             records.write(|transaction| Ok(table::make_all(transaction)?))?;
@@ -148,9 +162,22 @@ impl Records {
     fn reopen(&self) -> Result<(), Fault> {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         if slot.1.is_none() {
-            slot.1 = Some((self.opener)(&self.path, false)?);
+            slot.1 = Some(self.opened(false)?);
         }
         Ok(())
+    }
+
+    /// Opens the file, on a full disk with the room that there is for it.
+    fn opened(&self, check: bool) -> Result<Database, Fault> {
+        loop {
+            let fault = match (self.opener)(&self.path, check) {
+                Ok(database) => return Ok(database),
+                Err(error) => Fault::from(error),
+            };
+            if !fault.is_full() || !(self.relief)() {
+                return Err(fault);
+            }
+        }
     }
 
     /// Closes the database that failed, if nobody has yet.
@@ -185,7 +212,6 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
-    use std::io;
     use std::ops::Bound;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -273,7 +299,10 @@ mod tests {
 
     fn on_full_disk(path: &Path) -> (Records, Disk) {
         let disk = Disk(Arc::new(AtomicU64::new(NEVER)));
-        (Records::open_with(path, opener(&disk)).unwrap(), disk)
+        (
+            Records::open_with(path, Box::new(|| false), opener(&disk)).unwrap(),
+            disk,
+        )
     }
 
     #[test]
@@ -284,7 +313,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("records.redb");
             disk.full_after(calls);
-            match Records::open_with(&path, opener(&disk)) {
+            match Records::open_with(&path, Box::new(|| false), opener(&disk)) {
                 // Closing writes, too; what fails there is for the next start to make good.
                 Ok(records) => drop(records),
                 Err(error) => {
@@ -294,7 +323,7 @@ mod tests {
             }
             let full = disk.0.load(Ordering::SeqCst) == 0;
             disk.full_after(NEVER);
-            let records = Records::open_with(&path, opener(&disk)).unwrap();
+            let records = Records::open_with(&path, Box::new(|| false), opener(&disk)).unwrap();
             commit(&records, 1).unwrap();
             assert_eq!(read(&records, "last").unwrap(), Some(1));
             if !full {
@@ -302,6 +331,34 @@ mod tests {
             }
         }
         assert!(failures >= 5, "a database is written, extended and flushed: {failures}");
+    }
+
+    #[test]
+    fn a_disk_too_full_to_open_it_is_made_room_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("records.redb");
+        let (records, disk) = on_full_disk(&path);
+        commit(&records, 1).unwrap();
+        // Not closed: the next one mends it, and writes.
+        disk.full_after(0);
+        drop(records);
+        assert!(Records::open_with(&path, Box::new(|| false), opener(&disk)).is_err());
+        let more = disk.clone();
+        let relief = move || {
+            let full = more.0.load(Ordering::SeqCst) == 0;
+            more.full_after(NEVER);
+            full
+        };
+        let records = Records::open_with(&path, Box::new(relief.clone()), opener(&disk)).unwrap();
+        assert_eq!(read(&records, "last").unwrap(), Some(1));
+        // A failed commit closes it; readers open it again.
+        disk.full_after(0);
+        let _ = commit(&records, 2);
+        assert!(
+            read(&records, "last")
+                .unwrap()
+                .is_some_and(|last| last == 1 || last == 2)
+        );
     }
 
     /// Commits numbers `0..=number` as far as they are big, 20 kB each so that the file grows.

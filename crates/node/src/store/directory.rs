@@ -2,10 +2,12 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::reserve::Reserve;
 use super::{StoreError, file, guard};
 
 /// The format that this build writes. A change that an older build would misread is one more.
@@ -22,6 +24,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub(super) struct Directory {
     root: PathBuf,
     rebooted: bool,
+    reserve: Arc<Reserve>,
     _lock: File,
 }
 
@@ -45,10 +48,17 @@ impl Directory {
             file::remove(&tmp.join(name))?;
         }
         Ok(Self {
+            // After `tmp` is empty: it may have held the room.
+            reserve: Arc::new(Reserve::open(root)),
             root: root.to_owned(),
             rebooted: boot_id().is_none_or(|now| fs::read_to_string(root.join("boot")).ok() != Some(now)),
             _lock: lock,
         })
+    }
+
+    /// The room that is kept for a full disk.
+    pub(super) fn reserve(&self) -> Arc<Reserve> {
+        self.reserve.clone()
     }
 
     /// Where it is.
@@ -61,10 +71,16 @@ impl Directory {
         self.rebooted
     }
 
-    /// What was not flushed has been looked through: remembers this boot.
+    /// What was not flushed has been looked through: remembers this boot. On a full disk it does not, and it is looked through
+    /// again at the next start.
     pub(super) fn settle(&mut self) -> Result<(), StoreError> {
         if let (true, Some(id)) = (self.rebooted, boot_id()) {
-            file::replace(&self.root.join("boot"), id.as_bytes())?;
+            match file::replace(&self.root.join("boot"), id.as_bytes()) {
+                Err(error @ StoreError::Full(_)) => {
+                    tracing::warn!(%error, "the next start looks through all files again")
+                }
+                done => done?,
+            }
         }
         self.rebooted = false;
         Ok(())

@@ -5,19 +5,21 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::reserve::RESERVE_FILE;
 
 /// The write bits of the group and of all others.
 const OTHERS_WRITE: u32 = 0o022;
 const ROOT: u32 = 0;
 
 /// The files that a node keeps in its data directory. All else that is made there is made under a name that was free.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "lock",
     "format",
     "boot",
     "records.redb",
     "identity.key",
     "routing.hints",
+    RESERVE_FILE,
 ];
 
 /// Why a data directory is not used as it is.

@@ -10,13 +10,22 @@ use qres_fed::round::SubmissionState;
 
 use super::database::Records;
 use super::directory::Directory;
-use super::{BlobStore, Blobs, Owner, StoreError, expire, query, table, value, write};
+use super::reserve::Reserve;
+use super::{BlobStore, Blobs, Owner, Quota, StoreError, expire, query, table, value, write};
 
 /// Settings.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Refuse new blobs above this many bytes in all; `None` = until the disk is full.
-    pub blob_bytes_max: Option<u64>,
+    /// Refuse new blobs above this many bytes in all.
+    pub blob_bytes_max: Quota,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            blob_bytes_max: Quota::DEFAULT,
+        }
+    }
 }
 
 /// A model as stored.
@@ -163,6 +172,7 @@ pub struct SubmissionPage {
 pub struct Store {
     records: Arc<Records>,
     blobs: BlobStore,
+    reserve: Arc<Reserve>,
     /// The disk takes no records.
     #[cfg(test)]
     full: Arc<std::sync::atomic::AtomicBool>,
@@ -172,9 +182,13 @@ impl Store {
     /// Opens or makes `dir` (0700); refuses one in use or of a newer format.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let directory = Directory::open(dir)?;
-        let records = Records::open(&dir.join("records.redb"))?;
+        let reserve = directory.reserve();
+        // A database that was not closed is mended when it is opened, and then written to.
+        let room = reserve.clone();
+        let records = Records::open(&dir.join("records.redb"), move || room.give_up())?;
         Ok(Self {
             records: Arc::new(records),
+            reserve,
             blobs: BlobStore::take_over(directory, options.blob_bytes_max)?,
             #[cfg(test)]
             full: Arc::default(),
@@ -209,14 +223,21 @@ impl Store {
         if self.full.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(StoreError::Full("a test".into()));
         }
-        let done = self
-            .records
-            .write(|tx| writes.iter().try_for_each(|write| write::apply(tx, write)));
-        if matches!(done, Err(StoreError::Full(_))) {
-            // Records matter more: there may be room when they are tried again.
-            self.blobs.drop_spares();
+        self.with_room(frees(&writes), || {
+            self.records
+                .write(|tx| writes.iter().try_for_each(|write| write::apply(tx, write)))
+        })
+    }
+
+    /// Does `work`; on a full disk again with the room of what is less than records: spare files, unfinished uploads, and the
+    /// reserve for what `frees` room itself.
+    pub(super) fn with_room<T>(&self, frees: bool, work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        loop {
+            match work() {
+                Err(StoreError::Full(_)) if self.blobs.give_way() || (frees && self.reserve.give_up()) => {}
+                done => return done,
+            }
         }
-        done
     }
 
     /// Every model that was announced and is not joined.
@@ -299,6 +320,22 @@ impl Store {
     /// Removes submissions final for longer than 7 days (given in Unix ms) and idempotency keys of that age; returns the
     /// submissions' blobs that nothing else names. A key whose submission is still here stays with it.
     pub fn expire(&self, before_unix_ms: u64) -> Result<Vec<BlobId>, StoreError> {
-        self.records.write(|tx| expire::expire(tx, before_unix_ms))
+        self.with_room(true, || self.records.write(|tx| expire::expire(tx, before_unix_ms)))
     }
+}
+
+/// Whether a transaction frees room, at once or by what is collected after it, or is a few bytes that a start needs.
+fn frees(writes: &[Write]) -> bool {
+    let frees = |write: &Write| {
+        matches!(
+            write,
+            Write::Leave(_)
+                | Write::Forget { .. }
+                | Write::ForgetSpec(_)
+                | Write::ForgetHeard(_)
+                | Write::ForgetState { .. }
+                | Write::Meta(..)
+        )
+    };
+    writes.iter().any(frees)
 }

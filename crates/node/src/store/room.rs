@@ -1,5 +1,6 @@
 //! Whether something large will fit, asked before its first byte is written.
 
+use super::reserve::free_bytes;
 use super::{BlobStore, StoreError};
 
 impl BlobStore {
@@ -12,11 +13,12 @@ impl BlobStore {
                 "blob_bytes_max leaves {left} bytes, {bytes} more are asked for: raise it or keep less"
             )));
         }
-        if bytes > self.free()? {
+        let free = || free_bytes(self.root()).unwrap_or(u64::MAX);
+        if bytes > free() {
             // Spare files are free room too.
             self.spares().shrink(0);
         }
-        let free = self.free()?;
+        let free = free();
         if bytes > free {
             return Err(StoreError::Full(format!(
                 "{} has {free} bytes left, {bytes} more are asked for",
@@ -24,12 +26,6 @@ impl BlobStore {
             )));
         }
         Ok(())
-    }
-
-    /// Bytes that the disk has left for this user.
-    fn free(&self) -> Result<u64, StoreError> {
-        let disk = rustix::fs::statvfs(self.root()).map_err(|error| StoreError::from_io(self.root(), error.into()))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }
 

@@ -104,17 +104,20 @@ impl BlobStore {
         self.spares().collect(idle);
     }
 
-    /// Gives up all spare files: the disk is full.
-    pub(super) fn drop_spares(&self) {
-        self.spares().shrink(0);
+    /// Gives something up, as the disk is full: all spare files, then one unfinished upload after the other. `false` when there is
+    /// nothing more to give.
+    pub(super) fn give_way(&self) -> bool {
+        self.spares().shrink(0) || self.discard_unfinished().unwrap_or(false)
     }
 
-    /// Does `work`; on a full disk once more without the spare files.
+    /// Does `work`; on a full disk again without the spare files, and without the oldest unfinished upload, and so on.
     pub(super) fn with_room<T>(&self, work: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
         let full = |error: &std::io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        match work() {
-            Err(error) if full(&error) && self.spares().shrink(0) => work(),
-            done => done,
+        loop {
+            match work() {
+                Err(error) if full(&error) && self.give_way() => {}
+                done => return done,
+            }
         }
     }
 }
@@ -189,7 +192,7 @@ mod tests {
     use qres_fed::tensor::Source;
 
     use super::super::tests::{blobs, count_files, noise};
-    use super::super::{Blobs, SegmentTree, Store, StoreOptions};
+    use super::super::{Blobs, Quota, SegmentTree, Store, StoreOptions};
     use super::*;
 
     const LEN: usize = 2 << 20;
@@ -297,7 +300,7 @@ mod tests {
     #[test]
     fn spare_files_give_way_to_blobs_and_to_a_full_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let blob_bytes_max = Some(4 * LEN as u64);
+        let blob_bytes_max = Quota::Bytes(4 * LEN as u64);
         let store = Store::open(dir.path(), StoreOptions { blob_bytes_max }).unwrap();
         let blobs = &store.blobs_of(Owner::Node);
         put(blobs, 9);

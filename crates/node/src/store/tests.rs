@@ -98,6 +98,36 @@ fn seal(spec: SpecId, fresh: ContributionId) -> Signed<Seal> {
 }
 
 #[test]
+fn a_full_disk_takes_what_is_less_than_records_and_the_reserve_only_for_what_frees_room() {
+    use std::io::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let blobs = store.blobs();
+    for key in ["a", "b"] {
+        blobs.resume(key, 0).unwrap().write_all(b"abc").unwrap();
+    }
+    // Full as long as that is there.
+    let full_with = |path: &str| {
+        let path = dir.path().join(path);
+        move || match path.exists() {
+            true => Err(StoreError::Full("a test".into())),
+            false => Ok(()),
+        }
+    };
+    let oldest = format!("uploads/{}", blake3::hash(b"a"));
+    store.with_room(false, full_with(&oldest)).unwrap();
+    assert_eq!((blobs.kept("a"), blobs.kept("b")), (0, 3));
+    store.with_room(false, full_with("reserve")).unwrap_err();
+    assert!(dir.path().join("reserve").exists() && blobs.kept("b") == 0);
+    store.with_room(true, full_with("reserve")).unwrap();
+    store.with_room(true, full_with("format")).unwrap_err();
+    // It is made again by whoever needs room, as there is some.
+    blobs.measure_disk();
+    blobs.of(Owner::Node).put(b"abc", true).unwrap();
+    assert!(dir.path().join("reserve").exists());
+}
+
+#[test]
 fn a_spec_that_was_never_joined_can_be_forgotten_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

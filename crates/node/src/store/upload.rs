@@ -4,11 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::directory::Directory;
-use super::{BlobStore, BlobWriter, Owner, StoreError, file};
-
-/// Who may write to an upload: the stream of the latest turn. Held while its file changes.
-pub(super) type Slot = Arc<Mutex<u64>>;
+use super::unfinished::{Name, Slot, UPLOADS_KEPT_MAX, Unfinished};
+use super::{BlobStore, BlobWriter, DiskUse, Owner, StoreError, file};
 
 /// One stream's right to write to an upload, until another stream takes over.
 #[derive(Clone)]
@@ -20,7 +17,7 @@ pub(super) struct Hold {
 
 struct Lease {
     store: BlobStore,
-    name: [u8; 32],
+    name: Name,
     slot: Slot,
 }
 
@@ -38,11 +35,8 @@ impl Hold {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut uploads = lock(self.store.uploads());
-        // The table's and ours: nobody else holds it, and nobody gets it while the table is locked.
-        if Arc::strong_count(&self.slot) == 2 {
-            uploads.remove(&self.name);
-        }
+        let path = self.store.upload_path(self.name);
+        lock(self.store.uploads()).leave(&self.name, || file::len(&path));
     }
 }
 
@@ -51,25 +45,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts what is kept at the start. After a reboot nothing is: bytes that were never flushed may be anything.
-pub(super) fn recover(directory: &Directory) -> Result<u64, StoreError> {
-    let uploads = directory.root().join("uploads");
-    let mut bytes = 0u64;
-    for (name, metadata) in file::files(&uploads)? {
-        if directory.rebooted() {
-            file::remove(&uploads.join(name))?;
-        } else {
-            bytes = bytes.saturating_add(metadata.len());
-        }
-    }
-    Ok(bytes)
-}
-
 impl BlobStore {
     /// A resumable upload under a caller's key, from `offset` (at most what is kept; what lies beyond it is cut off). A stream
     /// that still writes under this key is overtaken: its next write fails.
     pub fn resume(&self, key: &str, offset: u64) -> Result<BlobWriter, StoreError> {
         let name = name(key);
+        self.make_place(&name)?;
         let lease = self.lease(name);
         let path = self.upload_path(name);
         let fail = |error| StoreError::from_io(&path, error);
@@ -103,21 +84,109 @@ impl BlobStore {
         self.discard_if(name(key), |_| true).map(|_| ())
     }
 
-    /// Removes uploads that nobody touched for so long; returns how many.
+    /// Removes uploads that nobody touched for so long; returns how many. Looks at the disk again, too.
     pub fn collect_uploads(&self, idle: Duration) -> Result<usize, StoreError> {
-        let mut collected = 0;
-        for (text, _) in file::files(&self.root().join("uploads"))? {
-            let mut name = [0; 32];
-            if hex::decode_to_slice(&text, &mut name).is_ok()
-                && self.discard_if(name, |metadata| is_idle(metadata, idle))?
-            {
-                collected += 1;
-            }
-        }
-        Ok(collected)
+        self.measure_disk();
+        let names = lock(self.uploads()).names();
+        let mut discarded = names
+            .into_iter()
+            .map(|name| self.discard_if(name, |metadata| is_idle(metadata, idle)));
+        discarded.try_fold(0, |collected, discarded| Ok(collected + usize::from(discarded?)))
     }
 
-    fn discard_if(&self, name: [u8; 32], which: impl FnOnce(&std::fs::Metadata) -> bool) -> Result<bool, StoreError> {
+    /// Refuses an upload that could never be finished: one of more bytes than all of them may take.
+    pub fn check_upload(&self, bytes: u64) -> Result<(), StoreError> {
+        let limit = self.usage().uploads_limit();
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(StoreError::UploadQuota {
+            asked: bytes,
+            kept: 0,
+            limit,
+        })
+    }
+
+    /// How much of the disk blobs take, and may take.
+    pub fn disk_use(&self) -> DiskUse {
+        let uploads = lock(self.uploads()).bytes();
+        self.usage().view(uploads)
+    }
+
+    /// Looks at the disk again: what others take and free there.
+    pub fn measure_disk(&self) {
+        self.usage().measure();
+    }
+
+    /// Takes room for an append; the unfinished uploads that nobody writes to make place, the oldest first.
+    pub(super) fn take_upload_room(&self, hold: &Hold, bytes: u64) -> Result<(), StoreError> {
+        let limit = self.usage().uploads_limit();
+        loop {
+            let mut uploads = lock(self.uploads());
+            let kept = uploads.bytes();
+            if kept.saturating_add(bytes) <= limit {
+                uploads.append(&hold.lease.name, bytes);
+                break;
+            }
+            let own = uploads.kept(&hold.lease.name).unwrap_or(0);
+            if own.saturating_add(bytes) > limit || !self.discard_oldest(&mut uploads)? {
+                return Err(StoreError::UploadQuota {
+                    asked: bytes,
+                    kept,
+                    limit,
+                });
+            }
+        }
+        self.take_room(bytes)
+            .inspect_err(|_| lock(self.uploads()).take_back(&hold.lease.name, bytes))
+    }
+
+    /// Takes room for bytes, of spare files and of the oldest unfinished uploads when there is no other.
+    pub(super) fn take_or_make_room(&self, bytes: u64) -> Result<(), StoreError> {
+        loop {
+            let Err(refused) = self.usage().take(bytes) else {
+                return Ok(());
+            };
+            if !self.usage().could_take(bytes) {
+                return Err(refused);
+            }
+            let spared = self.usage().is_disk_full() && self.spares().shrink(0);
+            if !spared && !self.discard_unfinished()? {
+                return Err(refused);
+            }
+            self.measure_disk();
+        }
+    }
+
+    /// Discards the oldest upload that nobody writes to; whether there was one.
+    pub(super) fn discard_unfinished(&self) -> Result<bool, StoreError> {
+        self.discard_oldest(&mut lock(self.uploads()))
+    }
+
+    /// The table is locked meanwhile: no stream comes to it.
+    fn discard_oldest(&self, uploads: &mut Unfinished) -> Result<bool, StoreError> {
+        let Some(oldest) = uploads.oldest_idle() else {
+            return Ok(false);
+        };
+        file::remove(&self.upload_path(oldest))?;
+        let bytes = uploads.remove(&oldest);
+        self.usage().give(bytes);
+        tracing::info!(bytes, "the oldest unfinished upload was discarded: the room was needed");
+        Ok(true)
+    }
+
+    /// Makes a place for one more upload, if this one is not there yet.
+    fn make_place(&self, name: &Name) -> Result<(), StoreError> {
+        let mut uploads = lock(self.uploads());
+        while uploads.count() >= UPLOADS_KEPT_MAX && uploads.kept(name).is_none() {
+            if !self.discard_oldest(&mut uploads)? {
+                return Err(StoreError::UploadsKept(UPLOADS_KEPT_MAX));
+            }
+        }
+        Ok(())
+    }
+
+    fn discard_if(&self, name: Name, which: impl FnOnce(&std::fs::Metadata) -> bool) -> Result<bool, StoreError> {
         let lease = self.lease(name);
         let path = self.upload_path(name);
         let mut turn = lock(&lease.slot);
@@ -132,8 +201,8 @@ impl BlobStore {
         }
     }
 
-    fn lease(&self, name: [u8; 32]) -> Lease {
-        let slot = lock(self.uploads()).entry(name).or_default().clone();
+    fn lease(&self, name: Name) -> Lease {
+        let slot = lock(self.uploads()).enter(name);
         Lease {
             store: self.clone(),
             name,
@@ -141,13 +210,13 @@ impl BlobStore {
         }
     }
 
-    fn upload_path(&self, name: [u8; 32]) -> PathBuf {
+    fn upload_path(&self, name: Name) -> PathBuf {
         self.root().join("uploads").join(hex::encode(name))
     }
 }
 
 /// A key as a file name: any text, always as long.
-fn name(key: &str) -> [u8; 32] {
+fn name(key: &str) -> Name {
     *blake3::hash(key.as_bytes()).as_bytes()
 }
 
@@ -163,25 +232,27 @@ pub(super) fn is_idle(metadata: &std::fs::Metadata, idle: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::path::Path;
     use std::time::SystemTime;
 
     use qres_fed::id::BlobId;
 
     use super::super::tests::{blobs, noise};
+    use super::super::{Quota, Store, StoreOptions};
     use super::*;
 
     #[test]
     fn an_upload_goes_on_after_a_drop_and_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let bytes = noise(6_000_000);
-        let first = blobs(dir.path());
-        let mut writer = first.store().resume("a key/with any letters", 0).unwrap();
+        let first = blobs(dir.path()).store().clone();
+        let mut writer = first.resume("a key/with any letters", 0).unwrap();
         writer.write_all(&bytes[..5_000_000]).unwrap();
         drop((writer, first));
-        let second = blobs(dir.path());
-        assert_eq!(second.store().kept("a key/with any letters"), 5_000_000);
-        assert_eq!(second.store().kept("another"), 0);
-        let mut writer = second.store().resume("a key/with any letters", 4_999_999).unwrap();
+        let second = blobs(dir.path()).store().clone();
+        assert_eq!(second.kept("a key/with any letters"), 5_000_000);
+        assert_eq!(second.kept("another"), 0);
+        let mut writer = second.resume("a key/with any letters", 4_999_999).unwrap();
         writer.write_all(&bytes[4_999_999..]).unwrap();
         assert_eq!(writer.finish(true).unwrap().0, BlobId::of(&bytes));
     }
@@ -189,65 +260,150 @@ mod tests {
     #[test]
     fn an_offset_past_what_is_kept_is_refused_and_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = blobs(dir.path());
-        let mut writer = blobs.store().resume("key", 0).unwrap();
+        let blobs = blobs(dir.path()).store().clone();
+        let mut writer = blobs.resume("key", 0).unwrap();
         writer.write_all(b"abc").unwrap();
-        let refused = blobs.store().resume("key", 4).err().unwrap();
+        let refused = blobs.resume("key", 4).err().unwrap();
         assert!(matches!(refused, StoreError::Offset { given: 4, kept: 3 }), "{refused}");
         writer.write_all(b"def").unwrap();
         assert_eq!(writer.finish(false).unwrap().0, BlobId::of(b"abcdef"));
-        assert!(blobs.store().resume("new", 1).is_err());
-        assert_eq!(blobs.store().kept("new"), 0);
+        assert!(blobs.resume("new", 1).is_err());
+        assert_eq!(blobs.kept("new"), 0);
     }
 
     #[test]
     fn a_second_stream_overtakes_the_first() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = blobs(dir.path());
-        let mut first = blobs.store().resume("key", 0).unwrap();
+        let blobs = blobs(dir.path()).store().clone();
+        let mut first = blobs.resume("key", 0).unwrap();
         first.write_all(b"abcdef").unwrap();
-        let mut second = blobs.store().resume("key", 3).unwrap();
+        let mut second = blobs.resume("key", 3).unwrap();
         let error = StoreError::from_io("", first.write_all(b"XXX").unwrap_err());
         assert!(matches!(error, StoreError::Overtaken), "{error}");
         second.write_all(b"ghi").unwrap();
         assert!(matches!(first.finish(true), Err(StoreError::Overtaken)));
         assert_eq!(second.finish(true).unwrap().0, BlobId::of(b"abcghi"));
-        let mut third = blobs.store().resume("key", 0).unwrap();
+        let mut third = blobs.resume("key", 0).unwrap();
         third.write_all(b"jk").unwrap();
-        blobs.store().resume("key", 2).unwrap().abort();
+        blobs.resume("key", 2).unwrap().abort();
         drop(third);
-        assert_eq!(blobs.store().kept("key"), 0);
-        assert!(lock(blobs.store().uploads()).is_empty(), "no slot stays behind");
+        assert_eq!(blobs.kept("key"), 0);
+        assert_eq!(lock(blobs.uploads()).count(), 0, "no slot stays behind");
     }
 
     #[test]
     fn what_is_discarded_or_idle_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = blobs(dir.path());
+        let blobs = blobs(dir.path()).store().clone();
         for key in ["old", "young", "unwanted"] {
-            blobs.store().resume(key, 0).unwrap().write_all(b"abc").unwrap();
+            blobs.resume(key, 0).unwrap().write_all(b"abc").unwrap();
         }
-        blobs.store().discard("unwanted").unwrap();
-        blobs.store().discard("never there").unwrap();
+        blobs.discard("unwanted").unwrap();
+        blobs.discard("never there").unwrap();
         let hour = Duration::from_secs(3600);
-        let old = std::fs::File::open(blobs.store().upload_path(name("old"))).unwrap();
+        let old = std::fs::File::open(blobs.upload_path(name("old"))).unwrap();
         old.set_modified(SystemTime::now() - 2 * hour).unwrap();
-        assert_eq!(blobs.store().collect_uploads(hour).unwrap(), 1);
+        assert_eq!(blobs.collect_uploads(hour).unwrap(), 1);
         assert_eq!(
-            (
-                blobs.store().kept("old"),
-                blobs.store().kept("young"),
-                blobs.store().kept("unwanted")
-            ),
+            (blobs.kept("old"), blobs.kept("young"), blobs.kept("unwanted")),
             (0, 3, 0)
         );
+    }
+
+    fn with_quota(dir: &Path, bytes: u64) -> BlobStore {
+        let options = StoreOptions {
+            blob_bytes_max: Quota::Bytes(bytes),
+        };
+        Store::open(dir, options).unwrap().blobs().clone()
+    }
+
+    /// Leaves so many bytes behind; what is refused.
+    fn leave(blobs: &BlobStore, key: &str, bytes: usize) -> Result<(), StoreError> {
+        let mut writer = blobs.resume(key, blobs.kept(key))?;
+        writer
+            .write_all(&vec![7; bytes])
+            .map_err(|error| StoreError::from_io("", error))
+    }
+
+    #[test]
+    fn the_oldest_that_nobody_writes_to_makes_room_for_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        // Uploads: 100 bytes.
+        let first = with_quota(dir.path(), 400);
+        for key in ["a", "b", "c"] {
+            leave(&first, key, 30).unwrap();
+        }
+        // Written to once more: now the youngest.
+        leave(&first, "a", 10).unwrap();
+        assert_eq!(first.disk_use().uploads, 100);
+        let mut writer = first.resume("b", 30).unwrap();
+        leave(&first, "d", 1).unwrap();
+        let kept = |blobs: &BlobStore| ["a", "b", "c", "d"].map(|key| blobs.kept(key));
+        assert_eq!(
+            kept(&first),
+            [40, 30, 0, 1],
+            "b is older than c, and somebody writes to it"
+        );
+        let refused = leave(&first, "large", 101).unwrap_err();
+        assert!(
+            matches!(refused, StoreError::UploadQuota { limit: 100, .. }),
+            "{refused}"
+        );
+        assert_eq!(kept(&first), [40, 30, 0, 1], "what could never fit takes nobody's room");
+        writer.write_all(&[7; 29]).unwrap();
+        leave(&first, "e", 70).unwrap_err();
+        drop(writer);
+        let bytes = first.disk_use();
+        assert_eq!((bytes.uploads, bytes.pending), (59, 59), "{bytes:?}");
+        drop(first);
+        let second = with_quota(dir.path(), 400);
+        assert_eq!((second.disk_use().uploads, second.kept("b")), (59, 59));
+        leave(&second, "f", 100).unwrap();
+        assert_eq!((second.kept("b"), second.disk_use().pending), (0, 100));
+        second.check_upload(100).unwrap();
+        second.check_upload(101).unwrap_err();
+    }
+
+    #[test]
+    fn unfinished_uploads_make_room_for_what_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = with_quota(dir.path(), 400);
+        for key in ["a", "b", "c"] {
+            leave(&blobs, key, 30).unwrap();
+        }
+        blobs.of(Owner::Node).put(&[1; 311], false).unwrap();
+        assert_eq!(["a", "b", "c"].map(|key| blobs.kept(key)), [0, 30, 30]);
+        blobs.of(Owner::Node).put(&[2; 400], false).unwrap_err();
+        assert_eq!(blobs.kept("b"), 30, "no room would have been enough");
+        blobs.of(Owner::Node).put(&[2; 89], false).unwrap();
+        assert_eq!((blobs.bytes(), blobs.disk_use().pending), (400, 0));
+    }
+
+    #[test]
+    fn so_many_uploads_are_kept_and_one_more_takes_the_place_of_the_oldest() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = with_quota(dir.path(), 1 << 20);
+        let count = || lock(blobs.uploads()).count();
+        for number in 0..=UPLOADS_KEPT_MAX {
+            leave(&blobs, &number.to_string(), 1).unwrap();
+        }
+        assert_eq!((count(), blobs.kept("0"), blobs.kept("1")), (UPLOADS_KEPT_MAX, 0, 1));
+        // All of them in use: refused.
+        let held: Vec<_> = (1..=UPLOADS_KEPT_MAX)
+            .map(|number| blobs.lease(name(&number.to_string())))
+            .collect();
+        let refused = blobs.resume("0", 0).err().unwrap();
+        assert!(matches!(refused, StoreError::UploadsKept(_)), "{refused}");
+        blobs.resume("7", 1).unwrap();
+        drop(held);
+        blobs.resume("0", 0).unwrap();
     }
 
     #[test]
     fn nothing_is_kept_over_a_reboot() {
         let dir = tempfile::tempdir().unwrap();
-        let first = blobs(dir.path());
-        first.store().resume("key", 0).unwrap().write_all(b"abc").unwrap();
+        let first = blobs(dir.path()).store().clone();
+        first.resume("key", 0).unwrap().write_all(b"abc").unwrap();
         drop(first);
         std::fs::write(dir.path().join("boot"), "another\n").unwrap();
         assert_eq!(blobs(dir.path()).store().kept("key"), 0);

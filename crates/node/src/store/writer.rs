@@ -145,13 +145,13 @@ impl BlobWriter {
         if more == 0 {
             return Ok(0);
         }
-        self.blobs.store().take_room(more)?;
-        if let Err(error) = self
-            .blobs
-            .store()
-            .with_room(|| self.file.write_all_at(bytes, self.disk))
-        {
-            self.blobs.store().usage().give(more);
+        let store = self.blobs.store();
+        match &self.hold {
+            Some(hold) => store.take_upload_room(hold, more)?,
+            None => store.take_room(more)?,
+        }
+        if let Err(error) = store.with_room(|| self.file.write_all_at(bytes, self.disk)) {
+            store.usage().give(more);
             // What did get written is cut off, so that an upload is kept up to what is known of it.
             let _ = self.file.set_len(self.disk);
             return Err(StoreError::from_io(&self.path, error));

@@ -6,7 +6,7 @@ use qres_fed::id::SpecId;
 
 use super::super::segment::SEGMENT_LEN;
 use super::super::tests::{blobs, count_files, noise};
-use super::super::{Store, StoreOptions};
+use super::super::{Quota, Store, StoreOptions};
 use super::*;
 
 #[test]
@@ -130,37 +130,41 @@ fn what_was_not_flushed_is_read_again_after_a_reboot() {
 fn the_limit_holds_for_every_way_in() {
     let dir = tempfile::tempdir().unwrap();
     let options = StoreOptions {
-        blob_bytes_max: Some(10),
+        // Of them 10 for unfinished uploads.
+        blob_bytes_max: Quota::Bytes(40),
     };
-    let store = Store::open(dir.path(), options.clone()).unwrap();
-    let blobs = store.blobs_of(Owner::Node);
-    let id = blobs.put(b"123456", false).unwrap();
+    let open = || Store::open(dir.path(), options.clone()).unwrap().blobs_of(Owner::Node);
+    let blobs = open();
+    let id = blobs.put(&[1; 24], false).unwrap();
     let full = |error: StoreError| {
         assert!(
-            matches!(&error, StoreError::Full(text) if text.contains("blob_bytes_max is 10")),
+            matches!(&error, StoreError::Full(text) if text.contains("blob_bytes_max is 40")),
             "{error}"
         );
     };
-    full(blobs.put(b"abcde", false).unwrap_err());
+    let partial = |blobs: &Blobs, bytes: &[u8]| blobs.partial(BlobId::of(bytes), SegmentTree::of(bytes));
+    full(blobs.put(&[2; 17], false).unwrap_err());
+    let half = partial(&blobs, &[3; 8]).unwrap();
     let mut upload = blobs.store().resume("key", 0).unwrap();
-    full(StoreError::from_io("", upload.write_all(b"abcde").unwrap_err()));
+    full(StoreError::from_io("", upload.write_all(&[4; 9]).unwrap_err()));
     assert_eq!(blobs.store().kept("key"), 0);
-    upload.write_all(b"abc").unwrap();
-    full(blobs.partial(BlobId::of(b"12"), SegmentTree::of(b"12")).err().unwrap());
-    drop((upload, blobs, store));
-    let store = Store::open(dir.path(), options).unwrap();
-    let blobs = store.blobs_of(Owner::Node);
-    full(blobs.put(b"de", false).unwrap_err());
-    blobs.put(b"123456", true).unwrap();
+    upload.write_all(&[4; 8]).unwrap();
+    full(partial(&blobs, &[5]).err().unwrap());
+    half.discard().unwrap();
+    drop((upload, blobs));
+    let blobs = open();
+    assert_eq!((blobs.store().kept("key"), blobs.store().disk_use().pending), (8, 8));
+    full(blobs.put(&[2; 17], false).unwrap_err());
+    blobs.put(&[1; 24], true).unwrap();
     blobs.store().discard("key").unwrap();
-    let partial = blobs.partial(BlobId::of(b"1234"), SegmentTree::of(b"1234")).unwrap();
-    full(blobs.put(b"d", false).unwrap_err());
-    partial.discard().unwrap();
+    let whole = partial(&blobs, &[3; 16]).unwrap();
+    full(blobs.put(&[5], false).unwrap_err());
+    whole.discard().unwrap();
     let mut writer = blobs.writer(0).unwrap();
-    writer.write_all(b"abcde").unwrap();
+    writer.write_all(&[2; 17]).unwrap();
     full(writer.finish(false).unwrap_err());
     blobs.remove(&id).unwrap();
-    blobs.put(b"1234567890", false).unwrap();
+    blobs.put(&[2; 40], false).unwrap();
     assert_eq!(count_files(&dir.path().join("tmp")), 0);
 }
 
