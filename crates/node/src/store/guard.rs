@@ -9,6 +9,8 @@ use super::reserve::RESERVE_FILE;
 
 /// The write bits of the group and of all others.
 const OTHERS_WRITE: u32 = 0o022;
+/// Their right to reach what is inside of a directory.
+const OTHERS_ENTER: u32 = 0o011;
 const ROOT: u32 = 0;
 
 /// The files that a node keeps in its data directory. All else that is made there is made under a name that was free.
@@ -57,13 +59,18 @@ pub(super) fn root(path: &Path) -> Result<(), StoreError> {
 
 /// Refuses what others may write to inside of it, and links. Whatever is found here stays so: nobody else can write there.
 pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError> {
+    let around = fs::metadata(root).map_err(|error| StoreError::from_io(root, error))?;
+    // Where nobody else comes in, a file's own mode says nothing: older versions left hints to the umask.
+    let open = around.permissions().mode() & OTHERS_ENTER != 0;
     for name in FILES {
         let path = root.join(name);
         if let Some(metadata) = look(&path)? {
             if !metadata.is_file() {
                 return Err(of_another_kind(path, &metadata, "regular file").into());
             }
-            private(&path, &metadata, "600")?;
+            if open {
+                private(&path, &metadata, "600")?;
+            }
         }
     }
     let mut left: Vec<PathBuf> = directories.iter().map(|name| root.join(name)).collect();
@@ -162,13 +169,14 @@ mod tests {
             .unwrap()
             .path();
         let places = [
-            (root.clone(), 0o700),
-            (root.join("tmp"), 0o700),
-            (prefix, 0o700),
-            (root.join("records.redb"), 0o600),
-            (root.join("format"), 0o600),
+            // That others may read, the operator may want.
+            (root.clone(), 0o755, "700"),
+            (root.join("tmp"), 0o700, "700"),
+            (prefix, 0o700, "700"),
+            (root.join("records.redb"), 0o600, "600"),
+            (root.join("format"), 0o600, "600"),
         ];
-        for (place, private) in places {
+        for (place, private, wanted) in places {
             for others in [0o020, 0o002] {
                 chmod(&place, private | others);
                 let refused = refused(&root);
@@ -177,14 +185,14 @@ mod tests {
                     matches!(&refused, GuardError::Mode { path, .. } if *path == place),
                     "{text}"
                 );
-                let expected = [format!("mode {:04o}", private | others), format!("chmod {private:o} ")];
+                let expected = [format!("mode {:04o}", private | others), format!("chmod {wanted} ")];
                 assert!(expected.iter().all(|part| text.contains(part)), "{text}");
             }
             chmod(&place, private);
             Store::open(&root, StoreOptions::default()).unwrap();
         }
-        // That others may read, the operator may want.
-        chmod(&root, 0o755);
+        chmod(&root, 0o700);
+        chmod(&root.join("format"), 0o666);
         Store::open(&root, StoreOptions::default()).unwrap();
     }
 
@@ -203,6 +211,7 @@ mod tests {
             return;
         }
         let (_dir, root) = used();
+        chmod(&root, 0o755);
         for place in [root.clone(), root.join("blobs"), root.join("lock")] {
             chown(&place, Some(12_345), None).unwrap();
             let refused = refused(&root);
