@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod catch_up;
+mod descriptors;
 mod discovery;
 mod enrolment;
 mod full;
+mod full_disk;
 mod healing;
 mod hostile;
 mod hostile_callers;

@@ -7,7 +7,7 @@ use qres_tests::weights::{read_vector, vector};
 use qres_tests::{Daemon, Options, wait};
 use tonic::Code;
 
-use crate::{head, vector_model};
+use crate::{field, head, vector_model};
 
 fn keyed(base: &str, key: &str) -> pb::SubmitWeightsRequest {
     pb::SubmitWeightsRequest {
@@ -40,6 +40,69 @@ async fn the_same_key_gets_the_same_answer_and_other_bytes_are_refused() {
         .await
         .unwrap();
     assert_eq!(again.id, first.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_uploads_have_a_quota_and_the_oldest_make_room() {
+    let daemon = Daemon::start(Options {
+        arguments: ["--blob-bytes-max", "1000000"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    });
+    let node = daemon.node();
+    let base = head(&node.create(vector_model("keyed", &vec![0.0; 75_000])).await.unwrap());
+    // Announced longer than it is: what came is kept, and nobody goes on with it.
+    let leave = async |key: &str, announced: u64, bytes: usize| {
+        let header = pb::SubmitWeightsRequest {
+            total_bytes: Some(announced),
+            ..keyed(&base, key)
+        };
+        node.submit_with(header, &vec![0; bytes]).await.unwrap_err()
+    };
+    let kept = async |key: &str| {
+        let request = pb::GetUploadRequest {
+            idempotency_key: key.into(),
+        };
+        node.weights()
+            .get_upload(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .kept_bytes
+    };
+    for key in ["a", "b"] {
+        assert_eq!(leave(key, 200_000, 100_000).await.code(), Code::InvalidArgument);
+        assert_eq!(kept(key).await, 100_000);
+    }
+    leave("c", 200_000, 100_000).await;
+    assert_eq!(
+        (kept("a").await, kept("b").await, kept("c").await),
+        (0, 100_000, 100_000)
+    );
+    // One alone is refused when it is announced, and when it grows.
+    for (announced, sent) in [(Some(250_001), 1), (None, 260_000)] {
+        let header = pb::SubmitWeightsRequest {
+            total_bytes: announced,
+            ..keyed(&base, "large")
+        };
+        let refused = node.submit_with(header, &vec![0; sent]).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+        assert_eq!(field(&refused), "idempotency_key");
+        let expected = ["250000 bytes", "without a key", "--blob-bytes-max"];
+        assert!(
+            expected.iter().all(|part| refused.message().contains(part)),
+            "{refused:?}"
+        );
+    }
+    // The same without a key needs none of it.
+    let plain = pb::SubmitWeightsRequest {
+        idempotency_key: String::new(),
+        ..keyed(&base, "")
+    };
+    node.submit_with(plain, &vector(&vec![1.0; 75_000])).await.unwrap();
+    let shown = node.node().get_node(pb::GetNodeRequest {}).await.unwrap().into_inner();
+    let disk = shown.node.unwrap().disk.unwrap();
+    assert_eq!((disk.quota_bytes, disk.upload_quota_bytes), (Some(1_000_000), 250_000));
+    assert!(disk.upload_bytes <= 250_000 && disk.used_bytes <= 1_000_000, "{disk:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,8 @@ pub const READY: &str = "ready";
 #[cfg(test)]
 mod tests {
     use qres_fed::id::NodeId;
+    use qres_node::descriptors::Descriptors;
+    use qres_node::view::DiskUse;
 
     use super::*;
 
@@ -55,6 +57,8 @@ mod tests {
             draining: false,
             revision: 0,
             blob_bytes: 0,
+            disk: DiskUse::default(),
+            descriptors: Descriptors::default(),
         };
         let text = banner(
             &node,

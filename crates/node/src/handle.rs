@@ -350,7 +350,7 @@ impl NodeHandle {
 
     /// This node.
     pub async fn node(&self) -> Answer<NodeView> {
-        Ok(engine::peers::node(&self.core))
+        Ok(engine::peers::node(&self.core).await)
     }
 
     /// Takes no new work from here on; answers when what was acknowledged is merged and sent, or after 30 s.

@@ -7,7 +7,8 @@ use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, Submiss
 use qres_fed::record::{ModelName, Spec};
 use qres_fed::round::SubmissionState;
 
-pub use crate::store::HeardModel;
+use crate::descriptors::Descriptors;
+pub use crate::store::{DiskUse, HeardModel};
 
 /// A commit number of this node's store: one sequence, across restarts.
 pub type Revision = u64;
@@ -232,6 +233,10 @@ pub struct NodeView {
     pub revision: Revision,
     /// Bytes of blobs held.
     pub blob_bytes: u64,
+    /// What the node takes of its disk, and may take.
+    pub disk: DiskUse,
+    /// The process's file descriptors.
+    pub descriptors: Descriptors,
 }
 
 /// What a watch tells.

@@ -17,7 +17,7 @@ NODE_MODE_NODE: NodeMode
 NODE_MODE_BOOTSTRAP: NodeMode
 
 class Node(_message.Message):
-    __slots__ = ("peer_id", "node_id", "version", "protocol", "mode", "listen_addresses", "uptime_ms", "connected_peers", "draining", "revision", "blob_bytes")
+    __slots__ = ("peer_id", "node_id", "version", "protocol", "mode", "listen_addresses", "uptime_ms", "connected_peers", "draining", "revision", "blob_bytes", "disk", "descriptors")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +29,8 @@ class Node(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     BLOB_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTORS_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     node_id: str
     version: str
@@ -40,7 +42,31 @@ class Node(_message.Message):
     draining: bool
     revision: int
     blob_bytes: int
-    def __init__(self, peer_id: _Optional[str] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[str] = ..., mode: _Optional[_Union[NodeMode, str]] = ..., listen_addresses: _Optional[_Iterable[str]] = ..., uptime_ms: _Optional[int] = ..., connected_peers: _Optional[int] = ..., draining: bool = ..., revision: _Optional[int] = ..., blob_bytes: _Optional[int] = ...) -> None: ...
+    disk: Disk
+    descriptors: Descriptors
+    def __init__(self, peer_id: _Optional[str] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[str] = ..., mode: _Optional[_Union[NodeMode, str]] = ..., listen_addresses: _Optional[_Iterable[str]] = ..., uptime_ms: _Optional[int] = ..., connected_peers: _Optional[int] = ..., draining: bool = ..., revision: _Optional[int] = ..., blob_bytes: _Optional[int] = ..., disk: _Optional[_Union[Disk, _Mapping]] = ..., descriptors: _Optional[_Union[Descriptors, _Mapping]] = ...) -> None: ...
+
+class Disk(_message.Message):
+    __slots__ = ("used_bytes", "quota_bytes", "free_bytes", "upload_bytes", "upload_quota_bytes")
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    used_bytes: int
+    quota_bytes: int
+    free_bytes: int
+    upload_bytes: int
+    upload_quota_bytes: int
+    def __init__(self, used_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., upload_bytes: _Optional[int] = ..., upload_quota_bytes: _Optional[int] = ...) -> None: ...
+
+class Descriptors(_message.Message):
+    __slots__ = ("used", "limit")
+    USED_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    used: int
+    limit: int
+    def __init__(self, used: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class GetNodeRequest(_message.Message):
     __slots__ = ()

@@ -277,6 +277,17 @@ pub(super) fn node(view: NodeView) -> pb::Node {
         draining: view.draining,
         revision: view.revision,
         blob_bytes: view.blob_bytes,
+        disk: Some(pb::Disk {
+            used_bytes: view.disk.held.saturating_add(view.disk.pending),
+            quota_bytes: view.disk.limit,
+            free_bytes: view.disk.free,
+            upload_bytes: view.disk.uploads,
+            upload_quota_bytes: view.disk.uploads_limit,
+        }),
+        descriptors: Some(pb::Descriptors {
+            used: view.descriptors.used,
+            limit: view.descriptors.limit,
+        }),
     }
 }
 

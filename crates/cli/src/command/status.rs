@@ -80,7 +80,34 @@ pub fn node_text(node: &pb::Node, address: &str) -> Lines {
         ("mesh", Some(node.listen_addresses.iter().map(String::as_str).collect())),
         ("peers", line(format!("{} connected", node.connected_peers))),
         ("weights", line(format!("{} on disk", text::bytes(node.blob_bytes)))),
+        ("disk", node.disk.map(|disk| Lines::from(disk_line(disk)))),
+        ("uploads", node.disk.map(|disk| Lines::from(uploads_line(disk)))),
+        (
+            "files",
+            node.descriptors.map(|found| Lines::from(descriptors_line(found))),
+        ),
     ])
+}
+
+fn disk_line(disk: pb::Disk) -> String {
+    let used = text::bytes(disk.used_bytes);
+    let quota = match disk.quota_bytes {
+        Some(quota) => format!("{used} used of {}", text::bytes(quota)),
+        None => format!("{used} used, no limit"),
+    };
+    match disk.free_bytes {
+        Some(free) => format!("{quota}, {} free", text::bytes(free)),
+        None => quota,
+    }
+}
+
+fn uploads_line(disk: pb::Disk) -> String {
+    let (used, quota) = (text::bytes(disk.upload_bytes), text::bytes(disk.upload_quota_bytes));
+    format!("{used} unfinished of {quota}")
+}
+
+fn descriptors_line(found: pb::Descriptors) -> String {
+    format!("{} descriptors used of {}", found.used, found.limit)
 }
 
 fn models_text(models: &[(pb::Model, Option<pb::Round>)]) -> Lines {
@@ -116,6 +143,14 @@ mod tests {
             connected_peers: 3,
             draining: true,
             blob_bytes: 2048,
+            disk: Some(pb::Disk {
+                used_bytes: 4096,
+                quota_bytes: Some(9 << 30),
+                free_bytes: Some(10 << 30),
+                upload_bytes: 2048,
+                upload_quota_bytes: 9 << 28,
+            }),
+            descriptors: Some(pb::Descriptors { used: 30, limit: 1024 }),
             ..Default::default()
         };
         assert_eq!(
@@ -126,8 +161,16 @@ mod tests {
              grpc     127.0.0.1:4002\n\
              mesh     /ip4/127.0.0.1/tcp/1\n         /ip4/127.0.0.1/udp/1/quic-v1\n\
              peers    3 connected\n\
-             weights  2.0 KiB on disk"
+             weights  2.0 KiB on disk\n\
+             disk     4.0 KiB used of 9.0 GiB, 10.0 GiB free\n\
+             uploads  2.0 KiB unfinished of 2.2 GiB\n\
+             files    30 descriptors used of 1024"
         );
+        let unlimited = pb::Disk {
+            used_bytes: 1,
+            ..Default::default()
+        };
+        assert_eq!(disk_line(unlimited), "1 B used, no limit");
         let model = pb::Model {
             name: "m".into(),
             standing: pb::ModelStanding::Joined.into(),

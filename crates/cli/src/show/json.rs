@@ -90,6 +90,14 @@ pub fn node(node: &pb::Node) -> Value {
         "draining": node.draining,
         "revision": node.revision,
         "blob_bytes": node.blob_bytes,
+        "disk": node.disk.map(|disk| json!({
+            "used_bytes": disk.used_bytes,
+            "quota_bytes": disk.quota_bytes,
+            "free_bytes": disk.free_bytes,
+            "upload_bytes": disk.upload_bytes,
+            "upload_quota_bytes": disk.upload_quota_bytes,
+        })),
+        "descriptors": node.descriptors.map(|found| json!({"used": found.used, "limit": found.limit})),
     })
 }
 

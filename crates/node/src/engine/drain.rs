@@ -25,7 +25,7 @@ pub async fn drain(core: &Arc<Core>) -> NodeView {
         () = core.stop.cancelled() => {}
         _ = futures::future::join_all(waits) => info!("drained"),
     }
-    peers::node(core)
+    peers::node(core).await
 }
 
 async fn merge(joined: Arc<Joined>, model: Arc<Model>) {

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::registry::stopped;
+use crate::descriptors;
 use crate::error::{Kind, NodeError};
 use crate::identity;
 use crate::mesh::{MeshError, Mode};
@@ -111,7 +112,10 @@ pub async fn unban(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> 
 }
 
 /// This node.
-pub fn node(core: &Core) -> NodeView {
+pub async fn node(core: &Core) -> NodeView {
+    let (disk, descriptors) = core
+        .blocking(|store| (store.blobs().disk_use(), descriptors::count()))
+        .await;
     let me = core.identity.node();
     NodeView {
         node: me,
@@ -128,6 +132,8 @@ pub fn node(core: &Core) -> NodeView {
         peers: u32::try_from(core.mesh.connected().len()).unwrap_or(u32::MAX),
         draining: core.draining.load(Ordering::Relaxed),
         revision: core.hub.revision(),
-        blob_bytes: core.store.blobs().bytes(),
+        blob_bytes: disk.held,
+        disk,
+        descriptors,
     }
 }

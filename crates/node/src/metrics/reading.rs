@@ -9,9 +9,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::descriptors;
 use crate::engine::Core;
 use crate::engine::registry::{Joined, Model};
 use crate::mesh::{Count, MeshCounters};
+use crate::store::DiskUse;
 use crate::transfer::TransferCounters;
 
 /// Name, help, and which one.
@@ -195,7 +197,7 @@ impl fmt::Debug for Reading {
 }
 
 impl Collector for Reading {
-    /// Nothing here waits or touches the disk: a scrape reads atomics and short locks.
+    /// Nothing here waits or reads files: a scrape reads atomics and short locks, and asks the system what is free and open.
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         for (name, help, read) in TRANSFER {
             counter(&mut encoder, name, help, read(&self.transfer))?;
@@ -215,8 +217,58 @@ impl Collector for Reading {
         )?;
         let bytes = core.store.blobs().bytes();
         gauge(&mut encoder, "qres_store_blob_bytes", "Bytes of the blobs held", bytes)?;
+        disk(&mut encoder, core.store.blobs().disk_use())?;
+        let found = descriptors::count();
+        gauge(
+            &mut encoder,
+            "qres_open_descriptors",
+            "File descriptors in use",
+            found.used,
+        )?;
+        gauge(
+            &mut encoder,
+            "qres_descriptors_max",
+            "The most file descriptors",
+            found.limit,
+        )?;
         models(&mut encoder, &core)
     }
+}
+
+fn disk(encoder: &mut DescriptorEncoder, disk: DiskUse) -> fmt::Result {
+    let rows = [
+        (
+            "qres_store_pending_bytes",
+            "Bytes of blobs on their way in",
+            Some(disk.pending),
+        ),
+        (
+            "qres_store_quota_bytes",
+            "The most bytes of blobs, those on their way in included",
+            disk.limit,
+        ),
+        (
+            "qres_store_unfinished_upload_bytes",
+            "Bytes of unfinished uploads with a key",
+            Some(disk.uploads),
+        ),
+        (
+            "qres_store_unfinished_upload_quota_bytes",
+            "The most bytes of unfinished uploads with a key",
+            Some(disk.uploads_limit),
+        ),
+        (
+            "qres_store_free_bytes",
+            "Bytes free on the disk, for any program",
+            disk.free,
+        ),
+    ];
+    for (name, help, value) in rows {
+        if let Some(value) = value {
+            gauge(encoder, name, help, value)?;
+        }
+    }
+    Ok(())
 }
 
 fn models(encoder: &mut DescriptorEncoder, core: &Core) -> fmt::Result {
