@@ -54,7 +54,7 @@ async fn idle_submits(raw: &mut Raw, base: &str, count: usize) -> (Vec<Call>, u3
         calls.push(call);
     }
     let mut answers: FuturesUnordered<_> = calls.iter_mut().map(|call| &mut call.answer).collect();
-    let answer = answers.next().await.expect("an answer").expect("a status");
+    let answer = raw::within(answers.next()).await.expect("an answer").expect("a status");
     drop(answers);
     (calls, raw::status(&answer))
 }
@@ -141,11 +141,13 @@ async fn half_a_request_holds_no_place_and_is_ended() {
     served.node().node().get_node(pb::GetNodeRequest {}).await.unwrap();
     is_healthy(&served.address).await;
     for half in halves {
-        assert_eq!(raw::status(&half.answer.await.unwrap()), BUSY);
+        assert_eq!(raw::status(&raw::within(half.answer).await.unwrap()), BUSY);
     }
     // A stream of reflection that asks nothing is ended as well.
-    let reflection = raw.begin(REFLECT).await.answer.await.unwrap();
-    assert!(reflection.into_body().trailers().await.unwrap().is_some());
+    let reflection = raw.begin(REFLECT).await.answer;
+    let reflection = raw::within(reflection).await.unwrap();
+    let trailers = raw::within(async move { reflection.into_body().trailers().await });
+    assert!(trailers.await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,7 +182,7 @@ async fn an_upload_that_brings_no_data_is_ended_and_a_keyed_one_goes_on_later() 
         }
     });
     for answer in [nothing.answer, answer] {
-        let answer = answer.await.unwrap();
+        let answer = raw::within(answer).await.unwrap();
         assert_eq!(raw::status(&answer), BUSY);
         let message = answer.headers()["grpc-message"].to_str().unwrap();
         assert!(message.contains("idempotency_key"), "{message}");

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::raw::Raw;
+use super::raw::{Raw, within};
 use super::served::Served;
 use super::{GET_NODE, WATCH, WINDOW};
 
@@ -30,7 +30,7 @@ async fn connections_that_say_nothing_are_closed_and_those_with_a_call_are_not()
     assert_eq!(idle.statuses(GET_NODE, &pb::GetNodeRequest {}, 1).await.0, [0]);
     let mut rest = vec![];
     // Closed without a word, or reset.
-    let _ = silent.read_to_end(&mut rest).await;
+    let _ = within(silent.read_to_end(&mut rest)).await;
     idle.closed().await;
     assert_eq!(busy.statuses(WATCH, &watch, 1).await.0, [0]);
     drop(open);
@@ -61,7 +61,7 @@ async fn a_new_connection_takes_the_place_of_the_one_that_was_quiet_longest() {
     // All have a call: there is no place for another.
     let mut fifth = TcpStream::connect(&served.address).await.unwrap();
     let mut rest = vec![];
-    let _ = fifth.read_to_end(&mut rest).await;
+    let _ = within(fifth.read_to_end(&mut rest)).await;
     for raw in raws.iter_mut().chain([&mut last, &mut fourth]) {
         assert_eq!(raw.statuses(GET_NODE, &pb::GetNodeRequest {}, 1).await.0, [0]);
     }

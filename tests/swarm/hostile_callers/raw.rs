@@ -4,6 +4,7 @@ use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use prost::Message;
+use qres_tests::wait::DEADLINE;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::codegen::http::{Request, Response};
@@ -68,7 +69,7 @@ impl Raw {
         }
         let (mut statuses, mut open) = (vec![], vec![]);
         for answer in begun {
-            let answer = answer.await.expect("an answer");
+            let answer = within(answer).await.expect("an answer");
             statuses.push(status(&answer));
             open.push(answer.into_body());
         }
@@ -78,7 +79,7 @@ impl Raw {
 
     /// Until the other side closes it.
     pub async fn closed(self) {
-        let _ = self.driver.await;
+        let _ = within(self.driver).await;
     }
 
     /// Whether the other side has closed it.
@@ -97,6 +98,11 @@ impl Call {
         // A stream that the other side has ended takes nothing.
         let _ = self.messages.send_data(frame.into(), end);
     }
+}
+
+/// Waits no longer than any test does.
+pub async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what).await.expect("waited too long")
 }
 
 /// The status of an answer that has nothing else; 0 where there is more.
