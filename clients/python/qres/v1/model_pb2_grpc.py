@@ -104,14 +104,15 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists joined and available models, without their tensors.
+        """Lists joined and available models, without their tensors. Of an available one only name, id, creator and standing are
+        given: GetModel reads the rest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchModels(self, request, context):
-        """Follows all models: made, joined, left, available, or a head that moved. Without their tensors.
+        """Follows all models: made, joined, left, available, or a head that moved. As in ListModels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
