@@ -28,11 +28,14 @@ run() { # prints as it goes, keeps a copy for the counts
 }
 
 not_run=0
+# What no install step can give: a machine that forbids namespaces is no reason to fail.
+forbidden=0
 arguments=()
 for word in ${skip[@]+"${skip[@]}"}; do
   arguments+=(--skip "$word")
   n=$(cargo test --quiet --workspace --test clients --test swarm -- --list "$word" 2>/dev/null | grep -c ': test$')
   not_run=$((not_run + n))
+  [ "$word" != needs_namespaces ] || forbidden=$n
 done
 
 # The Python client's own tests; parametrised ones count once here.
@@ -48,6 +51,6 @@ sum() { grep -oE "[0-9]+ $1" "$log" | awk '{ n += $1 } END { print n + 0 }'; }
 passed=$(sum passed) bad=$(sum failed) ignored=$(sum ignored)
 not_run=$((not_run + ignored))
 [ "$failed" = 0 ] || [ "$bad" != 0 ] || bad=1
-[ "$not_run" = 0 ] || [ "${CI:-}" != true ] || { echo "test: in CI a test that is not run is a failure"; failed=1; }
+[ "$not_run" = "$forbidden" ] || [ "${CI:-}" != true ] || { echo "test: in CI a test that is not run is a failure"; failed=1; }
 echo "$passed passed, $bad failed, $not_run skipped"
 exit "$failed"
