@@ -119,6 +119,7 @@ pub fn peer(peer: &pb::Peer) -> Value {
         "rtt_ms": peer.rtt_ms,
         "score": peer.score,
         "heads": list(&peer.heads, peer_head),
+        "bootstrap": peer.bootstrap,
     })
 }
 

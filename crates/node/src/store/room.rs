@@ -31,18 +31,23 @@ impl BlobStore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::blobs;
+    use super::super::{Quota, Store, StoreOptions};
     use super::*;
 
     #[test]
-    fn what_the_disk_has_no_room_for_is_refused_before_it_is_written() {
+    fn what_there_is_no_room_for_is_refused_before_it_is_written() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = blobs(dir.path()).store().clone();
-        blobs.check_room(1).unwrap();
-        let error = blobs.check_room(u64::MAX).unwrap_err();
-        assert!(
-            matches!(&error, StoreError::Full(why) if why.contains("bytes left")),
-            "{error}"
-        );
+        let open = |blob_bytes_max| Store::open(dir.path(), StoreOptions { blob_bytes_max }).unwrap();
+        let refused = |store: &Store, bytes| match store.blobs().check_room(bytes) {
+            Err(StoreError::Full(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let limited = open(Quota::Bytes(10));
+        limited.blobs().check_room(10).unwrap();
+        assert!(refused(&limited, 11).contains("blob_bytes_max leaves 10 bytes"));
+        drop(limited);
+        let unlimited = open(Quota::Unlimited);
+        unlimited.blobs().check_room(1).unwrap();
+        assert!(refused(&unlimited, u64::MAX - 1).contains("bytes left"));
     }
 }
