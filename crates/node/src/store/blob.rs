@@ -58,7 +58,7 @@ impl Blobs {
     /// Opens it, if it is here.
     pub fn open(&self, id: &BlobId) -> Result<Option<BlobFile>, StoreError> {
         let path = self.path(id);
-        let reader = self.store.readers().enter((self.owner, *id));
+        let reader = self.store.readers().enter(*id);
         let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
         match opened {
             Ok((len, file)) => Ok(Some(BlobFile {
@@ -146,7 +146,12 @@ impl Blobs {
         let path = other.path(id);
         let names = self.store.names();
         file::make_dir_of(&path)?;
-        fs::hard_link(&from, &path).map_err(|error| StoreError::from_io(&path, error))?;
+        match fs::hard_link(&from, &path) {
+            Ok(()) => {}
+            // Somebody else was faster with the same bytes.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(StoreError::from_io(&path, error)),
+        }
         drop(names);
         self.store.sync_names(&path)?;
         Ok(true)
@@ -203,7 +208,7 @@ impl Blobs {
         };
         let alone = metadata.is_file() && metadata.nlink() == 1;
         let rename = || alone.then(|| fs::rename(&path, to));
-        let Some(moved) = self.store.readers().unless_open(&(self.owner, *id), rename).flatten() else {
+        let Some(moved) = self.store.readers().unless_open(id, rename).flatten() else {
             return Ok(false);
         };
         moved.map_err(|error| StoreError::from_io(&path, error))?;

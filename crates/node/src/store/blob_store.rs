@@ -75,6 +75,16 @@ impl BlobStore {
         Ok(all)
     }
 
+    /// Removes the directories of owners that have no blob any more.
+    pub fn remove_empty(&self) {
+        let blobs = self.root().join("blobs");
+        let _names = self.names();
+        for name in file::directories(&blobs).unwrap_or_default() {
+            // One that is not empty stays.
+            let _ = fs::remove_dir(blobs.join(name));
+        }
+    }
+
     /// Bytes of all blobs held (a running count). A blob that two owners share counts once.
     pub fn bytes(&self) -> u64 {
         self.usage().held()

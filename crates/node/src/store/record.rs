@@ -329,12 +329,7 @@ fn frees(writes: &[Write]) -> bool {
     let frees = |write: &Write| {
         matches!(
             write,
-            Write::Leave(_)
-                | Write::Forget { .. }
-                | Write::ForgetSpec(_)
-                | Write::ForgetHeard(_)
-                | Write::ForgetState { .. }
-                | Write::Meta(..)
+            Write::Leave(_) | Write::Forget { .. } | Write::ForgetSpec(_) | Write::ForgetState { .. } | Write::Meta(..)
         )
     };
     writes.iter().any(frees)

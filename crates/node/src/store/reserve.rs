@@ -110,8 +110,9 @@ fn allocate(made: &File) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     match rustix::fs::fallocate(made, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES) {
         Ok(()) => return Ok(()),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-        Err(error) => return Err(error.into()),
+        Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => return Err(error.into()),
+        // Not on this file system.
+        Err(_) => {}
     }
     let noise = blake3::Hasher::new().finalize_xof();
     std::io::copy(&mut std::io::Read::take(noise, RESERVE_BYTES), &mut &*made)?;

@@ -8,7 +8,8 @@ impl BlobStore {
     /// byte is counted when it is written.
     pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         let left = self.usage().room();
-        if bytes > left {
+        // Unfinished uploads make room for what is written.
+        if !self.usage().could_take(bytes) {
             return Err(StoreError::Full(format!(
                 "blob_bytes_max leaves {left} bytes, {bytes} more are asked for: raise it or keep less"
             )));

@@ -159,6 +159,7 @@ impl Spares {
         if bytes <= bytes_max {
             return false;
         }
+        let before = files.len();
         files.sort_by_key(|spare| spare.since);
         files.retain(|spare| {
             if bytes <= bytes_max {
@@ -168,7 +169,7 @@ impl Spares {
             // What stays is found at the next start.
             file::remove(&spare.path).is_err()
         });
-        true
+        files.len() < before
     }
 
     /// Removes what nobody has needed for so long.

@@ -65,6 +65,7 @@ impl BlobStore {
         if offset < kept {
             open.set_len(offset).map_err(fail)?;
             self.usage().give(kept - offset);
+            lock(self.uploads()).take_back(&name, kept - offset);
         }
         drop(turn);
         let hold = Hold {

@@ -194,6 +194,45 @@ fn what_one_owner_has_is_not_there_for_another() {
 }
 
 #[test]
+fn whoever_reads_a_shared_blob_reads_on_when_both_owners_give_it_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = blobs(dir.path());
+    let to = Owner::Model(SpecId([1; 32]));
+    let bytes = noise(2 * SEGMENT_LEN);
+    blobs.put(&noise(3 * SEGMENT_LEN), true).unwrap();
+    let id = blobs.put(&bytes, true).unwrap();
+    blobs.share(&id, to).unwrap();
+    let store = blobs.store();
+    let open = store.of(to).open(&id).unwrap().unwrap();
+    for owner in [to, Owner::Node] {
+        store.keep_spare(store.retire(&[(owner, id)]).unwrap()).unwrap();
+    }
+    assert_eq!(
+        count_files(&dir.path().join("tmp")),
+        0,
+        "somebody reads it: no spare file"
+    );
+    blobs.put(&[7; 2 * SEGMENT_LEN], false).unwrap();
+    assert_eq!(open.read_vec(0, bytes.len()).unwrap(), bytes);
+}
+
+#[test]
+fn an_owner_without_blobs_has_no_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = blobs(dir.path());
+    let model = blobs.store().of(Owner::Model(SpecId([1; 32])));
+    let [kept, gone] = [blobs.put(b"a", true).unwrap(), model.put(b"b", true).unwrap()];
+    blobs.store().remove_empty();
+    assert!(model.contains(&gone));
+    model.remove(&gone).unwrap();
+    blobs.store().remove_empty();
+    let owners: Vec<_> = file::directories(&dir.path().join("blobs")).unwrap();
+    assert_eq!((owners, blobs.contains(&kept)), (vec!["node".to_owned()], true));
+    model.put(b"b", true).unwrap();
+    assert!(model.contains(&gone));
+}
+
+#[test]
 fn a_shared_blob_is_one_file_and_is_not_written_over_while_another_owner_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = blobs(dir.path());
