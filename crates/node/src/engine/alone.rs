@@ -25,6 +25,11 @@ impl Core {
         })
     }
 
+    /// Whether no other process has this node's identity.
+    pub fn is_alone(&self) -> bool {
+        self.mesh.twin().borrow().is_none()
+    }
+
     /// Waits until no other process has this node's identity.
     pub async fn alone(&self) {
         // Fails only when the mesh has stopped: then nothing is sent either.

@@ -9,6 +9,7 @@ use super::Core;
 use super::registry::{Known, Model};
 use crate::error::{Kind, NodeError};
 use crate::store::{HeardModel, Owner, Store, Write};
+use crate::view::Event;
 
 /// The whole model. A spec may have megabytes, many times as much once decoded, so one is decoded at a time.
 pub async fn whole(core: &Arc<Core>, known: &Known) -> Result<Arc<Model>, NodeError> {
@@ -22,10 +23,9 @@ pub async fn whole(core: &Arc<Core>, known: &Known) -> Result<Arc<Model>, NodeEr
     if let Some(model) = core.registry.get(&heard.id) {
         return Ok(model);
     }
-    let id = heard.id;
     match core.blocking(move |store| read(store, &heard)).await {
         Some(model) => Ok(Arc::new(model)),
-        None => Err(gone(core, id).await),
+        None => Err(gone(core, known).await),
     }
 }
 
@@ -42,8 +42,10 @@ fn read(store: &Store, heard: &HeardModel) -> Option<Model> {
 }
 
 /// A power cut or a failing disk took the spec: it is heard of again from whoever has it.
-async fn gone(core: &Arc<Core>, id: SpecId) -> NodeError {
+async fn gone(core: &Arc<Core>, known: &Known) -> NodeError {
+    let id = known.id();
     core.registry.heard().forget(&id);
+    core.hub.push(Event::ModelLeft(id, known.name().clone()));
     if let Err(error) = core
         .blocking(move |store| store.commit(vec![Write::ForgetHeard(id)]))
         .await

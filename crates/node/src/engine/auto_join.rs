@@ -1,5 +1,6 @@
 //! Models that the configuration says to join as soon as they are known.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -41,15 +42,16 @@ pub async fn consider(core: &Arc<Core>, model: &Known) {
 
 /// Looks again at the models that are not joined: a join may have made this node a fellow member of their creators.
 pub async fn again(core: &Arc<Core>) {
+    // Each turn tries one more of the models that the configuration names.
+    let mut tried = BTreeSet::new();
     loop {
         let models: Vec<_> = core.registry.heard().all().map(Known::Heard).collect();
-        let Some(model) = models.iter().find(|model| wish(core, model) == Wish::Join) else {
+        let wanted = |model: &&Known| !tried.contains(&model.id()) && wish(core, model) == Wish::Join;
+        let Some(model) = models.iter().find(wanted) else {
             return;
         };
-        // Each turn joins one more of the models that the configuration names.
-        if !join(core, model).await {
-            return;
-        }
+        tried.insert(model.id());
+        join(core, model).await;
     }
 }
 

@@ -121,7 +121,12 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
         .await?;
     let removed = retired.blobs();
     core.metrics.collected(removed);
-    core.blocking(move |store| store.blobs().keep_spare(retired)).await?;
+    let tidy = move |store: &Store| {
+        store.blobs().keep_spare(retired)?;
+        store.blobs().remove_empty();
+        Ok::<_, NodeError>(())
+    };
+    core.blocking(tidy).await?;
     if removed > 0 {
         debug!(blobs = removed, "collected");
     }

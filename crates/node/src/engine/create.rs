@@ -132,6 +132,13 @@ async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -
 
 /// A successor: the old model's schema, and its head as checkpoint 0.
 async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<ModelView, NodeError> {
+    let request = request_digest(&create, None);
+    // The same request again: by now the old model was left for the new one.
+    if let Some(model) = made_before(&core, create.upload.key.clone(), request).await?
+        && model.joined().is_some()
+    {
+        return Ok(views::model(&core, &model));
+    }
     let (model, joined) = core
         .registry
         .find_joined(&ModelRef {
@@ -157,7 +164,6 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
         bytes: model.layout.file_bytes(),
         guard,
     };
-    let request = request_digest(&create, None);
     establish(&core, &create, spec, request, received).await
 }
 
@@ -203,8 +209,21 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Vec<TensorSpec>, 
     }
 }
 
-/// Stores, joins and announces a model; the same spec again is the same model, and so is the same key.
+/// Stores, joins and announces a model; the same spec again is the same model, and so is the same key. Goes on to its end when
+/// the caller goes away.
 pub async fn establish(
+    core: &Arc<Core>,
+    create: &CreateModel,
+    spec: Spec,
+    request: [u8; 32],
+    received: Received,
+) -> Result<ModelView, NodeError> {
+    let (owner, create) = (core.clone(), create.clone());
+    core.to_the_end(async move { establish_now(&owner, &create, spec, request, received).await })
+        .await
+}
+
+async fn establish_now(
     core: &Arc<Core>,
     create: &CreateModel,
     spec: Spec,

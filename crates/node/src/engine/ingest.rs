@@ -97,6 +97,7 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
                 author: source,
                 carrier,
                 holders: vec![source],
+                compared: false,
             };
             offer::consider(core, announced);
         }

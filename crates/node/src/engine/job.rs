@@ -1,6 +1,7 @@
 //! Work that takes long: checking, coding and aggregating tensors, off the async threads, at most two at a time.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qres_fed::id::{BlobId, SubmissionId};
@@ -28,7 +29,7 @@ fn spawn(
     task: &ModelTask,
     job: Job,
     span: tracing::Span,
-    work: impl FnOnce(&Store, &Model) -> Outcome + Send + 'static,
+    work: impl Fn(&Store, &Model) -> Outcome + Send + Sync + 'static,
 ) {
     let (core, model, sender, stop) = (
         task.core.clone(),
@@ -39,27 +40,35 @@ fn spawn(
     let (owner, what) = (core.clone(), format!("a job of model {}", model.spec().name));
     let traceparent = crate::trace::traceparent(&span);
     let counted = core.clone();
-    let work = move |store: &Store, model: &Model| {
+    let work = Arc::new(move |store: &Store, model: &Model| {
         let begun = Instant::now();
         let outcome = work(store, model);
         counted.metrics.job(job, begun.elapsed());
         outcome
-    };
+    });
     let signs = !matches!(job, Job::Check);
     let task = async move {
-        // What is coded or aggregated is signed next.
-        if signs && stop.run_until_cancelled(core.alone()).await.is_none() {
-            return;
-        }
-        // The semaphore is never closed.
-        let Ok(_slot) = core.jobs.clone().acquire_owned().await else {
-            return;
+        let (outcome, guard) = loop {
+            // What is coded or aggregated is signed next.
+            if signs && stop.run_until_cancelled(core.alone()).await.is_none() {
+                return;
+            }
+            // The semaphore is never closed.
+            let Ok(_slot) = core.jobs.clone().acquire_owned().await else {
+                return;
+            };
+            let guard = core.in_flight.clone().read_owned().await;
+            if stop.is_cancelled() {
+                return;
+            }
+            let (work, model) = (work.clone(), model.clone());
+            let outcome = core.blocking(move |store| work(store, &model)).await;
+            // A second process with this identity was met meanwhile: nothing is signed, and the work is done again.
+            if !signs || core.is_alone() {
+                break (outcome, guard);
+            }
         };
-        let guard = core.in_flight.clone().read_owned().await;
-        if stop.is_cancelled() {
-            return;
-        }
-        let message = match core.blocking(move |store| work(store, &model)).await {
+        let message = match outcome {
             Ok(input) => Message::Done {
                 input,
                 guard,

@@ -19,8 +19,13 @@ use crate::view::{Event, ModelView};
 /// How long before a round's deadline a node merges what it has: room to code, send and fetch.
 const MERGE_MARGIN_MS: u64 = 2_000;
 
-/// Joins a known model: durable, then running.
+/// Joins a known model: durable, then running. Goes on to its end when the caller goes away.
 pub async fn join(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeError> {
+    let (owner, known) = (core.clone(), known.clone());
+    core.to_the_end(async move { join_now(&owner, &known).await }).await
+}
+
+async fn join_now(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeError> {
     core.refuse_if_draining()?;
     core.refuse_if_bootstrap()?;
     let model = announced::whole(core, known).await?;
@@ -32,18 +37,23 @@ pub async fn join(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeErro
     let _kept = core.in_flight.clone().read_owned().await;
     let _turn = core.memberships.lock().await;
     let (model, was_here) = core.registry.add(model);
-    let joined = join_added(core, &model).await;
-    if joined.is_err() && !was_here {
-        core.registry.remove(&model.id);
+    if model.joined().is_some() {
+        return Ok(views::model(core, &model));
     }
-    joined
+    if let Err(error) = commit_join(core, &model).await {
+        if !was_here {
+            core.registry.remove(&model.id);
+        }
+        return Err(error);
+    }
+    core.registry.heard().forget(&model.id);
+    start_model(core, &model).await?;
+    core.syncer.request(model.id, vec![]);
+    Ok(views::model(core, &model))
 }
 
-/// With `memberships` held.
-async fn join_added(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, NodeError> {
-    if model.joined().is_some() {
-        return Ok(views::model(core, model));
-    }
+/// Makes the join durable, with `memberships` held.
+async fn commit_join(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
     let spec = model.spec();
     let same_name = core
         .registry
@@ -67,11 +77,7 @@ async fn join_added(core: &Arc<Core>, model: &Arc<Model>) -> Result<ModelView, N
         Write::Join(model.id),
         Write::ForgetHeard(model.id),
     ];
-    take_over(core, same_name.as_ref(), writes).await?;
-    core.registry.heard().forget(&model.id);
-    start_model(core, model).await?;
-    core.syncer.request(model.id, vec![]);
-    Ok(views::model(core, model))
+    take_over(core, same_name.as_ref(), writes).await
 }
 
 /// Takes the first weights over from a model that all readers of this one may read, if such a one has them. All others are
@@ -204,8 +210,14 @@ fn submission(stored: StoredSubmission) -> (Submission, SubmissionState) {
 
 /// Leaves a model: its task ends, its records and blobs go; others are not told.
 pub async fn leave(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
-    let _turn = core.memberships.lock().await;
-    take_over(core, Some(model), vec![]).await
+    let (owner, model) = (core.clone(), model.clone());
+    let leave = async move {
+        // Should leaving fail, it goes on with all its blobs.
+        let _kept = owner.in_flight.clone().read_owned().await;
+        let _turn = owner.memberships.lock().await;
+        take_over(&owner, Some(&model), vec![]).await
+    };
+    core.to_the_end(leave).await
 }
 
 /// Commits what a new model needs, in one transaction with leaving the one it takes over from. `memberships` is held.

@@ -414,6 +414,10 @@ impl ModelTask {
     }
 
     fn want(&mut self, blob: BlobId, bytes: Option<u64>, update: bool, holders: Vec<NodeId>) {
+        // A spec is neither an update nor weights, and lies elsewhere.
+        if blob == BlobId::from(self.model.id) {
+            return self.feed(Input::BlobBad { blob, update });
+        }
         // In this model's own directory alone: what another one holds under that digest is not this one's to use.
         let checking = self.core.store.blobs_of(Owner::Model(self.model.id)).contains(&blob);
         self.wanted.insert(blob, Wanted { update, checking });

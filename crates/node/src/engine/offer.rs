@@ -144,6 +144,8 @@ pub struct Announced {
     pub carrier: NodeId,
     /// Who should have the spec.
     pub holders: Vec<NodeId>,
+    /// Told in a comparison: it displaces nothing, or two nodes with much to tell would displace each other's for ever.
+    pub compared: bool,
 }
 
 /// Takes an offer: fetches the spec if it is news. Works the same for gossip and for sync.
@@ -155,7 +157,11 @@ pub fn consider(core: &Arc<Core>, announced: Announced) {
         author,
         carrier,
         holders,
+        compared,
     } = announced;
+    if compared && core.registry.heard().is_full(&carrier, bytes) {
+        return;
+    }
     if bytes > SPEC_BYTES_MAX || core.registry.knows(&id) {
         return;
     }
@@ -216,17 +222,24 @@ pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId, from: NodeId) {
         signature,
         carrier,
     };
-    keep(core, heard).await;
+    let kept = keep(core, heard).await;
+    // A join takes it again, behind a collector that waits for it.
     drop(guard);
+    if let Some(heard) = kept {
+        super::auto_join::consider(core, &Known::Heard(heard)).await;
+    }
 }
 
-/// Keeps a model that is sound, tells watchers, and joins it when the configuration says so.
-async fn keep(core: &Arc<Core>, heard: HeardModel) {
+/// Keeps a model that is sound, and tells watchers.
+async fn keep(core: &Arc<Core>, heard: HeardModel) -> Option<Arc<HeardModel>> {
+    if core.registry.get(&heard.id).is_some() {
+        return None;
+    }
     let known = |creator: &NodeId| creators::is_known(core, creator);
     let kept = core.registry.heard().keep(heard.clone(), known);
     let Some(forgotten) = kept else {
         debug!(id = %heard.id, carrier = %heard.carrier, "no room for an announced model");
-        return;
+        return None;
     };
     let mut writes: Vec<_> = forgotten.iter().map(|old| Write::ForgetHeard(old.id)).collect();
     writes.push(Write::Heard(heard.clone()));
@@ -238,7 +251,7 @@ async fn keep(core: &Arc<Core>, heard: HeardModel) {
     }
     let heard = Arc::new(heard);
     core.hub.push(Event::ModelHeard(heard.clone()));
-    super::auto_join::consider(core, &Known::Heard(heard)).await;
+    Some(heard)
 }
 
 /// Why an offered spec is not kept.

@@ -1,13 +1,16 @@
 //! The models that a node knows: those that are or were joined here, whole, and an outline of those that were announced.
 
 pub mod heard;
+mod known;
+
+pub use known::{Known, ambiguous, listed};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Membership, ModelName, Signed, Spec};
+use qres_fed::record::{Canonical, Membership, Signed, Spec};
 use qres_fed::round::{CheckpointInfo, Machine};
 use qres_fed::tensor::Layout;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use super::message::Message;
 use crate::error::{Kind, NodeError};
 use crate::handle::ModelRef;
-use crate::store::HeardModel;
 use heard::Heard;
 
 /// A model that is or was joined here, or is about to be.
@@ -132,46 +134,6 @@ pub fn stopped() -> NodeError {
         "the model is being left, or the node stops: try again",
     )
     .retry_after(1000)
-}
-
-/// A model that a caller names.
-#[derive(Clone)]
-pub enum Known {
-    /// It is or was joined here.
-    Here(Arc<Model>),
-    /// It was announced.
-    Heard(Arc<HeardModel>),
-}
-
-impl Known {
-    /// The spec's id.
-    pub fn id(&self) -> SpecId {
-        match self {
-            Self::Here(model) => model.id,
-            Self::Heard(heard) => heard.id,
-        }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &ModelName {
-        match self {
-            Self::Here(model) => &model.spec().name,
-            Self::Heard(heard) => &heard.name,
-        }
-    }
-
-    /// Who made it.
-    pub fn creator(&self) -> NodeId {
-        match self {
-            Self::Here(model) => model.spec().creator,
-            Self::Heard(heard) => heard.creator,
-        }
-    }
-
-    /// Whether it is joined.
-    pub fn is_joined(&self) -> bool {
-        matches!(self, Self::Here(model) if model.joined().is_some())
-    }
 }
 
 /// All known models.
@@ -316,39 +278,13 @@ impl Registry {
     }
 }
 
-/// Models that a refusal lists at most.
-const LISTED_MAX: usize = 8;
-
-/// Several models of one name.
-pub fn ambiguous(name: &ModelName, models: &[Known]) -> NodeError {
-    NodeError::new(
-        Kind::FailedPrecondition,
-        "MODEL_AMBIGUOUS",
-        format!(
-            "{} specs bear the name {name}: say which, as name@id: {}",
-            models.len(),
-            listed(models)
-        ),
-    )
-    .field("model")
-}
-
-/// Models, each with its id and creator.
-pub fn listed(models: &[Known]) -> String {
-    let line = |model: &Known| format!("{}@{} (created by {})", model.name(), model.id(), model.creator());
-    let mut all: Vec<_> = models.iter().take(LISTED_MAX).map(line).collect();
-    if models.len() > LISTED_MAX {
-        all.push(format!("and {} more", models.len() - LISTED_MAX));
-    }
-    all.join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use qres_fed::record::Signature;
 
     use super::super::tests::spec;
     use super::*;
+    use crate::store::HeardModel;
 
     fn node(n: u8) -> NodeId {
         NodeId([n; 32])

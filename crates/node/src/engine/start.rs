@@ -169,8 +169,12 @@ async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
         let records = core.blocking(move |store| store.records(id)).await?;
         // One that was left keeps what this node signed in it; of any other that was left the announcement is kept.
         if !joined && records.contributions.is_empty() {
-            outline(core, stored.spec).await?;
-            continue;
+            match outline(core, stored.spec.clone()).await {
+                Ok(()) => continue,
+                // It stays as it is until there is room.
+                Err(StoreError::Full(why)) => warn!(%id, why, "cannot make room of a model that was left"),
+                Err(error) => return Err(error.into()),
+            }
         }
         let (model, _) = core.registry.add(Arc::new(Model::new(stored.spec)));
         keep_spec(core, &model).await;
@@ -179,7 +183,8 @@ async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
             membership::start_model(core, &model).await.map_err(StartError::Model)?;
         }
     }
-    for heard in core.blocking(Store::heard).await? {
+    let heard = core.blocking(Store::heard).await?;
+    for heard in heard.into_iter().filter(|heard| core.registry.get(&heard.id).is_none()) {
         // What the store has fitted when it became known.
         core.registry.heard().keep(heard, |_| false);
     }

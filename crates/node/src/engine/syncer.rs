@@ -169,6 +169,7 @@ async fn greet(core: Arc<Core>, node: NodeId) {
                     author: node,
                     carrier: node,
                     holders: vec![node],
+                    compared: true,
                 };
                 offer::consider(&core, announced);
             }

@@ -123,6 +123,14 @@ impl Heard {
         loads
     }
 
+    /// Whether a spec of so many bytes, brought by that node, would displace another one that it brought.
+    pub fn is_full(&self, carrier: &NodeId, bytes: u64) -> bool {
+        let own = self.models.values().filter(|entry| entry.model.carrier == *carrier);
+        let load = Load::of(own);
+        let bytes = load.bytes.saturating_add(bytes);
+        load.models >= HEARD_PER_CARRIER_MAX || bytes > HEARD_BYTES_PER_CARRIER_MAX
+    }
+
     /// One by id.
     pub fn get(&self, id: &SpecId) -> Option<Arc<HeardModel>> {
         self.models.get(id).map(|entry| entry.model.clone())
@@ -180,6 +188,7 @@ mod tests {
         for n in 0..HEARD_PER_CARRIER_MAX {
             assert_eq!(ids(heard.keep(model(n, n as u8, 2, 1), nobody)), Some(vec![]), "{n}");
         }
+        assert!(heard.is_full(&node(2), 1) && !heard.is_full(&node(1), 1));
         assert_eq!(ids(heard.keep(model(1000, 9, 2, 1), nobody)), Some(vec!["m0".into()]));
         assert_eq!(ids(heard.keep(model(1000, 9, 2, 1), nobody)), None, "it is there");
         assert_eq!(heard.len(), 1 + HEARD_PER_CARRIER_MAX);

@@ -1,0 +1,77 @@
+//! A model that a caller names, joined or only announced.
+
+use std::sync::Arc;
+
+use qres_fed::id::{NodeId, SpecId};
+use qres_fed::record::ModelName;
+
+use super::Model;
+use crate::error::{Kind, NodeError};
+use crate::store::HeardModel;
+
+/// A model that a caller names.
+#[derive(Clone)]
+pub enum Known {
+    /// It is or was joined here.
+    Here(Arc<Model>),
+    /// It was announced.
+    Heard(Arc<HeardModel>),
+}
+
+impl Known {
+    /// The spec's id.
+    pub fn id(&self) -> SpecId {
+        match self {
+            Self::Here(model) => model.id,
+            Self::Heard(heard) => heard.id,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ModelName {
+        match self {
+            Self::Here(model) => &model.spec().name,
+            Self::Heard(heard) => &heard.name,
+        }
+    }
+
+    /// Who made it.
+    pub fn creator(&self) -> NodeId {
+        match self {
+            Self::Here(model) => model.spec().creator,
+            Self::Heard(heard) => heard.creator,
+        }
+    }
+
+    /// Whether it is joined.
+    pub fn is_joined(&self) -> bool {
+        matches!(self, Self::Here(model) if model.joined().is_some())
+    }
+}
+
+/// Models that a refusal lists at most.
+const LISTED_MAX: usize = 8;
+
+/// Several models of one name.
+pub fn ambiguous(name: &ModelName, models: &[Known]) -> NodeError {
+    NodeError::new(
+        Kind::FailedPrecondition,
+        "MODEL_AMBIGUOUS",
+        format!(
+            "{} specs bear the name {name}: say which, as name@id: {}",
+            models.len(),
+            listed(models)
+        ),
+    )
+    .field("model")
+}
+
+/// Models, each with its id and creator.
+pub fn listed(models: &[Known]) -> String {
+    let line = |model: &Known| format!("{}@{} (created by {})", model.name(), model.id(), model.creator());
+    let mut all: Vec<_> = models.iter().take(LISTED_MAX).map(line).collect();
+    if models.len() > LISTED_MAX {
+        all.push(format!("and {} more", models.len() - LISTED_MAX));
+    }
+    all.join(", ")
+}
