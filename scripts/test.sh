@@ -15,7 +15,7 @@ skip=()
 [ -x .cache/bin/grpcurl ] || { echo "test: Go is missing: the tests of grpcurl are NOT RUN"; skip+=(needs_go); }
 [ -x .cache/venv/bin/python ] || { echo "test: Python 3 is missing: the tests of the Python client are NOT RUN"; skip+=(needs_python); }
 # Some tests need a disk that can be filled: a mount in a namespace of its own.
-unshare --user --map-root-user --mount true 2>/dev/null || {
+unshare --user --map-root-user --mount sh -c 'mount -t tmpfs tmpfs /tmp' 2>/dev/null || {
   echo "test: unprivileged namespaces are switched off: the tests of a full disk are NOT RUN"
   skip+=(needs_namespaces)
 }

@@ -55,8 +55,20 @@ async fn connections_leave_descriptors_to_the_store() {
         let mut last = base;
         for value in [1.0, 2.0, 3.0] {
             // Opens files for the upload, the merged update, the aggregate, and reads them.
-            node.submit("flooded", &last, 1, &vector(&[value])).await.unwrap();
-            let next = node.fetch("flooded", &last).await.unwrap();
+            // A connection that rests may be closed for another one: then the call is made again.
+            let header = pb::SubmitWeightsRequest {
+                model: "flooded".into(),
+                base: last.clone(),
+                samples: 1,
+                idempotency_key: value.to_string(),
+                ..Default::default()
+            };
+            let file = vector(&[value]);
+            wait::until("a submission", || async {
+                node.submit_with(header.clone(), &file).await.ok()
+            })
+            .await;
+            let next = wait::until("the next head", || async { node.fetch("flooded", &last).await.ok() }).await;
             assert_eq!(next.file, vector(&[value]));
             last = next.id();
         }

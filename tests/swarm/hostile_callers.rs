@@ -127,7 +127,7 @@ async fn half_a_request_holds_no_place_and_is_ended() {
         calls: 4,
         reserved: 4,
         probes: 4,
-        request: Duration::from_millis(300),
+        request: Duration::from_secs(2),
         ..Limits::default()
     })
     .await;
@@ -153,7 +153,7 @@ async fn half_a_request_holds_no_place_and_is_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_brings_no_data_is_ended_and_a_keyed_one_goes_on_later() {
     let served = Served::start(Limits {
-        upload_window: Duration::from_millis(500),
+        upload_window: Duration::from_secs(2),
         upload_bytes: 1,
         ..Limits::default()
     })
@@ -212,7 +212,7 @@ async fn an_upload_that_brings_no_data_is_ended_and_a_keyed_one_goes_on_later() 
 async fn a_fetch_that_is_not_read_gives_its_file_back_and_loses_its_connection() {
     let served = Served::start(Limits {
         sends: 8,
-        unread: Duration::from_millis(500),
+        unread: Duration::from_secs(2),
         read_bytes_per_s: u32::MAX,
         ..Limits::default()
     })

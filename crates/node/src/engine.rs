@@ -123,6 +123,16 @@ impl Core {
         }
     }
 
+    /// Runs something to its end even if whoever waits for it goes away: half a change of membership would leave a model that
+    /// counts as joined and has no task.
+    pub async fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let span = tracing::Span::current();
+        match self.tasks.spawn(tracing::Instrument::instrument(work, span)).await {
+            Ok(done) => done,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// Refuses new work while the node drains.
     pub fn refuse_if_draining(&self) -> Result<(), NodeError> {
         if self.draining.load(Ordering::Relaxed) {

@@ -102,8 +102,12 @@ impl Incoming {
     async fn accept(&mut self) -> Io {
         loop {
             match self.listener.accept().await {
-                // One that would take the store's descriptors is closed at once.
-                Ok((stream, _)) if descriptors::is_for_store(&stream) => drop(stream),
+                // The last descriptors are the store's.
+                Ok((stream, _)) if descriptors::is_for_store(&stream) => {
+                    drop(stream);
+                    self.without_descriptors("the last descriptors are kept for the store")
+                        .await;
+                }
                 Ok((stream, _)) => {
                     if let Some(io) = self.admit(stream) {
                         return io;
@@ -111,17 +115,22 @@ impl Incoming {
                 }
                 // The caller has gone again.
                 Err(error) if is_callers(&error) => {}
-                Err(error) => {
-                    if is_news(&mut self.failing) {
-                        tracing::warn!(%error, "gRPC cannot accept connections: it tries again every {PAUSE:?}");
-                    }
-                    self.open.metrics.refuse("descriptors");
-                    // Out of descriptors: one that nobody uses is given back.
-                    self.open.close_quietest();
-                    tokio::time::sleep(PAUSE).await;
-                }
+                Err(error) => self.without_descriptors(&error.to_string()).await,
             }
         }
+    }
+
+    /// Gives back the descriptor of a connection that nobody uses, and pauses.
+    async fn without_descriptors(&mut self, problem: &str) {
+        if is_news(&mut self.failing) {
+            tracing::warn!(
+                problem,
+                "gRPC cannot accept connections: it tries again every {PAUSE:?}"
+            );
+        }
+        self.open.metrics.refuse("descriptors");
+        self.open.close_quietest();
+        tokio::time::sleep(PAUSE).await;
     }
 
     /// Takes a connection in, in the place of a quiet one where there are too many.

@@ -16,7 +16,7 @@ use super::method::Method;
 use super::metrics::Metrics;
 use super::outcome::observe;
 use super::{Request, Response};
-use crate::server::connection::Connection;
+use crate::server::connection::{Connection, RunningCall};
 use crate::server::limits::Limits;
 use crate::server::place::{Place, Places};
 use crate::server::status::status;
@@ -64,16 +64,19 @@ struct Held {
     /// Until the answer is there; else until the answer has ended.
     brief: bool,
     _permits: [OwnedSemaphorePermit; 2],
+    /// Its connection is in use. Not before the request has its place: half a request keeps no connection from being closed.
+    _running: RunningCall,
 }
 
 impl LimitLayer {
     /// The places of a call.
-    fn admit(&self, method: Method, connection: &Connection) -> Result<Held, NodeError> {
+    fn admit(&self, method: Method, connection: &Arc<Connection>) -> Result<Held, NodeError> {
         let refused = match self.take(method.place, connection) {
             Ok(permits) => {
                 return Ok(Held {
                     brief: false,
                     _permits: permits,
+                    _running: connection.call(),
                 });
             }
             Err(refused) => refused,
@@ -85,6 +88,7 @@ impl LimitLayer {
             return Ok(Held {
                 brief: true,
                 _permits: permits,
+                _running: connection.call(),
             });
         }
         self.metrics.refuse(method.place.name());
