@@ -66,6 +66,8 @@ pub fn config(mode: Mode, dir: &Path) -> MeshConfig {
 
 /// Starts a node; `change` edits its settings.
 pub async fn node(mode: Mode, bootstrap: &[String], change: impl FnOnce(&mut MeshConfig)) -> Node {
+    // Hundreds of sockets beside parallel tests: what comes near the limit is turned away. Where it cannot be raised, so be it.
+    let _ = qres_node::descriptors::raise_limit();
     let dir = tempfile::tempdir().unwrap();
     node_in(dir, Identity::ephemeral(), mode, bootstrap, change)
         .await
