@@ -366,6 +366,17 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_begun_anew_gives_its_room_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = with_quota(dir.path(), 400);
+        leave(&blobs, "a", 60).unwrap();
+        let mut writer = blobs.resume("a", 0).unwrap();
+        writer.write_all(&[7; 90]).unwrap();
+        drop(writer);
+        assert_eq!((blobs.kept("a"), blobs.disk_use().uploads), (90, 90));
+    }
+
+    #[test]
     fn unfinished_uploads_make_room_for_what_is_finished() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = with_quota(dir.path(), 400);
