@@ -27,6 +27,8 @@ pub trait Library: Send + Sync + 'static {
     /// Whether `peer` may read what belongs to this model: the peer is a member, or the model is open. The bytes of a known
     /// spec (`blob` = `spec`) may be read by anyone. Whether the blob belongs to the model is told by where the store has it.
     fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool;
+    /// Whether `peer` is on the member list of a model that is joined here: members are served before strangers.
+    fn is_member(&self, peer: &NodeId) -> bool;
     /// The models known here (joined or not), for a peer that wants to know what there is.
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>>;
     /// Ids of every record held of a model, by round; `None` when it is not joined here or the peer may not read it.

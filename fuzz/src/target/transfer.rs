@@ -250,6 +250,10 @@ impl Library for Shelf {
         *spec == SPEC
     }
 
+    fn is_member(&self, _: &NodeId) -> bool {
+        false
+    }
+
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
         Box::pin(async { vec![self.offer.clone()] })
     }

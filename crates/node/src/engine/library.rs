@@ -31,6 +31,10 @@ impl Library for Shelf {
         self.core.registry.may_read(peer, spec, blob)
     }
 
+    fn is_member(&self, peer: &NodeId) -> bool {
+        self.core.mesh.is_member(peer)
+    }
+
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
         let offers = self.core.registry.known().into_iter().map(|model| {
             let (bytes, signature) = match &model {

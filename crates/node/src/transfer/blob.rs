@@ -4,6 +4,7 @@ mod assembly;
 mod board;
 pub(crate) mod fuzzing;
 pub(super) mod manager;
+pub(crate) mod places;
 mod pool;
 mod server;
 mod session;

@@ -24,6 +24,8 @@ pub(crate) enum TransferError {
     Forged(String),
     #[error("a length of {given} bytes, where {limit} was announced or allowed at most")]
     Length { given: u64, limit: u64 },
+    #[error("its place went to a peer that waited: this one was slow, or a stranger in a member's way")]
+    Revoked,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -48,6 +50,7 @@ impl TransferError {
             Self::Broken(_)
             | Self::Closed(_)
             | Self::Length { .. }
+            | Self::Revoked
             | Self::Store(_)
             | Self::Mesh(_)
             | Self::Stopping => None,

@@ -3,6 +3,8 @@
 //! An exchange that fails drops its stream without closing it: yamux then resets it, and a peer that waits for credit learns
 //! so at once. A stream that was closed before it is dropped leaves such a peer waiting (facts: yamux 0.14 sends no reset).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -41,6 +43,7 @@ pub(crate) struct Link<S> {
     stream: S,
     pace: Pace,
     out: Vec<u8>,
+    sent: Arc<AtomicU64>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
@@ -49,7 +52,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             stream,
             pace,
             out: Vec::new(),
+            sent: Arc::default(),
         }
+    }
+
+    /// Counts the bytes that the stream takes from here on there, piece by piece.
+    pub(crate) fn count_sent_into(&mut self, sent: Arc<AtomicU64>) {
+        self.sent = sent;
     }
 
     pub(crate) fn pace(&self) -> Pace {
@@ -113,6 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
                 return Err(TransferError::Closed("an answer"));
             }
             bytes = &bytes[written..];
+            self.sent.fetch_add(written as u64, Ordering::Relaxed);
             within(end, "an answer's way out", whole)?;
         }
         Ok(())

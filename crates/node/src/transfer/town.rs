@@ -15,9 +15,9 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use crate::mesh::{Fault, MeshError};
 use crate::store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
 use crate::transfer::blob::manager::Holders;
+use crate::transfer::blob::places::Places;
 use crate::transfer::blob::{BlobServer, REQUEST_BYTES_MAX};
 use crate::transfer::link::{Link, Pace};
-use crate::transfer::quota::Quota;
 use crate::transfer::{Library, Record, SpecOffer};
 use crate::wire::blob_request::Kind;
 use crate::wire::{BlobAnswer, BlobRequest, BlobStatus};
@@ -99,15 +99,20 @@ pub(crate) enum Readers {
     All,
     None,
     Of(SpecId),
+    /// All; these are members.
+    AllBeside(Vec<NodeId>),
 }
 
 impl Library for Readers {
     fn may_read(&self, _: &NodeId, spec: &SpecId, _: &BlobId) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::AllBeside(_) => true,
             Self::None => false,
             Self::Of(only) => spec == only,
         }
+    }
+    fn is_member(&self, peer: &NodeId) -> bool {
+        matches!(self, Self::AllBeside(members) if members.contains(peer))
     }
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
         Box::pin(async { vec![] })
@@ -125,7 +130,7 @@ impl Library for Readers {
 
 /// An honest server of one shelf.
 pub(crate) fn honest(shelf: &Shelf, readers: Readers) -> BlobServer {
-    BlobServer::new(shelf.store.clone(), Arc::new(readers)).with_limits(PATIENT, Quota::new(16, 4))
+    BlobServer::new(shelf.store.clone(), Arc::new(readers)).with_limits(PATIENT, Places::new(16, 4))
 }
 
 /// Peers, what was held against them, and how often each was called.

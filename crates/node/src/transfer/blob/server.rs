@@ -8,20 +8,23 @@ use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::tensor::Source;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::places::{Place, Places, while_held};
 use super::{PROTOCOL, REQUEST_BYTES_MAX, SEGMENTS_PER_ASK_MAX, hash_of};
 use crate::mesh::{Fault, Mesh};
 use crate::store::{BlobFile, BlobStore, Owner, SEGMENT_BYTES, SegmentTree, StoreError};
 use crate::transfer::counters::TransferCounters;
 use crate::transfer::fault::TransferError;
 use crate::transfer::link::{Link, Pace};
-use crate::transfer::quota::{Permit, Quota};
+use crate::transfer::quota::Quota;
 use crate::transfer::{Library, trace};
 use crate::wire::blob_request::Kind;
 use crate::wire::{BlobAnswer, BlobGet, BlobRequest, BlobStatus};
 
-/// Uploads at once, in all. Each holds two segments in memory: 32 MiB at most.
+/// Uploads at once, in all. Each holds two segments in memory: 32 MiB at most, and for a moment those of an upload whose place
+/// went to another.
 const UPLOADS_MAX: usize = 16;
 /// Uploads at once to one peer.
 const UPLOADS_PER_PEER_MAX: usize = 4;
@@ -37,7 +40,7 @@ const BUSY_RETRY: Duration = Duration::from_millis(250);
 pub struct BlobServer {
     store: BlobStore,
     library: Arc<dyn Library>,
-    uploads: Quota,
+    uploads: Places,
     streams: Quota,
     pace: Pace,
     counters: Arc<TransferCounters>,
@@ -53,7 +56,7 @@ struct Upload {
     spare: Vec<Vec<u8>>,
     /// How long its peer may still ask for nothing; segments that were sent start it anew.
     idle: Duration,
-    _permit: Permit,
+    place: Place,
 }
 
 impl BlobServer {
@@ -62,7 +65,7 @@ impl BlobServer {
         Self {
             store,
             library,
-            uploads: Quota::new(UPLOADS_MAX, UPLOADS_PER_PEER_MAX),
+            uploads: Places::new(UPLOADS_MAX, UPLOADS_PER_PEER_MAX),
             streams: Quota::new(STREAMS_MAX, STREAMS_PER_PEER_MAX),
             pace: Pace::default(),
             counters: Arc::default(),
@@ -81,7 +84,7 @@ impl BlobServer {
     }
 
     #[cfg(test)]
-    pub(crate) fn with_limits(mut self, pace: Pace, uploads: Quota) -> Self {
+    pub(crate) fn with_limits(mut self, pace: Pace, uploads: Places) -> Self {
         self.pace = pace;
         self.uploads = uploads;
         self
@@ -112,7 +115,7 @@ impl BlobServer {
         }
     }
 
-    /// Answers one stream until the peer closes it.
+    /// Answers one stream until the peer closes it, or another one gets its place.
     pub(crate) async fn serve<S>(&self, peer: NodeId, stream: S) -> Result<(), TransferError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -123,7 +126,11 @@ impl BlobServer {
             // Whoever has an upload open and asks for nothing keeps others waiting.
             let wait = upload.as_ref().map_or(self.pace.rest, |upload: &Upload| upload.idle);
             let began = Instant::now();
-            let Some(request) = link.next::<BlobRequest>(REQUEST_BYTES_MAX, wait).await? else {
+            let revoked = upload
+                .as_ref()
+                .map_or_else(CancellationToken::new, |upload| upload.place.revoked());
+            let next = link.next::<BlobRequest>(REQUEST_BYTES_MAX, wait);
+            let Some(request) = while_held(&revoked, next).await? else {
                 return link.close().await;
             };
             if let Some(upload) = upload.as_mut() {
@@ -139,7 +146,7 @@ impl BlobServer {
                     let Some(upload) = upload.as_mut() else {
                         return Err(TransferError::malformed("request", "segments of no blob"));
                     };
-                    upload.send(&ask.indices, &mut link, &self.counters).await?;
+                    while_held(&revoked, upload.send(&ask.indices, &mut link, &self.counters)).await?;
                     upload.idle = self.pace.idle;
                 }
                 Some(Kind::Done(_)) => upload = None,
@@ -160,19 +167,10 @@ impl BlobServer {
         let answer = async {
             match self.open(peer, spec, blob, get.values_known).await? {
                 Ok((mut upload, values)) => {
-                    let mut answer = answer(BlobStatus::Ok);
-                    answer.bytes = upload.bytes;
-                    link.queue(&answer).await?;
-                    if upload.bytes <= SEGMENT_BYTES {
-                        upload.send(&[0], link, &self.counters).await?;
-                        return Ok(None);
-                    }
-                    link.flush().await?;
-                    for page in values.chunks(1 << 15) {
-                        link.write_raw(page.as_flattened()).await?;
-                    }
-                    link.flush().await?;
-                    Ok(Some(upload))
+                    link.count_sent_into(upload.place.sent());
+                    let revoked = upload.place.revoked();
+                    while_held(&revoked, upload.begin(&values, link, &self.counters)).await?;
+                    Ok(Some(upload).filter(|upload| upload.bytes > SEGMENT_BYTES))
                 }
                 Err(Refusal(status)) => {
                     let mut answer = answer(status);
@@ -199,7 +197,7 @@ impl BlobServer {
         if !self.library.may_read(&peer, &spec, &blob) {
             return Ok(Err(Refusal(BlobStatus::Denied)));
         }
-        let Some(permit) = self.uploads.take(peer) else {
+        let Some(place) = self.uploads.take(peer, self.library.is_member(&peer)) else {
             return Ok(Err(Refusal(BlobStatus::Busy)));
         };
         // Of this model's own: a digest of another's finds nothing here.
@@ -223,7 +221,7 @@ impl BlobServer {
                     bytes,
                     spare: Vec::new(),
                     idle: self.pace.idle,
-                    _permit: permit,
+                    place,
                 };
                 Ok(Ok((upload, values)))
             }
@@ -237,6 +235,29 @@ impl BlobServer {
 }
 
 impl Upload {
+    /// Sends the answer and what follows it unasked: a blob of one segment, else the chaining values.
+    async fn begin<S>(
+        &mut self,
+        values: &[[u8; 32]],
+        link: &mut Link<S>,
+        counters: &TransferCounters,
+    ) -> Result<(), TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let mut answer = answer(BlobStatus::Ok);
+        answer.bytes = self.bytes;
+        link.queue(&answer).await?;
+        if self.bytes <= SEGMENT_BYTES {
+            return self.send(&[0], link, counters).await;
+        }
+        link.flush().await?;
+        for page in values.chunks(1 << 15) {
+            link.write_raw(page.as_flattened()).await?;
+        }
+        link.flush().await
+    }
+
     /// Sends these segments, reading the next one while one is under way.
     async fn send<S>(
         &mut self,

@@ -1,6 +1,7 @@
 //! Downloads from peers behind pipes.
 
 mod access;
+mod crowd;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,12 @@ use qres_fed::id::BlobId;
 use tokio::sync::{Notify, mpsc};
 
 use super::assembly::Assemblies;
+use super::places::Places;
 use super::session::{Goal, Got};
 use super::*;
 use crate::mesh::Fault;
 use crate::store::{SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
 use crate::transfer::link::Link;
-use crate::transfer::quota::Quota;
 use crate::transfer::town::{FAST, Fake, ME, PATIENT, Pipe, Readers, SPEC, Shelf, Town, bytes, honest, node, pipe};
 use crate::wire::blob_request::Kind;
 use crate::wire::{BlobGet, BlobRequest, BlobSegments};
@@ -248,7 +249,7 @@ async fn a_lie_about_the_length_or_the_tree_is_refused() {
 async fn a_busy_holder_is_asked_again() {
     let blob = bytes(1, 2 * MIB);
     let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
-    let server = honest(&theirs, Readers::All).with_limits(PATIENT, Quota::new(1, 1));
+    let server = honest(&theirs, Readers::All).with_limits(PATIENT, Places::new(1, 1));
     town.settle_server(node(2), server.clone());
     // Someone else has the only place.
     let (ours, other) = pipe();
@@ -386,7 +387,7 @@ async fn hostile_requests_end_the_stream() {
 async fn a_reader_that_does_not_read_loses_its_place() {
     let blob = bytes(1, 2 * MIB);
     let theirs = Shelf::with(&blob);
-    let server = honest(&theirs, Readers::All).with_limits(FAST, Quota::new(1, 1));
+    let server = honest(&theirs, Readers::All).with_limits(FAST, Places::new(1, 1));
     let (ours, other) = pipe();
     let serving = server.clone();
     let task = tokio::spawn(async move { serving.serve(ME, other).await });

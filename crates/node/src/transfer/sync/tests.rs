@@ -45,6 +45,9 @@ impl Library for Shelf {
     fn may_read(&self, _: &NodeId, _: &SpecId, _: &BlobId) -> bool {
         true
     }
+    fn is_member(&self, _: &NodeId) -> bool {
+        false
+    }
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
         Box::pin(async { self.offers.clone() })
     }
