@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use prost::Message;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::fault::TransferError;
 
@@ -44,6 +45,8 @@ pub(crate) struct Link<S> {
     pace: Pace,
     out: Vec<u8>,
     sent: Arc<AtomicU64>,
+    received: Arc<AtomicU64>,
+    given_up: CancellationToken,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
@@ -53,6 +56,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             pace,
             out: Vec::new(),
             sent: Arc::default(),
+            received: Arc::default(),
+            given_up: CancellationToken::new(),
         }
     }
 
@@ -63,6 +68,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
 
     pub(crate) fn pace(&self) -> Pace {
         self.pace
+    }
+
+    /// Counts the bytes that arrive from here on there, piece by piece, and reads no more once this is cancelled.
+    pub(crate) fn watch(&mut self, received: Arc<AtomicU64>, given_up: CancellationToken) {
+        self.received = received;
+        self.given_up = given_up;
     }
 
     /// Puts a frame into the buffer, which goes out once it is full or flushed.
@@ -136,9 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         wait: Duration,
     ) -> Result<Option<M>, TransferError> {
         let mut head = [0; 4];
-        let first = timeout(wait, self.stream.read(&mut head))
-            .await
-            .map_err(|_| stalled("a frame", wait))??;
+        let first = self.read(&mut head, wait, "a frame").await?;
         if first == 0 {
             return Ok(None);
         }
@@ -164,9 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         let end = Instant::now() + whole;
         let mut filled = 0;
         while filled < into.len() {
-            let read = timeout(idle, self.stream.read(&mut into[filled..]))
-                .await
-                .map_err(|_| stalled(what, idle))??;
+            let read = self.read(&mut into[filled..], idle, what).await?;
             if read == 0 {
                 return Err(TransferError::Closed(what));
             }
@@ -174,6 +181,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             within(end, what, whole)?;
         }
         Ok(())
+    }
+
+    async fn read(&mut self, into: &mut [u8], wait: Duration, what: &'static str) -> Result<usize, TransferError> {
+        let read = timeout(wait, self.stream.read(into));
+        let read = self.given_up.run_until_cancelled(read).await;
+        let read = read.ok_or(TransferError::Revoked)?.map_err(|_| stalled(what, wait))??;
+        self.received.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 
     /// Says that nothing more comes.

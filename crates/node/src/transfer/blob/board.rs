@@ -1,9 +1,13 @@
 //! Who is asked for which blob, and when: the downloads' schedule, without I/O and clock.
 
+mod crowd;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use qres_fed::id::{BlobId, NodeId, SpecId};
+
+use crowd::Crowd;
 
 use super::Want;
 use super::session::{Goal, Got};
@@ -99,6 +103,7 @@ pub(crate) struct Board {
     new: VecDeque<u64>,
     looking: usize,
     sessions: BTreeMap<NodeId, usize>,
+    crowd: Crowd,
     /// Holders that have no room now.
     busy: BTreeMap<NodeId, Instant>,
 }
@@ -190,23 +195,42 @@ impl Board {
                 return Some(Step::Look(entry.key(number)));
             }
         }
-        if self.sessions.values().sum::<usize>() >= SESSIONS_MAX {
+        self.busy.retain(|_, until| *until > now);
+        if self.full() {
             return None;
         }
-        self.busy.retain(|_, until| *until > now);
-        for (number, entry) in &mut self.wants {
-            let key = entry.key(*number);
-            let free = |peer: &NodeId| {
-                let under_way = self.sessions.get(peer).copied().unwrap_or(0);
-                under_way < SESSIONS_PER_HOLDER_MAX && !self.busy.contains_key(peer)
-            };
-            if let Some(peer) = entry.holder(connected, now, free, || missing(key)) {
-                entry.asking.insert(peer, now);
-                *self.sessions.entry(peer).or_default() += 1;
-                return Some(Step::Fetch(key, peer, entry.goal(&peer)));
-            }
+        let mut keys = self.wants.iter().map(|(number, entry)| entry.key(*number));
+        let asks = |key: Key| Some((key, self.holder(key, connected, now, &missing, SESSIONS_PER_BLOB_MAX)?));
+        let (key, peer) = keys.find_map(asks)?;
+        let entry = self.wants.get_mut(&key.number)?;
+        entry.asking.insert(peer, now);
+        *self.sessions.entry(peer).or_default() += 1;
+        self.crowd.started((key, peer), now);
+        Some(Step::Fetch(key, peer, entry.goal(&peer)))
+    }
+
+    fn full(&self) -> bool {
+        self.sessions.values().sum::<usize>() >= SESSIONS_MAX
+    }
+
+    /// Whom to ask for this blob now, if sessions were for the taking in all, and so many for this blob.
+    fn holder(
+        &self,
+        key: Key,
+        connected: &[NodeId],
+        now: Instant,
+        missing: impl Fn(Key) -> usize,
+        per_blob: usize,
+    ) -> Option<NodeId> {
+        let entry = self.wants.get(&key.number)?;
+        let free = |peer: &NodeId| {
+            let under_way = self.sessions.get(peer).copied().unwrap_or(0);
+            under_way < SESSIONS_PER_HOLDER_MAX && self.busy.get(peer).is_none_or(|until| *until <= now)
+        };
+        if entry.asking.len() >= per_blob {
+            return None;
         }
-        None
+        entry.holder(connected, now, free, || missing(key))
     }
 
     /// The look into the store is over: `true` = it is there. Answers whether it is here and still wanted.
@@ -223,6 +247,7 @@ impl Board {
 
     /// A session is over.
     pub(crate) fn ended(&mut self, key: Key, peer: NodeId, outcome: Outcome, now: Instant) -> Then {
+        self.crowd.ended((key, peer));
         if let Some(under_way) = self.sessions.get_mut(&peer) {
             *under_way = under_way.saturating_sub(1);
             if *under_way == 0 {
@@ -255,6 +280,7 @@ impl Board {
         waits
             .chain(self.busy.values().copied())
             .chain(slow)
+            .chain(self.crowd.ends())
             .filter(|at| *at > now)
             .min()
     }
@@ -342,7 +368,7 @@ impl Entry {
         free: impl Fn(&NodeId) -> bool,
         missing: impl Fn() -> usize,
     ) -> Option<NodeId> {
-        if !self.looked || self.asking.len() >= SESSIONS_PER_BLOB_MAX || !self.store.ready(now) {
+        if !self.looked || !self.store.ready(now) {
             return None;
         }
         let alone = self.asking.is_empty() || self.slow(now);

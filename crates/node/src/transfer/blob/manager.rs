@@ -1,6 +1,7 @@
 //! The downloads' task: takes steps off the board, runs them, tells what came of them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::NodeId;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::board::{Board, Key, Outcome, Step, Then};
@@ -83,12 +85,34 @@ enum Done {
     Fetched(NodeId, Result<Got, TransferError>, bool),
 }
 
+/// A step under way.
+struct Task {
+    key: Key,
+    peer: Option<NodeId>,
+    abort: AbortHandle,
+    watch: Watch,
+}
+
+/// What came over a session, and what ends it.
+#[derive(Clone, Default)]
+struct Watch {
+    received: Arc<AtomicU64>,
+    given_up: CancellationToken,
+}
+
 /// Steps under way.
 #[derive(Default)]
 struct UnderWay {
     tasks: JoinSet<Done>,
     /// Looked up by task, never iterated in an order that matters.
-    keys: HashMap<Id, (Key, Option<NodeId>, AbortHandle)>,
+    keys: HashMap<Id, Task>,
+}
+
+impl UnderWay {
+    fn session(&self, session: (Key, NodeId)) -> Option<&Watch> {
+        let of = |task: &&Task| (task.key, task.peer) == (session.0, Some(session.1));
+        self.keys.values().find(of).map(|task| &task.watch)
+    }
 }
 
 impl<H: Holders> Manager<H> {
@@ -115,15 +139,16 @@ impl<H: Holders> Manager<H> {
         let resting = self.pool.collect();
         let connected = self.holders.connected();
         let mut board = self.shared.board();
-        for (key, _, abort) in under_way.keys.values() {
-            if !board.wanted(*key) {
-                abort.abort();
+        for task in under_way.keys.values() {
+            if !board.wanted(task.key) {
+                task.abort.abort();
             }
         }
         let now = Instant::now();
         let assembly = |key: Key| self.depot.assemblies.get(key.owner(), &key.blob);
         let missing = |key| assembly(key).map_or(0, |assembly| assembly.missing());
         while let Some(step) = board.next(&connected, now, missing) {
+            let watch = Watch::default();
             let (key, peer, abort) = match step {
                 Step::Look(key) => {
                     let blobs = self.depot.store.of(key.owner());
@@ -131,11 +156,27 @@ impl<H: Holders> Manager<H> {
                     (key, None, under_way.tasks.spawn_blocking(look))
                 }
                 Step::Fetch(key, peer, goal) => {
-                    let fetch = self.fetch(peer, goal);
+                    let fetch = self.fetch(peer, goal, watch.clone());
                     (key, Some(peer), under_way.tasks.spawn(fetch))
                 }
             };
-            under_way.keys.insert(abort.id(), (key, peer, abort));
+            let task = Task {
+                key,
+                peer,
+                abort,
+                watch,
+            };
+            under_way.keys.insert(task.abort.id(), task);
+        }
+        let received = |session| {
+            let watch = under_way.session(session);
+            watch.map_or(0, |watch| watch.received.load(Ordering::Relaxed))
+        };
+        if let Some(session) = board.makes_room(&connected, now, missing, received)
+            && let Some(watch) = under_way.session(session)
+        {
+            // It ends by itself, as what has arrived must be written first.
+            watch.given_up.cancel();
         }
         let until_wake = board.wake(now).map(|at| at.saturating_duration_since(now));
         let again = (board.waiting() || resting).then_some(LOOK_AGAIN);
@@ -144,7 +185,7 @@ impl<H: Holders> Manager<H> {
     }
 
     /// One session; a stream that rested may have been closed meanwhile, then a fresh one is used.
-    fn fetch(&self, peer: NodeId, mut goal: Goal) -> impl Future<Output = Done> + Send + use<H> {
+    fn fetch(&self, peer: NodeId, mut goal: Goal, watch: Watch) -> impl Future<Output = Done> + Send + use<H> {
         let (holders, depot, pool, pace) = (self.holders.clone(), self.depot.clone(), self.pool.clone(), self.pace);
         let span = tracing::info_span!("fetch blob", blob = %goal.blob, peer = %peer.short());
         if let Some(parent) = goal.traceparent.take() {
@@ -154,6 +195,7 @@ impl<H: Holders> Manager<H> {
         let session = async move {
             let mut progress = false;
             if let Some(mut link) = pool.take(&peer) {
+                link.watch(watch.received.clone(), watch.given_up.clone());
                 match depot.fetch(&mut link, &goal, &mut progress).await {
                     Err(TransferError::Broken(_) | TransferError::Closed("an answer")) => {}
                     outcome => {
@@ -168,6 +210,7 @@ impl<H: Holders> Manager<H> {
                 Ok(stream) => Link::new(stream, pace),
                 Err(error) => return Done::Fetched(peer, Err(error.into()), progress),
             };
+            link.watch(watch.received, watch.given_up);
             let outcome = depot.fetch(&mut link, &goal, &mut progress).await;
             if outcome.is_ok() {
                 pool.put(peer, link);
@@ -183,7 +226,7 @@ impl<H: Holders> Manager<H> {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let Some((key, peer, _)) = under_way.keys.remove(&id) else {
+        let Some(Task { key, peer, .. }) = under_way.keys.remove(&id) else {
             return Ok(());
         };
         let here = match (done, peer) {
@@ -212,7 +255,12 @@ impl<H: Holders> Manager<H> {
             Ok(got) => Outcome::Got(*got),
             Err(TransferError::Forged(_)) => Outcome::Forged,
             Err(TransferError::Store(_)) => Outcome::Store,
-            Err(TransferError::Mesh(_) | TransferError::Length { .. } | TransferError::Stopping) => Outcome::Gone,
+            Err(
+                TransferError::Mesh(_)
+                | TransferError::Length { .. }
+                | TransferError::Revoked
+                | TransferError::Stopping,
+            ) => Outcome::Gone,
             Err(_) => Outcome::Broken { progress },
         };
         let then = self.shared.board().ended(key, peer, ended, Instant::now());

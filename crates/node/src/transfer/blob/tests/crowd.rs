@@ -1,7 +1,13 @@
-//! Peers that hold places and want no bytes, and one that wants them.
+//! Peers that hold places, or sessions, and move no bytes, and one that does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::transfer::blob::server::BlobServer;
+use crate::transfer::fault::TransferError;
+use crate::transfer::link::Pace;
 use crate::wire::{BlobAnswer, BlobStatus};
 
 /// Less than the idle limit, which each `Get` starts anew.
@@ -83,9 +89,66 @@ async fn a_peer_that_reads_nothing_loses_its_place_in_the_middle_of_a_segment() 
     let waited = fetched_after(&server, node(8), &wanted).await;
     assert!(waited < PATIENT.idle, "before the stream counts as stalled: {waited:?}");
     let error = task.await.unwrap().expect_err("its stream ends");
-    assert!(
-        matches!(error, crate::transfer::fault::TransferError::Revoked),
-        "{error}"
-    );
+    assert!(matches!(error, TransferError::Revoked), "{error}");
     assert_eq!(error.fault(), None, "being slow is no fault");
+}
+
+#[tokio::test]
+async fn holders_that_bring_nothing_do_not_keep_every_session() {
+    let (shelf, town) = (Shelf::new(), Town::default());
+    // Nothing counts as stalled while this test lasts.
+    let hour = Duration::from_secs(3600);
+    let pace = Pace {
+        idle: hour,
+        whole: hour,
+        rest: hour,
+    };
+    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), pace);
+    for holder in 2..=5 {
+        for blob in 0..2 {
+            let blob = bytes(2 * holder + blob, 2 * MIB);
+            let mut fake = Fake::of(&blob);
+            fake.silent_after = Some(0);
+            town.settle_fake(node(holder), fake);
+            let opened = town.calls(&node(holder));
+            downloads.want(want(&blob, &[holder]));
+            town.until(|town| town.calls(&node(holder)) > opened).await;
+        }
+    }
+    let blob = bytes(1, 2 * MIB);
+    let theirs = Shelf::with(&blob);
+    town.settle_server(node(6), honest(&theirs, Readers::All));
+    let wanted = want(&blob, &[6]);
+    downloads.want(wanted.clone());
+    assert_eq!(here(&mut events, &wanted).await, node(6));
+}
+
+#[tokio::test]
+async fn a_session_that_is_given_up_keeps_what_has_arrived() {
+    let blob = bytes(1, 4 * MIB);
+    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
+    let mut fake = Fake::of(&blob);
+    fake.silent_after = Some(2);
+    town.settle_fake(node(2), fake);
+    let (depot, goal) = (depot(&shelf), goal(&want(&blob, &[])));
+    let (received, given_up) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+    let mut link = Link::new(manager::Holders::open(&town, node(2)).await.unwrap(), PATIENT);
+    link.watch(received.clone(), given_up.clone());
+    let arrived = async {
+        while received.load(Ordering::Relaxed) < 2 * MIB {
+            tokio::task::yield_now().await;
+        }
+        given_up.cancel();
+    };
+    let mut progress = false;
+    let (got, ()) = tokio::join!(depot.fetch(&mut link, &goal, &mut progress), arrived);
+    assert!(matches!(got, Err(TransferError::Revoked)) && progress);
+    let server = honest(&theirs, Readers::All);
+    let (ours, other) = pipe();
+    let serving = server.clone();
+    tokio::spawn(async move { serving.serve(ME, other).await });
+    let got = depot.fetch(&mut Link::new(ours, PATIENT), &goal, &mut progress).await;
+    assert_eq!(got.unwrap(), Got::Here);
+    assert_eq!(server.counters().sent_bytes(), 2 * MIB);
+    assert_eq!(shelf.read(&goal.blob), blob);
 }
