@@ -3,6 +3,7 @@
 //! Nodes compare record ids when they connect, when a heartbeat names an unknown head, when a record names one that is
 //! missing, and now and then with a random peer.
 
+mod greetings;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use greetings::Greetings;
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::{Input, Machine};
 use rand::seq::IndexedRandom;
@@ -28,7 +30,7 @@ use crate::transfer::Record;
 
 /// A comparison with a random peer that often. Two nodes that both lost a message meet again within a few of these.
 const PERIOD: Duration = Duration::from_secs(20);
-/// Comparisons at a time, and as many greetings.
+/// Comparisons at a time, and as many greetings, one of which is for members of joined lists.
 const PARALLEL_MAX: usize = 4;
 /// The longest of either. What came by then is kept, so the next one goes on from there.
 const BESIDE_MAX: Duration = Duration::from_secs(300);
@@ -52,6 +54,7 @@ pub struct Syncer {
     slots: Arc<Semaphore>,
     greeters: Arc<Semaphore>,
     anyone: Mutex<BTreeSet<SpecId>>,
+    greetings: Mutex<Greetings>,
     greeted: Mutex<BTreeSet<NodeId>>,
     claims: Mutex<BTreeMap<NodeId, Vec<HeadClaim>>>,
     wake: Notify,
@@ -68,6 +71,7 @@ impl Default for Syncer {
             slots: Arc::new(Semaphore::new(PARALLEL_MAX)),
             greeters: Arc::new(Semaphore::new(PARALLEL_MAX)),
             anyone: Mutex::default(),
+            greetings: Mutex::default(),
             greeted: Mutex::default(),
             claims: Mutex::default(),
             wake: Notify::new(),
@@ -147,20 +151,62 @@ fn beside(
 }
 
 fn greet_new(core: &Arc<Core>) {
+    let came = std::mem::take(&mut *lock(&core.syncer.greeted));
+    let connected = core.mesh.connected();
+    {
+        let mut greetings = lock(&core.syncer.greetings);
+        came.into_iter()
+            .for_each(|node| greetings.want(node, core.mesh.is_member(&node)));
+        greetings.retain(|node| connected.contains(node));
+    }
     loop {
         let Ok(slot) = core.syncer.greeters.clone().try_acquire_owned() else {
             return;
         };
-        let Some(node) = lock(&core.syncer.greeted).pop_first() else {
+        let last = core.syncer.greeters.available_permits() == 0;
+        let Some(node) = lock(&core.syncer.greetings).next(last, Instant::now()) else {
             return;
         };
-        beside(core, "a greeting", slot, greet(core.clone(), node));
+        let greeting = Greeting {
+            core: core.clone(),
+            node,
+            too_slow: true,
+        };
+        beside(core, "a greeting", slot, greeting.run());
     }
 }
 
-async fn greet(core: Arc<Core>, node: NodeId) {
-    match core.sync.specs(node).await {
-        Ok(offers) => {
+/// A greeting under way; one that is given up was too slow, and the peer is greeted again later.
+struct Greeting {
+    core: Arc<Core>,
+    node: NodeId,
+    too_slow: bool,
+}
+
+impl Greeting {
+    async fn run(mut self) {
+        self.too_slow = greet(&self.core, self.node).await;
+    }
+}
+
+impl Drop for Greeting {
+    fn drop(&mut self) {
+        let mut greetings = lock(&self.core.syncer.greetings);
+        greetings.ended(&self.node, self.too_slow, Instant::now());
+        if self.too_slow {
+            greetings.want(self.node, self.core.mesh.is_member(&self.node));
+        }
+    }
+}
+
+/// Answers whether it was given up, as others wait.
+async fn greet(core: &Arc<Core>, node: NodeId) -> bool {
+    let others_wait = || lock(&core.syncer.greetings).others_wait(&node, Instant::now());
+    let offers = greetings::at_pace(core.sync.specs(node), others_wait).await;
+    let given_up = offers.is_none();
+    match offers {
+        None => debug!(%node, "a peer is slow to say what models it knows while others wait: tried again later"),
+        Some(Ok(offers)) => {
             for offered in offers {
                 let announced = Announced {
                     id: offered.spec,
@@ -171,10 +217,10 @@ async fn greet(core: Arc<Core>, node: NodeId) {
                     holders: vec![node],
                     compared: true,
                 };
-                offer::consider(&core, announced);
+                offer::consider(core, announced);
             }
         }
-        Err(error) => debug!(%node, %error, "a peer does not say what models it knows"),
+        Some(Err(error)) => debug!(%node, %error, "a peer does not say what models it knows"),
     }
     let joined = core
         .registry
@@ -182,6 +228,7 @@ async fn greet(core: Arc<Core>, node: NodeId) {
         .into_iter()
         .filter(|m| m.joined().is_some() && m.readable_by(&node));
     core.syncer.want(joined.map(|m| (node, m.id)));
+    given_up
 }
 
 /// A head that is unknown here is worth a comparison.
