@@ -8,6 +8,7 @@ mod laundering;
 mod names;
 mod outsider;
 mod peer;
+mod places;
 mod reading;
 mod seals;
 mod specs;

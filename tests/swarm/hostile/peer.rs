@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{Stream, StreamProtocol};
@@ -204,6 +205,36 @@ impl Peer {
         let mut bytes = vec![0; usize::try_from(answer.bytes).expect("small")];
         stream.read_exact(&mut bytes).await.expect("the blob follows");
         (answer.status, bytes)
+    }
+
+    /// Asks a node for a large blob again and again over one stream, and for none of its segments; says each time that the
+    /// node begins to serve it. Ends when the node does.
+    pub async fn ask_now_and_then(
+        &self,
+        node: NodeId,
+        spec: SpecId,
+        blob: BlobId,
+        pause: Duration,
+        served: impl Fn(),
+    ) -> std::io::Result<()> {
+        let opened = self.mesh.open(node, BLOB).await;
+        let mut stream = opened.map_err(std::io::Error::other)?;
+        loop {
+            let get = wire::BlobGet {
+                spec: spec.0.to_vec(),
+                blob: blob.0.to_vec(),
+            };
+            send(&mut stream, &wire::BlobRequest { get: Some(get) }).await?;
+            let answer: wire::BlobAnswer = receive(&mut stream).await?;
+            if answer.status != wire::OK {
+                return Err(std::io::Error::other("no place"));
+            }
+            served();
+            // The chaining values of its segments follow.
+            let segments = usize::try_from(answer.bytes.div_ceil(1 << 20)).expect("few");
+            stream.read_exact(&mut vec![0; 32 * segments]).await?;
+            tokio::time::sleep(pause).await;
+        }
     }
 
     /// Asks a node something over sync: how the answer ends, and how many items it had.
