@@ -46,6 +46,10 @@ pub fn behaviour(timeout: Duration) -> request_response::Behaviour<Codec> {
 async fn read<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<Hello> {
     let mut bytes = Vec::new();
     io.take(HELLO_BYTES_MAX + 1).read_to_end(&mut bytes).await?;
+    // A connection that closes ends its streams, too: that is no hello of a network without a name, to be refused for minutes.
+    if bytes.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     parse(&bytes).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
 }
 
