@@ -151,7 +151,10 @@ async fn a_seed_of_more_than_there_is_room_for_is_refused_before_a_byte_is_writt
     }
     assert!(disk_bytes(&quota.data_dir()) < before + 1_000_000);
     quota.node().create(huge(900_000)).await.unwrap();
-    let daemon = Daemon::start(Options::default());
+    let daemon = Daemon::start(Options {
+        arguments: ["--blob-bytes-max", "none"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    });
     let disk = rustix::fs::statvfs(daemon.data_dir()).unwrap();
     if disk.f_bavail * disk.f_frsize < 250 << 30 {
         let refused = daemon.node().create(huge(250 << 30)).await.unwrap_err();
