@@ -139,7 +139,7 @@ mod tests {
     use qres_fed::id::CheckpointId;
     use qres_fed::record::Membership;
 
-    use super::super::tests::spec as spec_of;
+    use super::super::tests::{seal_by, spec as spec_of};
     use super::*;
     use crate::identity::Identity;
 
@@ -155,19 +155,6 @@ mod tests {
             update: BlobId::of(update),
             update_bytes: update.len() as u64,
             fidelity: 0.999,
-        })
-    }
-
-    fn seal_by(me: &Identity) -> Signed<Seal> {
-        me.sign(Seal {
-            spec: SpecId([1; 32]),
-            round: 1,
-            parent: CheckpointId([2; 32]),
-            fresh: vec![],
-            late: vec![],
-            proofs: vec![],
-            result: BlobId([3; 32]),
-            sealer: me.node(),
         })
     }
 

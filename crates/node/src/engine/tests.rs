@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
-use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Seal, Signed, Spec, TensorSpec};
 use qres_fed::round::{Input, SubmissionState};
 use qres_fed::tensor::to_safetensors;
 
@@ -13,12 +13,27 @@ use super::message::Message;
 use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::handle::{CreateModel, Fetch, ModelRef, NodeHandle, SubmissionKind, Submit, UploadOptions, WatchFilter};
+use crate::identity::Identity;
 use crate::mesh::{HeadClaim, MeshConfig, Mode};
 use crate::store::{Quota, StoredSubmission};
 use crate::view::{Event, ModelView, Standing, SubmissionView, WatchItem};
 
 /// No test waits longer for anything.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A seal of nothing, in a model that does not exist.
+pub(super) fn seal_by(me: &Identity) -> Signed<Seal> {
+    me.sign(Seal {
+        spec: SpecId([1; 32]),
+        round: 1,
+        parent: CheckpointId([2; 32]),
+        fresh: vec![],
+        late: vec![],
+        proofs: vec![],
+        result: BlobId([3; 32]),
+        sealer: me.node(),
+    })
+}
 
 /// A spec of one number, for tests of the engine's parts.
 pub(super) fn spec(name: &str, membership: Membership, checkpoint0: u8, creator: NodeId) -> Spec {

@@ -82,7 +82,10 @@ impl Traces {
             }
             Input::Seal(signed) => {
                 span.record("messaging.message.id", tracing::field::display(signed.record.id()));
-                keep(&mut self.blobs, signed.record.result, trace::traceparent(&span));
+                // The seal may come after this node's own aggregation, and did not bring the weights then.
+                if !self.blobs.contains_key(&signed.record.result) {
+                    keep(&mut self.blobs, signed.record.result, trace::traceparent(&span));
+                }
             }
             _ => {}
         }
@@ -115,5 +118,52 @@ impl Traces {
         let span = info_span!("head", %checkpoint, round);
         trace::adopt(&span, self.blobs.get(weights).map(String::as_str));
         span
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::super::tests::seal_by;
+    use super::*;
+    use crate::identity::Identity;
+
+    const SEALER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const AGGREGATION: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn trace_id(traceparent: &str) -> String {
+        traceparent.split('-').nth(1).expect("a trace").to_owned()
+    }
+
+    /// The trace in which a head that stands on the seal's result moves.
+    fn trace_of_head(traces: &mut Traces, seal: &Seal) -> String {
+        let span = traces.head_moved(seal.checkpoint().id(), seal.round, &seal.result);
+        trace_id(&trace::traceparent(&span).expect("a context"))
+    }
+
+    #[test]
+    fn a_head_moves_in_the_trace_of_the_own_aggregation_whenever_the_seal_is_heard() {
+        let provider = SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let _exported = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        let signed = seal_by(&Identity::ephemeral());
+        let seal = &signed.record;
+        let hear = |traces: &mut Traces| traces.received(&Input::Seal(signed.clone()), Some(SEALER.into()));
+        let aggregate = |traces: &mut Traces| traces.aggregated(seal.result, Some(AGGREGATION.into()));
+
+        let mut late = Traces::default();
+        aggregate(&mut late);
+        hear(&mut late);
+        assert_eq!(trace_of_head(&mut late, seal), trace_id(AGGREGATION));
+
+        let mut early = Traces::default();
+        hear(&mut early);
+        let fetch = early.of_blob(&seal.result).expect("the trace of the fetch");
+        assert_eq!(trace_of_head(&mut early, seal), trace_id(&fetch));
+        aggregate(&mut early);
+        assert_eq!(trace_of_head(&mut early, seal), trace_id(AGGREGATION));
     }
 }
