@@ -1,8 +1,6 @@
 //! What is forgotten after its time.
 
-use std::collections::BTreeSet;
-
-use qres_fed::id::{BlobId, SubmissionId};
+use qres_fed::id::SubmissionId;
 use redb::{ReadableTable, WriteTransaction};
 
 use super::database::Fault;
@@ -10,30 +8,17 @@ use super::table::{self, Mark};
 use super::write::{forget_key, forget_submission};
 use super::{KeyOutcome, value};
 
-/// Forgets the submissions that were final before that time, and the keys of before it whose outcome is gone as well; gives
-/// the submissions' blobs that no record names any more.
-pub(super) fn expire(tx: &WriteTransaction, before_unix_ms: u64) -> Result<Vec<BlobId>, Fault> {
-    let mut blobs = BTreeSet::new();
+/// Forgets the submissions that were final before that time, and the keys of before it whose outcome is gone as well.
+pub(super) fn expire(tx: &WriteTransaction, before_unix_ms: u64) -> Result<(), Fault> {
     for id in ids_before(tx, table::SUBMISSIONS_FINAL, before_unix_ms)? {
-        if let Some(submission) = forget_submission(tx, SubmissionId(id))? {
-            blobs.insert(submission.blob);
-        }
+        forget_submission(tx, SubmissionId(id))?;
     }
     for name in ids_before(tx, table::KEYS_BY_TIME, before_unix_ms)? {
         if !is_alive(tx, &name)? {
             forget_key(tx, &name)?;
         }
     }
-    let named = tx.open_table(table::BLOB_NAMED_BY)?;
-    let mut free = Vec::new();
-    for blob in blobs {
-        let range = table::below::<65>(&blob.0);
-        let mut names = named.range::<&[u8; 65]>(range.start()..=range.end())?;
-        if names.next().transpose()?.is_none() {
-            free.push(blob);
-        }
-    }
-    Ok(free)
+    Ok(())
 }
 
 /// Whether a key's submission is still here: a key lives as long.

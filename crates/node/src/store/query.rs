@@ -199,11 +199,3 @@ fn parse_token(token: &str) -> Result<[u8; 40], StoreError> {
 pub(super) fn states(tx: &ReadTransaction, spec: SpecId) -> Result<Vec<StoredState>, Fault> {
     values_below(tx, table::STATES, &spec.0, |_, bytes| value::to_state(bytes))
 }
-
-/// Whether any record names that blob.
-pub(super) fn is_named(tx: &ReadTransaction, blob: &[u8; 32]) -> Result<bool, Fault> {
-    let range = table::below::<65>(blob);
-    let named = tx.open_table(table::BLOB_NAMED_BY)?;
-    let mut entries = named.range::<&[u8; 65]>(range.start()..=range.end())?;
-    Ok(entries.next().transpose()?.is_some())
-}

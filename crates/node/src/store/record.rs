@@ -311,15 +311,9 @@ impl Store {
         })
     }
 
-    /// Whether a spec (by its own bytes or checkpoint 0), a contribution, a seal or a submission names that blob. States are
-    /// not looked into.
-    pub fn names(&self, blob: &BlobId) -> Result<bool, StoreError> {
-        self.records.read(|tx| query::is_named(tx, &blob.0))
-    }
-
-    /// Removes submissions final for longer than 7 days (given in Unix ms) and idempotency keys of that age; returns the
-    /// submissions' blobs that nothing else names. A key whose submission is still here stays with it.
-    pub fn expire(&self, before_unix_ms: u64) -> Result<Vec<BlobId>, StoreError> {
+    /// Removes submissions final for longer than 7 days (given in Unix ms) and idempotency keys of that age. A key whose
+    /// submission is still here stays with it.
+    pub fn expire(&self, before_unix_ms: u64) -> Result<(), StoreError> {
         self.with_room(true, || self.records.write(|tx| expire::expire(tx, before_unix_ms)))
     }
 }

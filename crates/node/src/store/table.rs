@@ -46,23 +46,6 @@ pub(super) const KEYS: Values<32> = TableDefinition::new("keys");
 pub(super) const KEYS_BY_TIME: Mark<40> = TableDefinition::new("keys_by_time");
 /// Spec, publisher, name, sequence: the state.
 pub(super) const STATES: Values<104> = TableDefinition::new("states");
-/// Blob, kind of record, record: that record names the blob.
-pub(super) const BLOB_NAMED_BY: Mark<65> = TableDefinition::new("blob_named_by");
-
-/// Kinds of records that name blobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Namer {
-    Spec = 1,
-    Contribution = 2,
-    Seal = 3,
-    Submission = 4,
-}
-
-/// The key in [`BLOB_NAMED_BY`].
-pub(super) fn named_by(blob: &[u8; 32], namer: Namer, record: &[u8; 32]) -> [u8; 65] {
-    key(&[blob, &[namer as u8], record])
-}
 
 /// A name of any length as a part of a key.
 pub(super) fn hashed(name: &str) -> [u8; 32] {
@@ -123,7 +106,6 @@ macro_rules! all_tables {
             KEYS,
             KEYS_BY_TIME,
             STATES,
-            BLOB_NAMED_BY,
         )
     };
 }

@@ -1,12 +1,12 @@
 //! What each kind of write does to the tables. Every write may be done again without harm.
 
 use qres_fed::id::{SpecId, SubmissionId};
-use qres_fed::record::{Canonical, Contribution, Seal, Signed, Spec};
+use qres_fed::record::{Canonical, Contribution, Seal, Signed};
 use qres_fed::round::SubmissionState;
 use redb::{ReadableTable, WriteTransaction};
 
 use super::database::Fault;
-use super::table::{self, Mark, Namer, Values};
+use super::table::{self, Mark, Values};
 use super::{StoreError, StoredKey, StoredSubmission, Write, value};
 
 type Done = Result<(), Fault>;
@@ -15,12 +15,7 @@ type Done = Result<(), Fault>;
 pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
     match write {
         Write::Spec(signed) => {
-            let canonical = signed.record.to_canonical();
-            let id = SpecId::of(&canonical).0;
-            // A spec is a blob too, of just its canonical bytes.
-            for blob in [&signed.record.checkpoint0.0, &id] {
-                mark(tx, table::BLOB_NAMED_BY, &table::named_by(blob, Namer::Spec, &id))?;
-            }
+            let id = SpecId::of(&signed.record.to_canonical()).0;
             put(tx, table::SPECS, &id, &value::from_signed(signed))
         }
         Write::ForgetSpec(spec) => forget_spec(tx, *spec),
@@ -48,10 +43,10 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             proofs,
         } => {
             for id in contributions {
-                forget_contribution(tx, &table::key(&[&spec.0, &id.0]))?;
+                remove(tx, table::CONTRIBUTIONS, &table::key(&[&spec.0, &id.0]))?;
             }
             for id in seals {
-                forget_seal(tx, &table::key(&[&spec.0, &id.0]))?;
+                remove(tx, table::SEALS, &table::key(&[&spec.0, &id.0]))?;
             }
             for id in proofs {
                 remove(tx, table::PROOFS, &table::key(&[&spec.0, &id.0]))?;
@@ -116,26 +111,15 @@ fn forget_spec(tx: &WriteTransaction, spec: SpecId) -> Done {
     if joined || !keys_below(tx, table::CONTRIBUTIONS, &spec.0)?.is_empty() {
         return Ok(());
     }
-    let Some(bytes) = take(tx, table::SPECS, &spec.0)? else {
-        return Ok(());
-    };
-    let signed: Signed<Spec> = value::to_signed(&bytes)?;
-    for blob in [&signed.record.checkpoint0.0, &spec.0] {
-        unmark(tx, table::BLOB_NAMED_BY, &table::named_by(blob, Namer::Spec, &spec.0))?;
-    }
-    Ok(())
+    remove(tx, table::SPECS, &spec.0)
 }
 
 fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
     unmark(tx, table::JOINED, &spec.0)?;
-    for key in keys_below(tx, table::CONTRIBUTIONS, &spec.0)? {
-        forget_contribution(tx, &key)?;
-    }
-    for key in keys_below(tx, table::SEALS, &spec.0)? {
-        forget_seal(tx, &key)?;
-    }
-    for key in keys_below(tx, table::PROOFS, &spec.0)? {
-        remove(tx, table::PROOFS, &key)?;
+    for table in [table::CONTRIBUTIONS, table::SEALS, table::PROOFS] {
+        for key in keys_below(tx, table, &spec.0)? {
+            remove(tx, table, &key)?;
+        }
     }
     for key in keys_below(tx, table::STATES, &spec.0)? {
         remove(tx, table::STATES, &key)?;
@@ -148,36 +132,14 @@ fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
 
 fn put_contribution(tx: &WriteTransaction, signed: &Signed<Contribution>) -> Done {
     let id = signed.record.id().0;
-    let named = table::named_by(&signed.record.update.0, Namer::Contribution, &id);
-    mark(tx, table::BLOB_NAMED_BY, &named)?;
     let key = table::key(&[&signed.record.spec.0, &id]);
     put(tx, table::CONTRIBUTIONS, &key, &value::from_signed(signed))
 }
 
-fn forget_contribution(tx: &WriteTransaction, key: &[u8; 64]) -> Done {
-    let Some(bytes) = take(tx, table::CONTRIBUTIONS, key)? else {
-        return Ok(());
-    };
-    let signed: Signed<Contribution> = value::to_signed(&bytes)?;
-    let named = table::named_by(&signed.record.update.0, Namer::Contribution, &table::last_id(key));
-    unmark(tx, table::BLOB_NAMED_BY, &named)
-}
-
 fn put_seal(tx: &WriteTransaction, signed: &Signed<Seal>) -> Done {
     let id = signed.record.id().0;
-    let named = table::named_by(&signed.record.result.0, Namer::Seal, &id);
-    mark(tx, table::BLOB_NAMED_BY, &named)?;
     let key = table::key(&[&signed.record.spec.0, &id]);
     put(tx, table::SEALS, &key, &value::from_signed(signed))
-}
-
-fn forget_seal(tx: &WriteTransaction, key: &[u8; 64]) -> Done {
-    let Some(bytes) = take(tx, table::SEALS, key)? else {
-        return Ok(());
-    };
-    let signed: Signed<Seal> = value::to_signed(&bytes)?;
-    let named = table::named_by(&signed.record.result.0, Namer::Seal, &table::last_id(key));
-    unmark(tx, table::BLOB_NAMED_BY, &named)
 }
 
 /// Removes an entry and gives its value.
@@ -231,8 +193,6 @@ fn put_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Done 
         table::SUBMISSIONS_BY_SPEC,
         &table::key(&[&submission.spec.0, &at, id]),
     )?;
-    let named = table::named_by(&submission.blob.0, Namer::Submission, id);
-    mark(tx, table::BLOB_NAMED_BY, &named)?;
     place_submission(tx, submission)
 }
 
@@ -280,10 +240,10 @@ fn displace_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> 
     }
 }
 
-/// Removes all of a submission; what it was, if it was there.
-pub(super) fn forget_submission(tx: &WriteTransaction, id: SubmissionId) -> Result<Option<StoredSubmission>, Fault> {
+/// Removes all of a submission, if it is there.
+pub(super) fn forget_submission(tx: &WriteTransaction, id: SubmissionId) -> Done {
     let Some(bytes) = take(tx, table::SUBMISSIONS, &id.0)? else {
-        return Ok(None);
+        return Ok(());
     };
     let submission = value::to_submission(&bytes)?;
     displace_submission(tx, &submission)?;
@@ -294,9 +254,7 @@ pub(super) fn forget_submission(tx: &WriteTransaction, id: SubmissionId) -> Resu
         table::SUBMISSIONS_BY_SPEC,
         &table::key(&[&submission.spec.0, &at, &id.0]),
     )?;
-    let named = table::named_by(&submission.blob.0, Namer::Submission, &id.0);
-    unmark(tx, table::BLOB_NAMED_BY, &named)?;
-    Ok(Some(submission))
+    Ok(())
 }
 
 fn put_key(tx: &WriteTransaction, key: &StoredKey) -> Done {
