@@ -53,6 +53,11 @@ async fn idle_submits(raw: &mut Raw, base: &str, count: usize) -> (Vec<Call>, u3
         call.send(&header(base), false);
         calls.push(call);
     }
+    first_status(calls).await
+}
+
+/// The calls that are still open when one is answered, and that one's status.
+async fn first_status(mut calls: Vec<Call>) -> (Vec<Call>, u32) {
     let mut answers: FuturesUnordered<_> = calls.iter_mut().map(|call| &mut call.answer).collect();
     let answer = raw::within(answers.next()).await.expect("an answer").expect("a status");
     drop(answers);
@@ -148,6 +153,53 @@ async fn half_a_request_holds_no_place_and_is_ended() {
     let reflection = raw::within(reflection).await.unwrap();
     let trailers = raw::within(async move { reflection.into_body().trailers().await });
     assert!(trailers.await.unwrap().is_some());
+}
+
+/// Begins so many requests above 1 KiB that do not end; answers as [`idle_submits`] does.
+async fn large_halves(raw: &mut Raw, count: usize) -> (Vec<Call>, u32) {
+    let mut calls = vec![];
+    for _ in 0..count {
+        let mut call = raw.begin(GET_NODE).await;
+        call.messages.send_data(vec![0; 2000].into(), false).unwrap();
+        calls.push(call);
+    }
+    first_status(calls).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_halves_of_requests_have_places_of_their_own() {
+    let served = Served::start(Limits {
+        requests: 8,
+        ..Limits::default()
+    })
+    .await;
+    let mut raws = vec![];
+    for _ in 0..5 {
+        raws.push(Raw::connect(&served.address, WINDOW).await);
+    }
+    let mut fifth = raws.pop().unwrap();
+    let mut held = vec![];
+    for raw in &mut raws {
+        // A quarter of 8.
+        let (calls, refused) = large_halves(raw, 3).await;
+        assert_eq!(refused, SHARE);
+        held.push(calls);
+    }
+    assert_eq!(large_halves(&mut fifth, 1).await.1, BUSY);
+    // Small ones are read all the same, whole or not.
+    served.node().node().get_node(pb::GetNodeRequest {}).await.unwrap();
+    is_healthy(&served.address).await;
+    // A large one that is whole is answered once there is a place. A field that the node does not know makes it large.
+    let large = HealthCheckRequest {
+        service: "x".repeat(2000),
+    };
+    drop(held);
+    wait::until("the places of callers that went", || async {
+        let mut raw = Raw::connect(&served.address, WINDOW).await;
+        let call = raw.call(GET_NODE, &large).await;
+        (raw::status(&raw::within(call.answer).await.unwrap()) == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,6 +144,7 @@ async fn run(
         .layer(layer::answer::AnswerLayer::new(limits.clone(), options.metrics.clone()))
         // Before the limit: what is not yet asked holds no place.
         .layer(layer::request::RequestLayer::new(
+            places.clone(),
             limits.clone(),
             options.metrics.clone(),
         ))

@@ -22,6 +22,8 @@ pub struct Limits {
     /// Places that only a short call gets, and only while the node works on its answer: an operator's call and a probe
     /// are answered whatever else is taken.
     pub reserved: usize,
+    /// Requests of more than 1 KiB that are not whole yet: each holds up to 64 KiB.
+    pub requests: usize,
     /// Open connections. Another one takes the place of the connection that has been without a call for longest. More
     /// than there are places for streams, so there always is such a one.
     pub connections: usize,
@@ -52,6 +54,7 @@ impl Default for Limits {
             calls: 256,
             probes: 64,
             reserved: 32,
+            requests: 1024,
             connections: 2048,
             handshake: Duration::from_secs(10),
             connection_idle: Duration::from_secs(600),

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use qres_node::error::{Kind, NodeError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::Limits;
 
+/// When a refused caller should try again.
+const RETRY_MS: u64 = 500;
 /// One connection gets one in so many places of each kind.
 const SHARES: usize = 4;
 
@@ -19,10 +22,11 @@ pub(super) enum Place {
     Call,
     Probe,
     Reserved,
+    Request,
 }
 
 impl Place {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Upload,
         Self::Watch,
         Self::Wait,
@@ -30,6 +34,7 @@ impl Place {
         Self::Call,
         Self::Probe,
         Self::Reserved,
+        Self::Request,
     ];
 
     /// As messages and metrics say it.
@@ -42,6 +47,7 @@ impl Place {
             Self::Call => "calls",
             Self::Probe => "probes",
             Self::Reserved => "reserved",
+            Self::Request => "requests",
         }
     }
 
@@ -54,6 +60,7 @@ impl Place {
             Self::Call => limits.calls,
             Self::Probe => limits.probes,
             Self::Reserved => limits.reserved,
+            Self::Request => limits.requests,
         }
     }
 }
@@ -83,13 +90,25 @@ impl Places {
         }
     }
 
-    /// How many there are.
-    pub(super) fn max(&self, place: Place) -> usize {
-        self.max[place as usize]
+    /// One of the node's places and one of the connection's share.
+    pub(super) fn try_take_with(&self, share: &Self, place: Place) -> Result<[OwnedSemaphorePermit; 2], NodeError> {
+        let (what, max) = (place.name(), self.max[place as usize]);
+        let shared = share.try_take(place).ok_or_else(|| {
+            let share = share.max[place as usize];
+            let message = format!(
+                "this connection has {share} {what} at the same time, its share of the node's {max}: end some of them first"
+            );
+            NodeError::new(Kind::ResourceExhausted, "CONNECTION_SHARE", message).retry_after(RETRY_MS)
+        })?;
+        let own = self.try_take(place).ok_or_else(|| {
+            let message = format!("this node has {max} {what} at the same time, its limit: try again shortly");
+            NodeError::new(Kind::Unavailable, "BUSY", message).retry_after(RETRY_MS)
+        })?;
+        Ok([shared, own])
     }
 
     /// One, if one is free.
-    pub(super) fn try_take(&self, place: Place) -> Option<OwnedSemaphorePermit> {
+    fn try_take(&self, place: Place) -> Option<OwnedSemaphorePermit> {
         self.free[place as usize].clone().try_acquire_owned().ok()
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use qres_node::error::{Kind, NodeError};
+use qres_node::error::NodeError;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::{Layer, Service};
 
@@ -20,9 +20,6 @@ use crate::server::connection::{Connection, RunningCall};
 use crate::server::limits::Limits;
 use crate::server::place::{Place, Places};
 use crate::server::status::status;
-
-/// When a refused caller should try again.
-const RETRY_MS: u64 = 500;
 
 /// Makes [`Limit`]; all services that one layer makes share the limits.
 #[derive(Debug, Clone)]
@@ -71,7 +68,7 @@ struct Held {
 impl LimitLayer {
     /// The places of a call.
     fn admit(&self, method: Method, connection: &Arc<Connection>) -> Result<Held, NodeError> {
-        let refused = match self.take(method.place, connection) {
+        let refused = match self.places.try_take_with(&connection.places, method.place) {
             Ok(permits) => {
                 return Ok(Held {
                     brief: false,
@@ -83,7 +80,7 @@ impl LimitLayer {
         };
         // Nothing that lasts gets one of these, so there soon is one again.
         if method.short
-            && let Ok(permits) = self.take(Place::Reserved, connection)
+            && let Ok(permits) = self.places.try_take_with(&connection.places, Place::Reserved)
         {
             return Ok(Held {
                 brief: true,
@@ -93,22 +90,6 @@ impl LimitLayer {
         }
         self.metrics.refuse(method.place.name());
         Err(refused)
-    }
-
-    fn take(&self, place: Place, connection: &Connection) -> Result<[OwnedSemaphorePermit; 2], NodeError> {
-        let (what, max) = (place.name(), self.places.max(place));
-        let share = connection.places.try_take(place).ok_or_else(|| {
-            let share = connection.places.max(place);
-            let message = format!(
-                "this connection has {share} {what} at the same time, its share of the node's {max}: end some of them first"
-            );
-            NodeError::new(Kind::ResourceExhausted, "CONNECTION_SHARE", message).retry_after(RETRY_MS)
-        })?;
-        let place = self.places.try_take(place).ok_or_else(|| {
-            let message = format!("this node has {max} {what} at the same time, its limit: try again shortly");
-            NodeError::new(Kind::Unavailable, "BUSY", message).retry_after(RETRY_MS)
-        })?;
-        Ok([share, place])
     }
 }
 

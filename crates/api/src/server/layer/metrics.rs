@@ -42,12 +42,13 @@ struct Ended {
 }
 
 /// What calls and connections are refused at.
-const LIMITS: [&str; 7] = [
+const LIMITS: [&str; 8] = [
     "uploads",
     "watches",
     "waits",
     "calls",
     "probes",
+    "requests",
     "connections",
     "descriptors",
 ];

@@ -1,6 +1,8 @@
 //! Requests come in time: a call that is one message begins when all of it is here, so that half a request holds no
 //! place; the streams of reflection must go on asking.
 //!
+//! What has come of such a message is held meanwhile: the first 1 KiB of each, more in one of the places for requests.
+//!
 //! Uploads are streams whose pace their handler knows best: see `server/pace.rs`.
 
 use std::pin::Pin;
@@ -12,6 +14,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body::{Body as _, Frame};
 use qres_node::error::{Kind, NodeError};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 use tonic::body::Body;
@@ -22,22 +25,41 @@ use super::method::{Method, Reading};
 use super::metrics::Metrics;
 use super::{Request, Response};
 use crate::server::MESSAGE_BYTES_MAX;
+use crate::server::connection::Connection;
 use crate::server::limits::Limits;
+use crate::server::place::{Place, Places};
 use crate::server::status::status;
 
 /// gRPC's prefix of a message: a flag and its length.
 const PREFIX_BYTES: usize = 5;
+/// A request up to this needs no place while it comes: so an operator's calls are read whatever others send.
+const SMALL_BYTES: usize = 1024;
 
 /// Makes [`Whole`].
 #[derive(Debug, Clone)]
 pub(in crate::server) struct RequestLayer {
+    places: Arc<Places>,
     limits: Arc<Limits>,
     metrics: Metrics,
 }
 
 impl RequestLayer {
-    pub(in crate::server) fn new(limits: Arc<Limits>, metrics: Metrics) -> Self {
-        Self { limits, metrics }
+    pub(in crate::server) fn new(places: Arc<Places>, limits: Arc<Limits>, metrics: Metrics) -> Self {
+        Self {
+            places,
+            limits,
+            metrics,
+        }
+    }
+
+    /// A place for a request that is no small one.
+    fn admit(&self, connection: &Connection) -> Result<[OwnedSemaphorePermit; 2], Status> {
+        self.places
+            .try_take_with(&connection.places, Place::Request)
+            .map_err(|refused| {
+                self.metrics.refuse(Place::Request.name());
+                status(refused)
+            })
     }
 }
 
@@ -76,10 +98,11 @@ where
         // The one that is ready goes along; its clone becomes ready before the next call.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        let limit = self.layer.limits.request;
+        let layer = self.layer.clone();
+        let limit = layer.limits.request;
         let late = Late {
             limit,
-            metrics: self.layer.metrics.clone(),
+            metrics: layer.metrics.clone(),
         };
         match Method::of(request.uri().path()).reading {
             Reading::Handler => Box::pin(inner.call(request)),
@@ -87,7 +110,9 @@ where
             Reading::EachWithin => Box::pin(inner.call(request.map(|body| Body::new(Timed::new(body, late, true))))),
             Reading::Whole => Box::pin(async move {
                 let (head, body) = request.into_parts();
-                let whole = match tokio::time::timeout(limit, gather(body)).await {
+                let connection = Connection::of(&head.extensions, &layer.limits);
+                let gathered = gather(body, || layer.admit(&connection));
+                let whole = match tokio::time::timeout(limit, gathered).await {
                     Ok(whole) => whole,
                     Err(_) => Err(late.status()),
                 };
@@ -104,9 +129,10 @@ where
     }
 }
 
-/// All bytes of a request that is one small message.
-async fn gather(mut body: Body) -> Result<Bytes, Status> {
+/// All bytes of a request that is one message; `admit` gives a place for what is above [`SMALL_BYTES`] until all are here.
+async fn gather<T>(mut body: Body, admit: impl Fn() -> Result<T, Status>) -> Result<Bytes, Status> {
     let mut whole = Vec::new();
+    let mut place = None;
     while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let Ok(data) = frame?.into_data() else { continue };
         if whole.len() + data.len() > MESSAGE_BYTES_MAX + PREFIX_BYTES {
@@ -115,6 +141,9 @@ async fn gather(mut body: Body) -> Result<Bytes, Status> {
                 "MESSAGE_TOO_LARGE",
                 format!("the message has more than {MESSAGE_BYTES_MAX} bytes, the most that this method takes"),
             )));
+        }
+        if place.is_none() && whole.len() + data.len() > SMALL_BYTES {
+            place = Some(admit()?);
         }
         whole.extend_from_slice(&data);
     }
