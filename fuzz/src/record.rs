@@ -80,6 +80,7 @@ pub fn contribution(author: &Identity, update: &[u8], samples: u64) -> Signed<Co
         update: BlobId::of(update),
         update_bytes: update.len() as u64,
         fidelity: 0.75,
+        source: None,
     })
 }
 

@@ -209,6 +209,7 @@ fn contribution(
         update: BlobId::of(update),
         update_bytes: update.len() as u64,
         fidelity: 1.0,
+        source: None,
     })
 }
 

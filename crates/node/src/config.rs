@@ -23,7 +23,7 @@ pub struct NodeConfig {
     pub creators: BTreeSet<NodeId>,
     /// Nodes whose word is taken in open models: what they stand on is adopted by its digest where it cannot be recomputed.
     pub trust: BTreeSet<NodeId>,
-    /// Rounds kept below the confirmed head; `None` = all of them.
+    /// Rounds kept below the newest settled one; `None` = all of them.
     pub keep_rounds: Option<u64>,
     /// Refuse new blobs above this many bytes in all.
     pub blob_bytes_max: Quota,

@@ -192,10 +192,11 @@ mod tests {
     fn a_submission_counts_once_it_is_final() {
         let metrics = Metrics::default();
         let model: ModelName = "a/b".parse().unwrap();
-        let sealed = |confirmed| SubmissionState::Sealed {
+        let sealed = |settled| SubmissionState::Sealed {
             checkpoint: CheckpointId([1; 32]),
             weight_ppm: 1,
-            confirmed,
+            confirmed: true,
+            settled,
         };
         metrics.submission(&model, &SubmissionState::Pending);
         metrics.submission(&model, &sealed(false));

@@ -71,6 +71,7 @@ fn contribution(number: u64) -> Signed<Contribution> {
             update: submission.blob,
             update_bytes: submission.bytes,
             fidelity: 1.0,
+            source: None,
         },
         signature: Signature([0; 64]),
     }

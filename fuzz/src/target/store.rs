@@ -52,6 +52,7 @@ fn seeds(fixture: &Fixture) -> Vec<Vec<u8>> {
             checkpoint: CheckpointId([5; 32]),
             weight_ppm: 250_000,
             confirmed: true,
+            settled: false,
         },
         SubmissionState::Rejected {
             reason: "too old".into(),

@@ -29,7 +29,7 @@ SUBMISSION_STATE_REJECTED: SubmissionState
 SUBMISSION_STATE_SUPERSEDED: SubmissionState
 
 class Submission(_message.Message):
-    __slots__ = ("id", "model", "spec_id", "trainer", "base", "samples", "metrics", "total_bytes", "acknowledged_at", "state", "contribution", "checkpoint", "weight_ppm", "confirmed", "carried_to_round", "reason")
+    __slots__ = ("id", "model", "spec_id", "trainer", "base", "samples", "metrics", "total_bytes", "acknowledged_at", "state", "contribution", "checkpoint", "weight_ppm", "confirmed", "carried_to_round", "reason", "final")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class Submission(_message.Message):
     CONFIRMED_FIELD_NUMBER: _ClassVar[int]
     CARRIED_TO_ROUND_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     spec_id: str
@@ -69,7 +70,8 @@ class Submission(_message.Message):
     confirmed: bool
     carried_to_round: int
     reason: str
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., spec_id: _Optional[str] = ..., trainer: _Optional[str] = ..., base: _Optional[str] = ..., samples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., total_bytes: _Optional[int] = ..., acknowledged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[SubmissionState, str]] = ..., contribution: _Optional[str] = ..., checkpoint: _Optional[str] = ..., weight_ppm: _Optional[int] = ..., confirmed: bool = ..., carried_to_round: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    final: bool
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., spec_id: _Optional[str] = ..., trainer: _Optional[str] = ..., base: _Optional[str] = ..., samples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., total_bytes: _Optional[int] = ..., acknowledged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[SubmissionState, str]] = ..., contribution: _Optional[str] = ..., checkpoint: _Optional[str] = ..., weight_ppm: _Optional[int] = ..., confirmed: bool = ..., carried_to_round: _Optional[int] = ..., reason: _Optional[str] = ..., final: bool = ...) -> None: ...
 
 class GetSubmissionRequest(_message.Message):
     __slots__ = ("id", "wait")

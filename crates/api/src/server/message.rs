@@ -194,10 +194,12 @@ pub(super) fn submission(view: SubmissionView) -> pb::Submission {
             checkpoint,
             weight_ppm,
             confirmed,
+            settled,
         } => {
             message.checkpoint = text(&checkpoint);
             message.weight_ppm = weight_ppm;
             message.confirmed = confirmed;
+            message.r#final = settled;
             State::Sealed
         }
         SubmissionState::Carried { round } => {
@@ -206,10 +208,12 @@ pub(super) fn submission(view: SubmissionView) -> pb::Submission {
         }
         SubmissionState::Rejected { reason } => {
             message.reason = reason;
+            message.r#final = true;
             State::Rejected
         }
         SubmissionState::Superseded { reason } => {
             message.reason = reason;
+            message.r#final = true;
             State::Superseded
         }
     };
@@ -389,17 +393,18 @@ mod tests {
             checkpoint: CheckpointId([5; 32]),
             weight_ppm: 333_333,
             confirmed: true,
+            settled: false,
         });
         assert_eq!(
-            (sealed.state(), sealed.weight_ppm, sealed.confirmed),
-            (pb::SubmissionState::Sealed, 333_333, true)
+            (sealed.state(), sealed.weight_ppm, sealed.confirmed, sealed.r#final),
+            (pb::SubmissionState::Sealed, 333_333, true, false)
         );
         assert_eq!(sealed.checkpoint, "05".repeat(32));
         assert_eq!(message(SubmissionState::Carried { round: 8 }).carried_to_round, 8);
         let rejected = message(SubmissionState::Rejected { reason: "old".into() });
         assert_eq!(
-            (rejected.state(), rejected.reason.as_str()),
-            (pb::SubmissionState::Rejected, "old")
+            (rejected.state(), rejected.reason.as_str(), rejected.r#final),
+            (pb::SubmissionState::Rejected, "old", true)
         );
         let superseded = message(SubmissionState::Superseded { reason: "x".into() });
         assert_eq!(superseded.state(), pb::SubmissionState::Superseded);

@@ -20,7 +20,7 @@ pub struct Submissions {
     /// Only this one
     #[arg(long, value_name = "SUBMISSION")]
     id: Option<String>,
-    /// Wait for its end: confirmed, rejected or superseded
+    /// Wait until it is in a checkpoint, rejected or superseded
     #[arg(long, requires = "id")]
     wait: bool,
 }

@@ -47,7 +47,7 @@ pub struct Submit {
     /// Make the upload resumable and its answer repeatable under this key
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Wait until it is in a checkpoint, or that is confirmed
+    /// Wait until it is in a checkpoint, or until that is confirmed or final
     #[arg(long, value_name = "UNTIL", num_args = 0..=1, require_equals = true, default_missing_value = "sealed")]
     wait: Option<Until>,
 }
@@ -57,8 +57,10 @@ pub struct Submit {
 pub enum Until {
     /// In a checkpoint, which may still be provisional.
     Sealed,
-    /// In a checkpoint that a quorum has built on: needs the next round's contributions.
+    /// In a checkpoint that a majority has built on: needs the next round's contributions.
     Confirmed,
+    /// In a checkpoint that no other branch can replace: needs those of the two next rounds.
+    Final,
 }
 
 impl Submit {
@@ -156,7 +158,11 @@ async fn wait(context: &Context, submission: pb::Submission, until: Until) -> Re
 
 fn is_there(submission: &pb::Submission, until: Until) -> bool {
     match submission.state() {
-        pb::SubmissionState::Sealed => until == Until::Sealed || submission.confirmed,
+        pb::SubmissionState::Sealed => match until {
+            Until::Sealed => true,
+            Until::Confirmed => submission.confirmed,
+            Until::Final => submission.r#final,
+        },
         pb::SubmissionState::Rejected | pb::SubmissionState::Superseded => true,
         pb::SubmissionState::Unspecified
         | pb::SubmissionState::Pending
@@ -200,7 +206,13 @@ mod tests {
         };
         let provisional = with(pb::SubmissionState::Sealed, false);
         assert!(is_there(&provisional, Until::Sealed) && !is_there(&provisional, Until::Confirmed));
-        assert!(is_there(&with(pb::SubmissionState::Sealed, true), Until::Confirmed));
+        let confirmed = with(pb::SubmissionState::Sealed, true);
+        assert!(is_there(&confirmed, Until::Confirmed) && !is_there(&confirmed, Until::Final));
+        let last = pb::Submission {
+            r#final: true,
+            ..confirmed
+        };
+        assert!(is_there(&last, Until::Final));
         for state in [
             pb::SubmissionState::Pending,
             pb::SubmissionState::Merged,

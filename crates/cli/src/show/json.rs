@@ -173,6 +173,7 @@ pub fn submission(submission: &pb::Submission) -> Value {
         "checkpoint": submission.checkpoint,
         "weight_ppm": submission.weight_ppm,
         "confirmed": submission.confirmed,
+        "final": submission.r#final,
         "carried_to_round": submission.carried_to_round,
         "reason": submission.reason,
     })

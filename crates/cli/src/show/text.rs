@@ -135,7 +135,10 @@ pub fn outcome(submission: &pb::Submission) -> String {
         pb::SubmissionState::Sealed => format!(
             "in checkpoint {} ({}), {:.1} % of it",
             short(&submission.checkpoint),
-            confirmed(submission.confirmed),
+            match submission.r#final {
+                true => "final",
+                false => confirmed(submission.confirmed),
+            },
             f64::from(submission.weight_ppm) / 10_000.0
         ),
         pb::SubmissionState::Carried => format!("late, offered to round {}", submission.carried_to_round),
@@ -240,5 +243,10 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(outcome(&submission), "in checkpoint 1a2b3c4d (confirmed), 25.0 % of it");
+        let last = pb::Submission {
+            r#final: true,
+            ..submission
+        };
+        assert_eq!(outcome(&last), "in checkpoint 1a2b3c4d (final), 25.0 % of it");
     }
 }

@@ -15,7 +15,7 @@ pub const SAMPLES_MAX: u64 = 1 << 40;
 pub struct Contribution {
     /// The spec it is for.
     pub spec: SpecId,
-    /// The checkpoint that the update is a difference against. Naming it is also a vote for it.
+    /// The checkpoint that the update is a difference against.
     pub parent: CheckpointId,
     /// The parent's round plus one.
     pub round: u64,
@@ -29,6 +29,9 @@ pub struct Contribution {
     pub update_bytes: u64,
     /// Squared cosine of the update before and after coding, in `0.0..=1.0`, as measured by the author.
     pub fidelity: f32,
+    /// The vote for the parent: the newest round below the parent's, on its branch, that the author knew as confirmed. `None`
+    /// when the author abstains, because a vote would contradict an earlier vote of its own (docs/adr/0007).
+    pub source: Option<u64>,
 }
 
 // `fidelity` is never NaN: borsh refuses to read or write one.

@@ -11,6 +11,55 @@ pub(super) struct Cast {
     pub id: ContributionId,
     /// The round it declares; it counts as a vote, and as fresh, only where that is the checkpoint's plus one.
     pub round: u64,
+    /// Its vote, as in [`Contribution::source`].
+    pub source: Option<u64>,
+}
+
+/// What the contributions by one author say of the checkpoint that they are on.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Votes {
+    /// It stands on the checkpoint: 0 or 1 an author.
+    pub stands: usize,
+    /// It votes for the checkpoint.
+    pub confirms: usize,
+    /// Its vote links the checkpoint to the parent, as one that was confirmed.
+    pub settles: usize,
+}
+
+impl Votes {
+    /// Of one author, whose contributions on a checkpoint of round `round` these are.
+    pub fn of(casts: &[Cast], round: u64) -> Self {
+        let next = casts.iter().filter(|cast| round.checked_add(1) == Some(cast.round));
+        let sources: Vec<_> = next.map(|cast| cast.source).collect();
+        Self {
+            stands: usize::from(!sources.is_empty()),
+            confirms: usize::from(sources.iter().any(Option::is_some)),
+            settles: usize::from(round > 0 && sources.contains(&Some(round - 1))),
+        }
+    }
+
+    /// What these say and `before` did not.
+    pub fn beyond(self, before: Self) -> Self {
+        Self {
+            stands: self.stands - before.stands,
+            confirms: self.confirms - before.confirms,
+            settles: self.settles - before.settles,
+        }
+    }
+
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl std::iter::Sum for Votes {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            stands: sum.stands + one.stands,
+            confirms: sum.confirms + one.confirms,
+            settles: sum.settles + one.settles,
+        })
+    }
 }
 
 type Casts = BTreeMap<NodeId, Vec<Cast>>;
@@ -25,7 +74,11 @@ pub(super) struct Ballots {
 impl Ballots {
     pub fn add(&mut self, id: ContributionId, c: &Contribution) {
         let casts = self.on.entry(c.parent).or_default().entry(c.author).or_default();
-        casts.push(Cast { id, round: c.round });
+        casts.push(Cast {
+            id,
+            round: c.round,
+            source: c.source,
+        });
         *self.by_round.entry((c.round, c.author)).or_default() += 1;
     }
 

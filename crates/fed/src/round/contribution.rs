@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Persist;
+use super::ballots::{Cast, Votes};
 use super::machine::{Machine, Queued};
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::{Contribution, MEMBERS_MAX, Membership, SAMPLES_MAX, Signed};
@@ -33,7 +34,8 @@ impl Machine {
         } else if c.round == 0 {
             Some("round 0 takes no contributions".into())
         } else {
-            None
+            let bad = c.source.filter(|source| source.saturating_add(1) >= c.round);
+            bad.map(|source| format!("its vote's source, round {source}, is not below the parent's round"))
         }
     }
 
@@ -150,21 +152,11 @@ impl Machine {
     fn admit(&mut self, id: ContributionId, signed: Signed<Contribution>) {
         let c = signed.record.clone();
         let earlier = self.ballots.by(&c.parent, &c.author).to_vec();
-        let parent = self.tree.get(&c.parent);
-        let counts = parent.is_some_and(|node| {
-            node.round.checked_add(1) == Some(c.round)
-                && !node.convicted.contains(&c.author)
-                && earlier.iter().all(|cast| cast.round != c.round)
-        });
         self.out.persist(Persist::Contribution(signed.clone()));
         self.ledger.add_contribution(id, signed);
         self.ballots.add(id, &c);
         self.blobs.add_user(id, &c);
-        if counts {
-            self.tree.add_votes(&c.parent, 1);
-            self.attest_if_trusted(&c.parent);
-            self.head_dirty = true;
-        }
+        self.count_votes(&c, &earlier);
         if let Some(first) = earlier.first() {
             self.convict(&c.author, &first.id, &id);
         }
@@ -184,6 +176,20 @@ impl Machine {
             self.heard(&id);
         }
         self.wants_dirty = true;
+    }
+
+    /// A contribution came in beside its author's earlier ones on the same parent: what it adds to the votes there.
+    fn count_votes(&mut self, c: &Contribution, earlier: &[Cast]) {
+        let Some(parent) = self.tree.get(&c.parent).filter(|n| !n.convicted.contains(&c.author)) else {
+            return;
+        };
+        let all = Votes::of(self.ballots.by(&c.parent, &c.author), parent.round);
+        let news = all.beyond(Votes::of(earlier, parent.round));
+        if !news.is_none() {
+            self.tree.add_votes(&c.parent, news);
+            self.attest_if_trusted(&c.parent);
+            self.head_dirty = true;
+        }
     }
 
     /// A contribution is here, and so is its blob.
@@ -217,13 +223,12 @@ impl Machine {
     /// Counts the votes for a checkpoint that has just come in, and takes up what waited for it.
     pub(super) fn adopt_children(&mut self, id: &CheckpointId) {
         let Some(node) = self.tree.get(id) else { return };
-        let (next, convicted) = (node.round + 1, node.convicted.clone());
-        let votes = self
+        let voters = self
             .ballots
             .on(id)
-            .filter(|(author, casts)| !convicted.contains(*author) && casts.iter().any(|cast| cast.round == next));
-        let votes = votes.count();
-        if votes > 0 {
+            .filter(|(author, _)| !node.convicted.contains(*author));
+        let votes: Votes = voters.map(|(_, casts)| Votes::of(casts, node.round)).sum();
+        if !votes.is_none() {
             self.tree.add_votes(id, votes);
         }
         self.attest_if_trusted(id);

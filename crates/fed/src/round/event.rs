@@ -36,6 +36,8 @@ pub enum SubmissionState {
         weight_ppm: u32,
         /// Whether a quorum stands on top.
         confirmed: bool,
+        /// Whether that is for good: so many rounds are confirmed above the checkpoint that no branch without it can win.
+        settled: bool,
     },
     /// Not in its own round's checkpoint; offered as late work to this round.
     Carried {
@@ -55,11 +57,10 @@ pub enum SubmissionState {
 }
 
 impl SubmissionState {
-    /// Whether it stays so: a confirmed checkpoint has it, or it will never be in one. (Should a quorum's word move the head
-    /// away from a confirmed checkpoint, a sealed one may still change while its round is within the staleness limit.)
+    /// Whether it stays so for ever, whatever heads do later. Until then the answer is provisional.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Sealed { confirmed, .. } => *confirmed,
+            Self::Sealed { settled, .. } => *settled,
             Self::Rejected { .. } | Self::Superseded { .. } => true,
             Self::Pending | Self::Merged { .. } | Self::Carried { .. } => false,
         }

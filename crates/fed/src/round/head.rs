@@ -195,6 +195,41 @@ impl Machine {
         }
     }
 
+    /// The newest confirmed checkpoint of the greatest branch, verified or not. In an open model anyone can vote, so there
+    /// only the head's own branch counts: strangers must not forbid to go on with what they withhold.
+    fn confirmed_anywhere(&self) -> CheckpointId {
+        let best = self.tree.leaves().next().filter(|_| self.is_list);
+        let best = best.and_then(|rank| self.ancestor_of(rank.id.0, rank.confirmed));
+        best.or_else(|| self.chain.at(self.confirmed_round()))
+            .unwrap_or(self.zero)
+    }
+
+    /// The checkpoint of a round on the way from checkpoint 0 to this one.
+    fn ancestor_of(&self, id: CheckpointId, round: u64) -> Option<CheckpointId> {
+        let mut at = self.tree.get(&id)?;
+        while at.round > round {
+            if self.chain.contains(at.round, &at.id) {
+                return self.chain.at(round);
+            }
+            at = self.tree.get(&at.parent?)?;
+        }
+        (at.round == round).then_some(at.id)
+    }
+
+    /// The confirmed checkpoint that this one is neither above nor below, if there is one: a node that signed on it would
+    /// help a branch that a quorum has left.
+    pub(super) fn confirmed_against(&self, id: &CheckpointId) -> Option<CheckpointId> {
+        let confirmed = self.confirmed_anywhere();
+        let round = self.tree.get(&confirmed)?.round;
+        let mine = self.tree.get(id)?.round;
+        let (low, high) = if mine <= round {
+            (*id, confirmed)
+        } else {
+            (confirmed, *id)
+        };
+        (self.ancestor_of(high, mine.min(round)) != Some(low)).then_some(confirmed)
+    }
+
     pub(super) fn announce_head(&mut self) {
         let Some(node) = self.tree.get(&self.chain.head()).filter(|n| n.verified) else {
             return;

@@ -4,7 +4,8 @@ use super::Persist;
 use super::machine::Machine;
 use crate::id::{BlobId, CheckpointId, ContributionId, ProofId};
 
-/// Rounds kept beyond `max_staleness` whatever the configuration: the votes on the confirmed head, and those on its parent.
+/// Rounds kept below the last settled one beyond `max_staleness`, whatever the configuration: a contribution that may be
+/// listed so late is held until its fate is final, and the votes that settled a round stay to tell others.
 const MARGIN_ROUNDS: u64 = 2;
 
 impl Machine {
@@ -13,11 +14,20 @@ impl Machine {
         self.tree.get(&self.chain.head()).map_or(0, |n| n.confirmed)
     }
 
-    /// Moves the horizon after the confirmed head.
-    pub(super) fn prune(&mut self) {
-        let Some(keep) = self.config.keep_rounds else { return };
+    /// The newest round of the head's branch that is final: no branch without it can win.
+    pub(super) fn settled_round(&self) -> u64 {
+        self.tree.get(&self.chain.head()).map_or(0, |n| n.settled)
+    }
+
+    /// Moves the horizon after the newest settled round.
+    /// Says whether it moved.
+    pub(super) fn prune(&mut self) -> bool {
+        let Some(keep) = self.config.keep_rounds else {
+            return false;
+        };
         let keep = keep.max(u64::from(self.spec.rounds.max_staleness) + MARGIN_ROUNDS);
-        let horizon = self.confirmed_round().saturating_sub(keep);
+        let before = self.horizon;
+        let horizon = self.settled_round().saturating_sub(keep);
         while self.horizon < horizon {
             self.horizon += 1;
             self.forget_round(self.horizon);
@@ -30,6 +40,7 @@ impl Machine {
                 self.drop_off_chain(&id);
             }
         }
+        self.horizon > before
     }
 
     fn drop_off_chain(&mut self, id: &CheckpointId) {
@@ -53,6 +64,16 @@ impl Machine {
             }
         }
         let old: Vec<ContributionId> = self.ledger.contributions_of(round, round).map(|(id, _)| id).collect();
+        self.forget_contributions(old);
+        self.orphans.forget_through(round);
+        self.invalid.retain(|_, at| *at > round);
+        self.refuted.retain(|_, (_, at)| *at > round);
+        self.forget_served_proofs();
+    }
+
+    /// Forgets contributions, but for those of this node whose submissions have no final answer yet.
+    fn forget_contributions(&mut self, mut old: Vec<ContributionId>) {
+        old.retain(|id| !self.is_unsettled(id));
         for id in &old {
             if let Some(signed) = self.ledger.remove_contribution(id) {
                 let c = &signed.record;
@@ -68,10 +89,14 @@ impl Machine {
                 proofs: vec![],
             });
         }
-        self.orphans.forget_through(round);
-        self.invalid.retain(|_, at| *at > round);
-        self.refuted.retain(|_, (_, at)| *at > round);
-        self.forget_served_proofs();
+    }
+
+    /// The submissions in a contribution of this node have their final answer: below the horizon it is of no more use.
+    pub(super) fn forget_settled(&mut self, id: &ContributionId) {
+        let round = self.ledger.contribution(id).map(|c| c.record.round);
+        if round.is_some_and(|round| round <= self.horizon) {
+            self.forget_contributions(vec![*id]);
+        }
     }
 
     /// Weights below the horizon may be collected: they are no base any more. Two checkpoints can share them.

@@ -27,7 +27,7 @@ pub struct Config {
     pub trainers: u32,
     /// How long before the round's deadline what is here is merged anyway.
     pub merge_margin_ms: u64,
-    /// Rounds whose checkpoints stay below the confirmed head; `None` = all.
+    /// Rounds whose checkpoints stay below the newest settled one; `None` = all.
     pub keep_rounds: Option<u64>,
 }
 
@@ -117,6 +117,13 @@ pub enum BaseError {
     NotHeld(CheckpointId),
     #[error("this node has already contributed on base {0}: fetch the head (waiting for the next) and train from it")]
     Contributed(CheckpointId),
+    #[error(
+        "base {base} is on a branch that lost: most members stand on checkpoint {confirmed}; fetch the head and train from it"
+    )]
+    Conflicts {
+        base: CheckpointId,
+        confirmed: CheckpointId,
+    },
     #[error("this node is not a member of the model: it may fetch, not submit")]
     NotMember,
 }
@@ -285,7 +292,9 @@ impl Machine {
         self.tell_confirmed();
         if std::mem::take(&mut self.chain_dirty) {
             self.refresh_submissions();
-            self.prune();
+            if self.prune() {
+                self.refresh_submissions();
+            }
             self.settle_head();
         }
         self.refresh_wants();

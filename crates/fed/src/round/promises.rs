@@ -5,6 +5,7 @@ mod catching_up;
 mod closing;
 mod durability;
 mod equivocation;
+mod finality;
 mod head;
 mod late;
 mod lies;

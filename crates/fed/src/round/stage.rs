@@ -251,6 +251,7 @@ impl Stage {
             update: BlobId::of(&bytes),
             update_bytes: 4,
             fidelity: 1.0,
+            source: round.checked_sub(2),
         })
     }
 

@@ -11,6 +11,15 @@ use crate::record::{Contribution, SAMPLES_MAX, Signed};
 /// Final submissions whose states are still answered from memory; the store has them all.
 const FINAL_MAX: usize = 1_024;
 
+/// A vote for a checkpoint, by rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Vote {
+    /// The checkpoint's.
+    target: u64,
+    /// The newest one below it that was known as confirmed.
+    source: u64,
+}
+
 /// The submissions that are not final, and the last ones that became so.
 #[derive(Debug, Default)]
 pub(super) struct Submissions {
@@ -26,6 +35,8 @@ pub(super) struct Submissions {
     own: BTreeMap<CheckpointId, ContributionId>,
     /// What each live contribution of this node holds.
     merged: BTreeMap<ContributionId, Vec<SubmissionId>>,
+    /// The highest vote given, target and source each.
+    last_vote: Option<Vote>,
     retry: BTreeMap<CheckpointId, Instant>,
     finals: VecDeque<SubmissionId>,
     /// Trainers waited for: the configured number; after a merge without all of them only as many as came, until more come.
@@ -88,6 +99,10 @@ impl Machine {
         if behind > u64::from(limit) {
             let base = *base;
             return Err(BaseError::Stale { base, behind, limit });
+        }
+        if let Some(confirmed) = self.confirmed_against(base) {
+            let base = *base;
+            return Err(BaseError::Conflicts { base, confirmed });
         }
         if !node.verified || !self.blobs.weights.is_here(&node.result) {
             return Err(BaseError::NotHeld(*base));
@@ -261,6 +276,7 @@ impl Machine {
         let Some(round) = self.tree.get(parent).map(|n| n.round) else {
             return;
         };
+        let source = self.vote_for(parent);
         self.out.act(Output::Sign(Unsigned::Contribution(Contribution {
             spec: self.spec_id,
             parent: *parent,
@@ -274,7 +290,35 @@ impl Machine {
             } else {
                 fidelity.clamp(0.0, 1.0)
             },
+            source,
         })));
+    }
+
+    /// This node's vote for a checkpoint: the newest round below it, on its branch, that is known as confirmed; `None` where a
+    /// vote would contradict an earlier one. Votes go up: a node votes for at most one checkpoint of a round, and names no
+    /// source below one that it named before. So two branches never both settle a round (docs/adr/0007).
+    fn vote_for(&mut self, checkpoint: &CheckpointId) -> Option<u64> {
+        let node = self.tree.get(checkpoint)?;
+        let parent = self.tree.get(&node.parent?)?;
+        let vote = Vote {
+            target: node.round,
+            source: parent.confirmed,
+        };
+        let last = self.submissions.last_vote;
+        if last.is_some_and(|last| vote.target <= last.target || vote.source < last.source) {
+            return None;
+        }
+        self.submissions.last_vote = Some(vote);
+        Some(vote.source)
+    }
+
+    /// A contribution of this node came back from the store or from a peer: its vote was given.
+    fn remember_vote(&mut self, c: &Contribution) {
+        let Some(source) = c.source else { return };
+        let target = c.round.saturating_sub(1);
+        let last = self.submissions.last_vote.get_or_insert(Vote { target, source });
+        last.target = last.target.max(target);
+        last.source = last.source.max(source);
     }
 
     /// This node's own contribution, signed: durable with its submissions' states, then sent.
@@ -302,6 +346,7 @@ impl Machine {
     /// holds none of what waits here.
     pub(super) fn own_contribution(&mut self, id: ContributionId, c: &Contribution) {
         self.submissions.own.entry(c.parent).or_insert(id);
+        self.remember_vote(c);
         if self.submissions.signed == Some(id) {
             let ids = self.submissions.encoding.remove(&c.parent).unwrap_or_default();
             for submission in &ids {
@@ -350,47 +395,80 @@ impl Machine {
     pub(super) fn refresh_submissions(&mut self) {
         let ids: Vec<_> = self.submissions.merged.keys().copied().collect();
         for id in ids {
-            let (state, settled) = self.fate_of(&id);
-            for submission in self.submissions.merged.get(&id).cloned().unwrap_or_default() {
+            let submissions = self.submissions.merged.get(&id).cloned().unwrap_or_default();
+            let before = submissions
+                .first()
+                .and_then(|id| self.submissions.states.get(id))
+                .cloned();
+            let state = self.fate_of(&id, before.as_ref());
+            let settled = state.is_final();
+            for submission in submissions {
                 self.set_state(submission, state.clone());
             }
             if settled {
                 self.submissions.merged.remove(&id);
+                self.forget_settled(&id);
             }
         }
     }
 
-    /// What became of a contribution of this node, and whether that is for good: it is once the confirmed head is past the
-    /// staleness limit.
-    fn fate_of(&self, id: &ContributionId) -> (SubmissionState, bool) {
+    /// Whether a contribution of this node holds submissions whose fate is not final.
+    pub(super) fn is_unsettled(&self, id: &ContributionId) -> bool {
+        self.submissions.merged.contains_key(id)
+    }
+
+    /// The round up to which this node never changes its mind: in a list what a quorum's votes settled; in an open model, where
+    /// anyone can vote, what lies below the horizon.
+    fn final_round(&self) -> u64 {
+        if self.is_list {
+            self.settled_round()
+        } else {
+            self.horizon
+        }
+    }
+
+    /// What became of a contribution of this node, of which `before` was said.
+    fn fate_of(&self, id: &ContributionId, before: Option<&SubmissionState>) -> SubmissionState {
         let Some(signed) = self.ledger.contribution(id) else {
             let reason = "its contribution is no longer held".to_owned();
-            return (SubmissionState::Rejected { reason }, true);
+            return SubmissionState::Rejected { reason };
         };
         let c = &signed.record;
-        let staleness = u64::from(self.spec.rounds.max_staleness);
-        let past = self.confirmed_round() >= c.round.saturating_add(staleness);
-        if let Some(node) = self.listed_in_chain(id).and_then(|c| self.tree.get(&c)) {
-            let confirmed = node.round <= self.confirmed_round();
-            let state = SubmissionState::Sealed {
-                checkpoint: node.id,
-                weight_ppm: self.share_of(id, node),
-                confirmed,
+        let (known, known_ppm) = match before {
+            Some(SubmissionState::Sealed {
+                checkpoint, weight_ppm, ..
+            }) => (Some(*checkpoint), *weight_ppm),
+            _ => (None, 0),
+        };
+        // Below the horizon the lists of seals are forgotten: what was said then is still so.
+        let on_chain = |id: &CheckpointId| self.tree.get(id).is_some_and(|n| self.chain.contains(n.round, id));
+        let listed = self.listed_in_chain(id).or(known.filter(on_chain));
+        if let Some(node) = listed.and_then(|c| self.tree.get(&c)) {
+            let weight_ppm = match self.share_of(id, node) {
+                0 if known == Some(node.id) => known_ppm,
+                ppm => ppm,
             };
-            return (state, confirmed && past);
+            return SubmissionState::Sealed {
+                checkpoint: node.id,
+                weight_ppm,
+                confirmed: node.round <= self.confirmed_round(),
+                settled: node.round <= self.final_round(),
+            };
         }
-        if c.parent == self.chain.head() {
-            return (SubmissionState::Merged { contribution: *id }, false);
-        }
-        if past {
+        // The last round that could list the contribution.
+        let staleness = u64::from(self.spec.rounds.max_staleness);
+        if c.round.saturating_add(staleness) <= self.final_round() {
             let reason = format!(
                 "round {} was sealed without it and no later seal took it within {staleness} rounds (the spec's max_staleness)",
                 c.round
             );
-            return (SubmissionState::Rejected { reason }, true);
+            return SubmissionState::Rejected { reason };
+        }
+        if c.parent == self.chain.head() {
+            return SubmissionState::Merged { contribution: *id };
         }
         let round = self.chain.round() + 1;
-        (SubmissionState::Carried { round }, false)
+        SubmissionState::Carried { round }
     }
 
     /// A contribution's share of a checkpoint, in parts per million; 0 where the others in it are unknown.

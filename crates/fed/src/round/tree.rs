@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::ballots::Votes;
 use crate::id::{BlobId, CheckpointId, NodeId, SealId};
 
 /// A checkpoint's place in the order of heads, ascending: the newest confirmed round on its branch, its round, the
@@ -33,10 +34,12 @@ pub(super) struct Node {
     /// Seals that make it, in order of arrival; they differ in the sealer only.
     pub seals: Vec<SealId>,
     pub children: BTreeSet<CheckpointId>,
-    /// Distinct authors with a contribution on it who are not convicted on its branch.
-    pub votes: usize,
-    /// The newest round, at or above this node, that a quorum stands on.
+    /// What the authors with a contribution on it say who are not convicted on its branch.
+    pub votes: Votes,
+    /// The newest round, on the way here from checkpoint 0, that a quorum votes for.
     pub confirmed: u64,
+    /// The newest round, on that way, that no branch without it can win against.
+    pub settled: u64,
     /// The newest round, at or above this node, that may be adopted by its digest; 0 = none.
     pub attested: u64,
     /// Contributions it lists that are not here.
@@ -74,8 +77,9 @@ impl Node {
             fresh: 0,
             seals: vec![],
             children: BTreeSet::new(),
-            votes: 0,
+            votes: Votes::default(),
             confirmed: parent.map_or(0, |p| p.confirmed),
+            settled: parent.map_or(0, |p| p.settled),
             attested: parent.map_or(0, |p| p.attested),
             missing: 0,
             complete: false,
@@ -146,7 +150,7 @@ impl Tree {
         Rank {
             confirmed: node.confirmed,
             round: node.round,
-            votes: node.votes.min(self.quorum),
+            votes: node.votes.stands.min(self.quorum),
             fresh: node.fresh,
             id: Reverse(node.id),
         }
@@ -249,18 +253,24 @@ impl Tree {
         }
     }
 
-    /// One more author contributed on this checkpoint.
-    pub fn add_votes(&mut self, id: &CheckpointId, votes: usize) {
+    /// More authors contributed on this checkpoint, or said more by it.
+    pub fn add_votes(&mut self, id: &CheckpointId, more: Votes) {
+        let quorum = self.quorum;
         let Some(node) = self.nodes.get_mut(id) else { return };
         let before = node.votes;
-        node.votes += votes;
-        let reached = before < self.quorum && node.votes >= self.quorum;
-        let round = node.round;
-        if reached {
+        let now: Votes = [before, more].into_iter().sum();
+        node.votes = now;
+        let (round, parent) = (node.round, node.parent);
+        let reached = |count: fn(&Votes) -> usize| count(&before) < quorum && count(&now) >= quorum;
+        if reached(|v| v.confirms) {
             self.raise(*id, |node| &mut node.confirmed, round);
-            if self.quorum_attests {
-                self.attest(id);
-            }
+        }
+        // A quorum's votes link the checkpoint to the parent, which they knew as confirmed: the parent is final.
+        if let Some(parent) = parent.filter(|_| reached(|v| v.settles)) {
+            self.raise(parent, |node| &mut node.settled, round - 1);
+        }
+        if reached(|v| v.stands) && self.quorum_attests {
+            self.attest(id);
         }
         self.review(id);
     }
@@ -314,6 +324,14 @@ mod tests {
         tree
     }
 
+    fn votes(authors: usize) -> Votes {
+        Votes {
+            stands: authors,
+            confirms: authors,
+            settles: authors,
+        }
+    }
+
     fn leaves(tree: &Tree) -> Vec<CheckpointId> {
         tree.leaves().map(|rank| rank.id.0).collect()
     }
@@ -333,20 +351,20 @@ mod tests {
             tree.add(node);
         }
         assert_eq!(leaves(&tree), [id(3), id(1), id(2)]);
-        tree.add_votes(&id(2), 1);
+        tree.add_votes(&id(2), votes(1));
         assert_eq!(leaves(&tree), [id(2), id(3), id(1)]);
         // Past the quorum more votes are worth nothing: fresh contributions decide again.
-        tree.add_votes(&id(2), 9);
-        tree.add_votes(&id(3), 3);
+        tree.add_votes(&id(2), votes(9));
+        tree.add_votes(&id(3), votes(3));
         assert_eq!(leaves(&tree), [id(3), id(2), id(1)]);
     }
 
     #[test]
     fn a_confirmed_branch_ranks_above_a_longer_one_that_nobody_confirms() {
         let mut tree = tree();
-        tree.add_votes(&id(2), 2);
+        tree.add_votes(&id(2), votes(2));
         assert_eq!(leaves(&tree), [id(2), id(4)]);
-        tree.add_votes(&id(1), 2);
+        tree.add_votes(&id(1), votes(2));
         assert_eq!(leaves(&tree), [id(4), id(2)], "now both forks are confirmed to round 1");
         assert_eq!(tree.get(&id(4)).unwrap().confirmed, 1);
     }

@@ -54,6 +54,11 @@ impl Machine {
         self.chain_info(self.confirmed_round())
     }
 
+    /// The newest final checkpoint of the head's branch (checkpoint 0 when none is): no branch without it can win.
+    pub fn settled_head(&self) -> CheckpointInfo {
+        self.chain_info(self.settled_round())
+    }
+
     /// A checkpoint on any branch, if it is known.
     pub fn checkpoint(&self, id: &CheckpointId) -> Option<CheckpointInfo> {
         self.tree.get(id).map(|node| self.info(node))

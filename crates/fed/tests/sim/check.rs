@@ -1,7 +1,9 @@
 //! The promises, checked at every step and at the end.
 
-use qres_fed::id::{BlobId, CheckpointId, NodeId};
-use qres_fed::record::Contribution;
+use std::collections::{BTreeMap, BTreeSet};
+
+use qres_fed::id::{BlobId, CheckpointId, NodeId, SubmissionId};
+use qres_fed::record::{Contribution, Membership};
 use qres_fed::round::{AggregateJob, Machine, SubmissionState};
 
 use crate::plan::{END_MS, HEAL_MS};
@@ -41,13 +43,17 @@ impl World {
         assert_eq!(self.truth.weights_of(&checkpoint), weights);
         let disk = &self.hosts[h].disk;
         assert!(disk.blobs.contains(&weights), "the head's weights are here");
+        // A node that lost weights in a crash stands on an older head until it has fetched them.
+        if self.honest(h) && self.truth.descends(checkpoint, self.settled) {
+            self.check_fates(h, checkpoint);
+        }
     }
 
     pub fn check_confirmed(&mut self, h: usize, id: &CheckpointId) {
         let quorum = self.plan.spec.quorum();
         let contributions = self.hosts[h].disk.contributions.values();
         let mut authors: Vec<_> = contributions
-            .filter(|c| c.record.parent == *id)
+            .filter(|c| c.record.parent == *id && c.record.source.is_some())
             .map(|c| c.record.author)
             .collect();
         authors.sort_unstable();
@@ -83,6 +89,48 @@ impl World {
         if self.figures.inputs.is_multiple_of(16) {
             self.check_submissions(h, machine);
         }
+        let settled = machine.settled_head().id;
+        if settled != self.settled && matches!(self.plan.spec.membership, Membership::List(_)) {
+            self.check_settled(settled);
+        }
+    }
+
+    /// What honest nodes call final lies on one branch.
+    fn check_settled(&mut self, settled: CheckpointId) {
+        if self.truth.descends(self.settled, settled) {
+            return;
+        }
+        let agrees = self.truth.descends(settled, self.settled);
+        if !agrees && self.liars_outvote(self.settled, settled) {
+            self.say(|| "liars voted on both sides".into());
+            self.overruled = true;
+            return;
+        }
+        assert!(
+            agrees || self.overruled,
+            "what is final stays: {} and then {settled}",
+            self.settled
+        );
+        self.figures.settled += 1;
+        self.settled = settled;
+    }
+
+    /// Whether the operators' trust may undo what lies below a horizon.
+    fn trusts(&self) -> bool {
+        self.plan.spec.membership == Membership::Open && self.plan.keep_rounds.is_some()
+    }
+
+    /// Whether nobody honest voted above the fork on both branches.
+    fn liars_outvote(&self, one: CheckpointId, two: CheckpointId) -> bool {
+        let voters = |branch: CheckpointId, other: CheckpointId| -> BTreeSet<NodeId> {
+            let votes = self.truth.contributions.values().filter(|c| {
+                c.source.is_some() && self.truth.descends(c.parent, branch) && !self.truth.descends(other, c.parent)
+            });
+            votes.map(|c| c.author).collect()
+        };
+        let (one, two) = (voters(one, two), voters(two, one));
+        let mut both = one.intersection(&two);
+        both.all(|author| self.hosts.iter().any(|h| h.node == *author && h.liar))
     }
 
     /// What was acknowledged is answered for.
@@ -115,6 +163,33 @@ impl World {
                     );
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Each final answer of a node is true of the head it stands on: what is said to be in is in, and nothing else is.
+    fn check_fates(&self, h: usize, head: CheckpointId) {
+        let host = &self.hosts[h];
+        let mut listed: BTreeMap<SubmissionId, CheckpointId> = BTreeMap::new();
+        for (id, checkpoint) in self.truth.listed(head) {
+            let c = &self.truth.contributions[&id];
+            if c.author == host.node {
+                let merged = host.merged.get(&c.update).into_iter().flatten();
+                listed.extend(merged.map(|submission| (*submission, checkpoint)));
+            }
+        }
+        for id in &host.acknowledged {
+            let (_, state) = &host.disk.submissions[id];
+            let said = match state {
+                SubmissionState::Sealed { checkpoint, .. } => Some(checkpoint),
+                _ => None,
+            };
+            if state.is_final() && !self.overruled && !self.trusts() {
+                assert_eq!(
+                    listed.get(id),
+                    said,
+                    "a final answer is true: node {h} said {state:?} of {id}"
+                );
             }
         }
     }
@@ -156,16 +231,21 @@ impl World {
             assert!(host.head_moved_at <= END_MS - REST_MS, "node {h}'s head rests");
             let machine = host.machine.as_ref().expect("up");
             self.check_submissions(h, machine);
+            self.check_fates(h, heads[0].2);
             for id in &host.acknowledged {
                 let (submission, state) = &host.disk.submissions[id];
                 assert_ne!(*state, SubmissionState::Pending, "submission {id} is answered for");
                 if matches!(state, SubmissionState::Carried { .. }) {
                     let base = self.truth.seals.get(&submission.base).map_or(0, |s| s.round);
-                    let expires = base + 1 + u64::from(self.plan.spec.rounds.max_staleness);
-                    assert!(
-                        machine.confirmed_head().round < expires,
-                        "what is too old is refused, and says so"
-                    );
+                    let staleness = u64::from(self.plan.spec.rounds.max_staleness);
+                    let expires = base + 1 + staleness;
+                    let list = matches!(self.plan.spec.membership, Membership::List(_));
+                    let line = if list {
+                        machine.settled_head().round
+                    } else {
+                        machine.horizon()
+                    };
+                    assert!(line < expires, "what is too old is refused, and says so");
                 }
             }
         }

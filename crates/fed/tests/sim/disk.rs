@@ -38,6 +38,12 @@ impl Disk {
                         .submissions
                         .get_mut(&id)
                         .expect("a state of a submission that was acknowledged");
+                    assert!(
+                        !known.1.is_final() || known.1 == state,
+                        "a final answer changes: {:?} was {:?} and becomes {state:?}",
+                        known.0,
+                        known.1
+                    );
                     known.1 = state;
                 }
                 Persist::Forget {

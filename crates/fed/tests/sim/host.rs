@@ -36,6 +36,8 @@ pub struct Host {
     /// What it signed and let out or kept, by parent.
     pub signed: BTreeMap<CheckpointId, ContributionId>,
     pub acknowledged: BTreeSet<SubmissionId>,
+    /// What each update that it coded was merged from.
+    pub merged: BTreeMap<BlobId, Vec<SubmissionId>>,
     pub head: Option<CheckpointId>,
     pub head_moved_at: u64,
     pub timer: u64,
@@ -60,6 +62,7 @@ impl Host {
             trainers: vec![Trainer::default(); trainers as usize],
             signed: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
+            merged: BTreeMap::new(),
             head: None,
             head_moved_at: 0,
             timer: 0,
@@ -309,6 +312,8 @@ impl World {
             return self.compute(h, input, None);
         }
         let update = BlobId::of(&bytes);
+        let submissions = job.submissions.iter().map(|(id, _)| *id).collect();
+        self.hosts[h].merged.insert(update, submissions);
         let input = Input::Encoded {
             parent: job.parent,
             update,
@@ -328,7 +333,10 @@ impl World {
             self.figures.bases_refused += 1;
             return matches!(
                 error,
-                BaseError::Contributed(_) | BaseError::Stale { .. } | BaseError::NotMember
+                BaseError::Contributed(_)
+                    | BaseError::Stale { .. }
+                    | BaseError::Conflicts { .. }
+                    | BaseError::NotMember
             );
         }
         let host = &mut self.hosts[h];

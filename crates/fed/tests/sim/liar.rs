@@ -52,6 +52,10 @@ impl World {
             update: BlobId::of(&number.to_le_bytes()),
             update_bytes: 4,
             fidelity: 1.0,
+            source: self
+                .rng
+                .random_bool(0.8)
+                .then(|| self.rng.random_range(0..=round.saturating_sub(2))),
         }
     }
 

@@ -91,6 +91,16 @@ impl Truth {
         all
     }
 
+    /// The contributions that the seals from checkpoint 0 to `at` list, with the checkpoint that lists them.
+    pub fn listed(&self, mut at: CheckpointId) -> BTreeMap<ContributionId, CheckpointId> {
+        let mut all = BTreeMap::new();
+        while let Some(seal) = self.seals.get(&at) {
+            all.extend(seal.fresh.iter().chain(&seal.late).map(|id| (*id, at)));
+            at = seal.parent;
+        }
+        all
+    }
+
     /// Whether `ancestor` is on the way from checkpoint 0 to `at`.
     pub fn descends(&self, mut at: CheckpointId, ancestor: CheckpointId) -> bool {
         while at != ancestor {

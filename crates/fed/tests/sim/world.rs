@@ -99,6 +99,10 @@ pub struct Figures {
     pub late_sealed: u64,
     pub rejected: u64,
     pub carried: u64,
+    /// Runs in which liars outvoted finality.
+    pub overruled: u64,
+    /// Checkpoints called final.
+    pub settled: u64,
     pub blobs_max: usize,
     pub records_max: usize,
 }
@@ -121,6 +125,8 @@ impl Figures {
         self.late_sealed += other.late_sealed;
         self.rejected += other.rejected;
         self.carried += other.carried;
+        self.overruled += other.overruled;
+        self.settled += other.settled;
         self.blobs_max = self.blobs_max.max(other.blobs_max);
         self.records_max = self.records_max.max(other.records_max);
     }
@@ -149,6 +155,10 @@ pub struct World {
     /// Nodes of one group hear each other.
     pub groups: Vec<u8>,
     pub figures: Figures,
+    /// The newest checkpoint that some honest node called final, in a list model.
+    pub settled: CheckpointId,
+    /// Liars voted on both sides: two quorums share nobody honest, so nothing is promised.
+    pub overruled: bool,
     queue: BTreeMap<(u64, u64), Event>,
     count: u64,
     loud: bool,
@@ -163,6 +173,8 @@ impl World {
             Host::new(*node, liar, trainers)
         });
         Self {
+            settled: plan.spec.zero().0,
+            overruled: false,
             rng: ChaCha8Rng::seed_from_u64(plan.seed ^ 0x5EED),
             now: 0,
             hosts: hosts.collect(),
@@ -375,6 +387,7 @@ impl World {
     pub fn figures(&self) -> Figures {
         let mut figures = self.figures.clone();
         figures.rounds = self.best_round();
+        figures.overruled = u64::from(self.overruled);
         let machines = self.hosts.iter().filter_map(|h| h.machine.as_ref());
         figures.records_max = machines.map(|m| m.records().len()).max().unwrap_or(0);
         figures

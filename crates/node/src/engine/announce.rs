@@ -155,6 +155,7 @@ mod tests {
             update: BlobId::of(update),
             update_bytes: update.len() as u64,
             fidelity: 0.999,
+            source: None,
         })
     }
 

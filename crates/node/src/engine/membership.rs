@@ -318,6 +318,7 @@ mod tests {
             update: BlobId([2; 32]),
             update_bytes: 1,
             fidelity: 1.0,
+            source: None,
         }))
     }
 

@@ -81,6 +81,7 @@ mod tests {
             checkpoint: CheckpointId([1; 32]),
             weight_ppm: 1,
             confirmed,
+            settled: false,
         };
         let reason = || "r".to_owned();
         for state in [

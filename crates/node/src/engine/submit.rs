@@ -285,6 +285,7 @@ pub fn base_refused(error: BaseError) -> NodeError {
         BaseError::Stale { .. } => (Kind::FailedPrecondition, "BASE_STALE"),
         BaseError::NotHeld(_) => (Kind::FailedPrecondition, "BASE_NOT_HELD"),
         BaseError::Contributed(_) => (Kind::FailedPrecondition, "BASE_CONTRIBUTED"),
+        BaseError::Conflicts { .. } => (Kind::FailedPrecondition, "BASE_CONFLICTS"),
         BaseError::NotMember => (Kind::PermissionDenied, "NOT_A_MEMBER"),
     };
     let field = if kind == Kind::PermissionDenied {

@@ -11,7 +11,7 @@ use super::reserve::Reserve;
 use super::{StoreError, file, guard};
 
 /// The format that this build writes. A change that an older build would misread is one more.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// The directories below it.
 const DIRECTORIES: [&str; 4] = ["blobs", "tmp", "uploads", "partial"];
@@ -174,11 +174,20 @@ mod tests {
     fn a_newer_format_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         drop(Directory::open(dir.path()).unwrap());
-        assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "2\n");
-        fs::write(dir.path().join("format"), "3\n").unwrap();
+        assert_eq!(
+            fs::read_to_string(dir.path().join("format")).unwrap(),
+            format!("{FORMAT}\n")
+        );
+        fs::write(dir.path().join("format"), format!("{}\n", FORMAT + 1)).unwrap();
         let error = Directory::open(dir.path()).unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
-        assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "3\n");
+        assert!(
+            matches!(error, StoreError::Newer { found, known: FORMAT, .. } if found == FORMAT + 1),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read_to_string(dir.path().join("format")).unwrap(),
+            format!("{}\n", FORMAT + 1)
+        );
         for text in ["", "0", "x", "-1"] {
             fs::write(dir.path().join("format"), text).unwrap();
             let error = Directory::open(dir.path()).unwrap_err();

@@ -81,6 +81,7 @@ fn contribution(spec: SpecId, samples: u64) -> Signed<Contribution> {
         update: BlobId::of(&samples.to_le_bytes()),
         update_bytes: 8,
         fidelity: 1.0,
+        source: None,
     })
 }
 

@@ -75,6 +75,7 @@ enum StateV1 {
         checkpoint: CheckpointId,
         weight_ppm: u32,
         confirmed: bool,
+        settled: bool,
     },
     Carried {
         round: u64,
@@ -96,10 +97,12 @@ impl From<SubmissionState> for StateV1 {
                 checkpoint,
                 weight_ppm,
                 confirmed,
+                settled,
             } => Self::Sealed {
                 checkpoint,
                 weight_ppm,
                 confirmed,
+                settled,
             },
             SubmissionState::Carried { round } => Self::Carried { round },
             SubmissionState::Rejected { reason } => Self::Rejected { reason },
@@ -117,10 +120,12 @@ impl From<StateV1> for SubmissionState {
                 checkpoint,
                 weight_ppm,
                 confirmed,
+                settled,
             } => Self::Sealed {
                 checkpoint,
                 weight_ppm,
                 confirmed,
+                settled,
             },
             StateV1::Carried { round } => Self::Carried { round },
             StateV1::Rejected { reason } => Self::Rejected { reason },

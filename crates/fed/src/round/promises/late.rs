@@ -22,6 +22,7 @@ fn work_that_missed_its_round_is_carried_and_sealed_in_the_next() {
             checkpoint,
             weight_ppm,
             confirmed,
+            settled: false,
         } => {
             assert_eq!((checkpoint, confirmed), (sealed, false));
             // 1/√2 of one against two whole ones.
@@ -29,9 +30,22 @@ fn work_that_missed_its_round_is_carried_and_sealed_in_the_next() {
         }
         other => panic!("{other:?}"),
     }
+    let fresh = [stage.hear(2), stage.hear(3)];
+    assert!(matches!(
+        stage.state(id),
+        SubmissionState::Sealed {
+            confirmed: true,
+            settled: false,
+            ..
+        }
+    ));
+    stage.sealed_by(2, &fresh);
     stage.hear(2);
     stage.hear(3);
-    assert!(stage.state(id).is_final(), "a quorum stands on it");
+    assert!(
+        stage.state(id).is_final(),
+        "a quorum votes for its child, and knew it as confirmed"
+    );
 }
 
 #[test]

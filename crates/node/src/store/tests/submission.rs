@@ -105,6 +105,7 @@ fn every_state_reads_as_it_was_written() {
                 checkpoint: CheckpointId([1; 32]),
                 weight_ppm: 7,
                 confirmed: true,
+                settled: true,
             },
             Some(3),
         ),

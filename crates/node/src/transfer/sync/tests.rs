@@ -85,6 +85,7 @@ fn contribution(n: u64, round: u64) -> Signed<Contribution> {
             update: BlobId([4; 32]),
             update_bytes: n,
             fidelity: 0.5,
+            source: None,
         },
         signature: Signature([9; 64]),
     }
