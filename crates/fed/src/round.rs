@@ -12,6 +12,7 @@
 //! | `submissions` | from the trainers' hands into one contribution a parent, and what became of it |
 //! | `horizon`, `restore`, `view` | what is forgotten; what a store gives back; what callers see |
 
+mod attendance;
 mod ballots;
 mod blobs;
 mod chain;
@@ -19,6 +20,7 @@ mod contribution;
 mod deadline;
 mod equivocation;
 mod event;
+mod fate;
 mod head;
 mod horizon;
 mod jobs;
@@ -32,8 +34,10 @@ mod restore;
 mod seal;
 mod sealer;
 mod submissions;
+mod trainers;
 mod tree;
 mod view;
+mod vote;
 
 #[cfg(test)]
 mod promises;

@@ -269,7 +269,7 @@ impl Default for RoundPolicy {
             target: None,
             deadline_ms: None,
             deadline_ms_max: 600_000,
-            max_staleness: 4,
+            max_staleness: 10,
         }
     }
 }

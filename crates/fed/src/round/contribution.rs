@@ -199,8 +199,8 @@ impl Machine {
         };
         let (author, parent) = (signed.record.author, signed.record.parent);
         self.attend(id);
+        self.clock_pace(author, &parent);
         if parent == self.chain.head() {
-            self.clock_pace(author);
             self.out.round_changed();
         }
         self.round_dirty = true;

@@ -1,21 +1,21 @@
 //! How long an open round waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::machine::Machine;
-use crate::id::{Instant, NodeId};
+use crate::id::{CheckpointId, Instant, NodeId};
 use crate::record::MEMBERS_MAX;
 
-/// The deadline is so many times the contributors' median pace: someone three times slower than most is still in.
+/// The deadline is so many times the members' median pace: someone three times slower than most is still in.
 const PACES: u64 = 3;
+/// A pace up to this one is always waited for: below it timers and queues decide, not trainers.
+const PATIENCE_MS_MIN: u64 = 250;
 /// The least such deadline: where a round takes milliseconds, one lost packet must not cost a member its round.
 const DEADLINE_MS_MIN: u64 = 1_000;
 
 /// The round on the head, as this node's clock sees it.
 #[derive(Debug, Default)]
 pub(super) struct OpenRound {
-    /// When the head came, live; unknown after a restart or a catch-up, when nobody's pace can be told from it.
-    pub since: Option<Instant>,
     /// The first contribution known on the head: the deadline runs from here.
     pub first: Option<Instant>,
     /// The first submission of this node on the head: merging waits from here.
@@ -24,17 +24,51 @@ pub(super) struct OpenRound {
     pub seal_now: bool,
     /// The policy is met.
     pub closing: Option<super::sealer::Closing>,
+    /// Members that were waited for while it was open.
+    pub expected: BTreeSet<NodeId>,
 }
 
-/// How long each contributor last took from a head to its contribution.
+/// Heads whose beginnings are remembered, so that the pace of late work is known too.
+const HEADS_MAX: usize = 64;
+
+/// How long each contributor took from a head to its contribution, the last two times.
 #[derive(Debug, Default)]
 pub(super) struct Paces {
-    ms: BTreeMap<NodeId, u64>,
+    ms: BTreeMap<NodeId, [u64; 2]>,
+    /// When heads came, live.
+    since: VecDeque<(CheckpointId, Instant)>,
 }
 
 impl Paces {
+    /// A head came, live.
+    pub fn begin(&mut self, head: CheckpointId, now: Instant) {
+        self.since.push_back((head, now));
+        if self.since.len() > HEADS_MAX {
+            self.since.pop_front();
+        }
+    }
+
+    fn since(&self, head: &CheckpointId) -> Option<Instant> {
+        self.since.iter().rev().find(|(id, _)| id == head).map(|(_, at)| *at)
+    }
+
+    fn clock(&mut self, author: NodeId, ms: u64) {
+        let last = self.ms.get(&author).map_or(ms, |paces| paces[1]);
+        self.ms.insert(author, [last, ms]);
+    }
+
+    /// The better of the last two: one lost packet makes nobody slow.
+    fn pace(&self, node: &NodeId) -> Option<u64> {
+        self.ms.get(node).map(|paces| paces[0].min(paces[1]))
+    }
+
+    /// Whether a node can be in time, as far as its pace is known.
+    pub fn fits(&self, node: &NodeId, patience_ms: u64) -> bool {
+        self.pace(node).is_none_or(|ms| ms <= patience_ms)
+    }
+
     fn median<'a>(&self, of: impl Iterator<Item = &'a NodeId>) -> Option<u64> {
-        let mut paces: Vec<u64> = of.filter_map(|node| self.ms.get(node)).copied().collect();
+        let mut paces: Vec<u64> = of.filter_map(|node| self.pace(node)).collect();
         paces.sort_unstable();
         // The upper one of two: waiting a little longer loses nobody's work.
         paces.get(paces.len() / 2).copied()
@@ -42,14 +76,25 @@ impl Paces {
 }
 
 impl Machine {
-    /// A contribution on the head came in whole.
-    pub(super) fn clock_pace(&mut self, author: NodeId) {
+    /// A contribution on this parent came in whole.
+    pub(super) fn clock_pace(&mut self, author: NodeId, parent: &CheckpointId) {
         // On checkpoint 0 the clock starts when a node joins, which says something about its own trainers only.
-        let telling = self.chain.round() > 0 || author == self.config.node;
+        let telling = *parent != self.zero || author == self.config.node;
         let room = self.paces.ms.len() < MEMBERS_MAX || self.paces.ms.contains_key(&author);
-        if let Some(since) = self.open.since.filter(|_| telling && room) {
-            self.paces.ms.insert(author, self.now.since_ms(since));
+        if let Some(since) = self.paces.since(parent).filter(|_| telling && room) {
+            self.paces.clock(author, self.now.since_ms(since));
         }
+    }
+
+    /// The members' median pace: of all of a list whose pace is known, so that the fast ones do not decide alone; of those in
+    /// in an open model.
+    fn median_pace_ms(&self) -> Option<u64> {
+        if let Some(members) = self.members() {
+            return self.paces.median(members.iter().filter(|m| !self.is_excluded(m)));
+        }
+        let head = self.chain.head();
+        let pace = self.paces.median(self.ballots.on(&head).map(|(author, _)| author));
+        pace.or_else(|| self.paces.median(self.paces.ms.keys()))
     }
 
     /// Milliseconds from the first contribution to the deadline.
@@ -58,11 +103,26 @@ impl Machine {
         if let Some(fixed) = policy.deadline_ms {
             return fixed;
         }
-        let head = self.chain.head();
-        let pace = self.paces.median(self.ballots.on(&head).map(|(author, _)| author));
-        let pace = pace.or_else(|| self.paces.median(self.paces.ms.keys()));
-        let measured = pace.map(|ms| ms.saturating_mul(PACES).max(DEADLINE_MS_MIN));
+        let measured = self.median_pace_ms();
+        let measured = measured.map(|ms| ms.saturating_mul(PACES).max(DEADLINE_MS_MIN));
         measured.unwrap_or(u64::MAX).min(policy.deadline_ms_max)
+    }
+
+    /// The slowest pace of a member that a round waits for, in milliseconds. A slower member's work is listed late.
+    pub(super) fn patience_ms(&self) -> u64 {
+        let known: Vec<u64> = self
+            .members()
+            .into_iter()
+            .flatten()
+            .filter_map(|m| self.paces.pace(m))
+            .collect();
+        // Before most paces are known, a few fast members would decide.
+        let (Some(fastest), true) = (known.iter().min(), known.len() >= self.quorum) else {
+            return u64::MAX;
+        };
+        let median = self.median_pace_ms().unwrap_or(u64::MAX);
+        let in_time = fastest.saturating_add(self.deadline_ms());
+        median.saturating_mul(PACES).max(PATIENCE_MS_MIN).min(in_time)
     }
 
     /// When the open round is sealed even if expected members are missing; `None` while nobody has contributed.
@@ -80,13 +140,16 @@ impl Machine {
     pub(super) fn open_round_on_head(&mut self, live: bool) {
         self.take_attendance();
         let head = self.chain.head();
+        if live {
+            self.paces.begin(head, self.now);
+        }
         let known = self.ballots.authors(&head) > 0;
         self.open = OpenRound {
-            since: live.then_some(self.now),
             first: known.then_some(self.now),
             submitted: self.submissions.waits_on(&head).then_some(self.now),
             seal_now: false,
             closing: None,
+            expected: BTreeSet::new(),
         };
         if !self.is_list {
             let keep: Vec<NodeId> = match self.chain.at(self.chain.round().saturating_sub(1)) {

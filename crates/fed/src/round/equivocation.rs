@@ -1,6 +1,7 @@
 //! Members that sign two contributions on one parent.
 
 use super::machine::Machine;
+use super::tree::Node;
 use super::{Output, Persist};
 use crate::id::{CheckpointId, ContributionId, NodeId, ProofId};
 use crate::record::{PROOFS_PER_SEAL_MAX, Proof};
@@ -51,7 +52,7 @@ impl Machine {
         if self.ledger.proof(&id).is_some() {
             return false;
         }
-        let named = self.named_proofs.contains(&id) || self.orphans.awaits_proof(&id);
+        let named = self.named_proofs.contains_key(&id) || self.orphans.names_proof(&id);
         let held = self.proved.get(&author).copied();
         if !named {
             let lower = held.is_none_or(|held| id < held);
@@ -67,10 +68,8 @@ impl Machine {
         }
         if held.is_none_or(|held| id < held) {
             self.proved.insert(author, id);
-            if let Some(held) = held.filter(|held| !self.named_proofs.contains(held)) {
-                self.forget_proof(&held);
-            }
         }
+        self.proofs_dirty = true;
         for orphan in self.orphans.seal_ids_for(super::orphans::Missing::Proof(id)) {
             if let Some(signed) = self.orphans.take_seal(&orphan) {
                 self.queue.push_back(super::machine::Queued::Seal(signed));
@@ -79,6 +78,38 @@ impl Machine {
         self.round_dirty = true;
         self.wants_dirty = true;
         true
+    }
+
+    /// The checkpoint is gone, and names its proofs no more.
+    pub(super) fn unname_proofs(&mut self, node: &Node) {
+        let Some(seal) = node.seals.first().and_then(|id| self.ledger.seal(id)) else {
+            return;
+        };
+        for proof in seal.record.proofs.clone() {
+            if let Some(count) = self.named_proofs.get_mut(&proof) {
+                *count -= 1;
+                if *count == 0 {
+                    self.named_proofs.remove(&proof);
+                }
+            }
+            self.proofs_dirty = true;
+        }
+    }
+
+    /// Forgets proofs that no held seal names, that no orphan names and that are not the lowest of their authors.
+    pub(super) fn forget_unused_proofs(&mut self) {
+        if !std::mem::take(&mut self.proofs_dirty) {
+            return;
+        }
+        let unused = |(id, proof): &(&ProofId, &Proof)| {
+            !self.named_proofs.contains_key(id)
+                && !self.orphans.names_proof(id)
+                && self.proved.get(&proof.author()) != Some(id)
+        };
+        let unused: Vec<_> = self.ledger.proofs().filter(unused).map(|(id, _)| *id).collect();
+        for id in unused {
+            self.forget_proof(&id);
+        }
     }
 
     pub(super) fn forget_proof(&mut self, id: &ProofId) {

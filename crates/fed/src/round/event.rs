@@ -72,10 +72,19 @@ impl SubmissionState {
 pub enum Input {
     /// A trainer's submission, already durable.
     Submission(Submission),
+    /// A trainer of this node tried to submit and was refused: it is there, and the next merge waits for it.
+    TrainerHere(String),
     /// A contribution, one's own included (after a restart or from a peer).
     Contribution(Signed<Contribution>),
     /// A seal.
     Seal(Signed<Seal>),
+    /// A peer says which checkpoint it stands on.
+    HeadClaim {
+        /// The peer.
+        by: NodeId,
+        /// Its head.
+        head: CheckpointId,
+    },
     /// An equivocation proof, both signatures verified.
     Proof(Proof),
     /// The answer to [`Output::WantBlob`]: the blob is here, and on the schema and finite as what it was wanted as.

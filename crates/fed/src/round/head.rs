@@ -264,8 +264,7 @@ impl Machine {
             self.out
                 .refuse(sealer, format!("checkpoint {id} of round {round}: {fault}"));
             if let Some(parent) = parent {
-                let (count, _) = self.refuted.entry((parent, sealer)).or_insert((0, round));
-                *count += 1;
+                self.refuted.entry(sealer).or_default().insert(*id, (parent, round));
             }
         }
         for (id, round) in self.drop_branch(id) {
@@ -292,6 +291,7 @@ impl Machine {
         let removed = self.tree.remove(id);
         let mut seals = vec![];
         for node in &removed {
+            self.unname_proofs(node);
             seals.extend(node.seals.iter().filter(|id| self.ledger.remove_seal(id).is_some()));
             self.release_weights(&node.result);
             if self.chain.contains(node.round, &node.id) {

@@ -67,7 +67,10 @@ impl Machine {
         self.forget_contributions(old);
         self.orphans.forget_through(round);
         self.invalid.retain(|_, at| *at > round);
-        self.refuted.retain(|_, (_, at)| *at > round);
+        self.refuted.retain(|_, refuted| {
+            refuted.retain(|_, (_, at)| *at > round);
+            !refuted.is_empty()
+        });
         self.forget_served_proofs();
     }
 
@@ -133,7 +136,7 @@ impl Machine {
             .collect();
         let served: Vec<ProofId> = served.into_iter().map(|(_, id)| *id).collect();
         for id in served {
-            if !self.named_proofs.contains(&id) {
+            if !self.named_proofs.contains_key(&id) {
                 self.proved.retain(|_, held| *held != id);
                 self.forget_proof(&id);
             }

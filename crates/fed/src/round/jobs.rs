@@ -7,8 +7,8 @@ use super::{AggregateJob, FreshItem, LateItem, Output};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, ProposalId};
 use crate::record::Proposal;
 
-/// Aggregations at once: this node's own proposal and what it recomputes; a job reads every listed update.
-const JOBS_MAX: usize = 2;
+/// Recomputations at once, beside the aggregation of this node's own proposal: a job reads every listed update.
+const RECOMPUTED_MAX: usize = 1;
 /// Results remembered above the head; each saves an aggregation when a seal comes that says the same.
 const RESULTS_MAX: usize = 64;
 /// Pause before a failed job is tried again: a full disk does not empty faster.
@@ -17,6 +17,8 @@ pub(super) const RETRY_MS: u64 = 1_000;
 #[derive(Debug)]
 struct Job {
     since: Instant,
+    /// Of this node's own proposal. Strangers' seals never keep it waiting.
+    own: bool,
     parent: CheckpointId,
     round: u64,
     /// Fresh and late.
@@ -47,11 +49,13 @@ impl Jobs {
         self.last_ms
     }
 
-    /// Whether a job other than `own` computes on `parent`.
-    pub fn computes_on(&self, parent: &CheckpointId, own: Option<&ProposalId>) -> bool {
-        self.flying
+    /// The jobs on `parent` other than `own`.
+    pub fn on(&self, parent: &CheckpointId, own: &ProposalId) -> Vec<ProposalId> {
+        let others = self
+            .flying
             .iter()
-            .any(|(id, job)| job.parent == *parent && Some(id) != own)
+            .filter(|(id, job)| job.parent == *parent && *id != own);
+        others.map(|(id, _)| *id).collect()
     }
 
     /// When a failed job may be tried again, the earliest after `now`.
@@ -65,7 +69,10 @@ impl Machine {
     pub(super) fn start_job(&mut self, proposal: &Proposal) {
         let id = proposal.id();
         let waits = self.jobs.retry.get(&id).is_some_and(|at| *at > self.now);
-        if waits || self.jobs.flying.contains_key(&id) || self.jobs.flying.len() >= JOBS_MAX {
+        let own = self.is_own_proposal(&id);
+        let recomputed = self.jobs.flying.values().filter(|job| !job.own).count();
+        let full = !own && recomputed >= RECOMPUTED_MAX;
+        if waits || full || self.jobs.flying.contains_key(&id) {
             return;
         }
         let item = |id: &ContributionId| {
@@ -92,6 +99,7 @@ impl Machine {
         };
         let job = Job {
             since: self.now,
+            own,
             parent: proposal.parent,
             round: proposal.round,
             listed: proposal.fresh.iter().chain(&proposal.late).copied().collect(),

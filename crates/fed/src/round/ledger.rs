@@ -33,6 +33,10 @@ impl Ledger {
         self.proofs.get(id)
     }
 
+    pub fn proofs(&self) -> impl Iterator<Item = (&ProofId, &Proof)> {
+        self.proofs.iter()
+    }
+
     pub fn index(&self) -> &BTreeSet<(u64, RecordId)> {
         &self.index
     }

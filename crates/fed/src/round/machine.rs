@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::attendance::Attendance;
 use super::ballots::Ballots;
 use super::blobs::{Blobs, Want};
 use super::chain::Chain;
@@ -9,7 +10,6 @@ use super::deadline::{OpenRound, Paces};
 use super::head::Path;
 use super::jobs::Jobs;
 use super::ledger::Ledger;
-use super::membership::Attendance;
 use super::orphans::Orphans;
 use super::outbox::Outbox;
 use super::submissions::Submissions;
@@ -156,7 +156,7 @@ pub struct Machine {
     pub(super) chain: Chain,
     pub(super) blobs: Blobs,
     pub(super) jobs: Jobs,
-    pub(super) attendance: Attendance,
+    pub(super) attendance: Attendance<NodeId>,
     pub(super) paces: Paces,
     pub(super) open: OpenRound,
     pub(super) submissions: Submissions,
@@ -169,12 +169,14 @@ pub struct Machine {
     pub(super) pursued: BTreeMap<BlobId, Want>,
     /// The lowest proof held against an author.
     pub(super) proved: BTreeMap<NodeId, ProofId>,
-    /// Proofs that a held seal names: they stay as long as the chain.
-    pub(super) named_proofs: BTreeSet<ProofId>,
+    /// How many held checkpoints name each proof: it stays as long as they do.
+    pub(super) named_proofs: BTreeMap<ProofId, usize>,
     /// Tombstones of checkpoints that cannot be, with their rounds.
     pub(super) invalid: BTreeMap<CheckpointId, u64>,
-    /// Invalid seals by parent and sealer: how many, and of which round.
-    pub(super) refuted: BTreeMap<(CheckpointId, NodeId), (usize, u64)>,
+    /// Invalid checkpoints by sealer, with parent and round.
+    pub(super) refuted: BTreeMap<NodeId, BTreeMap<CheckpointId, (CheckpointId, u64)>>,
+    /// The checkpoints that other members say they stand on.
+    pub(super) claims: BTreeMap<NodeId, CheckpointId>,
     /// Checkpoints with unknown contributions, by sealer.
     pub(super) incomplete: BTreeMap<NodeId, usize>,
     /// Nodes whose word an operator takes.
@@ -197,6 +199,7 @@ pub struct Machine {
     pub(super) head_dirty: bool,
     pub(super) round_dirty: bool,
     pub(super) wants_dirty: bool,
+    pub(super) proofs_dirty: bool,
     pub(super) chain_dirty: bool,
     pub(super) chain_broken: bool,
 }
@@ -222,8 +225,10 @@ impl Machine {
     fn dispatch(&mut self, input: Input) {
         match input {
             Input::Submission(submission) => self.take_submission(submission),
+            Input::TrainerHere(trainer) => self.trainer_here(&trainer),
             Input::Contribution(signed) => self.take_contribution(signed),
             Input::Seal(signed) => self.take_seal(signed),
+            Input::HeadClaim { by, head } => self.claim(by, head),
             Input::Proof(proof) => self.take_proof(&proof),
             Input::BlobHere { blob, update } => self.blob_here(blob, update),
             Input::BlobBad { blob, update } => self.blob_bad(blob, update),
@@ -297,6 +302,7 @@ impl Machine {
             }
             self.settle_head();
         }
+        self.forget_unused_proofs();
         self.refresh_wants();
         self.set_timer();
     }

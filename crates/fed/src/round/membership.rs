@@ -1,39 +1,10 @@
 //! Whom the open round waits for, and who seals it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::machine::Machine;
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::Membership;
-
-/// When each member of a list was last heard, in rounds. At first all are expected; who misses a round is expected again once it has
-/// contributed, so that a silent node costs one deadline.
-#[derive(Debug, Default)]
-pub(super) struct Attendance {
-    /// The newest round each author contributed to, its blob being here (or listed by a seal of the head's branch).
-    last: BTreeMap<NodeId, u64>,
-    missed: BTreeSet<NodeId>,
-}
-
-impl Attendance {
-    /// A contribution came in whole. One of a round heard before is no sign of life: a restart hears them all again.
-    pub fn heard(&mut self, author: NodeId, round: u64) {
-        let last = self.last.entry(author).or_insert(0);
-        if round > *last {
-            *last = round;
-            self.missed.remove(&author);
-        }
-    }
-
-    /// A round closed.
-    pub fn close(&mut self, round: u64, members: &BTreeSet<NodeId>) {
-        for member in members {
-            if self.last.get(member).copied().unwrap_or(0) < round {
-                self.missed.insert(*member);
-            }
-        }
-    }
-}
 
 /// The hash by which members are ranked for sealing on a parent: nobody chooses its place.
 fn draw(parent: &CheckpointId, node: &NodeId) -> [u8; 32] {
@@ -53,10 +24,24 @@ impl Machine {
         }
     }
 
-    /// Members the open round waits for: those that did not miss the last one and are not convicted.
+    /// Members the open round waits for: those that attend, whose pace lets them be in, and that are not convicted.
     pub(super) fn expected(&self) -> impl Iterator<Item = &NodeId> {
+        self.expected_in(self.chain.round() + 1)
+    }
+
+    fn expected_in(&self, round: u64) -> impl Iterator<Item = &NodeId> {
         let members = self.members().into_iter().flatten();
-        members.filter(|m| !self.attendance.missed.contains(*m) && !self.is_excluded(m))
+        let patience = self.patience_ms();
+        members
+            .filter(move |m| self.attendance.expects(m, round) && self.paces.fits(m, patience) && !self.is_excluded(m))
+    }
+
+    /// Remembers whom the open round waits for, once it waits: somebody has contributed.
+    pub(super) fn note_expected(&mut self) {
+        if self.is_list && self.open.first.is_some() {
+            let expected: Vec<_> = self.expected().copied().collect();
+            self.open.expected.extend(expected);
+        }
     }
 
     /// Expected members whose contribution on the head, blob included, is not here. One whose blob is bad has had its turn.
@@ -103,11 +88,12 @@ impl Machine {
         whole.map(|cast| cast.id).collect()
     }
 
-    /// The head moved: who contributed to the round that closed, and who missed it.
+    /// The head moved: who contributed to the round that closed, and who missed it although it waited for them.
     pub(super) fn take_attendance(&mut self) {
-        let Membership::List(members) = &self.spec.membership else {
+        if !self.is_list {
             return;
-        };
+        }
+        let mut expected = std::mem::take(&mut self.open.expected);
         let head = self.chain.head();
         let round = self.chain.round();
         let listed = self
@@ -126,7 +112,11 @@ impl Machine {
         for author in authors {
             self.attendance.heard(author, round);
         }
-        self.attendance.close(round, members);
+        if expected.is_empty() {
+            // The round was over before it was open here: after a restart, or while this node catches up.
+            expected = self.expected_in(round).copied().collect();
+        }
+        self.attendance.close(round, &expected);
         // Those who were ahead of this node when they came in.
         for id in self.whole_on(&head) {
             self.attend(&id);

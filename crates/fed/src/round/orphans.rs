@@ -25,6 +25,8 @@ pub(super) struct Orphans {
     contributions_on: BTreeMap<CheckpointId, BTreeSet<ContributionId>>,
     seals: BTreeMap<SealId, (Missing, Signed<Seal>)>,
     seals_for: BTreeMap<Missing, BTreeSet<SealId>>,
+    /// Every proof that an orphan seal names, and how many do.
+    proofs: BTreeMap<ProofId, usize>,
     count: BTreeMap<(bool, NodeId), usize>,
     rounds: BTreeSet<(bool, u64, [u8; 32])>,
 }
@@ -60,6 +62,9 @@ impl Orphans {
         *self.count.entry((false, s.sealer)).or_default() += 1;
         self.rounds.insert((false, s.round, id.0));
         self.seals_for.entry(missing).or_default().insert(id);
+        for proof in &s.proofs {
+            *self.proofs.entry(*proof).or_default() += 1;
+        }
         self.seals.insert(id, (missing, signed));
         true
     }
@@ -109,6 +114,14 @@ impl Orphans {
     pub fn take_seal(&mut self, id: &SealId) -> Option<Signed<Seal>> {
         let (missing, signed) = self.seals.remove(id)?;
         self.forget(false, signed.record.sealer, signed.record.round, id.0);
+        for proof in &signed.record.proofs {
+            if let Some(count) = self.proofs.get_mut(proof) {
+                *count -= 1;
+                if *count == 0 {
+                    self.proofs.remove(proof);
+                }
+            }
+        }
         if let Some(ids) = self.seals_for.get_mut(&missing) {
             ids.remove(id);
             if ids.is_empty() {
@@ -152,9 +165,9 @@ impl Orphans {
         ids.into_iter().flatten().copied().collect()
     }
 
-    /// Whether a seal waits for this proof.
-    pub fn awaits_proof(&self, id: &ProofId) -> bool {
-        self.seals_for.contains_key(&Missing::Proof(*id))
+    /// Whether a seal here names this proof, be it the one that it waits for or another.
+    pub fn names_proof(&self, id: &ProofId) -> bool {
+        self.proofs.contains_key(id)
     }
 
     /// Forgets what lies at or below a round.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::attendance::Attendance;
 use super::ballots::Ballots;
 use super::blobs::Blobs;
 use super::chain::Chain;
@@ -10,7 +11,6 @@ use super::deadline::{OpenRound, Paces};
 use super::jobs::Jobs;
 use super::ledger::Ledger;
 use super::machine::{Machine, Queued};
-use super::membership::Attendance;
 use super::orphans::Orphans;
 use super::outbox::Outbox;
 use super::sealer::DELAY_MS_DEFAULT;
@@ -55,9 +55,10 @@ impl Machine {
             named: BTreeMap::new(),
             pursued: BTreeMap::new(),
             proved: BTreeMap::new(),
-            named_proofs: BTreeSet::new(),
+            named_proofs: BTreeMap::new(),
             invalid: BTreeMap::new(),
             refuted: BTreeMap::new(),
+            claims: BTreeMap::new(),
             incomplete: BTreeMap::new(),
             trusted: BTreeSet::new(),
             told_below_horizon: BTreeSet::new(),
@@ -73,6 +74,7 @@ impl Machine {
             head_dirty: true,
             round_dirty: true,
             wants_dirty: true,
+            proofs_dirty: true,
             chain_dirty: true,
             chain_broken: false,
         }
@@ -127,8 +129,10 @@ impl Machine {
         }
         let head = self.chain.head();
         let known = self.ballots.authors(&head) > 0;
+        if fresh {
+            self.paces.begin(head, self.now);
+        }
         self.open = OpenRound {
-            since: fresh.then_some(self.now),
             first: known.then_some(self.now),
             submitted: self.submissions.waits_on(&head).then_some(self.now),
             ..OpenRound::default()

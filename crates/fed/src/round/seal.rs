@@ -14,7 +14,7 @@ use crate::record::{Contribution, MEMBERS_MAX, PROOFS_PER_SEAL_MAX, Seal, Signed
 const PER_PARENT_MAX: usize = 2;
 /// Unnamed seals held a sealer and round, on whatever parents.
 const PER_ROUND_MAX: usize = 8;
-/// Wrong results a sealer may have on one parent before its further seals there are ignored unless someone names them.
+/// Invalid seals a sealer may have above the horizon before its further ones are ignored unless someone else names them.
 const REFUTED_MAX: usize = 4;
 /// Seals of one checkpoint held in an open model; a list has at most its members.
 const SEALERS_MAX: usize = MEMBERS_MAX;
@@ -185,10 +185,12 @@ impl Machine {
         false
     }
 
-    /// Whether someone but its sealer builds on the checkpoint: a contribution or a seal names it as parent.
+    /// Whether someone but its sealer builds on the checkpoint or stands on it. A sealer's own records name nothing: it could
+    /// make any number of seals welcome.
     fn is_named(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
-        let voted = self.ballots.on(checkpoint).any(|(author, _)| author != sealer);
-        voted
+        let children = self.tree.get(checkpoint).into_iter().flat_map(|node| &node.children);
+        let mut children = children.filter_map(|id| self.tree.get(id));
+        self.ballots.on(checkpoint).any(|(author, _)| author != sealer)
             || self
                 .orphans
                 .contributions_on(checkpoint)
@@ -197,11 +199,28 @@ impl Machine {
                 .orphans
                 .seals_for(Missing::Parent(*checkpoint))
                 .any(|s| s.record.sealer != *sealer)
-            || self.tree.get(checkpoint).is_some_and(|node| !node.children.is_empty())
+            || children.any(|node| self.sealers_of(node).iter().any(|by| by != sealer))
+            || self.claims.iter().any(|(by, head)| by != sealer && head == checkpoint)
     }
 
-    /// Whether a seal may be held. Of the unnamed ones of a sealer on a parent the best two stay, so that what every node
-    /// keeps does not depend on the order of arrival.
+    /// A peer says that it stands on this checkpoint. One claim a member counts: what it holds, others can hold too.
+    pub(super) fn claim(&mut self, by: NodeId, head: CheckpointId) {
+        let room = self.claims.len() < MEMBERS_MAX || self.claims.contains_key(&by);
+        if room && by != self.config.node && self.spec.admits(&by) {
+            self.claims.insert(by, head);
+        }
+    }
+
+    /// Which of a sealer's seals stay, the greatest first: those that can be checked, then those with more fresh contributions,
+    /// then the lower id. A function of the records alone, so that all nodes that heard the same keep the same.
+    fn keeping_order(&self, seal: &Seal, checkpoint: CheckpointId) -> impl Ord + Copy + use<> {
+        let mut listed = seal.fresh.iter().chain(&seal.late);
+        let checkable = listed.all(|id| self.ledger.contribution(id).is_some());
+        (checkable, seal.fresh.len(), std::cmp::Reverse(checkpoint))
+    }
+
+    /// Whether a seal may be held. Of the unnamed ones of a sealer the best two on a parent and the best eight of a round stay,
+    /// so that what every node keeps does not depend on the order of arrival.
     fn make_room_for(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
         let sealer = seal.sealer;
         if self.is_named(checkpoint, &sealer) || self.restoring || sealer == self.config.node {
@@ -212,32 +231,35 @@ impl Machine {
         }
         if self
             .refuted
-            .get(&(seal.parent, sealer))
-            .is_some_and(|(count, _)| *count >= REFUTED_MAX)
+            .get(&sealer)
+            .is_some_and(|refuted| refuted.len() >= REFUTED_MAX)
         {
             return false;
         }
         let unnamed = |node: &&Node| !self.is_named(&node.id, &sealer) && !self.chain.contains(node.round, &node.id);
-        let by_sealer = |node: &&Node| self.seal_of(node).is_some_and(|s| s.sealer == sealer);
-        let held: Vec<_> = self
-            .tree
-            .of_round(seal.round)
-            .filter(by_sealer)
-            .filter(unnamed)
+        let of_round = self.tree.of_round(seal.round).filter(unnamed);
+        let held: Vec<_> = of_round
+            .filter_map(|node| Some((node, self.seal_of(node).filter(|s| s.sealer == sealer)?)))
             .collect();
-        let on_parent = || held.iter().filter(|node| node.parent == Some(seal.parent));
-        if held.len() < PER_ROUND_MAX && on_parent().count() < PER_PARENT_MAX {
+        let on_parent = held.iter().filter(|(node, _)| node.parent == Some(seal.parent));
+        let crowded: Vec<_> = if on_parent.clone().count() >= PER_PARENT_MAX {
+            on_parent.collect()
+        } else if held.len() >= PER_ROUND_MAX {
+            held.iter().collect()
+        } else {
             return true;
-        }
-        let order = |fresh: usize, id: CheckpointId| (fresh, std::cmp::Reverse(id));
-        let Some(worst) = on_parent().map(|n| order(n.fresh, n.id)).min() else {
-            return false;
         };
-        if order(seal.fresh.len(), *checkpoint) <= worst {
-            return false;
+        let worst = crowded
+            .iter()
+            .map(|(node, seal)| (self.keeping_order(seal, node.id), node.id))
+            .min();
+        match worst {
+            Some((order, id)) if order < self.keeping_order(seal, *checkpoint) => {
+                self.drop_branch(&id);
+                true
+            }
+            _ => false,
         }
-        self.drop_branch(&worst.1.0);
-        true
     }
 
     /// Whether a seal is one more of those that cannot be checked yet. One of known contributions is none: whoever floods those
@@ -273,7 +295,9 @@ impl Machine {
         if node.verified {
             self.blobs.weights.set_here(node.result);
         }
-        self.named_proofs.extend(&seal.proofs);
+        for proof in &seal.proofs {
+            *self.named_proofs.entry(*proof).or_default() += 1;
+        }
         self.out.persist(Persist::Seal(signed.clone()));
         self.ledger.add_seal(id, signed);
         self.tree.add(node);

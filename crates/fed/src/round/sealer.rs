@@ -1,8 +1,10 @@
 //! Closing the open round: when, with what, and whose turn it is.
 
+use std::collections::BTreeSet;
+
 use super::machine::Machine;
 use super::{Output, Unsigned, late};
-use crate::id::{BlobId, ContributionId, Instant};
+use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProposalId};
 use crate::record::{Proposal, Seal, Signed};
 
 /// Stagger between sealers, in measured delays: the seal's way, and as much again for the sets to be equal and for it to be
@@ -12,6 +14,8 @@ const DELAYS_PER_STAGGER: u64 = 3;
 const STAGGER_MS_MIN: u64 = 50;
 /// The largest: a member with a satellite link must not stop the others for hours.
 const STAGGER_MS_MAX: u64 = 30_000;
+/// Others' seals that are waited for in one round while they are recomputed: with free identities there could be any number.
+const WAITED_FOR_MAX: usize = 2;
 /// The delay assumed before one is measured: once around the world.
 pub(super) const DELAY_MS_DEFAULT: u64 = 100;
 
@@ -27,6 +31,8 @@ pub(super) struct Closing {
     /// When its result was known.
     computed: Option<Instant>,
     signed: bool,
+    /// Others' proposals that were being recomputed when this node could have signed.
+    waited_for: BTreeSet<ProposalId>,
 }
 
 impl Machine {
@@ -73,6 +79,7 @@ impl Machine {
             return;
         }
         let ready = self.ready();
+        self.note_expected();
         if self.open.closing.is_none() {
             let Some(full) = self.may_close(ready.len()) else {
                 return;
@@ -83,6 +90,7 @@ impl Machine {
                 proposal: None,
                 computed: None,
                 signed: false,
+                waited_for: BTreeSet::new(),
             });
         }
         let Some(turn) = self.turn() else { return };
@@ -150,7 +158,7 @@ impl Machine {
         closing.computed.get_or_insert(self.now);
         // Someone's seal is being recomputed this moment: to wait for one computation is cheaper than a fork. A sealer that
         // was refuted on this parent is not waited for, so each can hold the round up once.
-        let waits = self.jobs.computes_on(&proposal.parent, Some(&id)) && !self.only_liars_computed();
+        let waits = self.waits_for_others(&proposal.parent, &id);
         if waits || self.turn().is_none_or(|turn| turn > self.now) {
             return;
         }
@@ -160,13 +168,39 @@ impl Machine {
         self.sign_seal(proposal, result);
     }
 
+    /// Whether someone's seal is being recomputed that is worth waiting for: so many in a round, and none by a sealer that was
+    /// refuted on the head.
+    fn waits_for_others(&mut self, parent: &CheckpointId, own: &ProposalId) -> bool {
+        let others = self.jobs.on(parent, own);
+        if others.is_empty() || self.only_liars_computed() {
+            return false;
+        }
+        let Some(closing) = &mut self.open.closing else {
+            return false;
+        };
+        closing.waited_for.extend(&others);
+        closing.waited_for.len() <= WAITED_FOR_MAX
+    }
+
+    /// Whether this is the proposal that this node would seal.
+    pub(super) fn is_own_proposal(&self, id: &ProposalId) -> bool {
+        let closing = self.open.closing.as_ref();
+        closing
+            .and_then(|c| c.proposal.as_ref())
+            .is_some_and(|own| own.id() == *id)
+    }
+
     /// Whether every unverified seal on the head is by sealers that were refuted there before.
     fn only_liars_computed(&self) -> bool {
         let head = self.chain.head();
         let Some(node) = self.tree.get(&head) else { return true };
         let children = node.children.iter().filter_map(|id| self.tree.get(id));
         let mut sealers = children.filter_map(|n| self.seal_of(n)).map(|s| s.sealer);
-        sealers.all(|sealer| self.refuted.contains_key(&(head, sealer)))
+        let refuted = |sealer: &NodeId| {
+            let of_sealer = self.refuted.get(sealer).into_iter().flatten();
+            of_sealer.into_iter().any(|(_, (parent, _))| *parent == head)
+        };
+        sealers.all(|sealer| refuted(&sealer))
     }
 
     fn sign_seal(&mut self, proposal: Proposal, result: BlobId) {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::jobs::RETRY_MS;
 use super::machine::{BaseError, Machine};
+use super::trainers::Trainers;
+use super::vote::Vote;
 use super::{EncodeJob, Output, Persist, Submission, SubmissionState, Unsigned};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, SubmissionId};
 use crate::record::{Contribution, SAMPLES_MAX, Signed};
@@ -11,20 +13,11 @@ use crate::record::{Contribution, SAMPLES_MAX, Signed};
 /// Final submissions whose states are still answered from memory; the store has them all.
 const FINAL_MAX: usize = 1_024;
 
-/// A vote for a checkpoint, by rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Vote {
-    /// The checkpoint's.
-    target: u64,
-    /// The newest one below it that was known as confirmed.
-    source: u64,
-}
-
 /// The submissions that are not final, and the last ones that became so.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Submissions {
     known: BTreeMap<SubmissionId, Submission>,
-    states: BTreeMap<SubmissionId, SubmissionState>,
+    pub(super) states: BTreeMap<SubmissionId, SubmissionState>,
     /// Not merged yet, by base.
     pending: BTreeMap<CheckpointId, BTreeSet<SubmissionId>>,
     /// Being merged: what the job (and then the envelope) holds, by base.
@@ -34,13 +27,12 @@ pub(super) struct Submissions {
     /// This node's contributions, by parent: never two.
     own: BTreeMap<CheckpointId, ContributionId>,
     /// What each live contribution of this node holds.
-    merged: BTreeMap<ContributionId, Vec<SubmissionId>>,
+    pub(super) merged: BTreeMap<ContributionId, Vec<SubmissionId>>,
     /// The highest vote given, target and source each.
-    last_vote: Option<Vote>,
+    pub(super) last_vote: Option<Vote>,
     retry: BTreeMap<CheckpointId, Instant>,
     finals: VecDeque<SubmissionId>,
-    /// Trainers waited for: the configured number; after a merge without all of them only as many as came, until more come.
-    wait_for: usize,
+    trainers: Trainers,
     /// No more trainers are waited for: the node is about to stop.
     pub merge_now: bool,
 }
@@ -48,8 +40,18 @@ pub(super) struct Submissions {
 impl Submissions {
     pub fn new(trainers: u32) -> Self {
         Self {
-            wait_for: trainers.max(1) as usize,
-            ..Self::default()
+            known: BTreeMap::new(),
+            states: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            encoding: BTreeMap::new(),
+            signed: None,
+            own: BTreeMap::new(),
+            merged: BTreeMap::new(),
+            last_vote: None,
+            retry: BTreeMap::new(),
+            finals: VecDeque::new(),
+            trainers: Trainers::new(trainers),
+            merge_now: false,
         }
     }
 
@@ -59,6 +61,24 @@ impl Submissions {
 
     pub fn own(&self, parent: &CheckpointId) -> Option<ContributionId> {
         self.own.get(parent).copied()
+    }
+
+    /// Trainers whose submissions wait on this base.
+    fn trainers_on(&self, base: &CheckpointId) -> BTreeSet<&str> {
+        let ids = self.pending.get(base).into_iter().flatten();
+        let waiting = ids.filter_map(|id| self.known.get(id));
+        waiting.map(|submission| submission.trainer.as_str()).collect()
+    }
+
+    /// Whether all the trainers that the merge of this round waits for have submitted on this base.
+    fn are_all_in(&self, base: &CheckpointId, round: u64) -> bool {
+        self.trainers.are_all(&self.trainers_on(base), round)
+    }
+
+    /// The merge of this round on this base begins.
+    fn note_trainers(&mut self, base: &CheckpointId, round: u64) {
+        let here: BTreeSet<String> = self.trainers_on(base).into_iter().map(str::to_owned).collect();
+        self.trainers.merged(&here, round);
     }
 
     /// Whether a submission waits on this base.
@@ -110,12 +130,19 @@ impl Machine {
         Ok(())
     }
 
+    /// A trainer submits, or tries to.
+    pub(super) fn trainer_here(&mut self, trainer: &str) {
+        let round = self.chain.round() + 1;
+        self.submissions.trainers.heard(trainer, round);
+    }
+
     pub(super) fn take_submission(&mut self, submission: Submission) {
         let (id, base) = (submission.id, submission.base);
         if self.submissions.states.contains_key(&id) {
             return;
         }
         let trainer = submission.trainer.clone();
+        self.trainer_here(&trainer);
         self.submissions.known.insert(id, submission);
         if let Err(error) = self.base_fault(&base) {
             self.set_state(
@@ -124,10 +151,6 @@ impl Machine {
                     reason: error.to_string(),
                 },
             );
-            if matches!(error, BaseError::Contributed(_)) {
-                // A trainer too late for the merge is alive: the next merge waits for it.
-                self.submissions.wait_for = self.config.trainers.max(1) as usize;
-            }
             return;
         }
         self.submissions.states.insert(id, SubmissionState::Pending);
@@ -203,17 +226,14 @@ impl Machine {
                 continue;
             }
             let waits = self.submissions.retry.get(&base).is_some_and(|at| *at > self.now);
-            let count = self.submissions.pending.get(&base).map_or(0, BTreeSet::len);
-            let all = count >= self.submissions.wait_for;
             let now = self.open.seal_now || self.submissions.merge_now;
             let due = now || self.merge_at().is_some_and(|at| at <= self.now);
-            if waits || (base == head && !all && !due) {
+            let round = self.chain.round() + 1;
+            if waits || (base == head && !due && !self.submissions.are_all_in(&base, round)) {
                 continue;
             }
-            if base == head && !all {
-                self.submissions.wait_for = count.max(1);
-            } else if count > self.submissions.wait_for {
-                self.submissions.wait_for = count.min(self.config.trainers.max(1) as usize);
+            if base == head {
+                self.submissions.note_trainers(&base, round);
             }
             self.start_encode(&base);
         }
@@ -294,33 +314,6 @@ impl Machine {
         })));
     }
 
-    /// This node's vote for a checkpoint: the newest round below it, on its branch, that is known as confirmed; `None` where a
-    /// vote would contradict an earlier one. Votes go up: a node votes for at most one checkpoint of a round, and names no
-    /// source below one that it named before. So two branches never both settle a round (docs/adr/0007).
-    fn vote_for(&mut self, checkpoint: &CheckpointId) -> Option<u64> {
-        let node = self.tree.get(checkpoint)?;
-        let parent = self.tree.get(&node.parent?)?;
-        let vote = Vote {
-            target: node.round,
-            source: parent.confirmed,
-        };
-        let last = self.submissions.last_vote;
-        if last.is_some_and(|last| vote.target <= last.target || vote.source < last.source) {
-            return None;
-        }
-        self.submissions.last_vote = Some(vote);
-        Some(vote.source)
-    }
-
-    /// A contribution of this node came back from the store or from a peer: its vote was given.
-    fn remember_vote(&mut self, c: &Contribution) {
-        let Some(source) = c.source else { return };
-        let target = c.round.saturating_sub(1);
-        let last = self.submissions.last_vote.get_or_insert(Vote { target, source });
-        last.target = last.target.max(target);
-        last.source = last.source.max(source);
-    }
-
     /// This node's own contribution, signed: durable with its submissions' states, then sent.
     pub(super) fn signed_contribution(&mut self, signed: Signed<Contribution>) {
         let c = &signed.record;
@@ -389,107 +382,5 @@ impl Machine {
                 self.set_state(id, SubmissionState::Rejected { reason });
             }
         }
-    }
-
-    /// The head's branch changed: says what became of this node's contributions.
-    pub(super) fn refresh_submissions(&mut self) {
-        let ids: Vec<_> = self.submissions.merged.keys().copied().collect();
-        for id in ids {
-            let submissions = self.submissions.merged.get(&id).cloned().unwrap_or_default();
-            let before = submissions
-                .first()
-                .and_then(|id| self.submissions.states.get(id))
-                .cloned();
-            let state = self.fate_of(&id, before.as_ref());
-            let settled = state.is_final();
-            for submission in submissions {
-                self.set_state(submission, state.clone());
-            }
-            if settled {
-                self.submissions.merged.remove(&id);
-                self.forget_settled(&id);
-            }
-        }
-    }
-
-    /// Whether a contribution of this node holds submissions whose fate is not final.
-    pub(super) fn is_unsettled(&self, id: &ContributionId) -> bool {
-        self.submissions.merged.contains_key(id)
-    }
-
-    /// The round up to which this node never changes its mind: in a list what a quorum's votes settled; in an open model, where
-    /// anyone can vote, what lies below the horizon.
-    fn final_round(&self) -> u64 {
-        if self.is_list {
-            self.settled_round()
-        } else {
-            self.horizon
-        }
-    }
-
-    /// What became of a contribution of this node, of which `before` was said.
-    fn fate_of(&self, id: &ContributionId, before: Option<&SubmissionState>) -> SubmissionState {
-        let Some(signed) = self.ledger.contribution(id) else {
-            let reason = "its contribution is no longer held".to_owned();
-            return SubmissionState::Rejected { reason };
-        };
-        let c = &signed.record;
-        let (known, known_ppm) = match before {
-            Some(SubmissionState::Sealed {
-                checkpoint, weight_ppm, ..
-            }) => (Some(*checkpoint), *weight_ppm),
-            _ => (None, 0),
-        };
-        // Below the horizon the lists of seals are forgotten: what was said then is still so.
-        let on_chain = |id: &CheckpointId| self.tree.get(id).is_some_and(|n| self.chain.contains(n.round, id));
-        let listed = self.listed_in_chain(id).or(known.filter(on_chain));
-        if let Some(node) = listed.and_then(|c| self.tree.get(&c)) {
-            let weight_ppm = match self.share_of(id, node) {
-                0 if known == Some(node.id) => known_ppm,
-                ppm => ppm,
-            };
-            return SubmissionState::Sealed {
-                checkpoint: node.id,
-                weight_ppm,
-                confirmed: node.round <= self.confirmed_round(),
-                settled: node.round <= self.final_round(),
-            };
-        }
-        // The last round that could list the contribution.
-        let staleness = u64::from(self.spec.rounds.max_staleness);
-        if c.round.saturating_add(staleness) <= self.final_round() {
-            let reason = format!(
-                "round {} was sealed without it and no later seal took it within {staleness} rounds (the spec's max_staleness)",
-                c.round
-            );
-            return SubmissionState::Rejected { reason };
-        }
-        if c.parent == self.chain.head() {
-            return SubmissionState::Merged { contribution: *id };
-        }
-        let round = self.chain.round() + 1;
-        SubmissionState::Carried { round }
-    }
-
-    /// A contribution's share of a checkpoint, in parts per million; 0 where the others in it are unknown.
-    fn share_of(&self, id: &ContributionId, node: &super::tree::Node) -> u32 {
-        let Some(seal) = self.seal_of(node) else { return 0 };
-        let (mut mine, mut all) = (0.0, 0.0);
-        for listed in seal.fresh.iter().chain(&seal.late) {
-            let Some(c) = self.ledger.contribution(listed) else {
-                return 0;
-            };
-            // The discount of `update::aggregate`; this figure only informs.
-            let behind = seal.round.saturating_sub(c.record.round);
-            #[allow(clippy::cast_precision_loss)]
-            let weight = c.record.samples as f64 / (1.0 + behind as f64).sqrt();
-            all += weight;
-            if listed == id {
-                mine = weight;
-            }
-        }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let ppm = (mine / all * 1e6).round() as u32;
-        ppm
     }
 }

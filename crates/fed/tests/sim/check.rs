@@ -1,6 +1,6 @@
 //! The promises, checked at every step and at the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SubmissionId};
 use qres_fed::record::{Contribution, Membership};
@@ -29,7 +29,22 @@ impl World {
         if self.honest(h) {
             let before = *self.hosts[h].signed.entry(c.parent).or_insert(c.id());
             assert_eq!(before, c.id(), "at most one contribution a parent, whatever crashed");
+            self.check_vote(h, c);
         }
+    }
+
+    /// An honest node's votes go up, whatever crashed.
+    fn check_vote(&mut self, h: usize, c: &Contribution) {
+        let Some(source) = c.source else { return };
+        let votes = &mut self.hosts[h].votes;
+        votes.insert(c.id(), (c.round - 1, source));
+        let mut all: Vec<_> = votes.values().copied().collect();
+        all.sort_unstable();
+        let up = |pair: &[(u64, u64)]| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1;
+        assert!(
+            all.windows(2).all(up),
+            "one vote a round, sources that never descend: {all:?}"
+        );
     }
 
     pub fn check_head(&mut self, h: usize, checkpoint: CheckpointId, weights: BlobId) {
@@ -96,12 +111,12 @@ impl World {
     }
 
     /// What honest nodes call final lies on one branch.
-    fn check_settled(&mut self, settled: CheckpointId) {
+    pub fn check_settled(&mut self, settled: CheckpointId) {
         if self.truth.descends(self.settled, settled) {
             return;
         }
         let agrees = self.truth.descends(settled, self.settled);
-        if !agrees && self.liars_outvote(self.settled, settled) {
+        if !agrees && self.liars_outvote() {
             self.say(|| "liars voted on both sides".into());
             self.overruled = true;
             return;
@@ -120,17 +135,17 @@ impl World {
         self.plan.spec.membership == Membership::Open && self.plan.keep_rounds.is_some()
     }
 
-    /// Whether nobody honest voted above the fork on both branches.
-    fn liars_outvote(&self, one: CheckpointId, two: CheckpointId) -> bool {
-        let voters = |branch: CheckpointId, other: CheckpointId| -> BTreeSet<NodeId> {
-            let votes = self.truth.contributions.values().filter(|c| {
-                c.source.is_some() && self.truth.descends(c.parent, branch) && !self.truth.descends(other, c.parent)
-            });
-            votes.map(|c| c.author).collect()
+    /// Whether two quorums may share liars only: then nothing is promised.
+    fn liars_outvote(&self) -> bool {
+        let Membership::List(members) = &self.plan.spec.membership else {
+            return true;
         };
-        let (one, two) = (voters(one, two), voters(two, one));
-        let mut both = one.intersection(&two);
-        both.all(|author| self.hosts.iter().any(|h| h.node == *author && h.liar))
+        let liars = self
+            .hosts
+            .iter()
+            .filter(|h| h.liar && members.contains(&h.node))
+            .count();
+        liars >= 2 * self.plan.spec.quorum() - members.len()
     }
 
     /// What was acknowledged is answered for.

@@ -35,6 +35,8 @@ pub struct Host {
     pub trainers: Vec<Trainer>,
     /// What it signed and let out or kept, by parent.
     pub signed: BTreeMap<CheckpointId, ContributionId>,
+    /// Its votes: of which round's checkpoint, and with which source.
+    pub votes: BTreeMap<ContributionId, (u64, u64)>,
     pub acknowledged: BTreeSet<SubmissionId>,
     /// What each update that it coded was merged from.
     pub merged: BTreeMap<BlobId, Vec<SubmissionId>>,
@@ -61,6 +63,7 @@ impl Host {
             wanted: BTreeMap::new(),
             trainers: vec![Trainer::default(); trainers as usize],
             signed: BTreeMap::new(),
+            votes: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             merged: BTreeMap::new(),
             head: None,
@@ -190,6 +193,22 @@ impl World {
             }
             if let Persist::Proof(p) = persist {
                 self.truth.proofs.insert(p.id(), p.clone());
+            }
+        }
+        let list = matches!(self.plan.spec.membership, Membership::List(_));
+        for persist in &persists {
+            if let Persist::Submission(
+                _,
+                SubmissionState::Sealed {
+                    checkpoint,
+                    settled: true,
+                    ..
+                },
+            ) = persist
+                && list
+                && !self.hosts[h].liar
+            {
+                self.check_settled(*checkpoint);
             }
         }
         self.hosts[h].disk.commit(persists);

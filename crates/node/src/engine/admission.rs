@@ -111,7 +111,13 @@ impl ModelTask {
                 return;
             }
             Standing::Refused(error) => Some(error),
-            Standing::New => self.machine.check_base(&stored.base).err().map(submit::base_refused),
+            Standing::New => {
+                let fault = self.machine.check_base(&stored.base).err();
+                if fault.is_some() {
+                    self.feed(Input::TrainerHere(stored.trainer.clone()));
+                }
+                fault.map(submit::base_refused)
+            }
         };
         if let Some(error) = refusal {
             // Whoever asked may have gone.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::SAMPLES_MAX;
-use qres_fed::round::{BaseError, SubmissionState};
+use qres_fed::round::{BaseError, Input, SubmissionState};
 use qres_fed::tensor::TensorError;
 use tokio::sync::oneshot;
 
@@ -46,11 +46,13 @@ pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<Submis
         return Ok(Upload::done(core, outcome));
     }
     // Before a byte is sent, what can be refused is refused: unless it is the answer to a key, which finish compares.
-    if submit.upload.key.is_none() {
-        joined
-            .ask(move |machine| machine.check_base(&base))
-            .await?
-            .map_err(base_refused)?;
+    if submit.upload.key.is_none()
+        && let Err(error) = joined.ask(move |machine| machine.check_base(&base)).await?
+    {
+        // A full inbox loses one sign of life; the next attempt gives another.
+        let here = Input::TrainerHere(submit.trainer);
+        let _ = joined.inbox.try_send(Message::Inputs(vec![here]));
+        return Err(base_refused(error));
     }
     let expected = model.layout.file_bytes();
     let bytes_max = expected * 2 + HEADER_SLACK_BYTES;

@@ -243,6 +243,11 @@ async fn compare_claims(core: &Arc<Core>) {
             if joined.heads.borrow().head.id == claim.checkpoint {
                 continue;
             }
+            // A full inbox loses one claim; the next heartbeat brings another.
+            let (by, head) = (node, claim.checkpoint);
+            let _ = joined
+                .inbox
+                .try_send(Message::Inputs(vec![Input::HeadClaim { by, head }]));
             let known = joined.ask(move |machine| machine.checkpoint(&claim.checkpoint).is_some());
             // Whether it is known or the model is too busy to say: a comparison tells.
             if !matches!(timeout(ASK_MAX, known).await, Ok(Ok(true) | Err(_))) {

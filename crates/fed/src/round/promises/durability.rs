@@ -55,9 +55,12 @@ fn an_operator_who_ends_the_waiting_ends_this_too() {
 #[test]
 fn a_trainer_that_went_silent_is_waited_for_once() {
     let mut stage = two_trainers();
-    for round in 1..4 {
+    for round in 1..5 {
         stage.submit_on(stage.head(), "one");
-        stage.pass(if round == 1 { 900 } else { 0 });
+        if round == 1 {
+            stage.submit_on(stage.head(), "two");
+        }
+        stage.pass(if round == 2 { 900 } else { 0 });
         assert_eq!(encodes(&stage).len(), round);
         let fresh = [stage.hear(2), stage.hear(3)];
         stage.sealed_by(2, &fresh);
