@@ -83,11 +83,17 @@ class Client:
         after: str | None = None,
         checkpoint: str | None = None,
         confirmed_only: bool = False,
+        every_head: bool = False,
         timeout: float | None = None,
     ) -> Head:
-        """The head, or the checkpoint that is named. With `after` it waits until the head is another one."""
+        """The head, or the checkpoint that is named. With `after` it waits until the head is another one that can be trained
+        on: the node has not contributed on it yet (`every_head` for observers, which take any)."""
         request = weights_pb2.FetchWeightsRequest(
-            model=model, after=after or "", checkpoint=checkpoint or "", confirmed_only=confirmed_only
+            model=model,
+            after=after or "",
+            checkpoint=checkpoint or "",
+            confirmed_only=confirmed_only,
+            every_head=every_head,
         )
         answer = decoded_stream(self.weights.FetchWeights(request, timeout=timeout))
         first = next(answer)

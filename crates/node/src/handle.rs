@@ -123,6 +123,8 @@ pub struct Fetch {
     pub checkpoint: Option<CheckpointId>,
     /// The newest confirmed checkpoint instead of a provisional head.
     pub confirmed_only: bool,
+    /// With `after`: heads too on which this node has contributed already.
+    pub every_head: bool,
     /// First byte to send.
     pub offset: u64,
 }

@@ -50,6 +50,7 @@ pub(super) fn fetch(request: &pb::FetchWeightsRequest) -> Result<Fetch, Status> 
         after: field::optional_id("after", &request.after)?,
         checkpoint: field::optional_id("checkpoint", &request.checkpoint)?,
         confirmed_only: request.confirmed_only,
+        every_head: request.every_head,
         offset: request.offset,
     };
     if fetch.checkpoint.is_some() && (fetch.after.is_some() || fetch.confirmed_only) {

@@ -38,6 +38,9 @@ pub struct Fetch {
     /// The newest confirmed checkpoint instead of a provisional head: for deployment
     #[arg(long, conflicts_with = "checkpoint")]
     confirmed_only: bool,
+    /// Wait for any newer head, also for one that this node has contributed on already
+    #[arg(long, requires = "wait")]
+    every_head: bool,
 }
 
 impl Fetch {
@@ -49,6 +52,7 @@ impl Fetch {
             after,
             checkpoint: self.checkpoint.clone().unwrap_or_default(),
             confirmed_only: self.confirmed_only,
+            every_head: self.every_head,
             offset: 0,
         };
         let first = context.client.fetch(request).await?;

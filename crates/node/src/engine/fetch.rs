@@ -82,7 +82,9 @@ async fn wait(core: &Core, joined: &Joined, fetch: &Fetch) -> Result<CheckpointI
     };
     let changed = heads.wait_for(|heads| {
         let info = wanted(heads);
-        info.verified && Some(info.id) != fetch.after
+        // A trainer that waits for work is not woken for a base on which this node has contributed already.
+        let idle = fetch.after.is_some() && !fetch.confirmed_only && !fetch.every_head && !heads.workable;
+        info.verified && Some(info.id) != fetch.after && !idle
     });
     tokio::select! {
         changed = changed => Ok(wanted(&*changed.map_err(|_| stopped())?)),

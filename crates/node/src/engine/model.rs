@@ -72,10 +72,7 @@ impl ModelTask {
     /// A task over a machine that has been restored; `outputs` are the restoring's.
     pub fn spawn(core: &Arc<Core>, model: &Arc<Model>, machine: Machine, outputs: Vec<Output>) -> Arc<Joined> {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
-        let heads = watch::Sender::new(Heads {
-            head: machine.head(),
-            confirmed: machine.confirmed_head(),
-        });
+        let heads = watch::Sender::new(Heads::of(&machine));
         let unmerged = watch::Sender::new(None);
         let unstored = Arc::default();
         let stop = core.stop.child_token();
@@ -289,10 +286,7 @@ impl ModelTask {
         self.answer();
         self.tell_submissions().await;
         self.submitted.clear();
-        let heads = Heads {
-            head: self.machine.head(),
-            confirmed: self.machine.confirmed_head(),
-        };
+        let heads = Heads::of(&self.machine);
         self.heads
             .send_if_modified(|old| std::mem::replace(old, heads) != heads);
         if self.draining {
@@ -456,11 +450,7 @@ impl ModelTask {
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .clear();
         }
-        let heads = Heads {
-            head: self.machine.head(),
-            confirmed: self.machine.confirmed_head(),
-        };
-        self.heads.send_replace(heads);
+        self.heads.send_replace(Heads::of(&self.machine));
         let span = self.traces.head_moved(checkpoint, round, &weights);
         let _entered = span.enter();
         info!(model = %self.model.spec().name, round, %checkpoint, "head");

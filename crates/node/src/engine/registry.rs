@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
 use qres_fed::record::{Canonical, Membership, Signed, Spec};
-use qres_fed::round::{CheckpointInfo, Machine};
+use qres_fed::round::{BaseError, CheckpointInfo, Machine};
 use qres_fed::tensor::Layout;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,21 @@ pub struct Heads {
     pub head: CheckpointInfo,
     /// The newest confirmed checkpoint of its branch.
     pub confirmed: CheckpointInfo,
+    /// This node can still contribute on the head, or never could.
+    pub workable: bool,
+}
+
+impl Heads {
+    /// As the machine stands.
+    pub fn of(machine: &Machine) -> Self {
+        let head = machine.head();
+        let fault = machine.check_base(&head.id).err();
+        Self {
+            head,
+            confirmed: machine.confirmed_head(),
+            workable: !matches!(fault, Some(BaseError::Contributed(_) | BaseError::Conflicts { .. })),
+        }
+    }
 }
 
 impl Model {
@@ -310,6 +325,7 @@ mod tests {
         let heads = Heads {
             head: info,
             confirmed: info,
+            workable: true,
         };
         model.set_joined(Some(Arc::new(Joined {
             inbox,

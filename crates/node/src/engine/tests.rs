@@ -163,6 +163,7 @@ async fn head(node: &NodeHandle, after: Option<CheckpointId>) -> crate::handle::
         after,
         checkpoint: None,
         confirmed_only: false,
+        every_head: false,
         offset: 0,
     };
     within(async { node.fetch(fetch).await?.open().await }).await.unwrap()
