@@ -95,6 +95,8 @@ pub struct RoundInfo {
     pub contributions: Vec<ContributionInfo>,
     /// Expected, not in.
     pub missing: Vec<NodeId>,
+    /// Members whose work does not count, as there is proof against them. Of the open round.
+    pub excluded: Vec<NodeId>,
     pub deadline: Option<Instant>,
     pub losing_seals: Vec<(CheckpointId, NodeId)>,
 }

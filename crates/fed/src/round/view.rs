@@ -78,7 +78,12 @@ impl Machine {
     pub fn open_round(&self) -> RoundInfo {
         let head = self.chain.head();
         let round = self.chain.round() + 1;
-        let mut contributions = self.contributions_on(&head, round);
+        // What a seal would list now: whoever else contributed is missing still, or excluded.
+        let mut contributions: Vec<_> = self
+            .ready()
+            .iter()
+            .filter_map(|id| self.contribution_info(id, false))
+            .collect();
         let late = late::chosen(self);
         contributions.extend(late.iter().filter_map(|id| self.contribution_info(id, true)));
         RoundInfo {
@@ -88,6 +93,7 @@ impl Machine {
             sealers: vec![],
             contributions,
             missing: self.missing(),
+            excluded: self.excluded_members(),
             deadline: self.deadline(),
             losing_seals: self.losing_seals(round),
         }
@@ -110,19 +116,10 @@ impl Machine {
             sealers: self.sealers_of(node).into_iter().collect(),
             contributions: fresh.chain(late).collect(),
             missing: vec![],
+            excluded: vec![],
             deadline: None,
             losing_seals: self.losing_seals(round),
         })
-    }
-
-    fn contributions_on(&self, parent: &CheckpointId, round: u64) -> Vec<ContributionInfo> {
-        let casts = self
-            .ballots
-            .on(parent)
-            .flat_map(|(_, casts)| casts.iter().filter(|cast| cast.round == round));
-        casts
-            .filter_map(|cast| self.contribution_info(&cast.id, false))
-            .collect()
     }
 
     fn contribution_info(&self, id: &ContributionId, late: bool) -> Option<ContributionInfo> {
@@ -136,6 +133,12 @@ impl Machine {
             late,
             here: self.blobs.updates.is_here(&c.update),
         })
+    }
+
+    /// Members that are convicted, or proven to be so soon.
+    fn excluded_members(&self) -> Vec<NodeId> {
+        let members = self.members().into_iter().flatten();
+        members.filter(|member| self.is_excluded(member)).copied().collect()
     }
 
     fn losing_seals(&self, round: u64) -> Vec<(CheckpointId, NodeId)> {

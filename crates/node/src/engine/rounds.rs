@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use qres_fed::id::NodeId;
+use qres_fed::record::{Membership, Spec};
 use qres_fed::round::{Input, Machine, RoundInfo};
 
 use super::message::Message;
@@ -70,17 +72,7 @@ pub async fn seal(core: &Arc<Core>, model: &ModelRef) -> Result<RoundView, NodeE
         open.contributions.iter().filter(|c| !c.late).count(),
     );
     if here < k as usize {
-        let missing: Vec<_> = open.missing.iter().map(ToString::to_string).collect();
-        return Err(NodeError::new(
-            Kind::FailedPrecondition,
-            "BELOW_QUORUM",
-            format!(
-                "round {} has {here} of the {k} contributions it needs; missing: {}",
-                open.round,
-                missing.join(", ")
-            ),
-        )
-        .field("model"));
+        return Err(below_k(known.spec(), &open, here, k));
     }
     joined
         .inbox
@@ -88,4 +80,29 @@ pub async fn seal(core: &Arc<Core>, model: &ModelRef) -> Result<RoundView, NodeE
         .await
         .map_err(|_| stopped())?;
     get(core, model, Some(open.round)).await
+}
+
+/// Why a round cannot be sealed: all members that are not in are named, whether it still waits for them or not.
+fn below_k(spec: &Spec, open: &RoundInfo, here: usize, k: u32) -> NodeError {
+    let is_in = |node: &NodeId| open.contributions.iter().any(|c| !c.late && c.author == *node);
+    let missing: Vec<_> = match &spec.membership {
+        Membership::List(members) => members
+            .iter()
+            .filter(|m| !is_in(m) && !open.excluded.contains(m))
+            .map(ToString::to_string)
+            .collect(),
+        Membership::Open => vec![],
+    };
+    let mut said = format!("round {} has {here} of the {k} contributions it needs", open.round);
+    if !missing.is_empty() {
+        said += &format!("; missing: {}", missing.join(", "));
+    }
+    if !open.excluded.is_empty() {
+        let excluded: Vec<_> = open.excluded.iter().map(ToString::to_string).collect();
+        said += &format!(
+            "; convicted, so that their work does not count: {}",
+            excluded.join(", ")
+        );
+    }
+    NodeError::new(Kind::FailedPrecondition, "BELOW_QUORUM", said).field("model")
 }
