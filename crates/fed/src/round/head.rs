@@ -16,6 +16,9 @@ const STEPS_AHEAD_MAX: usize = 16;
 /// Blobs asked for at once to that end.
 const PREFETCH_MAX: usize = 64;
 
+/// A node so many rounds behind an attested checkpoint recomputes while it fetches that one's weights.
+const SIDE_BY_SIDE_ROUNDS_MAX: usize = 4;
+
 /// From a leaf (first) up to the last checkpoint below a verified one.
 pub(super) type Path = VecDeque<CheckpointId>;
 
@@ -120,12 +123,15 @@ impl Machine {
             self.recompute(&aim.step);
             return self.prefetch(&aim.ahead);
         };
-        let near = attested == aim.step;
-        if !near || !self.can_recompute(&aim.step) {
+        let round = |id| self.tree.get(id).map_or(0, |node| node.round);
+        let behind = usize::try_from(round(&attested).saturating_sub(round(&aim.step))).unwrap_or(usize::MAX);
+        if behind > 0 || !self.can_recompute(&aim.step) {
             self.adopt(&attested);
         }
-        if near {
+        // A few updates can be here sooner than the whole weights, and the holder of either may be gone.
+        if behind <= SIDE_BY_SIDE_ROUNDS_MAX {
             self.recompute(&aim.step);
+            self.prefetch(aim.ahead.get(..behind).unwrap_or(&aim.ahead));
         }
     }
 

@@ -10,8 +10,9 @@ use crate::record::{Proposal, Seal, Signed};
 /// Stagger between sealers, in measured delays: the seal's way, and as much again for the sets to be equal and for it to be
 /// recomputed. A rough simulation lost 15 % of the work below one delay and 2 of 46 rounds forked above it.
 const DELAYS_PER_STAGGER: u64 = 3;
-/// The least stagger: timers and queues on one machine are not finer.
-const STAGGER_MS_MIN: u64 = 50;
+/// The least stagger: on a busy machine a process may not run for so long, and a fork costs more. Only a round whose first
+/// sealer went away pays for it.
+const STAGGER_MS_MIN: u64 = 250;
 /// The largest: a member with a satellite link must not stop the others for hours.
 const STAGGER_MS_MAX: u64 = 30_000;
 /// Others' seals that are waited for in one round while they are recomputed: with free identities there could be any number.
@@ -45,7 +46,7 @@ impl Machine {
     }
 
     /// Fresh contributions that a seal may list now: blobs here, one a member, no equivocator's. Ascending.
-    fn ready(&self) -> Vec<ContributionId> {
+    pub(super) fn ready(&self) -> Vec<ContributionId> {
         let here = |id: &ContributionId| self.blobs.updates.is_here(&self.update_of(id));
         let mut ready: Vec<_> = self.open_contributions().filter(here).collect();
         ready.truncate(crate::record::MEMBERS_MAX);

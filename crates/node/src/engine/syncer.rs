@@ -394,17 +394,43 @@ fn verify(record: Record) -> Option<Input> {
     }
 }
 
-/// The sealers' stagger follows the slowest member that is connected.
+/// The sealers' stagger follows the delay to the members that are connected.
 fn measure_delay(core: &Core) {
     for model in core.registry.all() {
         let Some(joined) = model.joined() else { continue };
         let connected = core.mesh.connected();
         let members = connected.iter().filter(|node| model.spec().admits(node));
-        let slowest = members.filter_map(|node| core.mesh.rtt(node)).max();
-        if let Some(rtt) = slowest {
+        let rtts: Vec<_> = members.filter_map(|node| core.mesh.rtt(node)).collect();
+        if let Some(rtt) = typical_rtt(rtts) {
             let one_way = super::views::ms(rtt).div_ceil(2);
             // A model that is too busy to hear it hears the next one.
             let _ = joined.inbox.try_send(Message::Inputs(vec![Input::DelayMs(one_way)]));
         }
+    }
+}
+
+/// Three quarters of the members answer within it, and never is it the slowest one's alone: one member could make every round
+/// wait by answering late.
+fn typical_rtt(mut rtts: Vec<Duration>) -> Option<Duration> {
+    rtts.sort_unstable();
+    let at = rtts.len().checked_sub(1)? * 3 / 4;
+    rtts.get(at).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slow_member_does_not_set_the_stagger() {
+        let rtt = |ms: &[u64]| typical_rtt(ms.iter().map(|ms| Duration::from_millis(*ms)).collect());
+        assert_eq!(rtt(&[]), None);
+        assert_eq!(rtt(&[40]), Some(Duration::from_millis(40)));
+        for others in 1..20 {
+            let mut all = vec![20; others];
+            all.push(60_000);
+            assert_eq!(rtt(&all), Some(Duration::from_millis(20)), "{others} others");
+        }
+        assert_eq!(rtt(&[10, 20, 30, 40, 50]), Some(Duration::from_millis(40)));
     }
 }

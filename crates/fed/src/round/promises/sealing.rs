@@ -30,7 +30,7 @@ fn turns(delay_ms: Option<u64>) -> Vec<u64> {
 fn members_take_turns_and_the_stagger_follows_the_delay() {
     assert_eq!(turns(None), [0, 300, 600]);
     assert_eq!(turns(Some(200)), [0, 600, 1_200]);
-    assert_eq!(turns(Some(1)), [0, 50, 100], "timers are not finer");
+    assert_eq!(turns(Some(1)), [0, 250, 500], "timers are not finer");
 }
 
 #[test]
