@@ -1,7 +1,10 @@
 # Two commands: `make demo` shows it, `make test` checks it. Both need nothing but Rust and say what else they set up.
 CARGO ?= cargo
 
-.PHONY: help demo test bench fuzz build install tools lint fmt stubs clean
+QRES_SIM_SEEDS ?= 1000000
+QRES_SIM_FIRST ?= 0
+
+.PHONY: help demo test bench fuzz sim mutants build install tools lint fmt stubs clean
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +31,12 @@ bench: ## The figures of the README, as ratios to a limit measured in the same r
 
 fuzz: ## Looks for bytes that break a reader of foreign bytes, FUZZ_SECONDS (60) a target. Needs a C++ compiler.
 	fuzz/run.sh
+
+sim: ## A million simulated runs of the round machine (8 hours on two cores). QRES_SIM_FIRST and QRES_SIM_SEEDS choose a part.
+	QRES_SIM_FIRST=$(QRES_SIM_FIRST) QRES_SIM_SEEDS=$(QRES_SIM_SEEDS) $(CARGO) test -p qres-fed --test sim -- --nocapture
+
+mutants: ## Breaks the round machine in one place at a time and expects the tests to notice. Needs Python; half an hour.
+	scripts/mutants.sh
 
 lint: ## Formatting and lints, as CI runs them.
 	$(CARGO) fmt --all --check

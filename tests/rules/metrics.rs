@@ -38,19 +38,19 @@ async fn learn(daemon: &Daemon) {
         ..Default::default()
     };
     let model = node.create(create).await.expect("a new model");
-    let base = model.head.expect("a joined model has a head").id;
-    let first = node
-        .submit("counted", &base, 1, &vector(&[1.0, 1.0]))
-        .await
-        .expect("taken");
-    let fetched = node.fetch("counted", &base).await.expect("a next head");
-    node.submit("counted", &fetched.id(), 1, &vector(&[2.0, 2.0]))
-        .await
-        .expect("taken");
-    node.wait_for_round("counted", 2).await;
+    let mut base = model.head.expect("a joined model has a head").id;
+    let mut first = None;
+    // The second round confirms the first one's checkpoint, the third settles it.
+    for value in [1.0, 2.0, 3.0] {
+        let weights = vector(&[value, value]);
+        let submission = node.submit("counted", &base, 1, &weights).await.expect("taken");
+        first.get_or_insert(submission.id);
+        base = node.fetch("counted", &base).await.expect("a next head").id();
+    }
+    let first = first.expect("three were submitted");
     until("the first submission to be final", || async {
-        let submission = node.submission(&first.id, false).await.ok()?;
-        submission.confirmed.then_some(())
+        let submission = node.submission(&first, false).await.ok()?;
+        submission.r#final.then_some(())
     })
     .await;
 }
@@ -70,12 +70,12 @@ async fn every_metric_is_described_and_every_description_is_a_metric() {
     })
     .await;
     for line in [
-        "qres_model_head_round{model=\"counted\"} 2",
-        "qres_model_confirmed_round{model=\"counted\"} 1",
+        "qres_model_head_round{model=\"counted\"} 3",
+        "qres_model_confirmed_round{model=\"counted\"} 2",
         "qres_submissions_total{model=\"counted\",state=\"sealed\"} 1",
         "qres_models_joined 1",
         "qres_commit_failures_total 0",
-        "qres_job_duration_seconds_count{job=\"encode\"} 2",
+        "qres_job_duration_seconds_count{job=\"encode\"} 3",
     ] {
         assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
     }

@@ -6,6 +6,7 @@ mod closing;
 mod durability;
 mod equivocation;
 mod finality;
+mod forgotten;
 mod head;
 mod kept_seals;
 mod late;

@@ -27,6 +27,8 @@ pub struct Trainer {
 pub struct Host {
     pub node: NodeId,
     pub liar: bool,
+    /// How many times slower its trainers are than the plan's pace.
+    pub slowness: u64,
     pub machine: Option<Machine>,
     pub disk: Disk,
     /// Counts its lives: what belongs to an earlier one is void.
@@ -53,10 +55,11 @@ pub fn sign<T>(record: T) -> Signed<T> {
 }
 
 impl Host {
-    pub fn new(node: NodeId, liar: bool, trainers: u32) -> Self {
+    pub fn new(node: NodeId, liar: bool, trainers: u32, slowness: u64) -> Self {
         Self {
             node,
             liar,
+            slowness,
             machine: None,
             disk: Disk::default(),
             life: 0,

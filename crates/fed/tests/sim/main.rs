@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use plan::Plan;
 use world::World;
 
-/// Runs of one `cargo test`: every fault occurs in hundreds of them.
-const SEEDS: u64 = 1_000;
+/// Runs of one `cargo test`: every fault occurs in hundreds of them. About five minutes on two cores.
+const SEEDS: u64 = 10_000;
 
 fn env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

@@ -9,10 +9,14 @@ use rand_chacha::ChaCha8Rng;
 
 /// Faults end here; what follows must be live.
 pub const HEAL_MS: u64 = 6_000;
+/// In half of the runs trainers and liars pause from here …
+pub const LULL_MS: u64 = 8_500;
+/// … to here, when the heads must agree: the slowest network needs that long.
+pub const LULL_END_MS: u64 = 12_500;
 /// Trainers stop here; what follows must come to rest.
-pub const STOP_MS: u64 = 15_000;
+pub const STOP_MS: u64 = 19_000;
 /// The end, when everything is compared.
-pub const END_MS: u64 = 22_000;
+pub const END_MS: u64 = 26_000;
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -38,6 +42,10 @@ pub struct Plan {
     pub pace_ms: u64,
     /// How long an aggregation takes at most.
     pub compute_ms_max: u64,
+    /// Trainers pause in the middle.
+    pub lull: bool,
+    /// Honest nodes that no round needs, whose trainers are so many times slower than the others: 10 to 10,000.
+    pub slow: Vec<u64>,
 }
 
 pub fn node(n: u8) -> NodeId {
@@ -70,7 +78,11 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let open = rng.random_bool(0.2);
-        let n: usize = rng.random_range(1..=7);
+        // Now and then many: a run of 25 costs as much as ten of seven.
+        let n: usize = match seed % 50 {
+            49 => rng.random_range(8..=25),
+            _ => rng.random_range(1..=7),
+        };
         let majority = n / 2 + 1;
         // Usually k is a majority; a smaller one is allowed and must agree all the same.
         let k = if rng.random_bool(0.7) {
@@ -113,7 +125,9 @@ impl Plan {
         } else {
             0
         };
-        Self {
+        let mut plan = Self {
+            lull: false,
+            slow: vec![],
             seed,
             silent,
             spec: spec(membership, rounds),
@@ -129,7 +143,16 @@ impl Plan {
             partitions: rng.random_bool(0.5),
             pace_ms: rng.random_range(20..200),
             compute_ms_max: *pick(&mut rng, &[2, 20, 100]),
-        }
+        };
+        plan.lull = rng.random_bool(0.5);
+        let slow = if rng.random_bool(0.3) { spare - silent } else { 0 };
+        plan.slow = (0..slow).map(|_| *pick(&mut rng, &[10, 100, 1_000, 10_000])).collect();
+        plan
+    }
+
+    /// Whether trainers and liars pause now.
+    pub fn lulled(&self, now: u64) -> bool {
+        self.lull && (LULL_MS..LULL_END_MS).contains(&now)
     }
 }
 

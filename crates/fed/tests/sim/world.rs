@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::host::Host;
 use crate::liar::LIES;
-use crate::plan::{END_MS, HEAL_MS, Plan, STOP_MS};
+use crate::plan::{END_MS, HEAL_MS, LULL_END_MS, Plan, STOP_MS};
 use crate::truth::Truth;
 
 /// A record on its way.
@@ -69,6 +69,7 @@ pub enum Event {
         h: usize,
     },
     Partition,
+    LullEnds,
     Lie {
         h: usize,
     },
@@ -101,6 +102,8 @@ pub struct Figures {
     pub carried: u64,
     /// Runs in which liars outvoted finality.
     pub overruled: u64,
+    /// Quiet times in the middle.
+    pub lulls: u64,
     /// Checkpoints called final.
     pub settled: u64,
     pub blobs_max: usize,
@@ -127,6 +130,7 @@ impl Figures {
         self.carried += other.carried;
         self.overruled += other.overruled;
         self.settled += other.settled;
+        self.lulls += other.lulls;
         self.blobs_max = self.blobs_max.max(other.blobs_max);
         self.records_max = self.records_max.max(other.records_max);
     }
@@ -141,6 +145,8 @@ impl Figures {
             self.late_sealed,
             self.rejected,
             self.carried,
+            self.lulls,
+            self.settled,
         ];
         met.iter().chain(&self.lies).all(|n| *n > 0)
     }
@@ -170,7 +176,8 @@ impl World {
         let hosts = plan.nodes.iter().enumerate().map(|(i, node)| {
             let liar = i >= n - plan.liars;
             let trainers = if i < plan.silent { 0 } else { plan.trainers };
-            Host::new(*node, liar, trainers)
+            let slow = i.checked_sub(plan.silent).and_then(|i| plan.slow.get(i));
+            Host::new(*node, liar, trainers, slow.copied().unwrap_or(1))
         });
         Self {
             settled: plan.spec.zero().0,
@@ -223,6 +230,9 @@ impl World {
             self.at(500, Event::Partition);
         }
         self.at(HEAL_MS, Event::Heal);
+        if self.plan.lull {
+            self.at(LULL_END_MS - 1, Event::LullEnds);
+        }
         let mut healed_at = None;
         let mut stopped = false;
         while let Some(((time, _), event)) = self.queue.pop_first() {
@@ -297,12 +307,15 @@ impl World {
             Event::Partition => self.partition(),
             Event::Lie { h } => {
                 if self.faulty() || (self.plan.stubborn && self.now < STOP_MS) {
-                    self.lie(h);
+                    if !self.plan.lulled(self.now) {
+                        self.lie(h);
+                    }
                     let wait = self.rng.random_range(20..400);
                     self.at(wait, Event::Lie { h });
                 }
             }
             Event::Operator { h } => self.operate(h),
+            Event::LullEnds => self.check_lull(),
             Event::Heal => self.heal(),
         }
     }
@@ -342,6 +355,9 @@ impl World {
         if self.now >= STOP_MS {
             return;
         }
+        if self.plan.lulled(self.now) {
+            return self.at(100, Event::Train { h, trainer });
+        }
         let head = self.hosts[h].machine.as_ref().map(qres_fed::round::Machine::head);
         let host = &self.hosts[h];
         // One whose work was refused trains again; the others wait for a new head.
@@ -357,7 +373,7 @@ impl World {
                 } else {
                     1
                 };
-                let pace = self.plan.pace_ms * slow;
+                let pace = self.plan.pace_ms * slow * self.hosts[h].slowness;
                 let wait = self.rng.random_range(pace..3 * pace);
                 let base = head.id;
                 self.at(wait, Event::Trained { h, trainer, base });
@@ -370,7 +386,7 @@ impl World {
         if self.now >= STOP_MS {
             return;
         }
-        if self.hosts[h].machine.is_none() {
+        if self.hosts[h].machine.is_none() || self.plan.lulled(self.now) {
             return self.at(50, Event::Trained { h, trainer, base });
         }
         let done = self.submit(h, trainer, base);
