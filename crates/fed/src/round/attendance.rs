@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Rounds that a participant is not waited for after misses in a row, at most: each costs one deadline in so many rounds.
-const BACKOFF_ROUNDS_MAX: u64 = 64;
+/// One miss weighs as much as so many rounds that a participant was in: who misses every third round is backed off too.
+const MISS_WEIGHT: u32 = 3;
 
 /// How one participant has attended.
 #[derive(Debug, Default)]
@@ -12,10 +12,12 @@ struct Record {
     last: u64,
     /// It missed a round that waited for it, and has not been heard since.
     absent: bool,
-    /// Up for a round that waited for it in vain, down for one that it was in.
+    /// Up by `MISS_WEIGHT` for a round that waited for it in vain, down by one for a round that it was in.
     misses: u32,
     /// It is not waited for before this round.
     until: u64,
+    /// The newest round that was noted: a head that swings closes a round twice.
+    noted: u64,
 }
 
 /// Whom rounds wait for: a list's members, or a node's trainers. At first for all; one that misses a round is waited for again
@@ -60,16 +62,20 @@ impl<K: Ord + Clone> Attendance<K> {
     /// Notes whether a round that waited for this one had it.
     pub fn note(&mut self, who: &K, round: u64, was_in: bool) {
         let record = self.records.entry(who.clone()).or_default();
+        if round <= record.noted {
+            return;
+        }
+        record.noted = round;
         if was_in {
             record.misses = record.misses.saturating_sub(1);
             return;
         }
         record.absent = true;
-        record.misses += 2;
+        record.misses = (record.misses + MISS_WEIGHT).min(4 * MISS_WEIGHT);
         // None after the first miss, then 4, 16 and 64 rounds.
-        let backoff = match record.misses.saturating_sub(2) {
+        let backoff = match record.misses.div_ceil(MISS_WEIGHT) {
             0 | 1 => 0,
-            more => 1 << more.min(BACKOFF_ROUNDS_MAX.ilog2()),
+            again => 1 << (2 * (again - 1)),
         };
         record.until = round + 1 + backoff;
     }

@@ -50,7 +50,12 @@ impl Machine {
             self.out.refuse(c.author, format!("contribution {id}: {fault}"));
             return;
         }
-        if self.is_listed(&id, c) {
+        if c.author == self.config.node {
+            // Even where it cannot be held: its vote was given.
+            self.remember_vote(c);
+        }
+        // What the store holds was within bounds when it was written; its parent may be on a branch that was dropped since.
+        if self.is_listed(&id, c) || self.restoring {
             self.orphans.take_contribution(&id);
             return self.admit(id, signed);
         }
@@ -87,14 +92,30 @@ impl Machine {
         if self.restoring {
             return true;
         }
-        let earlier = self.ballots.by(&c.parent, &c.author).len();
+        let casts = self.ballots.by(&c.parent, &c.author);
+        let earlier = casts.len();
         let round = self.ballots.of_round(c.round, c.author);
         let on_branch = self.chain.contains(c.round - 1, &c.parent);
         let own = c.author == self.config.node;
+        let others = self.ballots.on(&c.parent).any(|(author, _)| *author != c.author);
         // A list bounds the authors by itself.
         let open = self.spec.membership == Membership::Open;
         let crowded = open && !own && earlier == 0 && self.ballots.authors(&c.parent) >= MEMBERS_MAX;
-        earlier < PER_PARENT_MAX && (round < PER_ROUND_MAX || on_branch || own) && !crowded
+        let few = earlier < PER_PARENT_MAX || self.says_more(c, casts);
+        few && (round < PER_ROUND_MAX || on_branch || others || own) && !crowded
+    }
+
+    /// Whether a contribution says more of its parent than its author's others: two that abstain must not keep out one that
+    /// votes, or nodes that heard them in another order would count differently for ever.
+    fn says_more(&self, c: &Contribution, casts: &[Cast]) -> bool {
+        let cast = Cast {
+            id: c.id(),
+            round: c.round,
+            source: c.source,
+        };
+        let all = [casts, &[cast]].concat();
+        let parent = c.round - 1;
+        !Votes::of(&all, parent).beyond(Votes::of(casts, parent)).is_none()
     }
 
     fn keep_orphan(&mut self, id: ContributionId, signed: Signed<Contribution>) {
@@ -189,6 +210,8 @@ impl Machine {
             self.tree.add_votes(&c.parent, news);
             self.attest_if_trusted(&c.parent);
             self.head_dirty = true;
+            // What is confirmed now may let this node sign again.
+            self.round_dirty = true;
         }
     }
 

@@ -36,7 +36,7 @@ pub enum SubmissionState {
         weight_ppm: u32,
         /// Whether a quorum stands on top.
         confirmed: bool,
-        /// Whether that is for good: so many rounds are confirmed above the checkpoint that no branch without it can win.
+        /// Whether that is for good: the checkpoint is settled (docs/adr/0007), so that no branch without it can win.
         settled: bool,
     },
     /// Not in its own round's checkpoint; offered as late work to this round.

@@ -227,7 +227,12 @@ impl Machine {
     pub(super) fn confirmed_against(&self, id: &CheckpointId) -> Option<CheckpointId> {
         let confirmed = self.confirmed_anywhere();
         let round = self.tree.get(&confirmed)?.round;
-        let mine = self.tree.get(id)?.round;
+        let node = self.tree.get(id)?;
+        if node.confirmed >= round {
+            // Liars can have two checkpoints of one round confirmed, and withhold what one of them needs: the head decides.
+            return None;
+        }
+        let mine = node.round;
         let (low, high) = if mine <= round {
             (*id, confirmed)
         } else {

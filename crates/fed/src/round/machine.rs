@@ -63,7 +63,7 @@ pub struct CheckpointInfo {
     pub round: u64,
     pub parent: Option<CheckpointId>,
     pub weights: BlobId,
-    /// A quorum stands on it or on a descendant.
+    /// A quorum votes for it or for a descendant.
     pub confirmed: bool,
     /// The weights are here and right.
     pub verified: bool,

@@ -1,6 +1,6 @@
 //! Taking in seals: each makes a checkpoint, or says once more who made it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Persist;
@@ -25,6 +25,12 @@ const INCOMPLETE_MAX: usize = 32_768;
 const INCOMPLETE_PER_SEALER_MIN: usize = 64;
 /// An open model has so many shares: it cannot tell how many seal in it.
 const INCOMPLETE_SHARES_OPEN: usize = 8;
+
+/// Checkpoints of a sealer's own that are looked through for someone who builds on them.
+const OWN_DESCENDANTS_MAX: usize = 64;
+
+/// Whether it can be checked, its fresh contributions, its id.
+type KeepingOrder = (bool, usize, std::cmp::Reverse<CheckpointId>);
 
 fn ascends<T: Ord>(ids: &[T]) -> bool {
     ids.windows(2).all(|pair| pair[0] < pair[1])
@@ -188,6 +194,24 @@ impl Machine {
     /// Whether someone but its sealer builds on the checkpoint or stands on it. A sealer's own records name nothing: it could
     /// make any number of seals welcome.
     fn is_named(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
+        // The sealer's own children name it where others build on them.
+        let mut open = vec![*checkpoint];
+        let mut looks = 0;
+        while let Some(id) = open.pop() {
+            looks += 1;
+            if looks > OWN_DESCENDANTS_MAX {
+                return false;
+            }
+            if self.others_name(&id, sealer) {
+                return true;
+            }
+            open.extend(self.tree.get(&id).into_iter().flat_map(|node| &node.children));
+        }
+        false
+    }
+
+    /// Whether a record or a claim of someone but `sealer` names this very checkpoint.
+    fn others_name(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
         let children = self.tree.get(checkpoint).into_iter().flat_map(|node| &node.children);
         let mut children = children.filter_map(|id| self.tree.get(id));
         self.ballots.on(checkpoint).any(|(author, _)| author != sealer)
@@ -212,53 +236,52 @@ impl Machine {
     }
 
     /// Which of a sealer's seals stay, the greatest first: those that can be checked, then those with more fresh contributions,
-    /// then the lower id. A function of the records alone, so that all nodes that heard the same keep the same.
-    fn keeping_order(&self, seal: &Seal, checkpoint: CheckpointId) -> impl Ord + Copy + use<> {
+    /// then the lower id. A function of the records held, so that nodes that hold the same keep the same.
+    fn keeping_order(&self, seal: &Seal, checkpoint: CheckpointId) -> KeepingOrder {
         let mut listed = seal.fresh.iter().chain(&seal.late);
         let checkable = listed.all(|id| self.ledger.contribution(id).is_some());
         (checkable, seal.fresh.len(), std::cmp::Reverse(checkpoint))
     }
 
     /// Whether a seal may be held. Of the unnamed ones of a sealer the best two on a parent and the best eight of a round stay,
-    /// so that what every node keeps does not depend on the order of arrival.
+    /// so that what every node keeps does not depend on the order of arrival. One that is named always may; what has lost its
+    /// name since is looked at again then.
     fn make_room_for(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
         let sealer = seal.sealer;
-        if self.is_named(checkpoint, &sealer) || self.restoring || sealer == self.config.node {
+        if self.restoring || sealer == self.config.node {
             return true;
         }
-        if !self.has_room_for_incomplete(seal) {
+        let named = self.is_named(checkpoint, &sealer);
+        let refuted = self.refuted.get(&sealer).map_or(0, BTreeMap::len);
+        if !named && (refuted >= REFUTED_MAX || !self.has_room_for_incomplete(seal)) {
             return false;
         }
-        if self
-            .refuted
-            .get(&sealer)
-            .is_some_and(|refuted| refuted.len() >= REFUTED_MAX)
-        {
-            return false;
+        while let Some((order, worst)) = self.worst_of_crowd(seal, usize::from(named)) {
+            if !named && order >= self.keeping_order(seal, *checkpoint) {
+                return false;
+            }
+            self.drop_branch(&worst);
         }
-        let unnamed = |node: &&Node| !self.is_named(&node.id, &sealer) && !self.chain.contains(node.round, &node.id);
-        let of_round = self.tree.of_round(seal.round).filter(unnamed);
-        let held: Vec<_> = of_round
-            .filter_map(|node| Some((node, self.seal_of(node).filter(|s| s.sealer == sealer)?)))
+        true
+    }
+
+    /// The least of the sealer's unnamed seals where there are too many of them for one more, or for `spare` more than that.
+    fn worst_of_crowd(&self, seal: &Seal, spare: usize) -> Option<(KeepingOrder, CheckpointId)> {
+        let of_sealer = self.tree.of_round(seal.round).filter_map(|node| {
+            let held = self.seal_of(node).filter(|s| s.sealer == seal.sealer)?;
+            Some((node, held))
+        });
+        let held: Vec<_> = of_sealer
+            .filter(|(node, _)| !self.chain.contains(node.round, &node.id) && !self.is_named(&node.id, &seal.sealer))
             .collect();
         let on_parent = held.iter().filter(|(node, _)| node.parent == Some(seal.parent));
-        let crowded: Vec<_> = if on_parent.clone().count() >= PER_PARENT_MAX {
-            on_parent.collect()
-        } else if held.len() >= PER_ROUND_MAX {
-            held.iter().collect()
+        let order = |(node, seal): &(&Node, &Seal)| (self.keeping_order(seal, node.id), node.id);
+        if on_parent.clone().count() >= PER_PARENT_MAX + spare {
+            on_parent.map(order).min()
+        } else if held.len() >= PER_ROUND_MAX + spare {
+            held.iter().map(order).min()
         } else {
-            return true;
-        };
-        let worst = crowded
-            .iter()
-            .map(|(node, seal)| (self.keeping_order(seal, node.id), node.id))
-            .min();
-        match worst {
-            Some((order, id)) if order < self.keeping_order(seal, *checkpoint) => {
-                self.drop_branch(&id);
-                true
-            }
-            _ => false,
+            None
         }
     }
 

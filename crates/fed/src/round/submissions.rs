@@ -330,7 +330,8 @@ impl Machine {
             }
             self.out.act(Output::SendContribution(signed));
         } else {
-            // The horizon passed its base while it was signed; it never left this node.
+            // Its base went while it was signed; it never left this node.
+            self.orphans.take_contribution(&id);
             self.reject_encoding(&parent, &BaseError::Unknown(parent).to_string());
         }
     }
@@ -339,7 +340,6 @@ impl Machine {
     /// holds none of what waits here.
     pub(super) fn own_contribution(&mut self, id: ContributionId, c: &Contribution) {
         self.submissions.own.entry(c.parent).or_insert(id);
-        self.remember_vote(c);
         if self.submissions.signed == Some(id) {
             let ids = self.submissions.encoding.remove(&c.parent).unwrap_or_default();
             for submission in &ids {

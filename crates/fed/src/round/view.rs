@@ -20,7 +20,7 @@ impl Machine {
         }
     }
 
-    /// A quorum stands on it or on a descendant: on the head's branch that is a matter of rounds, elsewhere it is looked for.
+    /// A quorum votes for it or for a descendant: on the head's branch that is a matter of rounds, elsewhere it is looked for.
     fn is_confirmed(&self, node: &Node) -> bool {
         if node.parent.is_none() || self.chain.contains(node.round, &node.id) {
             return node.round <= self.confirmed_round();

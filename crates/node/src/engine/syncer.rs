@@ -409,8 +409,8 @@ fn measure_delay(core: &Core) {
     }
 }
 
-/// Three quarters of the members answer within it, and never is it the slowest one's alone: one member could make every round
-/// wait by answering late.
+/// About three quarters of the members answer within it, and of two or more it is never the slowest one's: one member could make
+/// every round wait by answering late.
 fn typical_rtt(mut rtts: Vec<Duration>) -> Option<Duration> {
     rtts.sort_unstable();
     let at = rtts.len().checked_sub(1)? * 3 / 4;

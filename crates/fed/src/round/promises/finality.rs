@@ -179,3 +179,48 @@ fn nothing_is_signed_against_a_confirmed_checkpoint() {
     stage.pass(5_000);
     assert!(stage.signed_contributions().is_empty() && stage.signed_seals().is_empty());
 }
+
+#[test]
+fn what_an_equivocator_says_counts_the_same_in_any_order() {
+    for order in [[0, 1, 2], [2, 0, 1], [0, 2, 1]] {
+        let mut stage = stage(1);
+        let head = stage.head();
+        let said: Vec<_> = [None, None, Some(0)]
+            .into_iter()
+            .zip(1..)
+            .map(|(source, variant)| {
+                let mut c = stage.contribution(5, head, 2, variant).record;
+                c.source = source;
+                signed(c)
+            })
+            .collect();
+        stage.hear(2);
+        stage.hear(3);
+        for i in order {
+            stage.feed(Input::Contribution(said[i].clone()));
+        }
+        assert_eq!(stage.machine.confirmed_head().round, 1, "{order:?}");
+    }
+}
+
+#[test]
+fn what_a_node_signed_is_remembered_when_its_branch_is_gone() {
+    let mut stage = stage(1);
+    let id = stage.submit();
+    let mine = stage.signed_contributions()[0].id();
+    assert_eq!(votes(&stage), [Some(0)]);
+    // The branch was dropped: the store holds the contribution and no seal below it.
+    stage.disk.seals.clear();
+    let mut stage = stage.restart();
+    assert!(stage.machine.contribution(&mine).is_some());
+    assert!(
+        !stage.state(id).is_final(),
+        "others may list it yet: {:?}",
+        stage.state(id)
+    );
+    let zero = stage.head();
+    let other = grow(&mut stage, zero, 1, &[3, 4]);
+    assert_eq!(stage.head(), other);
+    stage.submit();
+    assert_eq!(votes(&stage), [None], "it voted in round 1 already");
+}

@@ -190,3 +190,41 @@ fn the_own_proposal_does_not_wait_for_strangers_seals() {
     });
     assert_eq!(jobs.collect::<Vec<_>>()[before..], [12], "its own comes at once");
 }
+
+#[test]
+fn a_name_that_moves_on_leaves_no_seals_behind() {
+    let mut stage = Stage::new(spec(members(7), 4));
+    stage.slow = true;
+    let seals: Vec<_> = (0..50).map(|n| junk(&stage, n)).collect();
+    for seal in &seals {
+        let head = seal.record.checkpoint().id();
+        stage.feed(Input::HeadClaim { by: node(3), head });
+        stage.feed(Input::Seal(seal.clone()));
+        assert!(held(&stage, std::slice::from_ref(seal))[0], "it is named now");
+    }
+    let count = held(&stage, &seals).into_iter().filter(|held| *held).count();
+    assert!(count <= 3, "two unnamed and the one that is named: {count}");
+}
+
+#[test]
+fn others_who_build_on_a_sealers_chain_keep_all_of_it() {
+    let mut stage = Stage::new(spec(members(7), 1));
+    stage.slow = true;
+    let zero = stage.head();
+    let own = stage.contribution(7, zero, 1, 0);
+    stage.feed(Input::Contribution(own.clone()));
+    let first = stage.seal(7, zero, 1, &[own.record.id()], &[]);
+    let on_first = stage.contribution(7, first.record.checkpoint().id(), 2, 0);
+    let second = stage.seal(7, first.record.checkpoint().id(), 2, &[on_first.record.id()], &[]);
+    let vote = stage.contribution(3, second.record.checkpoint().id(), 3, 0);
+    stage.feed(Input::Seal(first.clone()));
+    stage.feed(Input::Contribution(on_first));
+    stage.feed(Input::Seal(second.clone()));
+    stage.feed(Input::Contribution(vote));
+    let others: Vec<_> = (2..=6).map(|n| stage.hear(n)).collect();
+    for skip in 0..5 {
+        let fresh: Vec<_> = (0..5).filter(|i| *i != skip).map(|i| others[i]).collect();
+        stage.feed(Input::Seal(stage.seal(7, zero, 1, &fresh, &[])));
+    }
+    assert_eq!(held(&stage, &[first, second]), [true, true]);
+}
