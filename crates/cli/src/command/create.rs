@@ -53,7 +53,7 @@ pub struct Create {
     /// The longest deadline
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     deadline_max: Option<Duration>,
-    /// Rounds that late work may be behind and still count, discounted; 0 takes none
+    /// Rounds that late work may be behind and still count, discounted; 0 takes none [default: 10]
     #[arg(long, value_name = "ROUNDS")]
     max_staleness: Option<u32>,
     /// Who may contribute and read, these and no others: node id or peer id; may be repeated [default: this node alone]

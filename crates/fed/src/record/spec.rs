@@ -253,7 +253,7 @@ pub struct RoundPolicy {
     pub min_contributions: u32,
     /// Contributions at which an open model's round closes early; for a list `None` means all expected members.
     pub target: Option<u32>,
-    /// A fixed deadline from the first contribution, in ms; `None` = 3 × the contributors' median pace, below the ceiling.
+    /// A fixed deadline from the first contribution, in ms; `None` = 3 × the members' median pace, below the ceiling.
     pub deadline_ms: Option<u64>,
     /// The longest deadline, in ms.
     pub deadline_ms_max: u64,
