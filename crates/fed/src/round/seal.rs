@@ -244,29 +244,29 @@ impl Machine {
     }
 
     /// Whether a seal may be held. Of the unnamed ones of a sealer the best two on a parent and the best eight of a round stay,
-    /// so that what every node keeps does not depend on the order of arrival. One that is named always may; what has lost its
-    /// name since is looked at again then.
+    /// so that what every node keeps does not depend on the order of arrival. One that is named always may, and displaces none:
+    /// a name can be lost again, and the two would displace each other at every sync.
     fn make_room_for(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
         let sealer = seal.sealer;
-        if self.restoring || sealer == self.config.node {
+        if self.restoring || sealer == self.config.node || self.is_named(checkpoint, &sealer) {
             return true;
         }
-        let named = self.is_named(checkpoint, &sealer);
         let refuted = self.refuted.get(&sealer).map_or(0, BTreeMap::len);
-        if !named && (refuted >= REFUTED_MAX || !self.has_room_for_incomplete(seal)) {
+        if refuted >= REFUTED_MAX || !self.has_room_for_incomplete(seal) {
             return false;
         }
-        while let Some((order, worst)) = self.worst_of_crowd(seal, usize::from(named)) {
-            if !named && order >= self.keeping_order(seal, *checkpoint) {
-                return false;
-            }
+        let Some((order, worst)) = self.worst_of_crowd(seal) else {
+            return true;
+        };
+        let better = order < self.keeping_order(seal, *checkpoint);
+        if better {
             self.drop_branch(&worst);
         }
-        true
+        better
     }
 
-    /// The least of the sealer's unnamed seals where there are too many of them for one more, or for `spare` more than that.
-    fn worst_of_crowd(&self, seal: &Seal, spare: usize) -> Option<(KeepingOrder, CheckpointId)> {
+    /// The least of the sealer's unnamed seals, where there are too many of them for one more.
+    fn worst_of_crowd(&self, seal: &Seal) -> Option<(KeepingOrder, CheckpointId)> {
         let of_sealer = self.tree.of_round(seal.round).filter_map(|node| {
             let held = self.seal_of(node).filter(|s| s.sealer == seal.sealer)?;
             Some((node, held))
@@ -276,9 +276,9 @@ impl Machine {
             .collect();
         let on_parent = held.iter().filter(|(node, _)| node.parent == Some(seal.parent));
         let order = |(node, seal): &(&Node, &Seal)| (self.keeping_order(seal, node.id), node.id);
-        if on_parent.clone().count() >= PER_PARENT_MAX + spare {
+        if on_parent.clone().count() >= PER_PARENT_MAX {
             on_parent.map(order).min()
-        } else if held.len() >= PER_ROUND_MAX + spare {
+        } else if held.len() >= PER_ROUND_MAX {
             held.iter().map(order).min()
         } else {
             None

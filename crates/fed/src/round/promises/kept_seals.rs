@@ -192,21 +192,6 @@ fn the_own_proposal_does_not_wait_for_strangers_seals() {
 }
 
 #[test]
-fn a_name_that_moves_on_leaves_no_seals_behind() {
-    let mut stage = Stage::new(spec(members(7), 4));
-    stage.slow = true;
-    let seals: Vec<_> = (0..50).map(|n| junk(&stage, n)).collect();
-    for seal in &seals {
-        let head = seal.record.checkpoint().id();
-        stage.feed(Input::HeadClaim { by: node(3), head });
-        stage.feed(Input::Seal(seal.clone()));
-        assert!(held(&stage, std::slice::from_ref(seal))[0], "it is named now");
-    }
-    let count = held(&stage, &seals).into_iter().filter(|held| *held).count();
-    assert!(count <= 3, "two unnamed and the one that is named: {count}");
-}
-
-#[test]
 fn others_who_build_on_a_sealers_chain_keep_all_of_it() {
     let mut stage = Stage::new(spec(members(7), 1));
     stage.slow = true;
