@@ -279,8 +279,13 @@ impl Machine {
             }
         }
         for (id, round) in self.drop_branch(id) {
-            self.invalid.insert(id, round);
+            self.bury(id, round);
         }
+    }
+
+    /// Remembers a checkpoint that can never be.
+    pub(super) fn bury(&mut self, id: CheckpointId, round: u64) {
+        self.invalid.insert(id, round);
         while self.invalid.len() > INVALID_MAX {
             let oldest = self.invalid.iter().min_by_key(|(_, round)| **round).map(|(id, _)| *id);
             oldest.map(|id| self.invalid.remove(&id));

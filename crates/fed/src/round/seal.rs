@@ -110,11 +110,22 @@ impl Machine {
             return self.refuse_seal(&id, seal, &fault);
         }
         if let Some(unknown) = seal.proofs.iter().find(|p| self.ledger.proof(p).is_none()) {
-            return self.keep_orphan_seal(id, Missing::Proof(*unknown), signed);
+            // Its proofs are asked for only where it would be held: they would be forgotten with it, and asked for again.
+            if self.has_room_for_seal(seal, &checkpoint) {
+                self.keep_orphan_seal(id, Missing::Proof(*unknown), signed);
+            }
+            return;
         }
-        match self.convicted_by(seal, &parent.convicted) {
-            Err(fault) => self.refuse_seal(&id, seal, &fault),
-            Ok(_) if self.repeats(seal) => self.refuse_seal(&id, seal, "lists what its branch lists already"),
+        let fault = match self.convicted_by(seal, &parent.convicted) {
+            Ok(_) if self.repeats(seal) => Err("lists what its branch lists already".to_owned()),
+            convicted => convicted,
+        };
+        match fault {
+            Err(fault) => {
+                self.refuse_seal(&id, seal, &fault);
+                // A function of the records alone: it never becomes valid.
+                self.bury(checkpoint, seal.round);
+            }
             Ok(convicted) => {
                 if self.make_room_for(seal, &checkpoint) {
                     self.link(id, checkpoint, signed, convicted);
@@ -246,23 +257,29 @@ impl Machine {
     /// Whether a seal may be held. Of the unnamed ones of a sealer the best two on a parent and the best eight of a round stay,
     /// so that what every node keeps does not depend on the order of arrival. One that is named always may, and displaces none:
     /// a name can be lost again, and the two would displace each other at every sync.
-    fn make_room_for(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
+    fn has_room_for_seal(&self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
         let sealer = seal.sealer;
         if self.restoring || sealer == self.config.node || self.is_named(checkpoint, &sealer) {
             return true;
         }
         let refuted = self.refuted.get(&sealer).map_or(0, BTreeMap::len);
-        if refuted >= REFUTED_MAX || !self.has_room_for_incomplete(seal) {
+        refuted < REFUTED_MAX
+            && self.has_room_for_incomplete(seal)
+            && self
+                .worst_of_crowd(seal)
+                .is_none_or(|(order, _)| order < self.keeping_order(seal, *checkpoint))
+    }
+
+    /// Drops what a seal that may be held displaces. Says whether it may.
+    fn make_room_for(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
+        if !self.has_room_for_seal(seal, checkpoint) {
             return false;
         }
-        let Some((order, worst)) = self.worst_of_crowd(seal) else {
-            return true;
-        };
-        let better = order < self.keeping_order(seal, *checkpoint);
-        if better {
+        let free = self.restoring || seal.sealer == self.config.node || self.is_named(checkpoint, &seal.sealer);
+        if let Some((_, worst)) = self.worst_of_crowd(seal).filter(|_| !free) {
             self.drop_branch(&worst);
         }
-        better
+        true
     }
 
     /// The least of the sealer's unnamed seals, where there are too many of them for one more.

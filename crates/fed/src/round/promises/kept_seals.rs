@@ -213,3 +213,44 @@ fn others_who_build_on_a_sealers_chain_keep_all_of_it() {
     }
     assert_eq!(held(&stage, &[first, second]), [true, true]);
 }
+
+#[test]
+fn a_seal_that_would_not_be_held_asks_for_no_proofs() {
+    let asks = |s: &Stage| {
+        s.said
+            .iter()
+            .filter(|o| matches!(o, Output::WantRecords { .. }))
+            .count()
+    };
+    let mut stage = Stage::new(spec(members(7), 4));
+    stage.slow = true;
+    let fresh: Vec<_> = (2..=5).map(|n| stage.hear(n)).collect();
+    let cast = |stage: &Stage, variant| stage.contribution(6, stage.head(), 1, variant);
+    let proof = |stage: &Stage, a, b| Proof::new(cast(stage, a), cast(stage, b)).unwrap();
+    let (first, second) = (proof(&stage, 1, 2), proof(&stage, 3, 4));
+    // Two proofs against one member make a seal invalid for ever: looked at once.
+    let twice = stage.seal_with(7, stage.head(), 1, &fresh, &[], &[first.clone(), second.clone()]);
+    stage.feed(Input::Seal(twice.clone()));
+    stage.feed(Input::Proof(first));
+    stage.feed(Input::Proof(second));
+    assert!(!held(&stage, std::slice::from_ref(&twice))[0]);
+    let before = asks(&stage);
+    stage.feed(Input::Seal(twice));
+    assert_eq!(asks(&stage), before);
+    // Two that can be checked are held already: the junk is not worth a proof.
+    stage.feed(Input::Seal(stage.seal(7, stage.head(), 1, &fresh, &[])));
+    let other: Vec<_> = fresh[..3].iter().copied().chain([stage.hear(1)]).collect();
+    stage.feed(Input::Seal(stage.seal(7, stage.head(), 1, &other, &[])));
+    let before = asks(&stage);
+    let unknown: Vec<_> = (0..4).map(|i| ContributionId(id(i))).collect();
+    let third = proof(&stage, 5, 6);
+    stage.feed(Input::Seal(stage.seal_with(
+        7,
+        stage.head(),
+        1,
+        &unknown,
+        &[],
+        &[third],
+    )));
+    assert_eq!(asks(&stage), before);
+}
