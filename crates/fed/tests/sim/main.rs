@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use plan::Plan;
 use world::World;
 
-/// Runs of one `cargo test`: every fault occurs in hundreds of them. About a minute on two cores.
-const SEEDS: u64 = 1_000;
+/// Runs of one `cargo test`: every fault occurs in hundreds of them. About five minutes on two cores.
+const SEEDS: u64 = 10_000;
 
 /// Seeds that once failed in a way that few others do: proofs that came and went for ever (two ways), liars that had two checkpoints of one
 /// round confirmed and so stopped the honest.
