@@ -28,6 +28,8 @@ const WATCH: &str = "/qres.v1.ModelService/WatchModels";
 const GET_NODE: &str = "/qres.v1.NodeService/GetNode";
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 const REFLECT: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+/// How long an answer may lie unread here. A loaded machine still has the time to begin every call and to read a first answer.
+const UNREAD: Duration = Duration::from_secs(10);
 /// HTTP/2's own window.
 const WINDOW: u32 = 65_535;
 /// RESOURCE_EXHAUSTED: above the connection's share.
@@ -264,7 +266,7 @@ async fn an_upload_that_brings_no_data_is_ended_and_a_keyed_one_goes_on_later() 
 async fn a_fetch_that_is_not_read_gives_its_file_back_and_loses_its_connection() {
     let served = Served::start(Limits {
         sends: 8,
-        unread: Duration::from_secs(2),
+        unread: UNREAD,
         read_bytes_per_s: u32::MAX,
         ..Limits::default()
     })
@@ -297,7 +299,7 @@ async fn a_fetch_that_is_not_read_gives_its_file_back_and_loses_its_connection()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_reads_again_hears_why_its_answer_ended() {
     let served = Served::start(Limits {
-        unread: Duration::from_secs(2),
+        unread: UNREAD,
         read_bytes_per_s: u32::MAX,
         ..Limits::default()
     })
