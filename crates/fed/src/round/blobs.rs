@@ -224,14 +224,22 @@ impl Machine {
         }
         for (blob, want) in desired {
             if self.blobs.wanted.insert(blob, want.update).is_none() {
+                let owed_by = self.contributor(&blob).filter(|_| want.update);
                 self.out.act(Output::WantBlob {
                     blob,
                     bytes: want.bytes,
                     update: want.update,
                     holders: want.holders.into_iter().collect(),
+                    owed_by,
                 });
             }
         }
+    }
+
+    /// The author of the open round's contribution with this update.
+    fn contributor(&self, update: &BlobId) -> Option<NodeId> {
+        let mut open = self.open_contributions().filter_map(|id| self.ledger.contribution(&id));
+        open.find(|c| c.record.update == *update).map(|c| c.record.author)
     }
 
     /// Contributions on the head that may be listed as fresh: one a member, no equivocator's, none whose update is bad.

@@ -263,6 +263,9 @@ pub enum Output {
         update: bool,
         /// Who should have it.
         holders: Vec<NodeId>,
+        /// The author of the open round's contribution with this update, if there is one: a node that announced it and says
+        /// that it has it not is at fault. Of an older one that can no longer be said: its author may have dropped it.
+        owed_by: Option<NodeId>,
     },
     /// No longer wanted: stop fetching.
     DropBlob(BlobId),

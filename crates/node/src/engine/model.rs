@@ -201,7 +201,7 @@ impl ModelTask {
 
     pub(super) fn unread(&mut self, blob: BlobId) {
         if let Some(wanted) = self.wanted.get(&blob).copied() {
-            self.want(blob, None, wanted.update, vec![]);
+            self.want(blob, None, wanted.update, vec![], None);
         }
     }
 
@@ -341,7 +341,8 @@ impl ModelTask {
                 bytes,
                 update,
                 holders,
-            } => self.want(blob, bytes, update, holders),
+                owed_by,
+            } => self.want(blob, bytes, update, holders, owed_by),
             Output::DropBlob(blob) => {
                 self.wanted.remove(&blob);
                 self.drop_want(&blob);
@@ -407,7 +408,7 @@ impl ModelTask {
         self.publish(envelope).await;
     }
 
-    fn want(&mut self, blob: BlobId, bytes: Option<u64>, update: bool, holders: Vec<NodeId>) {
+    fn want(&mut self, blob: BlobId, bytes: Option<u64>, update: bool, holders: Vec<NodeId>, owed_by: Option<NodeId>) {
         // A spec is neither an update nor weights, and lies elsewhere.
         if blob == BlobId::from(self.model.id) {
             return self.feed(Input::BlobBad { blob, update });
@@ -430,7 +431,7 @@ impl ModelTask {
             bytes,
             bytes_max,
             holders,
-            owed_by: super::wants::owed_by(&self.machine, &blob),
+            owed_by,
             traceparent: self.traces.of_blob(&blob),
         };
         let ask = || self.core.downloads.want(want);

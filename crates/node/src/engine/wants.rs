@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::round::Machine;
+use qres_fed::id::{BlobId, SpecId};
 
 /// What a blob is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,15 +57,6 @@ fn remove(wants: &mut Wanted, blob: (SpecId, BlobId), purpose: Purpose) -> bool 
         return true;
     }
     false
-}
-
-/// Who owes an update: the author of a contribution to the open round has it, or it would not have announced it. Of an older
-/// one that can no longer be said: its author may have collected it.
-pub fn owed_by(machine: &Machine, update: &BlobId) -> Option<NodeId> {
-    let open = machine.open_round();
-    let fresh = open.contributions.iter().filter(|c| !c.late);
-    let mut signed = fresh.filter_map(|c| machine.contribution(&c.id));
-    signed.find(|c| c.record.update == *update).map(|c| c.record.author)
 }
 
 #[cfg(test)]

@@ -65,6 +65,32 @@ fn a_seal_that_nobody_can_recompute_is_no_child() {
 }
 
 #[test]
+fn the_open_round_s_updates_are_owed_by_their_authors_and_older_ones_by_none() {
+    let mut stage = Stage::new(spec(members(4), 2));
+    let base = stage.head();
+    let early = stage.contribution(3, base, 1, 0);
+    stage.withheld.insert(early.record.update);
+    stage.feed(Input::Contribution(early.clone()));
+    let owing = |stage: &Stage, update: BlobId| {
+        let asked = stage.said.iter().rev().find_map(|o| match o {
+            Output::WantBlob { blob, owed_by, .. } if *blob == update => Some(*owed_by),
+            _ => None,
+        });
+        asked.expect("it was asked for")
+    };
+    assert_eq!(owing(&stage, early.record.update), Some(node(3)));
+    stage.submit();
+    stage.hear(2);
+    stage.pass(10_000);
+    assert_eq!(stage.round(), 1);
+    // It comes late: its author may have dropped it.
+    let late = stage.contribution(4, base, 1, 0);
+    stage.withheld.insert(late.record.update);
+    stage.feed(Input::Contribution(late.clone()));
+    assert_eq!(owing(&stage, late.record.update), None);
+}
+
+#[test]
 fn a_forged_result_is_refused_and_its_author_named() {
     let mut stage = Stage::new(spec(members(3), 2));
     let fresh = [stage.hear(2), stage.hear(3)];
