@@ -1,5 +1,6 @@
 //! Real daemons on loopback.
 
+mod backups;
 mod bad_input;
 mod catch_up;
 mod descriptors;

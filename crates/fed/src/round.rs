@@ -16,6 +16,8 @@ mod attendance;
 mod ballots;
 mod blobs;
 mod chain;
+mod comparison;
+mod condition;
 mod contribution;
 mod deadline;
 mod equivocation;
@@ -44,6 +46,7 @@ mod promises;
 #[cfg(test)]
 mod stage;
 
+pub use condition::{Comparing, Conditions, Convicted, Unsettled};
 pub use event::{
     AggregateJob, EncodeJob, FreshItem, Input, LateItem, Output, Persist, Refusal, Submission, SubmissionState,
     Unsigned,

@@ -6,6 +6,7 @@ pub(crate) mod announce;
 pub(crate) mod announced;
 pub(crate) mod auto_join;
 mod collector;
+mod conditions;
 pub(crate) mod create;
 pub(crate) mod creators;
 mod drain;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, SubmissionId};
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId, SubmissionId};
 use qres_fed::record::{ModelName, Spec};
 use qres_fed::round::SubmissionState;
 
@@ -58,6 +58,30 @@ pub struct ModelView {
     pub trainer_config: BTreeMap<String, f64>,
     /// Things a person should know, e.g. "2 identities own this open model".
     pub warnings: Vec<String>,
+    /// What keeps this node from contributing, or its rounds from counting, right now.
+    pub conditions: Vec<ConditionView>,
+}
+
+/// What is the matter with a model on this node right now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConditionView {
+    /// Which kind.
+    pub kind: ConditionKind,
+    /// In words, with the remedy.
+    pub text: String,
+    /// Of a conviction: the proof, where it is held.
+    pub proof: Option<ProofId>,
+}
+
+/// The kinds of conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConditionKind {
+    /// This node signed two contributions on one parent: its work is refused for good.
+    Convicted,
+    /// This node has just started and compares its records before it signs.
+    Comparing,
+    /// No quorum has confirmed the newest rounds.
+    Unsettled,
 }
 
 /// One contribution as a round shows it.

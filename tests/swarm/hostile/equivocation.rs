@@ -6,6 +6,8 @@ use qres_fed::record::Proof;
 use qres_node::identity::Identity;
 use qres_tests::weights::vector;
 use qres_tests::{Daemon, Options, wait};
+use tonic::Code;
+use tonic_types::StatusExt;
 
 use super::peer::{Peer, Service};
 use super::{DEADLINE_MS, Scene, agreed, bytes_of, contribution, node_id, round};
@@ -59,6 +61,42 @@ async fn a_forged_proof_convicts_nobody() {
     for daemon in &scene.swarm.daemons {
         assert!(!daemon.log().contains("signed two contributions"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_convicted_node_says_so_and_takes_no_work() {
+    let scene = Scene::start(2).await;
+    let daemon = &scene.swarm.daemons[0];
+    // Somebody has a copy of its key, and signed with it.
+    let key = Identity::load_or_create(&daemon.data_dir().join("identity.key")).expect("its key");
+    assert_eq!(key.node(), scene.ids[0]);
+    let signed = |value| contribution(&key, scene.spec.id(), scene.base, 1, &bytes_of(&[value]));
+    let proof = Proof::new(signed(3.0), signed(4.0)).unwrap();
+    scene.peer.announce_proof(&proof).await;
+    let node = &scene.nodes[0];
+    let convicted = wait::until("the node to say that it is convicted", || async {
+        let model = node.model("hostile").await.expect("a model");
+        let mut found = model.conditions.into_iter();
+        found.find(|condition| condition.kind() == pb::ConditionKind::Convicted)
+    })
+    .await;
+    assert_eq!(convicted.proof, proof.id().to_string());
+    assert!(convicted.text.contains("identity.key"), "{}", convicted.text);
+    let refused = node
+        .submit("hostile", &scene.base.to_string(), 1, &vector(&[1.0]))
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "CONVICTED");
+    assert!(refused.message().contains(&convicted.proof), "{}", refused.message());
+    assert!(
+        daemon
+            .log()
+            .lines()
+            .any(|line| line.contains("ERROR") && line.contains(&convicted.proof))
+    );
+    // The others have nothing of the kind to say.
+    assert_eq!(scene.nodes[1].model("hostile").await.unwrap().conditions, []);
 }
 
 /// Waits until each of these daemons has seen the proof.

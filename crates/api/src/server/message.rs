@@ -4,8 +4,8 @@ use prost_types::Timestamp;
 use qres_fed::record::{Membership, RoundPolicy, Rule, TensorSpec};
 use qres_fed::round::SubmissionState;
 use qres_node::view::{
-    CheckpointView, ContributionView, HeardModel, ListedModel, LosingSealView, ModelView, NodeView, PeerState,
-    PeerView, RoundView, Standing, StateView, SubmissionView,
+    CheckpointView, ConditionKind, ConditionView, ContributionView, HeardModel, ListedModel, LosingSealView, ModelView,
+    NodeView, PeerState, PeerView, RoundView, Standing, StateView, SubmissionView,
 };
 
 use crate::pb;
@@ -116,6 +116,7 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
         head: view.head.map(checkpoint),
         trainer_config: view.trainer_config,
         warnings: view.warnings,
+        conditions: view.conditions.into_iter().map(condition).collect(),
         strategy: Some(rule(spec.strategy)),
         codec: Some(rule(spec.codec)),
         privacy: Some(rule(spec.privacy)),
@@ -128,6 +129,19 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
         checkpoint0_digest: text(&spec.checkpoint0),
         creator: text(&spec.creator),
         succeeds: optional(&spec.succeeds),
+    }
+}
+
+fn condition(view: ConditionView) -> pb::Condition {
+    let kind = match view.kind {
+        ConditionKind::Convicted => pb::ConditionKind::Convicted,
+        ConditionKind::Comparing => pb::ConditionKind::Comparing,
+        ConditionKind::Unsettled => pb::ConditionKind::Unsettled,
+    };
+    pb::Condition {
+        kind: kind.into(),
+        text: view.text,
+        proof: optional(&view.proof),
     }
 }
 
@@ -335,6 +349,7 @@ mod tests {
             head: None,
             trainer_config: BTreeMap::new(),
             warnings: vec![],
+            conditions: vec![],
         }
     }
 

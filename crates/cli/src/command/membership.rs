@@ -121,6 +121,13 @@ pub fn print(output: Output, model: &pb::Model) {
         for warning in &model.warnings {
             output.note(format_args!("warning: {warning}"));
         }
+        for condition in &model.conditions {
+            output.note(format_args!(
+                "warning: {}: {}",
+                text::condition(condition),
+                condition.text
+            ));
+        }
     }
 }
 

@@ -124,7 +124,14 @@ fn models_text(models: &[(pb::Model, Option<pb::Round>)]) -> Lines {
             round.as_ref().map(text::round_line).unwrap_or_default(),
         ]);
     }
-    table.text("no models: make one with `qres model create`")
+    let mut lines = table.text("no models: make one with `qres model create`");
+    for (model, _) in models {
+        for condition in &model.conditions {
+            let kind = text::condition(condition);
+            lines.push(&format!("{}: {kind}: {}", model.name, condition.text));
+        }
+    }
+    lines
 }
 
 #[cfg(test)]

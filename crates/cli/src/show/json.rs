@@ -47,6 +47,14 @@ fn policy(policy: &pb::RoundPolicy) -> Value {
     })
 }
 
+fn condition(condition: &pb::Condition) -> Value {
+    json!({
+        "kind": text::condition(condition),
+        "text": condition.text,
+        "proof": condition.proof,
+    })
+}
+
 /// A `qres.v1.Model`.
 pub fn model(model: &pb::Model) -> Value {
     json!({
@@ -57,6 +65,7 @@ pub fn model(model: &pb::Model) -> Value {
         "head": model.head.as_ref().map(checkpoint),
         "trainer_config": model.trainer_config,
         "warnings": model.warnings,
+        "conditions": list(&model.conditions, condition),
         "strategy": rule(model.strategy.as_ref()),
         "codec": rule(model.codec.as_ref()),
         "privacy": rule(model.privacy.as_ref()),

@@ -94,6 +94,16 @@ pub fn standing(model: &pb::Model) -> &'static str {
     }
 }
 
+/// What is the matter with a model.
+pub fn condition(condition: &pb::Condition) -> &'static str {
+    match condition.kind() {
+        pb::ConditionKind::Unspecified => "unknown",
+        pb::ConditionKind::Convicted => "convicted",
+        pb::ConditionKind::Comparing => "comparing",
+        pb::ConditionKind::Unsettled => "unsettled",
+    }
+}
+
 /// How the connection to a peer stands.
 pub fn peer_state(peer: &pb::Peer) -> &'static str {
     match peer.state() {

@@ -132,6 +132,12 @@ impl Machine {
         self.proved.contains_key(author) || self.head_convicted(author)
     }
 
+    /// Whether this node is convicted, and by which proof where that is held.
+    pub(super) fn own_conviction(&self) -> Option<Option<ProofId>> {
+        let own = self.config.node;
+        self.is_excluded(&own).then(|| self.proved.get(&own).copied())
+    }
+
     /// Proofs for the next seal: one for each author that the head's branch has not convicted, ascending.
     pub(super) fn proofs_to_carry(&self) -> Vec<ProofId> {
         let open = self.proved.iter().filter(|(author, _)| !self.head_convicted(author));

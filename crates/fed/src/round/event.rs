@@ -85,6 +85,10 @@ pub enum Input {
         /// Its head.
         head: CheckpointId,
     },
+    /// All records that a peer holds and this node lacked have come in, or the peer has none of this model.
+    Compared(NodeId),
+    /// The peers that are connected now.
+    Reachable(BTreeSet<NodeId>),
     /// An equivocation proof, both signatures verified.
     Proof(Proof),
     /// The answer to [`Output::WantBlob`]: the blob is here, and on the schema and finite as what it was wanted as.

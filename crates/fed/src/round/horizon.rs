@@ -132,7 +132,7 @@ impl Machine {
         let served: Vec<_> = self
             .proved
             .iter()
-            .filter(|(author, _)| node.convicted.contains(author))
+            .filter(|(author, _)| node.convicted.contains(author) && **author != self.config.node)
             .collect();
         let served: Vec<ProofId> = served.into_iter().map(|(_, id)| *id).collect();
         for id in served {

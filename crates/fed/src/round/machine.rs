@@ -6,6 +6,7 @@ use super::attendance::Attendance;
 use super::ballots::Ballots;
 use super::blobs::{Blobs, Want};
 use super::chain::Chain;
+use super::comparison::Comparison;
 use super::deadline::{OpenRound, Paces};
 use super::head::Path;
 use super::jobs::Jobs;
@@ -128,6 +129,12 @@ pub enum BaseError {
     },
     #[error("this node is not a member of the model: it may fetch, not submit")]
     NotMember,
+    #[error(
+        "this node is convicted{}: it signed two contributions on one parent, so all members leave its work out for good. Give \
+         the node a new identity.key and make a successor of the model that lists it",
+        .proof.map(|id| format!(" by proof {id}")).unwrap_or_default()
+    )]
+    Convicted { proof: Option<ProofId> },
 }
 
 /// A record that waits to be taken in.
@@ -162,6 +169,7 @@ pub struct Machine {
     pub(super) paces: Paces,
     pub(super) open: OpenRound,
     pub(super) submissions: Submissions,
+    pub(super) comparison: Comparison,
     pub(super) out: Outbox,
     /// Records that something made welcome; worked off before anything is decided.
     pub(super) queue: VecDeque<Queued>,
@@ -231,6 +239,8 @@ impl Machine {
             Input::Contribution(signed) => self.take_contribution(signed),
             Input::Seal(signed) => self.take_seal(signed),
             Input::HeadClaim { by, head } => self.claim(by, head),
+            Input::Compared(with) => self.compared(with),
+            Input::Reachable(peers) => self.reachable(&peers),
             Input::Proof(proof) => self.take_proof(&proof),
             Input::BlobHere { blob, update } => self.blob_here(blob, update),
             Input::BlobBad { blob, update } => self.blob_bad(blob, update),
@@ -292,7 +302,7 @@ impl Machine {
     /// Brings everything in line after an input.
     pub(super) fn settle(&mut self) {
         self.settle_head();
-        if std::mem::take(&mut self.round_dirty) {
+        if std::mem::take(&mut self.round_dirty) && self.may_sign() {
             self.merge();
             self.close_round();
         }
@@ -329,6 +339,7 @@ impl Machine {
             self.next_seal_turn(),
             self.jobs.next_retry(self.now),
             self.submissions.next_retry(self.now),
+            self.comparison_ends(),
         ];
         let next = times.into_iter().flatten().filter(|at| *at > self.now).min();
         self.out.wake(next);

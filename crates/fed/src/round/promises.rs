@@ -3,6 +3,7 @@
 mod bounds;
 mod catching_up;
 mod closing;
+mod comparison;
 mod durability;
 mod equivocation;
 mod finality;

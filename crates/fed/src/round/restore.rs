@@ -7,6 +7,7 @@ use super::attendance::Attendance;
 use super::ballots::Ballots;
 use super::blobs::Blobs;
 use super::chain::Chain;
+use super::comparison::Comparison;
 use super::deadline::{OpenRound, Paces};
 use super::jobs::Jobs;
 use super::ledger::Ledger;
@@ -40,6 +41,7 @@ impl Machine {
             tree: Tree::new(node, spec.quorum(), is_list),
             chain: Chain::new(zero),
             submissions: Submissions::new(config.trainers),
+            comparison: Comparison::new(now, Self::to_compare(is_list, spec.admits(&config.node), spec.quorum())),
             spec,
             config,
             ledger: Ledger::default(),

@@ -71,6 +71,7 @@ impl Machine {
     pub(super) fn close_round(&mut self) {
         let head = self.chain.head();
         if !self.is_member
+            || self.is_far_ahead()
             || self.confirmed_against(&head).is_some()
             || !self
                 .tree

@@ -89,7 +89,19 @@ impl Stage {
         Self::with(spec, config, Restored::default(), Instant(1_000))
     }
 
+    /// One that has compared its records with all others.
     pub fn with(spec: Spec, config: Config, disk: Restored, now: Instant) -> Self {
+        let others: Vec<_> = match &spec.membership {
+            Membership::List(members) => members.iter().copied().collect(),
+            Membership::Open => (1..=3).map(node).collect(),
+        };
+        let mut stage = Self::uncompared(spec, config, disk, now);
+        others.into_iter().for_each(|other| stage.feed(Input::Compared(other)));
+        stage
+    }
+
+    /// One that has just started.
+    pub fn uncompared(spec: Spec, config: Config, disk: Restored, now: Instant) -> Self {
         let (machine, outputs) = Machine::new(spec.clone(), config.clone(), disk.clone(), now);
         let mut stage = Self {
             machine,

@@ -104,6 +104,10 @@ impl World {
         self.feed_all(h, inputs);
         let life = self.hosts[h].life;
         self.at(50, Event::Sync { h, life });
+        // As a node does with all it connects to; later with one at a time.
+        for b in 0..self.hosts.len() {
+            self.at(20, Event::SyncWith { a: h, b });
+        }
         self.at(700, Event::Collect { h, life });
     }
 

@@ -68,6 +68,9 @@ impl World {
     }
 
     pub fn sync_with_someone(&mut self, h: usize) {
+        let up = (0..self.hosts.len()).filter(|b| self.connected(h, *b) && self.hosts[*b].machine.is_some());
+        let peers = up.map(|b| self.hosts[b].node).collect();
+        self.feed(h, Input::Reachable(peers));
         let b = self.rng.random_range(0..self.hosts.len());
         self.sync(h, b);
     }
@@ -94,16 +97,24 @@ impl World {
             };
             (missing(two, one), missing(one, two))
         };
-        for (h, mut records) in [(a, for_a), (b, for_b)] {
+        for (h, with, mut records) in [(a, b, for_a), (b, a, for_b)] {
+            let mut whole = records.len() < SYNC_MAX;
             // Usually in order; sometimes not.
             if self.faulty() && self.rng.random_bool(0.1) {
                 records.reverse();
             }
             let wait = 2 * self.delay();
             for record in records {
-                if !self.lost() {
+                if self.lost() {
+                    whole = false;
+                } else {
                     self.at(wait, Event::Deliver { h, record });
                 }
+            }
+            // After the last of them.
+            if whole {
+                let (life, with) = (self.hosts[h].life, self.hosts[with].node);
+                self.at(wait, Event::Compared { h, life, with });
             }
         }
     }

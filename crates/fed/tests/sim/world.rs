@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use qres_fed::id::{BlobId, CheckpointId};
+use qres_fed::id::{BlobId, CheckpointId, NodeId};
 use qres_fed::record::{Contribution, Proof, Seal, Signed};
 use qres_fed::round::{Input, SubmissionState};
 use rand::{RngExt, SeedableRng};
@@ -51,6 +51,11 @@ pub enum Event {
     SyncWith {
         a: usize,
         b: usize,
+    },
+    Compared {
+        h: usize,
+        life: u64,
+        with: NodeId,
     },
     Collect {
         h: usize,
@@ -289,6 +294,11 @@ impl World {
                 }
             }
             Event::SyncWith { a, b } => self.sync(a, b),
+            Event::Compared { h, life, with } => {
+                if self.is(h, life) {
+                    self.feed(h, Input::Compared(with));
+                }
+            }
             Event::Collect { h, life } => {
                 if self.is(h, life) {
                     self.collect(h);

@@ -10,6 +10,7 @@ use qres_fed::strategy;
 
 use super::model::ModelTask;
 use super::registry::{Known, Model};
+use super::syncer::first;
 use super::{Core, announced, views};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
@@ -48,7 +49,6 @@ async fn join_now(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeErro
     }
     core.registry.heard().forget(&model.id);
     start_model(core, &model).await?;
-    core.syncer.request(model.id, vec![]);
     Ok(views::model(core, &model))
 }
 
@@ -159,6 +159,7 @@ pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), Nod
     let joined = ModelTask::spawn(core, model, machine, outputs);
     model.set_joined(Some(joined));
     core.model_changed(model);
+    first::compare_with_all(core, model);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::message::Message;
 use super::registry::{Heads, Joined, Model};
 use super::tracer::Traces;
 use super::wants::Purpose;
-use super::{Core, announce, job, views};
+use super::{Core, announce, conditions, job, views};
 use crate::clock::unix_ms;
 use crate::error::NodeError;
 use crate::mesh::{Fault, MessageToken, Topic, Verdict};
@@ -362,7 +362,7 @@ impl ModelTask {
                 self.core.hub.push(Event::Round(view));
             }
             Output::Equivocation { author, proof } => {
-                warn!(model = %self.model.spec().name, %author, %proof, "a member signed two contributions on one parent: proven");
+                conditions::log_equivocation(self.model.spec(), self.core.identity.node(), author, proof);
             }
             Output::Refused {
                 author,

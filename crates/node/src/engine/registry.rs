@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
 use qres_fed::record::{Canonical, Membership, Signed, Spec};
-use qres_fed::round::{BaseError, CheckpointInfo, Machine};
+use qres_fed::round::{BaseError, CheckpointInfo, Conditions, Machine};
 use qres_fed::tensor::Layout;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,8 @@ pub struct Heads {
     pub confirmed: CheckpointInfo,
     /// This node can still contribute on the head, or never could.
     pub workable: bool,
+    /// What an operator should know.
+    pub conditions: Conditions,
 }
 
 impl Heads {
@@ -72,6 +74,7 @@ impl Heads {
             head,
             confirmed: machine.confirmed_head(),
             workable: !matches!(fault, Some(BaseError::Contributed(_) | BaseError::Conflicts { .. })),
+            conditions: machine.conditions(),
         }
     }
 }
@@ -326,6 +329,7 @@ mod tests {
             head: info,
             confirmed: info,
             workable: true,
+            conditions: Conditions::default(),
         };
         model.set_joined(Some(Arc::new(Joined {
             inbox,

@@ -3,6 +3,7 @@
 //! Nodes compare record ids when they connect, when a heartbeat names an unknown head, when a record names one that is
 //! missing, and now and then with a random peer.
 
+pub mod first;
 mod greetings;
 mod turns;
 
@@ -22,7 +23,7 @@ use turns::{Pair, Turns};
 
 use super::message::Message;
 use super::offer::Announced;
-use super::registry::Joined;
+use super::registry::{Joined, stopped};
 use super::{Core, offer, state};
 use crate::identity;
 use crate::mesh::{Fault, HeadClaim};
@@ -124,8 +125,12 @@ pub async fn run(core: Arc<Core>) {
                 lock(&core.syncer.greeted).extend(core.offers.take_more());
                 core.tell_heads(None);
             }
-            _ = delay.tick() => measure_delay(&core),
+            _ = delay.tick() => {
+                measure_delay(&core);
+                first::compare_again(&core);
+            }
         }
+        first::tell_reachable(&core);
         greet_new(&core);
         compare_claims(&core).await;
         compare_wanted(&core);
@@ -356,6 +361,11 @@ async fn compare(
         state::consider(core, node, envelope).await;
     }
     core.downloads.nudge(node);
+    joined
+        .inbox
+        .send(Message::Inputs(vec![Input::Compared(node)]))
+        .await
+        .map_err(|_| stopped())?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use qres_fed::round::{CheckpointInfo, RoundInfo};
 use qres_fed::strategy;
 
 use super::Core;
+use super::conditions;
 use super::registry::{Known, Model};
 use crate::store::StoredSubmission;
 use crate::view::{
@@ -37,6 +38,7 @@ pub fn model(core: &Core, model: &Model) -> ModelView {
         head: head.map(|heads| checkpoint(model, &heads.head)),
         trainer_config: strategy::trainer_config(&spec.strategy),
         warnings: warnings(model),
+        conditions: head.map_or(vec![], |heads| conditions::views(spec, heads.conditions)),
     }
 }
 

@@ -160,7 +160,7 @@ const TRANSFER: [TransferRow; 5] = [
     ),
 ];
 
-const MODEL: [ModelRow; 3] = [
+const MODEL: [ModelRow; 6] = [
     (
         "qres_model_head_round",
         "Round of the head, which may be provisional",
@@ -175,6 +175,21 @@ const MODEL: [ModelRow; 3] = [
         "qres_model_open_round_contributions",
         "Contributions in the open round, late ones left out",
         |core, model, _| core.metrics.contributions(&model.id),
+    ),
+    (
+        "qres_model_convicted",
+        "1 when there is proof against this node: all members refuse its work",
+        |_, _, joined| joined.heads.borrow().conditions.convicted.is_some().into(),
+    ),
+    (
+        "qres_model_comparing",
+        "1 after a start, while records are compared and nothing is signed",
+        |_, _, joined| joined.heads.borrow().conditions.comparing.is_some().into(),
+    ),
+    (
+        "qres_model_unsettled_rounds",
+        "Rounds above the newest settled checkpoint, once there are 32; at 1,024 no more are made",
+        |_, _, joined| joined.heads.borrow().conditions.unsettled.map_or(0, |u| u.rounds),
     ),
 ];
 
