@@ -93,10 +93,9 @@ impl Machine {
 
     /// What this node compares before it signs; `None` once it signs.
     pub(super) fn comparing(&self) -> Option<Comparing> {
-        self.comparison_ends().map(|until| Comparing {
+        (!self.comparison.done).then_some(Comparing {
             compared: self.comparison.with.len(),
             needed: self.comparison.needed,
-            until,
         })
     }
 }

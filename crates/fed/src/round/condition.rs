@@ -1,13 +1,13 @@
 //! What an operator should know of a model right now: why this node does not contribute, or why its work does not count.
 
 use super::machine::Machine;
-use crate::id::{Instant, ProofId};
+use crate::id::ProofId;
 
 /// Rounds above the newest settled checkpoint from which an operator is told: a healthy model settles within a few.
 const UNSETTLED_TOLD: u64 = 32;
 /// Rounds above the newest settled checkpoint at which this node seals no more. Everything above it is kept, as any of it may still
 /// lose: records in memory, and the weights of every round on the disk.
-pub(super) const UNSETTLED_MAX: u64 = 1_024;
+const UNSETTLED_MAX: u64 = 1_024;
 
 /// All is well where each is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,7 +21,13 @@ pub struct Conditions {
 }
 
 /// This node signed two contributions on one parent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this node is convicted{}: it signed two contributions on one parent (an old backup, or two copies of its data directory?), \
+     so all members refuse its work for good. Give the node a new identity.key, and have the creator make a successor of the \
+     model that lists the new id",
+    .proof.map(|id| format!(" by proof {id}")).unwrap_or_default()
+)]
 pub struct Convicted {
     /// The proof, where it is held. Others may have forgotten it once the chain had done its work.
     pub proof: Option<ProofId>,
@@ -34,8 +40,6 @@ pub struct Comparing {
     pub compared: usize,
     /// So many make a quorum with this node.
     pub needed: usize,
-    /// This node signs then, whoever has answered.
-    pub until: Instant,
 }
 
 /// Rounds go on, but most members do not take part.
@@ -62,7 +66,7 @@ impl Machine {
     pub fn conditions(&self) -> Conditions {
         let rounds = self.unsettled_rounds();
         Conditions {
-            convicted: self.own_conviction().map(|proof| Convicted { proof }),
+            convicted: self.own_conviction(),
             comparing: self.comparing(),
             unsettled: (rounds >= UNSETTLED_TOLD).then_some(Unsettled {
                 rounds,

@@ -1,5 +1,6 @@
 //! Members that sign two contributions on one parent.
 
+use super::condition::Convicted;
 use super::machine::Machine;
 use super::tree::Node;
 use super::{Output, Persist};
@@ -132,10 +133,11 @@ impl Machine {
         self.proved.contains_key(author) || self.head_convicted(author)
     }
 
-    /// Whether this node is convicted, and by which proof where that is held.
-    pub(super) fn own_conviction(&self) -> Option<Option<ProofId>> {
+    /// Whether this node is convicted.
+    pub(super) fn own_conviction(&self) -> Option<Convicted> {
         let own = self.config.node;
-        self.is_excluded(&own).then(|| self.proved.get(&own).copied())
+        let proof = self.proved.get(&own).copied();
+        self.is_excluded(&own).then_some(Convicted { proof })
     }
 
     /// Proofs for the next seal: one for each author that the head's branch has not convicted, ascending.

@@ -7,6 +7,7 @@ use super::ballots::Ballots;
 use super::blobs::{Blobs, Want};
 use super::chain::Chain;
 use super::comparison::Comparison;
+use super::condition::Convicted;
 use super::deadline::{OpenRound, Paces};
 use super::head::Path;
 use super::jobs::Jobs;
@@ -129,12 +130,8 @@ pub enum BaseError {
     },
     #[error("this node is not a member of the model: it may fetch, not submit")]
     NotMember,
-    #[error(
-        "this node is convicted{}: it signed two contributions on one parent, so all members leave its work out for good. Give \
-         the node a new identity.key and make a successor of the model that lists it",
-        .proof.map(|id| format!(" by proof {id}")).unwrap_or_default()
-    )]
-    Convicted { proof: Option<ProofId> },
+    #[error("{0}")]
+    Convicted(Convicted),
 }
 
 /// A record that waits to be taken in.

@@ -258,10 +258,10 @@ impl Machine {
     /// so that what every node keeps does not depend on the order of arrival. One that is named always may, and displaces none:
     /// a name can be lost again, and the two would displace each other at every sync.
     fn has_room_for_seal(&self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
-        let sealer = seal.sealer;
-        if self.restoring || sealer == self.config.node || self.is_named(checkpoint, &sealer) {
+        if self.is_always_held(seal, checkpoint) {
             return true;
         }
+        let sealer = seal.sealer;
         let refuted = self.refuted.get(&sealer).map_or(0, BTreeMap::len);
         refuted < REFUTED_MAX
             && self.has_room_for_incomplete(seal)
@@ -275,11 +275,17 @@ impl Machine {
         if !self.has_room_for_seal(seal, checkpoint) {
             return false;
         }
-        let free = self.restoring || seal.sealer == self.config.node || self.is_named(checkpoint, &seal.sealer);
-        if let Some((_, worst)) = self.worst_of_crowd(seal).filter(|_| !free) {
+        if !self.is_always_held(seal, checkpoint)
+            && let Some((_, worst)) = self.worst_of_crowd(seal)
+        {
             self.drop_branch(&worst);
         }
         true
+    }
+
+    /// Whether no bound is asked: the store held it, it is this node's own, or others name it.
+    fn is_always_held(&self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
+        self.restoring || seal.sealer == self.config.node || self.is_named(checkpoint, &seal.sealer)
     }
 
     /// The least of the sealer's unnamed seals, where there are too many of them for one more.

@@ -110,8 +110,8 @@ impl Machine {
         if !self.is_member {
             return Err(BaseError::NotMember);
         }
-        if let Some(proof) = self.own_conviction() {
-            return Err(BaseError::Convicted { proof });
+        if let Some(convicted) = self.own_conviction() {
+            return Err(BaseError::Convicted(convicted));
         }
         let node = self.tree.get(base).ok_or(BaseError::Unknown(*base))?;
         if self.submissions.own.contains_key(base) {

@@ -11,7 +11,7 @@ use crate::view::{ConditionKind, ConditionView};
 pub fn views(spec: &Spec, conditions: Conditions) -> Vec<ConditionView> {
     let convicted = conditions.convicted.map(|convicted| ConditionView {
         kind: ConditionKind::Convicted,
-        text: convicted_text(convicted),
+        text: convicted.to_string(),
         proof: convicted.proof,
     });
     let comparing = conditions.comparing.map(|comparing| ConditionView {
@@ -31,24 +31,14 @@ pub fn views(spec: &Spec, conditions: Conditions) -> Vec<ConditionView> {
 pub fn log_equivocation(spec: &Spec, own: NodeId, author: NodeId, proof: ProofId) {
     let model = &spec.name;
     if author == own {
-        let text = convicted_text(Convicted { proof: Some(proof) });
-        error!(%model, %proof, "{text}");
+        error!(%model, %proof, "{}", Convicted { proof: Some(proof) });
     } else {
         warn!(%model, %author, %proof, "a member signed two contributions on one parent: proven");
     }
 }
 
-fn convicted_text(convicted: Convicted) -> String {
-    let proof = convicted.proof.map(|id| format!(" by proof {id}")).unwrap_or_default();
-    format!(
-        "this node is convicted{proof}: it signed two contributions on one parent (an old backup, or two copies of its data \
-         directory?), so all members refuse its work for good. Give the node a new identity.key, and have the creator make a \
-         successor of the model that lists the new id"
-    )
-}
-
 fn comparing_text(comparing: Comparing) -> String {
-    let Comparing { compared, needed, .. } = comparing;
+    let Comparing { compared, needed } = comparing;
     format!(
         "this node has started and compares its records before it signs: with {compared} of {needed} others so far. It signs \
          without them when no member in reach is left, after 10 s at the earliest and 60 s at the latest"
@@ -73,7 +63,6 @@ fn unsettled_text(spec: &Spec, unsettled: Unsettled) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use qres_fed::id::Instant;
     use qres_fed::record::Membership;
 
     use super::*;
@@ -86,11 +75,7 @@ mod tests {
         let proof = ProofId([5; 32]);
         let all = Conditions {
             convicted: Some(Convicted { proof: Some(proof) }),
-            comparing: Some(Comparing {
-                compared: 0,
-                needed: 1,
-                until: Instant(0),
-            }),
+            comparing: Some(Comparing { compared: 0, needed: 1 }),
             unsettled: Some(Unsettled {
                 rounds: 1_024,
                 limit: 1_024,

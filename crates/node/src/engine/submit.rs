@@ -289,7 +289,7 @@ pub fn base_refused(error: BaseError) -> NodeError {
         BaseError::Contributed(_) => (Kind::FailedPrecondition, "BASE_CONTRIBUTED"),
         BaseError::Conflicts { .. } => (Kind::FailedPrecondition, "BASE_CONFLICTS"),
         BaseError::NotMember => (Kind::PermissionDenied, "NOT_A_MEMBER"),
-        BaseError::Convicted { .. } => (Kind::PermissionDenied, "CONVICTED"),
+        BaseError::Convicted(_) => (Kind::PermissionDenied, "CONVICTED"),
     };
     let field = if kind == Kind::PermissionDenied {
         "model"

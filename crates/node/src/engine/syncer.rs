@@ -352,11 +352,14 @@ async fn compare(
         .ask(|machine: &Machine| machine.records().iter().copied().collect::<Vec<_>>())
         .await?;
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
-    let (missing, ()) = tokio::join!(
+    let (missing, all_taken) = tokio::join!(
         core.sync.missing(node, spec, ours, sender),
         take(core, &joined, node, receiver, came)
     );
     missing?;
+    if !all_taken {
+        return Err("it sent what it should not, or the model's task has ended".into());
+    }
     for envelope in core.sync.states(node, spec).await? {
         state::consider(core, node, envelope).await;
     }
@@ -369,14 +372,14 @@ async fn compare(
     Ok(())
 }
 
-/// Verifies what a peer sent and hands it to the model; stops at the first forgery.
+/// Verifies what a peer sent and hands it to the model; stops at the first forgery. Says whether all was taken in.
 async fn take(
     core: &Arc<Core>,
     joined: &Arc<Joined>,
     node: NodeId,
     mut batches: mpsc::Receiver<Vec<Record>>,
     came: &AtomicUsize,
-) {
+) -> bool {
     while let Some(batch) = batches.recv().await {
         came.fetch_add(batch.len(), Ordering::Relaxed);
         let verified = core
@@ -385,12 +388,13 @@ async fn take(
         let Some(inputs) = verified else {
             core.mesh
                 .penalize(node, Fault::Forged, "sent a record whose signature is wrong".into());
-            return;
+            return false;
         };
         if joined.inbox.send(Message::Inputs(inputs)).await.is_err() {
-            return;
+            return false;
         }
     }
+    true
 }
 
 fn verify(record: Record) -> Option<Input> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::id::{CheckpointId, NodeId};
 use crate::record::{Membership, Spec};
 use crate::round::stage::{Stage, members, node, records_of, spec};
-use crate::round::{BaseError, Input, Restored, SubmissionState};
+use crate::round::{BaseError, Convicted, Input, Restored, SubmissionState};
 
 fn signed(stage: &Stage) -> usize {
     stage.signed_contributions().len() + stage.signed_seals().len()
@@ -133,10 +133,11 @@ fn a_convicted_node_takes_no_work_and_says_by_which_proof() {
         .proof
         .expect("it is held");
     let refusal = stage.machine.check_base(&head).unwrap_err();
-    assert_eq!(refusal, BaseError::Convicted { proof: Some(proof) });
+    let convicted = Convicted { proof: Some(proof) };
+    assert_eq!(refusal, BaseError::Convicted(convicted));
     assert!(refusal.to_string().contains(&proof.to_string()), "{refusal}");
     assert!(matches!(stage.state(waiting), SubmissionState::Merged { .. }));
-    let convicted = stage.machine.conditions().convicted;
+    let convicted = Some(convicted);
     // Also after a restart, and when the proof has done its work with the others.
     assert_eq!(stage.restart().machine.conditions().convicted, convicted);
     for _ in 0..20 {
