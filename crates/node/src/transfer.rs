@@ -14,7 +14,7 @@ mod trace;
 
 pub use blob::{BlobServer, DownloadEvent, Downloads, Want, serve_blobs};
 pub use counters::TransferCounters;
-pub use sync::{Record, SpecOffer, SyncClient, serve_sync};
+pub use sync::{Held, Record, SpecOffer, SyncClient, serve_sync};
 
 use futures::future::BoxFuture;
 use qres_fed::id::{BlobId, NodeId, SpecId};

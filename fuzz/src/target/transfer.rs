@@ -114,13 +114,14 @@ pub const SYNC_SERVER: Target = Target {
         let keys = Kind::Keys(wire::SyncKeys {
             spec: spec.clone(),
             buckets: vec![0, 1],
+            above: 0,
         });
         let records = Kind::Records(wire::SyncRecords {
             spec: spec.clone(),
             keys: [&[2][..], &id].concat(),
         });
         let states = Kind::States(wire::SyncStates { spec: spec.clone() });
-        let digest = Kind::Digest(wire::SyncDigest { spec });
+        let digest = Kind::Digest(wire::SyncDigest { spec, above: 0 });
         vec![
             ask(Kind::Specs(wire::SyncSpecs {})),
             [ask(digest), ask(keys), ask(records)].concat(),

@@ -74,6 +74,21 @@ impl Machine {
         self.horizon
     }
 
+    /// The round up to which others' records are of no use here. While a quorum stands on an unknown checkpoint all are: its
+    /// branch may part anywhere.
+    pub fn sync_above(&self) -> u64 {
+        if self.attested.is_some() { 0 } else { self.horizon }
+    }
+
+    /// Whether a record is held, or waits for what it builds on.
+    pub fn keeps(&self, id: &RecordId) -> bool {
+        match id {
+            RecordId::Contribution(id) => self.ledger.contribution(id).is_some() || self.orphans.has_contribution(id),
+            RecordId::Seal(id) => self.ledger.seal(id).is_some() || self.orphans.has_seal(id),
+            RecordId::Proof(id) => self.ledger.proof(id).is_some(),
+        }
+    }
+
     /// The round on the head that is open now.
     pub fn open_round(&self) -> RoundInfo {
         let head = self.chain.head();

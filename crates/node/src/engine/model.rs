@@ -83,6 +83,7 @@ impl ModelTask {
             handed_out: Mutex::default(),
             unmerged: unmerged.subscribe(),
             unstored: Arc::clone(&unstored),
+            refused: Mutex::default(),
             stop: stop.clone(),
         });
         let mut task = Self {
@@ -347,7 +348,7 @@ impl ModelTask {
                 self.wanted.remove(&blob);
                 self.drop_want(&blob);
             }
-            Output::WantRecords { from } => self.core.syncer.request(self.model.id, from),
+            Output::WantRecords { from } => self.want_records(from),
             Output::Encode(work) => job::encode(self, work),
             Output::Aggregate(work) => job::aggregate(self, work),
             Output::Head {
@@ -436,6 +437,14 @@ impl ModelTask {
         };
         let ask = || self.core.downloads.want(want);
         self.core.wants.want(blob, self.model.id, Purpose::Round, ask);
+    }
+
+    fn want_records(&self, from: Vec<NodeId>) {
+        // What is missing may have been refused before.
+        if let Some(joined) = self.model.joined() {
+            joined.forget_refused();
+        }
+        self.core.syncer.request(self.model.id, from);
     }
 
     fn drop_want(&self, blob: &BlobId) {

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::message::Message;
+use super::syncer::refused::Refused;
 use crate::error::{Kind, NodeError};
 use crate::handle::ModelRef;
 use heard::Heard;
@@ -48,6 +49,8 @@ pub struct Joined {
     pub unmerged: watch::Receiver<Option<usize>>,
     /// Blobs of submissions that the disk does not take yet.
     pub unstored: Arc<Mutex<BTreeSet<BlobId>>>,
+    /// Records that came by comparison and were not kept.
+    pub refused: Mutex<Refused>,
     /// Ends its task.
     pub stop: CancellationToken,
 }
@@ -129,6 +132,14 @@ impl Model {
 }
 
 impl Joined {
+    /// What was refused may be welcome now.
+    pub fn forget_refused(&self) {
+        self.refused
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clear();
+    }
+
     /// Asks the model's task.
     pub async fn ask<T: Send + 'static>(
         &self,
@@ -337,6 +348,7 @@ mod tests {
             handed_out: Mutex::default(),
             unmerged: watch::channel(None).1,
             unstored: Arc::default(),
+            refused: Mutex::default(),
             stop: CancellationToken::new(),
         })));
     }

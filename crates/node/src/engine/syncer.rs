@@ -5,6 +5,7 @@
 
 pub mod first;
 mod greetings;
+pub mod refused;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,7 @@ use super::registry::{Joined, stopped};
 use super::{Core, offer, state};
 use crate::identity;
 use crate::mesh::{Fault, HeadClaim};
-use crate::transfer::Record;
+use crate::transfer::{Held, Record};
 
 /// A comparison with a random peer that often. Two nodes that both lost a message meet again within a few of these.
 const PERIOD: Duration = Duration::from_secs(20);
@@ -348,12 +349,17 @@ async fn compare(
     let Some(joined) = core.registry.get(&spec).and_then(|m| m.joined()) else {
         return Ok(());
     };
-    let ours = joined
-        .ask(|machine: &Machine| machine.records().iter().copied().collect::<Vec<_>>())
+    let refused = lock(&joined.refused).ids(Instant::now());
+    let held = joined
+        .ask(|machine: &Machine| Held {
+            records: machine.records().iter().copied().collect(),
+            above: machine.sync_above(),
+            refused,
+        })
         .await?;
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let (missing, all_taken) = tokio::join!(
-        core.sync.missing(node, spec, ours, sender),
+        core.sync.missing(node, spec, held, sender),
         take(core, &joined, node, receiver, came)
     );
     missing?;
@@ -372,7 +378,8 @@ async fn compare(
     Ok(())
 }
 
-/// Verifies what a peer sent and hands it to the model; stops at the first forgery. Says whether all was taken in.
+/// Verifies what a peer sent and hands it to the model, and remembers what the model does not keep; stops at the first forgery. Says
+/// whether all was taken in.
 async fn take(
     core: &Arc<Core>,
     joined: &Arc<Joined>,
@@ -382,6 +389,7 @@ async fn take(
 ) -> bool {
     while let Some(batch) = batches.recv().await {
         came.fetch_add(batch.len(), Ordering::Relaxed);
+        let ids: Vec<_> = batch.iter().map(Record::id).collect();
         let verified = core
             .blocking(move |_| batch.into_iter().map(verify).collect::<Option<Vec<_>>>())
             .await;
@@ -393,6 +401,11 @@ async fn take(
         if joined.inbox.send(Message::Inputs(inputs)).await.is_err() {
             return false;
         }
+        let not_kept = move |machine: &Machine| ids.into_iter().filter(|id| !machine.keeps(id)).collect::<Vec<_>>();
+        let Ok(refused) = joined.ask(not_kept).await else {
+            return false;
+        };
+        lock(&joined.refused).add(refused, Instant::now());
     }
     true
 }

@@ -3,6 +3,7 @@
 mod bucket;
 mod client;
 pub(crate) mod fuzzing;
+mod held;
 mod key;
 mod server;
 #[cfg(test)]
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use libp2p::StreamProtocol;
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::{Contribution, Proof, Seal, Signature, Signed};
-use qres_fed::round::RecordId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::fault::TransferError;
@@ -22,6 +22,8 @@ use super::{Library, hash_of};
 use crate::mesh::{Fault, Mesh, MeshError};
 use client::{Exchange, SyncError};
 use server::SyncServer;
+
+pub use held::Held;
 
 /// The stream protocol.
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/sync/10");
@@ -100,11 +102,11 @@ impl SyncClient {
         &self,
         peer: NodeId,
         spec: SpecId,
-        ours: Vec<(u64, RecordId)>,
+        held: Held,
         batch: tokio::sync::mpsc::Sender<Vec<Record>>,
     ) -> Result<usize, MeshError> {
         let (mut exchange, _permit) = self.open(peer).await?;
-        let count = exchange.missing(spec, ours, &batch).await;
+        let count = exchange.missing(spec, held, &batch).await;
         self.end(peer, exchange, count).await
     }
 

@@ -165,7 +165,10 @@ async fn records_go_from_node_to_node() {
         }
         all
     });
-    let count = client.missing(a.node, SPEC, ours.collect(), batch).await.unwrap();
+    let count = client
+        .missing(a.node, SPEC, ours.collect::<Vec<_>>().into(), batch)
+        .await
+        .unwrap();
     assert_eq!(count, 100);
     assert_eq!(collecting.await.unwrap().len(), 100);
     assert!(client.specs(a.node).await.unwrap().is_empty());

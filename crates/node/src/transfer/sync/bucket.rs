@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use qres_fed::round::RecordId;
 
+use super::held::is_compared;
 use super::key;
 use crate::wire::SyncBucket;
 
@@ -25,6 +26,12 @@ impl Buckets {
             buckets.entry(Self::index(round)).or_default().push((round, id));
         }
         Self { buckets }
+    }
+
+    /// Of what a node compares that has forgotten all up to this round.
+    pub(super) fn above(mut ids: Vec<(u64, RecordId)>, above: u64) -> Self {
+        ids.retain(|(round, id)| is_compared(*round, id, above));
+        Self::of(ids)
     }
 
     /// The bucket of a round.

@@ -1,6 +1,6 @@
 //! The asking side.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{NodeId, SpecId};
@@ -9,6 +9,7 @@ use qres_fed::round::RecordId;
 use tokio::sync::mpsc;
 
 use super::bucket::Buckets;
+use super::held::{Held, is_compared};
 use super::{
     BUCKETS_PER_ASK_MAX, ITEM_BYTES_MAX, KEYS_AT_ONCE, RECORDS_PER_ASK_MAX, Record, SPECS_MAX, STATE_BYTES_MAX,
     STATES_BYTES_MAX, STATES_MAX, SpecOffer, key,
@@ -27,6 +28,34 @@ const BUCKETS_MAX: usize = 1 << 16;
 const BUCKET_RECORDS_MAX: u32 = 1 << 18;
 /// Requests for records under way at once: the next batch is on its way while one is taken in.
 const ASKS_MAX: usize = 2;
+
+/// What is held here, ready to be compared.
+struct Ours {
+    buckets: Buckets,
+    above: u64,
+    refused: BTreeSet<RecordId>,
+}
+
+impl Ours {
+    fn of(held: Held) -> Self {
+        let Held {
+            records,
+            above,
+            refused,
+        } = held;
+        Self {
+            buckets: Buckets::above(records, above),
+            above,
+            refused,
+        }
+    }
+
+    /// Whether a record that the peer holds is wanted here.
+    fn lacks(&self, round: u64, id: &RecordId) -> bool {
+        let held = self.buckets.contains(round, *id);
+        is_compared(round, id, self.above) && !held && !self.refused.contains(id)
+    }
+}
 
 /// One conversation with a peer.
 pub(super) struct Exchange<S> {
@@ -87,14 +116,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         Ok(states)
     }
 
-    /// Sends the records that the peer has and `ours` has not, ascending by round, until the receiver closes.
+    /// Sends the records that the peer has and that are missing here, ascending by round, until the receiver closes.
     pub(super) async fn missing(
         &mut self,
         spec: SpecId,
-        ours: Vec<(u64, RecordId)>,
+        held: Held,
         batch: &mpsc::Sender<Vec<Record>>,
     ) -> Result<usize, SyncError> {
-        let ours = tokio::task::spawn_blocking(move || Buckets::of(ours))
+        let ours = tokio::task::spawn_blocking(move || Ours::of(held))
             .await
             .map_err(|_| TransferError::Stopping)?;
         let differing = self.differing(spec, &ours).await?;
@@ -110,8 +139,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
     }
 
     /// The peer's buckets that differ from ours, ascending, with how many records it has in each.
-    async fn differing(&mut self, spec: SpecId, ours: &Buckets) -> Result<Vec<(u64, u32)>, SyncError> {
-        self.ask(Ask::Digest(SyncDigest { spec: spec.0.to_vec() })).await?;
+    async fn differing(&mut self, spec: SpecId, ours: &Ours) -> Result<Vec<(u64, u32)>, SyncError> {
+        let ask = SyncDigest {
+            spec: spec.0.to_vec(),
+            above: ours.above,
+        };
+        self.ask(Ask::Digest(ask)).await?;
         let (mut differing, mut last, mut count) = (Vec::new(), None, 0);
         while let Some(item) = self.item().await? {
             let Item::Bucket(bucket) = item else { continue };
@@ -119,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
             limit("buckets", count, BUCKETS_MAX)?;
             check_bucket(&bucket, last)?;
             last = Some(bucket.index);
-            if ours.digest(bucket.index) != bucket {
+            if ours.buckets.digest(bucket.index) != bucket {
                 differing.push((bucket.index, bucket.count));
             }
         }
@@ -127,12 +160,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
     }
 
     /// The records in some buckets that we have not, ascending by round.
-    async fn keys(&mut self, spec: SpecId, group: &[(u64, u32)], ours: &Buckets) -> Result<Vec<RecordId>, SyncError> {
+    async fn keys(&mut self, spec: SpecId, group: &[(u64, u32)], ours: &Ours) -> Result<Vec<RecordId>, SyncError> {
         let buckets: Vec<u64> = group.iter().map(|(index, _)| *index).collect();
         let announced: usize = group.iter().map(|(_, count)| *count as usize).sum();
         let ask = SyncKeys {
             spec: spec.0.to_vec(),
             buckets: buckets.clone(),
+            above: ours.above,
         };
         self.ask(Ask::Keys(ask)).await?;
         let (mut wanted, mut last, mut count) = (Vec::new(), 0, 0);
@@ -146,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
                     return Err(TransferError::malformed("record keys", why).into());
                 }
                 last = round;
-                wanted.extend(id.filter(|id| !ours.contains(round, *id)));
+                wanted.extend(id.filter(|id| ours.lacks(round, id)));
             }
         }
         Ok(wanted)

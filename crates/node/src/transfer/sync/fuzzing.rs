@@ -34,7 +34,7 @@ where
         1 => exchange.states(spec).await.map(|states| states.len()),
         _ => {
             let (batch, _records) = mpsc::channel(BATCHES_MAX);
-            exchange.missing(spec, vec![], &batch).await
+            exchange.missing(spec, vec![].into(), &batch).await
         }
     };
     came.map_err(|error| match error {

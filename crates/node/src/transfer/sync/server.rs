@@ -42,6 +42,7 @@ pub(super) struct SyncServer {
 /// fit together.
 struct Snapshot {
     spec: SpecId,
+    above: u64,
     buckets: Arc<Buckets>,
 }
 
@@ -98,13 +99,18 @@ impl SyncServer {
                 (None, _) => SyncStatus::Unknown,
                 (Some(Ask::Specs(_)), _) => self.specs(&mut link).await?,
                 (Some(Ask::Digest(ask)), _) => {
-                    snapshot = self.snapshot(peer, SpecId(hash_of("spec id", &ask.spec)?)).await?;
+                    snapshot = self
+                        .snapshot(peer, SpecId(hash_of("spec id", &ask.spec)?), ask.above)
+                        .await?;
                     digest(&mut link, snapshot.as_ref()).await?
                 }
                 (Some(Ask::Keys(ask)), _) => {
                     let spec = SpecId(hash_of("spec id", &ask.spec)?);
-                    if snapshot.as_ref().is_none_or(|held| held.spec != spec) {
-                        snapshot = self.snapshot(peer, spec).await?;
+                    if snapshot
+                        .as_ref()
+                        .is_none_or(|held| (held.spec, held.above) != (spec, ask.above))
+                    {
+                        snapshot = self.snapshot(peer, spec, ask.above).await?;
                     }
                     keys(&mut link, snapshot.as_ref(), &ask).await?
                 }
@@ -121,14 +127,14 @@ impl SyncServer {
         link.close().await
     }
 
-    async fn snapshot(&self, peer: NodeId, spec: SpecId) -> Result<Option<Snapshot>, TransferError> {
+    async fn snapshot(&self, peer: NodeId, spec: SpecId, above: u64) -> Result<Option<Snapshot>, TransferError> {
         let Some(ids) = self.library.record_ids(peer, spec).await else {
             return Ok(None);
         };
-        let buckets = tokio::task::spawn_blocking(move || Arc::new(Buckets::of(ids)))
+        let buckets = tokio::task::spawn_blocking(move || Arc::new(Buckets::above(ids, above)))
             .await
             .map_err(|_| TransferError::Stopping)?;
-        Ok(Some(Snapshot { spec, buckets }))
+        Ok(Some(Snapshot { spec, above, buckets }))
     }
 
     async fn specs<S>(&self, link: &mut Link<S>) -> Result<SyncStatus, TransferError>

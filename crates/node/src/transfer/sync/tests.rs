@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use qres_fed::id::{BlobId, CheckpointId, ContributionId};
 use qres_fed::record::Canonical;
+use qres_fed::round::RecordId;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
@@ -137,7 +138,7 @@ fn serve(server: SyncServer) -> (Exchange<Pipe>, tokio::task::JoinHandle<Result<
 }
 
 /// Collects what a sync brings.
-async fn missing(exchange: &mut Exchange<Pipe>, ours: Vec<(u64, RecordId)>) -> (usize, Vec<Vec<Record>>) {
+async fn missing(exchange: &mut Exchange<Pipe>, ours: impl Into<Held>) -> (usize, Vec<Vec<Record>>) {
     let (sender, mut receiver) = mpsc::channel(1);
     let collect = tokio::spawn(async move {
         let mut batches = Vec::new();
@@ -146,7 +147,7 @@ async fn missing(exchange: &mut Exchange<Pipe>, ours: Vec<(u64, RecordId)>) -> (
         }
         batches
     });
-    let count = exchange.missing(SPEC, ours, &sender).await.unwrap();
+    let count = exchange.missing(SPEC, ours.into(), &sender).await.unwrap();
     drop(sender);
     (count, collect.await.unwrap())
 }
@@ -173,6 +174,40 @@ async fn two_sets_of_a_thousand_records_move_only_what_differs() {
     assert_eq!(*shelf.asked.lock().unwrap(), 3, "nothing else moved");
     exchange.close().await.unwrap();
     assert!(task.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn what_is_forgotten_here_or_was_refused_is_not_sent_again() {
+    let shelf = Arc::new(Shelf {
+        records: thousand(),
+        ..Shelf::default()
+    });
+    let theirs = ids(&shelf.records);
+    let newest = theirs.iter().map(|(round, _)| *round).max().unwrap();
+    let above = newest - 100;
+    // An old proof may be named by a new seal.
+    let compared = |(round, id): &(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_));
+    let (kept, old): (Vec<_>, Vec<_>) = theirs.iter().copied().partition(compared);
+    assert!(old.len() > 100 && kept.len() > 100);
+    let (mut exchange, _task) = serve(server(shelf.clone()));
+    let held = |records: &[(u64, RecordId)], refused: &[(u64, RecordId)]| Held {
+        records: records.to_vec(),
+        above,
+        refused: refused.iter().map(|(_, id)| *id).collect(),
+    };
+    let (count, _) = missing(&mut exchange, held(&kept, &[])).await;
+    assert_eq!(
+        (count, *shelf.asked.lock().unwrap()),
+        (0, 0),
+        "the peer keeps all, and it is one request"
+    );
+    let (count, _) = missing(&mut exchange, held(&kept[10..], &kept[..4])).await;
+    assert_eq!(count, 6);
+    let (count, _) = missing(&mut exchange, held(&[], &[])).await;
+    assert_eq!(count, kept.len());
+    // All of it for who has forgotten nothing.
+    let (count, _) = missing(&mut exchange, kept.clone()).await;
+    assert_eq!(count, old.len());
 }
 
 #[tokio::test]
@@ -209,7 +244,7 @@ async fn a_receiver_that_closes_ends_the_sync() {
     let (mut exchange, _task) = serve(server(shelf.clone()));
     let (sender, mut receiver) = mpsc::channel(1);
     let first = tokio::spawn(async move { receiver.recv().await.map(|batch: Vec<Record>| batch.len()) });
-    let count = exchange.missing(SPEC, vec![], &sender).await.unwrap();
+    let count = exchange.missing(SPEC, vec![].into(), &sender).await.unwrap();
     assert!(first.await.unwrap().is_some());
     assert!(count < 1000, "{count}");
     assert!(*shelf.asked.lock().unwrap() < 1000);
@@ -239,7 +274,7 @@ async fn specs_and_states_come_whole_and_a_hidden_model_is_empty() {
         "one above the limit is never sent"
     );
     let (sender, _receiver) = mpsc::channel(1);
-    let hidden = exchange.missing(SpecId([8; 32]), vec![], &sender).await;
+    let hidden = exchange.missing(SpecId([8; 32]), vec![].into(), &sender).await;
     assert_eq!(hidden.unwrap(), 0);
 }
 
@@ -315,7 +350,7 @@ async fn lied_to(answers: Vec<Vec<Item>>) -> (Result<usize, SyncError>, usize) {
     let liar = tokio::spawn(liar(theirs, answers));
     let (sender, mut receiver) = mpsc::channel(64);
     let mut exchange = Exchange::new(Link::new(ours, PATIENT));
-    let outcome = exchange.missing(SPEC, vec![], &sender).await;
+    let outcome = exchange.missing(SPEC, vec![].into(), &sender).await;
     drop(sender);
     let mut reached = 0;
     while let Some(batch) = receiver.recv().await {
@@ -407,7 +442,7 @@ async fn a_peer_that_falls_silent_is_given_up_but_not_told_on() {
     };
     let (sender, _receiver) = mpsc::channel(1);
     let outcome = Exchange::new(Link::new(ours, pace))
-        .missing(SPEC, vec![], &sender)
+        .missing(SPEC, vec![].into(), &sender)
         .await;
     assert!(
         matches!(outcome, Err(SyncError::Transfer(TransferError::Stalled { .. }))),
