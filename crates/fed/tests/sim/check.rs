@@ -26,11 +26,35 @@ impl World {
     }
 
     pub fn check_signed_once(&mut self, h: usize, c: &Contribution) {
-        if self.honest(h) {
-            let before = *self.hosts[h].signed.entry(c.parent).or_insert(c.id());
-            assert_eq!(before, c.id(), "at most one contribution a parent, whatever crashed");
-            self.check_vote(h, c);
+        if !self.honest(h) {
+            return;
         }
+        let before = *self.hosts[h].signed.entry(c.parent).or_insert(c.id());
+        if before != c.id() && self.hosts[h].forgotten.contains(&before) {
+            return self.forgets(h);
+        }
+        assert_eq!(before, c.id(), "at most one contribution a parent, whatever crashed");
+        self.check_vote(h, c);
+    }
+
+    /// Nothing is signed after a start before a quorum was compared with, or ten seconds have passed.
+    pub fn check_compared(&self, h: usize) {
+        if let Membership::List(members) = &self.plan.spec.membership {
+            let host = &self.hosts[h];
+            let others = host.compared.iter().filter(|node| members.contains(node)).count();
+            let enough = others + 1 >= self.plan.spec.quorum();
+            assert!(
+                enough || self.now >= host.started_at + 10_000,
+                "compared with {others} others only"
+            );
+        }
+    }
+
+    /// A node signs against what it signed before, but nobody in reach could have told it: from here on it is a liar.
+    fn forgets(&mut self, h: usize) {
+        self.say(|| format!("node {h} signs against what it has forgotten"));
+        self.figures.forgot += 1;
+        self.hosts[h].liar = true;
     }
 
     /// An honest node's votes go up, whatever crashed.
@@ -41,6 +65,9 @@ impl World {
         let mut all: Vec<_> = votes.values().copied().collect();
         all.sort_unstable();
         let up = |pair: &[(u64, u64)]| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1;
+        if !self.hosts[h].forgotten.is_empty() && !all.windows(2).all(up) {
+            return self.forgets(h);
+        }
         assert!(
             all.windows(2).all(up),
             "one vote a round, sources that never descend: {all:?}"

@@ -7,7 +7,7 @@ use qres_fed::record::{Contribution, Proof, Seal, Signed};
 use qres_fed::round::{Persist, Restored, Submission, SubmissionState};
 
 /// A node's store: every call of `commit` is one transaction.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Disk {
     pub contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     pub seals: BTreeMap<SealId, Signed<Seal>>,

@@ -40,6 +40,11 @@ pub struct Host {
     /// Its votes: of which round's checkpoint, and with which source.
     pub votes: BTreeMap<ContributionId, (u64, u64)>,
     pub acknowledged: BTreeSet<SubmissionId>,
+    /// Members it has compared with in this life, and when that began.
+    pub compared: BTreeSet<NodeId>,
+    pub started_at: u64,
+    /// What it signed, lost with its disk, and met with nobody it has compared with since.
+    pub forgotten: BTreeSet<ContributionId>,
     /// What each update that it coded was merged from.
     pub merged: BTreeMap<BlobId, Vec<SubmissionId>>,
     pub head: Option<CheckpointId>,
@@ -68,6 +73,9 @@ impl Host {
             signed: BTreeMap::new(),
             votes: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
+            compared: BTreeSet::new(),
+            started_at: 0,
+            forgotten: BTreeSet::new(),
             merged: BTreeMap::new(),
             head: None,
             head_moved_at: 0,
@@ -94,6 +102,8 @@ impl World {
         let restored = host.disk.restored((zero, self.plan.spec.checkpoint0));
         let (machine, outputs) = Machine::new(self.plan.spec.clone(), config, restored, self.clock(h));
         self.hosts[h].machine = Some(machine);
+        self.hosts[h].compared.clear();
+        self.hosts[h].started_at = self.now;
         let mut inputs = VecDeque::new();
         if self.plan.spec.membership == Membership::Open && self.plan.keep_rounds.is_some() {
             // Where the others forget, an open model is caught up with on someone's word.
@@ -118,10 +128,12 @@ impl World {
         host.machine = None;
         host.life += 1;
         host.wanted.clear();
-        // What can be fetched again was not synced to disk: some of it is lost, where another still has it.
+        // What can be fetched again was not synced to disk: some of it is lost, where another still has it, and will.
         let mut lost = vec![];
+        let goes_back = self.plan.goes_back;
         for blob in &self.hosts[h].disk.blobs {
-            let other = |(i, o): (usize, &Host)| i != h && !o.liar && o.disk.blobs.contains(blob);
+            let other =
+                |(i, o): (usize, &Host)| i != h && Some(i) != goes_back && !o.liar && o.disk.blobs.contains(blob);
             let own = self.hosts[h].disk.contributions.values();
             let own = own
                 .clone()
@@ -134,6 +146,22 @@ impl World {
         self.hosts[h].disk.blobs.retain(|blob| !lost.contains(blob));
         let wait = self.rng.random_range(10..1_500);
         self.at(wait, Event::Restart { h });
+    }
+
+    /// A node's disk is replaced by an older copy of it.
+    pub fn go_back(&mut self, h: usize, copy: Disk) {
+        self.crash(h);
+        self.figures.returns += 1;
+        self.say(|| format!("node {h} goes back to an old copy of its disk"));
+        let host = &mut self.hosts[h];
+        host.disk = copy;
+        let kept = |id: &ContributionId| host.disk.contributions.contains_key(id);
+        host.forgotten = host.signed.values().filter(|id| !kept(id)).copied().collect();
+        // What became of these is in what was lost.
+        host.acknowledged.clear();
+        host.trainers
+            .iter_mut()
+            .for_each(|trainer| (trainer.done, trainer.last) = (None, None));
     }
 
     /// Gives a machine one input and carries out what follows from it.
@@ -197,6 +225,7 @@ impl World {
                 && c.record.author == self.hosts[h].node
             {
                 self.check_signed_once(h, &c.record);
+                self.hosts[h].forgotten.remove(&c.record.id());
             }
             if let Persist::Proof(p) = persist {
                 self.truth.proofs.insert(p.id(), p.clone());
@@ -225,10 +254,12 @@ impl World {
         match action {
             Output::Persist(_) => unreachable!("taken out before"),
             Output::Sign(Unsigned::Contribution(c)) => {
+                self.check_compared(h);
                 self.truth.contributions.insert(c.id(), c.clone());
                 inputs.push_back(Input::SignedContribution(sign(c)));
             }
             Output::Sign(Unsigned::Seal(s)) => {
+                self.check_compared(h);
                 self.figures.seals += 1;
                 self.truth.seals.insert(s.checkpoint().id(), s.clone());
                 inputs.push_back(Input::SignedSeal(sign(s)));

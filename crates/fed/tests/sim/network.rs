@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use qres_fed::id::{BlobId, NodeId};
+use qres_fed::id::{BlobId, ContributionId, NodeId};
 use qres_fed::round::{Input, RecordId};
 use rand::RngExt;
 
@@ -85,7 +85,10 @@ impl World {
                 return;
             };
             let missing = |from: &qres_fed::round::Machine, to: &qres_fed::round::Machine| {
-                let ids = from.records().difference(to.records()).take(SYNC_MAX);
+                // Old proofs may be named by new seals; all else that is forgotten stays so.
+                let above = to.sync_above();
+                let wanted = |(round, id): &&(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_));
+                let ids = from.records().difference(to.records()).filter(wanted).take(SYNC_MAX);
                 let records = ids.filter_map(|(_, id)| {
                     Some(match id {
                         RecordId::Contribution(id) => Record::Contribution(from.contribution(id)?.clone()),
@@ -113,10 +116,24 @@ impl World {
             }
             // After the last of them.
             if whole {
+                let own = self.held_by(with, self.hosts[h].node);
                 let (life, with) = (self.hosts[h].life, self.hosts[with].node);
-                self.at(wait, Event::Compared { h, life, with });
+                self.at(wait, Event::Compared { h, life, with, own });
             }
         }
+    }
+
+    /// Contributions of an author that a node holds.
+    fn held_by(&self, h: usize, author: NodeId) -> Vec<ContributionId> {
+        let Some(machine) = &self.hosts[h].machine else {
+            return vec![];
+        };
+        let ids = machine.records().iter().filter_map(|(_, id)| match id {
+            RecordId::Contribution(id) => Some(*id),
+            _ => None,
+        });
+        ids.filter(|id| machine.contribution(id).is_some_and(|c| c.record.author == author))
+            .collect()
     }
 
     /// Asked once, the driver keeps trying.

@@ -11,12 +11,12 @@ use rand_chacha::ChaCha8Rng;
 pub const HEAL_MS: u64 = 6_000;
 /// In half of the runs trainers and liars pause from here …
 pub const LULL_MS: u64 = 8_500;
-/// … to here, when the heads must agree: the slowest network needs that long.
-pub const LULL_END_MS: u64 = 12_500;
+/// … to here, when the heads must agree: a merge waits 2 s for a trainer, its round 2 s for members, then sealers take turns.
+pub const LULL_END_MS: u64 = 15_000;
 /// Trainers stop here; what follows must come to rest.
-pub const STOP_MS: u64 = 19_000;
+pub const STOP_MS: u64 = 21_500;
 /// The end, when everything is compared.
-pub const END_MS: u64 = 26_000;
+pub const END_MS: u64 = 28_500;
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Plan {
     pub pace_ms: u64,
     /// How long an aggregation takes at most.
     pub compute_ms_max: u64,
+    /// A node whose disk is replaced by an older copy once.
+    pub goes_back: Option<usize>,
     /// Trainers pause in the middle.
     pub lull: bool,
     /// Honest nodes that no round needs, whose trainers are so many times slower than the others: 10 to 10,000.
@@ -127,6 +129,7 @@ impl Plan {
         };
         let mut plan = Self {
             lull: false,
+            goes_back: None,
             slow: vec![],
             seed,
             silent,
@@ -145,7 +148,15 @@ impl Plan {
             compute_ms_max: *pick(&mut rng, &[2, 20, 100]),
         };
         plan.lull = rng.random_bool(0.5);
-        let slow = if rng.random_bool(0.3) { spare - silent } else { 0 };
+        // It may come to sign twice where nobody in reach can tell it: then the others must do without it.
+        if liars == 0 && silent == 0 && spare > 0 && rng.random_bool(0.3) {
+            plan.goes_back = Some(rng.random_range(0..n));
+        }
+        let slow = if rng.random_bool(0.3) {
+            spare - silent - usize::from(plan.goes_back.is_some())
+        } else {
+            0
+        };
         plan.slow = (0..slow).map(|_| *pick(&mut rng, &[10, 100, 1_000, 10_000])).collect();
         plan
     }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use qres_fed::id::{BlobId, CheckpointId, NodeId};
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId};
 use qres_fed::record::{Contribution, Proof, Seal, Signed};
 use qres_fed::round::{Input, SubmissionState};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::disk::Disk;
 use crate::host::Host;
 use crate::liar::LIES;
 use crate::plan::{END_MS, HEAL_MS, LULL_END_MS, Plan, STOP_MS};
@@ -56,6 +57,8 @@ pub enum Event {
         h: usize,
         life: u64,
         with: NodeId,
+        /// What the other held by this node.
+        own: Vec<ContributionId>,
     },
     Collect {
         h: usize,
@@ -72,6 +75,13 @@ pub enum Event {
     },
     Restart {
         h: usize,
+    },
+    Copy {
+        h: usize,
+    },
+    GoBack {
+        h: usize,
+        copy: Box<Disk>,
     },
     Partition,
     LullEnds,
@@ -95,6 +105,10 @@ pub struct Figures {
     pub bases_refused: u64,
     pub crashes: u64,
     pub partitions: u64,
+    /// Nodes whose disk was replaced by an older copy.
+    pub returns: u64,
+    /// Those of them that signed against what no node in reach could tell them.
+    pub forgot: u64,
     /// By kind.
     pub lies: [u64; LIES],
     pub equivocations: u64,
@@ -124,6 +138,8 @@ impl Figures {
         self.bases_refused += other.bases_refused;
         self.crashes += other.crashes;
         self.partitions += other.partitions;
+        self.returns += other.returns;
+        self.forgot += other.forgot;
         self.lies.iter_mut().zip(other.lies).for_each(|(sum, n)| *sum += n);
         self.equivocations += other.equivocations;
         self.refused += other.refused;
@@ -144,6 +160,7 @@ impl Figures {
         let met = [
             self.crashes,
             self.partitions,
+            self.returns,
             self.equivocations,
             self.refused,
             self.swings,
@@ -231,6 +248,10 @@ impl World {
                 self.at(100, Event::Lie { h });
             }
         }
+        if let Some(h) = self.plan.goes_back {
+            let wait = self.rng.random_range(0..2_000);
+            self.at(wait, Event::Copy { h });
+        }
         if self.plan.partitions {
             self.at(500, Event::Partition);
         }
@@ -294,8 +315,10 @@ impl World {
                 }
             }
             Event::SyncWith { a, b } => self.sync(a, b),
-            Event::Compared { h, life, with } => {
+            Event::Compared { h, life, with, own } => {
                 if self.is(h, life) {
+                    self.hosts[h].forgotten.retain(|id| !own.contains(id));
+                    self.hosts[h].compared.insert(with);
                     self.feed(h, Input::Compared(with));
                 }
             }
@@ -314,6 +337,12 @@ impl World {
                     self.start(h);
                 }
             }
+            Event::Copy { h } => {
+                let copy = Box::new(self.hosts[h].disk.clone());
+                let wait = self.rng.random_range(200..3_500);
+                self.at(wait, Event::GoBack { h, copy });
+            }
+            Event::GoBack { h, copy } => self.go_back(h, *copy),
             Event::Partition => self.partition(),
             Event::Lie { h } => {
                 if self.faulty() || (self.plan.stubborn && self.now < STOP_MS) {
