@@ -1,5 +1,6 @@
 //! Two daemons with one key.
 
+use qres_api::pb;
 use qres_tests::weights::vector;
 use qres_tests::{Daemon, Node, Options, Swarm, wait};
 use tonic::Code;
@@ -19,6 +20,10 @@ async fn until_refused(node: &Node, base: &str) {
         refused.then_some(())
     };
     wait::until("the submission to be refused", refused).await;
+}
+
+async fn conditions(node: &Node) -> Vec<pb::Condition> {
+    node.model("m").await.expect("a model").conditions
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,10 +51,17 @@ async fn neither_of_two_daemons_with_one_key_takes_work_until_the_other_is_gone(
         );
     }
     until_refused(&node, &base).await;
+    let in_use = conditions(&node).await;
+    let [condition] = &in_use[..] else {
+        panic!("one condition: {in_use:?}")
+    };
+    assert_eq!(condition.kind(), pb::ConditionKind::IdentityInUse);
+    assert!(condition.text.contains("/ip4/127.0.0.1/"), "{}", condition.text);
     drop(second);
     wait::until("the first one to take work again", || async {
         node.submit("m", &base, 1, &vector(&[1.0])).await.ok()
     })
     .await;
     assert_eq!(node.wait_for_round("m", 1).await.round(), 1, "and to sign");
+    assert_eq!(conditions(&node).await, []);
 }

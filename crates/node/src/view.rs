@@ -78,6 +78,8 @@ pub struct ConditionView {
 pub enum ConditionKind {
     /// This node signed two contributions on one parent: its work is refused for good.
     Convicted,
+    /// Another process runs with this node's identity.
+    IdentityInUse,
     /// This node has just started and compares its records before it signs.
     Comparing,
     /// No quorum has confirmed the newest rounds.

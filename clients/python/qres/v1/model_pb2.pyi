@@ -22,6 +22,7 @@ class ConditionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONDITION_KIND_CONVICTED: _ClassVar[ConditionKind]
     CONDITION_KIND_COMPARING: _ClassVar[ConditionKind]
     CONDITION_KIND_UNSETTLED: _ClassVar[ConditionKind]
+    CONDITION_KIND_IDENTITY_IN_USE: _ClassVar[ConditionKind]
 MODEL_STANDING_UNSPECIFIED: ModelStanding
 MODEL_STANDING_AVAILABLE: ModelStanding
 MODEL_STANDING_SYNCING: ModelStanding
@@ -31,6 +32,7 @@ CONDITION_KIND_UNSPECIFIED: ConditionKind
 CONDITION_KIND_CONVICTED: ConditionKind
 CONDITION_KIND_COMPARING: ConditionKind
 CONDITION_KIND_UNSETTLED: ConditionKind
+CONDITION_KIND_IDENTITY_IN_USE: ConditionKind
 
 class TensorSpec(_message.Message):
     __slots__ = ("name", "dtype", "shape")

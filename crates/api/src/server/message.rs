@@ -135,6 +135,7 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
 fn condition(view: ConditionView) -> pb::Condition {
     let kind = match view.kind {
         ConditionKind::Convicted => pb::ConditionKind::Convicted,
+        ConditionKind::IdentityInUse => pb::ConditionKind::IdentityInUse,
         ConditionKind::Comparing => pb::ConditionKind::Comparing,
         ConditionKind::Unsettled => pb::ConditionKind::Unsettled,
     };

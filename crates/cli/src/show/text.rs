@@ -99,6 +99,7 @@ pub fn condition(condition: &pb::Condition) -> &'static str {
     match condition.kind() {
         pb::ConditionKind::Unspecified => "unknown",
         pb::ConditionKind::Convicted => "convicted",
+        pb::ConditionKind::IdentityInUse => "identity in use",
         pb::ConditionKind::Comparing => "comparing",
         pb::ConditionKind::Unsettled => "unsettled",
     }

@@ -12,16 +12,8 @@ impl Core {
     pub fn refuse_if_not_alone(&self) -> Result<(), NodeError> {
         let twin = self.mesh.twin().borrow().clone();
         twin.map_or(Ok(()), |twin| {
-            Err(NodeError::new(
-                Kind::FailedPrecondition,
-                "IDENTITY_IN_USE",
-                format!(
-                    "another process runs with this node's identity, met at {}: this node takes no work and signs nothing \
-                     until that process is gone. Stop one of the two; a second node needs an identity.key of its own",
-                    twin.address
-                ),
-            )
-            .retry_after(AGAIN_MS))
+            let refusal = NodeError::new(Kind::FailedPrecondition, "IDENTITY_IN_USE", twin.to_string());
+            Err(refusal.retry_after(AGAIN_MS))
         })
     }
 

@@ -5,10 +5,16 @@ use qres_fed::record::Spec;
 use qres_fed::round::{Comparing, Conditions, Convicted, Unsettled};
 use tracing::{error, warn};
 
+use crate::mesh::Twin;
 use crate::view::{ConditionKind, ConditionView};
 
 /// Each condition in words.
-pub fn views(spec: &Spec, conditions: Conditions) -> Vec<ConditionView> {
+pub fn views(spec: &Spec, twin: Option<&Twin>, conditions: Conditions) -> Vec<ConditionView> {
+    let in_use = twin.map(|twin| ConditionView {
+        kind: ConditionKind::IdentityInUse,
+        text: twin.to_string(),
+        proof: None,
+    });
     let convicted = conditions.convicted.map(|convicted| ConditionView {
         kind: ConditionKind::Convicted,
         text: convicted.to_string(),
@@ -24,7 +30,10 @@ pub fn views(spec: &Spec, conditions: Conditions) -> Vec<ConditionView> {
         text: unsettled_text(spec, unsettled),
         proof: None,
     });
-    [convicted, comparing, unsettled].into_iter().flatten().collect()
+    [convicted, in_use, comparing, unsettled]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Says that two contributions by one author on one parent were found.
@@ -71,7 +80,7 @@ mod tests {
     fn each_says_what_is_the_matter_and_what_to_do() {
         let members = BTreeSet::from([1, 2, 3].map(|n| NodeId([n; 32])));
         let spec = crate::engine::tests::spec("m", Membership::List(members), 7, NodeId([1; 32]));
-        assert_eq!(views(&spec, Conditions::default()), []);
+        assert_eq!(views(&spec, None, Conditions::default()), []);
         let proof = ProofId([5; 32]);
         let all = Conditions {
             convicted: Some(Convicted { proof: Some(proof) }),
@@ -81,15 +90,22 @@ mod tests {
                 limit: 1_024,
             }),
         };
-        let told = views(&spec, all);
+        let twin = Twin {
+            address: "/ip4/192.0.2.1/tcp/4001".into(),
+            since_unix_ms: 0,
+        };
+        let told = views(&spec, Some(&twin), all);
         let kinds: Vec<_> = told.iter().map(|view| view.kind).collect();
-        use ConditionKind::{Comparing as C, Convicted as V, Unsettled as U};
-        assert_eq!(kinds, [V, C, U]);
+        use ConditionKind::{Comparing as C, Convicted as V, IdentityInUse as I, Unsettled as U};
+        assert_eq!(kinds, [V, I, C, U]);
         assert_eq!(told[0].proof, Some(proof));
-        for (view, words) in told
-            .iter()
-            .zip(["new identity.key", "0 of 1 others", "no more are made until then"])
-        {
+        let said = [
+            "new identity.key",
+            "met at /ip4/192.0.2.1/tcp/4001",
+            "0 of 1 others",
+            "no more are made until then",
+        ];
+        for (view, words) in told.iter().zip(said) {
             assert!(view.text.contains(words), "{}", view.text);
         }
     }

@@ -38,7 +38,10 @@ pub fn model(core: &Core, model: &Model) -> ModelView {
         head: head.map(|heads| checkpoint(model, &heads.head)),
         trainer_config: strategy::trainer_config(&spec.strategy),
         warnings: warnings(model),
-        conditions: head.map_or(vec![], |heads| conditions::views(spec, heads.conditions)),
+        conditions: head.map_or(vec![], |heads| {
+            let twin = core.mesh.twin().borrow().clone();
+            conditions::views(spec, twin.as_ref(), heads.conditions)
+        }),
     }
 }
 

@@ -46,7 +46,11 @@ const RUNS_MAX: usize = 8;
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 /// Another process with this node's identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "another process runs with this node's identity, met at {address}: this node takes no work and signs nothing until that \
+     process is gone. Stop one of the two; a second node needs an identity.key of its own"
+)]
 pub struct Twin {
     /// Where it was met: its address, or who told of it.
     pub address: String,

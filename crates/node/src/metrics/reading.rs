@@ -226,6 +226,12 @@ impl Collector for Reading {
         let peers = core.mesh.connected().len() as u64;
         gauge(
             &mut encoder,
+            "qres_identity_in_use",
+            "1 while another process runs with this node's identity: this one signs nothing",
+            u64::from(!core.is_alone()),
+        )?;
+        gauge(
+            &mut encoder,
             "qres_mesh_connected_peers",
             "Peers connected and admitted",
             peers,
