@@ -3,6 +3,7 @@
 //! `cargo bench -p qres-tests --bench round`. Trainers return at once, so all that is measured is the control plane: submit,
 //! store with fsync, code, exchange, seal, aggregate, recompute, fetch.
 
+mod forks;
 mod loopback;
 mod process;
 
@@ -30,6 +31,7 @@ fn main() {
         let swarm = Swarm::start(NODES).await;
         rounds(&swarm, "small", 10_000, 20).await;
         rounds(&swarm, "large", 10_000_000, 15).await;
+        forks::count(&swarm).await;
     });
 }
 
