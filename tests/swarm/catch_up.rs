@@ -2,7 +2,7 @@
 
 use qres_api::pb;
 use qres_tests::weights::{read_vector, vector};
-use qres_tests::{Daemon, Options, Swarm};
+use qres_tests::{Daemon, Node, Options, Swarm};
 
 use crate::healing::same_head;
 use crate::rounds::node_ids;
@@ -77,4 +77,75 @@ async fn a_latecomer_to_an_open_model_catches_up_on_the_word_of_a_node_that_it_t
     friend.node().wait_for_round("open", 10).await;
     // It has been connected for longer, and has the same records.
     assert_eq!(stranger.node().model("open").await.unwrap().head.unwrap().round, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_that_left_the_memory_are_told_after_a_restart_too_and_a_newcomer_gets_them() {
+    let with = |bootstrap: Vec<String>| Options {
+        arguments: ["--retention", "1"].map(String::from).to_vec(),
+        bootstrap,
+        ..Options::default()
+    };
+    let one = Daemon::start(with(vec![]));
+    let bootstrap = vec![one.mesh.clone()];
+    let two = Daemon::start(with(bootstrap.clone()));
+    let late = Daemon::start(with(bootstrap));
+    let nodes = [one.node(), two.node(), late.node()];
+    let request = pb::CreateModelRequest {
+        members: node_ids(&nodes).await,
+        deadline_ms: Some(200),
+        max_staleness: Some(0),
+        ..vector_model("old", &[0.0])
+    };
+    let mut base = head(&nodes[0].create(request).await.unwrap());
+    nodes[1].join("old").await;
+    // Settled is 13, two more rounds are kept, and one more of seals: what is below 10 is in the archive.
+    for round in 1..=15u64 {
+        for node in &nodes[..2] {
+            node.wait_for_round("old", round - 1).await;
+            node.submit("old", &base, 1, &vector(&[round as f32])).await.unwrap();
+        }
+        base = nodes[0].wait_for_round("old", round).await.id();
+    }
+    let told = all_rounds(&nodes[0]).await;
+    let numbers: Vec<_> = told.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (1..=15).rev().collect::<Vec<_>>());
+    let one = one.kill().start();
+    assert_eq!(all_rounds(&one.node()).await, told, "after a restart");
+    nodes[2].join("old").await;
+    assert_eq!(nodes[2].wait_for_round("old", 15).await.id(), base);
+    assert_eq!(all_rounds(&nodes[2]).await, told, "at a newcomer");
+    for node in [&one.node(), &nodes[1], &nodes[2]] {
+        node.wait_for_round("old", 15).await;
+        node.submit("old", &base, 1, &vector(&[16.0])).await.unwrap();
+    }
+    same_head(&[one.node(), nodes[1].clone(), nodes[2].clone()], "old", 16).await;
+}
+
+/// The sealed rounds, page by page, and what GetRound says of each: number and checkpoint.
+async fn all_rounds(node: &Node) -> Vec<(u64, String)> {
+    let (mut all, mut token) = (vec![], String::new());
+    loop {
+        let request = pb::ListRoundsRequest {
+            model: "old".into(),
+            page_size: 4,
+            page_token: token,
+        };
+        let page = node.rounds().list_rounds(request).await.expect("a page").into_inner();
+        for round in page.rounds {
+            let Some(checkpoint) = round.checkpoint else { continue };
+            let request = pb::GetRoundRequest {
+                model: "old".into(),
+                round: Some(round.round),
+            };
+            let one = node.rounds().get_round(request).await.expect("a round").into_inner();
+            let one = one.round.and_then(|round| round.checkpoint).expect("sealed");
+            assert_eq!(one.id, checkpoint.id);
+            all.push((round.round, checkpoint.id));
+        }
+        token = page.next_page_token;
+        if token.is_empty() {
+            return all;
+        }
+    }
 }

@@ -10,8 +10,10 @@
 //! | `head`, `jobs`, `blobs` | standing on the greatest checkpoint, recomputing what would be greater, fetching for it |
 //! | `membership`, `deadline`, `sealer`, `late` | whom a round waits for, how long, who seals it, which late work it takes |
 //! | `submissions` | from the trainers' hands into one contribution a parent, and what became of it |
-//! | `horizon`, `restore`, `view` | what is forgotten; what a store gives back; what callers see |
+//! | `horizon`, `archive` | what is forgotten; the head's branch below what is in memory |
+//! | `restore`, `view` | what a store gives back; what callers see |
 
+mod archive;
 mod attendance;
 mod ballots;
 mod blobs;
@@ -46,9 +48,10 @@ mod promises;
 #[cfg(test)]
 mod stage;
 
+pub use archive::{Archived, Root};
 pub use condition::{Comparing, Conditions, Convicted, Unsettled};
 pub use event::{
-    AggregateJob, EncodeJob, FreshItem, Input, LateItem, Output, Persist, Refusal, Submission, SubmissionState,
-    Unsigned,
+    AggregateJob, EncodeJob, Forgotten, FreshItem, Input, LateItem, Output, Persist, Refusal, Submission,
+    SubmissionState, Unsigned,
 };
 pub use machine::{BaseError, CheckpointInfo, Config, ContributionInfo, Machine, RecordId, Restored, RoundInfo};

@@ -4,6 +4,7 @@ mod admission;
 mod alone;
 pub(crate) mod announce;
 pub(crate) mod announced;
+mod archive;
 pub(crate) mod auto_join;
 mod collector;
 mod conditions;

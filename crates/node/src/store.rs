@@ -14,6 +14,7 @@
 //! reserve                                  room for the transactions that free a full disk
 //! ```
 
+mod archive;
 mod blob;
 mod blob_store;
 mod database;

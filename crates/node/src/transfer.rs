@@ -31,8 +31,9 @@ pub trait Library: Send + Sync + 'static {
     fn is_member(&self, peer: &NodeId) -> bool;
     /// The models known here (joined or not), for a peer that wants to know what there is.
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>>;
-    /// Ids of every record held of a model, by round; `None` when it is not joined here or the peer may not read it.
-    fn record_ids(&self, peer: NodeId, spec: SpecId) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>>;
+    /// Ids of every record held of a model, by round, those of rounds above `above` at least; `None` when it is not joined here or
+    /// the peer may not read it.
+    fn record_ids(&self, peer: NodeId, spec: SpecId, above: u64) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>>;
     /// These records, those held.
     fn records(&self, peer: NodeId, spec: SpecId, ids: Vec<RecordId>) -> BoxFuture<'_, Vec<Record>>;
     /// The signed state envelopes held of a model; empty when the peer may not read it.

@@ -259,7 +259,7 @@ impl Library for Shelf {
         Box::pin(async { vec![self.offer.clone()] })
     }
 
-    fn record_ids(&self, _: NodeId, spec: SpecId) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>> {
+    fn record_ids(&self, _: NodeId, spec: SpecId, _: u64) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>> {
         let ids = self.records.iter().map(|record| (5, record.id())).collect();
         Box::pin(async move { (spec == SPEC).then_some(ids) })
     }

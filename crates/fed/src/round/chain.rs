@@ -1,30 +1,57 @@
 //! The head's branch, by round.
 
+use std::collections::VecDeque;
+
 use super::tree::Tree;
 use crate::id::CheckpointId;
 
-/// The ids of the head's branch; index = round.
+/// The ids of the head's branch, from the root on.
 #[derive(Debug)]
 pub(super) struct Chain {
-    ids: Vec<CheckpointId>,
+    /// The round of the first.
+    first: u64,
+    /// Never empty.
+    ids: VecDeque<CheckpointId>,
 }
 
 impl Chain {
-    pub fn new(zero: CheckpointId) -> Self {
-        Self { ids: vec![zero] }
+    pub fn new(root: CheckpointId, round: u64) -> Self {
+        Self {
+            first: round,
+            ids: VecDeque::from([root]),
+        }
     }
 
     pub fn head(&self) -> CheckpointId {
-        // Checkpoint 0 is never taken out.
         self.ids[self.ids.len() - 1]
     }
 
     pub fn round(&self) -> u64 {
-        self.ids.len() as u64 - 1
+        self.first + self.ids.len() as u64 - 1
+    }
+
+    /// The round of the root.
+    pub fn first(&self) -> u64 {
+        self.first
     }
 
     pub fn at(&self, round: u64) -> Option<CheckpointId> {
-        self.ids.get(usize::try_from(round).ok()?).copied()
+        let index = round.checked_sub(self.first)?;
+        self.ids.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// The child of the root on this branch is the root from here on, if there is one.
+    pub fn forget_first(&mut self) {
+        if self.ids.len() > 1 {
+            self.ids.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// The root's parent is the root from here on.
+    pub fn put_first(&mut self, id: CheckpointId) {
+        self.ids.push_front(id);
+        self.first -= 1;
     }
 
     pub fn contains(&self, round: u64, id: &CheckpointId) -> bool {
@@ -37,7 +64,8 @@ impl Chain {
         let mut at = tree.get(head);
         while let Some(node) = at {
             if self.contains(node.round, &node.id) {
-                self.ids.truncate(usize::try_from(node.round).unwrap_or(usize::MAX) + 1);
+                let kept = node.round - self.first + 1;
+                self.ids.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
                 break;
             }
             path.push(node.id);

@@ -3,7 +3,7 @@
 use super::condition::Convicted;
 use super::machine::Machine;
 use super::tree::Node;
-use super::{Output, Persist};
+use super::{Forgotten, Output, Persist};
 use crate::id::{CheckpointId, ContributionId, NodeId, ProofId};
 use crate::record::{PROOFS_PER_SEAL_MAX, Proof};
 
@@ -86,15 +86,24 @@ impl Machine {
         let Some(seal) = node.seals.first().and_then(|id| self.ledger.seal(id)) else {
             return;
         };
-        for proof in seal.record.proofs.clone() {
-            if let Some(count) = self.named_proofs.get_mut(&proof) {
+        let named = seal.record.proofs.clone();
+        self.unname_list(&named);
+    }
+
+    /// One seal less names these proofs. Says which none names any more.
+    pub(super) fn unname_list(&mut self, proofs: &[ProofId]) -> Vec<ProofId> {
+        let mut unnamed = vec![];
+        for proof in proofs {
+            if let Some(count) = self.named_proofs.get_mut(proof) {
                 *count -= 1;
                 if *count == 0 {
-                    self.named_proofs.remove(&proof);
+                    self.named_proofs.remove(proof);
+                    unnamed.push(*proof);
                 }
             }
             self.proofs_dirty = true;
         }
+        unnamed
     }
 
     /// Forgets proofs that no held seal names, that no orphan names and that are not the lowest of their authors.
@@ -115,11 +124,10 @@ impl Machine {
 
     pub(super) fn forget_proof(&mut self, id: &ProofId) {
         if self.ledger.remove_proof(id).is_some() {
-            self.out.persist(Persist::Forget {
-                contributions: vec![],
-                seals: vec![],
+            self.out.persist(Persist::Forget(Forgotten {
                 proofs: vec![*id],
-            });
+                ..Forgotten::default()
+            }));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::archive::{Archived, Root};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId, SealId, SubmissionId};
 use crate::record::{Contribution, Proof, Proposal, Seal, Signed};
 
@@ -78,6 +79,8 @@ pub enum Input {
     Contribution(Signed<Contribution>),
     /// A seal.
     Seal(Signed<Seal>),
+    /// The answer to [`Output::WantArchived`]: the archive's rounds from there on, ascending.
+    Archived(Vec<Archived>),
     /// A peer says which checkpoint it stands on.
     HeadClaim {
         /// The peer.
@@ -170,14 +173,32 @@ pub enum Persist {
     /// A submission's state changed.
     Submission(SubmissionId, SubmissionState),
     /// Forget these records: below the horizon or on a branch that can no longer win.
-    Forget {
-        /// Contributions.
-        contributions: Vec<ContributionId>,
-        /// Seals.
-        seals: Vec<SealId>,
-        /// Proofs.
-        proofs: Vec<ProofId>,
+    Forget(Forgotten),
+    /// Keep these rounds in the archive, which is not read at a start: a machine begins at `root` then.
+    Archive {
+        /// The oldest checkpoint that stays in memory.
+        root: Root,
+        /// What lies below it since the last time, ascending.
+        rounds: Vec<Archived>,
     },
+    /// Begin at `root`, which was in the archive; it and all above it there are records again.
+    Unarchive {
+        /// The oldest checkpoint in memory.
+        root: Root,
+    },
+}
+
+/// Records that are no longer held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Contributions.
+    pub contributions: Vec<ContributionId>,
+    /// Seals.
+    pub seals: Vec<SealId>,
+    /// Proofs.
+    pub proofs: Vec<ProofId>,
+    /// Checkpoints that were [`Persist::Verified`].
+    pub verified: Vec<CheckpointId>,
 }
 
 /// A record to be signed with this node's key.
@@ -277,6 +298,11 @@ pub enum Output {
     WantRecords {
         /// Who named them.
         from: Vec<NodeId>,
+    },
+    /// Read the archive from this round on; comes back as `Archived`.
+    WantArchived {
+        /// Which round.
+        from: u64,
     },
     /// Code an update; comes back as `Encoded`.
     Encode(EncodeJob),

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::blobs::Want;
 use super::machine::Machine;
 use super::tree::{Node, Rank};
-use super::{Output, Persist};
+use super::{Forgotten, Output, Persist};
 use crate::id::{CheckpointId, NodeId};
 
 /// Tombstones of invalid checkpoints: each is a seal that need not be looked at again. Past the limit the oldest round goes.
@@ -207,7 +207,7 @@ impl Machine {
         let best = self.tree.leaves().next().filter(|_| self.is_list);
         let best = best.and_then(|rank| self.ancestor_of(rank.id.0, rank.confirmed));
         best.or_else(|| self.chain.at(self.confirmed_round()))
-            .unwrap_or(self.zero)
+            .unwrap_or(self.tree.root())
     }
 
     /// The checkpoint of a round on the way from checkpoint 0 to this one.
@@ -305,21 +305,19 @@ impl Machine {
             self.unname(at);
         }
         let removed = self.tree.remove(id);
-        let mut seals = vec![];
+        let mut gone = Forgotten::default();
         for node in &removed {
             self.unname_proofs(node);
-            seals.extend(node.seals.iter().filter(|id| self.ledger.remove_seal(id).is_some()));
+            gone.verified.extend(node.verified.then_some(node.id));
+            gone.seals
+                .extend(node.seals.iter().filter(|id| self.ledger.remove_seal(id).is_some()));
             self.release_weights(&node.result);
             if self.chain.contains(node.round, &node.id) {
                 self.chain_broken = true;
             }
         }
-        if !seals.is_empty() {
-            self.out.persist(Persist::Forget {
-                contributions: vec![],
-                seals,
-                proofs: vec![],
-            });
+        if !gone.seals.is_empty() {
+            self.out.persist(Persist::Forget(gone));
         }
         if std::mem::take(&mut self.chain_broken)
             && let Some(parent) = removed.first().and_then(|n| n.parent)

@@ -1,7 +1,7 @@
-//! What is forgotten: below the horizon only the seals of the head's branch stay.
+//! What is forgotten: below the horizon only the seals of the head's branch stay, and soon go to the archive.
 
-use super::Persist;
 use super::machine::Machine;
+use super::{Forgotten, Persist};
 use crate::id::{BlobId, CheckpointId, ContributionId, ProofId};
 
 /// Rounds kept below the last settled one beyond `max_staleness`, whatever the configuration: a contribution that may be
@@ -86,11 +86,10 @@ impl Machine {
             }
         }
         if !old.is_empty() {
-            self.out.persist(Persist::Forget {
+            self.out.persist(Persist::Forget(Forgotten {
                 contributions: old,
-                seals: vec![],
-                proofs: vec![],
-            });
+                ..Forgotten::default()
+            }));
         }
     }
 

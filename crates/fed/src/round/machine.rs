@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::archive::Root;
 use super::attendance::Attendance;
 use super::ballots::Ballots;
 use super::blobs::{Blobs, Want};
@@ -46,6 +47,8 @@ pub struct Restored {
     pub verified: BTreeSet<CheckpointId>,
     /// Submissions that are not final.
     pub submissions: Vec<(Submission, SubmissionState)>,
+    /// Of the last [`Persist::Archive`](super::Persist::Archive) or `Unarchive`; checkpoint 0 when there was none.
+    pub root: Option<Root>,
 }
 
 /// A record's name for sync.
@@ -107,7 +110,7 @@ pub struct RoundInfo {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum BaseError {
-    #[error("base {0} is unknown here: fetch the head and train from it")]
+    #[error("base {0} is unknown here, or too old to be remembered: fetch the head and train from it")]
     Unknown(CheckpointId),
     #[error("base {base} is {behind} rounds behind, the spec takes at most {limit}: fetch the head and train from it")]
     Stale {
@@ -193,6 +196,8 @@ pub struct Machine {
     pub(super) known_verified: BTreeSet<CheckpointId>,
     /// An unknown checkpoint (and its round) that a quorum stands on: branches from below the horizon are let in to find it.
     pub(super) attested: Option<(u64, CheckpointId)>,
+    /// The round from which on the archive was asked for to that end.
+    pub(super) wanted_archive: Option<u64>,
     /// What was let in that way.
     pub(super) doubted: BTreeSet<CheckpointId>,
     pub(super) cached_path: Option<Path>,
@@ -235,6 +240,7 @@ impl Machine {
             Input::TrainerHere(trainer) => self.trainer_here(&trainer),
             Input::Contribution(signed) => self.take_contribution(signed),
             Input::Seal(signed) => self.take_seal(signed),
+            Input::Archived(rounds) => self.take_archived(rounds),
             Input::HeadClaim { by, head } => self.claim(by, head),
             Input::Compared(with) => self.compared(with),
             Input::Reachable(peers) => self.reachable(&peers),
@@ -309,6 +315,7 @@ impl Machine {
             if self.prune() {
                 self.refresh_submissions();
             }
+            self.archive();
             self.settle_head();
         }
         self.forget_unused_proofs();

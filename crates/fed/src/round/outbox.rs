@@ -25,7 +25,11 @@ impl Outbox {
             Persist::Contribution(c) => self.stored.contains(&RecordId::Contribution(c.record.id())),
             Persist::Seal(s) => self.stored.contains(&RecordId::Seal(s.record.id())),
             Persist::Proof(p) => self.stored.contains(&RecordId::Proof(p.id())),
-            Persist::Verified(_) | Persist::Submission(..) | Persist::Forget { .. } => false,
+            Persist::Verified(_)
+            | Persist::Submission(..)
+            | Persist::Forget(_)
+            | Persist::Archive { .. }
+            | Persist::Unarchive { .. } => false,
         };
         if !stored {
             self.persists.push(what);

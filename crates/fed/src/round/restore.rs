@@ -1,8 +1,8 @@
 //! A machine from what the store remembers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
+use super::archive::Root;
 use super::attendance::Attendance;
 use super::ballots::Ballots;
 use super::blobs::Blobs;
@@ -16,18 +16,19 @@ use super::orphans::Orphans;
 use super::outbox::Outbox;
 use super::sealer::DELAY_MS_DEFAULT;
 use super::submissions::Submissions;
-use super::tree::{Node, Tree};
+use super::tree::Tree;
 use super::{Config, Output, RecordId, Restored};
 use crate::codec::Codec;
 use crate::id::Instant;
 use crate::record::{Membership, Spec};
 
 impl Machine {
-    /// A machine that knows nothing but its spec.
-    fn empty(spec: Spec, config: Config, now: Instant) -> Self {
-        let (zero, checkpoint) = spec.zero();
+    /// A machine that knows nothing but its spec and the root.
+    fn empty(spec: Spec, config: Config, root: Option<Root>, now: Instant) -> Self {
+        let zero = spec.zero().0;
         let is_list = matches!(spec.membership, Membership::List(_));
-        let node = Node::new(zero, 0, None, checkpoint.result, Arc::default());
+        let node = root.unwrap_or_else(|| Root::zero(&spec)).node();
+        let (root, round) = (node.id, node.round);
         Self {
             spec_id: spec.id(),
             update_bytes: Codec::of(&spec.codec)
@@ -39,7 +40,7 @@ impl Machine {
             k: spec.rounds.min_contributions as usize,
             quorum: spec.quorum(),
             tree: Tree::new(node, spec.quorum(), is_list),
-            chain: Chain::new(zero),
+            chain: Chain::new(root, round),
             submissions: Submissions::new(config.trainers),
             comparison: Comparison::new(now, Self::to_compare(is_list, spec.admits(&config.node), spec.quorum())),
             spec,
@@ -66,10 +67,11 @@ impl Machine {
             told_below_horizon: BTreeSet::new(),
             known_verified: BTreeSet::new(),
             attested: None,
+            wanted_archive: None,
             doubted: BTreeSet::new(),
             cached_path: None,
-            told_confirmed: zero,
-            horizon: 0,
+            told_confirmed: root,
+            horizon: round,
             delay_ms: DELAY_MS_DEFAULT,
             now,
             restoring: true,
@@ -84,16 +86,22 @@ impl Machine {
 
     /// Reads the store's records back in the order in which they build on each other, then settles as after any input.
     pub(super) fn restore(spec: Spec, config: Config, restored: Restored, now: Instant) -> (Self, Vec<Output>) {
-        let mut machine = Self::empty(spec, config, now);
+        let mut machine = Self::empty(spec, config, restored.root.clone(), now);
         let fresh = restored.seals.is_empty() && restored.contributions.is_empty();
         machine.out.set_stored(stored_ids(&restored));
         machine.known_verified = restored.verified;
         if machine.known_verified.remove(&machine.zero) {
-            let result = machine.spec.checkpoint0;
-            machine.blobs.weights.set_here(result);
+            machine.blobs.weights.set_here(machine.spec.checkpoint0);
             if let Some(node) = machine.tree.get_mut(&machine.zero) {
                 node.verified = true;
             }
+        }
+        let root = machine.tree.root();
+        if machine.known_verified.remove(&root)
+            && let Some(node) = machine.tree.get_mut(&root)
+        {
+            node.verified = true;
+            machine.blobs.weights.set_here(node.result);
         }
         for proof in restored.proofs {
             machine.restore_proof(proof);

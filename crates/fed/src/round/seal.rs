@@ -103,6 +103,7 @@ impl Machine {
             return self.refuse_below_horizon(&id, seal);
         }
         let Some(parent) = self.tree.get(&seal.parent) else {
+            self.look_in_archive(seal);
             return self.keep_orphan_seal(id, Missing::Parent(seal.parent), signed);
         };
         if parent.round.checked_add(1) != Some(seal.round) {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
-    Config, Input, Machine, Output, Persist, RecordId, Refusal, Restored, Submission, SubmissionState, Unsigned,
+    Archived, Config, Input, Machine, Output, Persist, RecordId, Refusal, Restored, Submission, SubmissionState,
+    Unsigned,
 };
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SealId, SubmissionId};
 use crate::record::{
@@ -70,6 +71,7 @@ pub struct Stage {
     /// Aggregations are not answered.
     pub slow: bool,
     pub disk: Restored,
+    pub archive: BTreeMap<u64, Archived>,
     wake: Option<Instant>,
     count: u64,
 }
@@ -113,6 +115,7 @@ impl Stage {
             bad: BTreeSet::new(),
             slow: false,
             disk,
+            archive: BTreeMap::new(),
             wake: None,
             count: 0,
         };
@@ -126,6 +129,9 @@ impl Stage {
     pub fn restart(&self) -> Self {
         let mut again = Self::with(self.spec.clone(), self.config.clone(), self.disk.clone(), self.now);
         again.count = self.count + 100;
+        let mut archive = self.archive.clone();
+        archive.append(&mut again.archive);
+        again.archive = archive;
         again
     }
 
@@ -170,6 +176,10 @@ impl Stage {
                     proposal: job.id,
                     result: result_of(&job.proposal),
                 }),
+                Output::WantArchived { from } => {
+                    let rounds = self.archive.range(from..).map(|(_, round)| round.clone());
+                    inputs.push_back(Input::Archived(rounds.collect()));
+                }
                 Output::WakeAt(at) => self.wake = *at,
                 _ => {}
             }
@@ -190,14 +200,21 @@ impl Stage {
                     .filter(|(s, _)| s.id == *id)
                     .for_each(|(_, old)| *old = state.clone());
             }
-            Persist::Forget {
-                contributions,
-                seals,
-                proofs,
-            } => {
-                disk.contributions.retain(|c| !contributions.contains(&c.record.id()));
-                disk.seals.retain(|s| !seals.contains(&s.record.id()));
-                disk.proofs.retain(|p| !proofs.contains(&p.id()));
+            Persist::Forget(gone) => {
+                disk.contributions
+                    .retain(|c| !gone.contributions.contains(&c.record.id()));
+                disk.seals.retain(|s| !gone.seals.contains(&s.record.id()));
+                disk.proofs.retain(|p| !gone.proofs.contains(&p.id()));
+                disk.verified.retain(|id| !gone.verified.contains(id));
+            }
+            Persist::Archive { root, rounds } => {
+                disk.root = Some(root.clone());
+                self.archive
+                    .extend(rounds.iter().map(|r| (r.seal.record.round, r.clone())));
+            }
+            Persist::Unarchive { root } => {
+                disk.root = Some(root.clone());
+                self.archive.split_off(&root.round);
             }
         }
     }
@@ -382,8 +399,13 @@ pub fn deliver(stage: &mut Stage, records: impl IntoIterator<Item = Input>) {
     }
 }
 
-/// The records a machine holds, as inputs for another one, in the order of sync.
-pub fn records_of(machine: &Machine) -> Vec<Input> {
+/// The records that a node holds, as inputs for another one, in the order of sync.
+pub fn records_of(stage: &Stage) -> Vec<Input> {
+    let machine = &stage.machine;
+    let archived = stage.archive.values().flat_map(|round| {
+        let proofs = round.proofs.iter().cloned().map(Input::Proof);
+        proofs.chain([Input::Seal(round.seal.clone())])
+    });
     let mut all = BTreeMap::new();
     for (round, id) in machine.records() {
         let input = match id {
@@ -393,5 +415,5 @@ pub fn records_of(machine: &Machine) -> Vec<Input> {
         };
         all.insert((*round, *id), input.unwrap());
     }
-    all.into_values().collect()
+    archived.chain(all.into_values()).collect()
 }

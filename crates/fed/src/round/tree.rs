@@ -21,7 +21,7 @@ pub(super) struct Rank {
     pub id: Reverse<CheckpointId>,
 }
 
-/// One checkpoint. All its ancestors are in the tree too.
+/// One checkpoint. All its ancestors down to the root are in the tree too.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub id: CheckpointId,
@@ -93,9 +93,10 @@ impl Node {
     }
 }
 
-/// The tree, rooted in checkpoint 0.
+/// The tree, rooted in the oldest checkpoint in memory.
 #[derive(Debug)]
 pub(super) struct Tree {
+    root: CheckpointId,
     nodes: BTreeMap<CheckpointId, Node>,
     by_round: BTreeMap<u64, BTreeSet<CheckpointId>>,
     /// Candidates without candidate children. A child always ranks above its parent, so the head is on one of their paths.
@@ -108,8 +109,9 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub fn new(zero: Node, quorum: usize, quorum_attests: bool) -> Self {
+    pub fn new(root: Node, quorum: usize, quorum_attests: bool) -> Self {
         let mut tree = Self {
+            root: root.id,
             nodes: BTreeMap::new(),
             by_round: BTreeMap::new(),
             leaves: BTreeSet::new(),
@@ -117,8 +119,37 @@ impl Tree {
             quorum,
             quorum_attests,
         };
-        tree.add(zero);
+        tree.add(root);
         tree
+    }
+
+    pub fn root(&self) -> CheckpointId {
+        self.root
+    }
+
+    /// Removes the root; its child `next`, the only one, is the root from here on.
+    pub fn advance_root(&mut self, next: &CheckpointId) -> Option<Node> {
+        if self.nodes.get(next)?.parent != Some(self.root) {
+            return None;
+        }
+        let node = self.nodes.remove(&self.root)?;
+        self.forget(&node);
+        if let Some(rank) = node.filed {
+            self.leaves.remove(&rank);
+        }
+        self.root = *next;
+        self.review(next);
+        Some(node)
+    }
+
+    /// The root's parent is the root from here on.
+    pub fn retreat_root(&mut self, mut node: Node) {
+        let (id, before) = (node.id, self.root);
+        node.children.insert(before);
+        node.candidates_below = 1;
+        self.root = id;
+        self.add(node);
+        self.review(&before);
     }
 
     pub fn get(&self, id: &CheckpointId) -> Option<&Node> {
@@ -161,7 +192,7 @@ impl Tree {
         self.weights.get(blob).copied().unwrap_or(0)
     }
 
-    /// Adds a node whose parent is in the tree (or checkpoint 0).
+    /// Adds a node whose parent is in the tree, or the root.
     pub fn add(&mut self, node: Node) {
         let (id, parent) = (node.id, node.parent);
         self.by_round.entry(node.round).or_default().insert(id);
@@ -192,28 +223,31 @@ impl Tree {
         }
         let removed = order.iter().filter_map(|at| self.nodes.remove(at));
         let removed: Vec<_> = removed.collect();
-        for node in &removed {
-            if let Some(count) = self.weights.get_mut(&node.result) {
-                *count -= 1;
-                if *count == 0 {
-                    self.weights.remove(&node.result);
-                }
-            }
-            if let Some(ids) = self.by_round.get_mut(&node.round) {
-                ids.remove(&node.id);
-                if ids.is_empty() {
-                    self.by_round.remove(&node.round);
-                }
+        removed.iter().for_each(|node| self.forget(node));
+        removed
+    }
+
+    /// Takes a removed node out of the indices.
+    fn forget(&mut self, node: &Node) {
+        if let Some(count) = self.weights.get_mut(&node.result) {
+            *count -= 1;
+            if *count == 0 {
+                self.weights.remove(&node.result);
             }
         }
-        removed
+        if let Some(ids) = self.by_round.get_mut(&node.round) {
+            ids.remove(&node.id);
+            if ids.is_empty() {
+                self.by_round.remove(&node.round);
+            }
+        }
     }
 
     /// Files a node anew after something about it changed.
     pub fn review(&mut self, id: &CheckpointId) {
         let Some(node) = self.nodes.get(id) else { return };
         let attested = node.attested == node.round;
-        let candidate = node.parent.is_none() || node.complete || node.verified || attested;
+        let candidate = *id == self.root || node.complete || node.verified || attested;
         self.set_candidate(id, candidate);
         self.file(id);
     }

@@ -37,10 +37,10 @@ impl Machine {
 
     fn chain_info(&self, round: u64) -> CheckpointInfo {
         let node = self.chain.at(round).and_then(|id| self.tree.get(&id));
-        // The head's branch is in the tree, and checkpoint 0 always is.
+        // The head's branch is in the tree, and the root always is.
         self.info(
-            node.or_else(|| self.tree.get(&self.zero))
-                .expect("checkpoint 0 is in the tree"),
+            node.or_else(|| self.tree.get(&self.tree.root()))
+                .expect("the root is in the tree"),
         )
     }
 

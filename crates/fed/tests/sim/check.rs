@@ -176,6 +176,33 @@ impl World {
         liars >= 2 * self.plan.spec.quorum() - members.len()
     }
 
+    /// What a node holds follows from the rounds in its memory and from how many sign.
+    pub fn check_bounds(&self, h: usize) {
+        let host = &self.hosts[h];
+        let Some(machine) = host.machine.as_ref().filter(|_| !host.liar) else {
+            return;
+        };
+        let records = machine.records();
+        let newest = records.last().map_or(0, |(round, _)| *round);
+        let rounds = usize::try_from(newest.saturating_sub(machine.root_round())).expect("few") + 1;
+        // An honest node makes one contribution and at most one seal for each head it stands on while a round is open.
+        let each = if self.plan.liars == 0 { 4 } else { 24 };
+        let most = (rounds + 1) * self.hosts.len() * each;
+        assert!(records.len() <= most, "{} records of {rounds} rounds", records.len());
+        let live = machine.live_blobs().len();
+        assert!(live <= most + 8, "{live} blobs of {rounds} rounds");
+    }
+
+    /// All that is far enough below the horizon is in the archive, unless another branch is looked for down there.
+    fn check_archive(&self, machine: &Machine) {
+        let below = u64::from(self.plan.spec.rounds.max_staleness) + 1;
+        let horizon = machine.horizon();
+        assert!(machine.root_round() <= horizon.saturating_sub(below));
+        if machine.sync_above() == horizon {
+            assert_eq!(machine.root_round(), horizon.saturating_sub(below), "horizon {horizon}");
+        }
+    }
+
     /// What was acknowledged is answered for.
     fn check_submissions(&self, h: usize, machine: &Machine) {
         let host = &self.hosts[h];
@@ -288,6 +315,7 @@ impl World {
             let machine = host.machine.as_ref().expect("up");
             self.check_submissions(h, machine);
             self.check_fates(h, heads[0].2);
+            self.check_archive(machine);
             for id in &host.acknowledged {
                 let (submission, state) = &host.disk.submissions[id];
                 assert_ne!(*state, SubmissionState::Pending, "submission {id} is answered for");

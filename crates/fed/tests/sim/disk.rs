@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, ProofId, SealId, SubmissionId};
 use qres_fed::record::{Contribution, Proof, Seal, Signed};
-use qres_fed::round::{Persist, Restored, Submission, SubmissionState};
+use qres_fed::round::{Archived, Persist, Restored, Root, Submission, SubmissionState};
 
 /// A node's store: every call of `commit` is one transaction.
 #[derive(Debug, Default, Clone)]
@@ -15,6 +15,8 @@ pub struct Disk {
     pub verified: BTreeSet<CheckpointId>,
     pub submissions: BTreeMap<SubmissionId, (Submission, SubmissionState)>,
     pub blobs: BTreeSet<BlobId>,
+    pub archive: BTreeMap<u64, Archived>,
+    pub root: Option<Root>,
 }
 
 impl Disk {
@@ -46,14 +48,20 @@ impl Disk {
                     );
                     known.1 = state;
                 }
-                Persist::Forget {
-                    contributions,
-                    seals,
-                    proofs,
-                } => {
-                    self.contributions.retain(|id, _| !contributions.contains(id));
-                    self.seals.retain(|id, _| !seals.contains(id));
-                    self.proofs.retain(|id, _| !proofs.contains(id));
+                Persist::Forget(gone) => {
+                    self.contributions.retain(|id, _| !gone.contributions.contains(id));
+                    self.seals.retain(|id, _| !gone.seals.contains(id));
+                    self.proofs.retain(|id, _| !gone.proofs.contains(id));
+                    self.verified.retain(|id| !gone.verified.contains(id));
+                }
+                Persist::Archive { root, rounds } => {
+                    let rounds = rounds.into_iter().map(|round| (round.seal.record.round, round));
+                    self.archive.extend(rounds);
+                    self.root = Some(root);
+                }
+                Persist::Unarchive { root } => {
+                    self.archive.split_off(&root.round);
+                    self.root = Some(root);
                 }
             }
         }
@@ -81,6 +89,7 @@ impl Disk {
             proofs: self.proofs.values().cloned().collect(),
             verified: self.verified.iter().filter(here).copied().collect(),
             submissions: open.cloned().collect(),
+            root: self.root.clone(),
         }
     }
 }

@@ -285,6 +285,11 @@ impl World {
             }
             Output::WantBlob { blob, update, .. } => self.want(h, blob, update, inputs),
             Output::DropBlob(blob) => drop(self.hosts[h].wanted.remove(&blob)),
+            Output::WantArchived { from } => {
+                let rounds = self.hosts[h].disk.archive.range(from..).map(|(_, round)| round.clone());
+                inputs.push_back(Input::Archived(rounds.collect()));
+                self.figures.unarchived += 1;
+            }
             Output::WantRecords { from } => self.sync_soon(h, &from),
             Output::Encode(job) => self.encode(h, &job),
             Output::Aggregate(job) => {

@@ -3,14 +3,57 @@
 use std::collections::VecDeque;
 
 use qres_fed::id::{BlobId, ContributionId, NodeId};
-use qres_fed::round::{Input, RecordId};
+use qres_fed::round::{Archived, Input, RecordId};
 use rand::RngExt;
 
+use crate::host::Host;
 use crate::plan::HEAL_MS;
 use crate::world::{Event, Record, World};
 
 /// Records of one sync session, each way; the rest comes with the next.
 const SYNC_MAX: usize = 300;
+
+impl Host {
+    /// What another holds and this one wants, ascending by round; `None` when one of them is down.
+    fn lacks(&self, from: &Self) -> Option<Vec<Record>> {
+        let (to, held) = (self.machine.as_ref()?, from.machine.as_ref()?);
+        // Old proofs may be named by new seals; all else that is forgotten stays so.
+        let above = to.sync_above();
+        let wanted = |(round, id): &&(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_));
+        let ids = held.records().difference(to.records()).filter(wanted).take(SYNC_MAX);
+        let records = ids.filter_map(|(_, id)| {
+            Some(match id {
+                RecordId::Contribution(id) => Record::Contribution(held.contribution(id)?.clone()),
+                RecordId::Seal(id) => Record::Seal(held.seal(id)?.clone()),
+                RecordId::Proof(id) => Record::Proof(held.proof(id)?.clone()),
+            })
+        });
+        let mut all = self.lacks_archived(from, above);
+        all.extend(records);
+        Some(all)
+    }
+
+    /// Of what another has in its archive.
+    fn lacks_archived(&self, from: &Self, above: u64) -> Vec<Record> {
+        let to = self.machine.as_ref().expect("up");
+        let mine = |round: &u64, theirs: &Archived| self.disk.archive.get(round).is_some_and(|own| own == theirs);
+        let rounds = from
+            .disk
+            .archive
+            .range(above + 1..)
+            .filter(|(round, theirs)| !mine(round, theirs));
+        let records = rounds.flat_map(|(_, theirs)| {
+            let proofs = theirs.proofs.iter().cloned().map(Record::Proof);
+            proofs.chain([Record::Seal(theirs.seal.clone())])
+        });
+        let held = |record: &Record| match record {
+            Record::Contribution(c) => to.contribution(&c.record.id()).is_some(),
+            Record::Seal(s) => to.seal(&s.record.id()).is_some(),
+            Record::Proof(p) => to.proof(&p.id()).is_some(),
+        };
+        records.filter(|record| !held(record)).collect()
+    }
+}
 
 impl World {
     pub fn connected(&self, a: usize, b: usize) -> bool {
@@ -81,24 +124,11 @@ impl World {
             return;
         }
         let (for_a, for_b) = {
-            let (Some(one), Some(two)) = (&self.hosts[a].machine, &self.hosts[b].machine) else {
+            let (one, two) = (&self.hosts[a], &self.hosts[b]);
+            let (Some(for_one), Some(for_two)) = (one.lacks(two), two.lacks(one)) else {
                 return;
             };
-            let missing = |from: &qres_fed::round::Machine, to: &qres_fed::round::Machine| {
-                // Old proofs may be named by new seals; all else that is forgotten stays so.
-                let above = to.sync_above();
-                let wanted = |(round, id): &&(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_));
-                let ids = from.records().difference(to.records()).filter(wanted).take(SYNC_MAX);
-                let records = ids.filter_map(|(_, id)| {
-                    Some(match id {
-                        RecordId::Contribution(id) => Record::Contribution(from.contribution(id)?.clone()),
-                        RecordId::Seal(id) => Record::Seal(from.seal(id)?.clone()),
-                        RecordId::Proof(id) => Record::Proof(from.proof(id)?.clone()),
-                    })
-                });
-                records.collect::<Vec<_>>()
-            };
-            (missing(two, one), missing(one, two))
+            (for_one, for_two)
         };
         for (h, with, mut records) in [(a, b, for_a), (b, a, for_b)] {
             let mut whole = records.len() < SYNC_MAX;
@@ -186,6 +216,8 @@ impl World {
             let live = machine.live_blobs();
             host.disk.blobs.retain(|blob| live.contains(blob));
             self.figures.blobs_max = self.figures.blobs_max.max(live.len());
+            self.figures.records_max = self.figures.records_max.max(machine.records().len());
+            self.check_bounds(h);
         }
     }
 

@@ -125,6 +125,8 @@ pub struct Figures {
     pub lulls: u64,
     /// Checkpoints called final.
     pub settled: u64,
+    /// Times that a branch was looked for in the archive.
+    pub unarchived: u64,
     pub blobs_max: usize,
     pub records_max: usize,
 }
@@ -152,6 +154,7 @@ impl Figures {
         self.overruled += other.overruled;
         self.settled += other.settled;
         self.lulls += other.lulls;
+        self.unarchived += other.unarchived;
         self.blobs_max = self.blobs_max.max(other.blobs_max);
         self.records_max = self.records_max.max(other.records_max);
     }
@@ -168,6 +171,7 @@ impl Figures {
             self.rejected,
             self.carried,
             self.lulls,
+            self.unarchived,
             self.settled,
         ];
         met.iter().chain(&self.lies).all(|n| *n > 0)
@@ -443,8 +447,6 @@ impl World {
         let mut figures = self.figures.clone();
         figures.rounds = self.best_round();
         figures.overruled = u64::from(self.overruled);
-        let machines = self.hosts.iter().filter_map(|h| h.machine.as_ref());
-        figures.records_max = machines.map(|m| m.records().len()).max().unwrap_or(0);
         figures
     }
 }

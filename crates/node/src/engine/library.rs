@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::round::{Machine, RecordId};
 
-use super::Core;
 use super::registry::{Joined, Known};
+use super::{Core, archive};
 use crate::transfer::{Library, Record, SpecOffer};
 
 /// Record ids one exchange names at most: 10,000 rounds of 32 members with their seals.
@@ -52,13 +52,19 @@ impl Library for Shelf {
         Box::pin(std::future::ready(offers.collect()))
     }
 
-    fn record_ids(&self, peer: NodeId, spec: SpecId) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>> {
+    fn record_ids(&self, peer: NodeId, spec: SpecId, above: u64) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>> {
         Box::pin(async move {
             let joined = self.readable(&peer, &spec)?;
-            joined
-                .ask(|machine| machine.records().iter().rev().take(IDS_MAX).copied().collect())
-                .await
-                .ok()
+            let held = |machine: &Machine| {
+                let ids: Vec<_> = machine.records().iter().rev().take(IDS_MAX).copied().collect();
+                (ids, machine.root_round())
+            };
+            let (mut ids, root) = joined.ask(held).await.ok()?;
+            if above < root {
+                let archived = archive::ids_above(&self.core, spec, above).await.ok()?;
+                ids.extend(archived.into_iter().rev().take(IDS_MAX - ids.len()));
+            }
+            Some(ids)
         })
     }
 
@@ -67,8 +73,25 @@ impl Library for Shelf {
             let Some(joined) = self.readable(&peer, &spec) else {
                 return vec![];
             };
-            let find = move |machine: &Machine| ids.iter().filter_map(|id| record(machine, id)).collect();
-            joined.ask(find).await.unwrap_or_default()
+            let find = move |machine: &Machine| {
+                let (mut found, mut others) = (vec![], vec![]);
+                for id in ids {
+                    match record(machine, &id) {
+                        Some(record) => found.push(record),
+                        None => others.push(id),
+                    }
+                }
+                (found, others)
+            };
+            let Ok((mut found, others)) = joined.ask(find).await else {
+                return vec![];
+            };
+            if !others.is_empty() {
+                // All of a batch are old together, or none is: in order, as each builds on those before.
+                let archived = archive::records(&self.core, spec, others).await;
+                found.splice(..0, archived.unwrap_or_default());
+            }
+            found
         })
     }
 

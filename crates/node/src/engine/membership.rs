@@ -196,6 +196,7 @@ fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreErro
         proofs: records.proofs,
         verified,
         submissions: submissions.into_iter().map(submission).collect(),
+        root: records.root,
     })
 }
 

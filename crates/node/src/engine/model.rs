@@ -1,6 +1,7 @@
 //! One joined model: a task that owns its round machine, and carries out what it answers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
@@ -14,7 +15,7 @@ use super::message::Message;
 use super::registry::{Heads, Joined, Model};
 use super::tracer::Traces;
 use super::wants::Purpose;
-use super::{Core, announce, conditions, job, views};
+use super::{Core, announce, archive, conditions, job, views};
 use crate::clock::unix_ms;
 use crate::error::NodeError;
 use crate::mesh::{Fault, MessageToken, Topic, Verdict};
@@ -83,6 +84,7 @@ impl ModelTask {
             handed_out: Mutex::default(),
             unmerged: unmerged.subscribe(),
             unstored: Arc::clone(&unstored),
+            records: AtomicUsize::default(),
             refused: Mutex::default(),
             stop: stop.clone(),
         });
@@ -259,16 +261,9 @@ impl ModelTask {
                     final_unix_ms,
                 }
             }
-            Persist::Forget {
-                contributions,
-                seals,
-                proofs,
-            } => Write::Forget {
-                spec,
-                contributions,
-                seals,
-                proofs,
-            },
+            Persist::Forget(gone) => Write::Forget(spec, gone),
+            Persist::Archive { root, rounds } => Write::Archive(spec, root, rounds),
+            Persist::Unarchive { root } => Write::Unarchive(spec, root),
         });
     }
 
@@ -287,6 +282,9 @@ impl ModelTask {
         self.answer();
         self.tell_submissions().await;
         self.submitted.clear();
+        if let Some(joined) = self.model.joined() {
+            joined.records.store(self.machine.records().len(), Ordering::Relaxed);
+        }
         let heads = Heads::of(&self.machine);
         self.heads
             .send_if_modified(|old| std::mem::replace(old, heads) != heads);
@@ -349,6 +347,7 @@ impl ModelTask {
                 self.drop_want(&blob);
             }
             Output::WantRecords { from } => self.want_records(from),
+            Output::WantArchived { from } => archive::read_for_machine(&self.core, &self.model, from),
             Output::Encode(work) => job::encode(self, work),
             Output::Aggregate(work) => job::aggregate(self, work),
             Output::Head {

@@ -6,6 +6,7 @@ mod known;
 pub use known::{Known, ambiguous, listed};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use qres_fed::codec::Codec;
@@ -49,6 +50,8 @@ pub struct Joined {
     pub unmerged: watch::Receiver<Option<usize>>,
     /// Blobs of submissions that the disk does not take yet.
     pub unstored: Arc<Mutex<BTreeSet<BlobId>>>,
+    /// How many records the machine holds in memory.
+    pub records: AtomicUsize,
     /// Records that came by comparison and were not kept.
     pub refused: Mutex<Refused>,
     /// Ends its task.
@@ -348,6 +351,7 @@ mod tests {
             handed_out: Mutex::default(),
             unmerged: watch::channel(None).1,
             unstored: Arc::default(),
+            records: AtomicUsize::default(),
             refused: Mutex::default(),
             stop: CancellationToken::new(),
         })));

@@ -8,7 +8,7 @@ use qres_fed::round::{Input, Machine, RoundInfo};
 
 use super::message::Message;
 use super::registry::stopped;
-use super::{Core, views};
+use super::{Core, archive, views};
 use crate::error::{Kind, NodeError};
 use crate::handle::{ModelRef, Page, PageRequest};
 use crate::view::RoundView;
@@ -16,15 +16,18 @@ use crate::view::RoundView;
 /// One round of the head's branch; `None` = the open one.
 pub async fn get(core: &Arc<Core>, model: &ModelRef, round: Option<u64>) -> Result<RoundView, NodeError> {
     let (model, joined) = core.registry.find_joined(model)?;
-    let info = joined
+    let mut info = joined
         .ask(move |machine| round.map_or_else(|| Some(machine.open_round()), |n| machine.round(n)))
         .await?;
+    if let (None, Some(round)) = (&info, round) {
+        info = archive::round(core, model.id, round).await?;
+    }
     let info = info.ok_or_else(|| {
         NodeError::new(
             Kind::NotFound,
             "ROUND_UNKNOWN",
             format!(
-                "round {} is not on the head's branch here: rounds start at 1, and old ones are pruned",
+                "round {} is not on the head's branch here: rounds start at 1",
                 round.unwrap_or(0)
             ),
         )
@@ -47,20 +50,25 @@ pub async fn list(core: &Arc<Core>, model: &ModelRef, page: PageRequest) -> Resu
         }
     };
     let size = page.size;
-    let (infos, more) = joined.ask(move |machine| newest_first(machine, before, size)).await?;
-    let next = more.then(|| infos.last().map(|info| info.round.to_string())).flatten();
+    let (mut infos, from) = joined.ask(move |machine| newest_first(machine, before, size)).await?;
+    if infos.len() < size && from > 0 {
+        infos.extend(archive::newest_first(core, model.id, from, size - infos.len()).await?);
+    }
+    let last = infos.last().map(|info| info.round);
+    let next = last.filter(|round| *round > 1).map(|round| round.to_string());
     Ok(Page {
         items: infos.into_iter().map(|info| views::round(core, &model, info)).collect(),
         next,
     })
 }
 
-fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<RoundInfo>, bool) {
+/// Of those in memory, and the round from which down more are in the archive.
+fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<RoundInfo>, u64) {
     let newest = machine.open_round().round;
     let from = before.map_or(newest, |before| before.saturating_sub(1).min(newest));
-    let mut rounds = (1..=from).rev().map_while(|n| machine.round(n));
-    let page = rounds.by_ref().take(size).collect();
-    (page, rounds.next().is_some())
+    let page: Vec<_> = (1..=from).rev().map_while(|n| machine.round(n)).take(size).collect();
+    let below = from - page.len() as u64;
+    (page, below)
 }
 
 /// Ends the open round's waiting; it stays open when fewer than k are in.

@@ -25,7 +25,7 @@ use turns::{Pair, Turns};
 use super::message::Message;
 use super::offer::Announced;
 use super::registry::{Joined, stopped};
-use super::{Core, offer, state};
+use super::{Core, archive, offer, state};
 use crate::identity;
 use crate::mesh::{Fault, HeadClaim};
 use crate::transfer::{Held, Record};
@@ -350,13 +350,19 @@ async fn compare(
         return Ok(());
     };
     let refused = lock(&joined.refused).ids(Instant::now());
-    let held = joined
-        .ask(|machine: &Machine| Held {
-            records: machine.records().iter().copied().collect(),
-            above: machine.sync_above(),
-            refused,
+    let (mut held, root) = joined
+        .ask(|machine: &Machine| {
+            let held = Held {
+                records: machine.records().iter().copied().collect(),
+                above: machine.sync_above(),
+                refused,
+            };
+            (held, machine.root_round())
         })
         .await?;
+    if held.above < root {
+        held.records.extend(archive::ids_above(core, spec, held.above).await?);
+    }
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let (missing, all_taken) = tokio::join!(
         core.sync.missing(node, spec, held, sender),

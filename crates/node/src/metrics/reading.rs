@@ -1,6 +1,7 @@
 //! Figures that are read from the node's parts at each scrape.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
@@ -160,7 +161,7 @@ const TRANSFER: [TransferRow; 5] = [
     ),
 ];
 
-const MODEL: [ModelRow; 6] = [
+const MODEL: [ModelRow; 7] = [
     (
         "qres_model_head_round",
         "Round of the head, which may be provisional",
@@ -175,6 +176,11 @@ const MODEL: [ModelRow; 6] = [
         "qres_model_open_round_contributions",
         "Contributions in the open round, late ones left out",
         |core, model, _| core.metrics.contributions(&model.id),
+    ),
+    (
+        "qres_model_records",
+        "Records held in memory: what is old is on the disk alone",
+        |_, _, joined| joined.records.load(Ordering::Relaxed) as u64,
     ),
     (
         "qres_model_convicted",
@@ -246,6 +252,10 @@ impl Collector for Reading {
             "File descriptors in use",
             found.used,
         )?;
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let tasks = runtime.metrics().num_alive_tasks() as u64;
+            gauge(&mut encoder, "qres_tasks", "Asynchronous tasks alive", tasks)?;
+        }
         gauge(
             &mut encoder,
             "qres_descriptors_max",

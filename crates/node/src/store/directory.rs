@@ -11,7 +11,7 @@ use super::reserve::Reserve;
 use super::{StoreError, file, guard};
 
 /// The format that this build writes. A change that an older build would misread is one more.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// The directories below it.
 const DIRECTORIES: [&str; 4] = ["blobs", "tmp", "uploads", "partial"];

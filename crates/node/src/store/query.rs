@@ -6,7 +6,9 @@ use redb::ReadTransaction;
 
 use super::database::Fault;
 use super::table::{self, Values};
-use super::{HeardModel, ModelRecords, StoreError, StoredModel, StoredState, StoredSubmission, SubmissionPage, value};
+use super::{
+    HeardModel, ModelRecords, StoreError, StoredModel, StoredState, StoredSubmission, SubmissionPage, archive, value,
+};
 
 /// Items of one page at most.
 const PAGE_MAX: usize = 1000;
@@ -98,6 +100,7 @@ pub(super) fn records(tx: &ReadTransaction, spec: SpecId) -> Result<ModelRecords
             })
         })?,
         verified,
+        root: archive::root(tx, spec)?,
     })
 }
 

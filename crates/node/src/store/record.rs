@@ -1,17 +1,18 @@
 //! The transactional store of records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
 
-use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SpecId, SubmissionId};
+use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
 use qres_fed::record::{Contribution, ModelName, Proof, Seal, Signature, Signed, Spec};
-use qres_fed::round::SubmissionState;
+use qres_fed::round::{Archived, Forgotten, RecordId, Root, SubmissionState};
 
 use super::database::Records;
 use super::directory::Directory;
 use super::reserve::Reserve;
-use super::{BlobStore, Blobs, Owner, Quota, StoreError, expire, query, table, value, write};
+use super::{BlobStore, Blobs, Owner, Quota, StoreError, archive, expire, query, table, value, write};
 
 /// Settings.
 #[derive(Debug, Clone)]
@@ -131,12 +132,11 @@ pub enum Write {
         state: SubmissionState,
         final_unix_ms: Option<u64>,
     },
-    Forget {
-        spec: SpecId,
-        contributions: Vec<ContributionId>,
-        seals: Vec<SealId>,
-        proofs: Vec<ProofId>,
-    },
+    Forget(SpecId, Forgotten),
+    /// Rounds that are no longer in memory, and the oldest checkpoint that is.
+    Archive(SpecId, Root, Vec<Archived>),
+    /// This checkpoint and what stands above it in the archive are in memory again.
+    Unarchive(SpecId, Root),
     Key(StoredKey),
     State(StoredState),
     ForgetState {
@@ -157,6 +157,8 @@ pub struct ModelRecords {
     pub seals: Vec<Signed<Seal>>,
     pub proofs: Vec<Proof>,
     pub verified: BTreeSet<CheckpointId>,
+    /// The oldest checkpoint in memory; `None` = checkpoint 0.
+    pub root: Option<Root>,
 }
 
 /// A page of submissions, newest first.
@@ -260,6 +262,21 @@ impl Store {
         self.records.read(|tx| query::records(tx, spec))
     }
 
+    /// What the archive has of these rounds, ascending.
+    pub fn archived(&self, spec: SpecId, rounds: impl RangeBounds<u64>) -> Result<Vec<Archived>, StoreError> {
+        self.records.read(|tx| archive::rounds(tx, spec, &rounds))
+    }
+
+    /// The ids of the archive's records of later rounds than this one, ascending by round.
+    pub fn archived_ids(&self, spec: SpecId, above: u64) -> Result<Vec<(u64, RecordId)>, StoreError> {
+        self.records.read(|tx| archive::ids_above(tx, spec, above))
+    }
+
+    /// The archived round that has this seal or proof.
+    pub fn archived_with(&self, spec: SpecId, id: &RecordId) -> Result<Option<Archived>, StoreError> {
+        self.records.read(|tx| archive::round_of(tx, spec, id))
+    }
+
     /// A submission.
     pub fn submission(&self, id: SubmissionId) -> Result<Option<StoredSubmission>, StoreError> {
         self.records.read(|tx| query::submission(tx, id))
@@ -323,7 +340,7 @@ fn frees(writes: &[Write]) -> bool {
     let frees = |write: &Write| {
         matches!(
             write,
-            Write::Leave(_) | Write::Forget { .. } | Write::ForgetSpec(_) | Write::ForgetState { .. } | Write::Meta(..)
+            Write::Leave(_) | Write::Forget(..) | Write::ForgetSpec(_) | Write::ForgetState { .. } | Write::Meta(..)
         )
     };
     writes.iter().any(frees)

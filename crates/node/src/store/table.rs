@@ -24,6 +24,12 @@ pub(super) const JOINED: Mark<32> = TableDefinition::new("joined");
 pub(super) const CONTRIBUTIONS: Values<64> = TableDefinition::new("contributions");
 /// Spec, seal: the signed seal.
 pub(super) const SEALS: Values<64> = TableDefinition::new("seals");
+/// Spec, round: what is kept of a round that is no longer in memory.
+pub(super) const ARCHIVE: Values<40> = TableDefinition::new("archive");
+/// Spec, seal or proof: the archived round that has it.
+pub(super) const ARCHIVE_ROUNDS: Values<64> = TableDefinition::new("archive_rounds");
+/// Spec: the oldest checkpoint in memory.
+pub(super) const ROOTS: Values<32> = TableDefinition::new("roots");
 /// Spec, proof: the proof.
 pub(super) const PROOFS: Values<64> = TableDefinition::new("proofs");
 /// Spec, checkpoint: its weights are here and right.
@@ -95,6 +101,9 @@ macro_rules! all_tables {
             JOINED,
             CONTRIBUTIONS,
             SEALS,
+            ARCHIVE,
+            ARCHIVE_ROUNDS,
+            ROOTS,
             PROOFS,
             VERIFIED,
             SUBMISSIONS,

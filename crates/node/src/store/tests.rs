@@ -8,9 +8,11 @@ use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId};
 use qres_fed::record::{
     Contribution, Dtype, Membership, Proof, RoundPolicy, Rule, Seal, Signature, Signed, Spec, TensorSpec,
 };
+use qres_fed::round::Forgotten;
 
 use super::*;
 
+mod archive;
 mod submission;
 
 pub(super) fn open(dir: &Path) -> Store {
@@ -243,12 +245,13 @@ fn records_and_states_are_forgotten_one_by_one() {
             Write::State(state(2)),
         ])
         .unwrap();
-    let forget = Write::Forget {
-        spec: id,
+    let gone = Forgotten {
         contributions: vec![first.record.id()],
         seals: vec![one.record.id()],
         proofs: vec![proof.id()],
+        verified: vec![one.record.checkpoint().id()],
     };
+    let forget = Write::Forget(id, gone);
     let forget_state = Write::ForgetState {
         spec: id,
         publisher: NodeId([1; 32]),

@@ -317,11 +317,11 @@ pub fn to_state(bytes: &[u8]) -> Result<StoredState, StoreError> {
     })
 }
 
-fn encode(value: &impl BorshSerialize) -> Vec<u8> {
+pub(super) fn encode(value: &impl BorshSerialize) -> Vec<u8> {
     // Writing into memory cannot fail, and no float is in there.
     borsh::to_vec(value).expect("values without floats always encode")
 }
 
-fn decode<T: BorshDeserialize>(what: &str, bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode<T: BorshDeserialize>(what: &str, bytes: &[u8]) -> Result<T, StoreError> {
     borsh::from_slice(bytes).map_err(|error| damaged(what, error))
 }

@@ -2,14 +2,14 @@
 
 use qres_fed::id::{SpecId, SubmissionId};
 use qres_fed::record::{Canonical, Contribution, Seal, Signed};
-use qres_fed::round::SubmissionState;
+use qres_fed::round::{Forgotten, SubmissionState};
 use redb::{ReadableTable, WriteTransaction};
 
 use super::database::Fault;
 use super::table::{self, Mark, Values};
-use super::{StoreError, StoredKey, StoredSubmission, Write, value};
+use super::{StoreError, StoredKey, StoredSubmission, Write, archive, value};
 
-type Done = Result<(), Fault>;
+pub(super) type Done = Result<(), Fault>;
 
 /// Carries out one write.
 pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
@@ -36,23 +36,9 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             state,
             final_unix_ms,
         } => set_submission_state(tx, *id, state, *final_unix_ms),
-        Write::Forget {
-            spec,
-            contributions,
-            seals,
-            proofs,
-        } => {
-            for id in contributions {
-                remove(tx, table::CONTRIBUTIONS, &table::key(&[&spec.0, &id.0]))?;
-            }
-            for id in seals {
-                remove(tx, table::SEALS, &table::key(&[&spec.0, &id.0]))?;
-            }
-            for id in proofs {
-                remove(tx, table::PROOFS, &table::key(&[&spec.0, &id.0]))?;
-            }
-            Ok(())
-        }
+        Write::Forget(spec, gone) => forget(tx, *spec, gone),
+        Write::Archive(spec, root, rounds) => archive::add(tx, *spec, root, rounds),
+        Write::Unarchive(spec, root) => archive::cut(tx, *spec, root),
         Write::Key(key) => put_key(tx, key),
         Write::State(state) => {
             let key = state_key(state.spec, &state.publisher.0, &state.name, state.sequence);
@@ -75,12 +61,12 @@ fn state_key(spec: SpecId, publisher: &[u8; 32], name: &str, sequence: u64) -> [
     table::key(&[&spec.0, publisher, &table::hashed(name), &sequence.to_be_bytes()])
 }
 
-fn put<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N], bytes: &[u8]) -> Done {
+pub(super) fn put<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N], bytes: &[u8]) -> Done {
     tx.open_table(table)?.insert(key, bytes)?;
     Ok(())
 }
 
-fn remove<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N]) -> Done {
+pub(super) fn remove<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N]) -> Done {
     tx.open_table(table)?.remove(key)?;
     Ok(())
 }
@@ -106,6 +92,22 @@ fn keys_below<const N: usize>(tx: &WriteTransaction, table: Values<N>, prefix: &
     Ok(keys)
 }
 
+fn forget(tx: &WriteTransaction, spec: SpecId, gone: &Forgotten) -> Done {
+    for id in &gone.contributions {
+        remove(tx, table::CONTRIBUTIONS, &table::key(&[&spec.0, &id.0]))?;
+    }
+    for id in &gone.seals {
+        remove(tx, table::SEALS, &table::key(&[&spec.0, &id.0]))?;
+    }
+    for id in &gone.proofs {
+        remove(tx, table::PROOFS, &table::key(&[&spec.0, &id.0]))?;
+    }
+    for id in &gone.verified {
+        unmark(tx, table::VERIFIED, &table::key(&[&spec.0, &id.0]))?;
+    }
+    Ok(())
+}
+
 fn forget_spec(tx: &WriteTransaction, spec: SpecId) -> Done {
     let joined = tx.open_table(table::JOINED)?.get(&spec.0)?.is_some();
     if joined || !keys_below(tx, table::CONTRIBUTIONS, &spec.0)?.is_empty() {
@@ -124,6 +126,7 @@ fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
     for key in keys_below(tx, table::STATES, &spec.0)? {
         remove(tx, table::STATES, &key)?;
     }
+    archive::clear(tx, spec)?;
     let range = table::below::<64>(&spec.0);
     tx.open_table(table::VERIFIED)?
         .retain_in::<&[u8; 64], _>(range.start()..=range.end(), |_, ()| false)?;

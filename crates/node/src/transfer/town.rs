@@ -117,7 +117,7 @@ impl Library for Readers {
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
         Box::pin(async { vec![] })
     }
-    fn record_ids(&self, _: NodeId, _: SpecId) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>> {
+    fn record_ids(&self, _: NodeId, _: SpecId, _: u64) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>> {
         Box::pin(async { None })
     }
     fn records(&self, _: NodeId, _: SpecId, _: Vec<RecordId>) -> BoxFuture<'_, Vec<Record>> {

@@ -18,7 +18,7 @@ fn ran(mut stage: Stage, rounds: u64) -> Stage {
 fn a_list_member_catches_up_with_one_download() {
     let others = ran(Stage::of(spec(members(3), 2), 9, Some(4)), 40);
     let mut back = Stage::new(others.spec.clone());
-    deliver(&mut back, records_of(&others.machine));
+    deliver(&mut back, records_of(&others));
     assert_eq!(back.head(), others.head());
     let weights = |o: &&Output| matches!(o, Output::WantBlob { update: false, .. });
     let asked = back.said.iter().filter(weights).count();
@@ -39,11 +39,11 @@ fn an_open_model_is_recomputed_or_caught_up_with_on_a_trusted_word() {
     open.rounds.max_staleness = 1;
     let all = ran(Stage::of(open.clone(), 9, None), 20);
     let mut patient = Stage::of(open.clone(), 8, None);
-    deliver(&mut patient, records_of(&all.machine));
+    deliver(&mut patient, records_of(&all));
     assert_eq!((patient.head(), patient.aggregations()), (all.head(), 20));
     let forgetful = ran(Stage::of(open.clone(), 9, Some(3)), 20);
     let mut stuck = Stage::of(open, 8, None);
-    deliver(&mut stuck, records_of(&forgetful.machine));
+    deliver(&mut stuck, records_of(&forgetful));
     assert_eq!(
         stuck.round(),
         0,
@@ -54,7 +54,7 @@ fn an_open_model_is_recomputed_or_caught_up_with_on_a_trusted_word() {
 }
 
 #[test]
-fn below_the_horizon_only_the_seals_of_the_heads_branch_stay() {
+fn below_the_horizon_only_a_few_seals_of_the_heads_branch_stay_and_older_ones_go_to_the_archive() {
     let stage = ran(Stage::of(spec(members(3), 2), 9, Some(6)), 30);
     let horizon = stage.machine.horizon();
     assert_eq!(horizon, 28 - 6, "round 29 is confirmed and so settles 28");
@@ -70,18 +70,23 @@ fn below_the_horizon_only_the_seals_of_the_heads_branch_stay() {
         .iter()
         .filter(|(_, id)| matches!(id, RecordId::Seal(_)))
         .count();
-    assert_eq!(seals, 30);
+    // The four rounds of staleness and one more.
+    let root = horizon - 5;
+    assert_eq!((stage.machine.root_round(), seals as u64), (root, 30 - root + 1));
+    assert!(stage.archive.keys().copied().eq(1..root));
+    assert_eq!(stage.machine.round(root - 1), None);
     let live = stage.machine.live_blobs();
     assert!(live.len() <= 3 * 8 + 2, "{} blobs", live.len());
     assert!(live.contains(&stage.spec.checkpoint0), "who joins begins with it");
     let again = stage.restart();
     assert_eq!((again.head(), again.machine.horizon()), (stage.head(), horizon));
+    assert_eq!((again.machine.root_round(), &again.archive), (root, &stage.archive));
 }
 
 #[test]
 fn an_unconfirmed_branch_from_below_the_horizon_is_refused_and_reported() {
     let mut stage = ran(Stage::of(spec(members(3), 1), 9, Some(6)), 30);
-    let zero = stage.machine.round(1).unwrap().parent;
+    let zero = stage.spec.zero().0;
     let other = stage.contribution(1, zero, 1, 0);
     stage.feed(Input::Contribution(other.clone()));
     let seal = stage.seal(1, zero, 1, &[other.record.id()], &[]);
@@ -105,7 +110,7 @@ fn a_branch_from_below_the_horizon_that_a_quorum_confirms_is_adopted() {
         }
     }
     assert!(mine.machine.horizon() > 20 && theirs.machine.horizon() > 30);
-    let (a, b) = (records_of(&mine.machine), records_of(&theirs.machine));
+    let (a, b) = (records_of(&mine), records_of(&theirs));
     // The first sync shows that a quorum stands on something unknown, the second one finds the way there.
     for _ in 0..2 {
         deliver(&mut mine, b.clone());

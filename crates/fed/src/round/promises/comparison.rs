@@ -107,7 +107,7 @@ fn a_node_that_returns_from_an_old_backup_signs_no_second_contribution() {
     let mut back = started(&spec, Restored::default());
     back.submit();
     assert_eq!(signed(&back), 0);
-    for record in records_of(&stage.machine) {
+    for record in records_of(&stage) {
         back.feed(record);
     }
     back.feed(Input::Compared(node(2)));

@@ -67,8 +67,8 @@ fn a_minority_that_ran_ahead_alone_comes_back_to_what_the_majority_confirmed() {
         both.pass(2_000);
     }
     assert_eq!(both.machine.confirmed_head().round, 14);
-    let theirs = records_of(&both.machine);
-    let mine = records_of(&alone.machine);
+    let theirs = records_of(&both);
+    let mine = records_of(&alone);
     deliver(&mut alone, theirs);
     deliver(&mut both, mine);
     assert_eq!(alone.head(), both.head());

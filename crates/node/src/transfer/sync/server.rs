@@ -128,7 +128,7 @@ impl SyncServer {
     }
 
     async fn snapshot(&self, peer: NodeId, spec: SpecId, above: u64) -> Result<Option<Snapshot>, TransferError> {
-        let Some(ids) = self.library.record_ids(peer, spec).await else {
+        let Some(ids) = self.library.record_ids(peer, spec, above).await else {
             return Ok(None);
         };
         let buckets = tokio::task::spawn_blocking(move || Arc::new(Buckets::above(ids, above)))

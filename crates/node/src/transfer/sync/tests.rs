@@ -52,7 +52,7 @@ impl Library for Shelf {
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
         Box::pin(async { self.offers.clone() })
     }
-    fn record_ids(&self, _: NodeId, spec: SpecId) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>> {
+    fn record_ids(&self, _: NodeId, spec: SpecId, _: u64) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>> {
         Box::pin(async move {
             (spec == SPEC).then(|| {
                 self.records

@@ -1,0 +1,81 @@
+//! The rounds below a machine's root: the store has them.
+
+use std::sync::Arc;
+
+use qres_fed::id::SpecId;
+use qres_fed::round::{Archived, Input, RecordId, RoundInfo};
+use tracing::warn;
+
+use super::Core;
+use super::message::Message;
+use super::registry::Model;
+use crate::error::NodeError;
+use crate::transfer::Record;
+
+/// One of them.
+pub async fn round(core: &Arc<Core>, spec: SpecId, round: u64) -> Result<Option<RoundInfo>, NodeError> {
+    Ok(newest_first(core, spec, round, 1)
+        .await?
+        .pop()
+        .filter(|info| info.round == round))
+}
+
+/// So many, the newest first, from this round down.
+pub async fn newest_first(core: &Arc<Core>, spec: SpecId, from: u64, size: usize) -> Result<Vec<RoundInfo>, NodeError> {
+    // Rounds follow each other without gaps.
+    let low = from.saturating_sub(size as u64).saturating_add(1);
+    let rounds = core.blocking(move |store| store.archived(spec, low..=from)).await?;
+    Ok(rounds.iter().rev().map(Archived::info).collect())
+}
+
+/// The ids of the records of later rounds than this one.
+pub async fn ids_above(core: &Arc<Core>, spec: SpecId, above: u64) -> Result<Vec<(u64, RecordId)>, NodeError> {
+    Ok(core.blocking(move |store| store.archived_ids(spec, above)).await?)
+}
+
+/// Those of these records that are there.
+pub async fn records(core: &Arc<Core>, spec: SpecId, ids: Vec<RecordId>) -> Result<Vec<Record>, NodeError> {
+    let find = move |store: &crate::store::Store| {
+        let mut found = vec![];
+        for id in ids {
+            found.extend(
+                store
+                    .archived_with(spec, &id)?
+                    .and_then(|archived| record(archived, &id)),
+            );
+        }
+        Ok::<_, crate::store::StoreError>(found)
+    };
+    Ok(core.blocking(find).await?)
+}
+
+fn record(archived: Archived, id: &RecordId) -> Option<Record> {
+    match id {
+        RecordId::Contribution(_) => None,
+        RecordId::Seal(_) => Some(Record::Seal(archived.seal)),
+        RecordId::Proof(id) => {
+            let mut proofs = archived.proofs.into_iter();
+            proofs.find(|proof| proof.id() == *id).map(Record::Proof)
+        }
+    }
+}
+
+/// Gives the machine what it wants of them. Nothing comes where the store fails: the machine asks again with the next such seal.
+pub fn read_for_machine(core: &Arc<Core>, model: &Arc<Model>, from: u64) {
+    let (core, model) = (Arc::clone(core), Arc::clone(model));
+    let tasks = core.tasks.clone();
+    tasks.spawn(async move {
+        let spec = model.id;
+        let rounds = match core.blocking(move |store| store.archived(spec, from..)).await {
+            Ok(rounds) => rounds,
+            Err(error) => {
+                warn!(model = %model.spec().name, %error, "cannot read old rounds");
+                vec![]
+            }
+        };
+        if let Some(joined) = model.joined() {
+            // Fails only when the model was left.
+            let _ = joined.inbox.send(Message::Inputs(vec![Input::Archived(rounds)])).await;
+        }
+    });
+}

@@ -1,0 +1,213 @@
+//! The rounds of a model that its machine holds no more in memory: their seals by round, and where the machine begins.
+
+use std::ops::RangeBounds;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
+use qres_fed::record::Canonical;
+use qres_fed::round::{Archived, RecordId, Root};
+use redb::{ReadTransaction, WriteTransaction};
+
+use super::database::Fault;
+use super::write::{Done, put, remove};
+use super::{StoreError, query, table, value};
+
+/// Length of a round's number in a key or a value.
+const ROUND_LEN: usize = 8;
+
+#[derive(BorshSerialize, BorshDeserialize)]
+enum RoundRow {
+    V1 {
+        /// As among the seals.
+        seal: Vec<u8>,
+        /// As among the proofs.
+        proofs: Vec<Vec<u8>>,
+    },
+}
+
+#[derive(BorshSerialize, BorshDeserialize)]
+enum RootRow {
+    V1 {
+        id: CheckpointId,
+        round: u64,
+        parent: Option<CheckpointId>,
+        weights: BlobId,
+        convicted: Vec<NodeId>,
+    },
+}
+
+fn from_round(archived: &Archived) -> Vec<u8> {
+    value::encode(&RoundRow::V1 {
+        seal: value::from_signed(&archived.seal),
+        proofs: archived.proofs.iter().map(Canonical::to_canonical).collect(),
+    })
+}
+
+fn to_round(bytes: &[u8]) -> Result<Archived, StoreError> {
+    let RoundRow::V1 { seal, proofs } = value::decode("archived round", bytes)?;
+    let proofs = proofs.iter().map(|proof| value::to_canonical(proof));
+    Ok(Archived {
+        seal: value::to_signed(&seal)?,
+        proofs: proofs.collect::<Result<_, _>>()?,
+    })
+}
+
+fn from_root(root: &Root) -> Vec<u8> {
+    value::encode(&RootRow::V1 {
+        id: root.id,
+        round: root.round,
+        parent: root.parent,
+        weights: root.weights,
+        convicted: root.convicted.iter().copied().collect(),
+    })
+}
+
+fn to_root(bytes: &[u8]) -> Result<Root, StoreError> {
+    let RootRow::V1 {
+        id,
+        round,
+        parent,
+        weights,
+        convicted,
+    } = value::decode("root of a model", bytes)?;
+    Ok(Root {
+        id,
+        round,
+        parent,
+        weights,
+        convicted: convicted.into_iter().collect(),
+    })
+}
+
+/// The records of a round, by id.
+fn ids(archived: &Archived) -> impl Iterator<Item = RecordId> {
+    let proofs = archived.proofs.iter().map(|proof| RecordId::Proof(proof.id()));
+    proofs.chain([RecordId::Seal(archived.seal.record.id())])
+}
+
+fn bytes_of(id: &RecordId) -> &[u8; 32] {
+    match id {
+        RecordId::Contribution(id) => &id.0,
+        RecordId::Seal(id) => &id.0,
+        RecordId::Proof(id) => &id.0,
+    }
+}
+
+/// Adds rounds; a machine begins at `root`.
+pub(super) fn add(tx: &WriteTransaction, spec: SpecId, root: &Root, rounds: &[Archived]) -> Done {
+    for archived in rounds {
+        let round = archived.seal.record.round.to_be_bytes();
+        put(
+            tx,
+            table::ARCHIVE,
+            &table::key(&[&spec.0, &round]),
+            &from_round(archived),
+        )?;
+        for id in ids(archived) {
+            put(
+                tx,
+                table::ARCHIVE_ROUNDS,
+                &table::key(&[&spec.0, bytes_of(&id)]),
+                &round,
+            )?;
+        }
+    }
+    put(tx, table::ROOTS, &spec.0, &from_root(root))
+}
+
+/// Removes the root's round and all above; a machine begins at `root`.
+pub(super) fn cut(tx: &WriteTransaction, spec: SpecId, root: &Root) -> Done {
+    remove_from(tx, spec, root.round)?;
+    put(tx, table::ROOTS, &spec.0, &from_root(root))
+}
+
+/// Removes all of a model.
+pub(super) fn clear(tx: &WriteTransaction, spec: SpecId) -> Done {
+    remove_from(tx, spec, 0)?;
+    remove(tx, table::ROOTS, &spec.0)
+}
+
+fn remove_from(tx: &WriteTransaction, spec: SpecId, round: u64) -> Done {
+    let (low, high) = range(spec, &(round..));
+    let mut rows = vec![];
+    tx.open_table(table::ARCHIVE)?
+        .retain_in::<&[u8; 40], _>(&low..=&high, |_, bytes| {
+            rows.push(bytes.to_vec());
+            false
+        })?;
+    for row in rows {
+        for id in ids(&to_round(&row)?) {
+            remove(tx, table::ARCHIVE_ROUNDS, &table::key(&[&spec.0, bytes_of(&id)]))?;
+        }
+    }
+    Ok(())
+}
+
+/// The keys of these rounds, both ends included.
+fn range(spec: SpecId, rounds: &impl RangeBounds<u64>) -> ([u8; 40], [u8; 40]) {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    let low = match rounds.start_bound() {
+        Included(low) => *low,
+        Excluded(low) => low.saturating_add(1),
+        Unbounded => 0,
+    };
+    let high = match rounds.end_bound() {
+        Included(high) => *high,
+        Excluded(high) => high.saturating_sub(1),
+        Unbounded => u64::MAX,
+    };
+    (
+        table::key(&[&spec.0, &low.to_be_bytes()]),
+        table::key(&[&spec.0, &high.to_be_bytes()]),
+    )
+}
+
+/// Where a model's machine begins; `None` = at checkpoint 0.
+pub(super) fn root(tx: &ReadTransaction, spec: SpecId) -> Result<Option<Root>, Fault> {
+    query::get(tx, table::ROOTS, &spec.0, to_root)
+}
+
+/// These rounds, ascending.
+pub(super) fn rounds(
+    tx: &ReadTransaction,
+    spec: SpecId,
+    rounds: &impl RangeBounds<u64>,
+) -> Result<Vec<Archived>, Fault> {
+    let (low, high) = range(spec, rounds);
+    let table = tx.open_table(table::ARCHIVE)?;
+    let mut out = vec![];
+    if low <= high {
+        for entry in table.range::<&[u8; 40]>(&low..=&high)? {
+            out.push(to_round(entry?.1.value())?);
+        }
+    }
+    Ok(out)
+}
+
+/// The ids of all records of later rounds than this one, ascending by round.
+pub(super) fn ids_above(tx: &ReadTransaction, spec: SpecId, above: u64) -> Result<Vec<(u64, RecordId)>, Fault> {
+    let (low, high) = range(spec, &(above.saturating_add(1)..));
+    let table = tx.open_table(table::ARCHIVE)?;
+    let mut out = vec![];
+    for entry in table.range::<&[u8; 40]>(&low..=&high)? {
+        let archived = to_round(entry?.1.value())?;
+        let round = archived.seal.record.round;
+        out.extend(ids(&archived).map(|id| (round, id)));
+    }
+    Ok(out)
+}
+
+/// The round that holds a record.
+pub(super) fn round_of(tx: &ReadTransaction, spec: SpecId, id: &RecordId) -> Result<Option<Archived>, Fault> {
+    let key = table::key(&[&spec.0, bytes_of(id)]);
+    let round = query::get(tx, table::ARCHIVE_ROUNDS, &key, |bytes| {
+        let round: [u8; ROUND_LEN] = bytes
+            .try_into()
+            .map_err(|_| StoreError::Damaged("the round of an archived record is no number".into()))?;
+        Ok(round)
+    })?;
+    match round {
+        Some(round) => query::get(tx, table::ARCHIVE, &table::key(&[&spec.0, &round]), to_round),
+        None => Ok(None),
+    }
+}
