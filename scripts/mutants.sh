@@ -25,7 +25,8 @@ def sources():
     # The whole workspace, so that paths between its crates hold.
     shutil.rmtree(copy / "src", ignore_errors=True)
     ignore = shutil.ignore_patterns("target", ".cache", ".git", "node_modules")
-    shutil.copytree(".", copy / "src", ignore=ignore, symlinks=True)
+    # As files of now: with their old times cargo would take the last mutant's build for theirs.
+    shutil.copytree(".", copy / "src", ignore=ignore, symlinks=True, copy_function=shutil.copy)
 
 
 def caught():
