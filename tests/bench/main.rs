@@ -5,16 +5,14 @@
 
 mod forks;
 mod loopback;
-mod process;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use qres_api::client::Client;
 use qres_api::pb;
-use qres_fed::tensor::to_safetensors;
-use qres_tests::{Daemon, Options, Swarm};
+use qres_tests::trainer::{self, Trainer};
+use qres_tests::{Daemon, Options, Swarm, process};
 
 /// Nodes, and so trainers.
 const NODES: usize = 4;
@@ -53,12 +51,17 @@ async fn start_and_idle() {
 
 /// Rounds of a model so large, and what came of them.
 async fn rounds(swarm: &Swarm, name: &'static str, parameters: usize, rounds: u64) {
-    let trainers = connect(swarm, name).await;
-    let file = model(parameters, 1.0);
-    let base = create(swarm, name, &trainers, file.clone()).await;
-    let mut last = one_round(&trainers, base, trained(parameters, 0)).await;
+    let trainers = Trainer::one_each(swarm, name).await;
+    let file = trainer::weights(parameters, 1.0);
+    let trained = |round| {
+        (0..NODES)
+            .map(|i| trainer::trained(parameters, i, round))
+            .collect::<Vec<_>>()
+    };
+    let base = trainer::create(swarm, &trainers, file.clone()).await;
+    let mut last = one_round(&trainers, base, trained(0)).await;
     for n in 1..WARM_UP {
-        last = one_round(&trainers, last.head, trained(parameters, n)).await;
+        last = one_round(&trainers, last.head, trained(n)).await;
     }
     for daemon in &swarm.daemons {
         process::reset_peak(daemon.pid());
@@ -67,7 +70,7 @@ async fn rounds(swarm: &Swarm, name: &'static str, parameters: usize, rounds: u6
     let (mut taken, mut streams, mut cached) = (vec![], vec![], vec![]);
     let (mut counted, mut busy) = (0, Duration::ZERO);
     for n in WARM_UP..WARM_UP + rounds {
-        let weights = trained(parameters, n);
+        let weights = trained(n);
         // Between the rounds, so that whatever else the machine does slows down both; not at once after one, as the daemons
         // then still flush and collect.
         streams.push(loopback::one_stream(&file, moved, true));
@@ -77,7 +80,7 @@ async fn rounds(swarm: &Swarm, name: &'static str, parameters: usize, rounds: u6
         counted += loopback::interface_bytes() - bytes;
         busy += processor_time(swarm) - time;
         assert_eq!(
-            contributions(&trainers[0], last.number).await,
+            trainers[0].round(last.number).await.contributions.len(),
             NODES,
             "a round that leaves one out is no whole round"
         );
@@ -156,58 +159,6 @@ fn bytes_moved(file: usize) -> usize {
     2 * NODES * file + NODES * (NODES - 1) * file / 2
 }
 
-fn model(parameters: usize, value: f32) -> Bytes {
-    // Ten layers, as a model has: not one giant tensor.
-    let layer = parameters / 10;
-    let tensors: Vec<_> = (0..10)
-        .map(|i| {
-            let values = (0..layer).map(|k| value * ((k * 31 + i) % 97) as f32).collect();
-            (format!("layer{i}.weight"), vec![layer as u64], values)
-        })
-        .collect();
-    to_safetensors(&tensors).into()
-}
-
-/// A trainer that needs no time to train: the project's own client.
-#[derive(Clone)]
-struct Trainer {
-    client: Client,
-    model: &'static str,
-}
-
-async fn connect(swarm: &Swarm, model: &'static str) -> Vec<Trainer> {
-    let mut trainers = vec![];
-    for daemon in &swarm.daemons {
-        let client = Client::connect(daemon.grpc.clone()).await.expect("connected");
-        trainers.push(Trainer { client, model });
-    }
-    trainers
-}
-
-/// What the trainers hand in. Never the same twice: a blob that the others hold already would not be sent.
-fn trained(parameters: usize, round: u64) -> Vec<Bytes> {
-    let value = |i: usize| 0.001 * (i + 1) as f32 + 0.01 * (round + 1) as f32;
-    (0..NODES).map(|i| model(parameters, value(i))).collect()
-}
-
-async fn create(swarm: &Swarm, name: &str, trainers: &[Trainer], file: Bytes) -> String {
-    let header = pb::CreateModelRequest {
-        name: name.into(),
-        codec: Some(pb::Rule {
-            id: "bf16/1".into(),
-            ..Default::default()
-        }),
-        members: swarm.daemons.iter().map(|daemon| daemon.peer_id.clone()).collect(),
-        ..Default::default()
-    };
-    let model = trainers[0].client.create_model(header, file).await.expect("created");
-    for node in &swarm.nodes()[1..] {
-        node.join(name).await;
-        node.wait_for_round(name, 0).await;
-    }
-    model.head.expect("a head").id
-}
-
 /// What came of a round, and the time from its beginning until the last trainer was so far.
 struct Round {
     head: String,
@@ -223,7 +174,7 @@ async fn one_round(trainers: &[Trainer], base: String, weights: Vec<Bytes>) -> R
     let running: Vec<_> = trainers
         .iter()
         .zip(weights)
-        .map(|(trainer, weights)| tokio::spawn(trainer.clone().round(base.clone(), weights, start)))
+        .map(|(trainer, weights)| tokio::spawn(submit_and_fetch(trainer.clone(), base.clone(), weights, start)))
         .collect();
     let mut rounds = vec![];
     for trainer in running {
@@ -244,44 +195,21 @@ async fn one_round(trainers: &[Trainer], base: String, weights: Vec<Bytes>) -> R
     }
 }
 
-/// How many contributions a round's checkpoint holds.
-async fn contributions(trainer: &Trainer, round: u64) -> usize {
-    let request = pb::GetRoundRequest {
-        model: trainer.model.into(),
-        round: Some(round),
-    };
-    let answer = trainer.client.rounds().get_round(request).await.expect("a round");
-    answer.into_inner().round.expect("a round").contributions.len()
-}
-
-impl Trainer {
-    async fn round(self, base: String, weights: Bytes, start: Instant) -> Round {
-        let header = pb::SubmitWeightsRequest {
-            model: self.model.into(),
-            base: base.clone(),
-            samples: 100,
-            ..Default::default()
-        };
-        self.client.submit(header, weights).await.expect("submitted");
-        let submitted = start.elapsed();
-        let request = pb::FetchWeightsRequest {
-            model: self.model.into(),
-            after: base,
-            ..Default::default()
-        };
-        let mut fetch = self.client.fetch(request).await.expect("fetched");
-        let headed = start.elapsed();
-        // Read to the end without keeping it, as a trainer that writes into its own arrays would.
-        while let Some(data) = fetch.data.next().await {
-            data.expect("data");
-        }
-        Round {
-            number: fetch.checkpoint.round,
-            head: fetch.checkpoint.id,
-            submitted,
-            headed,
-            whole: start.elapsed(),
-        }
+async fn submit_and_fetch(trainer: Trainer, base: String, weights: Bytes, start: Instant) -> Round {
+    trainer.submit(&base, weights).await.expect("submitted");
+    let submitted = start.elapsed();
+    let mut fetch = trainer.client.fetch(trainer.after(base)).await.expect("fetched");
+    let headed = start.elapsed();
+    // Read to the end without keeping it, as a trainer that writes into its own arrays would.
+    while let Some(data) = fetch.data.next().await {
+        data.expect("data");
+    }
+    Round {
+        number: fetch.checkpoint.round,
+        head: fetch.checkpoint.id,
+        submitted,
+        headed,
+        whole: start.elapsed(),
     }
 }
 

@@ -3,9 +3,11 @@
 pub mod binaries;
 pub mod daemon;
 pub mod node;
+pub mod process;
 pub mod scrape;
 pub mod small_disk;
 pub mod swarm;
+pub mod trainer;
 pub mod wait;
 pub mod weights;
 

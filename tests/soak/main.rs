@@ -1,0 +1,96 @@
+//! Rounds without pause, for as long as one likes: what a node holds may not grow with the model's age.
+//!
+//! `make soak` runs an hour in a release build and looks at resident memory, too. `make test` runs a few hundred rounds, which say
+//! nothing about memory, but all about what is counted.
+
+mod reading;
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use qres_tests::trainer::{self, Trainer};
+use qres_tests::{Options, Swarm};
+use reading::Reading;
+
+/// Nodes, and so trainers.
+const NODES: usize = 4;
+/// Parameters: few, so that rounds follow each other as fast as they can.
+const PARAMETERS: usize = 10_000;
+/// Different weights that a trainer hands in, one after the other.
+const FILES: u64 = 8;
+
+/// How long, and where it begins to count.
+struct Plan {
+    /// `None` = until `rounds`.
+    time: Option<Duration>,
+    rounds: u64,
+    /// By then caches are full and files of earlier rounds are there to be written over.
+    warm_up: u64,
+    /// Rounds from one look to the next.
+    every: u64,
+}
+
+impl Plan {
+    /// From QRES_SOAK_SECONDS; without it the slice of `make test`.
+    fn of_environment() -> Self {
+        match std::env::var("QRES_SOAK_SECONDS") {
+            Ok(seconds) => Self {
+                time: Some(Duration::from_secs(
+                    seconds.parse().expect("QRES_SOAK_SECONDS is a number"),
+                )),
+                rounds: u64::MAX,
+                warm_up: 1_000,
+                every: 250,
+            },
+            Err(_) => Self {
+                time: None,
+                rounds: 110,
+                warm_up: 40,
+                every: 10,
+            },
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_holds_does_not_grow_with_the_age_of_a_model() {
+    let plan = Plan::of_environment();
+    let options = Options {
+        arguments: ["--metrics-addr", "127.0.0.1:0"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    };
+    let swarm = Swarm::start_with(NODES, &options).await;
+    let trainers = Trainer::one_each(&swarm, "soak").await;
+    let base = trainer::create(&swarm, &trainers, trainer::weights(PARAMETERS, 1.0)).await;
+    let begun = Instant::now();
+    let over = |round: u64| round >= plan.rounds || plan.time.is_some_and(|time| begun.elapsed() >= time);
+    let loops = trainers
+        .iter()
+        .zip(&swarm.daemons)
+        .enumerate()
+        .map(|(i, (trainer, daemon))| {
+            let files: Vec<_> = (0..FILES).map(|n| trainer::trained(PARAMETERS, i, n)).collect();
+            let (base, plan) = (&base, &plan);
+            async move {
+                let (mut readings, mut next) = (vec![], plan.warm_up);
+                let look = async |head: &qres_api::pb::Checkpoint| {
+                    if head.round >= next {
+                        next = head.round + plan.every;
+                        readings.push(Reading::of(daemon, head.round));
+                    }
+                    if over(head.round) {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                };
+                trainer.train_on(base, &files, look).await;
+                readings
+            }
+        });
+    for (node, readings) in join_all(loops).await.into_iter().enumerate() {
+        reading::print(node, &readings);
+        reading::check(&readings, plan.time.is_some());
+    }
+}

@@ -1,0 +1,101 @@
+//! What a daemon holds at some round.
+
+use std::path::Path;
+
+use qres_tests::{Daemon, process, scrape};
+
+/// Growth that is none: a round more or less in the middle of its work.
+const NOISE: f64 = 0.03;
+/// The same, of things that are counted and are few.
+const NOISE_COUNT: f64 = 12.0;
+
+/// See the module.
+pub struct Reading {
+    round: u64,
+    /// MiB.
+    resident: f64,
+    records: f64,
+    descriptors: f64,
+    tasks: f64,
+    files: f64,
+    /// MiB of records on the disk.
+    store: f64,
+}
+
+impl Reading {
+    /// Of this daemon now.
+    pub fn of(daemon: &Daemon, round: u64) -> Self {
+        let page = scrape::scrape(daemon.metrics.as_deref().expect("metrics are served"));
+        let gauge = |name: &str| {
+            let mut lines = page.lines().filter(|line| line.starts_with(name));
+            let value = lines.next().and_then(|line| line.rsplit(' ').next());
+            value
+                .and_then(|value| value.parse().ok())
+                .unwrap_or_else(|| panic!("{name} is on the page"))
+        };
+        let store = std::fs::metadata(daemon.data_dir().join("records.redb")).expect("the records are there");
+        Self {
+            round,
+            resident: process::resident_mib(daemon.pid()),
+            records: gauge("qres_model_records{"),
+            descriptors: gauge("qres_open_descriptors "),
+            tasks: gauge("qres_tasks "),
+            files: count_files(&daemon.data_dir()) as f64,
+            store: store.len() as f64 / 1048576.0,
+        }
+    }
+}
+
+fn count_files(dir: &Path) -> usize {
+    // What is removed while it is read is gone.
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => count_files(&entry.path()),
+            _ => 1,
+        })
+        .sum()
+}
+
+/// A line each.
+pub fn print(node: usize, readings: &[Reading]) {
+    println!("\nnode {node}\n  round  resident MiB  records  descriptors  tasks  files  store MiB");
+    for at in readings {
+        println!(
+            "{:>7} {:>13.1} {:>8} {:>12} {:>6} {:>6} {:>10.2}",
+            at.round, at.resident, at.records, at.descriptors, at.tasks, at.files, at.store
+        );
+    }
+}
+
+/// One figure of a reading.
+type Figure = fn(&Reading) -> f64;
+
+fn median(readings: &[Reading], of: Figure) -> f64 {
+    let mut all: Vec<_> = readings.iter().map(of).collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+/// The second half of the readings holds no more than the first; memory says something in a whole run only.
+pub fn check(readings: &[Reading], whole: bool) {
+    let (first, second) = readings.split_at(readings.len() / 2);
+    let counted: [(&str, Figure); 4] = [
+        ("records", |r| r.records),
+        ("descriptors", |r| r.descriptors),
+        ("tasks", |r| r.tasks),
+        ("files", |r| r.files),
+    ];
+    for (what, of) in counted {
+        let (before, after) = (median(first, of), median(second, of));
+        assert!(
+            after <= before * (1.0 + NOISE) + NOISE_COUNT,
+            "{what}: {before}, later {after}"
+        );
+    }
+    let (before, after) = (median(first, |r| r.resident), median(second, |r| r.resident));
+    assert!(
+        !whole || after <= before * (1.0 + NOISE),
+        "resident memory: {before:.1} MiB, later {after:.1} MiB"
+    );
+}
