@@ -21,7 +21,7 @@ impl World {
     }
 
     /// Whether a node that contributes is honest: what liars do is not held against the machine.
-    fn honest(&self, h: usize) -> bool {
+    pub fn honest(&self, h: usize) -> bool {
         !self.hosts[h].liar
     }
 

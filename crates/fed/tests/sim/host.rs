@@ -9,6 +9,7 @@ use qres_fed::round::{
 };
 use rand::RngExt;
 
+use crate::aim::Aim;
 use crate::disk::Disk;
 use crate::truth::aggregate_job;
 use crate::world::{Event, Record, World};
@@ -39,6 +40,9 @@ pub struct Host {
     pub signed: BTreeMap<CheckpointId, ContributionId>,
     /// Its votes: of which round's checkpoint, and with which source.
     pub votes: BTreeMap<ContributionId, (u64, u64)>,
+    /// A liar's only lie, and the checkpoints that it has told it on.
+    pub script: Option<usize>,
+    pub lied_on: BTreeSet<CheckpointId>,
     pub acknowledged: BTreeSet<SubmissionId>,
     /// Members it has compared with in this life, and when that began.
     pub compared: BTreeSet<NodeId>,
@@ -72,6 +76,8 @@ impl Host {
             trainers: vec![Trainer::default(); trainers as usize],
             signed: BTreeMap::new(),
             votes: BTreeMap::new(),
+            script: None,
+            lied_on: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
             compared: BTreeSet::new(),
             started_at: 0,
@@ -227,6 +233,12 @@ impl World {
                 self.check_signed_once(h, &c.record);
                 self.hosts[h].forgotten.remove(&c.record.id());
             }
+            if let Persist::Seal(s) = persist
+                && self.honest(h)
+                && self.truth.unknowable.contains(&s.record.id())
+            {
+                self.figures.reached.count(|aim| matches!(aim, Aim::Unknown));
+            }
             if let Persist::Proof(p) = persist {
                 self.truth.proofs.insert(p.id(), p.clone());
             }
@@ -259,6 +271,10 @@ impl World {
                 inputs.push_back(Input::SignedContribution(sign(c)));
             }
             Output::Sign(Unsigned::Seal(s)) => {
+                let updates: BTreeSet<_> = s.fresh.iter().map(|id| self.truth.contributions[id].update).collect();
+                if self.honest(h) && updates.len() < s.fresh.len() {
+                    self.figures.reached.count(|aim| matches!(aim, Aim::Copied));
+                }
                 self.check_compared(h);
                 self.figures.seals += 1;
                 self.truth.seals.insert(s.checkpoint().id(), s.clone());
@@ -326,6 +342,9 @@ impl World {
                 reason,
             } => {
                 self.figures.refused += 1;
+                if self.honest(h) {
+                    self.figures.reached.refused(&reason);
+                }
                 if refusal == Refusal::Fault {
                     self.assert_liar(&author, &reason);
                 }

@@ -5,20 +5,22 @@ use std::collections::BTreeSet;
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, ProofId};
 use qres_fed::record::{Contribution, Seal};
 use rand::RngExt;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, IteratorRandom};
 
 use crate::host::sign;
 use crate::world::{Event, Record, World};
 
 /// Kinds of lies.
 pub const LIES: usize = 11;
+/// The one that proves itself.
+const EQUIVOCATION: usize = 0;
 
 impl World {
     pub fn lie(&mut self, h: usize) {
-        let kind = self.rng.random_range(0..LIES);
+        let kind = self.hosts[h].script.unwrap_or_else(|| self.rng.random_range(0..LIES));
         self.figures.lies[kind] += 1;
         match kind {
-            0 => self.equivocate(h),
+            EQUIVOCATION => self.equivocate(h),
             1 | 2 => self.seal_something(h, false),
             3 => self.seal_something(h, true),
             4 => self.withhold(h),
@@ -60,6 +62,11 @@ impl World {
     }
 
     fn publish(&mut self, h: usize, c: Contribution, blob: bool) {
+        let host = &mut self.hosts[h];
+        let first = host.lied_on.insert(c.parent);
+        if !first && host.script.is_some_and(|kind| kind != EQUIVOCATION) {
+            return;
+        }
         self.truth.contributions.insert(c.id(), c.clone());
         if blob {
             self.hosts[h].disk.blobs.insert(c.update);
@@ -88,6 +95,7 @@ impl World {
     fn withhold(&mut self, h: usize) {
         let (parent, round) = self.some_checkpoint();
         let c = self.contribution(h, parent, round + 1);
+        self.truth.withheld.insert(c.update);
         self.publish(h, c, false);
     }
 
@@ -108,10 +116,14 @@ impl World {
         self.publish(h, c, false);
     }
 
-    /// As its update it names another's.
+    /// As its update it names another's, of the same round if there is one.
     fn copy(&mut self, h: usize) {
         let (parent, round) = self.some_checkpoint();
-        let others: Vec<_> = self.truth.contributions.values().map(|c| c.update).collect();
+        let all = self.truth.contributions.values();
+        let mut others: Vec<_> = all.clone().filter(|c| c.parent == parent).map(|c| c.update).collect();
+        if others.is_empty() {
+            others = all.map(|c| c.update).collect();
+        }
         let mut c = self.contribution(h, parent, round + 1);
         c.update = others.choose(&mut self.rng).copied().unwrap_or(c.update);
         self.publish(h, c, false);
@@ -148,11 +160,19 @@ impl World {
         for _ in 0..self.rng.random_range(1..5) {
             let mut authors = BTreeSet::new();
             let mut fresh: Vec<ContributionId> = vec![];
+            // Now and then two by one author, or one from elsewhere.
+            let (twice, misplaced) = (self.rng.random_bool(0.3), self.rng.random_bool(0.1));
             for (id, c) in &self.truth.contributions {
                 let usable = c.parent == parent && c.round == round + 1 && c.spec == self.plan.spec.id();
-                if usable && authors.insert(c.author) {
+                if usable && (authors.insert(c.author) || twice) {
                     fresh.push(*id);
                 }
+            }
+            if misplaced {
+                let any = self.truth.contributions.keys().choose(&mut self.rng);
+                fresh.extend(any.copied());
+                fresh.sort_unstable();
+                fresh.dedup();
             }
             while fresh.len() > k && self.rng.random_bool(0.5) {
                 let i = self.rng.random_range(0..fresh.len());
@@ -162,7 +182,8 @@ impl World {
                 return;
             }
             let late = self.some_late(parent, round + 1);
-            let proofs: Vec<ProofId> = self.truth.proofs.keys().filter(|_| forged).take(1).copied().collect();
+            let proves = forged && self.rng.random_bool(0.3);
+            let proofs: Vec<ProofId> = self.truth.proofs.keys().filter(|_| proves).take(1).copied().collect();
             let mut seal = Seal {
                 spec: self.plan.spec.id(),
                 round: round + 1,
@@ -186,14 +207,16 @@ impl World {
     fn some_late(&mut self, parent: CheckpointId, round: u64) -> Vec<ContributionId> {
         let staleness = u64::from(self.plan.spec.rounds.max_staleness);
         let old = |c: &Contribution| c.parent != parent && c.round < round && round - c.round <= staleness + 1;
-        let known: Vec<_> = self
-            .truth
-            .contributions
-            .iter()
-            .filter(|(_, c)| old(c))
+        let all = self.truth.contributions.iter().filter(|(_, c)| old(c));
+        // Now and then several by one author: of what is kept back, as that is in no seal yet.
+        let kept_back = all.clone().filter(|(_, c)| self.truth.withheld.contains(&c.update));
+        let one = kept_back.choose(&mut self.rng).map(|(_, c)| c.author);
+        let one = one.filter(|_| self.rng.random_bool(0.3));
+        let known: Vec<_> = all
+            .filter(|(_, c)| one.is_none_or(|author| author == c.author))
             .map(|(id, _)| *id)
             .collect();
-        let count = self.rng.random_range(0..3);
+        let count = self.rng.random_range(0..4);
         let mut late: Vec<_> = known.sample(&mut self.rng, count).copied().collect();
         late.sort_unstable();
         late
@@ -216,6 +239,7 @@ impl World {
             result: BlobId([9; 32]),
             sealer: self.hosts[h].node,
         };
+        self.truth.unknowable.insert(seal.id());
         self.release(h, seal);
     }
 

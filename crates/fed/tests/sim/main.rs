@@ -3,6 +3,7 @@
 //! Replay one run: `QRES_SIM_SEED=123 cargo test -p qres-fed --test sim -- --nocapture`; more runs than usual:
 //! `QRES_SIM_SEEDS=20000 cargo test -p qres-fed --test sim`.
 
+mod aim;
 mod check;
 mod disk;
 mod host;
@@ -94,6 +95,7 @@ fn every_promise_holds_in_every_run() {
     // A simulation that never meets a fault proves nothing.
     assert!(
         env("QRES_SIM_SEEDS").is_some() || total.all_met(),
-        "some fault never happened: {total:?}"
+        "some fault never happened: {total:?}, never reached: {:?}",
+        total.reached.missed()
     );
 }

@@ -6,6 +6,7 @@ use qres_fed::id::{BlobId, ContributionId, NodeId};
 use qres_fed::round::{Archived, Input, RecordId};
 use rand::RngExt;
 
+use crate::aim::Aim;
 use crate::host::Host;
 use crate::plan::HEAL_MS;
 use crate::world::{Event, Record, World};
@@ -175,12 +176,16 @@ impl World {
         if self.hosts[h].disk.blobs.contains(&blob) {
             self.hosts[h].wanted.remove(&blob);
             let bad = update && self.truth.bad.contains(&blob);
+            self.note_bad(&blob, bad);
             inputs.push_back(if bad {
                 Input::BlobBad { blob, update }
             } else {
                 Input::BlobHere { blob, update }
             });
             return;
+        }
+        if self.truth.withheld.contains(&blob) {
+            self.figures.reached.count(|aim| matches!(aim, Aim::Withheld));
         }
         let life = self.hosts[h].life;
         let wait = self.delay();
@@ -203,10 +208,17 @@ impl World {
         }
         let update = self.hosts[h].wanted.remove(&blob) == Some(true);
         if update && self.truth.bad.contains(&blob) {
+            self.note_bad(&blob, true);
             return self.feed(h, Input::BlobBad { blob, update });
         }
         self.hosts[h].disk.blobs.insert(blob);
         self.feed(h, Input::BlobHere { blob, update });
+    }
+
+    fn note_bad(&mut self, update: &BlobId, bad: bool) {
+        if bad && self.truth.is_weights(update) {
+            self.figures.reached.count(|aim| matches!(aim, Aim::WeightsAsUpdate));
+        }
     }
 
     /// Collects what the machine no longer needs.

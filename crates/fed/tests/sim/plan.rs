@@ -7,6 +7,8 @@ use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::liar::LIES;
+
 /// Faults end here; what follows must be live.
 pub const HEAL_MS: u64 = 6_000;
 /// In half of the runs trainers and liars pause from here …
@@ -26,6 +28,8 @@ pub struct Plan {
     /// The first of them are honest, the last `liars` lie.
     pub nodes: Vec<NodeId>,
     pub liars: usize,
+    /// The one lie of each liar, told at most once a checkpoint, as two contributions on one would convict it at once; `None` = any.
+    pub scripts: Vec<Option<usize>>,
     /// They go on lying when the other faults end: the model must be live all the same.
     pub stubborn: bool,
     pub trainers: u32,
@@ -130,6 +134,7 @@ impl Plan {
         let mut plan = Self {
             lull: false,
             goes_back: None,
+            scripts: vec![],
             slow: vec![],
             seed,
             silent,
@@ -157,6 +162,8 @@ impl Plan {
         } else {
             0
         };
+        let script = |_| rng.random_bool(0.5).then(|| rng.random_range(0..LIES));
+        plan.scripts = (0..liars).map(script).collect();
         plan.slow = (0..slow).map(|_| *pick(&mut rng, &[10, 100, 1_000, 10_000])).collect();
         plan
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId};
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId};
 use qres_fed::record::{Contribution, Membership, Proof, Seal, Spec};
 use qres_fed::round::{AggregateJob, FreshItem, LateItem};
 
@@ -37,6 +37,10 @@ pub struct Truth {
     pub seals: BTreeMap<CheckpointId, Seal>,
     pub proofs: BTreeMap<ProofId, Proof>,
     pub bad: BTreeSet<BlobId>,
+    /// Updates that their authors keep back.
+    pub withheld: BTreeSet<BlobId>,
+    /// Seals of contributions that nobody made.
+    pub unknowable: BTreeSet<SealId>,
     /// Checkpoints found valid, with all their ancestors.
     valid: BTreeSet<CheckpointId>,
 }
@@ -51,6 +55,8 @@ impl Truth {
             seals: BTreeMap::new(),
             proofs: BTreeMap::new(),
             bad: BTreeSet::new(),
+            withheld: BTreeSet::new(),
+            unknowable: BTreeSet::new(),
             valid: BTreeSet::from([zero]),
         }
     }
@@ -61,6 +67,11 @@ impl Truth {
         } else {
             self.seals[checkpoint].result
         }
+    }
+
+    /// Whether some checkpoint has these weights.
+    pub fn is_weights(&self, blob: &BlobId) -> bool {
+        *blob == self.spec.checkpoint0 || self.seals.values().any(|seal| seal.result == *blob)
     }
 
     /// The result that a seal should have.

@@ -8,6 +8,7 @@ use qres_fed::round::{Input, SubmissionState};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::aim::Reached;
 use crate::disk::Disk;
 use crate::host::Host;
 use crate::liar::LIES;
@@ -125,6 +126,8 @@ pub struct Figures {
     pub lulls: u64,
     /// Checkpoints called final.
     pub settled: u64,
+    /// What the lies came to.
+    pub reached: Reached,
     /// Times that a branch was looked for in the archive.
     pub unarchived: u64,
     pub blobs_max: usize,
@@ -154,6 +157,7 @@ impl Figures {
         self.overruled += other.overruled;
         self.settled += other.settled;
         self.lulls += other.lulls;
+        self.reached.add(&other.reached);
         self.unarchived += other.unarchived;
         self.blobs_max = self.blobs_max.max(other.blobs_max);
         self.records_max = self.records_max.max(other.records_max);
@@ -174,7 +178,7 @@ impl Figures {
             self.unarchived,
             self.settled,
         ];
-        met.iter().chain(&self.lies).all(|n| *n > 0)
+        met.iter().chain(&self.lies).all(|n| *n > 0) && self.reached.missed().is_empty()
     }
 }
 
@@ -201,9 +205,18 @@ impl World {
         let n = plan.nodes.len();
         let hosts = plan.nodes.iter().enumerate().map(|(i, node)| {
             let liar = i >= n - plan.liars;
-            let trainers = if i < plan.silent { 0 } else { plan.trainers };
+            let script = i.checked_sub(n - plan.liars).and_then(|i| plan.scripts[i]);
+            // What a scripted liar signs is its script's.
+            let works = i >= plan.silent && script.is_none();
             let slow = i.checked_sub(plan.silent).and_then(|i| plan.slow.get(i));
-            Host::new(*node, liar, trainers, slow.copied().unwrap_or(1))
+            let mut host = Host::new(
+                *node,
+                liar,
+                if works { plan.trainers } else { 0 },
+                slow.copied().unwrap_or(1),
+            );
+            host.script = script;
+            host
         });
         Self {
             settled: plan.spec.zero().0,

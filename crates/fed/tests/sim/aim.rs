@@ -1,0 +1,69 @@
+//! What lies aim at. A lie that never gets there proves nothing, so each of these must happen in the runs of one test.
+
+/// Something that an honest node meets because of a lie.
+#[derive(Debug, Clone, Copy)]
+pub enum Aim {
+    /// A record is refused, with these words in the reason.
+    Refusal(&'static str),
+    /// An update that its author keeps back is asked for.
+    Withheld,
+    /// Weights are looked at as if they were an update.
+    WeightsAsUpdate,
+    /// A seal lists two contributions with one update.
+    Copied,
+    /// A seal of contributions that nobody knows is held.
+    Unknown,
+}
+
+/// All of them.
+pub const AIMS: [Aim; 21] = [
+    Aim::Refusal("is not this model's"),
+    Aim::Refusal("samples are outside"),
+    Aim::Refusal("is not below the parent's round"),
+    Aim::Refusal("names round"),
+    Aim::Refusal("fresh contributions, the spec asks for"),
+    Aim::Refusal("lists late contributions, the spec takes none"),
+    Aim::Refusal("convicts one who is convicted already"),
+    Aim::Refusal("lists what its branch lists already"),
+    Aim::Refusal("its parent is invalid"),
+    Aim::Refusal("from below the horizon"),
+    Aim::Refusal("its contributions make"),
+    Aim::Refusal("is by a convicted member"),
+    Aim::Refusal("whose update is no update"),
+    Aim::Refusal("is not on its parent"),
+    Aim::Refusal("rounds behind, 1 to"),
+    Aim::Refusal("two fresh contributions by"),
+    Aim::Refusal("two late contributions by"),
+    Aim::Withheld,
+    Aim::WeightsAsUpdate,
+    Aim::Copied,
+    Aim::Unknown,
+];
+
+/// How often each was reached.
+#[derive(Debug, Clone, Default)]
+pub struct Reached([u64; AIMS.len()]);
+
+impl Reached {
+    /// A record was refused.
+    pub fn refused(&mut self, reason: &str) {
+        self.count(|aim| matches!(aim, Aim::Refusal(words) if reason.contains(words)));
+    }
+
+    /// One that is no refusal.
+    pub fn count(&mut self, is: impl Fn(&Aim) -> bool) {
+        for (count, aim) in self.0.iter_mut().zip(&AIMS) {
+            *count += u64::from(is(aim));
+        }
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, n)| *sum += n);
+    }
+
+    /// Those that never were.
+    pub fn missed(&self) -> Vec<&'static Aim> {
+        let missed = self.0.iter().zip(&AIMS).filter(|(count, _)| **count == 0);
+        missed.map(|(_, aim)| aim).collect()
+    }
+}
