@@ -5,9 +5,10 @@
 //! | `event` | what goes in and what comes out |
 //! | `machine` | the machine, its settings, and the order in which it settles after an input |
 //! | `ledger`, `orphans`, `outbox` | records held; records whose parents are unknown; outputs, durable ones first |
-//! | `tree`, `ballots`, `chain` | checkpoints and their order; who contributed on which; the head's branch by round |
-//! | `contribution`, `seal`, `equivocation` | taking records in: faults, bounds, proofs |
-//! | `head`, `jobs`, `blobs` | standing on the greatest checkpoint, recomputing what would be greater, fetching for it |
+//! | `tree`, `leaves`, `ballots`, `chain` | checkpoints and their order; who contributed on which; the head's branch by round |
+//! | `contribution`, `seal`, `equivocation`, `convicted` | taking records in: faults, bounds, proofs, who is convicted |
+//! | `shares`, `naming` | how many seals are held that nobody names; who names one |
+//! | `head`, `pursuit`, `jobs`, `blobs` | standing on the greatest checkpoint, recomputing what would be greater, fetching for it |
 //! | `membership`, `deadline`, `sealer`, `late` | whom a round waits for, how long, who seals it, which late work it takes |
 //! | `submissions` | from the trainers' hands into one contribution a parent, and what became of it |
 //! | `horizon`, `archive` | what is forgotten; the head's branch below what is in memory |
@@ -21,6 +22,7 @@ mod chain;
 mod comparison;
 mod condition;
 mod contribution;
+mod convicted;
 mod deadline;
 mod equivocation;
 mod event;
@@ -29,14 +31,18 @@ mod head;
 mod horizon;
 mod jobs;
 mod late;
+mod leaves;
 mod ledger;
 mod machine;
 mod membership;
+mod naming;
 mod orphans;
 mod outbox;
+mod pursuit;
 mod restore;
 mod seal;
 mod sealer;
+mod shares;
 mod submissions;
 mod trainers;
 mod tree;

@@ -5,7 +5,6 @@
 //! branch that parts from ours down there.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::machine::{CheckpointInfo, Machine, RoundInfo};
 use super::tree::Node;
@@ -77,7 +76,13 @@ impl Root {
 
     /// As the tree holds it. What is below the horizon is settled, and so confirmed.
     pub(super) fn node(self) -> Node {
-        let mut node = Node::new(self.id, self.round, None, self.weights, Arc::new(self.convicted));
+        let mut node = Node::new(
+            self.id,
+            self.round,
+            None,
+            self.weights,
+            self.convicted.into_iter().collect(),
+        );
         node.parent = self.parent;
         node.confirmed = self.round;
         node.settled = self.round;
@@ -103,7 +108,7 @@ impl Machine {
             round: node.round,
             parent: node.parent,
             weights: node.result,
-            convicted: BTreeSet::clone(&node.convicted),
+            convicted: node.convicted.iter().collect(),
         })
     }
 
@@ -162,8 +167,7 @@ impl Machine {
             .filter(|id| self.ledger.proof(id).is_some_and(|proof| proof.author() != own))
             .collect();
         for id in &served {
-            self.ledger.remove_proof(id);
-            self.proved.retain(|_, held| held != id);
+            self.drop_proof(id);
         }
         self.out.persist(Persist::Forget(Forgotten {
             seals: node.seals,
@@ -217,7 +221,7 @@ impl Machine {
         if below.parent != Some(id) {
             return None;
         }
-        let mut convicted = BTreeSet::clone(&below.convicted);
+        let mut convicted: BTreeSet<_> = below.convicted.iter().collect();
         let named = self.seal_of(below).map_or(&[][..], |seal| &seal.proofs);
         for proof in named.iter().filter_map(|id| self.ledger.proof(id)) {
             convicted.remove(&proof.author());

@@ -69,6 +69,7 @@ type Casts = BTreeMap<NodeId, Vec<Cast>>;
 pub(super) struct Ballots {
     on: BTreeMap<CheckpointId, Casts>,
     by_round: BTreeMap<(u64, NodeId), usize>,
+    by_author: BTreeMap<NodeId, usize>,
 }
 
 impl Ballots {
@@ -80,6 +81,7 @@ impl Ballots {
             source: c.source,
         });
         *self.by_round.entry((c.round, c.author)).or_default() += 1;
+        *self.by_author.entry(c.author).or_default() += 1;
     }
 
     pub fn remove(&mut self, id: ContributionId, c: &Contribution) {
@@ -100,6 +102,22 @@ impl Ballots {
                 self.by_round.remove(&(c.round, c.author));
             }
         }
+        if let Some(count) = self.by_author.get_mut(&c.author) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_author.remove(&c.author);
+            }
+        }
+    }
+
+    /// Whether any contribution by this author is held.
+    pub fn has(&self, author: &NodeId) -> bool {
+        self.by_author.contains_key(author)
+    }
+
+    /// All whose contributions are held, ascending.
+    pub fn all_authors(&self) -> impl Iterator<Item = &NodeId> {
+        self.by_author.keys()
     }
 
     /// What `author` contributed on `checkpoint`.

@@ -115,10 +115,11 @@ impl Machine {
             for id in self.blobs.users(&blob) {
                 self.heard(&id);
             }
-            self.head_dirty |= self.pursued.contains_key(&blob);
+            self.pursued_came(&blob);
             return;
         }
         self.blobs.weights.set_here(blob);
+        self.pursued_came(&blob);
         if blob == self.spec.checkpoint0 {
             self.mark_verified(self.zero);
         }
@@ -149,15 +150,6 @@ impl Machine {
                 );
             }
         }
-    }
-
-    /// Works towards having a blob. Weights go first: they are asked for only where they were computed or attested, while an
-    /// update is whatever its author says.
-    pub(super) fn pursue_blob(&mut self, blob: BlobId, want: Want) {
-        if want.update && self.pursued.get(&blob).is_some_and(|known| !known.update) {
-            return;
-        }
-        self.pursued.insert(blob, want);
     }
 
     fn is_settled(&self, blob: &BlobId, update: bool) -> bool {
@@ -191,7 +183,7 @@ impl Machine {
         if !std::mem::take(&mut self.wants_dirty) {
             return;
         }
-        let mut desired = self.pursued.clone();
+        let mut desired = self.pursuits.wants().clone();
         // What is bad stays so: asked for again it would be looked at again, without end.
         desired.retain(|blob, want| !self.is_settled(blob, want.update));
         let zero = self.spec.checkpoint0;

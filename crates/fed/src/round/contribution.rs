@@ -165,6 +165,7 @@ impl Machine {
         });
         if voted || !self.sealers_of(node).is_disjoint(&self.trusted) {
             self.tree.attest(id);
+            self.tree.look_at_all_again();
             self.head_dirty = true;
         }
     }
@@ -178,6 +179,8 @@ impl Machine {
         self.ballots.add(id, &c);
         self.blobs.add_user(id, &c);
         self.count_votes(&c, &earlier);
+        self.name_gained(&c.parent);
+        self.proof_use.loose.extend(self.proved.get(&c.author));
         if let Some(first) = earlier.first() {
             self.convict(&c.author, &first.id, &id);
         }
@@ -227,7 +230,8 @@ impl Machine {
             self.out.round_changed();
         }
         self.round_dirty = true;
-        self.head_dirty |= self.pursued.contains_key(&self.update_of(id));
+        let update = self.update_of(id);
+        self.pursued_came(&update);
     }
 
     /// A contribution on verified weights says that its author is alive. One on a chain that nobody can check says nothing: its
@@ -249,12 +253,14 @@ impl Machine {
         let voters = self
             .ballots
             .on(id)
-            .filter(|(author, _)| !node.convicted.contains(*author));
+            .filter(|(author, _)| !node.convicted.contains(author));
         let votes: Votes = voters.map(|(_, casts)| Votes::of(casts, node.round)).sum();
         if !votes.is_none() {
             self.tree.add_votes(id, votes);
         }
         self.attest_if_trusted(id);
+        // Once they are taken in they name it, or are refused and do not.
+        self.shares.doubted.insert(*id);
         for orphan in self.orphans.ids_on(id) {
             if let Some(signed) = self.orphans.take_contribution(&orphan) {
                 self.queue.push_back(Queued::Contribution(signed));

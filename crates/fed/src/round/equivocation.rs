@@ -1,5 +1,7 @@
 //! Members that sign two contributions on one parent.
 
+use std::collections::BTreeSet;
+
 use super::condition::Convicted;
 use super::machine::Machine;
 use super::tree::Node;
@@ -7,8 +9,18 @@ use super::{Forgotten, Output, Persist};
 use crate::id::{CheckpointId, ContributionId, NodeId, ProofId};
 use crate::record::{PROOFS_PER_SEAL_MAX, Proof};
 
-/// Authors with a proof that no seal names, in an open model: strangers can make any number of identities.
-const UNNAMED_MAX: usize = 1_024;
+/// Proofs held in an open model against authors of whom no contribution is held: strangers can make any number of identities. A proof
+/// against one of whom a contribution is held always stays, so there are no more of those than of contributions.
+const SPARE_MAX: usize = 1_024;
+
+/// Which held proofs are of use.
+#[derive(Debug, Default)]
+pub(super) struct ProofUse {
+    /// Those that may be of no more use, or of use again.
+    pub loose: BTreeSet<ProofId>,
+    /// Those against authors of an open model of whom nothing else is held.
+    spare: BTreeSet<ProofId>,
+}
 
 impl Machine {
     /// Two contributions by one author on one parent are held: that is proof. One proof an author is enough.
@@ -45,6 +57,7 @@ impl Machine {
         let lowest = self.proved.entry(proof.author()).or_insert(id);
         *lowest = (*lowest).min(id);
         self.ledger.add_proof(id, proof);
+        self.proof_use.loose.insert(id);
     }
 
     /// Keeps a proof: the lowest an author, and those that seals name. Says whether it is kept now.
@@ -53,12 +66,11 @@ impl Machine {
         if self.ledger.proof(&id).is_some() {
             return false;
         }
-        let named = self.named_proofs.contains_key(&id) || self.orphans.names_proof(&id);
+        let named = self.is_named_proof(&id);
         let held = self.proved.get(&author).copied();
         if !named {
             let lower = held.is_none_or(|held| id < held);
-            let crowded = !self.is_list && held.is_none() && self.proved.len() >= UNNAMED_MAX;
-            if !lower || crowded || self.head_convicted(&author) {
+            if !lower || self.is_crowded_out(&id, &author) || self.head_convicted(&author) {
                 return false;
             }
         }
@@ -70,7 +82,8 @@ impl Machine {
         if held.is_none_or(|held| id < held) {
             self.proved.insert(author, id);
         }
-        self.proofs_dirty = true;
+        self.proof_use.loose.insert(id);
+        self.proof_use.loose.extend(held);
         for orphan in self.orphans.seal_ids_for(super::orphans::Missing::Proof(id)) {
             if let Some(signed) = self.orphans.take_seal(&orphan) {
                 self.queue.push_back(super::machine::Queued::Seal(signed));
@@ -101,34 +114,83 @@ impl Machine {
                     unnamed.push(*proof);
                 }
             }
-            self.proofs_dirty = true;
+            self.proof_use.loose.insert(*proof);
         }
         unnamed
     }
 
-    /// Forgets proofs that no held seal names, that no orphan names and that are not the lowest of their authors.
+    /// Forgets proofs that no held seal names, that no orphan names and that are not the lowest of their authors, and in an open model
+    /// those that are too many against authors of whom nothing is held.
     pub(super) fn forget_unused_proofs(&mut self) {
-        if !std::mem::take(&mut self.proofs_dirty) {
-            return;
+        self.proof_use.loose.extend(self.orphans.take_released());
+        while let Some(id) = self.proof_use.loose.pop_first() {
+            let Some(author) = self.ledger.proof(&id).map(Proof::author) else {
+                continue;
+            };
+            let named = self.is_named_proof(&id);
+            if !named && self.proved.get(&author) != Some(&id) {
+                self.forget_proof(&id);
+            } else if self.is_list || named || self.needs_proof(&author) {
+                self.proof_use.spare.remove(&id);
+            } else {
+                self.proof_use.spare.insert(id);
+            }
         }
-        let unused = |(id, proof): &(&ProofId, &Proof)| {
-            !self.named_proofs.contains_key(id)
-                && !self.orphans.names_proof(id)
-                && self.proved.get(&proof.author()) != Some(id)
-        };
-        let unused: Vec<_> = self.ledger.proofs().filter(unused).map(|(id, _)| *id).collect();
-        for id in unused {
-            self.forget_proof(&id);
+        while self.proof_use.spare.len() > SPARE_MAX {
+            let Some(id) = self.proof_use.spare.pop_last() else {
+                return;
+            };
+            if !self.is_named_proof(&id) {
+                self.forget_proof(&id);
+            }
         }
     }
 
+    fn is_named_proof(&self, id: &ProofId) -> bool {
+        self.named_proofs.contains_key(id) || self.orphans.names_proof(id)
+    }
+
+    /// Whether a proof decides here whose work counts: one against a node of which a contribution is held, or against this node.
+    fn needs_proof(&self, author: &NodeId) -> bool {
+        self.ballots.has(author) || *author == self.config.node
+    }
+
+    /// Whether a proof that nothing names would be dropped at once.
+    fn is_crowded_out(&self, id: &ProofId, author: &NodeId) -> bool {
+        let crowded =
+            self.proof_use.spare.len() >= SPARE_MAX && self.proof_use.spare.last().is_some_and(|last| last < id);
+        crowded && !self.needs_proof(author)
+    }
+
+    /// The proofs against authors of an open model of whom nothing else is held.
+    pub(super) fn spare_proofs(&self) -> impl Iterator<Item = (NodeId, ProofId)> {
+        let held = self.proof_use.spare.iter();
+        held.filter_map(|id| Some((self.ledger.proof(id)?.author(), *id)))
+    }
+
+    /// Forgets a proof.
     pub(super) fn forget_proof(&mut self, id: &ProofId) {
-        if self.ledger.remove_proof(id).is_some() {
+        if self.drop_proof(id) {
             self.out.persist(Persist::Forget(Forgotten {
                 proofs: vec![*id],
                 ..Forgotten::default()
             }));
         }
+    }
+
+    /// Takes a proof out of memory. Where it was the lowest of its author, the next one counts, if one is held. Says whether it was held.
+    pub(super) fn drop_proof(&mut self, id: &ProofId) -> bool {
+        self.proof_use.spare.remove(id);
+        let Some(proof) = self.ledger.remove_proof(id) else {
+            return false;
+        };
+        let author = proof.author();
+        if self.proved.get(&author) == Some(id) {
+            self.proved.remove(&author);
+            let next = self.ledger.lowest_proof(&author);
+            self.proved.extend(next.map(|next| (author, next)));
+        }
+        true
     }
 
     fn head_convicted(&self, author: &NodeId) -> bool {
@@ -148,10 +210,17 @@ impl Machine {
         self.is_excluded(&own).then_some(Convicted { proof })
     }
 
-    /// Proofs for the next seal: one for each author that the head's branch has not convicted, ascending.
+    /// Proofs for the next seal: one for each author that the head's branch has not convicted, ascending. In an open model only of those
+    /// whose work might count: a conviction is kept by everyone for ever, and identities by the thousand are not worth it.
     pub(super) fn proofs_to_carry(&self) -> Vec<ProofId> {
-        let open = self.proved.iter().filter(|(author, _)| !self.head_convicted(author));
-        let mut proofs: Vec<_> = open.map(|(_, id)| *id).take(PROOFS_PER_SEAL_MAX).collect();
+        let authors: Vec<_> = if self.is_list {
+            self.proved.keys().collect()
+        } else {
+            self.ballots.all_authors().collect()
+        };
+        let open = authors.into_iter().filter(|author| !self.head_convicted(author));
+        let proofs = open.filter_map(|author| self.proved.get(author).copied());
+        let mut proofs: Vec<_> = proofs.take(PROOFS_PER_SEAL_MAX).collect();
         proofs.sort_unstable();
         proofs
     }

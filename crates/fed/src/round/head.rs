@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::blobs::Want;
 use super::machine::Machine;
+use super::pursuit::Pursuits;
 use super::tree::{Node, Rank};
 use super::{Forgotten, Output, Persist};
 use crate::id::{CheckpointId, NodeId};
@@ -13,7 +14,7 @@ const INVALID_MAX: usize = 4_096;
 
 /// Steps whose updates are fetched while an earlier one is recomputed.
 const STEPS_AHEAD_MAX: usize = 16;
-/// Blobs asked for at once to that end.
+/// Blobs asked for at once for one leaf.
 const PREFETCH_MAX: usize = 64;
 
 /// A node so many rounds behind an attested checkpoint recomputes while it fetches that one's weights.
@@ -35,44 +36,72 @@ struct Aim {
 impl Machine {
     /// Stands on the greatest verified checkpoint, and works on those that would be greater.
     ///
-    /// A child ranks above its parent, so only the leaves' paths need to be looked at: the head is the nearest verified
-    /// checkpoint on one of them. Leaves are few, and a path ends at the first verified checkpoint.
+    /// A child ranks above its parent, so only the leaves' paths need to be looked at, and a path ends at the first verified checkpoint.
     pub(super) fn choose_head(&mut self) {
-        self.pursued.clear();
-        let leaves: Vec<Rank> = self.tree.leaves().copied().collect();
-        let mut best: Option<Rank> = None;
-        let mut ahead: Vec<(Rank, Path)> = vec![];
-        for leaf in leaves {
-            if best.is_some_and(|best| leaf <= best) {
-                break;
-            }
-            let path = self.path_from(leaf.id.0, ahead.is_empty());
-            let foot = path
-                .back()
-                .map_or(Some(leaf.id.0), |id| self.tree.get(id).and_then(|n| n.parent));
-            if let Some(node) = foot.and_then(|id| self.tree.get(&id)).filter(|n| n.verified) {
-                best = best.max(Some(self.tree.rank(node)));
-            }
-            if !path.is_empty() {
-                ahead.push((leaf, path));
-            }
-        }
+        let best = self.tree.leaves.best_verified();
         if let Some(best) = best
             && best.id.0 != self.chain.head()
         {
             self.move_head(&best.id.0);
         }
-        for (leaf, path) in ahead {
-            if best.is_none_or(|best| leaf > best) {
-                let aim = self.aim_of(&path);
-                self.cached_path.get_or_insert(path);
-                if let Some(aim) = aim {
-                    self.pursue(&aim);
-                }
+        if self.is_list {
+            // Its leaves are few.
+            self.tree.look_at_all_again();
+            self.pursuits = Pursuits::default();
+        }
+        for leaf in self.tree.take_left(best) {
+            self.pursuits.release(&leaf);
+        }
+        for id in self.jobs.take_due_retries(self.now) {
+            self.job_moved(&id);
+        }
+        self.look_at_long_way_again();
+        for leaf in self.tree.leaves.unseen_above(best) {
+            self.look_at(&leaf, best);
+        }
+        while let Some(leaf) = self.tree.leaves.next_ready(best).filter(|_| self.jobs.has_room()) {
+            self.look_at(&leaf, best);
+            if self.jobs.has_room() && self.tree.leaves.next_ready(best) == Some(leaf) {
+                break;
             }
         }
-        self.want_weights_of(&self.chain.head());
+        // Checkpoint 0 is never pursued itself, so it stands for what the head needs.
+        let (zero, head) = (self.zero, self.chain.head());
+        self.pursuits.begin(zero, zero, None);
+        self.want_weights_of(&zero, &head);
         self.wants_dirty = true;
+    }
+
+    /// On a long way to the greatest leaf each blob that comes makes room for another one.
+    fn look_at_long_way_again(&mut self) {
+        let top = self.tree.leaves().next().map(|rank| rank.id.0);
+        let long = self.cached_path.as_ref().filter(|path| path.len() > 1);
+        if let Some(top) = top.filter(|top| long.is_some_and(|path| path.front() == Some(top))) {
+            self.tree.set_seen(&top, false, false);
+        }
+    }
+
+    /// Works on a leaf that would be the head.
+    fn look_at(&mut self, leaf: &Rank, best: Option<Rank>) {
+        let id = leaf.id.0;
+        let is_above = self.tree.get(&id).is_some_and(|node| self.tree.rank(node) == *leaf);
+        if !is_above || best.is_some_and(|best| *leaf <= best) {
+            return;
+        }
+        let first = self.tree.leaves().next() == Some(leaf);
+        let path = self.path_from(id, first);
+        let Some(aim) = self.aim_of(&path) else { return };
+        if first {
+            self.cached_path = Some(path);
+        }
+        let proposal = self.proposal_of(&aim.step).map(|proposal| proposal.id());
+        self.pursuits.begin(id, aim.step, proposal);
+        self.tree.set_seen(&id, true, false);
+        self.pursue(&id, &aim);
+        let ready = self.can_recompute(&aim.step) && proposal.is_some_and(|id| self.jobs.may_start(&id, self.now));
+        if ready && self.tree.get(&id).is_some_and(|node| node.is_seen()) {
+            self.tree.set_seen(&id, true, true);
+        }
     }
 
     /// The unverified checkpoints from a leaf up. The best leaf's is kept from one time to the next: a node that catches up
@@ -118,25 +147,25 @@ impl Machine {
     }
 
     /// Works towards a leaf that would be the head: adopts by digest what a quorum attests, or recomputes the next step.
-    fn pursue(&mut self, aim: &Aim) {
+    fn pursue(&mut self, leaf: &CheckpointId, aim: &Aim) {
         let Some(attested) = aim.attested else {
-            self.recompute(&aim.step);
-            return self.prefetch(&aim.ahead);
+            self.recompute(leaf, &aim.step);
+            return self.prefetch(leaf, &aim.ahead);
         };
         let round = |id| self.tree.get(id).map_or(0, |node| node.round);
         let behind = usize::try_from(round(&attested).saturating_sub(round(&aim.step))).unwrap_or(usize::MAX);
         if behind > 0 || !self.can_recompute(&aim.step) {
-            self.adopt(&attested);
+            self.adopt(leaf, &attested);
         }
         // A few updates can be here sooner than the whole weights, and the holder of either may be gone.
         if behind <= SIDE_BY_SIDE_ROUNDS_MAX {
-            self.recompute(&aim.step);
-            self.prefetch(aim.ahead.get(..behind).unwrap_or(&aim.ahead));
+            self.recompute(leaf, &aim.step);
+            self.prefetch(leaf, aim.ahead.get(..behind).unwrap_or(&aim.ahead));
         }
     }
 
     /// Asks for updates of the steps after the next one: one fetch a step would make catching up slower than a fast model.
-    fn prefetch(&mut self, steps: &[CheckpointId]) {
+    fn prefetch(&mut self, leaf: &CheckpointId, steps: &[CheckpointId]) {
         for step in steps {
             let Some(node) = self.tree.get(step).filter(|n| n.complete) else {
                 return;
@@ -145,18 +174,18 @@ impl Machine {
             let Some(seal) = self.seal_of(node) else { return };
             let listed: Vec<_> = seal.fresh.iter().chain(&seal.late).copied().collect();
             for id in listed {
-                if self.pursued.len() >= PREFETCH_MAX {
+                if self.pursuits.count(leaf) >= PREFETCH_MAX {
                     return;
                 }
                 if let Some((blob, want)) = self.want_update(&id, &holders) {
-                    self.pursue_blob(blob, want);
+                    self.pursue_blob(leaf, blob, want);
                 }
             }
         }
     }
 
     /// Adopts a checkpoint that a quorum attests, once its weights are here.
-    fn adopt(&mut self, id: &CheckpointId) {
+    fn adopt(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self.tree.get(id) else { return };
         let result = node.result;
         if self.blobs.weights.is_here(&result) {
@@ -174,7 +203,7 @@ impl Machine {
             update: false,
             holders,
         };
-        self.pursue_blob(result, want);
+        self.pursue_blob(leaf, result, want);
     }
 
     pub(super) fn sealers_of(&self, node: &Node) -> BTreeSet<NodeId> {
@@ -191,9 +220,18 @@ impl Machine {
         node.verified = true;
         // An ancestor in the middle ends the path there; the walk to it is short.
         self.cached_path.take_if(|path| path.back() != Some(&id));
-        let result = node.result;
+        let (result, parent) = (node.result, node.parent);
         self.blobs.weights.set_here(result);
         self.tree.review(&id);
+        self.pursued_came(&result);
+        self.step_moved(&id);
+        if parent
+            .and_then(|id| self.tree.get(&id))
+            .is_some_and(|node| !node.verified)
+        {
+            // Adopted in the middle of a way: whoever goes that way goes on from here.
+            self.tree.look_at_all_again();
+        }
         self.out.persist(Persist::Verified(id));
         self.head_dirty = true;
         if id == self.chain.head() {
@@ -258,7 +296,9 @@ impl Machine {
     fn move_head(&mut self, to: &CheckpointId) {
         let before = self.chain.round();
         let from = self.chain.head();
+        self.leave_shares(to);
         self.chain.stand_on(to, &self.tree);
+        self.doubt_names_off_chain(&from);
         let grew = self.chain.contains(before, &from) && self.chain.round() == before + 1;
         self.forget_results();
         self.open_round_on_head(grew);
@@ -306,7 +346,9 @@ impl Machine {
         }
         let removed = self.tree.remove(id);
         let mut gone = Forgotten::default();
+        self.shares.doubted.extend(removed.first().and_then(|node| node.parent));
         for node in &removed {
+            self.shares.unfile(&node.id);
             self.unname_proofs(node);
             gone.verified.extend(node.verified.then_some(node.id));
             gone.seals

@@ -2,7 +2,7 @@
 
 use super::machine::Machine;
 use super::{Forgotten, Persist};
-use crate::id::{BlobId, CheckpointId, ContributionId, ProofId};
+use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId};
 
 /// Rounds kept below the last settled one beyond `max_staleness`, whatever the configuration: a contribution that may be
 /// listed so late is held until its fate is final, and the votes that settled a round stay to tell others.
@@ -83,6 +83,8 @@ impl Machine {
                 self.ballots.remove(*id, c);
                 self.blobs.remove_user(id, c);
                 self.submissions.forget(id, &c.parent);
+                self.shares.doubted.insert(c.parent);
+                self.proof_use.loose.extend(self.proved.get(&c.author));
             }
         }
         if !old.is_empty() {
@@ -128,15 +130,18 @@ impl Machine {
         let Some(node) = confirmed.and_then(|id| self.tree.get(&id)) else {
             return;
         };
-        let served: Vec<_> = self
-            .proved
-            .iter()
-            .filter(|(author, _)| node.convicted.contains(author) && **author != self.config.node)
-            .collect();
-        let served: Vec<ProofId> = served.into_iter().map(|(_, id)| *id).collect();
+        let is_served =
+            |(author, _): &(NodeId, ProofId)| node.convicted.contains(author) && *author != self.config.node;
+        // An open model may have convicted any number; those whose contributions are held still are looked at again later.
+        let served: Vec<_> = if self.is_list {
+            let all = self.proved.iter().map(|(author, id)| (*author, *id));
+            all.filter(is_served).collect()
+        } else {
+            self.spare_proofs().filter(is_served).collect()
+        };
+        let served: Vec<ProofId> = served.into_iter().map(|(_, id)| id).collect();
         for id in served {
             if !self.named_proofs.contains_key(&id) {
-                self.proved.retain(|_, held| *held != id);
                 self.forget_proof(&id);
             }
         }

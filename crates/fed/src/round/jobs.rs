@@ -25,23 +25,33 @@ struct Job {
     listed: Vec<ContributionId>,
 }
 
+#[derive(Debug)]
+struct Known {
+    round: u64,
+    /// Its place in the order in which results came.
+    count: u64,
+    result: BlobId,
+}
+
 /// The jobs under way and the results of late.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     flying: BTreeMap<ProposalId, Job>,
-    /// With the proposal's round. Only of rounds above the head's: below it, what matters is a checkpoint already.
-    results: BTreeMap<ProposalId, (u64, BlobId)>,
+    /// Only of rounds above the head's: below it, what matters is a checkpoint already.
+    results: BTreeMap<ProposalId, Known>,
+    /// Results known so far, forgotten ones included.
+    count: u64,
     retry: BTreeMap<ProposalId, Instant>,
     last_ms: u64,
 }
 
 impl Jobs {
     pub fn result(&self, id: &ProposalId) -> Option<BlobId> {
-        self.results.get(id).map(|(_, result)| *result)
+        self.results.get(id).map(|known| known.result)
     }
 
     pub fn results(&self) -> impl Iterator<Item = &BlobId> {
-        self.results.values().map(|(_, result)| result)
+        self.results.values().map(|known| &known.result)
     }
 
     /// How long the last aggregation took here.
@@ -58,6 +68,28 @@ impl Jobs {
         others.map(|(id, _)| *id).collect()
     }
 
+    /// Whether one more recomputation may run.
+    pub fn has_room(&self) -> bool {
+        self.flying.values().filter(|job| !job.own).count() < RECOMPUTED_MAX
+    }
+
+    /// Whether a job neither runs nor has just failed.
+    pub fn may_start(&self, id: &ProposalId, now: Instant) -> bool {
+        !self.flying.contains_key(id) && self.retry.get(id).is_none_or(|at| *at <= now)
+    }
+
+    /// The failed jobs that may be tried again from now on.
+    pub fn take_due_retries(&mut self, now: Instant) -> Vec<ProposalId> {
+        let due: Vec<_> = self
+            .retry
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        self.retry.retain(|_, at| *at > now);
+        due
+    }
+
     /// When a failed job may be tried again, the earliest after `now`.
     pub fn next_retry(&self, now: Instant) -> Option<Instant> {
         self.retry.values().filter(|at| **at > now).min().copied()
@@ -68,11 +100,9 @@ impl Machine {
     /// Starts an aggregation unless it runs, has just failed, or too many run. All its blobs are here.
     pub(super) fn start_job(&mut self, proposal: &Proposal) {
         let id = proposal.id();
-        let waits = self.jobs.retry.get(&id).is_some_and(|at| *at > self.now);
         let own = self.is_own_proposal(&id);
-        let recomputed = self.jobs.flying.values().filter(|job| !job.own).count();
-        let full = !own && recomputed >= RECOMPUTED_MAX;
-        if waits || full || self.jobs.flying.contains_key(&id) {
+        let full = !own && !self.jobs.has_room();
+        if full || !self.jobs.may_start(&id, self.now) {
             return;
         }
         let item = |id: &ContributionId| {
@@ -118,28 +148,38 @@ impl Machine {
     pub(super) fn aggregated(&mut self, id: ProposalId, result: BlobId) {
         if let Some(job) = self.jobs.flying.remove(&id) {
             self.jobs.last_ms = self.now.since_ms(job.since);
-            self.jobs.results.insert(id, (job.round, result));
-            while self.jobs.results.len() > RESULTS_MAX {
-                let oldest = self.jobs.results.iter().min_by_key(|(_, (round, _))| *round);
-                if let Some(oldest) = oldest.map(|(id, _)| *id) {
-                    self.forget_result(&oldest);
-                }
-            }
+            self.jobs.count += 1;
+            let (round, count) = (job.round, self.jobs.count);
+            self.jobs.results.insert(id, Known { round, count, result });
+            self.forget_results_beyond_max();
         }
+        self.job_moved(&id);
         self.head_dirty = true;
         self.round_dirty = true;
     }
 
+    /// The oldest go. The newest never does, or it would be computed again at once; nor does what this node is about to seal.
+    fn forget_results_beyond_max(&mut self) {
+        while self.jobs.results.len() > RESULTS_MAX {
+            let others = self.jobs.results.iter().filter(|(id, _)| !self.is_own_proposal(id));
+            let Some(oldest) = others.min_by_key(|(_, known)| known.count) else {
+                return;
+            };
+            let oldest = *oldest.0;
+            self.forget_result(&oldest);
+        }
+    }
+
     fn forget_result(&mut self, id: &ProposalId) {
-        if let Some((_, result)) = self.jobs.results.remove(id) {
-            self.release_weights(&result);
+        if let Some(known) = self.jobs.results.remove(id) {
+            self.release_weights(&known.result);
         }
     }
 
     /// The head moved: results of its round and below have done their work, and their blobs may go.
     pub(super) fn forget_results(&mut self) {
         let round = self.chain.round();
-        let old = self.jobs.results.iter().filter(|(_, (at, _))| *at <= round);
+        let old = self.jobs.results.iter().filter(|(_, known)| known.round <= round);
         let old: Vec<_> = old.map(|(id, _)| *id).collect();
         for id in old {
             self.forget_result(&id);
@@ -163,6 +203,7 @@ impl Machine {
         if let Some(weights) = self.tree.get(&job.parent).map(|n| n.result) {
             self.blobs.weights.set_gone(&weights);
         }
+        self.job_moved(&id);
         self.head_dirty = true;
         self.round_dirty = true;
         self.wants_dirty = true;
@@ -175,7 +216,7 @@ impl Machine {
     }
 
     /// What a checkpoint would be recomputed from; `None` for checkpoint 0.
-    fn proposal_of(&self, id: &CheckpointId) -> Option<Proposal> {
+    pub(super) fn proposal_of(&self, id: &CheckpointId) -> Option<Proposal> {
         let seal = self.seal_of(self.tree.get(id)?)?;
         Some(Proposal {
             spec: seal.spec,
@@ -199,7 +240,7 @@ impl Machine {
     }
 
     /// Recomputes a checkpoint whose parent is verified: compares the digest, or asks for what is missing.
-    pub(super) fn recompute(&mut self, id: &CheckpointId) {
+    pub(super) fn recompute(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self.tree.get(id) else { return };
         let Some(proposal) = self.proposal_of(id).filter(|_| node.complete) else {
             return;
@@ -219,14 +260,14 @@ impl Machine {
         let holders = self.sealers_of(node);
         for listed in proposal.fresh.iter().chain(&proposal.late) {
             if let Some((blob, want)) = self.want_update(listed, &holders) {
-                self.pursue_blob(blob, want);
+                self.pursue_blob(leaf, blob, want);
             }
         }
-        self.want_weights_of(&proposal.parent);
+        self.want_weights_of(leaf, &proposal.parent);
     }
 
     /// A verified checkpoint's weights that have vanished are fetched again.
-    pub(super) fn want_weights_of(&mut self, id: &CheckpointId) {
+    pub(super) fn want_weights_of(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self
             .tree
             .get(id)
@@ -241,6 +282,6 @@ impl Machine {
             update: false,
             holders,
         };
-        self.pursue_blob(result, want);
+        self.pursue_blob(leaf, result, want);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RecordId;
-use crate::id::{ContributionId, ProofId, SealId};
+use crate::id::{ContributionId, NodeId, ProofId, SealId};
 use crate::record::{Contribution, Proof, Seal, Signed};
 
 /// Every record that is held for good (until the horizon passes it): all of it is durable and spread by sync.
@@ -12,6 +12,7 @@ pub(super) struct Ledger {
     contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     seals: BTreeMap<SealId, Signed<Seal>>,
     proofs: BTreeMap<ProofId, Proof>,
+    proofs_by: BTreeSet<(NodeId, ProofId)>,
     index: BTreeSet<(u64, RecordId)>,
 }
 
@@ -33,8 +34,10 @@ impl Ledger {
         self.proofs.get(id)
     }
 
-    pub fn proofs(&self) -> impl Iterator<Item = (&ProofId, &Proof)> {
-        self.proofs.iter()
+    /// The lowest proof against an author.
+    pub fn lowest_proof(&self, author: &NodeId) -> Option<ProofId> {
+        let of_author = (*author, ProofId([0; 32]))..=(*author, ProofId([0xff; 32]));
+        self.proofs_by.range(of_author).next().map(|(_, id)| *id)
     }
 
     pub fn index(&self) -> &BTreeSet<(u64, RecordId)> {
@@ -68,6 +71,7 @@ impl Ledger {
 
     pub fn add_proof(&mut self, id: ProofId, proof: Proof) {
         self.index.insert((proof_round(&proof), RecordId::Proof(id)));
+        self.proofs_by.insert((proof.author(), id));
         self.proofs.insert(id, proof);
     }
 
@@ -86,6 +90,7 @@ impl Ledger {
     pub fn remove_proof(&mut self, id: &ProofId) -> Option<Proof> {
         let proof = self.proofs.remove(id)?;
         self.index.remove(&(proof_round(&proof), RecordId::Proof(*id)));
+        self.proofs_by.remove(&(proof.author(), *id));
         Some(proof)
     }
 }

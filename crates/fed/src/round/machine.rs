@@ -5,16 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::archive::Root;
 use super::attendance::Attendance;
 use super::ballots::Ballots;
-use super::blobs::{Blobs, Want};
+use super::blobs::Blobs;
 use super::chain::Chain;
 use super::comparison::Comparison;
 use super::condition::Convicted;
 use super::deadline::{OpenRound, Paces};
+use super::equivocation::ProofUse;
 use super::head::Path;
 use super::jobs::Jobs;
 use super::ledger::Ledger;
+use super::naming::Claims;
 use super::orphans::Orphans;
 use super::outbox::Outbox;
+use super::pursuit::Pursuits;
+use super::shares::Shares;
 use super::submissions::Submissions;
 use super::tree::Tree;
 use super::{Input, Output, Submission, SubmissionState};
@@ -176,19 +180,18 @@ pub struct Machine {
     /// Checkpoints that list a contribution, known or not.
     pub(super) named: BTreeMap<ContributionId, BTreeSet<CheckpointId>>,
     /// Blobs needed to verify what would be the head.
-    pub(super) pursued: BTreeMap<BlobId, Want>,
+    pub(super) pursuits: Pursuits,
     /// The lowest proof held against an author.
     pub(super) proved: BTreeMap<NodeId, ProofId>,
     /// How many held checkpoints name each proof: it stays as long as they do.
     pub(super) named_proofs: BTreeMap<ProofId, usize>,
+    pub(super) proof_use: ProofUse,
     /// Tombstones of checkpoints that cannot be, with their rounds.
     pub(super) invalid: BTreeMap<CheckpointId, u64>,
     /// Invalid checkpoints by sealer, with parent and round.
     pub(super) refuted: BTreeMap<NodeId, BTreeMap<CheckpointId, (CheckpointId, u64)>>,
-    /// The checkpoints that other members say they stand on.
-    pub(super) claims: BTreeMap<NodeId, CheckpointId>,
-    /// Checkpoints with unknown contributions, by sealer.
-    pub(super) incomplete: BTreeMap<NodeId, usize>,
+    pub(super) claims: Claims,
+    pub(super) shares: Shares,
     /// Nodes whose word an operator takes.
     pub(super) trusted: BTreeSet<NodeId>,
     pub(super) told_below_horizon: BTreeSet<NodeId>,
@@ -211,7 +214,6 @@ pub struct Machine {
     pub(super) head_dirty: bool,
     pub(super) round_dirty: bool,
     pub(super) wants_dirty: bool,
-    pub(super) proofs_dirty: bool,
     pub(super) chain_dirty: bool,
     pub(super) chain_broken: bool,
 }
@@ -295,6 +297,7 @@ impl Machine {
     pub(super) fn settle_head(&mut self) {
         loop {
             self.work_off_queue();
+            self.review_names();
             if !std::mem::take(&mut self.head_dirty) {
                 break;
             }

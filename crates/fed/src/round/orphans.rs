@@ -27,6 +27,8 @@ pub(super) struct Orphans {
     seals_for: BTreeMap<Missing, BTreeSet<SealId>>,
     /// Every proof that an orphan seal names, and how many do.
     proofs: BTreeMap<ProofId, usize>,
+    /// Proofs that no orphan seal names any more.
+    released: Vec<ProofId>,
     count: BTreeMap<(bool, NodeId), usize>,
     rounds: BTreeSet<(bool, u64, [u8; 32])>,
 }
@@ -119,6 +121,7 @@ impl Orphans {
                 *count -= 1;
                 if *count == 0 {
                     self.proofs.remove(proof);
+                    self.released.push(*proof);
                 }
             }
         }
@@ -168,6 +171,11 @@ impl Orphans {
     /// Whether a seal here names this proof, be it the one that it waits for or another.
     pub fn names_proof(&self, id: &ProofId) -> bool {
         self.proofs.contains_key(id)
+    }
+
+    /// Proofs that no orphan seal names any more, since this was asked last.
+    pub fn take_released(&mut self) -> Vec<ProofId> {
+        std::mem::take(&mut self.released)
     }
 
     /// Forgets what lies at or below a round.

@@ -4,6 +4,7 @@ mod bounds;
 mod catching_up;
 mod closing;
 mod comparison;
+mod crowds;
 mod durability;
 mod equivocation;
 mod finality;

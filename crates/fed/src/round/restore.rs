@@ -9,12 +9,16 @@ use super::blobs::Blobs;
 use super::chain::Chain;
 use super::comparison::Comparison;
 use super::deadline::{OpenRound, Paces};
+use super::equivocation::ProofUse;
 use super::jobs::Jobs;
 use super::ledger::Ledger;
 use super::machine::{Machine, Queued};
+use super::naming::Claims;
 use super::orphans::Orphans;
 use super::outbox::Outbox;
+use super::pursuit::Pursuits;
 use super::sealer::DELAY_MS_DEFAULT;
+use super::shares::Shares;
 use super::submissions::Submissions;
 use super::tree::Tree;
 use super::{Config, Output, RecordId, Restored};
@@ -56,13 +60,14 @@ impl Machine {
             out: Outbox::default(),
             queue: VecDeque::new(),
             named: BTreeMap::new(),
-            pursued: BTreeMap::new(),
+            pursuits: Pursuits::default(),
             proved: BTreeMap::new(),
             named_proofs: BTreeMap::new(),
+            proof_use: ProofUse::default(),
             invalid: BTreeMap::new(),
             refuted: BTreeMap::new(),
-            claims: BTreeMap::new(),
-            incomplete: BTreeMap::new(),
+            claims: Claims::default(),
+            shares: Shares::new(!is_list),
             trusted: BTreeSet::new(),
             told_below_horizon: BTreeSet::new(),
             known_verified: BTreeSet::new(),
@@ -78,7 +83,6 @@ impl Machine {
             head_dirty: true,
             round_dirty: true,
             wants_dirty: true,
-            proofs_dirty: true,
             chain_dirty: true,
             chain_broken: false,
         }
@@ -95,6 +99,7 @@ impl Machine {
             if let Some(node) = machine.tree.get_mut(&machine.zero) {
                 node.verified = true;
             }
+            machine.tree.review(&machine.zero);
         }
         let root = machine.tree.root();
         if machine.known_verified.remove(&root)
@@ -102,6 +107,7 @@ impl Machine {
         {
             node.verified = true;
             machine.blobs.weights.set_here(node.result);
+            machine.tree.review(&root);
         }
         for proof in restored.proofs {
             machine.restore_proof(proof);

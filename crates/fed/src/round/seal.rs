@@ -1,37 +1,17 @@
 //! Taking in seals: each makes a checkpoint, or says once more who made it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use super::Persist;
+use super::convicted::Convicted;
 use super::machine::{Machine, Queued};
 use super::orphans::Missing;
 use super::tree::Node;
-use crate::id::{CheckpointId, ContributionId, NodeId, SealId};
+use crate::id::{CheckpointId, ContributionId, SealId};
 use crate::record::{Contribution, MEMBERS_MAX, PROOFS_PER_SEAL_MAX, Seal, Signed};
 
-/// Unnamed seals held a sealer and parent: an honest node makes one, or two when a crash made it forget the first.
-const PER_PARENT_MAX: usize = 2;
-/// Unnamed seals held a sealer and round, on whatever parents.
-const PER_ROUND_MAX: usize = 8;
-/// Invalid seals a sealer may have above the horizon before its further ones are ignored unless someone else names them.
-const REFUTED_MAX: usize = 4;
 /// Seals of one checkpoint held in an open model; a list has at most its members.
 const SEALERS_MAX: usize = MEMBERS_MAX;
-/// Checkpoints of unknown contributions held in all, unless a quorum vouches for a chain that long. The chain of seals is
-/// what a newcomer has of the rounds below the others' horizon; 32,768 of them take about 32 MiB.
-const INCOMPLETE_MAX: usize = 32_768;
-/// The least such share of one sealer.
-const INCOMPLETE_PER_SEALER_MIN: usize = 64;
-/// An open model has so many shares: it cannot tell how many seal in it.
-const INCOMPLETE_SHARES_OPEN: usize = 8;
-
-/// Checkpoints of a sealer's own that are looked through for someone who builds on them.
-const OWN_DESCENDANTS_MAX: usize = 64;
-
-/// Whether it can be checked, its fresh contributions, its id.
-type KeepingOrder = (bool, usize, std::cmp::Reverse<CheckpointId>);
-
 fn ascends<T: Ord>(ids: &[T]) -> bool {
     ids.windows(2).all(|pair| pair[0] < pair[1])
 }
@@ -159,17 +139,21 @@ impl Machine {
         }
         node.seals.push(id);
         self.out.persist(Persist::Seal(signed.clone()));
+        let parent = signed.record.parent;
         self.ledger.add_seal(id, signed);
+        if !self.is_list {
+            self.refile(&checkpoint);
+            self.trim_shares(&checkpoint);
+        }
+        self.name_gained(&checkpoint);
+        self.name_gained(&parent);
         self.attest_if_trusted(&checkpoint);
         self.out.round_changed();
     }
 
     /// Who is convicted from this seal on; a proof against one who already was, or a second one, is a fault.
-    fn convicted_by(&self, seal: &Seal, before: &Arc<BTreeSet<NodeId>>) -> Result<Arc<BTreeSet<NodeId>>, String> {
-        if seal.proofs.is_empty() {
-            return Ok(before.clone());
-        }
-        let mut convicted = BTreeSet::clone(before);
+    fn convicted_by(&self, seal: &Seal, before: &Convicted) -> Result<Convicted, String> {
+        let mut convicted = before.clone();
         for id in &seal.proofs {
             if let Some(proof) = self.ledger.proof(id)
                 && !convicted.insert(proof.author())
@@ -177,7 +161,7 @@ impl Machine {
                 return Err(format!("proof {id} convicts one who is convicted already"));
             }
         }
-        Ok(Arc::new(convicted))
+        Ok(convicted)
     }
 
     /// Whether a late contribution stands in the branch already. Only seals of the last `max_staleness` rounds can list it.
@@ -203,128 +187,8 @@ impl Machine {
         false
     }
 
-    /// Whether someone but its sealer builds on the checkpoint or stands on it. A sealer's own records name nothing: it could
-    /// make any number of seals welcome.
-    fn is_named(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
-        // The sealer's own children name it where others build on them.
-        let mut open = vec![*checkpoint];
-        let mut looks = 0;
-        while let Some(id) = open.pop() {
-            looks += 1;
-            if looks > OWN_DESCENDANTS_MAX {
-                return false;
-            }
-            if self.others_name(&id, sealer) {
-                return true;
-            }
-            open.extend(self.tree.get(&id).into_iter().flat_map(|node| &node.children));
-        }
-        false
-    }
-
-    /// Whether a record or a claim of someone but `sealer` names this very checkpoint.
-    fn others_name(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
-        let children = self.tree.get(checkpoint).into_iter().flat_map(|node| &node.children);
-        let mut children = children.filter_map(|id| self.tree.get(id));
-        self.ballots.on(checkpoint).any(|(author, _)| author != sealer)
-            || self
-                .orphans
-                .contributions_on(checkpoint)
-                .any(|c| c.record.author != *sealer)
-            || self
-                .orphans
-                .seals_for(Missing::Parent(*checkpoint))
-                .any(|s| s.record.sealer != *sealer)
-            || children.any(|node| self.sealers_of(node).iter().any(|by| by != sealer))
-            || self.claims.iter().any(|(by, head)| by != sealer && head == checkpoint)
-    }
-
-    /// A peer says that it stands on this checkpoint. One claim a member counts: what it holds, others can hold too.
-    pub(super) fn claim(&mut self, by: NodeId, head: CheckpointId) {
-        let room = self.claims.len() < MEMBERS_MAX || self.claims.contains_key(&by);
-        if room && by != self.config.node && self.spec.admits(&by) {
-            self.claims.insert(by, head);
-        }
-    }
-
-    /// Which of a sealer's seals stay, the greatest first: those that can be checked, then those with more fresh contributions,
-    /// then the lower id. A function of the records held, so that nodes that hold the same keep the same.
-    fn keeping_order(&self, seal: &Seal, checkpoint: CheckpointId) -> KeepingOrder {
-        let mut listed = seal.fresh.iter().chain(&seal.late);
-        let checkable = listed.all(|id| self.ledger.contribution(id).is_some());
-        (checkable, seal.fresh.len(), std::cmp::Reverse(checkpoint))
-    }
-
-    /// Whether a seal may be held. Of the unnamed ones of a sealer the best two on a parent and the best eight of a round stay,
-    /// so that what every node keeps does not depend on the order of arrival. One that is named always may, and displaces none:
-    /// a name can be lost again, and the two would displace each other at every sync.
-    fn has_room_for_seal(&self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
-        if self.is_always_held(seal, checkpoint) {
-            return true;
-        }
-        let sealer = seal.sealer;
-        let refuted = self.refuted.get(&sealer).map_or(0, BTreeMap::len);
-        refuted < REFUTED_MAX
-            && self.has_room_for_incomplete(seal)
-            && self
-                .worst_of_crowd(seal)
-                .is_none_or(|(order, _)| order < self.keeping_order(seal, *checkpoint))
-    }
-
-    /// Drops what a seal that may be held displaces. Says whether it may.
-    fn make_room_for(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
-        if !self.has_room_for_seal(seal, checkpoint) {
-            return false;
-        }
-        if !self.is_always_held(seal, checkpoint)
-            && let Some((_, worst)) = self.worst_of_crowd(seal)
-        {
-            self.drop_branch(&worst);
-        }
-        true
-    }
-
-    /// Whether no bound is asked: the store held it, it is this node's own, or others name it.
-    fn is_always_held(&self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
-        self.restoring || seal.sealer == self.config.node || self.is_named(checkpoint, &seal.sealer)
-    }
-
-    /// The least of the sealer's unnamed seals, where there are too many of them for one more.
-    fn worst_of_crowd(&self, seal: &Seal) -> Option<(KeepingOrder, CheckpointId)> {
-        let of_sealer = self.tree.of_round(seal.round).filter_map(|node| {
-            let held = self.seal_of(node).filter(|s| s.sealer == seal.sealer)?;
-            Some((node, held))
-        });
-        let held: Vec<_> = of_sealer
-            .filter(|(node, _)| !self.chain.contains(node.round, &node.id) && !self.is_named(&node.id, &seal.sealer))
-            .collect();
-        let on_parent = held.iter().filter(|(node, _)| node.parent == Some(seal.parent));
-        let order = |(node, seal): &(&Node, &Seal)| (self.keeping_order(seal, node.id), node.id);
-        if on_parent.clone().count() >= PER_PARENT_MAX {
-            on_parent.map(order).min()
-        } else if held.len() >= PER_ROUND_MAX {
-            held.iter().map(order).min()
-        } else {
-            None
-        }
-    }
-
-    /// Whether a seal is one more of those that cannot be checked yet. One of known contributions is none: whoever floods those
-    /// keeps out nobody who goes on with the round.
-    fn has_room_for_incomplete(&self, seal: &Seal) -> bool {
-        let mut listed = seal.fresh.iter().chain(&seal.late);
-        let vouched = self.attested.is_some_and(|(round, _)| seal.round <= round);
-        if vouched || listed.all(|id| self.ledger.contribution(id).is_some()) {
-            return true;
-        }
-        let shares = self.members().map_or(INCOMPLETE_SHARES_OPEN, BTreeSet::len);
-        let share = (INCOMPLETE_MAX / shares.max(1)).max(INCOMPLETE_PER_SEALER_MIN);
-        let mine = self.incomplete.get(&seal.sealer).copied().unwrap_or(0);
-        mine < share && self.incomplete.values().sum::<usize>() < INCOMPLETE_MAX
-    }
-
     /// Puts a checkpoint into the tree.
-    fn link(&mut self, id: SealId, checkpoint: CheckpointId, signed: Signed<Seal>, convicted: Arc<BTreeSet<NodeId>>) {
+    fn link(&mut self, id: SealId, checkpoint: CheckpointId, signed: Signed<Seal>, convicted: Convicted) {
         let seal = signed.record.clone();
         let parent = self.tree.get(&seal.parent);
         let mut node = Node::new(checkpoint, seal.round, parent, seal.result, convicted);
@@ -344,6 +208,7 @@ impl Machine {
         }
         for proof in &seal.proofs {
             *self.named_proofs.entry(*proof).or_default() += 1;
+            self.proof_use.loose.insert(*proof);
         }
         self.out.persist(Persist::Seal(signed.clone()));
         self.ledger.add_seal(id, signed);
@@ -354,7 +219,9 @@ impl Machine {
         if self.attested.is_some_and(|(_, id)| id == checkpoint) {
             self.attested = None;
         }
-        *self.incomplete.entry(seal.sealer).or_default() += 1;
+        self.shares.incomplete.add(seal.sealer);
+        self.file_if_unnamed(&checkpoint);
+        self.name_gained(&seal.parent);
         self.head_dirty = true;
         self.adopt_children(&checkpoint);
         if missing == 0 {
@@ -381,6 +248,7 @@ impl Machine {
         }
         node.missing -= 1;
         if node.missing == 0 {
+            self.refile(checkpoint);
             self.judge(checkpoint);
         }
     }
@@ -398,6 +266,7 @@ impl Machine {
                     node.complete = true;
                 }
                 self.tree.review(checkpoint);
+                self.step_moved(checkpoint);
                 self.head_dirty = true;
             }
         }
@@ -415,12 +284,8 @@ impl Machine {
         };
         if let Some(node) = self.tree.get_mut(checkpoint)
             && std::mem::take(&mut node.incomplete)
-            && let Some(count) = self.incomplete.get_mut(&sealer)
         {
-            *count -= 1;
-            if *count == 0 {
-                self.incomplete.remove(&sealer);
-            }
+            self.shares.incomplete.remove(&sealer);
         }
     }
 
@@ -437,7 +302,7 @@ impl Machine {
     }
 
     /// What is wrong with the contributions that a seal lists: a function of the records alone.
-    fn list_fault(&self, seal: &Seal, convicted: &BTreeSet<NodeId>) -> Option<String> {
+    fn list_fault(&self, seal: &Seal, convicted: &Convicted) -> Option<String> {
         let mut fresh = BTreeSet::new();
         let mut late = BTreeSet::new();
         let check = |id: &ContributionId| {

@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::ballots::Votes;
-use crate::id::{BlobId, CheckpointId, NodeId, SealId};
+use super::convicted::Convicted;
+use super::leaves::{Filed, Leaves};
+use crate::id::{BlobId, CheckpointId, SealId};
 
 /// A checkpoint's place in the order of heads, ascending: the newest confirmed round on its branch, its round, the
 /// contributions on it up to the quorum, the fresh ones it lists, the lower id. A function of the records alone.
@@ -51,24 +52,21 @@ pub(super) struct Node {
     /// Its weights are here and right.
     pub verified: bool,
     /// Who is convicted of equivocation on its branch, by itself included.
-    pub convicted: Arc<BTreeSet<NodeId>>,
+    pub convicted: Convicted,
     /// May become the head, once verified.
     candidate: bool,
     /// Children that are candidates.
     candidates_below: usize,
-    /// How it is filed among the leaves.
-    filed: Option<Rank>,
+    /// As a leaf: what would make it the head is under way, or nothing can be done for it now.
+    seen: bool,
+    /// As a leaf: its next step can be computed once no other one is.
+    ready: bool,
+    filed: Option<Filed>,
 }
 
 impl Node {
     /// A node without seals, votes or children.
-    pub fn new(
-        id: CheckpointId,
-        round: u64,
-        parent: Option<&Node>,
-        result: BlobId,
-        convicted: Arc<BTreeSet<NodeId>>,
-    ) -> Self {
+    pub fn new(id: CheckpointId, round: u64, parent: Option<&Node>, result: BlobId, convicted: Convicted) -> Self {
         Self {
             id,
             round,
@@ -88,8 +86,17 @@ impl Node {
             convicted,
             candidate: false,
             candidates_below: 0,
+            seen: false,
+            ready: false,
             filed: None,
         }
+    }
+}
+
+impl Node {
+    /// Whether this leaf was looked at.
+    pub fn is_seen(&self) -> bool {
+        self.seen
     }
 }
 
@@ -100,7 +107,7 @@ pub(super) struct Tree {
     nodes: BTreeMap<CheckpointId, Node>,
     by_round: BTreeMap<u64, BTreeSet<CheckpointId>>,
     /// Candidates without candidate children. A child always ranks above its parent, so the head is on one of their paths.
-    leaves: BTreeSet<Rank>,
+    pub(super) leaves: Leaves,
     /// How many checkpoints have these weights.
     weights: BTreeMap<BlobId, usize>,
     quorum: usize,
@@ -114,7 +121,7 @@ impl Tree {
             root: root.id,
             nodes: BTreeMap::new(),
             by_round: BTreeMap::new(),
-            leaves: BTreeSet::new(),
+            leaves: Leaves::default(),
             weights: BTreeMap::new(),
             quorum,
             quorum_attests,
@@ -134,8 +141,8 @@ impl Tree {
         }
         let node = self.nodes.remove(&self.root)?;
         self.forget(&node);
-        if let Some(rank) = node.filed {
-            self.leaves.remove(&rank);
+        if let Some(filed) = node.filed {
+            self.leaves.remove(&filed);
         }
         self.root = *next;
         self.review(next);
@@ -174,7 +181,7 @@ impl Tree {
 
     /// The leaves, the greatest first.
     pub fn leaves(&self) -> impl Iterator<Item = &Rank> {
-        self.leaves.iter().rev()
+        self.leaves.all()
     }
 
     pub fn rank(&self, node: &Node) -> Rank {
@@ -275,16 +282,43 @@ impl Tree {
     fn file(&mut self, id: &CheckpointId) {
         let Some(node) = self.nodes.get(id) else { return };
         let leaf = node.candidate && node.candidates_below == 0;
-        let rank = leaf.then(|| self.rank(node));
-        if let Some(node) = self.nodes.get_mut(id)
-            && node.filed != rank
-        {
-            if let Some(old) = node.filed.take() {
-                self.leaves.remove(&old);
-            }
-            node.filed = rank;
-            self.leaves.extend(rank);
+        let now = Filed {
+            rank: self.rank(node),
+            leaf,
+            verified: node.candidate && node.verified,
+            seen: leaf && node.seen,
+            ready: leaf && node.seen && node.ready,
+        };
+        let Some(node) = self.nodes.get_mut(id).filter(|node| node.filed != Some(now)) else {
+            return;
+        };
+        (node.seen, node.ready) = (now.seen, now.ready);
+        let old = node.filed.replace(now);
+        self.leaves.refile(old, now);
+    }
+
+    /// A leaf was looked at, and its next step can be computed or not; or it is to be looked at again.
+    pub fn set_seen(&mut self, id: &CheckpointId, seen: bool, ready: bool) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            (node.seen, node.ready) = (seen, ready);
+            self.file(id);
         }
+    }
+
+    /// Leaves that were looked at and of which nothing is expected now: they are leaves no more, or stand below the head. They are to be
+    /// looked at again where they come back.
+    pub fn take_left(&mut self, best: Option<Rank>) -> Vec<CheckpointId> {
+        let below = self.leaves.seen_up_to(best);
+        below.iter().for_each(|id| self.set_seen(id, false, false));
+        let mut left = self.leaves.take_left();
+        left.extend(below);
+        left
+    }
+
+    /// All leaves are to be looked at again.
+    pub fn look_at_all_again(&mut self) {
+        let seen = self.leaves.all_seen();
+        seen.iter().for_each(|id| self.set_seen(id, false, false));
     }
 
     /// More authors contributed on this checkpoint, or said more by it.
@@ -344,13 +378,19 @@ mod tests {
 
     fn node(tree: &Tree, n: u8, parent: u8) -> Node {
         let parent = tree.get(&id(parent)).unwrap();
-        let mut node = Node::new(id(n), parent.round + 1, Some(parent), BlobId([n; 32]), Arc::default());
+        let mut node = Node::new(
+            id(n),
+            parent.round + 1,
+            Some(parent),
+            BlobId([n; 32]),
+            Convicted::default(),
+        );
         node.complete = true;
         node
     }
 
     fn tree() -> Tree {
-        let zero = Node::new(id(0), 0, None, BlobId([0; 32]), Arc::default());
+        let zero = Node::new(id(0), 0, None, BlobId([0; 32]), Convicted::default());
         let mut tree = Tree::new(zero, 2, true);
         for (n, parent) in [(1, 0), (2, 0), (3, 1), (4, 3)] {
             tree.add(node(&tree, n, parent));
@@ -377,7 +417,7 @@ mod tests {
 
     #[test]
     fn at_equal_rounds_votes_decide_then_fresh_then_the_lower_id() {
-        let zero = Node::new(id(0), 0, None, BlobId([0; 32]), Arc::default());
+        let zero = Node::new(id(0), 0, None, BlobId([0; 32]), Convicted::default());
         let mut tree = Tree::new(zero, 3, true);
         for n in [1, 2, 3] {
             let mut node = node(&tree, n, 0);

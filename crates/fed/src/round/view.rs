@@ -178,7 +178,7 @@ impl Machine {
                 .filter_map(|id| self.tree.get(id))
                 .map(|node| node.result),
         );
-        live.extend(self.pursued.keys());
+        live.extend(self.pursuits.wants().keys());
         // Whatever is believed to be here must be.
         live.extend(self.blobs.here());
         live
