@@ -9,8 +9,33 @@ use std::collections::BTreeSet;
 use super::machine::{CheckpointInfo, Machine, RoundInfo};
 use super::tree::Node;
 use super::{Forgotten, Output, Persist};
-use crate::id::{BlobId, CheckpointId, NodeId};
+use crate::id::{BlobId, CheckpointId, Instant, NodeId};
 use crate::record::{Proof, Seal, Signed, Spec};
+
+/// Rounds that are taken back below the root at most: as many seals as a newcomer holds of a chain that nobody vouches for, about
+/// 32 MiB. A branch that parts further down needs a fresh data directory.
+const BACK_MAX: u64 = 32_768;
+/// For each round that was taken back and archived again the archive rests so long. A member, in an open model anyone, can ask for the
+/// rounds with one seal whenever another seal is late, and each costs a read and two writes, some 50 µs.
+const REST_MS_A_ROUND: u64 = 4;
+
+/// What was read from the archive.
+#[derive(Debug, Default)]
+pub(super) struct TakenBack {
+    /// The round from which on it was asked for.
+    wanted: Option<u64>,
+    /// So many of its rounds are in memory.
+    held: u64,
+    rests_until: Instant,
+}
+
+impl TakenBack {
+    /// Whether the archive may be read from this round on now: it rests, but not while some of it is in memory anyway.
+    fn may_read(&self, from: u64, now: Instant) -> bool {
+        let rests = self.held == 0 && now < self.rests_until;
+        !rests && self.wanted.is_none_or(|wanted| from < wanted)
+    }
+}
 
 /// The oldest checkpoint in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,39 +145,36 @@ impl Machine {
         }
         let mut rounds = vec![];
         while self.chain.first() < low {
-            let Some(next) = self.chain.at(self.chain.first() + 1) else {
-                break;
-            };
-            rounds.extend(self.archive_root(&next));
+            let Some(node) = self.advance_root() else { break };
+            rounds.extend(self.archive_node(node));
         }
-        if !rounds.is_empty()
-            && let Some(root) = self.root()
-        {
-            self.out.persist(Persist::Archive { root, rounds });
+        let Some(root) = self.root().filter(|_| !rounds.is_empty()) else {
+            return;
+        };
+        self.out.persist(Persist::Archive { root, rounds });
+        let back = std::mem::take(&mut self.taken_back.held);
+        if back > 0 {
+            self.taken_back.rests_until = self.now.after_ms(back.saturating_mul(REST_MS_A_ROUND));
         }
     }
 
-    /// Takes the root out of memory; `next` is the root from here on.
-    fn archive_root(&mut self, next: &CheckpointId) -> Option<Archived> {
-        let root = self.tree.root();
-        let others: Vec<_> = self
-            .tree
-            .get(&root)
-            .into_iter()
-            .flat_map(|n| &n.children)
-            .copied()
-            .collect();
-        for other in others.iter().filter(|id| *id != next) {
+    /// Takes the root out of the tree. Its child on the head's branch is the root from here on; all others go.
+    fn advance_root(&mut self) -> Option<Node> {
+        let next = self.chain.at(self.chain.first() + 1)?;
+        let others = self.tree.get(&self.tree.root())?.children.clone();
+        for other in others.iter().filter(|id| **id != next) {
             self.drop_branch(other);
         }
-        let node = self.tree.advance_root(next)?;
+        let node = self.tree.advance_root(&next)?;
         self.chain.forget_first();
-        let mut seals = node
-            .seals
-            .iter()
-            .filter_map(|id| self.ledger.remove_seal(id))
-            .collect::<Vec<_>>();
-        let first = seals.drain(..).next()?;
+        Some(node)
+    }
+
+    /// Takes the records behind a former root out of memory. `None` for checkpoint 0.
+    fn archive_node(&mut self, node: Node) -> Option<Archived> {
+        let mut seals = node.seals.iter();
+        let first = seals.next().and_then(|id| self.ledger.remove_seal(id))?;
+        seals.for_each(|id| drop(self.ledger.remove_seal(id)));
         let proofs = first
             .record
             .proofs
@@ -180,24 +202,28 @@ impl Machine {
 
     /// A seal's parent is in the archive: asks for it, where such seals are looked for.
     pub(super) fn look_in_archive(&mut self, seal: &Seal) {
-        if self.attested.is_none() || seal.round > self.chain.first() {
+        let root = self.chain.first();
+        if self.attested.is_none() || seal.round > root {
             return;
         }
         let from = seal.round.saturating_sub(1 + self.rounds_below_horizon());
-        if self.wanted_archive.is_none_or(|wanted| from < wanted) {
-            self.wanted_archive = Some(from);
+        if root - from <= BACK_MAX && self.taken_back.may_read(from, self.now) {
+            self.taken_back.wanted = Some(from);
             self.out.act(Output::WantArchived { from });
         }
     }
 
     /// Takes back what the archive holds from some round up to the root.
     pub(super) fn take_archived(&mut self, rounds: Vec<Archived>) {
-        self.wanted_archive = None;
+        self.taken_back.wanted = None;
         if self.attested.is_none() {
             return;
         }
         let mut added = vec![];
-        for round in rounds.into_iter().rev() {
+        // The root may have gone down since they were asked for.
+        let root = self.chain.first();
+        let below = |round: &Archived| round.seal.record.round < root;
+        for round in rounds.into_iter().filter(below).rev() {
             let Some(id) = self.unarchive(round) else { break };
             added.push(id);
         }
@@ -206,6 +232,7 @@ impl Machine {
             return;
         };
         self.out.persist(Persist::Unarchive { root });
+        self.taken_back.held += added.len() as u64;
         for id in added.into_iter().rev() {
             self.adopt_children(&id);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::archive::Root;
+use super::archive::{Root, TakenBack};
 use super::attendance::Attendance;
 use super::ballots::Ballots;
 use super::blobs::Blobs;
@@ -199,8 +199,8 @@ pub struct Machine {
     pub(super) known_verified: BTreeSet<CheckpointId>,
     /// An unknown checkpoint (and its round) that a quorum stands on: branches from below the horizon are let in to find it.
     pub(super) attested: Option<(u64, CheckpointId)>,
-    /// The round from which on the archive was asked for to that end.
-    pub(super) wanted_archive: Option<u64>,
+    /// What of the archive was read to that end.
+    pub(super) taken_back: TakenBack,
     /// What was let in that way.
     pub(super) doubted: BTreeSet<CheckpointId>,
     pub(super) cached_path: Option<Path>,

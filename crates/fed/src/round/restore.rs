@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::archive::Root;
+use super::archive::{Root, TakenBack};
 use super::attendance::Attendance;
 use super::ballots::Ballots;
 use super::blobs::Blobs;
@@ -72,7 +72,7 @@ impl Machine {
             told_below_horizon: BTreeSet::new(),
             known_verified: BTreeSet::new(),
             attested: None,
-            wanted_archive: None,
+            taken_back: TakenBack::default(),
             doubted: BTreeSet::new(),
             cached_path: None,
             told_confirmed: root,

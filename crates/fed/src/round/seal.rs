@@ -62,8 +62,12 @@ impl Machine {
     pub(super) fn take_seal(&mut self, signed: Signed<Seal>) {
         let seal = &signed.record;
         let id = seal.id();
-        if self.ledger.seal(&id).is_some() || self.orphans.has_seal(&id) {
+        if self.ledger.seal(&id).is_some() {
             return;
+        }
+        if self.orphans.has_seal(&id) {
+            // The archive may not have been to be had when it came first.
+            return self.look_in_archive(seal);
         }
         if let Some(fault) = self.seal_fault(seal) {
             return self.refuse_seal(&id, seal, &fault);

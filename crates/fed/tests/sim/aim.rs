@@ -1,7 +1,7 @@
 //! What lies aim at. A lie that never gets there proves nothing, so each of these must happen in the runs of one test.
 
 /// Something that an honest node meets because of a lie.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aim {
     /// A record is refused, with these words in the reason.
     Refusal(&'static str),
@@ -51,7 +51,11 @@ impl Reached {
     }
 
     /// One that is no refusal.
-    pub fn count(&mut self, is: impl Fn(&Aim) -> bool) {
+    pub fn note(&mut self, reached: Aim) {
+        self.count(|aim| *aim == reached);
+    }
+
+    fn count(&mut self, is: impl Fn(&Aim) -> bool) {
         for (count, aim) in self.0.iter_mut().zip(&AIMS) {
             *count += u64::from(is(aim));
         }

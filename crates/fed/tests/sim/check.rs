@@ -129,6 +129,8 @@ impl World {
         }
         let (head, confirmed) = (machine.head(), machine.confirmed_head());
         assert!(confirmed.round <= head.round && confirmed.confirmed);
+        let (held, most) = (machine.records().len(), self.most_held(machine));
+        assert!(held <= most, "{held} records, at most {most}");
         if self.figures.inputs.is_multiple_of(64) {
             self.check_submissions(h, machine);
         }
@@ -176,21 +178,22 @@ impl World {
         liars >= 2 * self.plan.spec.quorum() - members.len()
     }
 
-    /// What a node holds follows from the rounds in its memory and from how many sign.
-    pub fn check_bounds(&self, h: usize) {
-        let host = &self.hosts[h];
-        let Some(machine) = host.machine.as_ref().filter(|_| !host.liar) else {
-            return;
-        };
-        let records = machine.records();
-        let newest = records.last().map_or(0, |(round, _)| *round);
+    /// How much a node may hold follows from the rounds in its memory and from how many sign.
+    fn most_held(&self, machine: &Machine) -> usize {
+        let newest = machine.records().last().map_or(0, |(round, _)| *round);
         let rounds = usize::try_from(newest.saturating_sub(machine.root_round())).expect("few") + 1;
         // An honest node makes one contribution and at most one seal for each head it stands on while a round is open.
         let each = if self.plan.liars == 0 { 4 } else { 24 };
-        let most = (rounds + 1) * self.hosts.len() * each;
-        assert!(records.len() <= most, "{} records of {rounds} rounds", records.len());
-        let live = machine.live_blobs().len();
-        assert!(live <= most + 8, "{live} blobs of {rounds} rounds");
+        (rounds + 1) * self.hosts.len() * each
+    }
+
+    /// Weights and updates, whenever a node collects.
+    pub fn check_blobs(&self, h: usize) {
+        let machine = self.hosts[h].machine.as_ref().filter(|_| self.honest(h));
+        if let Some(machine) = machine {
+            let (live, most) = (machine.live_blobs().len(), self.most_held(machine));
+            assert!(live <= most + 8, "{live} blobs, at most {most}");
+        }
     }
 
     /// All that is far enough below the horizon is in the archive, unless another branch is looked for down there.

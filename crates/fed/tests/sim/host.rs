@@ -237,7 +237,7 @@ impl World {
                 && self.honest(h)
                 && self.truth.unknowable.contains(&s.record.id())
             {
-                self.figures.reached.count(|aim| matches!(aim, Aim::Unknown));
+                self.figures.reached.note(Aim::Unknown);
             }
             if let Persist::Proof(p) = persist {
                 self.truth.proofs.insert(p.id(), p.clone());
@@ -273,7 +273,7 @@ impl World {
             Output::Sign(Unsigned::Seal(s)) => {
                 let updates: BTreeSet<_> = s.fresh.iter().map(|id| self.truth.contributions[id].update).collect();
                 if self.honest(h) && updates.len() < s.fresh.len() {
-                    self.figures.reached.count(|aim| matches!(aim, Aim::Copied));
+                    self.figures.reached.note(Aim::Copied);
                 }
                 self.check_compared(h);
                 self.figures.seals += 1;

@@ -185,7 +185,7 @@ impl World {
             return;
         }
         if self.truth.withheld.contains(&blob) {
-            self.figures.reached.count(|aim| matches!(aim, Aim::Withheld));
+            self.figures.reached.note(Aim::Withheld);
         }
         let life = self.hosts[h].life;
         let wait = self.delay();
@@ -217,7 +217,7 @@ impl World {
 
     fn note_bad(&mut self, update: &BlobId, bad: bool) {
         if bad && self.truth.is_weights(update) {
-            self.figures.reached.count(|aim| matches!(aim, Aim::WeightsAsUpdate));
+            self.figures.reached.note(Aim::WeightsAsUpdate);
         }
     }
 
@@ -229,7 +229,7 @@ impl World {
             host.disk.blobs.retain(|blob| live.contains(blob));
             self.figures.blobs_max = self.figures.blobs_max.max(live.len());
             self.figures.records_max = self.figures.records_max.max(machine.records().len());
-            self.check_bounds(h);
+            self.check_blobs(h);
         }
     }
 

@@ -12,12 +12,12 @@ use super::registry::Model;
 use crate::error::NodeError;
 use crate::transfer::Record;
 
+/// Record ids that one comparison names at most, of a model: 10,000 rounds of 32 members with their seals.
+pub const IDS_MAX: usize = 400_000;
+
 /// One of them.
 pub async fn round(core: &Arc<Core>, spec: SpecId, round: u64) -> Result<Option<RoundInfo>, NodeError> {
-    Ok(newest_first(core, spec, round, 1)
-        .await?
-        .pop()
-        .filter(|info| info.round == round))
+    Ok(newest_first(core, spec, round, 1).await?.pop())
 }
 
 /// So many, the newest first, from this round down.
@@ -28,9 +28,17 @@ pub async fn newest_first(core: &Arc<Core>, spec: SpecId, from: u64, size: usize
     Ok(rounds.iter().rev().map(Archived::info).collect())
 }
 
-/// The ids of the records of later rounds than this one.
-pub async fn ids_above(core: &Arc<Core>, spec: SpecId, above: u64) -> Result<Vec<(u64, RecordId)>, NodeError> {
-    Ok(core.blocking(move |store| store.archived_ids(spec, above)).await?)
+/// Adds the ids of the records of later rounds than `above` to those in memory, the newest first, up to the limit.
+pub async fn add_ids(
+    core: &Arc<Core>,
+    spec: SpecId,
+    above: u64,
+    ids: &mut Vec<(u64, RecordId)>,
+) -> Result<(), NodeError> {
+    let room = IDS_MAX.saturating_sub(ids.len());
+    let archived = core.blocking(move |store| store.archived_ids(spec, above, room));
+    ids.extend(archived.await?.into_iter().take(room));
+    Ok(())
 }
 
 /// Those of these records that are there.
@@ -66,7 +74,7 @@ pub fn read_for_machine(core: &Arc<Core>, model: &Arc<Model>, from: u64) {
     let tasks = core.tasks.clone();
     tasks.spawn(async move {
         let spec = model.id;
-        let rounds = match core.blocking(move |store| store.archived(spec, from..)).await {
+        let rounds = match core.blocking(move |store| store.archived(spec, from..=u64::MAX)).await {
             Ok(rounds) => rounds,
             Err(error) => {
                 warn!(model = %model.spec().name, %error, "cannot read old rounds");

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::round::{Machine, RecordId};
+use tracing::warn;
 
 use super::registry::{Joined, Known};
 use super::{Core, archive};
 use crate::transfer::{Library, Record, SpecOffer};
-
-/// Record ids one exchange names at most: 10,000 rounds of 32 members with their seals.
-const IDS_MAX: usize = 400_000;
 
 /// The engine's side of `transfer`.
 pub struct Shelf {
@@ -56,13 +54,12 @@ impl Library for Shelf {
         Box::pin(async move {
             let joined = self.readable(&peer, &spec)?;
             let held = |machine: &Machine| {
-                let ids: Vec<_> = machine.records().iter().rev().take(IDS_MAX).copied().collect();
+                let ids: Vec<_> = machine.records().iter().rev().take(archive::IDS_MAX).copied().collect();
                 (ids, machine.root_round())
             };
             let (mut ids, root) = joined.ask(held).await.ok()?;
             if above < root {
-                let archived = archive::ids_above(&self.core, spec, above).await.ok()?;
-                ids.extend(archived.into_iter().rev().take(IDS_MAX - ids.len()));
+                archive::add_ids(&self.core, spec, above, &mut ids).await.ok()?;
             }
             Some(ids)
         })
@@ -87,9 +84,11 @@ impl Library for Shelf {
                 return vec![];
             };
             if !others.is_empty() {
-                // All of a batch are old together, or none is: in order, as each builds on those before.
-                let archived = archive::records(&self.core, spec, others).await;
-                found.splice(..0, archived.unwrap_or_default());
+                // They go first: they are older than what is in memory, which builds on them.
+                match archive::records(&self.core, spec, others).await {
+                    Ok(archived) => drop(found.splice(..0, archived)),
+                    Err(error) => warn!(%error, "cannot read old rounds for a peer"),
+                }
             }
             found
         })

@@ -137,10 +137,7 @@ impl Model {
 impl Joined {
     /// What was refused may be welcome now.
     pub fn forget_refused(&self) {
-        self.refused
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clear();
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Asks the model's task.

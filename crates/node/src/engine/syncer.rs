@@ -361,7 +361,7 @@ async fn compare(
         })
         .await?;
     if held.above < root {
-        held.records.extend(archive::ids_above(core, spec, held.above).await?);
+        archive::add_ids(core, spec, held.above, &mut held.records).await?;
     }
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let (missing, all_taken) = tokio::join!(

@@ -1,6 +1,6 @@
 //! The rounds of a model that its machine holds no more in memory: their seals by round, and where the machine begins.
 
-use std::ops::RangeBounds;
+use std::ops::RangeInclusive;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
@@ -11,9 +11,6 @@ use redb::{ReadTransaction, WriteTransaction};
 use super::database::Fault;
 use super::write::{Done, put, remove};
 use super::{StoreError, query, table, value};
-
-/// Length of a round's number in a key or a value.
-const ROUND_LEN: usize = 8;
 
 #[derive(BorshSerialize, BorshDeserialize)]
 enum RoundRow {
@@ -128,10 +125,10 @@ pub(super) fn clear(tx: &WriteTransaction, spec: SpecId) -> Done {
 }
 
 fn remove_from(tx: &WriteTransaction, spec: SpecId, round: u64) -> Done {
-    let (low, high) = range(spec, &(round..));
+    let keys = keys(spec, &(round..=u64::MAX));
     let mut rows = vec![];
     tx.open_table(table::ARCHIVE)?
-        .retain_in::<&[u8; 40], _>(&low..=&high, |_, bytes| {
+        .retain_in::<&[u8; 40], _>(keys.start()..=keys.end(), |_, bytes| {
             rows.push(bytes.to_vec());
             false
         })?;
@@ -143,23 +140,10 @@ fn remove_from(tx: &WriteTransaction, spec: SpecId, round: u64) -> Done {
     Ok(())
 }
 
-/// The keys of these rounds, both ends included.
-fn range(spec: SpecId, rounds: &impl RangeBounds<u64>) -> ([u8; 40], [u8; 40]) {
-    use std::ops::Bound::{Excluded, Included, Unbounded};
-    let low = match rounds.start_bound() {
-        Included(low) => *low,
-        Excluded(low) => low.saturating_add(1),
-        Unbounded => 0,
-    };
-    let high = match rounds.end_bound() {
-        Included(high) => *high,
-        Excluded(high) => high.saturating_sub(1),
-        Unbounded => u64::MAX,
-    };
-    (
-        table::key(&[&spec.0, &low.to_be_bytes()]),
-        table::key(&[&spec.0, &high.to_be_bytes()]),
-    )
+/// The keys of these rounds.
+fn keys(spec: SpecId, rounds: &RangeInclusive<u64>) -> RangeInclusive<[u8; 40]> {
+    let key = |round: &u64| table::key(&[&spec.0, &round.to_be_bytes()]);
+    key(rounds.start())..=key(rounds.end())
 }
 
 /// Where a model's machine begins; `None` = at checkpoint 0.
@@ -168,28 +152,33 @@ pub(super) fn root(tx: &ReadTransaction, spec: SpecId) -> Result<Option<Root>, F
 }
 
 /// These rounds, ascending.
-pub(super) fn rounds(
-    tx: &ReadTransaction,
-    spec: SpecId,
-    rounds: &impl RangeBounds<u64>,
-) -> Result<Vec<Archived>, Fault> {
-    let (low, high) = range(spec, rounds);
+pub(super) fn rounds(tx: &ReadTransaction, spec: SpecId, rounds: &RangeInclusive<u64>) -> Result<Vec<Archived>, Fault> {
+    if rounds.is_empty() {
+        return Ok(vec![]);
+    }
+    let keys = keys(spec, rounds);
     let table = tx.open_table(table::ARCHIVE)?;
     let mut out = vec![];
-    if low <= high {
-        for entry in table.range::<&[u8; 40]>(&low..=&high)? {
-            out.push(to_round(entry?.1.value())?);
-        }
+    for entry in table.range::<&[u8; 40]>(keys.start()..=keys.end())? {
+        out.push(to_round(entry?.1.value())?);
     }
     Ok(out)
 }
 
-/// The ids of all records of later rounds than this one, ascending by round.
-pub(super) fn ids_above(tx: &ReadTransaction, spec: SpecId, above: u64) -> Result<Vec<(u64, RecordId)>, Fault> {
-    let (low, high) = range(spec, &(above.saturating_add(1)..));
+/// The ids of the records of later rounds than this one, the newest first; rounds are added until there are `enough`.
+pub(super) fn ids_above(
+    tx: &ReadTransaction,
+    spec: SpecId,
+    above: u64,
+    enough: usize,
+) -> Result<Vec<(u64, RecordId)>, Fault> {
+    let keys = keys(spec, &(above.saturating_add(1)..=u64::MAX));
     let table = tx.open_table(table::ARCHIVE)?;
     let mut out = vec![];
-    for entry in table.range::<&[u8; 40]>(&low..=&high)? {
+    for entry in table.range::<&[u8; 40]>(keys.start()..=keys.end())?.rev() {
+        if out.len() >= enough {
+            break;
+        }
         let archived = to_round(entry?.1.value())?;
         let round = archived.seal.record.round;
         out.extend(ids(&archived).map(|id| (round, id)));
@@ -201,7 +190,7 @@ pub(super) fn ids_above(tx: &ReadTransaction, spec: SpecId, above: u64) -> Resul
 pub(super) fn round_of(tx: &ReadTransaction, spec: SpecId, id: &RecordId) -> Result<Option<Archived>, Fault> {
     let key = table::key(&[&spec.0, bytes_of(id)]);
     let round = query::get(tx, table::ARCHIVE_ROUNDS, &key, |bytes| {
-        let round: [u8; ROUND_LEN] = bytes
+        let round: [u8; 8] = bytes
             .try_into()
             .map_err(|_| StoreError::Damaged("the round of an archived record is no number".into()))?;
         Ok(round)

@@ -1,7 +1,7 @@
 //! The transactional store of records.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeBounds;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -263,13 +263,13 @@ impl Store {
     }
 
     /// What the archive has of these rounds, ascending.
-    pub fn archived(&self, spec: SpecId, rounds: impl RangeBounds<u64>) -> Result<Vec<Archived>, StoreError> {
+    pub fn archived(&self, spec: SpecId, rounds: RangeInclusive<u64>) -> Result<Vec<Archived>, StoreError> {
         self.records.read(|tx| archive::rounds(tx, spec, &rounds))
     }
 
-    /// The ids of the archive's records of later rounds than this one, ascending by round.
-    pub fn archived_ids(&self, spec: SpecId, above: u64) -> Result<Vec<(u64, RecordId)>, StoreError> {
-        self.records.read(|tx| archive::ids_above(tx, spec, above))
+    /// The ids of the archive's records of later rounds than this one, the newest first; rounds are added until there are `enough`.
+    pub fn archived_ids(&self, spec: SpecId, above: u64, enough: usize) -> Result<Vec<(u64, RecordId)>, StoreError> {
+        self.records.read(|tx| archive::ids_above(tx, spec, above, enough))
     }
 
     /// The archived round that has this seal or proof.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::id::{BlobId, CheckpointId, ContributionId};
 use crate::record::Membership;
 use crate::round::stage::{Stage, deliver, members, node, records_of, spec};
-use crate::round::{Input, Output, RecordId, Refusal};
+use crate::round::{Input, Output, RecordId, Refusal, Restored, Root};
 
 fn ran(mut stage: Stage, rounds: u64) -> Stage {
     for _ in 0..rounds {
@@ -120,6 +121,80 @@ fn a_branch_from_below_the_horizon_that_a_quorum_confirms_is_adopted() {
     assert_eq!(mine.round(), 40);
 }
 
+/// While a quorum stands on something unknown, which happens whenever a seal is late, one seal of one member asks for the archive.
+#[test]
+fn what_a_member_makes_others_read_of_the_archive_costs_them_little() {
+    let mut stage = ran(Stage::of(spec(members(3), 2), 9, Some(6)), 30);
+    let lie = |stage: &mut Stage| {
+        let fresh = [stage.hear(2), stage.hear(3)];
+        let late = stage.seal(2, stage.head(), stage.round() + 1, &fresh, &[]);
+        let unknown = late.record.checkpoint().id();
+        for member in [2, 3] {
+            let c = stage.contribution(member, unknown, stage.round() + 2, 0);
+            stage.feed(Input::Contribution(c));
+        }
+        stage.said.clear();
+        // Again and again, and of two rounds: the deeper one is read, too, while the first is in memory.
+        for round in [9, 9, 3, 9] {
+            let low = stage.seal(3, CheckpointId([7; 32]), round, &fresh, &[]);
+            stage.feed(Input::Seal(low));
+        }
+        let read = |o: &&Output| matches!(o, Output::WantArchived { .. });
+        let reads = stage.said.iter().filter(read).count();
+        let root = stage.machine.root_round();
+        stage.feed(Input::Seal(late));
+        assert_eq!(
+            stage.machine.root_round(),
+            stage.machine.horizon() - 5,
+            "all is archived again"
+        );
+        (reads, root)
+    };
+    assert_eq!(lie(&mut stage), (2, 0));
+    let (reads, root) = lie(&mut stage);
+    assert!(reads == 0 && root > 15, "{reads} reads, root {root}");
+    // Some 20 rounds were taken back, so 80 ms.
+    stage.pass(40);
+    assert_eq!(lie(&mut stage).0, 0);
+    stage.pass(60);
+    assert_eq!(lie(&mut stage), (2, 0));
+    let told: Vec<_> = stage.archive.keys().copied().collect();
+    assert!(
+        told.into_iter().eq(1..stage.machine.root_round()),
+        "nothing is lost on the way"
+    );
+}
+
+#[test]
+fn at_most_so_many_rounds_come_back_from_the_archive() {
+    let reads = |below: u64| {
+        let model = Stage::new(spec(members(3), 2));
+        let root = Root {
+            id: CheckpointId([5; 32]),
+            round: 50_000,
+            parent: Some(CheckpointId([4; 32])),
+            weights: BlobId([3; 32]),
+            convicted: BTreeSet::new(),
+        };
+        let disk = Restored {
+            root: Some(root),
+            ..Restored::default()
+        };
+        let mut stage = Stage::uncompared(model.spec, model.config, disk, model.now);
+        for member in [2, 3] {
+            let c = stage.contribution(member, CheckpointId([6; 32]), 50_002, 0);
+            stage.feed(Input::Contribution(c));
+        }
+        // Five rounds more are read: late contributions of theirs may be listed.
+        let (one, two) = (ContributionId([1; 32]), ContributionId([2; 32]));
+        let seal = stage.seal(3, CheckpointId([7; 32]), 50_000 - below + 6, &[one, two], &[]);
+        stage.feed(Input::Seal(seal));
+        stage.said.iter().any(|o| matches!(o, Output::WantArchived { .. }))
+    };
+    assert!(reads(32_768));
+    assert!(!reads(32_769));
+}
+
 #[test]
 fn a_restart_asks_again_for_what_was_missing() {
     let mut stage = Stage::new(spec(members(3), 2));
@@ -142,7 +217,7 @@ fn a_restart_asks_again_for_what_was_missing() {
 #[test]
 fn nothing_goes_on_before_checkpoint_0_is_here() {
     let mut spec = spec(members(2), 2);
-    spec.checkpoint0 = crate::id::BlobId([1; 32]);
+    spec.checkpoint0 = BlobId([1; 32]);
     let zero = spec.zero().0;
     let config = crate::round::Config {
         node: node(1),
@@ -150,12 +225,8 @@ fn nothing_goes_on_before_checkpoint_0_is_here() {
         merge_margin_ms: 100,
         keep_rounds: None,
     };
-    let (mut machine, outputs) = crate::round::Machine::new(
-        spec.clone(),
-        config,
-        crate::round::Restored::default(),
-        crate::id::Instant(0),
-    );
+    let (mut machine, outputs) =
+        crate::round::Machine::new(spec.clone(), config, Restored::default(), crate::id::Instant(0));
     assert!(
         outputs
             .iter()

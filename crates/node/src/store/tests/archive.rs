@@ -50,12 +50,14 @@ fn archived_rounds_are_found_by_round_and_by_record_until_they_come_back() {
         "they are not read at a start"
     );
     assert_eq!(store.archived(id, 256..=257).unwrap(), all[255..257]);
-    assert_eq!(store.archived(id, 299..).unwrap(), all[298..]);
-    assert_eq!(store.archived(id, 301..).unwrap(), []);
-    let ids = store.archived_ids(id, 297).unwrap();
+    assert_eq!(store.archived(id, 299..=u64::MAX).unwrap(), all[298..]);
+    assert_eq!(store.archived(id, 301..=u64::MAX).unwrap(), []);
+    let ids = store.archived_ids(id, 297, 10).unwrap();
     let of = |n: u64| (n, RecordId::Seal(all[n as usize - 1].seal.record.id()));
-    assert_eq!(ids, [298, 299, 300].map(of));
-    assert_eq!(store.archived_ids(id, 0).unwrap().len(), 301, "and the proof");
+    assert_eq!(ids, [300, 299, 298].map(of));
+    assert_eq!(store.archived_ids(id, 0, 2).unwrap(), [300, 299].map(of));
+    assert_eq!(store.archived_ids(id, u64::MAX, 2).unwrap(), []);
+    assert_eq!(store.archived_ids(id, 0, 1_000).unwrap().len(), 301, "and the proof");
     for id_of in [RecordId::Proof(proof.id()), of(2).1] {
         assert_eq!(store.archived_with(id, &id_of).unwrap(), Some(all[1].clone()));
     }
@@ -64,12 +66,16 @@ fn archived_rounds_are_found_by_round_and_by_record_until_they_come_back() {
 
     store.commit(vec![Write::Unarchive(id, root(2))]).unwrap();
     assert_eq!(store.records(id).unwrap().root, Some(root(2)));
-    assert_eq!(store.archived(id, 0..).unwrap(), all[..1]);
+    assert_eq!(store.archived(id, 0..=u64::MAX).unwrap(), all[..1]);
     assert_eq!(store.archived_with(id, &of(2).1).unwrap(), None);
 
     store.commit(vec![Write::Leave(id)]).unwrap();
-    assert_eq!(store.archived(id, 0..).unwrap(), []);
+    assert_eq!(store.archived(id, 0..=u64::MAX).unwrap(), []);
     assert_eq!(store.records(id).unwrap().root, None);
     let other = spec("other").record.id();
-    assert_eq!(store.archived(other, ..).unwrap(), all[..1], "another model's");
+    assert_eq!(
+        store.archived(other, 0..=u64::MAX).unwrap(),
+        all[..1],
+        "another model's"
+    );
 }
