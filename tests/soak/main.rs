@@ -27,6 +27,8 @@ struct Plan {
     rounds: u64,
     /// By then caches are full and files of earlier rounds are there to be written over.
     warm_up: u64,
+    /// The mesh remembers what it has heard for two minutes, which are more rounds on a fast machine.
+    warm_up_time: Duration,
     /// Rounds from one look to the next.
     every: u64,
 }
@@ -41,12 +43,14 @@ impl Plan {
                 )),
                 rounds: u64::MAX,
                 warm_up: 1_000,
+                warm_up_time: Duration::from_secs(150),
                 every: 250,
             },
             Err(_) => Self {
                 time: None,
                 rounds: 110,
                 warm_up: 40,
+                warm_up_time: Duration::ZERO,
                 every: 10,
             },
         }
@@ -75,7 +79,7 @@ async fn what_a_node_holds_does_not_grow_with_the_age_of_a_model() {
             async move {
                 let (mut readings, mut next) = (vec![], plan.warm_up);
                 let look = async |head: &qres_api::pb::Checkpoint| {
-                    if head.round >= next {
+                    if head.round >= next && begun.elapsed() >= plan.warm_up_time {
                         next = head.round + plan.every;
                         readings.push(Reading::of(daemon, head.round));
                     }
