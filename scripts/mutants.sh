@@ -16,6 +16,10 @@ mutants = []
 for block in blocks:
     name, file, old, new = (block.split("\n") + [""])[:4]
     mutants.append((name, file, old, new))
+for name, file, old, _ in mutants:
+    count = pathlib.Path("crates/fed/src", file).read_text().count(old)
+    if count != 1:
+        sys.exit(f"{name}: {file} has {count} times: {old}")
 unknown = set(chosen) - {m[0] for m in mutants}
 if unknown:
     sys.exit(f"no such mutant: {', '.join(sorted(unknown))}")
@@ -52,8 +56,6 @@ for name, file, old, new in mutants:
         continue
     path = copy / "src/crates/fed/src" / file
     text = path.read_text()
-    if text.count(old) != 1:
-        sys.exit(f"{name}: {file} has {text.count(old)} times: {old}")
     path.write_text(text.replace(old, new))
     try:
         found = caught()
