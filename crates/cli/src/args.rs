@@ -98,10 +98,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// `name=number`, the number finite.
 pub fn named_number(text: &str) -> Result<(String, f64), String> {
-    let fail = || format!("{text:?} is not NAME=NUMBER, e.g. mu=0.1");
+    match metric(text) {
+        Ok((name, number)) if number.is_finite() => Ok((name, number)),
+        _ => Err(format!("{text:?} is not NAME=NUMBER, e.g. mu=0.1")),
+    }
+}
+
+/// `name=number`, where `nan` and `inf` are numbers, too.
+pub fn metric(text: &str) -> Result<(String, f64), String> {
+    let fail = || format!("{text:?} is not NAME=NUMBER, e.g. loss=0.1");
     let (name, number) = text.split_once('=').ok_or_else(fail)?;
     match number.parse::<f64>() {
-        Ok(number) if number.is_finite() && !name.is_empty() => Ok((name.to_owned(), number)),
+        Ok(number) if !name.is_empty() => Ok((name.to_owned(), number)),
         _ => Err(fail()),
     }
 }
@@ -140,7 +148,7 @@ mod tests {
             "model list",
             "model show a/b",
             "submit a/b w.safetensors --samples 100",
-            "submit a/b w.safetensors --samples 100 --base ab12 --trainer t --delta --metric loss=0.5 --key k --wait",
+            "submit a/b w.safetensors --samples 100 --base ab12 --trainer t --delta --metric loss=0.5 --metric nan=NaN --key k --wait",
             "submit a/b w.safetensors --samples 100 --base-from start.safetensors --wait=confirmed",
             "fetch a/b --out w.safetensors",
             "fetch a/b --out w.safetensors --after ab12 --wait --confirmed-only --timeout 5m",
@@ -181,7 +189,8 @@ mod tests {
             "submit m w",
             "submit m w --samples 0",
             "submit m w --samples 1 --base a --base-from b",
-            "submit m w --samples 1 --metric loss=NaN",
+            "submit m w --samples 1 --metric loss=low",
+            "model create m --weights w --strategy s/1 --param mu=NaN",
             "fetch m",
             "fetch m --out w --after a --checkpoint b",
             "fetch m --out w --checkpoint b --confirmed-only",

@@ -125,6 +125,8 @@ pub struct Fetch {
     pub confirmed_only: bool,
     /// With `after`: heads too on which this node has contributed already.
     pub every_head: bool,
+    /// Only a head that this trainer can still submit on; empty = `default`.
+    pub trainer: Option<String>,
     /// First byte to send.
     pub offset: u64,
 }
@@ -265,6 +267,13 @@ impl NodeHandle {
         let known = self.core.registry.find(&model)?;
         let model = engine::announced::whole(&self.core, &known).await?;
         Ok(engine::views::model(&self.core, &model))
+    }
+
+    /// Reads something of a model's tensors, which ascend by name.
+    pub async fn tensors<T>(&self, model: ModelRef, read: impl FnOnce(&[TensorSpec]) -> T) -> Answer<T> {
+        let known = self.core.registry.find(&model)?;
+        let model = engine::announced::whole(&self.core, &known).await?;
+        Ok(read(&model.spec().tensors))
     }
 
     /// All known models, by name: of those that were only announced an outline.

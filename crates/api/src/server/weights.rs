@@ -51,12 +51,22 @@ pub(super) fn fetch(request: &pb::FetchWeightsRequest) -> Result<Fetch, Status> 
         checkpoint: field::optional_id("checkpoint", &request.checkpoint)?,
         confirmed_only: request.confirmed_only,
         every_head: request.every_head,
+        trainer: match &request.trainer {
+            Some(trainer) => Some(field::text("trainer", trainer.clone(), field::NAME_BYTES_MAX)?),
+            None => None,
+        },
         offset: request.offset,
     };
     if fetch.checkpoint.is_some() && (fetch.after.is_some() || fetch.confirmed_only) {
         return Err(field::invalid(
             "checkpoint",
             "is given with after or confirmed_only: name one checkpoint, or say which one you wait for",
+        ));
+    }
+    if fetch.trainer.is_some() && (fetch.checkpoint.is_some() || fetch.confirmed_only || fetch.every_head) {
+        return Err(field::invalid(
+            "trainer",
+            "is given with checkpoint, confirmed_only or every_head: a trainer waits for a head that it can submit on",
         ));
     }
     if fetch.offset > 0 && fetch.checkpoint.is_none() {

@@ -41,6 +41,9 @@ pub struct Fetch {
     /// Wait for any newer head, also for one that this node has contributed on already
     #[arg(long, requires = "wait")]
     every_head: bool,
+    /// Wait for weights that this trainer can still submit on: it has not done so yet
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["checkpoint", "confirmed_only", "every_head"])]
+    trainer: Option<String>,
 }
 
 impl Fetch {
@@ -54,6 +57,7 @@ impl Fetch {
             confirmed_only: self.confirmed_only,
             every_head: self.every_head,
             offset: 0,
+            trainer: self.trainer.clone(),
         };
         let first = context.client.fetch(request).await?;
         let shown = (

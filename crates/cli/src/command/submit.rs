@@ -10,7 +10,7 @@ use super::Context;
 use super::follow::{Next, follow};
 use super::round;
 use super::submissions;
-use crate::args::named_number;
+use crate::args::metric;
 use crate::failure::Failure;
 use crate::show::json;
 use crate::show::text;
@@ -42,7 +42,7 @@ pub struct Submit {
     #[arg(long)]
     delta: bool,
     /// A number for people, e.g. loss=0.3; may be repeated
-    #[arg(long = "metric", value_name = "NAME=NUMBER", value_parser = named_number)]
+    #[arg(long = "metric", value_name = "NAME=NUMBER", value_parser = metric)]
     metrics: Vec<(String, f64)>,
     /// Make the upload resumable and its answer repeatable under this key
     #[arg(long, value_name = "KEY")]

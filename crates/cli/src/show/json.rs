@@ -165,6 +165,16 @@ pub fn round(round: &pb::Round) -> Value {
     })
 }
 
+/// A number; one that JSON has no number for is its name, as protobuf's JSON has it.
+fn number(value: f64) -> Value {
+    match value {
+        _ if value.is_finite() => json!(value),
+        _ if value.is_nan() => json!("NaN"),
+        _ if value > 0.0 => json!("Infinity"),
+        _ => json!("-Infinity"),
+    }
+}
+
 /// A `qres.v1.Submission`.
 pub fn submission(submission: &pb::Submission) -> Value {
     json!({
@@ -174,7 +184,7 @@ pub fn submission(submission: &pb::Submission) -> Value {
         "trainer": submission.trainer,
         "base": submission.base,
         "samples": submission.samples,
-        "metrics": submission.metrics,
+        "metrics": submission.metrics.iter().map(|(name, value)| (name.clone(), number(*value))).collect::<serde_json::Map<_, _>>(),
         "total_bytes": submission.total_bytes,
         "acknowledged_at": time(submission.acknowledged_at.as_ref()),
         "state": text::submission_state(submission),

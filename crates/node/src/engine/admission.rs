@@ -1,7 +1,7 @@
 //! A submission's way into its model's task: compared with what is stored, then stored with the batch's transaction.
 
 use qres_fed::id::SubmissionId;
-use qres_fed::round::{Input, SubmissionState};
+use qres_fed::round::Input;
 use tokio::sync::{OwnedRwLockReadGuard, oneshot};
 
 use super::model::ModelTask;
@@ -56,9 +56,8 @@ fn judge(stored: &StoredSubmission, key: Option<&StoredKey>, earlier: Earlier, k
     {
         return Standing::Refused(submit::key_taken(&given.key));
     }
-    let rejected = |s: &StoredSubmission| matches!(s.state, SubmissionState::Rejected { .. });
     match (earlier.same, earlier.on_base) {
-        (Some(same), _) if known || !rejected(&same) => Standing::Again(Box::new(same)),
+        (Some(same), _) if known || !same.is_rejected() => Standing::Again(Box::new(same)),
         (_, Some(other)) if other.id != stored.id => Standing::Refused(submit::already(&other)),
         _ => Standing::New,
     }
@@ -160,6 +159,7 @@ impl ModelTask {
 #[cfg(test)]
 mod tests {
     use qres_fed::id::SpecId;
+    use qres_fed::round::SubmissionState;
 
     use super::super::tests::pending;
     use super::*;
@@ -202,7 +202,7 @@ mod tests {
         let Standing::Refused(error) = judge(&new, None, other, false) else {
             panic!("a second, different one is refused")
         };
-        assert_eq!(error.reason, "SUBMISSION_EXISTS");
+        assert_eq!(error.reason, "BASE_SUBMITTED");
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use qres_fed::id::{BlobId, SpecId};
+use qres_fed::id::{BlobId, CheckpointId, SpecId};
 use qres_fed::round::CheckpointInfo;
 use qres_fed::strategy;
 use qres_fed::tensor::Source;
 
 use super::registry::{Joined, Model, stopped};
-use super::{Core, views};
+use super::{Core, submit, views};
 use crate::error::{Kind, NodeError};
 use crate::handle::{Fetch, Fetched};
 use crate::store::{BlobFile, Owner, Store};
@@ -36,7 +36,7 @@ pub async fn find(core: &Arc<Core>, fetch: Fetch) -> Result<Found, NodeError> {
             .ask(move |machine| machine.checkpoint(&id))
             .await?
             .ok_or_else(|| not_held(&id.to_string()))?,
-        None => wait(core, &joined, &fetch).await?,
+        None => wait(core, model.id, &joined, &fetch).await?,
     };
     Ok(Found {
         core: core.clone(),
@@ -70,8 +70,30 @@ impl Found {
     }
 }
 
-/// The head (or the newest confirmed checkpoint), once it is here and differs from `after`.
-async fn wait(core: &Core, joined: &Joined, fetch: &Fetch) -> Result<CheckpointInfo, NodeError> {
+/// What is asked for, once it is there. A head that the trainer has submitted on is passed over.
+async fn wait(core: &Core, spec: SpecId, joined: &Joined, fetch: &Fetch) -> Result<CheckpointInfo, NodeError> {
+    let mut passed = None;
+    loop {
+        let info = next(core, joined, fetch, passed).await?;
+        let Some(trainer) = fetch.trainer.as_deref().map(submit::trainer_name) else {
+            return Ok(info);
+        };
+        let trainer = trainer.to_owned();
+        let submitted = core.blocking(move |store| store.submission_for(spec, &trainer, info.id));
+        if submitted.await?.is_none() {
+            return Ok(info);
+        }
+        passed = Some(info.id);
+    }
+}
+
+/// The head (or the newest confirmed checkpoint), once it is here and differs from `after` and `passed`.
+async fn next(
+    core: &Core,
+    joined: &Joined,
+    fetch: &Fetch,
+    passed: Option<CheckpointId>,
+) -> Result<CheckpointInfo, NodeError> {
     let mut heads = joined.heads.clone();
     let wanted = |heads: &super::registry::Heads| {
         if fetch.confirmed_only {
@@ -83,8 +105,9 @@ async fn wait(core: &Core, joined: &Joined, fetch: &Fetch) -> Result<CheckpointI
     let changed = heads.wait_for(|heads| {
         let info = wanted(heads);
         // A trainer that waits for work is not woken for a base on which this node has contributed already.
-        let idle = fetch.after.is_some() && !fetch.confirmed_only && !fetch.every_head && !heads.workable;
-        info.verified && Some(info.id) != fetch.after && !idle
+        let trains = fetch.trainer.is_some() || fetch.after.is_some() && !fetch.confirmed_only && !fetch.every_head;
+        let idle = trains && !heads.workable;
+        info.verified && Some(info.id) != fetch.after && Some(info.id) != passed && !idle
     });
     tokio::select! {
         changed = changed => Ok(wanted(&*changed.map_err(|_| stopped())?)),

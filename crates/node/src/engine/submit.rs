@@ -17,7 +17,7 @@ use super::{Core, views};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError};
 use crate::handle::{SubmissionKind, Submit};
-use crate::store::{KeyOutcome, Owner, StoreError, StoredKey, StoredSubmission};
+use crate::store::{KeyOutcome, Owner, Store, StoreError, StoredKey, StoredSubmission};
 use crate::view::SubmissionView;
 
 /// Bytes of a trainer's name.
@@ -45,9 +45,9 @@ pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<Submis
     if let Some(outcome) = known_outcome(core, &submit, &model, base).await? {
         return Ok(Upload::done(core, outcome));
     }
-    // Before a byte is sent, what can be refused is refused: unless it is the answer to a key, which finish compares.
-    if submit.upload.key.is_none()
-        && let Err(error) = joined.ask(move |machine| machine.check_base(&base)).await?
+    // Before a byte is sent, what can be refused is refused: unless the same may have come before, which finish compares.
+    if let Err(error) = joined.ask(move |machine| machine.check_base(&base)).await?
+        && !may_be_again(core, &submit, &model, base).await?
     {
         // A full inbox loses one sign of life; the next attempt gives another.
         let here = Input::TrainerHere(submit.trainer);
@@ -81,17 +81,21 @@ fn check(submit: &mut Submit) -> Result<(), NodeError> {
             format!("a trainer's name has at most {TRAINER_BYTES_MAX} bytes"),
         ));
     }
-    if submit.trainer.is_empty() {
-        submit.trainer = "default".into();
-    }
-    let bad = |(name, value): (&String, &f64)| name.len() > METRIC_NAME_BYTES_MAX || !value.is_finite();
-    if submit.metrics.len() > METRICS_MAX || submit.metrics.iter().any(bad) {
+    submit.trainer = trainer_name(&submit.trainer).to_owned();
+    // A loss that is no number is worth knowing, and says nothing about the weights.
+    let long = |name: &String| name.len() > METRIC_NAME_BYTES_MAX;
+    if submit.metrics.len() > METRICS_MAX || submit.metrics.keys().any(long) {
         return Err(NodeError::invalid(
             "metrics",
-            format!("at most {METRICS_MAX} finite numbers, their names at most {METRIC_NAME_BYTES_MAX} bytes"),
+            format!("at most {METRICS_MAX} numbers, their names at most {METRIC_NAME_BYTES_MAX} bytes"),
         ));
     }
     Ok(())
+}
+
+/// The name of a trainer that may have none.
+pub fn trainer_name(given: &str) -> &str {
+    if given.is_empty() { "default" } else { given }
 }
 
 /// The base of a trainer that names none: only when there is just one it can mean.
@@ -145,22 +149,36 @@ fn request_digest(submit: &Submit, spec: &SpecId, base: &CheckpointId, blob: &Bl
     *hasher.finalize().as_bytes()
 }
 
-/// The answer of an earlier request with this key, when the digest announced now shows it to be the same one.
+/// The answer of an earlier request, when the digest announced now shows it to be the same one.
 async fn known_outcome(
     core: &Arc<Core>,
     submit: &Submit,
     model: &Model,
     base: CheckpointId,
 ) -> Result<Option<SubmissionView>, NodeError> {
-    let (Some(key), Some(digest)) = (submit.upload.key.clone(), submit.upload.digest) else {
+    let Some(digest) = submit.upload.digest else {
         return Ok(None);
+    };
+    let request = request_digest(submit, &model.id, &base, &digest);
+    let Some(key) = submit.upload.key.clone() else {
+        let found = core.blocking(move |store| store.submission(SubmissionId(request)));
+        let found = found.await?.filter(|submission| !submission.is_rejected());
+        return Ok(found.as_ref().map(views::submission));
     };
     let Some(stored) = core.blocking(move |store| store.key(&key)).await? else {
         return Ok(None);
     };
-    answer_of(core, stored, request_digest(submit, &model.id, &base, &digest))
-        .await
-        .map(Some)
+    answer_of(core, stored, request).await.map(Some)
+}
+
+/// Whether this can be a request that was answered before: its key is known, or its trainer has submitted on this base.
+async fn may_be_again(core: &Arc<Core>, submit: &Submit, model: &Model, base: CheckpointId) -> Result<bool, NodeError> {
+    let (key, trainer, spec) = (submit.upload.key.clone(), submit.trainer.clone(), model.id);
+    let known = move |store: &Store| {
+        let of_key = key.map(|key| store.key(&key)).transpose()?.flatten();
+        Ok::<_, StoreError>(of_key.is_some() || store.submission_for(spec, &trainer, base)?.is_some())
+    };
+    Ok(core.blocking(known).await?)
 }
 
 async fn answer_of(core: &Arc<Core>, stored: StoredKey, request: [u8; 32]) -> Result<SubmissionView, NodeError> {
@@ -270,14 +288,14 @@ pub fn tensors_refused(error: TensorError) -> NodeError {
 pub fn already(earlier: &StoredSubmission) -> NodeError {
     NodeError::new(
         Kind::AlreadyExists,
-        "SUBMISSION_EXISTS",
+        "BASE_SUBMITTED",
         format!(
-            "trainer {:?} has already submitted on base {} (submission {}): one submission a trainer and base; fetch the next \
-             checkpoint, or give another trainer name",
+            "trainer {:?} has already submitted other work on base {} (submission {}): one submission a trainer and base; fetch \
+             the next checkpoint, or give another trainer name",
             earlier.trainer, earlier.base, earlier.id
         ),
     )
-    .field("trainer")
+    .field("base")
 }
 
 /// Why a base is not taken.
@@ -340,7 +358,7 @@ mod tests {
                 },
             ),
             (
-                Some("metrics"),
+                None,
                 Submit {
                     metrics: [("nan".to_owned(), f64::NAN)].into(),
                     ..submit()

@@ -140,10 +140,20 @@ async fn create(node: &NodeHandle, key: Option<&str>) -> Result<ModelView, NodeE
 }
 
 async fn submit(node: &NodeHandle, key: Option<&str>, value: f32) -> Result<SubmissionView, NodeError> {
+    submit_on(node, "", key, None, value).await
+}
+
+async fn submit_on(
+    node: &NodeHandle,
+    trainer: &str,
+    key: Option<&str>,
+    base: Option<CheckpointId>,
+    value: f32,
+) -> Result<SubmissionView, NodeError> {
     let submit = Submit {
         model: model(),
-        base: None,
-        trainer: String::new(),
+        base,
+        trainer: trainer.into(),
         samples: 3,
         kind: SubmissionKind::Weights,
         metrics: [].into(),
@@ -157,16 +167,26 @@ async fn submit(node: &NodeHandle, key: Option<&str>, value: f32) -> Result<Subm
     upload.finish().await
 }
 
-async fn head(node: &NodeHandle, after: Option<CheckpointId>) -> crate::handle::Fetched {
-    let fetch = Fetch {
+fn after(after: Option<CheckpointId>) -> Fetch {
+    Fetch {
         model: model(),
         after,
         checkpoint: None,
         confirmed_only: false,
         every_head: false,
+        trainer: None,
         offset: 0,
-    };
-    within(async { node.fetch(fetch).await?.open().await }).await.unwrap()
+    }
+}
+
+async fn head(node: &NodeHandle, last: Option<CheckpointId>) -> crate::handle::Fetched {
+    let fetching = async { node.fetch(after(last)).await?.open().await };
+    within(fetching).await.unwrap()
+}
+
+async fn fetched(node: &NodeHandle, fetch: Fetch) -> CheckpointId {
+    let fetching = async { node.fetch(fetch).await?.open().await };
+    within(fetching).await.unwrap().checkpoint.id
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,6 +222,48 @@ async fn a_trainer_s_loop_goes_round_and_a_key_keeps_its_answer_though_the_head_
     assert_eq!(Some(again.id), first);
     let unknown = within(submit(&node, Some("new"), 1.0)).await.unwrap_err();
     assert_eq!(unknown.reason, "BASE_AMBIGUOUS");
+    within(node.stop()).await;
+}
+
+/// Two trainers, of which only one is there: what it submits stays in the open round.
+async fn node_of_two_trainers(dir: &std::path::Path) -> NodeHandle {
+    let trainers = 2;
+    NodeHandle::start(NodeConfig {
+        trainers,
+        ..config(dir)
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trainer_that_begins_anew_gets_its_answer_again_and_no_base_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node_of_two_trainers(dir.path()).await;
+    within(create(&node, None)).await.unwrap();
+    let zero = head(&node, None).await.checkpoint.id;
+    let first = within(submit_on(&node, "", None, Some(zero), 1.0)).await.unwrap();
+    let again = within(submit_on(&node, "", None, Some(zero), 1.0)).await.unwrap();
+    assert_eq!(again.id, first.id, "the same work, without a key");
+    let other = within(submit_on(&node, "", None, Some(zero), 2.0)).await.unwrap_err();
+    assert_eq!(other.reason, "BASE_SUBMITTED");
+    // The head is not spent for this node, but for this trainer.
+    let wish = |trainer: &str| Fetch {
+        trainer: Some(trainer.to_owned()),
+        ..after(None)
+    };
+    assert_eq!(fetched(&node, wish("other")).await, zero);
+    let mut waiting = Box::pin(fetched(&node, wish("")));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    within(submit_on(&node, "other", None, Some(zero), 3.0)).await.unwrap();
+    assert_ne!(waiting.await, zero);
+    // Its round is over, which makes other work too late and changes nothing for the same.
+    let again = within(submit_on(&node, "", None, Some(zero), 1.0)).await.unwrap();
+    assert_eq!(again.id, first.id);
+    let other = within(submit_on(&node, "", Some("key"), Some(zero), 2.0))
+        .await
+        .unwrap_err();
+    assert_eq!(other.reason, "BASE_SUBMITTED");
     within(node.stop()).await;
 }
 

@@ -76,6 +76,13 @@ pub struct StoredSubmission {
     pub traceparent: Option<String>,
 }
 
+impl StoredSubmission {
+    /// It was not taken: its trainer may submit on the same base again.
+    pub fn is_rejected(&self) -> bool {
+        matches!(self.state, SubmissionState::Rejected { .. })
+    }
+}
+
 /// What an idempotency key came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -171,17 +171,13 @@ pub(super) fn base_key(submission: &StoredSubmission) -> [u8; 96] {
     ])
 }
 
-fn is_rejected(state: &SubmissionState) -> bool {
-    matches!(state, SubmissionState::Rejected { .. })
-}
-
 /// Who has the place of that trainer on that base.
 fn holder(tx: &WriteTransaction, key: &[u8; 96]) -> Result<Option<SubmissionId>, Fault> {
     Ok(get(tx, table::SUBMISSION_BY_BASE, key)?.map(|id| SubmissionId(table::last_id(&id))))
 }
 
 fn put_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Done {
-    if !is_rejected(&submission.state)
+    if !submission.is_rejected()
         && let Some(other) = holder(tx, &base_key(submission))?
         && other != submission.id
     {
@@ -220,7 +216,7 @@ fn set_submission_state(
 fn place_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Done {
     let id = &submission.id.0;
     let key = base_key(submission);
-    if !is_rejected(&submission.state) && holder(tx, &key)?.is_none() {
+    if !submission.is_rejected() && holder(tx, &key)?.is_none() {
         put(tx, table::SUBMISSION_BY_BASE, &key, id)?;
     }
     match submission.final_unix_ms {
