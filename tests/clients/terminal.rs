@@ -26,12 +26,17 @@ fn model() -> pb::Model {
             params: [(HOSTILE.to_owned(), 0.5)].into(),
         }),
         trainer_config: [(HOSTILE.to_owned(), 0.5)].into(),
-        tensors: vec![pb::TensorSpec {
-            name: HOSTILE.into(),
-            dtype: HOSTILE.into(),
-            shape: vec![1],
-        }],
+        tensor_count: 2,
+        tensors: vec![tensor()],
         ..Default::default()
+    }
+}
+
+fn tensor() -> pb::TensorSpec {
+    pb::TensorSpec {
+        name: HOSTILE.into(),
+        dtype: HOSTILE.into(),
+        shape: vec![1],
     }
 }
 
@@ -57,6 +62,16 @@ impl ModelService for Hostile {
     async fn get_model(&self, _: Request<pb::GetModelRequest>) -> Result<Response<pb::GetModelResponse>, Status> {
         let model = Some(model());
         Ok(Response::new(pb::GetModelResponse { model }))
+    }
+
+    async fn list_tensors(
+        &self,
+        _: Request<pb::ListTensorsRequest>,
+    ) -> Result<Response<pb::ListTensorsResponse>, Status> {
+        Ok(Response::new(pb::ListTensorsResponse {
+            tensors: vec![tensor()],
+            next_page_token: HOSTILE.into(),
+        }))
     }
 
     async fn list_models(&self, _: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {
@@ -104,7 +119,7 @@ async fn nothing_that_a_terminal_obeys_is_printed() {
     for (arguments, lines) in [
         (&["model", "list"][..], 2),
         (&["model", "list", "--json"], 1),
-        (&["model", "show", "m"], 13),
+        (&["model", "show", "m"], 14),
         (&["model", "show", "m", "--json"], 1),
         (&["model", "join", "m"], 0),
         (&["model", "join", "m", "--json"], 0),

@@ -56,6 +56,79 @@ async fn the_creator_makes_the_weights_and_the_others_fetch_them() {
     assert_ne!(made.checkpoint0_digest, other.checkpoint0_digest);
 }
 
+/// Callers that set nothing take messages of 4 MiB, and so does the node: the stubs of `Node` are such a caller.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_many_mebibytes_goes_both_ways_through_a_client_that_sets_nothing() {
+    let swarm = Swarm::start(1).await;
+    let node = &swarm.nodes()[0];
+    let count = 60_000;
+    let name = |n: usize| format!("{n:05}.{}", "block.attention.".repeat(6));
+    let all: Vec<_> = (0..count).map(|n| tensor(&name(n), "F32", &[1])).collect();
+    let mut messages: Vec<_> = all
+        .chunks(10_000)
+        .map(|tensors| pb::CreateModelRequest {
+            tensors: tensors.to_vec(),
+            ..Default::default()
+        })
+        .collect();
+    messages[0] = pb::CreateModelRequest {
+        tensors: std::mem::take(&mut messages[0].tensors),
+        ..layer("many-names", 1)
+    };
+    let made = node
+        .models()
+        .create_model(futures::stream::iter(messages.clone()))
+        .await
+        .unwrap();
+    let made = made.into_inner().model.unwrap();
+    let first = made.tensors.len();
+    assert_eq!(
+        (made.tensor_count as usize, made.tensors[0].name.clone()),
+        (count, name(0))
+    );
+    assert!(first < count, "all {count} names fit into one message");
+    let mut seen = made.tensors;
+    let mut page_token = seen.len().to_string();
+    while !page_token.is_empty() {
+        let request = pb::ListTensorsRequest {
+            model: "many-names".into(),
+            page_size: 9_000,
+            page_token,
+        };
+        let page = node.models().list_tensors(request).await.unwrap().into_inner();
+        assert!(page.tensors.len() <= 9_000 && !page.tensors.is_empty());
+        seen.extend(page.tensors);
+        page_token = page.next_page_token;
+    }
+    assert_eq!(seen, all);
+    // The same once more is the same model; a message that brings more than tensors is refused, and a token that is none.
+    let again = node
+        .models()
+        .create_model(futures::stream::iter(messages.clone()))
+        .await
+        .unwrap();
+    assert_eq!(again.into_inner().model.unwrap().id, made.id);
+    messages[2].name = "late".into();
+    let late = node
+        .models()
+        .create_model(futures::stream::iter(messages))
+        .await
+        .unwrap_err();
+    assert_eq!(late.get_details_error_info().unwrap().reason, "LATE_HEADER");
+    for token in ["x", "60001", "-1"] {
+        let request = pb::ListTensorsRequest {
+            model: "many-names".into(),
+            page_token: token.into(),
+            ..Default::default()
+        };
+        let refused = node.models().list_tensors(request).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), field(&refused).as_str()),
+            (Code::InvalidArgument, "page_token")
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seed_without_sound_tensors_is_refused_by_field() {
     let daemon = Daemon::start(Options::default());

@@ -4,6 +4,7 @@
 
 mod error;
 mod fetch;
+mod model;
 mod submit;
 mod trace;
 mod watch;
@@ -21,8 +22,6 @@ pub use watch::Watch;
 
 use crate::{FRAME_BYTES_MAX, pb};
 
-/// Bytes of one message from the node: a model's schema may have some MiB, a page of a list has up to 3.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Flow-control window of a stream: at 100 ms round-trip time 8 MiB still allow 80 MB/s.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// Window of the connection: a slow stream does not hold up the others.
@@ -46,7 +45,7 @@ macro_rules! stub {
     ($(#[$doc:meta])* $method:ident, $module:ident :: $stub:ident) => {
         $(#[$doc])*
         pub fn $method(&self) -> pb::$module::$stub<Traced> {
-            pb::$module::$stub::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+            pb::$module::$stub::new(self.channel.clone())
         }
     };
 }

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use qres_node::handle::NodeHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -87,6 +88,8 @@ struct Api {
     places: Arc<Places>,
     limits: Arc<Limits>,
     metrics: Metrics,
+    /// The turn of a schema that comes in several messages.
+    schemas: Arc<Semaphore>,
 }
 
 /// Serves `node` on `listener` until `shutdown` or the node's own stopping; then long streams end with UNAVAILABLE and
@@ -111,6 +114,7 @@ where
         places: places.clone(),
         limits: Arc::new(options.limits.clone()),
         metrics: options.metrics.clone(),
+        schemas: Arc::new(Semaphore::new(1)),
     });
     run(
         routes.add_service(health_service),

@@ -36,11 +36,7 @@ pub struct Context {
 impl Context {
     /// One model, its tensors included.
     pub async fn model(&self, model: &str) -> Result<pb::Model, Failure> {
-        let request = pb::GetModelRequest {
-            model: model.to_owned(),
-        };
-        let answer = self.client.models().get_model(request).await?.into_inner();
-        needed(answer.model, "model")
+        Ok(self.client.model(model).await?)
     }
 
     /// The node itself.

@@ -66,17 +66,34 @@ impl Client {
     /// Like [`Client::create_model`], from a stream of bytes.
     pub async fn create_model_stream(
         &self,
-        header: pb::CreateModelRequest,
+        mut header: pb::CreateModelRequest,
         data: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<pb::Model, ClientError> {
+        let later = later_tensors(&mut header);
         let (messages, failed) = messages(header, data);
+        let messages = messages.chain(stream::iter(later));
         let mut models = self.models();
         let answer = or_failed(models.create_model(messages).boxed(), failed).await?;
-        answer
+        let model = answer
             .into_inner()
             .model
-            .ok_or(ClientError::Contract("a create was answered without its model"))
+            .ok_or(ClientError::Contract("a create was answered without its model"))?;
+        self.with_all_tensors(model).await
     }
+}
+
+/// Tensors in one message: with the longest names and shapes they stay below its 4 MiB.
+const TENSORS_PER_MESSAGE: usize = 4_096;
+
+/// Cuts off the tensors that the first message does not hold.
+fn later_tensors(header: &mut pb::CreateModelRequest) -> Vec<pb::CreateModelRequest> {
+    let first = header.tensors.len().min(TENSORS_PER_MESSAGE);
+    let rest = header.tensors.split_off(first);
+    let message = |tensors: &[pb::TensorSpec]| pb::CreateModelRequest {
+        tensors: tensors.to_vec(),
+        ..Default::default()
+    };
+    rest.chunks(TENSORS_PER_MESSAGE).map(message).collect()
 }
 
 /// A file (or any reader) as a stream for [`Client::submit_stream`]: memory stays at a chunk.
@@ -158,6 +175,28 @@ mod tests {
         send(client.submit(header(), Bytes::new()));
         send(client.create_model(pb::CreateModelRequest::default(), Bytes::new()));
         send(client.fetch_all(pb::FetchWeightsRequest::default()));
+    }
+
+    #[test]
+    fn a_long_schema_goes_in_several_messages() {
+        let tensor = |n: usize| pb::TensorSpec {
+            name: n.to_string(),
+            ..Default::default()
+        };
+        let mut header = pb::CreateModelRequest {
+            name: "m".into(),
+            tensors: (0..2 * TENSORS_PER_MESSAGE + 1).map(tensor).collect(),
+            ..Default::default()
+        };
+        let later = later_tensors(&mut header);
+        let lengths: Vec<_> = later.iter().map(|message| message.tensors.len()).collect();
+        assert_eq!(
+            (header.tensors.len(), lengths),
+            (TENSORS_PER_MESSAGE, vec![TENSORS_PER_MESSAGE, 1])
+        );
+        assert_eq!(later[1].tensors[0], tensor(2 * TENSORS_PER_MESSAGE));
+        assert!(later.iter().all(|message| message.name.is_empty()));
+        assert!(later_tensors(&mut header).is_empty());
     }
 
     #[tokio::test]

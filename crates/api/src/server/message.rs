@@ -1,5 +1,6 @@
 //! The node's views as the contract's messages.
 
+use prost::Message;
 use prost_types::Timestamp;
 use qres_fed::record::{Membership, RoundPolicy, Rule, TensorSpec};
 use qres_fed::round::SubmissionState;
@@ -67,9 +68,23 @@ fn tensor(tensor: TensorSpec) -> pb::TensorSpec {
     }
 }
 
-/// A model with its tensors.
+/// Bytes of tensors in one message: callers that set nothing accept 4 MiB, and names of 65,536 tensors may take 32.
+const TENSOR_BYTES_MAX: usize = 1 << 20;
+
+/// The first tensors, as many as one message holds.
+pub(super) fn tensors(all: &[TensorSpec]) -> Vec<pb::TensorSpec> {
+    let mut bytes = 0;
+    let fits = |tensor: &pb::TensorSpec| {
+        // Key and length before each.
+        bytes += tensor.encoded_len() + 8;
+        bytes <= TENSOR_BYTES_MAX
+    };
+    all.iter().cloned().map(tensor).take_while(fits).collect()
+}
+
+/// A model with its tensors, as far as they fit.
 pub(super) fn model(view: ModelView) -> pb::Model {
-    let tensors = view.spec.tensors.iter().cloned().map(tensor).collect();
+    let tensors = tensors(&view.spec.tensors);
     pb::Model {
         tensors,
         ..model_in_brief(view)

@@ -1,13 +1,18 @@
 //! `qres.v1.ModelService`.
 
+use std::future::Future;
+use std::time::Duration;
+
 use bytes::Bytes;
-use qres_fed::record::Rule;
+use prost::Message;
+use qres_fed::record::{Rule, TENSORS_MAX, TensorSpec};
+use qres_node::error::{Kind, NodeError};
 use qres_node::handle::{CreateModel, WatchFilter};
 use qres_node::view::Event;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::status::status;
-use super::upload::Chunk;
+use super::upload::{Chunk, late_header};
 use super::watch::Watch;
 use super::{Api, field, message, page};
 use crate::pb;
@@ -45,6 +50,87 @@ pub(super) fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Stat
     })
 }
 
+/// Bytes of a schema that comes in several messages: twice as many as a spec may have.
+const SCHEMA_BYTES_MAX: usize = 16 << 20;
+
+impl Api {
+    /// The tensors that later messages bring. One schema at a time, as it may take 16 MiB, and within the time of a request, as
+    /// others wait.
+    async fn more_tensors(
+        &self,
+        header: &mut pb::CreateModelRequest,
+        stream: &mut Streaming<pb::CreateModelRequest>,
+    ) -> Result<(), Status> {
+        let time = self.limits.request;
+        let Some(second) = self.within(time, stream.message()).await? else {
+            return Ok(());
+        };
+        let _turn = self.stop.or(async { Ok(self.schemas.acquire().await) }).await?;
+        let mut room = SCHEMA_BYTES_MAX;
+        add_tensors(header, second, &mut room)?;
+        let rest = async {
+            while let Some(message) = stream.message().await? {
+                add_tensors(header, message, &mut room)?;
+            }
+            Ok(())
+        };
+        self.within(time, rest).await
+    }
+
+    async fn within<T>(&self, time: Duration, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let late = |_| {
+            let message = format!("tensors: the schema was not whole within {time:?}: send it again");
+            status(NodeError::new(Kind::Unavailable, "REQUEST_TOO_SLOW", message).field("tensors"))
+        };
+        tokio::time::timeout(time, self.stop.or(work)).await.map_err(late)?
+    }
+}
+
+/// Adds what a later message brings; `room` = bytes that may still come.
+fn add_tensors(
+    header: &mut pb::CreateModelRequest,
+    mut message: pb::CreateModelRequest,
+    room: &mut usize,
+) -> Result<(), Status> {
+    let left = room.checked_sub(message.encoded_len());
+    header.tensors.append(&mut message.tensors);
+    if message != pb::CreateModelRequest::default() {
+        return Err(status(late_header("tensors")));
+    }
+    let Some(left) = left.filter(|_| header.tensors.len() <= TENSORS_MAX) else {
+        let problem = format!("more than {TENSORS_MAX} of them, or more than {SCHEMA_BYTES_MAX} bytes");
+        return Err(field::invalid("tensors", problem));
+    };
+    *room = left;
+    Ok(())
+}
+
+/// A part of a schema from the number in the token on.
+fn tensors_page(all: &[TensorSpec], size: u32, token: &str) -> Result<pb::ListTensorsResponse, Status> {
+    let from = match token {
+        "" => Some(0),
+        token => token.parse().ok().filter(|from| *from <= all.len()),
+    };
+    let rest = from.and_then(|from: usize| all.get(from..)).ok_or_else(|| {
+        let problem = "is none of ours: send the last answer's next_page_token, or nothing for the first page";
+        field::invalid("page_token", problem)
+    })?;
+    let wanted = match size {
+        0 => rest.len(),
+        size => rest.len().min(usize::try_from(size).unwrap_or(usize::MAX)),
+    };
+    let tensors = message::tensors(&rest[..wanted]);
+    let next = all.len() - rest.len() + tensors.len();
+    Ok(pb::ListTensorsResponse {
+        tensors,
+        next_page_token: if next < all.len() {
+            next.to_string()
+        } else {
+            String::new()
+        },
+    })
+}
+
 fn event(event: Event) -> Option<pb::Model> {
     match event {
         Event::Model(view) => Some(message::model_in_brief(view)),
@@ -66,7 +152,10 @@ impl pb::model_service_server::ModelService for Api {
         request: Request<Streaming<pb::CreateModelRequest>>,
     ) -> Result<Response<pb::CreateModelResponse>, Status> {
         let mut stream = request.into_inner();
-        let (header, data) = self.first(&mut stream).await?;
+        let (mut header, data) = self.first(&mut stream).await?;
+        if header.seed.is_some() {
+            self.more_tensors(&mut header, &mut stream).await?;
+        }
         let create = create(header)?;
         if create.succeeds.is_some() && !data.is_empty() {
             return Err(field::invalid(
@@ -112,6 +201,18 @@ impl pb::model_service_server::ModelService for Api {
         let view = self.node.model(model).await.map_err(status)?;
         let model = Some(message::model(view));
         Ok(Response::new(pb::GetModelResponse { model }))
+    }
+
+    async fn list_tensors(
+        &self,
+        request: Request<pb::ListTensorsRequest>,
+    ) -> Result<Response<pb::ListTensorsResponse>, Status> {
+        let request = request.into_inner();
+        let model = field::model("model", &request.model)?;
+        let page = self
+            .node
+            .tensors(model, |all| tensors_page(all, request.page_size, &request.page_token));
+        page.await.map_err(status)?.map(Response::new)
     }
 
     async fn list_models(

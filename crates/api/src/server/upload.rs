@@ -53,11 +53,7 @@ impl Api {
             let data = message.take_data();
             pace.came(data.len());
             if message != M::default() {
-                return Err(status(NodeError::new(
-                    Kind::InvalidArgument,
-                    "LATE_HEADER",
-                    "a later message sets a field other than data: fields belong in the first message of the stream",
-                )));
+                return Err(status(late_header("data")));
             }
             check_length(&data)?;
             if !data.is_empty() {
@@ -66,6 +62,13 @@ impl Api {
         }
         upload.finish().await.map_err(status)
     }
+}
+
+/// The answer to a later message with more than it may have.
+pub(super) fn late_header(allowed: &str) -> NodeError {
+    let message =
+        format!("a later message sets a field other than {allowed}: fields belong in the first message of the stream");
+    NodeError::new(Kind::InvalidArgument, "LATE_HEADER", message)
 }
 
 fn check_length(data: &Bytes) -> Result<(), Status> {

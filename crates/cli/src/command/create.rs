@@ -29,7 +29,8 @@ pub struct Create {
     /// Let the node make the first weights, from this number: the same one makes the same model
     #[arg(long, value_name = "NUMBER", requires = "tensors", conflicts_with = "succeeds")]
     seed: Option<u64>,
-    /// The tensors that a seed's weights are for: JSON, [{"name": "w", "dtype": "F32", "shape": [64, 10]}, …]
+    /// The tensors that a seed's weights are for: JSON, [{"name": "w", "dtype": "F32", "shape": [64, 10]}, …], or what
+    /// `qres model show --json` prints
     #[arg(long, value_name = "FILE", requires = "seed")]
     tensors: Option<PathBuf>,
     /// How contributions become a checkpoint, e.g. fedprox/1 [default: fedavg/1]
@@ -172,10 +173,19 @@ struct Tensor {
     shape: Vec<u64>,
 }
 
+/// A whole model, of which only the tensors count.
+#[derive(serde::Deserialize)]
+struct Shown {
+    tensors: Vec<Tensor>,
+}
+
 fn schema(path: &Path) -> Result<Vec<pb::TensorSpec>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
-    let tensors: Vec<Tensor> =
-        serde_json::from_str(&text).map_err(|error| Failure::file(path, format!("no list of tensors: {error}")))?;
+    let read = match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(&text).map(|Shown { tensors }| tensors),
+        false => serde_json::from_str(&text),
+    };
+    let tensors: Vec<Tensor> = read.map_err(|error| Failure::file(path, format!("no list of tensors: {error}")))?;
     let spec = |Tensor { name, dtype, shape }| pb::TensorSpec { name, dtype, shape };
     Ok(tensors.into_iter().map(spec).collect())
 }

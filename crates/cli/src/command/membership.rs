@@ -54,7 +54,8 @@ impl Join {
         let creator = self.creator.unwrap_or_default();
         let request = pb::JoinModelRequest { model, creator };
         let answer = context.client.models().join_model(request).await?.into_inner();
-        print(context.output, &needed(answer.model, "model")?);
+        let model = context.client.with_all_tensors(needed(answer.model, "model")?).await?;
+        print(context.output, &model);
         Ok(())
     }
 }
