@@ -1,7 +1,8 @@
 //! A node's Ed25519 identity: a key file with mode 0600, signatures, and the libp2p peer id that wraps the same key.
 
+use std::fs::Metadata;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use libp2p::PeerId;
@@ -25,8 +26,8 @@ pub enum IdentityError {
         /// Why.
         error: std::io::Error,
     },
-    /// Others could read the key.
-    #[error("identity key {path} has mode {mode:o}, so others could read it: run `chmod 600 {path}`")]
+    /// Others could write the key, or it is not this user's and others could read it.
+    #[error("identity key {path} has mode {mode:o}, so others could read or replace it: run `chmod 600 {path}`")]
     Mode {
         /// Where.
         path: PathBuf,
@@ -73,12 +74,8 @@ impl Identity {
             Err(error) if error.kind() == ErrorKind::NotFound => return Self::create(path).map_err(fail),
             Err(error) => return Err(fail(error)),
         };
-        let mode = found.permissions().mode() & 0o777;
-        if found.is_file() && mode & 0o077 != 0 {
-            return Err(IdentityError::Mode {
-                path: path.to_owned(),
-                mode,
-            });
+        if found.is_file() {
+            Self::make_private(path, &found)?;
         }
         let mut bytes = private_file::read(path, FILE_BYTES_MAX).map_err(fail)?;
         if bytes.is_empty() {
@@ -90,6 +87,30 @@ impl Identity {
             bytes: length,
         })?;
         Ok(Self { keypair: secret.into() })
+    }
+
+    /// Takes the rights of others to read the key away, where the file is this user's: copies and volumes of containers set
+    /// them. One of root's may be read by its group, as a mounted secret is. A key that others could write is nobody's.
+    fn make_private(path: &Path, found: &Metadata) -> Result<(), IdentityError> {
+        let mode = found.permissions().mode() & 0o777;
+        let own = found.uid() == rustix::process::geteuid().as_raw();
+        let refused = match own {
+            true => mode & 0o002 != 0,
+            false => mode & 0o027 != 0,
+        };
+        let mended = !refused && (!own || mode & 0o077 == 0 || private_file::make_private(path).is_ok());
+        if !mended {
+            let path = path.to_owned();
+            return Err(IdentityError::Mode { path, mode });
+        }
+        if mode & 0o077 != 0 {
+            tracing::warn!(
+                path = %path.display(),
+                "identity key with mode {mode:04o}: others could read it{}",
+                if own { "; it is 0600 now" } else { "" }
+            );
+        }
+        Ok(())
     }
 
     /// Removes an empty key file: a node of before left it behind when it was killed, or met a full disk, while it made its key.
@@ -194,15 +215,24 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_made_private_kept_and_refused_once_others_could_read_it() {
+    fn a_key_is_made_private_kept_so_and_refused_once_all_could_write_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("identity.key");
         let first = Identity::load_or_create(&path).unwrap().node();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(Identity::load_or_create(&path).unwrap().node(), first);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let chmod = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        for open in [0o640, 0o660, 0o644] {
+            chmod(open);
+            assert_eq!(
+                (Identity::load_or_create(&path).unwrap().node(), mode()),
+                (first, 0o600)
+            );
+        }
+        chmod(0o602);
         let error = Identity::load_or_create(&path).err().unwrap().to_string();
-        assert!(error.contains("chmod 600"), "{error}");
+        assert!(error.contains("mode 602") && error.contains("chmod 600"), "{error}");
     }
 
     #[test]

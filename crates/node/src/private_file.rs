@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -41,6 +41,12 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Leaves a file to its owner alone.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(MODE))
+}
+
 /// Where the next content of a file is written.
 pub fn aside(path: &Path) -> PathBuf {
     let mut aside = path.to_owned();
@@ -68,7 +74,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::StoreError;
+use super::{GuardError, StoreError};
 use crate::private_file::{self, MODE as PRIVATE, NO_LINK};
 
 /// All for the owner alone.
@@ -13,8 +13,16 @@ const PRIVATE_DIRECTORY: u32 = 0o700;
 
 /// Makes a directory and those above it; `true` when it was not there.
 pub(super) fn make_dir(path: &Path) -> Result<bool, StoreError> {
-    if path.is_dir() {
-        return Ok(false);
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(false),
+        Ok(_) => {
+            return Err(GuardError::Kind {
+                path: path.to_owned(),
+                wanted: "directory",
+            }
+            .into());
+        }
+        Err(_) => {}
     }
     DirBuilder::new()
         .recursive(true)

@@ -1,14 +1,20 @@
 //! Who may write to the data directory: its user and root, nobody else. And what is inside it is really inside.
+//!
+//! A container platform may give the group of a volume every right to what is in it, at each mount (Kubernetes' `fsGroup`). Of
+//! its own files the node takes these rights away again; what all users may write to it refuses.
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::{self, Metadata, OpenOptions, Permissions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use super::reserve::RESERVE_FILE;
+use crate::private_file::NO_LINK;
 
 /// The write bits of the group and of all others.
 const OTHERS_WRITE: u32 = 0o022;
+/// That of all others alone.
+const ALL_WRITE: u32 = 0o002;
 /// Their right to reach what is inside of a directory.
 const OTHERS_ENTER: u32 = 0o011;
 const ROOT: u32 = 0;
@@ -121,13 +127,26 @@ fn private(path: &Path, metadata: &Metadata, wanted: &'static str) -> Result<(),
         });
     }
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & OTHERS_WRITE != 0 {
-        return Err(GuardError::Mode {
-            path: path.to_owned(),
-            mode,
-            wanted,
-        });
+    if mode & OTHERS_WRITE == 0 {
+        return Ok(());
     }
+    if mode & ALL_WRITE == 0 && owner == user && take_from_group(path, mode).is_ok() {
+        return Ok(());
+    }
+    Err(GuardError::Mode {
+        path: path.to_owned(),
+        mode,
+        wanted,
+    })
+}
+
+fn take_from_group(path: &Path, mode: u32) -> std::io::Result<()> {
+    let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(path)?;
+    file.set_permissions(Permissions::from_mode(mode & !OTHERS_WRITE))?;
+    tracing::warn!(
+        path = %path.display(),
+        "mode {mode:04o}: the group could write to it, which this node has ended (a volume with fsGroup sets such modes)"
+    );
     Ok(())
 }
 
@@ -177,7 +196,7 @@ mod tests {
             (root.join("format"), 0o600, "600"),
         ];
         for (place, private, wanted) in places {
-            for others in [0o020, 0o002] {
+            for others in [0o002, 0o022] {
                 chmod(&place, private | others);
                 let refused = refused(&root);
                 let text = refused.to_string();
@@ -194,6 +213,33 @@ mod tests {
         chmod(&root, 0o700);
         chmod(&root.join("format"), 0o666);
         Store::open(&root, StoreOptions::default()).unwrap();
+    }
+
+    #[test]
+    fn what_the_group_may_write_to_is_mended_where_it_is_the_node_s_own() {
+        let (_dir, root) = used();
+        chmod(&root, 0o2771);
+        let places = [
+            root.clone(),
+            root.join("tmp"),
+            root.join("blobs"),
+            root.join("records.redb"),
+        ];
+        for place in &places[1..] {
+            chmod(place, 0o660 | if place.is_dir() { 0o2110 } else { 0 });
+        }
+        Store::open(&root, StoreOptions::default()).unwrap();
+        for place in &places {
+            let mode = fs::metadata(place).unwrap().permissions().mode();
+            assert_eq!(mode & 0o022, 0, "{}: {mode:o}", place.display());
+        }
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        // Another user's, root's too, are not the node's to change.
+        chmod(&root, 0o775);
+        chown(&root, Some(12_345), None).unwrap();
+        assert!(matches!(refused(&root), GuardError::Owner { .. }));
     }
 
     #[test]
@@ -266,6 +312,8 @@ mod tests {
 
     #[test]
     fn a_file_where_a_directory_should_be_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(refused(file.path()), GuardError::Kind { path, wanted: "directory" } if path == file.path()));
         let (_dir, root) = used();
         fs::remove_dir(root.join("tmp")).unwrap();
         fs::write(root.join("tmp"), "").unwrap();
