@@ -77,7 +77,7 @@ fn logging<S>(config: &Config) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let filter = EnvFilter::try_new(&config.log)?;
+    let filter = EnvFilter::try_new(with_quiet_libraries(&config.log))?;
     // The exporter repeats itself for as long as a collector is down; `exporter` says it once. Who asks for these lines by
     // name gets them.
     let wanted = config.log.contains("opentelemetry");
@@ -88,6 +88,24 @@ where
     Ok(lines(config.log_format, colours, std::io::stderr)
         .with_filter(tracing_subscriber::filter::FilterExt::and(filter, quiet))
         .boxed())
+}
+
+/// What the libraries say of an ordinary start is no news to an operator: libp2p at INFO, Kademlia as a warning while it knows
+/// nobody, QUIC as a warning where the system cannot send several packets at once.
+const QUIET: [(&str, &str); 3] = [("libp2p", "warn"), ("libp2p_kad", "error"), ("quinn_udp", "error")];
+
+/// Adds what keeps the libraries quiet, but for those that the filter names itself, by all of their name or its beginning.
+fn with_quiet_libraries(filter: &str) -> String {
+    let named: Vec<_> = filter
+        .split(',')
+        .filter_map(|part| part.trim().split(['=', '[']).next())
+        .collect();
+    let quiet = |(library, level): &(&str, &str)| {
+        let said = named.iter().any(|name| !name.is_empty() && library.starts_with(name));
+        (!said).then(|| format!(",{library}={level}"))
+    };
+    let quiet: String = QUIET.iter().filter_map(quiet).collect();
+    format!("{filter}{quiet}")
 }
 
 /// Writes a line an event, in which nothing that was quoted commands a terminal.

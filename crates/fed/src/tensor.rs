@@ -8,6 +8,7 @@ mod header;
 mod layout;
 mod seeded;
 mod vectors;
+mod wrapper;
 
 pub use finite::check as check_finite;
 pub use header::{Placement, TensorError, check_weights, header_bytes, place, read_header, read_schema};

@@ -147,6 +147,8 @@ pub enum MeshError {
     NotConnected(NodeId),
     #[error("{0:?} is no peer id, host, IP address or multiaddr")]
     Address(String),
+    #[error("{0}:{1} is an IPv6 address, with or without a port: write [{0}]:{1} or [{0}:{1}]")]
+    AddressOrPort(std::net::Ipv6Addr, u16),
     #[error("port {port} is in use ({error}): give this node another with --port")]
     PortInUse { port: u16, error: String },
     #[error("a message of {bytes} bytes is above the limit of {limit}")]
@@ -191,7 +193,7 @@ impl Mesh {
     }
 
     /// Publishes; kept (a minute, 256 messages) and sent when a peer of the topic appears if there is none yet. Publishing the
-    /// very same bytes again within five minutes does nothing: gossip knows them.
+    /// very same bytes again within two minutes does nothing: gossip knows them.
     pub async fn publish(&self, topic: Topic, data: Vec<u8>) -> Result<(), MeshError> {
         if data.len() > ENVELOPE_BYTES_MAX {
             return Err(MeshError::TooLarge {

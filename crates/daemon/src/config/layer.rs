@@ -16,8 +16,13 @@ use crate::args::Args;
 /// Below this similarity (Jaro-Winkler, 1 = equal) two keys only happen to share letters.
 const SIMILARITY_MIN: f64 = 0.7;
 
-/// What libp2p says at INFO, and Kademlia as a warning while it knows nobody, is no news to an operator.
-const LOG_DEFAULT: &str = "info,libp2p=warn,libp2p_kad=error";
+const LOG_DEFAULT: &str = "info";
+
+/// What the names of our variables begin with.
+const PREFIX: &str = "QRES_";
+
+/// Variables of ours that are no settings of the daemon: the file's own name, and the tool's node.
+const NO_SETTINGS: [&str; 2] = ["QRES_CONFIG", "QRES_ADDR"];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,19 +175,21 @@ impl Layer {
         })
     }
 
-    /// The `QRES_` variables that are settings; others are left alone (the tool's `QRES_ADDR`, say). An empty one counts as
-    /// not set, which is how a chart leaves one out.
+    /// The `QRES_` variables. An empty one counts as not set, which is how a chart leaves one out.
     fn of_environment(env: &Environment) -> Self {
-        let read = |(key, shape): &(&str, Shape)| {
-            let text = env.get(&variable(key))?.trim();
-            if text.is_empty() || is_service_link(text) {
+        let read = |(name, text): (&String, &String)| {
+            let text = text.trim();
+            if text.is_empty() || is_service_link(name, text) || NO_SETTINGS.contains(&name.as_str()) {
                 return None;
             }
-            Some(((*key).to_owned(), shape.read(text)))
+            let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
+            let known = KEYS.iter().find(|(known, _)| *known == key);
+            let value = known.map_or_else(|| Value::from(text), |(_, shape)| shape.read(text));
+            Some((key, value))
         };
         Self {
             name: ENVIRONMENT.to_owned(),
-            values: KEYS.iter().filter_map(read).collect(),
+            values: env.iter().filter_map(read).collect(),
         }
     }
 
@@ -229,13 +236,15 @@ impl Shape {
     }
 }
 
-/// Kubernetes sets `QRES_PORT=tcp://10.0.0.1:4001` in every pod beside a Service called `qres`: that is not meant for us.
-fn is_service_link(text: &str) -> bool {
-    text.starts_with("tcp://") || text.starts_with("udp://")
+/// Kubernetes sets `QRES_PORT=tcp://10.0.0.1:4001`, `QRES_SERVICE_HOST`, `QRES_PORT_4001_TCP_ADDR` and the like in every pod
+/// beside a Service called `qres`: these are not meant for us.
+fn is_service_link(name: &str, text: &str) -> bool {
+    let link = text.starts_with("tcp://") || text.starts_with("udp://");
+    link || name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT_")
 }
 
 fn variable(key: &str) -> String {
-    format!("QRES_{}", key.to_ascii_uppercase())
+    format!("{PREFIX}{}", key.to_ascii_uppercase())
 }
 
 fn origin(layer: &str, key: &str) -> Origin {

@@ -81,7 +81,7 @@ pub struct Settings {
     /// The most bytes of the header of a new model's safetensors file [default: 16777216]
     #[arg(long, value_name = "BYTES")]
     pub header_bytes_max: Option<u64>,
-    /// What is logged, e.g. `info,qres_node=debug` [default: info, libp2p only when something is wrong]
+    /// What is logged, e.g. `info,qres_node=debug` [default: info; libraries only when something is wrong, unless they are named]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
     /// How it is logged [default: text]

@@ -280,6 +280,24 @@ fn a_service_link_of_kubernetes_is_not_taken_for_the_port() {
 }
 
 #[test]
+fn a_misspelt_variable_names_the_nearest_setting_and_others_variables_are_left_alone() {
+    let text = error(None, &[("QRES_GRPC_ADR", "127.0.0.1:1")], &[]);
+    assert!(
+        text.contains("QRES_GRPC_ADR: there is no setting") && text.contains("did you mean \"grpc_addr\"?"),
+        "{text}"
+    );
+    let others = [
+        ("QRES_ADDR", "127.0.0.1:4002"),
+        ("QRES_CONFIG", "qres.toml"),
+        ("QRES_PORT_4001_UDP_ADDR", "10.96.0.7"),
+        ("QRES_MESH_SERVICE_PORT_GRPC", "4002"),
+        ("QRES_EMPTY", ""),
+        ("PATH", "/bin"),
+    ];
+    assert_eq!(config(None, &others, &[]), config(None, &[], &[]));
+}
+
+#[test]
 fn the_report_is_a_file_that_says_the_same() {
     let flags = [
         "--port",

@@ -11,8 +11,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::finite;
-use super::{Layout, Source};
+use super::{Layout, Source, finite, wrapper};
 use crate::record::{Dtype, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorSpec, is_printable};
 
 #[cfg(test)]
@@ -103,11 +102,12 @@ pub fn place(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, Tens
     for expected in schema {
         let name = &expected.name;
         if let Some(other) = at.next_if(|entry| entry.spec.name < *name) {
-            return Err(unknown(&other.spec.name, schema.len()));
+            return Err(unknown(&other.spec.name, schema, &found));
         }
         let Some(entry) = at.next_if(|entry| entry.spec.name == *name) else {
+            let remedy = wrapped(schema, &found).unwrap_or_else(|| "send all of them".to_owned());
             return Err(TensorError::bad(format!(
-                "tensor {name:?} is missing: the model has {} tensors, the file {}: send all of them",
+                "tensor {name:?} is missing: the model has {} tensors, the file {}: {remedy}",
                 schema.len(),
                 found.len()
             )));
@@ -128,15 +128,22 @@ pub fn place(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, Tens
         offsets.push(entry.offset);
     }
     match at.next() {
-        Some(other) => Err(unknown(&other.spec.name, schema.len())),
+        Some(other) => Err(unknown(&other.spec.name, schema, &found)),
         None => Ok(Placement { offsets }),
     }
 }
 
-fn unknown(name: &str, tensors: usize) -> TensorError {
+fn unknown(name: &str, schema: &[TensorSpec], found: &[Entry]) -> TensorError {
+    let remedy = wrapped(schema, found).unwrap_or_else(|| "send the model's own tensors and no others".to_owned());
     TensorError::bad(format!(
-        "tensor {name:?} is not one of the model's {tensors}: send the model's own tensors and no others"
+        "tensor {name:?} is not one of the model's {}: {remedy}",
+        schema.len()
     ))
+}
+
+fn wrapped(schema: &[TensorSpec], found: &[Entry]) -> Option<String> {
+    let names: Vec<_> = found.iter().map(|entry| entry.spec.name.as_str()).collect();
+    wrapper::difference(schema, &names)
 }
 
 /// One tensor as a file's header places it.

@@ -1,6 +1,6 @@
 //! Addresses: what people write, what peers claim, and which of them are worth dialling.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
@@ -44,6 +44,9 @@ pub fn parse(text: &str) -> Result<Target, MeshError> {
             Err(fail())
         };
     }
+    if let Some((ip, port)) = two_ways(text) {
+        return Err(MeshError::AddressOrPort(ip, port));
+    }
     let (host, port) = split_port(text).ok_or_else(fail)?;
     let base = match host.parse::<IpAddr>() {
         Ok(ip) => Protocol::from(ip),
@@ -65,6 +68,14 @@ pub fn both(host: &Protocol<'_>, port: u16) -> Vec<Multiaddr> {
             .with(Protocol::Udp(port))
             .with(Protocol::QuicV1),
     ]
+}
+
+/// An IPv6 address that is one without its last part, too, when that part is a port: `2001:db8::1:4001`.
+fn two_ways(text: &str) -> Option<(Ipv6Addr, u16)> {
+    text.parse::<Ipv6Addr>().ok()?;
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    Some((host.parse().ok()?, port))
 }
 
 fn split_port(text: &str) -> Option<(&str, u16)> {
@@ -265,6 +276,15 @@ mod tests {
         ] {
             assert!(matches!(parse(text), Err(MeshError::Address(_))), "{text:?} was taken");
         }
+        let refused = parse("2001:db8::1:4001").unwrap_err().to_string();
+        assert!(
+            refused.ends_with("write [2001:db8::1]:4001 or [2001:db8::1:4001]"),
+            "{refused}"
+        );
+        assert_eq!(
+            texts(&parse("[2001:db8::1:4001]").unwrap())[0],
+            "/ip6/2001:db8::1:4001/tcp/4001"
+        );
         assert!(parse(&"a".repeat(600)).is_err());
     }
 
