@@ -1,11 +1,12 @@
 //! Every kind of tensor survives the whole way.
 
-use qres_api::pb;
-use qres_tests::Swarm;
+use qres_api::pb::{self, SubmissionState};
 use qres_tests::weights::raw;
+use qres_tests::{Node, Options, Swarm};
+use tonic_types::StatusExt;
 
-use crate::head;
 use crate::rounds::node_ids;
+use crate::{head, vector_model};
 
 type Tensor = (&'static str, &'static str, &'static [u64], Vec<u8>);
 
@@ -87,4 +88,67 @@ async fn integers_bf16_scalars_and_empty_tensors_survive_submit_coding_and_aggre
         );
         assert_eq!(nodes[0].wait_for_round(&name, 1).await.file, sealed.file);
     }
+}
+
+/// One f16, from 32,768 on, where they are 32 apart.
+fn half(value: i32) -> Vec<u8> {
+    let sign = if value < 0 { 0x8000 } else { 0 };
+    let bits = sign | 30 << 10 | (value.unsigned_abs() / 32 - 1024);
+    raw(&[("w", "F16", &[1], u16::try_from(bits).unwrap().to_le_bytes().to_vec())])
+}
+
+/// One trainer's work on the first base.
+async fn submit_half(node: &Node, trainer: &str, samples: u64, base: &str, value: i32) -> pb::Submission {
+    let header = pb::SubmitWeightsRequest {
+        model: "half".into(),
+        base: base.into(),
+        trainer: trainer.into(),
+        samples,
+        ..Default::default()
+    };
+    node.submit_with(header, &half(value)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_its_dtype_cannot_hold_is_rejected_with_the_figures_and_disturbs_no_other_trainer() {
+    let options = Options {
+        arguments: ["--trainers", "2"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    };
+    let swarm = Swarm::start_with(1, &options).await;
+    let node = &swarm.nodes()[0];
+    let request = pb::CreateModelRequest {
+        data: half(-60_000).into(),
+        ..vector_model("half", &[])
+    };
+    let base = head(&node.create(request).await.unwrap());
+    // From -60,000 to 60,000 is further than f16 reaches, in the mean of both, too.
+    let sound = submit_half(node, "sound", 1, &base, -59_008).await;
+    let wild = submit_half(node, "wild", 1000, &base, 60_000).await;
+    let rejected = node.submission(&wild.id, true).await.unwrap();
+    let expected = "tensor \"w\": the update changes an element by 1.2e5, none/1 of F16 holds at most 6.5504e4";
+    assert_eq!(rejected.state(), SubmissionState::Rejected);
+    assert!(rejected.reason.starts_with(expected), "{}", rejected.reason);
+    // A trainer that waits for the next head is told instead of waiting for ever.
+    let request = pb::FetchWeightsRequest {
+        model: "half".into(),
+        after: base.clone(),
+        trainer: Some("wild".into()),
+        ..Default::default()
+    };
+    let refused = node.fetch_with(request).await.unwrap_err();
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "SUBMISSION_REJECTED");
+    assert!(refused.message().contains(expected), "{}", refused.message());
+    assert_eq!(
+        node.submission(&sound.id, false).await.unwrap().state(),
+        SubmissionState::Pending
+    );
+    // It may try again on the same base, and both are in.
+    submit_half(node, "wild", 1, &base, -57_024).await;
+    let next = node.wait_for_round("half", 1).await;
+    assert_eq!(next.file.last_chunk::<2>(), half(-58_016).last_chunk());
+    assert_eq!(
+        node.submission(&sound.id, true).await.unwrap().state(),
+        SubmissionState::Sealed
+    );
 }

@@ -13,14 +13,25 @@
 //! `int8/1` holds blocks of 256 elements within a tensor, the last of which may be shorter: the scale s (f32), then the
 //! codes. s is the largest magnitude of the block / 127, rounded up.
 //!
-//! What is beyond the largest finite value of a format becomes that value. Squared cosine of a Gaussian update and its
-//! reconstruction: `bf16/1` 0.999997, `int8/1` 0.99995.
+//! What is beyond the largest finite value of a format becomes that value; an update that would need this is refused when it is
+//! made. So is one whose fidelity is below the rule's number `fidelity_min` (0.99 by default). Fidelity of a Gaussian update:
+//! `bf16/1` 0.999997, `int8/1` 0.99995.
 
 pub(crate) mod block;
 pub(crate) mod float;
 
 use crate::record::{Dtype, Rule, SpecError, TensorSpec};
 use crate::tensor::tensor_bytes;
+
+/// The number of a codec's rule that says which fidelity an update must keep at least.
+const FIDELITY_MIN: &str = "fidelity_min";
+/// That, where a rule does not say it: as for states.
+const FIDELITY_MIN_DEFAULT: f64 = 0.99;
+
+/// The least fidelity of a model's updates, 0 to 1.
+pub(crate) fn fidelity_min(codec: &Rule) -> f32 {
+    codec.params.get(FIDELITY_MIN).copied().unwrap_or(FIDELITY_MIN_DEFAULT) as f32
+}
 
 /// A known codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +61,31 @@ impl Codec {
                 )));
             }
         };
-        match rule.params.keys().next() {
-            Some(name) => Err(fail(format!(
-                "{} takes no numbers, {name:?} was given: leave it out",
+        if let Some(name) = rule.params.keys().find(|name| *name != FIDELITY_MIN) {
+            return Err(fail(format!(
+                "{} takes no number but {FIDELITY_MIN:?}, {name:?} was given: leave it out",
                 rule.id
-            ))),
-            None => Ok(codec),
+            )));
+        }
+        match rule.params.get(FIDELITY_MIN) {
+            Some(least) if !(0.0..=1.0).contains(least) => {
+                Err(fail(format!("{FIDELITY_MIN} is {least}: it is 0 to 1")))
+            }
+            _ => Ok(codec),
+        }
+    }
+
+    /// The largest magnitude of a float that is coded as itself and not cut. Of f64 that is all but the very last, which stands
+    /// for all that is beyond.
+    pub(crate) fn largest(self, dtype: Dtype) -> f64 {
+        let last = f64::MAX.next_down();
+        match (self, dtype) {
+            (Self::None, Dtype::F16) => half::f16::MAX.to_f64(),
+            (Self::None, Dtype::F64) => last,
+            (Self::None | Self::Bf16, Dtype::Bf16) | (Self::Bf16, _) => half::bf16::MAX.to_f64(),
+            (Self::None, _) => f64::from(f32::MAX),
+            // The scale is an f32.
+            (Self::Int8, _) => f64::from(f32::MAX) * 127.0,
         }
     }
 

@@ -41,7 +41,7 @@ pub fn encode(safetensors: &[u8], codec: &Rule) -> Result<(Vec<u8>, f64), Tensor
             coded.extend_from_slice(plain);
         }
     }
-    let fidelity = moments.squared_cosine().ok_or_else(|| {
+    let fidelity = moments.fidelity().ok_or_else(|| {
         TensorError::bad("state: its fidelity is not a number: the tensors are beyond what can be measured")
     })?;
     Ok((coded, fidelity))
@@ -235,10 +235,10 @@ mod tests {
                     .map(|(x, y)| f(f64::from(**x), f64::from(**y)))
                     .sum::<f64>()
             };
-            let cosine = dot(|x, y| x * y).powi(2) / (dot(|x, _| x * x) * dot(|_, y| y * y));
+            let kept = 1.0 - dot(|x, y| (x - y).powi(2)) / dot(|x, _| x * x);
             assert!(
-                (cosine - fidelity).abs() < 1e-9,
-                "{codec}: {cosine} measured, {fidelity} claimed"
+                (kept - fidelity).abs() < 1e-9,
+                "{codec}: {kept} measured, {fidelity} claimed"
             );
         }
     }

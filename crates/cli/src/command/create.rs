@@ -42,6 +42,9 @@ pub struct Create {
     /// How updates are coded on their way [default: bf16/1]
     #[arg(long, value_name = "NAME/VERSION")]
     codec: Option<String>,
+    /// The least share of an update that coding must keep, 0 to 1: below it work is rejected [default: 0.99]
+    #[arg(long, value_name = "NUMBER")]
+    fidelity_min: Option<f64>,
     /// k: contributions that a checkpoint needs [default: a majority of the members]
     #[arg(long, value_name = "K")]
     min_contributions: Option<u32>,
@@ -127,10 +130,7 @@ impl Create {
         pb::CreateModelRequest {
             name: self.name.clone(),
             strategy,
-            codec: self.codec.clone().map(|id| pb::Rule {
-                id,
-                ..Default::default()
-            }),
+            codec: self.codec(),
             min_contributions: self.min_contributions,
             target: self.target,
             deadline_ms: self.deadline.map(ms),
@@ -143,6 +143,21 @@ impl Create {
         }
     }
 }
+
+impl Create {
+    fn codec(&self) -> Option<pb::Rule> {
+        let least = self.fidelity_min.map(|least| ("fidelity_min".to_owned(), least));
+        let default = || least.is_some().then(|| CODEC_DEFAULT.to_owned());
+        let id = self.codec.clone().or_else(default)?;
+        Some(pb::Rule {
+            id,
+            params: least.into_iter().collect(),
+        })
+    }
+}
+
+/// What the node takes where no codec is named.
+const CODEC_DEFAULT: &str = "bf16/1";
 
 /// This node and the peers connected to it now, once a person has agreed to them.
 async fn connected_members(context: &Context, yes: bool) -> Result<Vec<String>, Failure> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Persist;
 use super::ballots::{Cast, Votes};
 use super::machine::{Machine, Queued};
+use crate::codec::fidelity_min;
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::{Contribution, MEMBERS_MAX, Membership, SAMPLES_MAX, Signed};
 
@@ -24,8 +25,9 @@ impl Machine {
             Some("its author is no member of the model".into())
         } else if !(1..=SAMPLES_MAX).contains(&c.samples) {
             Some(format!("{} samples are outside 1 to {SAMPLES_MAX}", c.samples))
-        } else if !(0.0..=1.0).contains(&c.fidelity) {
-            Some(format!("fidelity {} is outside 0 to 1", c.fidelity))
+        } else if !(fidelity_min(&self.spec.codec)..=1.0).contains(&c.fidelity) {
+            let least = fidelity_min(&self.spec.codec);
+            Some(format!("fidelity {} is outside {least} to 1", c.fidelity))
         } else if self.update_bytes.is_some_and(|bytes| bytes != c.update_bytes) {
             Some(format!(
                 "an update of {} bytes: the model's have another length",

@@ -35,6 +35,8 @@ pub(super) struct Submissions {
     trainers: Trainers,
     /// No more trainers are waited for: the node is about to stop.
     pub merge_now: bool,
+    /// How many were rejected in this run.
+    pub rejected: u64,
 }
 
 impl Submissions {
@@ -52,7 +54,24 @@ impl Submissions {
             finals: VecDeque::new(),
             trainers: Trainers::new(trainers),
             merge_now: false,
+            rejected: 0,
         }
+    }
+
+    /// Why the last word on a trainer's work on a base was no; `None` when it was another one.
+    pub fn rejection(&self, trainer: &str, base: &CheckpointId) -> Option<&str> {
+        let of_trainer = self
+            .known
+            .iter()
+            .filter(|(_, s)| s.trainer == trainer && s.base == *base);
+        let mut reason = None;
+        for state in of_trainer.filter_map(|(id, _)| self.states.get(id)) {
+            match state {
+                SubmissionState::Rejected { reason: why } => reason = Some(why.as_str()),
+                _ => return None,
+            }
+        }
+        reason
     }
 
     pub fn states(&self) -> &BTreeMap<SubmissionId, SubmissionState> {
@@ -194,6 +213,7 @@ impl Machine {
         if state.is_final() {
             self.submissions.finals.push_back(id);
         }
+        self.submissions.rejected += u64::from(matches!(state, SubmissionState::Rejected { .. }));
         self.submissions.states.insert(id, state.clone());
         self.out.persist(Persist::Submission(id, state));
         while self.submissions.finals.len() > FINAL_MAX {

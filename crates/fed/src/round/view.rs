@@ -69,6 +69,16 @@ impl Machine {
         self.base_fault(base)
     }
 
+    /// Why a trainer's work on a base was rejected in this run, when all of it was.
+    pub fn rejection(&self, trainer: &str, base: &CheckpointId) -> Option<String> {
+        self.submissions.rejection(trainer, base).map(str::to_owned)
+    }
+
+    /// How many submissions were rejected in this run.
+    pub fn rejections(&self) -> u64 {
+        self.submissions.rejected
+    }
+
     /// The round up to which everything but the head branch's seals is forgotten here: records of it need no syncing.
     pub fn horizon(&self) -> u64 {
         self.horizon

@@ -1,4 +1,4 @@
-//! Fidelity: the squared cosine of what was meant and what is sent.
+//! Fidelity: how much of what was meant is sent.
 
 use crate::record::Dtype;
 
@@ -57,9 +57,10 @@ impl Moments {
         };
     }
 
-    /// `<x,y>^2 / (|x|^2 |y|^2)`: 1 for a zero sent as zero, 0 when only one of the two is zero. `None` when something
-    /// was not finite.
-    pub fn squared_cosine(&self) -> Option<f64> {
+    /// `1 - |x - y|^2 / |x|^2`, at least 0: for small errors the squared cosine, which alone does not see an update that was cut to
+    /// its format's largest number. 1 for a zero sent as zero, 0 when only one of the two is zero. `None` when something was
+    /// not finite.
+    pub fn fidelity(&self) -> Option<f64> {
         let Self { xy, xx, yy, .. } = *self;
         if !(xy.is_finite() && xx.is_finite() && yy.is_finite()) {
             return None;
@@ -70,8 +71,9 @@ impl Moments {
         if xx == 0.0 || yy == 0.0 {
             return Some(0.0);
         }
-        // Two quotients: the square and the product could leave f64's range.
-        Some(((xy / xx) * (xy / yy)).clamp(0.0, 1.0))
+        // Quotients first: products could leave f64's range. Of equal ones it is exactly 1.
+        let error = 1.0 - 2.0 * (xy / xx) + yy / xx;
+        Some((1.0 - error).clamp(0.0, 1.0))
     }
 }
 
@@ -116,15 +118,17 @@ mod tests {
     use super::*;
 
     fn of(dtype: Dtype, x: &[f64], y: &[f64]) -> Option<f64> {
-        Moments::of(dtype, x, y).squared_cosine()
+        Moments::of(dtype, x, y).fidelity()
     }
 
     #[test]
-    fn known_angles() {
-        assert_eq!(of(Dtype::F32, &[3.0, 4.0], &[6.0, 8.0]), Some(1.0));
+    fn known_angles_and_lengths() {
+        assert_eq!(of(Dtype::F32, &[3.0, 4.0], &[3.0, 4.0]), Some(1.0));
+        assert_eq!(of(Dtype::F32, &[6.0, 8.0], &[3.0, 4.0]), Some(0.75), "half as long");
+        assert_eq!(of(Dtype::F32, &[3.0, 4.0], &[6.0, 8.0]), Some(0.0), "twice as long");
         assert_eq!(of(Dtype::F32, &[1.0, 0.0], &[0.0, 1.0]), Some(0.0));
-        // 45 degrees.
-        assert_eq!(of(Dtype::F32, &[1.0, 0.0], &[1.0, 1.0]), Some(0.5));
+        // The foot of the perpendicular at 45 degrees: the squared cosine.
+        assert_eq!(of(Dtype::F32, &[1.0, 0.0], &[0.5, 0.5]), Some(0.5));
         assert_eq!(of(Dtype::F32, &[], &[]), Some(1.0));
         assert_eq!(of(Dtype::F32, &[0.0; 3], &[0.0; 3]), Some(1.0));
         assert_eq!(of(Dtype::F32, &[1e-30; 3], &[0.0; 3]), Some(0.0));
@@ -134,7 +138,7 @@ mod tests {
     #[test]
     fn f64_tensors_keep_their_angle_at_both_ends_of_the_range() {
         for scale in [1.0, 1e-320, 1e-250, 1e200, 1e307] {
-            let (x, y) = ([scale, 0.0], [scale, scale]);
+            let (x, y) = ([scale, 0.0], [scale / 2.0, scale / 2.0]);
             let got = of(Dtype::F64, &x, &y).unwrap();
             assert!((got - 0.5).abs() < 1e-3, "{got} at {scale}");
         }
@@ -145,7 +149,7 @@ mod tests {
         );
         for (mut a, b) in [(huge, plain), (plain, huge)] {
             a.add(b);
-            assert_eq!(a.squared_cosine(), Some(1.0));
+            assert_eq!(a.fidelity(), Some(1.0));
         }
     }
 }

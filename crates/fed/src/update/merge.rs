@@ -5,8 +5,8 @@ use std::io::Write;
 use super::batch::{Batch, Batches};
 use super::pipeline::{Scratch, bytes_at, run};
 use super::{Coded, Moments, Part, codec_of, integer};
-use crate::codec::{Codec, block, float};
-use crate::record::{SAMPLES_MAX, Spec};
+use crate::codec::{self, Codec, block, float};
+use crate::record::{Dtype, SAMPLES_MAX, Spec, TensorSpec};
 use crate::tensor::{Layout, Placement, Source, TensorError, place};
 
 /// Merges submissions (ascending by id: the canonical order) on the base's canonical weights and codes the update.
@@ -17,7 +17,8 @@ use crate::tensor::{Layout, Placement, Source, TensorError, place};
 /// compares the f64 update with what a receiver will decode, over all float tensors together.
 ///
 /// # Errors
-/// When no part has samples, when a file is off the schema, or when an update is not finite.
+/// When no part has samples, when a file is off the schema, when an update is not finite or beyond what its codec holds, or when
+/// its fidelity is below the model's least.
 pub fn merge_and_encode(
     spec: &Spec,
     base: &dyn Source,
@@ -45,6 +46,7 @@ pub fn merge_and_encode(
     }
     let merge = Merge {
         codec,
+        schema: &spec.tensors,
         base,
         base_at: layout.header().len() as u64,
         parts: placed,
@@ -56,14 +58,22 @@ pub fn merge_and_encode(
         bytes += coded.len() as u64;
         Ok(out.write_all(coded)?)
     })?;
-    let fidelity = moments.squared_cosine().ok_or_else(|| {
+    let fidelity = moments.fidelity().ok_or_else(|| {
         TensorError::bad(
             "update: not finite: a submission holds NaN or infinity, though it was checked: its file has changed",
         )
-    })?;
+    })? as f32;
+    let least = codec::fidelity_min(&spec.codec);
+    if fidelity < least {
+        return Err(TensorError::bad(format!(
+            "update: {} keeps a fidelity of {fidelity:.6} of it, the model asks for {least} at least: train in smaller steps, or \
+             make a model with a finer codec or wider dtypes",
+            codec.id()
+        )));
+    }
     Ok(Coded {
         bytes,
-        fidelity: fidelity as f32,
+        fidelity,
         samples: samples.min(SAMPLES_MAX),
     })
 }
@@ -77,6 +87,7 @@ struct PlacedPart<'a> {
 
 struct Merge<'a> {
     codec: Codec,
+    schema: &'a [TensorSpec],
     base: &'a dyn Source,
     base_at: u64,
     parts: Vec<PlacedPart<'a>>,
@@ -114,6 +125,15 @@ impl Merge<'_> {
                     float::accumulate_difference(dtype, sum, x, base, part.weight);
                 }
             }
+            let most = self.codec.largest(dtype);
+            self.check_range(piece.tensor, "the update changes an element by", sum, most)?;
+            if self.parts.iter().any(|part| part.delta) {
+                // Weights are in their dtype's range; a base with a delta on it need not be.
+                decoded.clone_from(sum);
+                float::accumulate(dtype, decoded, base, 1.0);
+                let most = Codec::None.largest(dtype);
+                self.check_range(piece.tensor, "with the delta on it an element is", decoded, most)?;
+            }
             block::encode(self.codec, dtype, sum, out);
             decoded.resize(sum.len(), 0.0);
             block::decode(self.codec, dtype, out, decoded);
@@ -122,9 +142,24 @@ impl Merge<'_> {
         Ok(moments)
     }
 
+    /// Refuses what would be cut to the largest number of its format: of one element among many the fidelity says nothing.
+    fn check_range(&self, tensor: usize, what: &str, elements: &[f64], most: f64) -> Result<(), TensorError> {
+        let largest = elements.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+        if largest <= most {
+            return Ok(());
+        }
+        let TensorSpec { name, dtype, .. } = &self.schema[tensor];
+        Err(TensorError::bad(format!(
+            "tensor {name:?}: {what} {largest:e}, {} of {} holds at most {most:e}: train in smaller steps, or make a model with a \
+             wider dtype",
+            self.codec.id(),
+            dtype.name()
+        )))
+    }
+
     fn merge_integers(
         &self,
-        dtype: crate::record::Dtype,
+        dtype: Dtype,
         tensor: usize,
         offset: u64,
         base: &[u8],

@@ -137,18 +137,89 @@ fn late_ones_are_discounted_deltas() {
 fn sums_beyond_the_range_end_at_its_largest_number() {
     let spec = plain("none/1", 2);
     let (max, base) = (f32::MAX, floats(&[f32::MAX, f32::MIN]));
-    // base + (weights - base) twice over the range; the difference itself is beyond f32 too.
-    let (update, _) = merged(&spec, &base, &[weights(&floats(&[f32::MIN, f32::MAX]), 1)]);
-    assert_eq!(update, [-max, max].map(f32::to_le_bytes).concat());
     let away = [max, -max].map(f32::to_le_bytes).concat();
     assert_eq!(aggregated(&spec, &base, &[(away, 1, 0)]), base);
 
     let doubles = super::tests::spec("none/1", vec![tensor("w", Dtype::F64, &[1])]);
     let one = |x: f64| file(&doubles, &[x.to_le_bytes().to_vec()]);
-    let (update, coded) = merged(&doubles, &one(f64::MIN), &[weights(&one(f64::MAX), 1)]);
-    assert_eq!((update, coded.fidelity), (f64::MAX.to_le_bytes().to_vec(), 1.0));
     let away = f64::MIN.to_le_bytes().to_vec();
     assert_eq!(aggregated(&doubles, &one(f64::MIN), &[(away, 1, 0)]), one(f64::MIN));
+}
+
+fn refusal(spec: &Spec, base: &[u8], part: Part<'_>) -> String {
+    let error = merge_and_encode(spec, &base, &[part], &mut std::io::sink()).unwrap_err();
+    assert!(matches!(error, TensorError::Bad(_)), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn what_a_codec_or_a_dtype_cannot_hold_is_refused_by_tensor_with_its_figures() {
+    let one = |codec: &str, dtype: Dtype, bytes: &dyn Fn(f64) -> Vec<u8>, from: f64, to: f64, delta: bool| {
+        // A long tensor beside it: by the whole update's fidelity nothing is amiss.
+        let others = vec![tensor("large", Dtype::F32, &[1]), tensor("w", dtype, &[1])];
+        let spec = spec(codec, others);
+        let model = |large: f32, w: f64| file(&spec, &[large.to_le_bytes().to_vec(), bytes(w)]);
+        let part = Part {
+            file: &model(1e38, to),
+            samples: 1,
+            delta,
+        };
+        refusal(&spec, &model(if delta { 0.0 } else { 1.0 }, from), part)
+    };
+    let f16 = |x: f64| half::f16::from_f64(x).to_le_bytes().to_vec();
+    let f32 = |x: f64| (x as f32).to_le_bytes().to_vec();
+    let f64 = |x: f64| x.to_le_bytes().to_vec();
+    let largest = f64::from(f32::MAX);
+    let cases = [
+        (
+            one("none/1", Dtype::F16, &f16, -6e4, 6e4, false),
+            "by 1.2e5, none/1 of F16 holds at most 6.5504e4",
+        ),
+        (
+            one("none/1", Dtype::F32, &f32, -largest, largest, false),
+            "none/1 of F32 holds at most 3.40",
+        ),
+        (
+            one("none/1", Dtype::F64, &f64, -1e308, 1e308, false),
+            "none/1 of F64 holds at most 1.79",
+        ),
+        (
+            one("bf16/1", Dtype::F64, &f64, 0.0, 1e39, false),
+            "by 1e39, bf16/1 of F64 holds at most 3.38",
+        ),
+        (
+            one("int8/1", Dtype::F64, &f64, 0.0, 1e300, false),
+            "by 1e300, int8/1 of F64 holds at most 4.3",
+        ),
+        (
+            one("none/1", Dtype::F16, &f16, 6e4, 6e4, true),
+            "with the delta on it an element is 1.2e5",
+        ),
+    ];
+    for (said, expected) in cases {
+        assert!(said.contains("tensor \"w\"") && said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn an_update_below_the_least_fidelity_is_refused_with_it() {
+    let mut spec = plain("bf16/1", 1);
+    // bfloat16 has no number so small.
+    let vanishing = floats(&[f32::from_bits(1)]);
+    let said = refusal(&spec, &floats(&[0.0]), weights(&vanishing, 1));
+    assert!(
+        said.contains("fidelity of 0.000000") && said.contains("at least") && said.contains("0.99"),
+        "{said}"
+    );
+    spec.codec.params.insert("fidelity_min".into(), 0.0);
+    assert_eq!(
+        merged(&spec, &floats(&[0.0]), &[weights(&vanishing, 1)]).1.fidelity,
+        0.0
+    );
+    for wrong in [-0.1, 1.1, f64::NAN] {
+        spec.codec.params.insert("fidelity_min".into(), wrong);
+        assert!(Codec::of(&spec.codec).unwrap_err().problem.contains("0 to 1"));
+    }
 }
 
 #[test]
@@ -188,10 +259,11 @@ fn integers_follow_the_maximum_and_booleans_or() {
 
 #[test]
 fn fidelity_is_of_the_whole_update() {
-    let spec = spec(
+    let mut spec = spec(
         "bf16/1",
         vec![tensor("a", Dtype::F32, &[1]), tensor("b", Dtype::F32, &[1])],
     );
+    spec.codec.params.insert("fidelity_min".into(), 0.0);
     let model = |a: f32, b: f32| file(&spec, &[a.to_le_bytes().to_vec(), b.to_le_bytes().to_vec()]);
     let base = model(0.0, 0.0);
     let fidelity = |a, b| merged(&spec, &base, &[weights(&model(a, b), 1)]).1.fidelity;
@@ -199,9 +271,9 @@ fn fidelity_is_of_the_whole_update() {
     assert_eq!(fidelity(1.5, -2.0), 1.0);
     // The smallest f32 is coded to zero.
     assert_eq!(fidelity(f32::from_bits(1), 0.0), 0.0);
-    // 1 + 2^-8 becomes 1: the cosine of (1 + 2^-8, 1) and (1, 1).
+    // 1 + 2^-8 becomes 1.
     let x = 1.0 + 2f64.powi(-8);
-    let expected = (x + 1.0).powi(2) / ((x * x + 1.0) * 2.0);
+    let expected = 1.0 - 2f64.powi(-16) / (x * x + 1.0);
     assert!((f64::from(fidelity(x as f32, 1.0)) - expected).abs() < 1e-7);
 }
 

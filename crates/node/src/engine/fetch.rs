@@ -70,20 +70,51 @@ impl Found {
     }
 }
 
-/// What is asked for, once it is there. A head that the trainer has submitted on is passed over.
+/// What is asked for, once it is there. A head that the trainer has submitted on is passed over; when that work is rejected, and so
+/// may never bring a new head, the trainer is told.
 async fn wait(core: &Core, spec: SpecId, joined: &Joined, fetch: &Fetch) -> Result<CheckpointInfo, NodeError> {
-    let mut passed = None;
+    let Some(trainer) = fetch.trainer.as_deref().map(submit::trainer_name) else {
+        return next(core, joined, fetch, None).await;
+    };
+    let mut passed = fetch.after;
     loop {
-        let info = next(core, joined, fetch, passed).await?;
-        let Some(trainer) = fetch.trainer.as_deref().map(submit::trainer_name) else {
-            return Ok(info);
+        let info = tokio::select! {
+            info = next(core, joined, fetch, passed) => info?,
+            error = rejection(joined, trainer, passed) => return Err(error),
         };
-        let trainer = trainer.to_owned();
-        let submitted = core.blocking(move |store| store.submission_for(spec, &trainer, info.id));
+        let name = trainer.to_owned();
+        let submitted = core.blocking(move |store| store.submission_for(spec, &name, info.id));
         if submitted.await?.is_none() {
             return Ok(info);
         }
         passed = Some(info.id);
+    }
+}
+
+/// Waits until all work of a trainer on the head is rejected.
+async fn rejection(joined: &Joined, trainer: &str, base: Option<CheckpointId>) -> NodeError {
+    let mut heads = joined.heads.clone();
+    let Some(base) = base else {
+        return std::future::pending().await;
+    };
+    loop {
+        let seen = heads.borrow_and_update().rejections;
+        let name = trainer.to_owned();
+        let rejected = joined.ask(move |machine| {
+            let is_head = machine.head().id == base;
+            is_head.then(|| machine.rejection(&name, &base)).flatten()
+        });
+        match rejected.await {
+            Ok(None) => {}
+            Err(error) => return error,
+            Ok(Some(reason)) => {
+                let message = format!("the work of trainer {trainer:?} on base {base} was rejected: {reason}");
+                return NodeError::new(Kind::FailedPrecondition, "SUBMISSION_REJECTED", message).field("after");
+            }
+        }
+        if heads.wait_for(|heads| heads.rejections != seen).await.is_err() {
+            return stopped();
+        }
     }
 }
 

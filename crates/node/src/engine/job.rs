@@ -219,17 +219,31 @@ fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<(BlobId,
     let out = blobs.writer(update::coded_bytes(spec)?).map_err(io::Error::other)?;
     let mut out = out.to_be_flushed();
     let coded = update::merge_and_encode(spec, &base, &parts, &mut out).map_err(|error| {
-        let ids = work.submissions.iter().map(|(id, _)| *id);
-        // They were checked when they came in; bad now, their files have changed, or their sum is beyond what can be coded.
-        let at_fault = match &error {
-            TensorError::Bad(_) => ids.collect(),
-            TensorError::Io(_) => vec![],
-        };
-        EncodeError { at_fault, error }
+        let ids: Vec<_> = work.submissions.iter().map(|(id, _)| *id).collect();
+        at_fault(spec, &base, &parts, &ids, error)
     })?;
     // Signed next, and never coded again: on the disk first.
     let (blob, _) = out.finish(true).map_err(io::Error::other)?;
     Ok((blob, coded))
+}
+
+/// Whose work makes a merge fail: those that fail alone, or all when none does. Their tensors were checked when they came in; what
+/// is wrong now shows in the update: it is beyond what the codec holds, or their files have changed.
+fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionId], error: TensorError) -> EncodeError {
+    if let TensorError::Io(_) = error {
+        return error.into();
+    }
+    let alone = parts.iter().zip(ids).filter_map(|(part, id)| {
+        let merged = update::merge_and_encode(spec, base, std::slice::from_ref(part), &mut io::sink());
+        merged.err().map(|error| (*id, error))
+    });
+    let failed: Vec<_> = alone.collect();
+    let at_fault = match failed.is_empty() {
+        true => ids.to_vec(),
+        false => failed.iter().map(|(id, _)| *id).collect(),
+    };
+    let error = failed.into_iter().next().map_or(error, |(_, alone)| alone);
+    EncodeError { at_fault, error }
 }
 
 /// Aggregates contributions onto their parent.

@@ -67,6 +67,8 @@ pub struct Heads {
     pub confirmed: CheckpointInfo,
     /// This node can still contribute on the head, or never could.
     pub workable: bool,
+    /// Submissions that were rejected in this run: one more may be what a trainer waits for.
+    pub rejections: u64,
     /// What an operator should know.
     pub conditions: Conditions,
 }
@@ -79,6 +81,7 @@ impl Heads {
         Self {
             head,
             confirmed: machine.confirmed_head(),
+            rejections: machine.rejections(),
             workable: !matches!(fault, Some(BaseError::Contributed(_) | BaseError::Conflicts { .. })),
             conditions: machine.conditions(),
         }
@@ -340,6 +343,7 @@ mod tests {
             head: info,
             confirmed: info,
             workable: true,
+            rejections: 0,
             conditions: Conditions::default(),
         };
         model.set_joined(Some(Arc::new(Joined {
