@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from qres import Client, QresError, proximal_gradient
+from qres import Client, proximal_gradient
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--address", help="this trainer's own node (default: QRES_ADDR, else 127.0.0.1:4002)")
@@ -44,13 +44,9 @@ if args.shard == 0:
     client.create(args.model, shapes, seed=1, strategy="fedprox/1", params={"mu": 0.01}, members=args.members)
 client.join(args.model, creator=args.members[0] if args.members else None)
 
-for head in client.heads(args.model):  # each newer than the one before
+for head in client.heads(args.model):  # each newer than the one before, and none that this trainer has submitted on
     right = ((x @ head.tensors["weight"].T + head.tensors["bias"]).argmax(axis=1) == y.argmax(axis=1)).mean()
     print(f"round {head.round}: {right:.1%} of this trainer's rows right", flush=True)
     if head.round >= args.rounds:
         break
-    try:
-        client.submit(args.model, train(head.tensors, head.config["mu"]), base=head.checkpoint, samples=len(x))
-    except QresError as error:  # this base takes no more work: the next head does
-        if not error.reason.startswith("BASE_"):
-            raise
+    head.submit(train(head.tensors, head.config["mu"]), samples=len(x))

@@ -5,9 +5,20 @@ dictionaries of NumPy arrays. Everything the contract offers beyond the helpers 
 generated from `proto/qres/v1`.
 """
 
-from qres.client import Client, Head
+from qres.client import Client
 from qres.errors import QresError
+from qres.head import Head
 from qres.proximal import proximal_gradient, proximal_term
-from qres.tensors import dump, load
+from qres.tensors import dump, load, load_file, open_file
 
-__all__ = ["Client", "Head", "QresError", "dump", "load", "proximal_gradient", "proximal_term"]
+__all__ = [
+    "Client",
+    "Head",
+    "QresError",
+    "dump",
+    "load",
+    "load_file",
+    "open_file",
+    "proximal_gradient",
+    "proximal_term",
+]

@@ -1,16 +1,20 @@
-"""A connection to one node."""
+"""A node, as a trainer uses it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-import grpc
 import numpy as np
 
-from qres import tensors as files
-from qres.errors import QresError, decoded, decoded_stream
+from qres.connection import Connection
+from qres.download import DiskSink, Download
+from qres.head import Head
+from qres.join import Join
+from qres.patience import Patience
+from qres.schema import complete, in_messages, schema_of
+from qres.tensors import Arrays, TensorFile
+from qres.upload import Content, DiskFile, Upload
 from qres.v1 import common_pb2, model_pb2, node_pb2, round_pb2, submission_pb2, weights_pb2
 from qres.v1.model_pb2_grpc import ModelServiceStub
 from qres.v1.node_pb2_grpc import NodeServiceStub
@@ -20,55 +24,30 @@ from qres.v1.state_pb2_grpc import StateServiceStub
 from qres.v1.submission_pb2_grpc import SubmissionServiceStub
 from qres.v1.weights_pb2_grpc import WeightsServiceStub
 
-DEFAULT_ADDRESS = "127.0.0.1:4002"
-CHUNK_BYTES_MAX = 1 << 20
-"""Data in one message, as the contract bounds it."""
-OPTIONS = [
-    # A model's schema may have some MiB; data comes in chunks.
-    ("grpc.max_receive_message_length", 64 << 20),
-    # A node that vanished while a fetch waits is noticed.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 15_000),
-]
-
-
-@dataclass(frozen=True)
-class Head:
-    """A checkpoint as it was fetched."""
-
-    checkpoint: str
-    """Its id: the `base` of what is trained from it, and the `after` of the next fetch."""
-    round: int
-    """0 for a model's first weights."""
-    confirmed: bool
-    """Whether a quorum has built on it. Trainers need not care; deployments do."""
-    config: dict[str, float]
-    """What a trainer must apply, e.g. `mu`, `learning_rate`."""
-    tensors: dict[str, np.ndarray]
-    """The weights, writable."""
-
 
 class Client:
     """Talks to one node: `host:port`, else the environment's QRES_ADDR, else 127.0.0.1:4002.
 
-    Failures are `QresError`. Timeouts are seconds; `None` waits for ever. The stubs of all services are attributes:
-    `models`, `weights`, `submissions`, `rounds`, `states`, `peers`, `nodes`.
+    Failures are `QresError`. Timeouts are seconds; `None` waits for ever. `heads`, `submit`, `create`, `join` and the calls
+    for files wait for a node that is away, and go on where they were; all other calls raise at once. The stubs of all
+    services are attributes: `models`, `weights`, `submissions`, `rounds`, `states`, `peers`, `nodes`.
     """
 
     def __init__(self, address: str | None = None):
-        self.address = address or os.environ.get("QRES_ADDR") or DEFAULT_ADDRESS
-        self._channel = grpc.insecure_channel(self.address, options=OPTIONS)
-        self.models = ModelServiceStub(self._channel)
-        self.weights = WeightsServiceStub(self._channel)
-        self.submissions = SubmissionServiceStub(self._channel)
-        self.rounds = RoundServiceStub(self._channel)
-        self.states = StateServiceStub(self._channel)
-        self.peers = PeerServiceStub(self._channel)
-        self.nodes = NodeServiceStub(self._channel)
+        self._connection = Connection(address)
+        self.address = str(self._connection.address)
+        channel = self._connection.channel
+        self.models = ModelServiceStub(channel)
+        self.weights = WeightsServiceStub(channel)
+        self.submissions = SubmissionServiceStub(channel)
+        self.rounds = RoundServiceStub(channel)
+        self.states = StateServiceStub(channel)
+        self.peers = PeerServiceStub(channel)
+        self.nodes = NodeServiceStub(channel)
 
     def close(self) -> None:
         """Ends the connection and the calls on it."""
-        self._channel.close()
+        self._connection.close()
 
     def __enter__(self) -> Client:
         return self
@@ -84,36 +63,78 @@ class Client:
         checkpoint: str | None = None,
         confirmed_only: bool = False,
         every_head: bool = False,
+        trainer: str | None = None,
         timeout: float | None = None,
     ) -> Head:
-        """The head, or the checkpoint that is named. With `after` it waits until the head is another one that can be trained
-        on: the node has not contributed on it yet (`every_head` for observers, which take any)."""
+        """The head, or the checkpoint that is named.
+
+        With `after` it waits until the head is another one that can be trained on: the node has not contributed on it yet
+        (`every_head` for observers, which take any). With `trainer` (a name; empty means `default`) it waits, also without
+        `after`, until that trainer can submit on the head.
+        """
         request = weights_pb2.FetchWeightsRequest(
             model=model,
             after=after or "",
             checkpoint=checkpoint or "",
             confirmed_only=confirmed_only,
             every_head=every_head,
+            trainer=trainer,
         )
-        answer = decoded_stream(self.weights.FetchWeights(request, timeout=timeout))
-        first = next(answer)
-        file = b"".join(message.data for message in answer)
-        if len(file) != first.total_bytes:
-            raise ConnectionError(f"the data ended after {len(file)} of {first.total_bytes} bytes: fetch again")
-        return Head(
-            checkpoint=first.checkpoint.id,
-            round=first.checkpoint.round,
-            confirmed=first.checkpoint.confirmed,
-            config=dict(first.trainer_config),
-            tensors=files.load(file),
-        )
+        return self._fetch(request, None, timeout)
 
-    def heads(self, model: str, *, after: str | None = None, timeout: float | None = None) -> Iterator[Head]:
-        """The head, then every newer one that is there when the caller comes back for it, for ever."""
+    def fetch_to(
+        self,
+        model: str,
+        path: str | os.PathLike,
+        *,
+        checkpoint: str | None = None,
+        confirmed_only: bool = False,
+        timeout: float | None = None,
+    ) -> Head:
+        """Fetches into a safetensors file.
+
+        It is written beside its place and comes there when it is whole and on the disk, so nobody reads half a model. The
+        answer's `tensors` are empty: `open_file` or `load_file` read them.
+        """
+        request = weights_pb2.FetchWeightsRequest(
+            model=model, checkpoint=checkpoint or "", confirmed_only=confirmed_only
+        )
+        download = Download(
+            self._connection, request, lambda total: DiskSink(path, total), patience=self._patience(timeout)
+        )
+        try:
+            download.run()
+            download.sink.finish()
+        except BaseException:
+            download.discard()
+            raise
+        return Head.of(download.first, {}, request, self)
+
+    def _fetch(
+        self, request: weights_pb2.FetchWeightsRequest, patience: Patience | None, timeout: float | None
+    ) -> Head:
+        download = Download(self._connection, request, Arrays, patience=patience, timeout=timeout)
+        download.run()
+        return Head.of(download.first, download.sink.finish(), request, self)
+
+    def heads(
+        self, model: str, *, after: str | None = None, trainer: str = "", timeout: float | None = None
+    ) -> Iterator[Head]:
+        """The head, then every newer one that is there when the caller comes back for it, for ever.
+
+        Only those that this trainer can still submit on (a name: needed when a node has several). It outlives restarts of
+        the node. `timeout` is for each head.
+        """
         while True:
-            head = self.fetch(model, after=after, timeout=timeout)
-            yield head
+            request = weights_pb2.FetchWeightsRequest(model=model, after=after or "", trainer=trainer)
+            head = self._fetch(request, self._patience(timeout), None)
             after = head.checkpoint
+            yield head
+            # Not to hold the last one while the next one comes.
+            del head
+
+    def _patience(self, timeout: float | None) -> Patience:
+        return Patience(self._connection.address, timeout, self._connection.closed.wait)
 
     def submit(
         self,
@@ -133,25 +154,38 @@ class Client:
         Answers once it is durable on the node; `submission(answer.id)` says what became of it. Several trainers on one
         node need different names.
         """
-        file = files.dump(tensors)
+        fields = {"model": model, "base": base, "samples": samples, "trainer": trainer, "metrics": metrics or {}}
+        return self._submit(TensorFile(tensors), delta, timeout, idempotency_key=idempotency_key, **fields)
+
+    def submit_file(
+        self,
+        model: str,
+        path: str | os.PathLike,
+        *,
+        base: str,
+        samples: int,
+        delta: bool = False,
+        trainer: str = "",
+        metrics: Mapping[str, float] | None = None,
+        idempotency_key: str = "",
+        timeout: float | None = None,
+    ) -> submission_pb2.Submission:
+        """`submit`, of a safetensors file."""
+        fields = {"model": model, "base": base, "samples": samples, "trainer": trainer, "metrics": metrics or {}}
+        return self._submit(DiskFile(path), delta, timeout, idempotency_key=idempotency_key, **fields)
+
+    def _submit(
+        self, content: Content, delta: bool, timeout: float | None, **fields: object
+    ) -> submission_pb2.Submission:
         kind = weights_pb2.SUBMISSION_KIND_DELTA if delta else weights_pb2.SUBMISSION_KIND_WEIGHTS
-        header = weights_pb2.SubmitWeightsRequest(
-            model=model,
-            base=base,
-            trainer=trainer,
-            samples=samples,
-            kind=kind,
-            metrics=metrics or {},
-            idempotency_key=idempotency_key,
-            total_bytes=len(file),
-        )
-        with decoded():
-            return self.weights.SubmitWeights(_chunks(header, file), timeout=timeout).submission
+        header = weights_pb2.SubmitWeightsRequest(kind=kind, **fields)
+        upload = Upload(self._connection, self.weights.SubmitWeights, header, content, self._patience(timeout))
+        return upload.run().submission
 
     def submission(self, id: str, *, wait: bool = False, timeout: float | None = None) -> submission_pb2.Submission:
         """What became of a submission; with `wait`, once that is final."""
         request = submission_pb2.GetSubmissionRequest(id=id, wait=wait)
-        with decoded():
+        with self._connection.decoded():
             return self.submissions.GetSubmission(request, timeout=timeout).submission
 
     def create(
@@ -172,19 +206,37 @@ class Client:
         `params` are the strategy's numbers, e.g. `mu`. More of `CreateModelRequest`'s fields go by name:
         `min_contributions`, `deadline_ms`, `codec`, `open`, …
         """
-        rule = common_pb2.Rule(id=strategy, params=params or {})
-        header = model_pb2.CreateModelRequest(name=model, strategy=rule, members=members, **spec)
+        fields = _spec(model, strategy, params, members, spec)
         if seed is None:
-            file = files.dump(tensors)
-            header.total_bytes = len(file)
-        else:
-            file, header.seed = b"", seed
-            header.tensors.extend(
-                model_pb2.TensorSpec(name=name, dtype=files.dtype_name(name, array.dtype), shape=array.shape)
-                for name, array in tensors.items()
-            )
-        with decoded():
-            return self.models.CreateModel(_chunks(header, file), timeout=timeout).model
+            return self._create(TensorFile(tensors), timeout, **fields)
+        first, *more = in_messages(schema_of(tensors))
+        return self._create(None, timeout, seed=seed, tensors=first, later=more, **fields)
+
+    def create_file(
+        self,
+        model: str,
+        path: str | os.PathLike,
+        *,
+        strategy: str = "fedavg/1",
+        params: Mapping[str, float] | None = None,
+        members: Sequence[str] = (),
+        timeout: float | None = None,
+        **spec: object,
+    ) -> model_pb2.Model:
+        """`create`, from a safetensors file."""
+        return self._create(DiskFile(path), timeout, **_spec(model, strategy, params, members, spec))
+
+    def _create(
+        self,
+        content: Content | None,
+        timeout: float | None,
+        later: Sequence[Sequence[model_pb2.TensorSpec]] = (),
+        **fields: object,
+    ) -> model_pb2.Model:
+        header = model_pb2.CreateModelRequest(**fields)
+        more = [model_pb2.CreateModelRequest(tensors=tensors) for tensors in later]
+        upload = Upload(self._connection, self.models.CreateModel, header, content, self._patience(timeout), more)
+        return upload.run().model
 
     def join(self, model: str, *, creator: str | None = None, timeout: float | None = None) -> None:
         """Joins a model as soon as this node has heard of it, and waits until its weights are here.
@@ -192,41 +244,24 @@ class Client:
         A name is anyone's to give: say `name@id`, or the `creator` (node id or peer id). A bare name is taken only if this
         node knows the creator: from its configuration, or as a fellow member of a joined model.
         """
-        wanted, _, wanted_id = model.partition("@")
-        wish = model_pb2.JoinModelRequest(model=model, creator=creator or "")
-        watch = self.models.WatchModels(model_pb2.WatchModelsRequest(), timeout=timeout)
-        for message in decoded_stream(watch):
-            known = message.model
-            if known.name != wanted or (wanted_id and known.id != wanted_id):
-                continue
-            if known.standing == model_pb2.MODEL_STANDING_AVAILABLE:
-                try:
-                    with decoded():
-                        self.models.JoinModel(wish, timeout=timeout)
-                except QresError as error:
-                    # Another one's model of that name: the creator's own may still be announced.
-                    if creator is None or error.reason != "CREATOR_UNKNOWN":
-                        raise
-            elif known.standing == model_pb2.MODEL_STANDING_JOINED:
-                watch.cancel()
-                return
-        raise ConnectionError("the node ended its watch of models: is it shutting down?")
+        Join(self._connection, model, creator or "", self._patience(timeout)).run()
 
     def leave(self, model: str, *, timeout: float | None = None) -> None:
         """Leaves a model on this node alone."""
-        with decoded():
+        with self._connection.decoded():
             self.models.LeaveModel(model_pb2.LeaveModelRequest(model=model), timeout=timeout)
 
     def model(self, model: str, *, timeout: float | None = None) -> model_pb2.Model:
         """One model, its schema included."""
-        with decoded():
-            return self.models.GetModel(model_pb2.GetModelRequest(model=model), timeout=timeout).model
+        with self._connection.decoded():
+            found = self.models.GetModel(model_pb2.GetModelRequest(model=model), timeout=timeout).model
+            return complete(self.models, found, timeout)
 
     def list_models(self, *, timeout: float | None = None) -> Iterator[model_pb2.Model]:
         """All joined and available models, without their schemas."""
         request = model_pb2.ListModelsRequest()
         while True:
-            with decoded():
+            with self._connection.decoded():
                 page = self.models.ListModels(request, timeout=timeout)
             yield from page.models
             if not page.next_page_token:
@@ -236,20 +271,23 @@ class Client:
     def watch_rounds(self, model: str, from_revision: int = 0) -> Iterator[round_pb2.WatchRoundsResponse]:
         """A model's rounds as they open, fill and are sealed. After a break go on from the last message's revision."""
         request = round_pb2.WatchRoundsRequest(model=model, from_revision=from_revision)
-        return decoded_stream(self.rounds.WatchRounds(request))
+        return self._connection.decoded_stream(self.rounds.WatchRounds(request))
 
     def node(self, *, timeout: float | None = None) -> node_pb2.Node:
         """The node itself."""
-        with decoded():
+        with self._connection.decoded():
             return self.nodes.GetNode(node_pb2.GetNodeRequest(), timeout=timeout).node
 
 
-def _chunks(header, file: bytes) -> Iterator:
-    """The messages of an upload: the header with the first chunk, then chunks."""
-    header.data = file[:CHUNK_BYTES_MAX]
-    yield header
-    for start in range(CHUNK_BYTES_MAX, len(file), CHUNK_BYTES_MAX):
-        yield type(header)(data=file[start : start + CHUNK_BYTES_MAX])
+def _spec(
+    model: str,
+    strategy: str,
+    params: Mapping[str, float] | None,
+    members: Sequence[str],
+    more: Mapping[str, object],
+) -> dict[str, object]:
+    rule = common_pb2.Rule(id=strategy, params=params or {})
+    return {"name": model, "strategy": rule, "members": members, **more}
 
 
-__all__ = ["Client", "Head", "QresError"]
+__all__ = ["Client", "Head"]

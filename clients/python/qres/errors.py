@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
-
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-T = TypeVar("T")
+_BROKEN = ("RST_STREAM", "Stream removed", "GOAWAY")
+"""What gRPC's library says of a stream that ended without an answer, where it does not say UNAVAILABLE."""
 
 
 class QresError(Exception):
@@ -51,17 +48,15 @@ class QresError(Exception):
                 retry_after = retry.retry_delay.ToTimedelta().total_seconds()
         return cls(error.code(), error.details() or "", reason, field, retry_after)
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same call may go well later: the node cannot be reached, or says when to try again."""
+        if self.retry_after is not None or self.code == grpc.StatusCode.UNAVAILABLE:
+            return True
+        # A node that was killed is UNAVAILABLE; these come from something in between that lost it.
+        unclear = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED)
+        return self.code in unclear and not self.reason and any(word in self.message for word in _BROKEN)
 
-@contextmanager
-def decoded() -> Iterator[None]:
-    """Turns a `grpc.RpcError` of the block into a `QresError`."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise QresError.of(error) from error
-
-
-def decoded_stream(messages: Iterable[T]) -> Iterator[T]:
-    """A stream whose failure is a `QresError`."""
-    with decoded():
-        yield from messages
+    def with_message(self, message: str) -> QresError:
+        """The same failure in other words."""
+        return QresError(self.code, message, self.reason, self.field, self.retry_after)

@@ -1,90 +1,11 @@
-"""The client against a node that a test plays: the contract's own stubs, in this process."""
-
-from concurrent import futures
+"""The client against a node that a test plays."""
 
 import grpc
 import numpy as np
 import pytest
-from google.protobuf import any_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2
-from qres import Client, QresError, dump, load
-from qres.v1 import common_pb2, model_pb2, model_pb2_grpc, submission_pb2, weights_pb2, weights_pb2_grpc
-
-# More than two chunks.
-LARGE = {"w": np.arange(600_000, dtype="f4"), "n": np.array(7, "i8")}
-
-
-class Node(weights_pb2_grpc.WeightsServiceServicer, model_pb2_grpc.ModelServiceServicer):
-    """Answers as the test says and keeps what came."""
-
-    def __init__(self):
-        self.requests = []
-        self.failure = None
-        self.cut = False
-
-    def FetchWeights(self, request, context):
-        self.requests.append(request)
-        self.fail(context)
-        file = dump(LARGE)
-        checkpoint = common_pb2.Checkpoint(id="c1", round=1, confirmed=True)
-        yield weights_pb2.FetchWeightsResponse(
-            checkpoint=checkpoint, trainer_config={"mu": 0.25}, total_bytes=len(file)
-        )
-        for start in range(0, len(file) - self.cut, 1 << 20):
-            yield weights_pb2.FetchWeightsResponse(data=file[start : start + (1 << 20)])
-            if self.cut:
-                return
-
-    def SubmitWeights(self, requests, context):
-        self.requests += list(requests)
-        self.fail(context)
-        submission = submission_pb2.Submission(id="s1", state=submission_pb2.SUBMISSION_STATE_PENDING)
-        return weights_pb2.SubmitWeightsResponse(submission=submission)
-
-    def CreateModel(self, requests, context):
-        self.requests += list(requests)
-        return model_pb2.CreateModelResponse(model=model_pb2.Model(name=self.requests[0].name, id="m1"))
-
-    def ListModels(self, request, context):
-        page = {"": ("a", "t1"), "t1": ("b", "")}[request.page_token]
-        return model_pb2.ListModelsResponse(models=[model_pb2.Model(name=page[0])], next_page_token=page[1])
-
-    def WatchModels(self, request, context):
-        def message(name, standing):
-            return model_pb2.WatchModelsResponse(model=model_pb2.Model(name=name, standing=standing))
-
-        yield model_pb2.WatchModelsResponse(kind=common_pb2.WATCH_KIND_SNAPSHOT_END)
-        yield message("other", model_pb2.MODEL_STANDING_JOINED)
-        yield message("m", model_pb2.MODEL_STANDING_AVAILABLE)
-        yield message("m", model_pb2.MODEL_STANDING_SYNCING)
-        yield message("m", model_pb2.MODEL_STANDING_JOINED)
-
-    def JoinModel(self, request, context):
-        self.requests.append(request)
-        self.fail(context)
-        return model_pb2.JoinModelResponse()
-
-    def fail(self, context):
-        if self.failure:
-            context.set_trailing_metadata([("grpc-status-details-bin", self.failure.SerializeToString())])
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.failure.message)
-
-
-@pytest.fixture
-def node():
-    return Node()
-
-
-@pytest.fixture
-def client(node):
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
-    weights_pb2_grpc.add_WeightsServiceServicer_to_server(node, server)
-    model_pb2_grpc.add_ModelServiceServicer_to_server(node, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with Client(f"127.0.0.1:{port}") as client:
-        yield client
-    server.stop(None).wait()
+from node import LARGE, refusal
+from qres import Client, QresError, load
+from qres.v1 import model_pb2, weights_pb2
 
 
 def test_a_fetch_is_a_head_with_arrays(client, node):
@@ -96,9 +17,10 @@ def test_a_fetch_is_a_head_with_arrays(client, node):
 
 
 def test_a_fetch_that_is_cut_is_an_error(client, node):
-    node.cut = True
-    with pytest.raises(ConnectionError, match="the data ended after 1048576 of"):
+    node.cuts = [1 << 20]
+    with pytest.raises(QresError, match="the connection broke: Socket closed"):
         client.fetch("m", timeout=60)
+    assert len(node.requests) == 1
 
 
 def test_a_submit_is_a_header_and_chunks_of_at_most_a_mebibyte(client, node):
@@ -133,10 +55,31 @@ def test_a_model_from_a_seed_sends_names_dtypes_and_shapes(client, node):
         client.create("m", {"w": np.empty(1, "c16")}, seed=0)
 
 
+def test_a_schema_that_is_larger_than_a_message_is_sent_in_several(client, node):
+    arrays = {f"{'layer' * 20}{number}": np.empty((number, 1), "f4") for number in range(20_000)}
+    client.create("m", arrays, seed=1, timeout=60)
+    first, *more = node.requests
+    assert first.name == "m" and len(more) == 2
+    assert all(request.ByteSize() < 2 << 20 for request in node.requests)
+    assert all(request == model_pb2.CreateModelRequest(tensors=request.tensors) for request in more)
+    assert [tensor.name for request in node.requests for tensor in request.tensors] == list(arrays)
+
+
+def test_a_model_is_shown_with_all_its_tensors(client, node):
+    model = client.model("m", timeout=60)
+    assert [tensor.name for tensor in model.tensors] == ["t0", "t1", "t2", "t3", "t4"]
+    assert [(r.model, r.page_token) for r in node.of(model_pb2.ListTensorsRequest)] == [("m@m1", "2"), ("m@m1", "4")]
+
+
 def test_heads_are_fetched_each_after_the_one_before(client, node):
     heads = client.heads("m", timeout=60)
-    assert [next(heads).round for _ in range(2)] == [1, 1]
+    assert [next(heads).round for _ in range(2)] == [1, 2]
     assert [request.after for request in node.requests] == ["", "c1"]
+    assert all(request.HasField("trainer") and request.trainer == "" for request in node.requests)
+    next(client.heads("m", trainer="t", timeout=60))
+    assert node.requests[-1].trainer == "t"
+    client.fetch("m", timeout=60)
+    assert not node.requests[-1].HasField("trainer")
 
 
 def test_a_join_waits_for_the_announcement_and_for_the_weights(client, node):
@@ -145,7 +88,7 @@ def test_a_join_waits_for_the_announcement_and_for_the_weights(client, node):
 
 
 def test_a_join_by_creator_waits_for_that_creator_s_model(client, node):
-    node.failure = details(error_details_pb2.ErrorInfo(reason="CREATOR_UNKNOWN", domain="qres"))
+    node.failures["JoinModel"] = [refusal(grpc.StatusCode.FAILED_PRECONDITION, "CREATOR_UNKNOWN")] * 2
     # The one that is announced is another creator's: it is passed over.
     client.join("m", creator="12D3", timeout=60)
     assert [request.creator for request in node.requests] == ["12D3"]
@@ -157,25 +100,16 @@ def test_lists_turn_their_pages(client):
     assert [model.name for model in client.list_models(timeout=60)] == ["a", "b"]
 
 
-def details(*messages):
-    status = status_pb2.Status(code=9, message="base: too old, fetch the head")
-    for message in messages:
-        status.details.append(any_pb2.Any())
-        status.details[-1].Pack(message)
-    return status
-
-
 @pytest.mark.parametrize("call", ["fetch", "submit"])
 def test_an_error_is_decoded(client, node, call):
-    node.failure = details(
-        error_details_pb2.ErrorInfo(reason="BASE_STALE", domain="qres", metadata={"field": "base"}),
-        error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=1, nanos=500_000_000)),
-    )
+    failure = refusal(grpc.StatusCode.FAILED_PRECONDITION, "BASE_STALE", "base", 1.5)
+    node.failures = {"FetchWeights": [failure], "SubmitWeights": [failure]}
     with pytest.raises(QresError) as caught:
         if call == "fetch":
             client.fetch("m", timeout=60)
         else:
-            client.submit("m", LARGE, base="c0", samples=1, timeout=60)
+            # No time for the pause that the node asks for.
+            client.submit("m", LARGE, base="c0", samples=1, timeout=1)
     error = caught.value
     assert error.code == grpc.StatusCode.FAILED_PRECONDITION
     assert (error.reason, error.field, error.retry_after) == ("BASE_STALE", "base", 1.5)
@@ -189,9 +123,32 @@ def test_no_node_is_an_error_too():
     assert (caught.value.reason, caught.value.retry_after) == ("", None)
 
 
-def test_the_address_comes_from_the_environment(monkeypatch):
-    monkeypatch.setenv("QRES_ADDR", "127.0.0.1:5555")
-    assert Client().address == "127.0.0.1:5555"
-    assert Client("127.0.0.1:6").address == "127.0.0.1:6"
-    monkeypatch.delenv("QRES_ADDR")
-    assert Client().address == "127.0.0.1:4002"
+def test_a_head_submits_on_itself_by_the_name_that_fetched_it(client, node):
+    head = next(client.heads("m", trainer="t", timeout=60))
+    assert head.submit(head.tensors, samples=5, metrics={"loss": 0.5}, delta=True, timeout=60).id == "s1"
+    first = node.of(weights_pb2.SubmitWeightsRequest)[0]
+    assert (first.model, first.base, first.trainer, first.samples) == ("m", "c1", "t", 5)
+    assert (first.kind, first.metrics["loss"]) == (weights_pb2.SUBMISSION_KIND_DELTA, 0.5)
+    head.submit(head.tensors, samples=5, trainer="u", timeout=60)
+    assert [r.trainer for r in node.of(weights_pb2.SubmitWeightsRequest) if r.model] == ["t", "u"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (grpc.StatusCode.FAILED_PRECONDITION, "BASE_STALE"),
+        (grpc.StatusCode.FAILED_PRECONDITION, "BASE_CONTRIBUTED"),
+        (grpc.StatusCode.ALREADY_EXISTS, "BASE_SUBMITTED"),
+    ],
+)
+def test_a_base_that_takes_no_more_work_is_no_failure(client, node, caplog, code, reason):
+    caplog.set_level("INFO", "qres")
+    node.failures["SubmitWeights"] = [refusal(code, reason)]
+    assert client.fetch("m", timeout=60).submit(LARGE, samples=1, timeout=60) is None
+    assert reason in caplog.text
+
+
+def test_another_refusal_of_a_head_is_raised(client, node):
+    node.failures["SubmitWeights"] = [refusal(grpc.StatusCode.PERMISSION_DENIED, "NOT_A_MEMBER")]
+    with pytest.raises(QresError, match="NOT_A_MEMBER"):
+        client.fetch("m", timeout=60).submit(LARGE, samples=1, timeout=60)

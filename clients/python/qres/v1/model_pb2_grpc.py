@@ -55,6 +55,11 @@ class ModelServiceStub(object):
                 request_serializer=qres_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=qres_dot_v1_dot_model__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.ListTensors = channel.unary_unary(
+                '/qres.v1.ModelService/ListTensors',
+                request_serializer=qres_dot_v1_dot_model__pb2.ListTensorsRequest.SerializeToString,
+                response_deserializer=qres_dot_v1_dot_model__pb2.ListTensorsResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/qres.v1.ModelService/ListModels',
                 request_serializer=qres_dot_v1_dot_model__pb2.ListModelsRequest.SerializeToString,
@@ -97,7 +102,14 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Shows one model, its tensors included.
+        """Shows one model, with its tensors as far as one message holds them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTensors(self, request, context):
+        """Lists a model's tensors, ascending by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +152,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=qres_dot_v1_dot_model__pb2.GetModelRequest.FromString,
                     response_serializer=qres_dot_v1_dot_model__pb2.GetModelResponse.SerializeToString,
+            ),
+            'ListTensors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTensors,
+                    request_deserializer=qres_dot_v1_dot_model__pb2.ListTensorsRequest.FromString,
+                    response_serializer=qres_dot_v1_dot_model__pb2.ListTensorsResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -261,6 +278,33 @@ class ModelService(object):
             '/qres.v1.ModelService/GetModel',
             qres_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
             qres_dot_v1_dot_model__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTensors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qres.v1.ModelService/ListTensors',
+            qres_dot_v1_dot_model__pb2.ListTensorsRequest.SerializeToString,
+            qres_dot_v1_dot_model__pb2.ListTensorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,20 +70,22 @@ class GetUploadResponse(_message.Message):
     def __init__(self, kept_bytes: _Optional[int] = ...) -> None: ...
 
 class FetchWeightsRequest(_message.Message):
-    __slots__ = ("model", "after", "checkpoint", "confirmed_only", "offset", "every_head")
+    __slots__ = ("model", "after", "checkpoint", "confirmed_only", "offset", "every_head", "trainer")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     CONFIRMED_ONLY_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     EVERY_HEAD_FIELD_NUMBER: _ClassVar[int]
+    TRAINER_FIELD_NUMBER: _ClassVar[int]
     model: str
     after: str
     checkpoint: str
     confirmed_only: bool
     offset: int
     every_head: bool
-    def __init__(self, model: _Optional[str] = ..., after: _Optional[str] = ..., checkpoint: _Optional[str] = ..., confirmed_only: bool = ..., offset: _Optional[int] = ..., every_head: bool = ...) -> None: ...
+    trainer: str
+    def __init__(self, model: _Optional[str] = ..., after: _Optional[str] = ..., checkpoint: _Optional[str] = ..., confirmed_only: bool = ..., offset: _Optional[int] = ..., every_head: bool = ..., trainer: _Optional[str] = ...) -> None: ...
 
 class FetchWeightsResponse(_message.Message):
     __slots__ = ("checkpoint", "spec_id", "trainer_config", "total_bytes", "offset", "data")
