@@ -44,7 +44,9 @@ done
 # Always the whole workspace: another selection of packages would resolve other features and build libp2p anew.
 run cargo test --workspace --no-fail-fast -- ${arguments[@]+"${arguments[@]}"}
 if [ -x .cache/venv/bin/python ]; then
-  run .cache/venv/bin/python -m pytest -q clients/python/tests
+  # Against the daemon that the tests above built; for two minutes it and a trainer are killed at random.
+  daemon=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)/qres-daemon
+  run env QRES_DAEMON="$daemon" QRES_RESTART_SECONDS=120 .cache/venv/bin/python -m pytest -q clients/python/tests
 fi
 
 sum() { grep -oE "[0-9]+ $1" "$log" | awk '{ n += $1 } END { print n + 0 }'; }

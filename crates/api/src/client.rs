@@ -20,7 +20,7 @@ pub use submit::file_chunks;
 use trace::TraceContext;
 pub use watch::Watch;
 
-use crate::{FRAME_BYTES_MAX, pb};
+use crate::{Address, FRAME_BYTES_MAX, pb};
 
 /// Flow-control window of a stream: at 100 ms round-trip time 8 MiB still allow 80 MB/s.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
@@ -51,19 +51,15 @@ macro_rules! stub {
 }
 
 impl Client {
-    /// Connects to a node: `host:port` or `http://host:port`.
-    pub async fn connect(address: impl Into<String>) -> Result<Self, ClientError> {
-        let address = address.into();
-        let url = if address.contains("://") {
-            address.clone()
-        } else {
-            format!("http://{address}")
-        };
+    /// Connects to a node: see [`Address`].
+    pub async fn connect(address: impl AsRef<str>) -> Result<Self, ClientError> {
+        let address: Address = address.as_ref().parse()?;
         let failed = |error: tonic::transport::Error| ClientError::Connect {
-            address: address.clone(),
+            address: address.to_string(),
             problem: error::innermost(&error),
+            hint: error::hint(&address),
         };
-        let channel = Endpoint::from_shared(url)
+        let channel = Endpoint::from_shared(format!("http://{address}"))
             .map_err(failed)?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -77,11 +73,11 @@ impl Client {
             .map_err(failed)?;
         Ok(Self {
             channel: InterceptedService::new(channel, TraceContext),
-            address,
+            address: address.to_string(),
         })
     }
 
-    /// The address that it was given.
+    /// The node's address, with its port.
     pub fn address(&self) -> &str {
         &self.address
     }

@@ -5,6 +5,8 @@
 //! client knows the contract alone, and never libp2p.
 
 #[cfg(feature = "client")]
+mod address;
+#[cfg(feature = "client")]
 pub mod client;
 #[cfg(any(feature = "client", feature = "server"))]
 mod code;
@@ -17,6 +19,8 @@ pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/qres.v1.rs"));
 }
 
+#[cfg(feature = "client")]
+pub use address::{Address, AddressError};
 pub use qres_fed::record::{is_printable, printable};
 
 /// The contract as an encoded `FileDescriptorSet`, with imports and comments.

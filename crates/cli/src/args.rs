@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use qres_api::Address;
 
 use crate::command::{create, drain, fetch, membership, peers, round, state, status, submissions, submit, watch};
 
@@ -20,7 +21,7 @@ const ADDRESS_DEFAULT: &str = "127.0.0.1:4002";
 pub struct Args {
     /// The node's gRPC address
     #[arg(long, global = true, env = "QRES_ADDR", default_value = ADDRESS_DEFAULT, value_name = "HOST:PORT")]
-    pub addr: String,
+    pub addr: Address,
     /// Print JSON: one object, or one a line where things are followed
     #[arg(long, global = true)]
     pub json: bool,

@@ -36,7 +36,9 @@ impl Failure {
                     || (matches!(code, Code::Unknown | Code::Cancelled) && reason.is_empty())
             }
             Self::Node(ClientError::Cut { .. } | ClientError::Connect { .. }) => true,
-            Self::Node(ClientError::Data(_) | ClientError::Contract(_)) | Self::Local(_) => false,
+            Self::Node(ClientError::Address(_) | ClientError::Data(_) | ClientError::Contract(_)) | Self::Local(_) => {
+                false
+            }
         }
     }
 

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 
 async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let work = async {
-        let client = Client::connect(args.addr).await?;
+        let client = Client::connect(args.addr.to_string()).await?;
         dispatch(args.command, Context { client, output }).await
     };
     match args.timeout {

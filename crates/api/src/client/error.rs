@@ -6,19 +6,25 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::address::{Address, AddressError, PORT_OF_MESH};
 use crate::code;
 
 /// A call that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
     /// No node answers there.
-    #[error("no node answers at {address} ({problem}): is qres-daemon running, and is this its gRPC address?")]
+    #[error("no node answers at {address} ({problem}): {hint}")]
     Connect {
         /// Where.
         address: String,
         /// Why.
         problem: String,
+        /// The likely mistake.
+        hint: &'static str,
     },
+    /// What was given is no address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// The node refused or failed.
     #[error("{}", show(.code, .reason, .field, .message, .retry_after))]
     Refused {
@@ -54,7 +60,7 @@ impl ClientError {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused { code, .. } => Some(*code),
-            Self::Connect { .. } | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => None,
+            Self::Connect { .. } | Self::Address(_) | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => None,
         }
     }
 
@@ -62,7 +68,7 @@ impl ClientError {
     pub fn reason(&self) -> &str {
         match self {
             Self::Refused { reason, .. } => reason,
-            Self::Connect { .. } | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => "",
+            Self::Connect { .. } | Self::Address(_) | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => "",
         }
     }
 
@@ -70,8 +76,16 @@ impl ClientError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
-            Self::Connect { .. } | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => None,
+            Self::Connect { .. } | Self::Address(_) | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => None,
         }
+    }
+}
+
+/// What is most often the matter with an address at which nobody answers.
+pub(super) fn hint(address: &Address) -> &'static str {
+    match address.port {
+        PORT_OF_MESH => "that is the port of the mesh; the API listens on 4002 by default.",
+        _ => "is qres-daemon running, and is this its gRPC address?",
     }
 }
 
