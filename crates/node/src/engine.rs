@@ -58,7 +58,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::NodeConfig;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::identity::Identity;
 use crate::mesh::{HeadClaim, Mesh, Mode};
 use crate::metrics::Metrics;
@@ -139,8 +139,7 @@ impl Core {
     pub fn refuse_if_draining(&self) -> Result<(), NodeError> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(NodeError::new(
-                Kind::Unavailable,
-                "DRAINING",
+                Reason::Draining,
                 "this node drains: it takes no new work before it stops",
             )
             .retry_after(5000));
@@ -152,8 +151,7 @@ impl Core {
     pub fn refuse_if_bootstrap(&self) -> Result<(), NodeError> {
         if self.config.mesh.mode == Mode::Bootstrap {
             return Err(NodeError::new(
-                Kind::FailedPrecondition,
-                "BOOTSTRAP_NODE",
+                Reason::BootstrapNode,
                 "a bootstrap node joins and creates no model: ask a node that runs with --mode node",
             ));
         }
@@ -219,18 +217,14 @@ impl From<StoreError> for NodeError {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
-            StoreError::Full(_) => Self::new(Kind::ResourceExhausted, "DISK_FULL", message).retry_after(10_000),
-            StoreError::UploadQuota { .. } => {
-                Self::new(Kind::ResourceExhausted, "UPLOAD_QUOTA", message).field("idempotency_key")
-            }
-            StoreError::UploadsKept(_) => Self::new(Kind::ResourceExhausted, "UPLOADS_KEPT", message)
+            StoreError::Full(_) => Self::new(Reason::DiskFull, message).retry_after(10_000),
+            StoreError::UploadQuota { .. } => Self::new(Reason::UploadQuota, message).field("idempotency_key"),
+            StoreError::UploadsKept(_) => Self::new(Reason::UploadsKept, message)
                 .field("idempotency_key")
                 .retry_after(10_000),
-            StoreError::Offset { .. } => Self::new(Kind::OutOfRange, "OFFSET_PAST_KEPT", message).field("offset"),
-            StoreError::Overtaken => {
-                Self::new(Kind::FailedPrecondition, "UPLOAD_OVERTAKEN", message).field("idempotency_key")
-            }
-            _ => Self::new(Kind::Internal, "STORE", message),
+            StoreError::Offset { .. } => Self::new(Reason::OffsetPastKept, message).field("offset"),
+            StoreError::Overtaken => Self::new(Reason::UploadOvertaken, message).field("idempotency_key"),
+            _ => Self::new(Reason::Store, message),
         }
     }
 }

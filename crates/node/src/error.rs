@@ -1,5 +1,7 @@
 //! What can go wrong for a caller: who is at fault, which field, what to do.
 
+pub use crate::reason::Reason;
+
 /// The canonical kind of a failure; `api` maps each to one gRPC code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -29,8 +31,8 @@ pub enum Kind {
 pub struct NodeError {
     /// Kind, for the code.
     pub kind: Kind,
-    /// A stable reason for programs, `UPPER_SNAKE`, e.g. `BASE_STALE`.
-    pub reason: &'static str,
+    /// A stable reason for programs.
+    pub reason: Reason,
     /// The field at fault, as the contract names it.
     pub field: Option<String>,
     /// For people: what is wrong, the limit and the remedy.
@@ -41,9 +43,9 @@ pub struct NodeError {
 
 impl NodeError {
     /// A failure without a field.
-    pub fn new(kind: Kind, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
-            kind,
+            kind: reason.kind(),
             reason,
             field: None,
             message: message.into(),
@@ -53,7 +55,7 @@ impl NodeError {
 
     /// A request that can never work, by its field.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Kind::InvalidArgument, "INVALID_FIELD", message).field(field)
+        Self::new(Reason::InvalidField, message).field(field)
     }
 
     /// Names the field at fault.

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod mesh;
 mod metrics;
 mod private_file;
+mod reason;
 pub mod store;
 mod trace;
 pub mod transfer;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use qres_fed::record::{Rule, TENSORS_MAX, TensorSpec};
-use qres_node::error::{Kind, NodeError};
+use qres_node::error::{NodeError, Reason};
 use qres_node::handle::{CreateModel, WatchFilter};
 use qres_node::view::Event;
 use tonic::{Request, Response, Status, Streaming};
@@ -80,7 +80,7 @@ impl Api {
     async fn within<T>(&self, time: Duration, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let late = |_| {
             let message = format!("tensors: the schema was not whole within {time:?}: send it again");
-            status(NodeError::new(Kind::Unavailable, "REQUEST_TOO_SLOW", message).field("tensors"))
+            status(NodeError::new(Reason::RequestTooSlow, message).field("tensors"))
         };
         tokio::time::timeout(time, self.stop.or(work)).await.map_err(late)?
     }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use qres_node::error::{Kind, NodeError};
+use qres_node::error::{NodeError, Reason};
 use tonic::Status;
 
 use super::layer::metrics::Metrics;
@@ -65,7 +65,7 @@ impl<'a> Pace<'a> {
             self.bytes
         );
         status(
-            NodeError::new(Kind::Unavailable, "UPLOAD_TOO_SLOW", message)
+            NodeError::new(Reason::UploadTooSlow, message)
                 .field("data")
                 .retry_after(RETRY_MS),
         )

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qres_node::error::{Kind, NodeError};
+use qres_node::error::{NodeError, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::Limits;
@@ -98,11 +98,11 @@ impl Places {
             let message = format!(
                 "this connection has {share} {what} at the same time, its share of the node's {max}: end some of them first"
             );
-            NodeError::new(Kind::ResourceExhausted, "CONNECTION_SHARE", message).retry_after(RETRY_MS)
+            NodeError::new(Reason::ConnectionShare, message).retry_after(RETRY_MS)
         })?;
         let own = self.try_take(place).ok_or_else(|| {
             let message = format!("this node has {max} {what} at the same time, its limit: try again shortly");
-            NodeError::new(Kind::Unavailable, "BUSY", message).retry_after(RETRY_MS)
+            NodeError::new(Reason::Busy, message).retry_after(RETRY_MS)
         })?;
         Ok([shared, own])
     }

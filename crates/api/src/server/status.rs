@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use qres_fed::record::printable;
-use qres_node::error::{Kind, NodeError};
+use qres_node::error::{Kind, NodeError, Reason};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -27,7 +27,7 @@ pub(super) fn status(error: NodeError) -> Status {
         "" => HashMap::new(),
         field => HashMap::from([("field".to_owned(), field.to_owned())]),
     };
-    details.set_error_info(error.reason, ERROR_DOMAIN, metadata);
+    details.set_error_info(error.reason.name(), ERROR_DOMAIN, metadata);
     let code = match error.kind {
         Kind::InvalidArgument => {
             details.add_bad_request_violation(field, message.clone());
@@ -46,7 +46,7 @@ pub(super) fn status(error: NodeError) -> Status {
             Code::AlreadyExists
         }
         Kind::FailedPrecondition => {
-            details.add_precondition_failure_violation(error.reason, field, message.clone());
+            details.add_precondition_failure_violation(error.reason.name(), field, message.clone());
             Code::FailedPrecondition
         }
         Kind::ResourceExhausted => {
@@ -60,7 +60,11 @@ pub(super) fn status(error: NodeError) -> Status {
             Code::Unavailable
         }
         Kind::Internal => {
-            tracing::error!(reason = error.reason, message, "a call failed by this node's own fault");
+            tracing::error!(
+                reason = error.reason.name(),
+                message,
+                "a call failed by this node's own fault"
+            );
             Code::Internal
         }
     };
@@ -91,8 +95,7 @@ pub(super) fn translate(tonics: &Status) -> Option<Status> {
     match tonics.code() {
         // A message above the decoding limit. OUT_OF_RANGE means something else here (a position past the end).
         Code::OutOfRange => Some(status(NodeError::new(
-            Kind::ResourceExhausted,
-            "MESSAGE_TOO_LARGE",
+            Reason::MessageTooLarge,
             format!(
                 "{}: send data in chunks of at most {} bytes",
                 tonics.message(),
@@ -101,8 +104,7 @@ pub(super) fn translate(tonics: &Status) -> Option<Status> {
         ))),
         // Bytes that are no such message: the caller's fault.
         Code::Internal if tonics.message().contains("failed to decode") => Some(status(NodeError::new(
-            Kind::InvalidArgument,
-            "MALFORMED_MESSAGE",
+            Reason::MalformedMessage,
             format!("{}: is the caller's contract qres.v1?", tonics.message()),
         ))),
         Code::Unimplemented if tonics.message().is_empty() => {
@@ -134,17 +136,19 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [(Kind, Code); 9] = [
-        (Kind::InvalidArgument, Code::InvalidArgument),
-        (Kind::NotFound, Code::NotFound),
-        (Kind::AlreadyExists, Code::AlreadyExists),
-        (Kind::FailedPrecondition, Code::FailedPrecondition),
-        (Kind::OutOfRange, Code::OutOfRange),
-        (Kind::ResourceExhausted, Code::ResourceExhausted),
-        (Kind::PermissionDenied, Code::PermissionDenied),
-        (Kind::Unavailable, Code::Unavailable),
-        (Kind::Internal, Code::Internal),
-    ];
+    fn code_of(kind: Kind) -> Code {
+        match kind {
+            Kind::InvalidArgument => Code::InvalidArgument,
+            Kind::NotFound => Code::NotFound,
+            Kind::AlreadyExists => Code::AlreadyExists,
+            Kind::FailedPrecondition => Code::FailedPrecondition,
+            Kind::OutOfRange => Code::OutOfRange,
+            Kind::ResourceExhausted => Code::ResourceExhausted,
+            Kind::PermissionDenied => Code::PermissionDenied,
+            Kind::Unavailable => Code::Unavailable,
+            Kind::Internal => Code::Internal,
+        }
+    }
 
     /// Through the headers and back, as a caller reads it.
     fn over_the_wire(status: &Status) -> Status {
@@ -154,17 +158,17 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_keeps_code_reason_field_message_and_retry() {
-        for (kind, code) in KINDS {
-            let error = NodeError::new(kind, "SOME_REASON", "base: too old, fetch again")
+    fn every_failure_keeps_code_reason_field_message_and_retry() {
+        for reason in Reason::ALL {
+            let error = NodeError::new(*reason, "base: too old, fetch again")
                 .field("base")
                 .retry_after(1_500);
             let read = over_the_wire(&status(error));
-            assert_eq!(read.code(), code);
+            assert_eq!(read.code(), code_of(reason.kind()));
             assert_eq!(read.message(), "base: too old, fetch again");
             let details = read.get_error_details();
             let info = details.error_info().unwrap();
-            assert_eq!((info.reason.as_str(), info.domain.as_str()), ("SOME_REASON", "qres"));
+            assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason.name(), "qres"));
             assert_eq!(info.metadata["field"], "base");
             assert_eq!(
                 details.retry_info().unwrap().retry_delay,
@@ -181,27 +185,27 @@ mod tests {
 
     #[test]
     fn each_kind_has_the_detail_that_fits() {
-        let of = |kind| status(NodeError::new(kind, "R", "m").field("f")).get_error_details();
-        for kind in [Kind::InvalidArgument, Kind::OutOfRange] {
-            let details = of(kind);
+        let of = |reason| status(NodeError::new(reason, "m").field("f")).get_error_details();
+        for reason in [Reason::InvalidField, Reason::OffsetPastEnd] {
+            let details = of(reason);
             let violation = &details.bad_request().unwrap().field_violations[0];
             assert_eq!((violation.field.as_str(), violation.description.as_str()), ("f", "m"));
         }
-        for kind in [Kind::NotFound, Kind::AlreadyExists] {
-            assert_eq!(of(kind).resource_info().unwrap().resource_type, "f");
+        for reason in [Reason::ModelUnknown, Reason::KeyTaken] {
+            assert_eq!(of(reason).resource_info().unwrap().resource_type, "f");
         }
-        let details = of(Kind::FailedPrecondition);
+        let details = of(Reason::BaseStale);
         let violation = &details.precondition_failure().unwrap().violations[0];
-        assert_eq!((violation.r#type.as_str(), violation.subject.as_str()), ("R", "f"));
         assert_eq!(
-            of(Kind::ResourceExhausted).quota_failure().unwrap().violations[0].subject,
-            "f"
+            (violation.r#type.as_str(), violation.subject.as_str()),
+            ("BASE_STALE", "f")
         );
+        assert_eq!(of(Reason::DiskFull).quota_failure().unwrap().violations[0].subject, "f");
     }
 
     #[test]
     fn unavailable_always_says_when_to_try_again_and_a_bad_request_never_does() {
-        let unavailable = status(NodeError::new(Kind::Unavailable, "R", "m")).get_error_details();
+        let unavailable = status(NodeError::new(Reason::Busy, "m")).get_error_details();
         assert!(unavailable.retry_info().unwrap().retry_delay.is_some());
         let invalid = status(NodeError::invalid("f", "m")).get_error_details();
         assert!(invalid.retry_info().is_none());
@@ -225,7 +229,7 @@ mod tests {
         assert!(large.message().contains("1048576"), "{}", large.message());
         let garbage = translate(&Status::internal("failed to decode Protobuf message: x")).unwrap();
         assert_eq!(garbage.code(), Code::InvalidArgument);
-        let ours = status(NodeError::new(Kind::OutOfRange, "REVISION_TOO_NEW", "from_revision: 7"));
+        let ours = status(NodeError::new(Reason::RevisionAhead, "from_revision: 7"));
         assert!(translate(&over_the_wire(&ours)).is_none());
         assert!(translate(&Status::not_found("unknown service")).is_none());
         assert_eq!(deadline_exceeded(Duration::from_secs(1)).code(), Code::DeadlineExceeded);

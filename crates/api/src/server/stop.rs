@@ -7,7 +7,7 @@ use std::task::Poll;
 use futures::FutureExt;
 use futures::Stream;
 use futures::future::{BoxFuture, Shared};
-use qres_node::error::{Kind, NodeError};
+use qres_node::error::{NodeError, Reason};
 use tonic::Status;
 
 use super::status::status;
@@ -73,8 +73,7 @@ impl Stop {
 fn stopping() -> Status {
     status(
         NodeError::new(
-            Kind::Unavailable,
-            "SHUTTING_DOWN",
+            Reason::ShuttingDown,
             "this node is shutting down: connect again and go on from the last revision or offset",
         )
         .retry_after(RETRY_MS),

@@ -1,7 +1,7 @@
 //! A caller's stream of data on its way into the node.
 
 use bytes::Bytes;
-use qres_node::error::{Kind, NodeError};
+use qres_node::error::{NodeError, Reason};
 use qres_node::handle::Upload;
 use tonic::{Status, Streaming};
 
@@ -23,8 +23,7 @@ impl Api {
         let first = pace.next(self.stop.or(stream.message())).await?;
         let mut first = first.ok_or_else(|| {
             status(NodeError::new(
-                Kind::InvalidArgument,
-                "EMPTY_STREAM",
+                Reason::EmptyStream,
                 "the stream has no message: the first one must carry the fields",
             ))
         })?;
@@ -68,7 +67,7 @@ impl Api {
 pub(super) fn late_header(allowed: &str) -> NodeError {
     let message =
         format!("a later message sets a field other than {allowed}: fields belong in the first message of the stream");
-    NodeError::new(Kind::InvalidArgument, "LATE_HEADER", message)
+    NodeError::new(Reason::LateHeader, message)
 }
 
 fn check_length(data: &Bytes) -> Result<(), Status> {

@@ -6,7 +6,7 @@ use tokio::sync::{OwnedRwLockReadGuard, oneshot};
 
 use super::model::ModelTask;
 use super::submit;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::store::{KeyOutcome, Store, StoreError, StoredKey, StoredSubmission, Write};
 use crate::view::SubmissionView;
 
@@ -66,7 +66,7 @@ fn judge(stored: &StoredSubmission, key: Option<&StoredKey>, earlier: Earlier, k
 /// The answer to a submission that waited for another one, which the disk did not take for a while.
 fn gave_way() -> NodeError {
     let message = "the disk is full, and this submission waited for it: send it again";
-    NodeError::new(Kind::ResourceExhausted, "DISK_FULL", message).retry_after(10_000)
+    NodeError::new(Reason::DiskFull, message).retry_after(10_000)
 }
 
 impl ModelTask {

@@ -2,7 +2,7 @@
 //! parent, which convicts the member for good.
 
 use super::Core;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 
 /// When it makes sense to submit again: the mesh waits for three heartbeat periods of silence, 15 s in a small swarm.
 const AGAIN_MS: u64 = 15_000;
@@ -12,7 +12,7 @@ impl Core {
     pub fn refuse_if_not_alone(&self) -> Result<(), NodeError> {
         let twin = self.mesh.twin().borrow().clone();
         twin.map_or(Ok(()), |twin| {
-            let refusal = NodeError::new(Kind::FailedPrecondition, "IDENTITY_IN_USE", twin.to_string());
+            let refusal = NodeError::new(Reason::IdentityInUse, twin.to_string());
             Err(refusal.retry_after(AGAIN_MS))
         })
     }

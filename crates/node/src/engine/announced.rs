@@ -7,7 +7,7 @@ use qres_fed::record::{Canonical, Signed, Spec};
 
 use super::Core;
 use super::registry::{Known, Model};
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::store::{HeardModel, Owner, Store, Write};
 use crate::view::Event;
 
@@ -53,8 +53,7 @@ async fn gone(core: &Arc<Core>, known: &Known) -> NodeError {
         tracing::warn!(%id, %error, "cannot forget an announced model");
     }
     NodeError::new(
-        Kind::Unavailable,
-        "SPEC_GONE",
+        Reason::SpecGone,
         format!(
             "the spec of model {id} is no longer on the disk: it comes again from a peer that has it, try again then"
         ),

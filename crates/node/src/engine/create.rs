@@ -16,7 +16,7 @@ use super::registry::heard::SPEC_BYTES_MAX;
 use super::submit::{key_taken, tensors_refused};
 use super::{Core, announce, announced, seeded, views};
 use crate::clock::unix_ms;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::handle::{CreateModel, ModelRef};
 use crate::mesh::Topic;
 use crate::store::{KeyOutcome, Owner, Store, StoredKey, Write};
@@ -169,8 +169,7 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
 
 fn head_not_held() -> NodeError {
     NodeError::new(
-        Kind::FailedPrecondition,
-        "HEAD_NOT_HELD",
+        Reason::HeadNotHeld,
         "the old model's head is not here yet: wait until it is joined and has caught up",
     )
     .field("succeeds")
@@ -289,8 +288,7 @@ async fn made_before(
 
 fn name_taken(spec: &Spec, other: &Model) -> NodeError {
     NodeError::new(
-        Kind::AlreadyExists,
-        "MODEL_EXISTS",
+        Reason::ModelExists,
         format!(
             "this node has joined another model named {} ({}): leave it first, name the new one differently, or let it succeed \
              the old one (succeeds)",

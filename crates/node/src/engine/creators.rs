@@ -6,7 +6,7 @@ use qres_fed::record::Membership;
 
 use super::Core;
 use super::registry::{Known, Model, ambiguous, listed};
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::handle::ModelRef;
 
 /// Whether a bare name may mean a model of this creator.
@@ -75,8 +75,7 @@ fn creator_unknown(wanted: &ModelRef, models: &[Known], creator: Option<NodeId>)
         ),
     };
     NodeError::new(
-        Kind::FailedPrecondition,
-        "CREATOR_UNKNOWN",
+        Reason::CreatorUnknown,
         format!(
             "{problem}: compare the ids with the creator, then say name@id, or the creator's id: {}",
             listed(models)
@@ -87,8 +86,7 @@ fn creator_unknown(wanted: &ModelRef, models: &[Known], creator: Option<NodeId>)
 
 fn other_creator(model: &Known, creator: &NodeId) -> NodeError {
     NodeError::new(
-        Kind::FailedPrecondition,
-        "CREATOR_DIFFERS",
+        Reason::CreatorDiffers,
         format!(
             "{}: it was not created by {creator}",
             listed(std::slice::from_ref(model))

@@ -10,7 +10,7 @@ use qres_fed::record::StateRecord;
 use super::hub::Read;
 use super::registry::Known;
 use super::{Core, state, views};
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::handle::WatchFilter;
 use crate::view::{Event, Revision, WatchItem};
 
@@ -87,8 +87,7 @@ pub fn watch(core: &Arc<Core>, filter: WatchFilter, from: Revision) -> Result<Bo
     let newest = core.hub.revision();
     if from > newest {
         return Err(NodeError::new(
-            Kind::OutOfRange,
-            "REVISION_AHEAD",
+            Reason::RevisionAhead,
             format!("revision {from} is ahead of this node's newest, {newest}: is it another node's? 0 starts with a snapshot"),
         )
         .field("from_revision"));

@@ -12,7 +12,7 @@ use qres_fed::tensor::Source;
 
 use super::registry::{Joined, Model, stopped};
 use super::{Core, submit, views};
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::handle::{Fetch, Fetched};
 use crate::store::{BlobFile, Owner, Store};
 
@@ -54,8 +54,7 @@ impl Found {
         let total = file.len();
         if self.offset > total {
             return Err(NodeError::new(
-                Kind::OutOfRange,
-                "OFFSET_PAST_END",
+                Reason::OffsetPastEnd,
                 format!("offset {}: the weights have {total} bytes", self.offset),
             )
             .field("offset"));
@@ -109,7 +108,7 @@ async fn rejection(joined: &Joined, trainer: &str, base: Option<CheckpointId>) -
             Err(error) => return error,
             Ok(Some(reason)) => {
                 let message = format!("the work of trainer {trainer:?} on base {base} was rejected: {reason}");
-                return NodeError::new(Kind::FailedPrecondition, "SUBMISSION_REJECTED", message).field("after");
+                return NodeError::new(Reason::SubmissionRejected, message).field("after");
             }
         }
         if heads.wait_for(|heads| heads.rejections != seen).await.is_err() {
@@ -156,8 +155,7 @@ fn hand_out(joined: &Joined, info: &CheckpointInfo) {
 
 fn not_held(what: &str) -> NodeError {
     NodeError::new(
-        Kind::NotFound,
-        "CHECKPOINT_NOT_HELD",
+        Reason::CheckpointNotHeld,
         format!(
             "the weights of {what} are not held here: fetch the head, or ask a node that keeps more (--retention all)"
         ),
@@ -183,7 +181,7 @@ fn chunks(core: Arc<Core>, file: Arc<BlobFile>, offset: u64) -> BoxStream<'stati
                     file.read_vec(at, length).map(Bytes::from)
                 })
                 .await
-                .map_err(|error: std::io::Error| NodeError::new(Kind::Internal, "STORE", error.to_string()))
+                .map_err(|error: std::io::Error| NodeError::new(Reason::Store, error.to_string()))
             }
         })
         .buffered(2)

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::Core;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::handle::UploadOptions;
 use crate::store::{BlobWriter, Owner, StoreError};
 
@@ -140,7 +140,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
         self.chunks = None;
         Err(match self.join().await {
             Err(error) => error,
-            Ok(_) => NodeError::new(Kind::Internal, "UPLOAD_ENDED", "the upload has ended already"),
+            Ok(_) => NodeError::new(Reason::UploadEnded, "the upload has ended already"),
         })
     }
 
@@ -150,11 +150,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
                 Ok(written) => Ok(written?),
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
-            None => Err(NodeError::new(
-                Kind::Internal,
-                "UPLOAD_ENDED",
-                "the upload has ended already",
-            )),
+            None => Err(NodeError::new(Reason::UploadEnded, "the upload has ended already")),
         }
     }
 
@@ -194,8 +190,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
 pub fn upload_place(core: &Core) -> Result<OwnedSemaphorePermit, NodeError> {
     core.uploads.clone().try_acquire_owned().map_err(|_| {
         NodeError::new(
-            Kind::ResourceExhausted,
-            "UPLOADS_FULL",
+            Reason::UploadsFull,
             "as many uploads as this node takes at a time are under way: try again when one has ended",
         )
         .retry_after(1000)

@@ -13,7 +13,7 @@ use super::registry::{Known, Model};
 use super::syncer::first;
 use super::{Core, announced, views};
 use crate::clock::unix_ms;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::store::{Owner, Store, StoreError, StoredSubmission, Write};
 use crate::view::{Event, ModelView};
 
@@ -62,8 +62,7 @@ async fn commit_join(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeErr
         .find(|m| m.spec().name == spec.name && m.joined().is_some());
     if let Some(other) = same_name.as_ref().filter(|other| spec.succeeds != Some(other.id)) {
         return Err(NodeError::new(
-            Kind::FailedPrecondition,
-            "NAME_IN_USE",
+            Reason::NameInUse,
             format!(
                 "this node has joined another model named {} ({}): leave it first",
                 spec.name, other.id
@@ -107,8 +106,7 @@ fn joinable(core: &Core, model: &Model) -> Result<(), NodeError> {
         .and_then(|()| strategy::check_privacy(&spec.privacy));
     known.map_err(|error| {
         NodeError::new(
-            Kind::FailedPrecondition,
-            "RULE_UNKNOWN",
+            Reason::RuleUnknown,
             format!(
                 "model {} needs what this qres-daemon does not know ({error}): upgrade it",
                 spec.name
@@ -118,8 +116,7 @@ fn joinable(core: &Core, model: &Model) -> Result<(), NodeError> {
     })?;
     if !model.readable_by(&core.identity.node()) {
         return Err(NodeError::new(
-            Kind::PermissionDenied,
-            "NOT_A_MEMBER",
+            Reason::NotAMember,
             format!(
                 "model {} has a member list, this node ({}) is not on it, and a list governs reading too: its creator can make a \
                  successor that lists this node",

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::Core;
 use super::registry::stopped;
 use crate::descriptors;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::identity;
 use crate::mesh::{MeshError, Mode};
 use crate::view::{NodeView, PeerState, PeerView};
@@ -25,10 +25,10 @@ impl From<MeshError> for NodeError {
         let message = error.to_string();
         match error {
             MeshError::Address(_) => Self::invalid("address", message),
-            MeshError::NotConnected(_) => Self::new(Kind::NotFound, "PEER_NOT_CONNECTED", message),
-            MeshError::TooLarge { .. } => Self::new(Kind::ResourceExhausted, "MESSAGE_TOO_LARGE", message),
+            MeshError::NotConnected(_) => Self::new(Reason::PeerNotConnected, message),
+            MeshError::TooLarge { .. } => Self::new(Reason::MessageTooLarge, message),
             MeshError::Dial(why) => unreached(&why),
-            _ => Self::new(Kind::Unavailable, "MESH", message).retry_after(1000),
+            _ => Self::new(Reason::Mesh, message).retry_after(1000),
         }
     }
 }
@@ -47,9 +47,7 @@ pub fn parse(text: &str) -> Result<NodeId, NodeError> {
 pub async fn get(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> {
     let node = parse(peer)?;
     let found = core.mesh.peers().await?.into_iter().find(|view| view.node == node);
-    found.ok_or_else(|| {
-        NodeError::new(Kind::NotFound, "PEER_UNKNOWN", format!("peer {peer} is unknown here")).field("peer")
-    })
+    found.ok_or_else(|| NodeError::new(Reason::PeerUnknown, format!("peer {peer} is unknown here")).field("peer"))
 }
 
 /// Dials, and answers once the peer is admitted or it is clear why not.
@@ -87,7 +85,7 @@ async fn admitted(core: &Arc<Core>, node: NodeId) -> Result<(), NodeError> {
 }
 
 fn unreached(why: &str) -> NodeError {
-    NodeError::new(Kind::Unavailable, "PEER_NOT_REACHED", format!("not connected: {why}"))
+    NodeError::new(Reason::PeerNotReached, format!("not connected: {why}"))
         .field("address")
         .retry_after(1000)
 }

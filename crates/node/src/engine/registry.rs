@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::Message;
 use super::syncer::refused::Refused;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::handle::ModelRef;
 use heard::Heard;
 
@@ -161,8 +161,7 @@ impl Joined {
 /// The answer when a model's task is gone: the node stops, or the model was left.
 pub fn stopped() -> NodeError {
     NodeError::new(
-        Kind::Unavailable,
-        "STOPPING",
+        Reason::Stopping,
         "the model is being left, or the node stops: try again",
     )
     .retry_after(1000)
@@ -263,8 +262,7 @@ impl Registry {
         match named.as_slice() {
             [one] => Ok(one.clone()),
             [] => Err(NodeError::new(
-                Kind::NotFound,
-                "MODEL_UNKNOWN",
+                Reason::ModelUnknown,
                 format!("model {} is unknown here: create it, or connect to a peer that has it (`qres model list` shows all)", wanted.name),
             )
             .field("model")),
@@ -276,8 +274,7 @@ impl Registry {
     pub fn find_joined(&self, wanted: &ModelRef) -> Result<(Arc<Model>, Arc<Joined>), NodeError> {
         let not_joined = || {
             NodeError::new(
-                Kind::FailedPrecondition,
-                "MODEL_NOT_JOINED",
+                Reason::ModelNotJoined,
                 format!(
                     "model {} is known here but not joined: JoinModel (`qres model join {0}`) first",
                     wanted.name

@@ -9,7 +9,7 @@ use qres_fed::round::{Input, Machine, RoundInfo};
 use super::message::Message;
 use super::registry::stopped;
 use super::{Core, archive, views};
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::handle::{ModelRef, Page, PageRequest};
 use crate::view::RoundView;
 
@@ -24,8 +24,7 @@ pub async fn get(core: &Arc<Core>, model: &ModelRef, round: Option<u64>) -> Resu
     }
     let info = info.ok_or_else(|| {
         NodeError::new(
-            Kind::NotFound,
-            "ROUND_UNKNOWN",
+            Reason::RoundUnknown,
             format!(
                 "round {} is not on the head's branch here: rounds start at 1",
                 round.unwrap_or(0)
@@ -112,5 +111,5 @@ fn below_k(spec: &Spec, open: &RoundInfo, here: usize, k: u32) -> NodeError {
             excluded.join(", ")
         );
     }
-    NodeError::new(Kind::FailedPrecondition, "BELOW_QUORUM", said).field("model")
+    NodeError::new(Reason::BelowQuorum, said).field("model")
 }

@@ -18,7 +18,7 @@ use super::announce::INLINE_BYTES_MAX;
 use super::wants::Purpose;
 use super::{Core, submit};
 use crate::clock::unix_ms;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::handle::PublishState;
 use crate::mesh::{GossipMessage, Topic, Verdict};
 use crate::store::{Owner, StoredState, Write};
@@ -236,8 +236,7 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
     let newest = core.states.newest(&key);
     if newest.is_none() && core.states.names(model.id, me) >= NAMES_PER_PUBLISHER {
         return Err(NodeError::new(
-            Kind::ResourceExhausted,
-            "STATE_NAMES_FULL",
+            Reason::StateNamesFull,
             format!("this node already publishes {NAMES_PER_PUBLISHER} states under this model: reuse a name"),
         )
         .field("name"));
@@ -307,10 +306,9 @@ pub async fn view(core: &Arc<Core>, record: &StateRecord) -> Result<StateView, N
             qres_fed::state::decode(&coded, DECODED_BYTES_MAX).ok()
         })
         .await;
-    let tensors =
-        decoded.ok_or_else(|| NodeError::new(Kind::Internal, "STATE", "the state's tensors cannot be read"))?;
+    let tensors = decoded.ok_or_else(|| NodeError::new(Reason::State, "the state's tensors cannot be read"))?;
     let model = core.registry.get(&record.spec);
-    let model = model.ok_or_else(|| NodeError::new(Kind::NotFound, "MODEL_UNKNOWN", "the state's model is gone"))?;
+    let model = model.ok_or_else(|| NodeError::new(Reason::ModelUnknown, "the state's model is gone"))?;
     Ok(StateView {
         spec: record.spec,
         model: model.spec().name.clone(),

@@ -7,7 +7,7 @@ use qres_fed::round::SubmissionState;
 
 use super::registry::stopped;
 use super::{Core, views};
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::handle::{ModelRef, Page, PageRequest};
 use crate::store::StoreError;
 use crate::view::SubmissionView;
@@ -28,8 +28,7 @@ pub async fn get(core: &Arc<Core>, id: SubmissionId, wait: bool) -> Result<Submi
         newest.mark_unchanged();
         let stored = core.blocking(move |store| store.submission(id)).await?.ok_or_else(|| {
             NodeError::new(
-                Kind::NotFound,
-                "SUBMISSION_UNKNOWN",
+                Reason::SubmissionUnknown,
                 format!(
                     "submission {id} is unknown here: it was made on another node, or became final more than 7 days ago"
                 ),

@@ -15,7 +15,7 @@ use super::message::Message;
 use super::registry::{Joined, Model, stopped};
 use super::{Core, views};
 use crate::clock::unix_ms;
-use crate::error::{Kind, NodeError};
+use crate::error::{Kind, NodeError, Reason};
 use crate::handle::{SubmissionKind, Submit};
 use crate::store::{KeyOutcome, Owner, Store, StoreError, StoredKey, StoredSubmission};
 use crate::view::SubmissionView;
@@ -112,8 +112,7 @@ fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
         // Whoever created the model holds checkpoint 0 without a fetch.
         (None, _) if head.round == 0 => Ok(head.id),
         _ => Err(NodeError::new(
-            Kind::FailedPrecondition,
-            "BASE_AMBIGUOUS",
+            Reason::BaseAmbiguous,
             format!(
                 "{} checkpoints were handed out for the open round, so which one this was trained from is unknown: fetch, \
                  and name its checkpoint as base",
@@ -191,8 +190,7 @@ async fn answer_of(core: &Arc<Core>, stored: StoredKey, request: [u8; 32]) -> Re
     let found = core.blocking(move |store| store.submission(id)).await?;
     found.as_ref().map(views::submission).ok_or_else(|| {
         NodeError::new(
-            Kind::NotFound,
-            "SUBMISSION_EXPIRED",
+            Reason::SubmissionExpired,
             "the submission of this key is no longer kept: use a new key",
         )
     })
@@ -201,8 +199,7 @@ async fn answer_of(core: &Arc<Core>, stored: StoredKey, request: [u8; 32]) -> Re
 /// The answer to a key that stands for another request.
 pub fn key_taken(key: &str) -> NodeError {
     NodeError::new(
-        Kind::AlreadyExists,
-        "KEY_TAKEN",
+        Reason::KeyTaken,
         format!(
             "idempotency key {key:?} stands for another request (other header or bytes): use a new key for a new one"
         ),
@@ -287,8 +284,7 @@ pub fn tensors_refused(error: TensorError) -> NodeError {
 /// A second, different submission for the same trainer and base.
 pub fn already(earlier: &StoredSubmission) -> NodeError {
     NodeError::new(
-        Kind::AlreadyExists,
-        "BASE_SUBMITTED",
+        Reason::BaseSubmitted,
         format!(
             "trainer {:?} has already submitted other work on base {} (submission {}): one submission a trainer and base; fetch \
              the next checkpoint, or give another trainer name",
@@ -300,21 +296,21 @@ pub fn already(earlier: &StoredSubmission) -> NodeError {
 
 /// Why a base is not taken.
 pub fn base_refused(error: BaseError) -> NodeError {
-    let (kind, reason) = match &error {
-        BaseError::Unknown(_) => (Kind::FailedPrecondition, "BASE_UNKNOWN"),
-        BaseError::Stale { .. } => (Kind::FailedPrecondition, "BASE_STALE"),
-        BaseError::NotHeld(_) => (Kind::FailedPrecondition, "BASE_NOT_HELD"),
-        BaseError::Contributed(_) => (Kind::FailedPrecondition, "BASE_CONTRIBUTED"),
-        BaseError::Conflicts { .. } => (Kind::FailedPrecondition, "BASE_CONFLICTS"),
-        BaseError::NotMember => (Kind::PermissionDenied, "NOT_A_MEMBER"),
-        BaseError::Convicted(_) => (Kind::PermissionDenied, "CONVICTED"),
+    let reason = match &error {
+        BaseError::Unknown(_) => Reason::BaseUnknown,
+        BaseError::Stale { .. } => Reason::BaseStale,
+        BaseError::NotHeld(_) => Reason::BaseNotHeld,
+        BaseError::Contributed(_) => Reason::BaseContributed,
+        BaseError::Conflicts { .. } => Reason::BaseConflicts,
+        BaseError::NotMember => Reason::NotAMember,
+        BaseError::Convicted(_) => Reason::Convicted,
     };
-    let field = if kind == Kind::PermissionDenied {
+    let field = if reason.kind() == Kind::PermissionDenied {
         "model"
     } else {
         "base"
     };
-    NodeError::new(kind, reason, error.to_string()).field(field)
+    NodeError::new(reason, error.to_string()).field(field)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use http_body::{Body as _, Frame};
-use qres_node::error::{Kind, NodeError};
+use qres_node::error::{NodeError, Reason};
 use tokio::task::AbortHandle;
 use tonic::Status;
 use tonic::body::Body;
@@ -165,7 +165,7 @@ impl Answer {
              came, a watch with the last revision",
             self.shared.unread
         );
-        let status = status(NodeError::new(Kind::Unavailable, "ANSWER_NOT_READ", message));
+        let status = status(NodeError::new(Reason::AnswerNotRead, message));
         let mut trailers = tonic::codegen::http::HeaderMap::new();
         // It fails only for a message that is no header, and ours are escaped.
         let _ = status.add_header(&mut trailers);

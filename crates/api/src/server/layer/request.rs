@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body::{Body as _, Frame};
-use qres_node::error::{Kind, NodeError};
+use qres_node::error::{NodeError, Reason};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
@@ -137,8 +137,7 @@ async fn gather<T>(mut body: Body, admit: impl Fn() -> Result<T, Status>) -> Res
         let Ok(data) = frame?.into_data() else { continue };
         if whole.len() + data.len() > MESSAGE_BYTES_MAX + PREFIX_BYTES {
             return Err(status(NodeError::new(
-                Kind::ResourceExhausted,
-                "MESSAGE_TOO_LARGE",
+                Reason::MessageTooLarge,
                 format!("the message has more than {MESSAGE_BYTES_MAX} bytes, the most that this method takes"),
             )));
         }
@@ -177,7 +176,7 @@ impl Late {
             "the request was not here within {:?}: send it at once, and end the stream when there is no more to ask",
             self.limit
         );
-        status(NodeError::new(Kind::Unavailable, "REQUEST_TOO_SLOW", message))
+        status(NodeError::new(Reason::RequestTooSlow, message))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What creation refuses before a byte is sent, and what a key stands for.
 
 use super::*;
+use crate::error::Kind;
 use crate::handle::UploadOptions;
 
 fn request() -> CreateModel {

@@ -6,7 +6,7 @@ use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::ModelName;
 
 use super::Model;
-use crate::error::{Kind, NodeError};
+use crate::error::{NodeError, Reason};
 use crate::store::HeardModel;
 
 /// A model that a caller names.
@@ -55,8 +55,7 @@ const LISTED_MAX: usize = 8;
 /// Several models of one name.
 pub fn ambiguous(name: &ModelName, models: &[Known]) -> NodeError {
     NodeError::new(
-        Kind::FailedPrecondition,
-        "MODEL_AMBIGUOUS",
+        Reason::ModelAmbiguous,
         format!(
             "{} specs bear the name {name}: say which, as name@id: {}",
             models.len(),
