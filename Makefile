@@ -36,7 +36,7 @@ fuzz: ## Looks for bytes that break a reader of foreign bytes, FUZZ_SECONDS (60)
 sim: ## A million simulated runs of the round machine (8 hours on two cores). QRES_SIM_FIRST and QRES_SIM_SEEDS choose a part.
 	QRES_SIM_FIRST=$(QRES_SIM_FIRST) QRES_SIM_SEEDS=$(QRES_SIM_SEEDS) $(CARGO) test -p qres-fed --test sim -- --nocapture
 
-soak: ## Four nodes make rounds without pause, SOAK_SECONDS (3600), in a release build: memory, files and tasks may not grow.
+soak: ## Four nodes make ten rounds a second, SOAK_SECONDS (3600), in a release build: memory, files and tasks may not grow.
 	QRES_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --workspace --test soak -- --nocapture
 
 mutants: ## Breaks the round machine in one place at a time and expects the tests to notice. Needs Python; half an hour.

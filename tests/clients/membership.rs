@@ -1,7 +1,10 @@
 //! `qres model create` and `join`: who becomes a member is shown, and a person agrees.
 
-use qres_tests::Swarm;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use qres_tests::weights::vector;
+use qres_tests::{Swarm, binaries};
 
 use super::cli::{fails, json, run};
 
@@ -92,9 +95,11 @@ async fn joining_by_a_bare_name_shows_creator_members_and_id_first() {
         "available"
     );
     let other = &desk.swarm.daemons[1].peer_id;
-    let refused = fails(desk.address(1), &["model", "join", "ours", "--creator", other]);
+    // Their own model of that name may still be announced.
+    let waits = ["--timeout", "1s", "model", "join", "ours", "--creator", other];
+    let refused = fails(desk.address(1), &waits);
     assert!(
-        refused.contains("CREATOR_UNKNOWN") || refused.contains("created by"),
+        refused.contains("waiting for an announcement of ours") && refused.contains("created by"),
         "{refused}"
     );
     let joined = json(desk.address(1), &["model", "join", "ours", "--yes"]);
@@ -104,4 +109,19 @@ async fn joining_by_a_bare_name_shows_creator_members_and_id_first() {
         json(desk.address(1), &["model", "join", "ours"])["model"]["id"],
         id.as_str()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_waits_until_the_model_is_announced() {
+    let desk = Desk::start().await;
+    let mut command = Command::new(binaries::cli());
+    command.args(["--addr", desk.address(1), "model", "join", "later", "--yes"]);
+    let mut join = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("qres runs");
+    let mut said = BufReader::new(join.stderr.take().expect("piped")).lines();
+    let line = said.next().expect("a line").expect("text");
+    assert!(line.contains("waiting for an announcement of later"), "{line}");
+    json(desk.address(0), &desk.create("later", &["--members-connected", "--yes"]));
+    let output = join.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("later"), "{said}");
 }

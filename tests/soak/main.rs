@@ -1,4 +1,4 @@
-//! Rounds without pause, for as long as one likes: what a node holds may not grow with the model's age.
+//! Round after round, for as long as one likes: what a node holds may not grow with the model's age.
 //!
 //! `make soak` runs an hour in a release build and looks at resident memory, too. `make test` runs a few hundred rounds, which say
 //! nothing about memory, but all about what is counted.
@@ -29,6 +29,8 @@ struct Plan {
     warm_up: u64,
     /// The mesh remembers what it has heard for two minutes, which are more rounds on a fast machine.
     warm_up_time: Duration,
+    /// A round takes so long at least, so that these two minutes are as full when the machine has other work as when it has none.
+    pace: Duration,
     /// Rounds from one look to the next.
     every: u64,
 }
@@ -44,6 +46,7 @@ impl Plan {
                 rounds: u64::MAX,
                 warm_up: 1_000,
                 warm_up_time: Duration::from_secs(150),
+                pace: Duration::from_millis(100),
                 every: 250,
             },
             Err(_) => Self {
@@ -51,6 +54,7 @@ impl Plan {
                 rounds: 110,
                 warm_up: 40,
                 warm_up_time: Duration::ZERO,
+                pace: Duration::from_millis(1),
                 every: 10,
             },
         }
@@ -78,7 +82,10 @@ async fn what_a_node_holds_does_not_grow_with_the_age_of_a_model() {
             let (base, plan) = (&base, &plan);
             async move {
                 let (mut readings, mut next) = (vec![], plan.warm_up);
+                let mut pace = tokio::time::interval(plan.pace);
+                pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 let look = async |head: &qres_api::pb::Checkpoint| {
+                    pace.tick().await;
                     if head.round >= next && begun.elapsed() >= plan.warm_up_time {
                         next = head.round + plan.every;
                         readings.push(Reading::of(daemon, head.round));

@@ -42,6 +42,14 @@ impl Failure {
         }
     }
 
+    /// The reason for programs, when a node gave one.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Node(error) => error.reason(),
+            Self::Local(_) => "",
+        }
+    }
+
     /// Whether the node has nothing of that name.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Node(error) if error.code() == Some(Code::NotFound))

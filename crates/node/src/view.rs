@@ -91,8 +91,8 @@ pub enum ConditionKind {
 pub struct ContributionView {
     /// Its id.
     pub id: ContributionId,
-    /// By whom.
-    pub author: NodeId,
+    /// By whom; `None`, and all below 0, once it is forgotten: of old rounds the seal alone is kept.
+    pub author: Option<NodeId>,
     /// Its weight.
     pub samples: u64,
     /// As its author measured.

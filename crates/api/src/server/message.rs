@@ -164,7 +164,7 @@ fn condition(view: ConditionView) -> pb::Condition {
 fn contribution(view: ContributionView) -> pb::Contribution {
     pb::Contribution {
         id: text(&view.id),
-        author: text(&view.author),
+        author: optional(&view.author),
         samples: view.samples,
         fidelity: f64::from(view.fidelity),
         total_bytes: view.bytes,

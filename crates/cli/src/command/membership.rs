@@ -1,5 +1,6 @@
 //! `qres model join`, `leave`, `list` and `show`.
 
+use futures::TryStreamExt;
 use qres_api::pb;
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::show::model::model_text;
 use crate::show::table::Table;
 use crate::show::text;
 
-/// Takes part in a model.
+/// Takes part in a model, as soon as this node has heard of it.
 #[derive(Debug, clap::Args)]
 pub struct Join {
     /// name@id, or a name: then the creator, the members and the id are shown first
@@ -47,16 +48,46 @@ pub struct Show {
 impl Join {
     /// Asks and prints.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
-        let model = match self.creator.is_some() || self.model.contains('@') {
-            true => self.model,
-            false => chosen(&context, &self.model, self.yes).await?,
+        // Before the first try: what is announced meanwhile is not missed.
+        let mut watch = context.client.watch_models(0).await?;
+        let mut said = false;
+        let model = loop {
+            match self.join(&context).await {
+                Err(failure) if self.may_come(&failure) => {
+                    if !std::mem::replace(&mut said, true) {
+                        context.output.note(format_args!("waiting for an announcement of {}: {failure}", self.model));
+                    }
+                    while !self.is_about(&watch.try_next().await?) {}
+                }
+                joined => break joined?,
+            }
         };
-        let creator = self.creator.unwrap_or_default();
+        print(context.output, &context.client.with_all_tensors(model).await?);
+        Ok(())
+    }
+
+    async fn join(&self, context: &Context) -> Result<pb::Model, Failure> {
+        let model = match self.creator.is_some() || self.model.contains('@') {
+            true => self.model.clone(),
+            false => chosen(context, &self.model, self.yes).await?,
+        };
+        let creator = self.creator.clone().unwrap_or_default();
         let request = pb::JoinModelRequest { model, creator };
         let answer = context.client.models().join_model(request).await?.into_inner();
-        let model = context.client.with_all_tensors(needed(answer.model, "model")?).await?;
-        print(context.output, &model);
-        Ok(())
+        needed(answer.model, "model")
+    }
+
+    /// Whether an announcement may make it work: of the model, or of that creator's model of the name.
+    fn may_come(&self, failure: &Failure) -> bool {
+        failure.is_not_found() || self.creator.is_some() && failure.reason() == "CREATOR_UNKNOWN"
+    }
+
+    /// Whether a watch speaks of the model; its end (`None`) makes the next try say why.
+    fn is_about(&self, message: &Option<pb::WatchModelsResponse>) -> bool {
+        let Some(message) = message else { return true };
+        let (name, id) = self.model.split_once('@').unwrap_or((&self.model, ""));
+        let model = message.model.as_ref();
+        model.is_some_and(|model| model.name == name && (id.is_empty() || model.id == id) || model.id == self.model)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::machine::{CheckpointInfo, Machine, RoundInfo};
+use super::machine::{CheckpointInfo, ContributionInfo, Machine, RoundInfo};
 use super::tree::Node;
 use super::{Forgotten, Output, Persist};
 use crate::id::{BlobId, CheckpointId, Instant, NodeId};
@@ -65,6 +65,8 @@ impl Archived {
     /// As a round is shown: its contributions are forgotten.
     pub fn info(&self) -> RoundInfo {
         let seal = &self.seal.record;
+        let fresh = seal.fresh.iter().map(|id| ContributionInfo::forgotten(*id, false));
+        let late = seal.late.iter().map(|id| ContributionInfo::forgotten(*id, true));
         RoundInfo {
             round: seal.round,
             parent: seal.parent,
@@ -77,7 +79,7 @@ impl Archived {
                 verified: false,
             }),
             sealers: vec![seal.sealer],
-            contributions: vec![],
+            contributions: fresh.chain(late).collect(),
             missing: vec![],
             excluded: vec![],
             deadline: None,

@@ -83,13 +83,29 @@ pub struct CheckpointInfo {
 #[allow(missing_docs)]
 pub struct ContributionInfo {
     pub id: ContributionId,
-    pub author: NodeId,
+    /// `None`, and all below 0, once the contribution is forgotten: of old rounds the seal alone is kept.
+    pub author: Option<NodeId>,
     pub samples: u64,
     pub fidelity: f32,
     pub bytes: u64,
     pub late: bool,
     /// Its blob is here and checked.
     pub here: bool,
+}
+
+impl ContributionInfo {
+    /// Those that a seal lists and that are forgotten.
+    pub(super) fn forgotten(id: ContributionId, late: bool) -> Self {
+        Self {
+            id,
+            author: None,
+            samples: 0,
+            fidelity: 0.0,
+            bytes: 0,
+            late,
+            here: false,
+        }
+    }
 }
 
 /// A round of the head's branch, or the open one.

@@ -124,7 +124,8 @@ impl Machine {
         }
     }
 
-    /// A sealed round of the head's branch, or the open one. Below the horizon the contributions are forgotten.
+    /// A sealed round of the head's branch, or the open one. Below the horizon the contributions are forgotten, and only their ids
+    /// are told.
     pub fn round(&self, round: u64) -> Option<RoundInfo> {
         if round == self.chain.round() + 1 {
             return Some(self.open_round());
@@ -132,8 +133,12 @@ impl Machine {
         let node = self.tree.get(&self.chain.at(round)?)?;
         let parent = node.parent?;
         let seal = self.seal_of(node)?;
-        let fresh = seal.fresh.iter().filter_map(|id| self.contribution_info(id, false));
-        let late = seal.late.iter().filter_map(|id| self.contribution_info(id, true));
+        let listed = |id: &ContributionId, late| {
+            let known = self.contribution_info(id, late);
+            known.unwrap_or_else(|| ContributionInfo::forgotten(*id, late))
+        };
+        let fresh = seal.fresh.iter().map(|id| listed(id, false));
+        let late = seal.late.iter().map(|id| listed(id, true));
         Some(RoundInfo {
             round,
             parent,
@@ -151,7 +156,7 @@ impl Machine {
         let c = &self.ledger.contribution(id)?.record;
         Some(ContributionInfo {
             id: *id,
-            author: c.author,
+            author: Some(c.author),
             samples: c.samples,
             fidelity: c.fidelity,
             bytes: c.update_bytes,

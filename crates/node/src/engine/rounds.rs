@@ -91,7 +91,7 @@ pub async fn seal(core: &Arc<Core>, model: &ModelRef) -> Result<RoundView, NodeE
 
 /// Why a round cannot be sealed: all members that are not in are named, whether it still waits for them or not.
 fn below_k(spec: &Spec, open: &RoundInfo, here: usize, k: u32) -> NodeError {
-    let is_in = |node: &NodeId| open.contributions.iter().any(|c| !c.late && c.author == *node);
+    let is_in = |node: &NodeId| open.contributions.iter().any(|c| !c.late && c.author == Some(*node));
     let missing: Vec<_> = match &spec.membership {
         Membership::List(members) => members
             .iter()

@@ -67,7 +67,7 @@ fn run(paces: &[u64], k: u32, rounds: u64) -> Run {
         .collect();
     for round in 1..=rounds {
         for c in stage.machine.round(round).unwrap().contributions {
-            work.get_mut(&c.author).unwrap()[1 + usize::from(c.late)] += 1;
+            work.get_mut(&c.author.unwrap()).unwrap()[1 + usize::from(c.late)] += 1;
         }
     }
     Run {
