@@ -116,11 +116,18 @@ async fn a_join_waits_until_the_model_is_announced() {
     let desk = Desk::start().await;
     let mut command = Command::new(binaries::cli());
     command.args(["--addr", desk.address(1), "model", "join", "later", "--yes"]);
-    let mut join = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("qres runs");
+    let mut join = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("qres runs");
     let mut said = BufReader::new(join.stderr.take().expect("piped")).lines();
     let line = said.next().expect("a line").expect("text");
     assert!(line.contains("waiting for an announcement of later"), "{line}");
-    json(desk.address(0), &desk.create("later", &["--members-connected", "--yes"]));
+    json(
+        desk.address(0),
+        &desk.create("later", &["--members-connected", "--yes"]),
+    );
     let output = join.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("later"), "{said}");

@@ -55,7 +55,9 @@ impl Join {
             match self.join(&context).await {
                 Err(failure) if self.may_come(&failure) => {
                     if !std::mem::replace(&mut said, true) {
-                        context.output.note(format_args!("waiting for an announcement of {}: {failure}", self.model));
+                        context
+                            .output
+                            .note(format_args!("waiting for an announcement of {}: {failure}", self.model));
                     }
                     while !self.is_about(&watch.try_next().await?) {}
                 }
