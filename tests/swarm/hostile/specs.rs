@@ -95,7 +95,8 @@ async fn a_flood_of_specs_fills_neither_memory_nor_disk_nor_the_next_start() {
     assert!(grown < GROWTH_BYTES_MAX, "{} MiB more", grown >> 20);
     // What is kept can be looked at, one at a time.
     let shown = node.model("flood-063").await.expect("shown");
-    assert_eq!((shown.tensor_count as usize, shown.tensors.len()), (TENSORS, TENSORS));
+    assert_eq!(shown.tensor_count as usize, TENSORS);
+    assert!(!shown.tensors.is_empty(), "a first part of them comes along");
     let daemon = daemon.kill_and_restart();
     let node = daemon.node();
     assert_eq!(listed(&node).await.len(), models.len());
