@@ -1,7 +1,7 @@
 //! `qres model create` and `join`: who becomes a member is shown, and a person agrees.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use qres_tests::weights::vector;
 use qres_tests::{Swarm, binaries};
@@ -96,12 +96,12 @@ async fn joining_by_a_bare_name_shows_creator_members_and_id_first() {
     );
     let other = &desk.swarm.daemons[1].peer_id;
     // Their own model of that name may still be announced.
-    let waits = ["--timeout", "1s", "model", "join", "ours", "--creator", other];
-    let refused = fails(desk.address(1), &waits);
+    let (mut waits, said) = join(desk.address(1), &["ours", "--creator", other]);
     assert!(
-        refused.contains("waiting for an announcement of ours") && refused.contains("created by"),
-        "{refused}"
+        said.contains("waiting for an announcement of ours") && said.contains("created by"),
+        "{said}"
     );
+    waits.kill().and_then(|()| waits.wait()).expect("it waits still");
     let joined = json(desk.address(1), &["model", "join", "ours", "--yes"]);
     assert_eq!(joined["model"]["id"], id.as_str());
     // Joined, a bare name means it.
@@ -111,11 +111,12 @@ async fn joining_by_a_bare_name_shows_creator_members_and_id_first() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_join_waits_until_the_model_is_announced() {
-    let desk = Desk::start().await;
+/// Begins a join, and what it says first.
+fn join(address: &str, arguments: &[&str]) -> (Child, String) {
     let mut command = Command::new(binaries::cli());
-    command.args(["--addr", desk.address(1), "model", "join", "later", "--yes"]);
+    command
+        .args(["--addr", address, "--timeout", "60s", "model", "join"])
+        .args(arguments);
     let mut join = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -123,12 +124,19 @@ async fn a_join_waits_until_the_model_is_announced() {
         .expect("qres runs");
     let mut said = BufReader::new(join.stderr.take().expect("piped")).lines();
     let line = said.next().expect("a line").expect("text");
-    assert!(line.contains("waiting for an announcement of later"), "{line}");
+    (join, line)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_waits_until_the_model_is_announced() {
+    let desk = Desk::start().await;
+    let (waits, said) = join(desk.address(1), &["later", "--yes"]);
+    assert!(said.contains("waiting for an announcement of later"), "{said}");
     json(
         desk.address(0),
         &desk.create("later", &["--members-connected", "--yes"]),
     );
-    let output = join.wait_with_output().expect("it ends");
+    let output = waits.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("later"), "{said}");
 }

@@ -160,6 +160,23 @@ mod tests {
     }
 
     #[test]
+    fn libraries_stay_quiet_unless_the_filter_names_them() {
+        for (said, becomes) in [
+            ("info", "info,libp2p=warn,libp2p_kad=error,quinn_udp=error"),
+            ("info,libp2p=debug", "info,libp2p=debug,quinn_udp=error"),
+            (
+                "warn,libp2p_kad=info",
+                "warn,libp2p_kad=info,libp2p=warn,quinn_udp=error",
+            ),
+            ("quinn=trace,debug", "quinn=trace,debug,libp2p=warn,libp2p_kad=error"),
+        ] {
+            let filter = with_quiet_libraries(said);
+            assert_eq!(filter, becomes);
+            EnvFilter::try_new(filter).unwrap();
+        }
+    }
+
+    #[test]
     fn what_a_stranger_said_stays_in_its_line_of_the_log_and_is_escaped() {
         for (format, colours) in [
             (LogFormat::Text, false),

@@ -90,13 +90,13 @@ impl Identity {
     }
 
     /// Takes the rights of others to read the key away, where the file is this user's: copies and volumes of containers set
-    /// them. One of root's may be read by its group, as a mounted secret is. A key that others could write is nobody's.
+    /// them. One of root's may be read by its group, as a mounted secret is. A key that all could write is nobody's.
     fn make_private(path: &Path, found: &Metadata) -> Result<(), IdentityError> {
         let mode = found.permissions().mode() & 0o777;
         let own = found.uid() == rustix::process::geteuid().as_raw();
         let refused = match own {
             true => mode & 0o002 != 0,
-            false => mode & 0o027 != 0,
+            false => found.uid() != 0 || mode & 0o027 != 0,
         };
         let mended = !refused && (!own || mode & 0o077 == 0 || private_file::make_private(path).is_ok());
         if !mended {

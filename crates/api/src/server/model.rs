@@ -264,6 +264,34 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_in_several_messages_has_limits_and_brings_tensors_alone() {
+        let tensors = |count: usize, name: &str| pb::CreateModelRequest {
+            tensors: vec![
+                pb::TensorSpec {
+                    name: name.into(),
+                    ..Default::default()
+                };
+                count
+            ],
+            ..Default::default()
+        };
+        let (mut header, mut room) = (tensors(1, "w"), SCHEMA_BYTES_MAX);
+        add_tensors(&mut header, tensors(TENSORS_MAX - 1, "w"), &mut room).unwrap();
+        assert_eq!(header.tensors.len(), TENSORS_MAX);
+        let more = add_tensors(&mut header, tensors(1, "w"), &mut room).unwrap_err();
+        assert!(more.message().contains("65536"), "{more}");
+        let (mut header, mut room) = (tensors(1, "w"), SCHEMA_BYTES_MAX);
+        let long = add_tensors(&mut header, tensors(1, &"w".repeat(SCHEMA_BYTES_MAX)), &mut room).unwrap_err();
+        assert!(long.message().contains("16777216"), "{long}");
+        let named = pb::CreateModelRequest {
+            name: "late".into(),
+            ..tensors(1, "w")
+        };
+        let late = add_tensors(&mut header, named, &mut SCHEMA_BYTES_MAX.clone()).unwrap_err();
+        assert!(late.message().contains("other than tensors"), "{late}");
+    }
+
+    #[test]
     fn a_model_that_was_left_has_its_names_alone() {
         let id = qres_fed::id::SpecId([1; 32]);
         let left = event(Event::ModelLeft(id, "m".parse().unwrap())).unwrap();

@@ -59,7 +59,14 @@ impl Join {
                             .output
                             .note(format_args!("waiting for an announcement of {}: {failure}", self.model));
                     }
-                    while !self.is_about(&watch.try_next().await?) {}
+                    loop {
+                        let Some(message) = watch.try_next().await? else {
+                            return Err(failure);
+                        };
+                        if message.model.is_some_and(|model| self.is_about(&model)) {
+                            break;
+                        }
+                    }
                 }
                 joined => break joined?,
             }
@@ -84,12 +91,10 @@ impl Join {
         failure.is_not_found() || self.creator.is_some() && failure.reason() == "CREATOR_UNKNOWN"
     }
 
-    /// Whether a watch speaks of the model; its end (`None`) makes the next try say why.
-    fn is_about(&self, message: &Option<pb::WatchModelsResponse>) -> bool {
-        let Some(message) = message else { return true };
+    /// Whether the model that a watch tells of may be the one.
+    fn is_about(&self, model: &pb::Model) -> bool {
         let (name, id) = self.model.split_once('@').unwrap_or((&self.model, ""));
-        let model = message.model.as_ref();
-        model.is_some_and(|model| model.name == name && (id.is_empty() || model.id == id) || model.id == self.model)
+        model.name == name && (id.is_empty() || model.id == id) || model.id == self.model
     }
 }
 

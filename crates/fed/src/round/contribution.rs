@@ -19,14 +19,14 @@ const PER_ROUND_MAX: usize = 16;
 impl Machine {
     /// What is wrong with it, whatever the receiver knows.
     fn fault_of(&self, c: &Contribution) -> Option<String> {
+        let least = fidelity_min(&self.spec.codec);
         if c.spec != self.spec_id {
             Some(format!("spec {} is not this model's", c.spec))
         } else if !self.spec.admits(&c.author) {
             Some("its author is no member of the model".into())
         } else if !(1..=SAMPLES_MAX).contains(&c.samples) {
             Some(format!("{} samples are outside 1 to {SAMPLES_MAX}", c.samples))
-        } else if !(fidelity_min(&self.spec.codec)..=1.0).contains(&c.fidelity) {
-            let least = fidelity_min(&self.spec.codec);
+        } else if !(least..=1.0).contains(&c.fidelity) {
             Some(format!("fidelity {} is outside {least} to 1", c.fidelity))
         } else if self.update_bytes.is_some_and(|bytes| bytes != c.update_bytes) {
             Some(format!(

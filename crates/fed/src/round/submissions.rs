@@ -35,8 +35,10 @@ pub(super) struct Submissions {
     trainers: Trainers,
     /// No more trainers are waited for: the node is about to stop.
     pub merge_now: bool,
-    /// How many were rejected in this run.
-    pub rejected: u64,
+    /// Rejected as no update can be made of them, of those in `known`.
+    unusable: BTreeSet<SubmissionId>,
+    /// How many became so in this run.
+    pub unusable_count: u64,
 }
 
 impl Submissions {
@@ -54,24 +56,26 @@ impl Submissions {
             finals: VecDeque::new(),
             trainers: Trainers::new(trainers),
             merge_now: false,
-            rejected: 0,
+            unusable: BTreeSet::new(),
+            unusable_count: 0,
         }
     }
 
-    /// Why the last word on a trainer's work on a base was no; `None` when it was another one.
-    pub fn rejection(&self, trainer: &str, base: &CheckpointId) -> Option<&str> {
-        let of_trainer = self
-            .known
-            .iter()
-            .filter(|(_, s)| s.trainer == trainer && s.base == *base);
-        let mut reason = None;
-        for state in of_trainer.filter_map(|(id, _)| self.states.get(id)) {
-            match state {
-                SubmissionState::Rejected { reason: why } => reason = Some(why.as_str()),
-                _ => return None,
+    /// Why no update can be made of a trainer's work on a base. `None` when other work of that trainer stands there, and of work
+    /// that only came too late for its base: the next base takes more.
+    pub fn unusable(&self, trainer: &str, base: &CheckpointId) -> Option<&str> {
+        let mut why = None;
+        for (id, submission) in &self.known {
+            if submission.trainer != trainer || submission.base != *base {
+                continue;
+            }
+            match self.states.get(id) {
+                Some(SubmissionState::Rejected { reason }) if self.unusable.contains(id) => why = Some(reason.as_str()),
+                Some(SubmissionState::Rejected { .. }) | None => {}
+                Some(_) => return None,
             }
         }
-        reason
+        why
     }
 
     pub fn states(&self) -> &BTreeMap<SubmissionId, SubmissionState> {
@@ -213,7 +217,6 @@ impl Machine {
         if state.is_final() {
             self.submissions.finals.push_back(id);
         }
-        self.submissions.rejected += u64::from(matches!(state, SubmissionState::Rejected { .. }));
         self.submissions.states.insert(id, state.clone());
         self.out.persist(Persist::Submission(id, state));
         while self.submissions.finals.len() > FINAL_MAX {
@@ -222,6 +225,7 @@ impl Machine {
             {
                 self.submissions.states.remove(&old);
                 self.submissions.known.remove(&old);
+                self.submissions.unusable.remove(&old);
             }
         }
     }
@@ -291,6 +295,8 @@ impl Machine {
         };
         for id in ids {
             if at_fault.contains(&id) {
+                self.submissions.unusable.insert(id);
+                self.submissions.unusable_count += 1;
                 let reason = reason.to_owned();
                 self.set_state(id, SubmissionState::Rejected { reason });
             } else {

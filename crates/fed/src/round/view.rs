@@ -69,14 +69,14 @@ impl Machine {
         self.base_fault(base)
     }
 
-    /// Why a trainer's work on a base was rejected in this run, when all of it was.
-    pub fn rejection(&self, trainer: &str, base: &CheckpointId) -> Option<String> {
-        self.submissions.rejection(trainer, base).map(str::to_owned)
+    /// Why no update could be made of a trainer's work on a base, in this run.
+    pub fn unusable(&self, trainer: &str, base: &CheckpointId) -> Option<String> {
+        self.submissions.unusable(trainer, base).map(str::to_owned)
     }
 
-    /// How many submissions were rejected in this run.
-    pub fn rejections(&self) -> u64 {
-        self.submissions.rejected
+    /// How many submissions no update could be made of, in this run.
+    pub fn unusable_count(&self) -> u64 {
+        self.submissions.unusable_count
     }
 
     /// The round up to which everything but the head branch's seals is forgotten here: records of it need no syncing.

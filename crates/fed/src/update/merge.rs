@@ -125,14 +125,12 @@ impl Merge<'_> {
                     float::accumulate_difference(dtype, sum, x, base, part.weight);
                 }
             }
-            let most = self.codec.largest(dtype);
-            self.check_range(piece.tensor, "the update changes an element by", sum, most)?;
+            self.check_range(piece.tensor, "the update changes an element by", sum, self.codec)?;
             if self.parts.iter().any(|part| part.delta) {
                 // Weights are in their dtype's range; a base with a delta on it need not be.
                 decoded.clone_from(sum);
                 float::accumulate(dtype, decoded, base, 1.0);
-                let most = Codec::None.largest(dtype);
-                self.check_range(piece.tensor, "with the delta on it an element is", decoded, most)?;
+                self.check_range(piece.tensor, "with the delta on it an element is", decoded, Codec::None)?;
             }
             block::encode(self.codec, dtype, sum, out);
             decoded.resize(sum.len(), 0.0);
@@ -143,17 +141,18 @@ impl Merge<'_> {
     }
 
     /// Refuses what would be cut to the largest number of its format: of one element among many the fidelity says nothing.
-    fn check_range(&self, tensor: usize, what: &str, elements: &[f64], most: f64) -> Result<(), TensorError> {
+    fn check_range(&self, tensor: usize, what: &str, elements: &[f64], codec: Codec) -> Result<(), TensorError> {
+        let TensorSpec { name, dtype, .. } = &self.schema[tensor];
+        let most = codec.largest(*dtype);
         // Without a way out of the loop, and without a maximum, each of which would keep it from several elements at once.
         if !elements.iter().fold(false, |beyond, x| beyond | (x.abs() > most)) {
             return Ok(());
         }
         let largest = elements.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
-        let TensorSpec { name, dtype, .. } = &self.schema[tensor];
         Err(TensorError::bad(format!(
             "tensor {name:?}: {what} {largest:e}, {} of {} holds at most {most:e}: train in smaller steps, or make a model with a \
              wider dtype",
-            self.codec.id(),
+            codec.id(),
             dtype.name()
         )))
     }

@@ -90,19 +90,16 @@ async fn wait(core: &Core, spec: SpecId, joined: &Joined, fetch: &Fetch) -> Resu
     }
 }
 
-/// Waits until all work of a trainer on the head is rejected.
+/// Waits until a trainer's work on a base is rejected as no update can be made of it.
 async fn rejection(joined: &Joined, trainer: &str, base: Option<CheckpointId>) -> NodeError {
     let mut heads = joined.heads.clone();
     let Some(base) = base else {
         return std::future::pending().await;
     };
     loop {
-        let seen = heads.borrow_and_update().rejections;
+        let seen = heads.borrow_and_update().unusable_count;
         let name = trainer.to_owned();
-        let rejected = joined.ask(move |machine| {
-            let is_head = machine.head().id == base;
-            is_head.then(|| machine.rejection(&name, &base)).flatten()
-        });
+        let rejected = joined.ask(move |machine| machine.unusable(&name, &base));
         match rejected.await {
             Ok(None) => {}
             Err(error) => return error,
@@ -111,7 +108,7 @@ async fn rejection(joined: &Joined, trainer: &str, base: Option<CheckpointId>) -
                 return NodeError::new(Reason::SubmissionRejected, message).field("after");
             }
         }
-        if heads.wait_for(|heads| heads.rejections != seen).await.is_err() {
+        if heads.wait_for(|heads| heads.unusable_count != seen).await.is_err() {
             return stopped();
         }
     }

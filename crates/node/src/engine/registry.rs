@@ -67,8 +67,8 @@ pub struct Heads {
     pub confirmed: CheckpointInfo,
     /// This node can still contribute on the head, or never could.
     pub workable: bool,
-    /// Submissions that were rejected in this run: one more may be what a trainer waits for.
-    pub rejections: u64,
+    /// Submissions that no update could be made of, in this run: one more may be what a trainer waits for.
+    pub unusable_count: u64,
     /// What an operator should know.
     pub conditions: Conditions,
 }
@@ -81,7 +81,7 @@ impl Heads {
         Self {
             head,
             confirmed: machine.confirmed_head(),
-            rejections: machine.rejections(),
+            unusable_count: machine.unusable_count(),
             workable: !matches!(fault, Some(BaseError::Contributed(_) | BaseError::Conflicts { .. })),
             conditions: machine.conditions(),
         }
@@ -340,7 +340,7 @@ mod tests {
             head: info,
             confirmed: info,
             workable: true,
-            rejections: 0,
+            unusable_count: 0,
             conditions: Conditions::default(),
         };
         model.set_joined(Some(Arc::new(Joined {

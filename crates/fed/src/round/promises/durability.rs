@@ -255,9 +255,28 @@ fn those_at_fault_are_rejected_and_the_others_tried_again() {
         }
     );
     assert_eq!(stage.state(SubmissionId([2; 32])), SubmissionState::Pending);
+    let unusable = |stage: &Stage, trainer| stage.machine.unusable(trainer, &head);
+    assert_eq!(unusable(&stage, "one").as_deref(), Some("tensor w is not finite"));
+    assert_eq!((unusable(&stage, "two"), stage.machine.unusable_count()), (None, 1));
     assert!(
         outputs.iter().any(|o| matches!(o, Output::WakeAt(Some(_)))),
         "it waits for another, at most to the margin"
+    );
+    // Other work of the trainer stands in its place.
+    stage.machine.handle(submit("one", 3), stage.now);
+    assert_eq!(unusable(&stage, "one"), None);
+}
+
+#[test]
+fn work_that_only_came_too_late_for_its_base_is_not_called_unusable() {
+    let mut stage = Stage::new(spec(members(3), 2));
+    let base = stage.head();
+    stage.submit();
+    let late = stage.submit_on(base, "other");
+    assert!(matches!(stage.state(late), SubmissionState::Rejected { .. }));
+    assert_eq!(
+        (stage.machine.unusable("other", &base), stage.machine.unusable_count()),
+        (None, 0)
     );
 }
 
