@@ -42,6 +42,50 @@ fn who_is_convicted_on_a_branch_has_no_vote_there() {
 }
 
 #[test]
+fn who_is_convicted_has_no_vote_on_a_checkpoint_that_comes_back_either() {
+    let mut stage = Stage::new(spec(members(5), 2));
+    let zero = stage.head();
+    let proof = Proof::new(stage.contribution(5, zero, 1, 0), stage.contribution(5, zero, 1, 1)).unwrap();
+    stage.feed(Input::Proof(proof.clone()));
+    let fresh = [stage.hear(2), stage.hear(3)];
+    let seal = stage.seal_with(2, zero, 1, &fresh, &[], &[proof]);
+    let sealed = seal.record.checkpoint().id();
+    stage.feed(Input::Seal(seal.clone()));
+    for by in [2, 3] {
+        stage.feed(Input::Contribution(stage.contribution(by, sealed, 2, 0)));
+    }
+    stage.feed(Input::Contribution(stage.contribution(5, sealed, 2, 0)));
+    // Its branch is dropped, and what stands on it stays.
+    stage.machine.drop_branch(&sealed);
+    stage.feed(Input::Seal(seal));
+    assert_eq!(stage.head(), sealed);
+    assert_eq!(stage.machine.confirmed_head().round, 0, "two of five");
+    stage.feed(Input::Contribution(stage.contribution(4, sealed, 2, 0)));
+    assert_eq!(stage.machine.confirmed_head().round, 1);
+}
+
+#[test]
+fn a_convicted_node_knows_its_proof_when_no_seal_in_memory_names_it() {
+    let mut stage = Stage::of(spec(members(3), 2), 1, Some(2));
+    let zero = stage.head();
+    let [first, second] = [1, 2].map(|variant| stage.contribution(1, zero, 1, variant));
+    let proof = Proof::new(first.clone(), second.clone()).unwrap();
+    for own in [first, second] {
+        stage.feed(Input::Contribution(own));
+    }
+    let fresh = [stage.hear(2), stage.hear(3)];
+    let seal = stage.seal_with(2, zero, 1, &fresh, &[], std::slice::from_ref(&proof));
+    stage.feed(Input::Seal(seal));
+    while stage.round() < 60 {
+        let fresh = [stage.hear(2), stage.hear(3)];
+        stage.sealed_by(2, &fresh);
+    }
+    assert!(stage.machine.root_round() > 1, "the seal is in the archive");
+    let convicted = stage.machine.conditions().convicted.expect("it is convicted");
+    assert_eq!(convicted.proof, Some(proof.id()));
+}
+
+#[test]
 fn after_a_restart_the_own_contribution_and_the_own_seal_are_sent_again() {
     let mut stage = Stage::new(spec(members(1), 1));
     stage.submit();
