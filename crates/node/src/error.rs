@@ -29,9 +29,7 @@ pub enum Kind {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct NodeError {
-    /// Kind, for the code.
-    pub kind: Kind,
-    /// A stable reason for programs.
+    /// A stable reason for programs; its kind gives the code.
     pub reason: Reason,
     /// The field at fault, as the contract names it.
     pub field: Option<String>,
@@ -45,7 +43,6 @@ impl NodeError {
     /// A failure without a field.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
-            kind: reason.kind(),
             reason,
             field: None,
             message: message.into(),

@@ -92,12 +92,6 @@ reasons! {
     UploadTooSlow = Unavailable "UPLOAD_TOO_SLOW",
 }
 
-impl PartialEq<&str> for Reason {
-    fn eq(&self, name: &&str) -> bool {
-        self.name() == *name
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

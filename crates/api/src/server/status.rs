@@ -28,7 +28,7 @@ pub(super) fn status(error: NodeError) -> Status {
         field => HashMap::from([("field".to_owned(), field.to_owned())]),
     };
     details.set_error_info(error.reason.name(), ERROR_DOMAIN, metadata);
-    let code = match error.kind {
+    let code = match error.reason.kind() {
         Kind::InvalidArgument => {
             details.add_bad_request_violation(field, message.clone());
             Code::InvalidArgument

@@ -202,7 +202,7 @@ mod tests {
         let Standing::Refused(error) = judge(&new, None, other, false) else {
             panic!("a second, different one is refused")
         };
-        assert_eq!(error.reason, "BASE_SUBMITTED");
+        assert_eq!(error.reason.name(), "BASE_SUBMITTED");
     }
 
     #[test]
@@ -231,6 +231,6 @@ mod tests {
         let Standing::Refused(error) = judge(&new, Some(&key(7)), taken(8), false) else {
             panic!("another request's key")
         };
-        assert_eq!(error.reason, "KEY_TAKEN");
+        assert_eq!(error.reason.name(), "KEY_TAKEN");
     }
 }

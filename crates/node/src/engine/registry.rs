@@ -387,13 +387,18 @@ mod tests {
         assert_eq!(registry.find(&wanted("m", None)).unwrap().id(), one.id);
         let other = here(&registry, "m", Membership::Open, 2);
         let error = registry.find(&wanted("m", None)).err().unwrap();
-        assert_eq!(error.reason, "MODEL_AMBIGUOUS");
+        assert_eq!(error.reason.name(), "MODEL_AMBIGUOUS");
         for (id, creator) in [(one.id, one.creator), (other.id, other.spec().creator)] {
             assert!(error.message.contains(&id.to_string()), "{error}");
             assert!(error.message.contains(&creator.to_string()), "{error}");
             assert_eq!(registry.find(&wanted("m", Some(id))).unwrap().id(), id);
             assert_eq!(
-                registry.find_joined(&wanted("m", Some(id))).err().unwrap().reason,
+                registry
+                    .find_joined(&wanted("m", Some(id)))
+                    .err()
+                    .unwrap()
+                    .reason
+                    .name(),
                 "MODEL_NOT_JOINED"
             );
         }
@@ -403,7 +408,10 @@ mod tests {
             other.id,
             "the joined one is meant"
         );
-        assert_eq!(registry.find(&wanted("n", None)).err().unwrap().reason, "MODEL_UNKNOWN");
+        assert_eq!(
+            registry.find(&wanted("n", None)).err().unwrap().reason.name(),
+            "MODEL_UNKNOWN"
+        );
     }
 
     #[test]

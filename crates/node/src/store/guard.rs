@@ -60,7 +60,9 @@ pub enum GuardError {
 /// Refuses a data directory that others may write to. It may itself be a link: the operator named it.
 pub(super) fn root(path: &Path) -> Result<(), StoreError> {
     let metadata = fs::metadata(path).map_err(|error| StoreError::from_io(path, error))?;
-    Ok(private(path, &metadata, "700")?)
+    let mended = private(path, &metadata, "700")?;
+    warn(mended.then(|| path.to_owned()).as_slice());
+    Ok(())
 }
 
 /// Refuses what others may write to inside of it, and links. Whatever is found here stays so: nobody else can write there.
@@ -68,14 +70,15 @@ pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError
     let around = fs::metadata(root).map_err(|error| StoreError::from_io(root, error))?;
     // Where nobody else comes in, a file's own mode says nothing: older versions left hints to the umask.
     let open = around.permissions().mode() & OTHERS_ENTER != 0;
+    let mut mended = vec![];
     for name in FILES {
         let path = root.join(name);
         if let Some(metadata) = look(&path)? {
             if !metadata.is_file() {
                 return Err(of_another_kind(path, &metadata, "regular file").into());
             }
-            if open {
-                private(&path, &metadata, "600")?;
+            if open && private(&path, &metadata, "600")? {
+                mended.push(path);
             }
         }
     }
@@ -85,7 +88,9 @@ pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError
         if !metadata.is_dir() {
             return Err(of_another_kind(path, &metadata, "directory").into());
         }
-        private(&path, &metadata, "700")?;
+        if private(&path, &metadata, "700")? {
+            mended.push(path.clone());
+        }
         let fail = |error| StoreError::from_io(&path, error);
         for entry in fs::read_dir(&path).map_err(fail)? {
             let entry = entry.map_err(fail)?;
@@ -98,7 +103,18 @@ pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError
             }
         }
     }
+    warn(&mended);
     Ok(())
+}
+
+/// One line, however many there are.
+fn warn(mended: &[PathBuf]) {
+    let Some(first) = mended.first() else { return };
+    tracing::warn!(
+        path = %first.display(),
+        more = mended.len() - 1,
+        "the group could write to it, which this node has ended (a volume with fsGroup sets such modes)"
+    );
 }
 
 /// What is there under that name itself; `None` when nothing is.
@@ -117,7 +133,8 @@ fn of_another_kind(path: PathBuf, metadata: &Metadata, wanted: &'static str) -> 
     GuardError::Kind { path, wanted }
 }
 
-fn private(path: &Path, metadata: &Metadata, wanted: &'static str) -> Result<(), GuardError> {
+/// Refuses what others may write to; `true` = it was this node's own, and its group's right is taken away.
+fn private(path: &Path, metadata: &Metadata, wanted: &'static str) -> Result<bool, GuardError> {
     let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
     if owner != user && owner != ROOT {
         return Err(GuardError::Owner {
@@ -128,10 +145,10 @@ fn private(path: &Path, metadata: &Metadata, wanted: &'static str) -> Result<(),
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & OTHERS_WRITE == 0 {
-        return Ok(());
+        return Ok(false);
     }
     if mode & ALL_WRITE == 0 && owner == user && take_from_group(path, mode).is_ok() {
-        return Ok(());
+        return Ok(true);
     }
     Err(GuardError::Mode {
         path: path.to_owned(),
@@ -142,12 +159,7 @@ fn private(path: &Path, metadata: &Metadata, wanted: &'static str) -> Result<(),
 
 fn take_from_group(path: &Path, mode: u32) -> std::io::Result<()> {
     let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(path)?;
-    file.set_permissions(Permissions::from_mode(mode & !OTHERS_WRITE))?;
-    tracing::warn!(
-        path = %path.display(),
-        "mode {mode:04o}: the group could write to it, which this node has ended (a volume with fsGroup sets such modes)"
-    );
-    Ok(())
+    file.set_permissions(Permissions::from_mode(mode & !OTHERS_WRITE))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ fn request() -> CreateModel {
 
 fn blamed(create: &CreateModel) -> String {
     let error = check_early(&NodeId([1; 32]), create).expect_err("must be refused");
-    assert_eq!(error.kind, Kind::InvalidArgument);
+    assert_eq!(error.reason.kind(), Kind::InvalidArgument);
     error.field.expect("names its field")
 }
 
