@@ -39,8 +39,8 @@ pub struct Config {
     pub mode: Mode,
     /// The mesh's port, TCP and UDP; 0 picks one.
     pub port: u16,
-    /// The address the mesh listens on.
-    pub listen: IpAddr,
+    /// The addresses the mesh listens on.
+    pub listen: Vec<IpAddr>,
     /// Where other nodes are found first: IPs, `host[:port]`s or multiaddrs.
     pub bootstrap: Vec<String>,
     /// Multiaddrs at which others reach this node, templates filled in.

@@ -157,7 +157,7 @@ fn mesh_config(config: &Config) -> MeshConfig {
         Mode::Bootstrap => mesh::Mode::Bootstrap,
     };
     MeshConfig {
-        listen: config.listen,
+        listen: config.listen.clone(),
         port: config.port,
         bootstrap: config.bootstrap.clone(),
         announce: config.announce.clone(),

@@ -3,15 +3,18 @@
 mod actor;
 mod address;
 mod admission;
+mod attempt;
 mod backoff;
 mod behaviour;
 mod command;
 mod config;
 mod counters;
 mod descriptors;
+mod dial;
 mod discovery;
 mod gossip;
 mod handshakes;
+mod head_start;
 pub(crate) mod heartbeat;
 pub(crate) mod hello;
 pub(crate) mod hints;
@@ -20,11 +23,13 @@ mod incoming;
 mod listen;
 mod muxer;
 mod observed;
+mod operator_dials;
 mod outbox;
 mod peers;
 mod places;
 mod probe;
 mod score;
+mod seeds;
 mod sighting;
 mod snapshot;
 mod source;
@@ -217,17 +222,11 @@ impl Mesh {
         }
     }
 
-    /// A multiaddr, `host[:port]` or IP; answers once the dial is under way (its outcome shows in the peer list).
-    pub async fn dial(&self, address: &str) -> Result<(), MeshError> {
+    /// Dials an address: IP, host, host:port or multiaddr. Answers once a connection to the peer there stands or is under way, with
+    /// its id; whether it is admitted then shows in the peer list.
+    pub async fn dial(&self, address: &str) -> Result<NodeId, MeshError> {
         let address = address.to_owned();
         self.ask(|reply| Command::Dial { address, reply }).await
-    }
-
-    /// The same, but answers once a connection to that peer stands or is under way, with who it is; whether it is admitted then shows
-    /// in the peer list.
-    pub async fn reach(&self, address: &str) -> Result<NodeId, MeshError> {
-        let address = address.to_owned();
-        self.ask(|reply| Command::Reach { address, reply }).await
     }
 
     /// Bans a peer: it is told why, disconnected, and not let in again until then. Bans survive a restart.

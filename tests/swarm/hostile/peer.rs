@@ -56,7 +56,7 @@ impl Peer {
     pub async fn start(identity: Identity, dial: &[String], until_connected: &[NodeId]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut config = MeshConfig::new(Mode::Node, dir.path().join("hints"));
-        config.listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        config.listen = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         config.port = 0;
         config.bootstrap = dial.to_vec();
         let (heads, claims) = watch::channel(vec![]);

@@ -25,7 +25,7 @@ impl Served {
     pub async fn start(limits: Limits) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mesh = MeshConfig {
-            listen: Ipv4Addr::LOCALHOST.into(),
+            listen: vec![Ipv4Addr::LOCALHOST.into()],
             port: 0,
             ..MeshConfig::new(Mode::Node, dir.path().join("hints"))
         };

@@ -120,7 +120,7 @@ fn defaults() -> Settings {
     Settings {
         mode: Some(Mode::Node),
         port: Some(4001),
-        listen: Some("0.0.0.0".into()),
+        listen: Some(vec!["0.0.0.0".into(), "::".into()]),
         bootstrap: Some(Vec::new()),
         announce: Some(Vec::new()),
         network: Some("qres".into()),

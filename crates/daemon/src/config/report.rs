@@ -21,10 +21,11 @@ pub fn report(config: &Config, layers: &Layers) -> String {
     let metrics = config
         .metrics_addr
         .map_or("off".to_owned(), |address| address.to_string());
+    let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     let values = [
         ("mode", toml::Value::try_from(config.mode).ok()),
         ("port", Some(i64::from(config.port).into())),
-        ("listen", Some(config.listen.to_string().into())),
+        ("listen", Some(listen.into())),
         ("bootstrap", Some(config.bootstrap.clone().into())),
         ("announce", Some(config.announce.clone().into())),
         ("network", Some(config.network.clone().into())),

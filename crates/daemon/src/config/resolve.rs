@@ -15,6 +15,8 @@ use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention
 const MESH_PORT: u16 = 4001;
 /// Entries of `bootstrap`, `announce` and `join`: a node needs a handful.
 const LIST_MAX: usize = 64;
+/// Addresses to listen on: a socket for TCP and one for QUIC each.
+const LISTEN_MAX: usize = 8;
 /// Trainers of one node. Their submissions are merged together, so this bounds a merge.
 const TRAINERS_MAX: u32 = 1024;
 /// Bytes of a network's name: it is part of the first message between two nodes.
@@ -98,12 +100,28 @@ fn socket(layers: &Layers, key: &'static str, value: &str) -> Outcome<SocketAddr
     })
 }
 
-fn listen(layers: &Layers) -> Outcome<IpAddr> {
-    let value = text(layers.settings.listen.as_ref());
-    value.parse().map_err(|_| {
-        let problem = format!("{value:?} is no IP address: 0.0.0.0 listens everywhere; the port is --port's");
-        layers.error("listen", problem)
-    })
+fn listen(layers: &Layers) -> Outcome<Vec<IpAddr>> {
+    let values = list(layers, "listen", layers.settings.listen.as_ref())?;
+    let mut addresses = Vec::new();
+    for value in &values {
+        let address: IpAddr = value
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .map_err(|_| {
+                let problem =
+                    format!("{value:?} is no IP address: 0.0.0.0 and :: listen everywhere; the port is --port's");
+                layers.error("listen", problem)
+            })?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() || addresses.len() > LISTEN_MAX {
+        let problem = format!("{} addresses, 1 to {LISTEN_MAX} are possible", addresses.len());
+        return Err(layers.error("listen", problem));
+    }
+    Ok(addresses)
 }
 
 /// Nodes by their ids, as they were written.

@@ -33,9 +33,9 @@ pub struct Settings {
     /// Port of the mesh, TCP and UDP; 0 picks one [default: 4001]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// Address the mesh listens on [default: 0.0.0.0]
-    #[arg(long, value_name = "IP")]
-    pub listen: Option<String>,
+    /// An address the mesh listens on; may be repeated [default: 0.0.0.0 and ::, which is everywhere]
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub listen: Option<Vec<String>>,
     /// A node to begin with: IP, host, host:port or multiaddr; may be repeated
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub bootstrap: Option<Vec<String>>,
@@ -109,7 +109,7 @@ pub enum Shape {
 pub const KEYS: [(&str, Shape); 20] = [
     ("mode", Shape::Text),
     ("port", Shape::Number),
-    ("listen", Shape::Text),
+    ("listen", Shape::List),
     ("bootstrap", Shape::List),
     ("announce", Shape::List),
     ("network", Shape::Text),

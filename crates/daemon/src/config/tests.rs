@@ -1,5 +1,7 @@
 //! The configuration as a user meets it: files, variables and flags in, a value or a sentence out.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use clap::Parser;
 
 use super::*;
@@ -31,7 +33,8 @@ fn nothing_said_is_a_node_on_4001_with_grpc_on_loopback() {
     let config = config(None, &[], &[]);
     assert_eq!(config.mode, Mode::Node);
     assert_eq!(config.port, 4001);
-    assert_eq!(config.listen.to_string(), "0.0.0.0");
+    let everywhere: [std::net::IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    assert_eq!(config.listen, everywhere);
     assert_eq!(config.grpc_addr.to_string(), "127.0.0.1:4002");
     assert_eq!(config.network, "qres");
     assert_eq!(config.trainers, 1);
@@ -62,7 +65,7 @@ fn every_setting_can_be_said_in_every_layer() {
     let said = [
         ("mode", "bootstrap", "\"bootstrap\""),
         ("port", "7", "7"),
-        ("listen", "127.0.0.1", "\"127.0.0.1\""),
+        ("listen", "127.0.0.1,[::1]", "[\"127.0.0.1\", \"[::1]\"]"),
         ("bootstrap", "a.example,203.0.113.7", "[\"a.example\", \"203.0.113.7\"]"),
         (
             "announce",
@@ -223,6 +226,7 @@ fn a_value_out_of_bounds_names_the_bounds() {
         (["--header-bytes-max", "7"], "outside 64 to 100000000"),
         (["--network", "a b"], "no network name"),
         (["--listen", "localhost"], "no IP address"),
+        (["--listen", ""], "is empty"),
         (
             ["--bootstrap", "a.example:99999"],
             "no IP address, host, host:port or multiaddr",

@@ -53,7 +53,7 @@ pub async fn get(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> {
 /// Dials, and answers once the peer is admitted or it is clear why not.
 pub async fn dial(core: &Arc<Core>, address: &str) -> Result<(), NodeError> {
     let outcome = timeout(DIAL_MAX, async {
-        let node = core.mesh.reach(address).await?;
+        let node = core.mesh.dial(address).await?;
         admitted(core, node).await
     });
     tokio::select! {

@@ -77,7 +77,7 @@ pub(super) fn pending(spec: SpecId, n: u8) -> StoredSubmission {
 
 fn config(dir: &std::path::Path) -> NodeConfig {
     let mesh = MeshConfig {
-        listen: std::net::Ipv4Addr::LOCALHOST.into(),
+        listen: vec![std::net::Ipv4Addr::LOCALHOST.into()],
         port: 0,
         ..MeshConfig::new(Mode::Node, dir.join("hints"))
     };

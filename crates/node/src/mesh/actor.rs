@@ -17,7 +17,8 @@ use super::backoff::Backoff;
 use super::behaviour::{self, Behaviour, BehaviourEvent};
 use super::command::{COMMANDS_MAX, Command, FAULTS_MAX, FaultReport};
 use super::counters::MeshCounters;
-use super::discovery::{Discovery, words};
+use super::dial::words;
+use super::discovery::Discovery;
 use super::gossip::{Authors, Carriers, Held, Kept};
 use super::heartbeat::Pulse;
 use super::hello::{self, GoodbyeCode, Hello};
@@ -245,8 +246,7 @@ impl Actor {
         match command {
             Some(Command::Publish { topic, data, reply }) => drop(reply.send(self.publish(topic, data, now))),
             Some(Command::Report { token, verdict }) => self.on_verdict(&token, verdict),
-            Some(Command::Dial { address, reply }) => drop(reply.send(self.dial(&address, None, now))),
-            Some(Command::Reach { address, reply }) => self.reach(&address, reply, now),
+            Some(Command::Dial { address, reply }) => self.dial_for_operator(&address, reply, now),
             Some(Command::Ban {
                 node,
                 reason,
@@ -353,6 +353,11 @@ impl Actor {
             let _ = self.swarm.disconnect_peer_id(id);
             return;
         };
+        let reached = self.discovery.reached(connection, id);
+        if reached.surplus && !peer.connections.is_empty() {
+            self.swarm.close_connection(connection);
+            return;
+        }
         let remote = endpoint.get_remote_address();
         let address = address::split_peer(remote.clone()).map_or_else(|| remote.clone(), |(_, bare)| bare);
         if endpoint.is_dialer() && !peer.addresses.contains(&address) {
@@ -369,7 +374,7 @@ impl Actor {
             peer.link = Link::Greeting { since: now };
         }
         self.outbox.peer_changed(id);
-        if self.discovery.reached(connection, id) {
+        if reached.for_operator {
             // An operator tries again what was refused before.
             peer.refused = None;
         }

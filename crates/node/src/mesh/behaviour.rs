@@ -1,6 +1,8 @@
 //! The protocols of one swarm, and how the swarm is made.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +22,10 @@ use tokio::sync::watch;
 use super::config::{MeshConfig, Mode};
 use super::counters::MeshCounters;
 use super::handshakes::Handshakes;
+use super::head_start::{HEAD_START, Later};
 use super::muxer::Yamux;
 use super::observed::Observed;
-use super::{MeshError, descriptors, gossip, hello, places, streams};
+use super::{MeshError, address, descriptors, gossip, hello, places, streams};
 use crate::identity::Identity;
 
 /// Kademlia's protocol name holds the swarm protocol's major: another major is never in a routing table.
@@ -34,6 +37,9 @@ const CONNECTIONS_PER_PEER_MAX: u32 = 2;
 
 /// Our own dials under way: bootstrap, redials and Kademlia's lookups together.
 const PENDING_OUTGOING_MAX: u32 = 64;
+
+/// Addresses of one peer dialled at the same time: all. One that nobody answers holds up none of the others.
+const DIAL_CONCURRENCY: NonZeroU8 = NonZeroU8::new(address::ADDRESSES_MAX as u8).unwrap();
 
 /// A connection without a stream closes after this. Gossip keeps one open; one on which gossip has died may idle until
 /// the watchdog sees it.
@@ -103,22 +109,28 @@ pub fn swarm(
         streams,
     };
     let setup = |error: &dyn std::fmt::Display| MeshError::Setup(error.to_string());
-    let dial_timeout = config.timings.dial;
+    let (dial_timeout, tcp_drops) = (config.timings.dial, config.overrides.tcp_drops);
     let handshakes = |inner| {
         let (limits, deadline) = (config.overrides.handshakes, config.timings.handshake);
         Handshakes::new(inner, limits, deadline, counters.clone())
     };
     let swarm = libp2p::SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_other_transport(|keypair| handshakes(quic(keypair)))
+        .with_other_transport(|keypair| Later::new(handshakes(quic(keypair)).boxed(), HEAD_START))
         .map_err(|e| setup(&e))?
-        .with_other_transport(|keypair| tcp(keypair).map(handshakes))
+        .with_other_transport(|keypair| {
+            let tcp = tcp(keypair)?;
+            Ok::<_, BoxError>(handshakes(if tcp_drops { dropped(tcp) } else { tcp }))
+        })
         .map_err(|e| setup(&e))?
         .with_dns()
         .map_err(|e| setup(&e))?
         .with_behaviour(|_| behaviour)
         .map_err(|e| setup(&e))?
-        .with_swarm_config(|c| c.with_idle_connection_timeout(IDLE_TIMEOUT))
+        .with_swarm_config(|c| {
+            c.with_idle_connection_timeout(IDLE_TIMEOUT)
+                .with_dial_concurrency_factor(DIAL_CONCURRENCY)
+        })
         .with_connection_timeout(dial_timeout)
         .build();
     Ok((swarm, control))
@@ -154,6 +166,12 @@ fn tcp(keypair: &libp2p::identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxer
         .multiplex(Yamux)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     Ok(transport.boxed())
+}
+
+/// TCP as it is behind a firewall that drops it: no connection is ever made, and none is refused.
+fn dropped(tcp: Boxed<(PeerId, StreamMuxerBox)>) -> Boxed<(PeerId, StreamMuxerBox)> {
+    tcp.and_then(|_, _| std::future::pending::<Result<_, std::io::Error>>())
+        .boxed()
 }
 
 /// Inbound handshakes have bounds of their own (handshakes.rs), and connections in all (places.rs).
@@ -195,7 +213,8 @@ fn kademlia(config: &MeshConfig, peer: libp2p::PeerId) -> kad::Behaviour<MemoryS
         },
     );
     let mut kad = kad::Behaviour::with_config(peer, store, settings);
-    let serves = config.mode == Mode::Bootstrap || !config.announce.is_empty() || config.listen.is_loopback();
+    let local = config.listen.iter().all(IpAddr::is_loopback);
+    let serves = config.mode == Mode::Bootstrap || !config.announce.is_empty() || local;
     kad.set_mode(Some(if serves { kad::Mode::Server } else { kad::Mode::Client }));
     kad
 }

@@ -39,14 +39,7 @@ pub enum Command {
     Dial {
         /// As written.
         address: String,
-        /// Under way, or why not.
-        reply: Reply<()>,
-    },
-    /// Dial an address and say who is there.
-    Reach {
-        /// As written.
-        address: String,
-        /// Who, or why nobody.
+        /// The node that answers there, or why none does.
         reply: Reply<NodeId>,
     },
     /// Ban a peer.

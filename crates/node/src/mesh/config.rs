@@ -1,6 +1,6 @@
 //! The mesh's settings.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ pub enum Mode {
 pub struct MeshConfig {
     /// What this node is for.
     pub mode: Mode,
-    /// The address to listen on (TCP and QUIC).
-    pub listen: IpAddr,
-    /// One port number for both; 0 picks one.
+    /// The addresses to listen on (TCP and QUIC). Of `0.0.0.0` and `::` one may be missing on this machine.
+    pub listen: Vec<IpAddr>,
+    /// One port number for all; 0 picks one.
     pub port: u16,
     /// `--bootstrap`: IPs, `host[:port]`s or multiaddrs.
     pub bootstrap: Vec<String>,
@@ -52,7 +52,7 @@ impl MeshConfig {
     pub fn new(mode: Mode, hints: PathBuf) -> Self {
         Self {
             mode,
-            listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             port: super::address::PORT_DEFAULT,
             bootstrap: Vec::new(),
             announce: Vec::new(),
@@ -149,6 +149,8 @@ pub struct Overrides {
     pub events_max: usize,
     /// Inbound handshakes under way.
     pub handshakes: HandshakeLimits,
+    /// TCP gets through in neither direction, and nobody is told.
+    pub tcp_drops: bool,
     /// Connections within this machine are held to no bound of a host's.
     pub loopback_is_free: bool,
 }
@@ -162,6 +164,7 @@ impl Default for Overrides {
             gossip_degree: super::gossip::DEGREE,
             events_max: super::actor::EVENTS_MAX,
             handshakes: super::handshakes::HANDSHAKES,
+            tcp_drops: false,
             loopback_is_free: true,
         }
     }

@@ -18,6 +18,10 @@ use crate::private_file;
 /// Peers kept: the ones that were good last.
 const PEERS_MAX: usize = 256;
 
+/// A new peer is written at once while the file holds fewer: a node that ends before the next write would find nobody again. Above
+/// that there are enough to begin with, and a large swarm's comings and goings are not worth a write each.
+const PEERS_FEW: usize = 16;
+
 /// A file above this is not read: 512 lines of at most 8 addresses have less.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -92,6 +96,10 @@ impl Hints {
         Self { peers, bans }
     }
 
+    fn has(&self, peer: &PeerId) -> bool {
+        self.peers.iter().any(|hint| hint.peer == *peer)
+    }
+
     /// Its text.
     pub fn render(&self) -> String {
         let mut text = format!("{HEADER}\n");
@@ -160,14 +168,23 @@ impl Actor {
         }
     }
 
-    /// Due work: writes the hints when they have changed, off this task.
+    /// Due work: writes the hints off this task, when they have changed and the last write is a while ago, and at once for one of the
+    /// first peers.
     pub(super) fn tick_hints(&mut self, now: Instant) {
         let busy = self.hints_writer.as_ref().is_some_and(|w| !w.is_finished());
-        if busy || now.saturating_duration_since(self.hints_checked) < self.config.timings.hints_save {
+        if busy {
+            return;
+        }
+        let due = now.saturating_duration_since(self.hints_checked) >= self.config.timings.hints_save;
+        if !due && self.hints_saved.peers.len() >= PEERS_FEW {
+            return;
+        }
+        let hints = Hints::of(&self.book);
+        let has_new = hints.peers.iter().any(|hint| !self.hints_saved.has(&hint.peer));
+        if !due && !has_new {
             return;
         }
         self.hints_checked = now;
-        let hints = Hints::of(&self.book);
         if hints == self.hints_saved {
             return;
         }

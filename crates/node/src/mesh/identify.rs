@@ -30,15 +30,14 @@ impl Actor {
         self.route(&peer_id);
     }
 
-    /// Enters a peer into the routing table once it is admitted and identified: its TCP addresses, or QUIC when it has no
-    /// other, so that lookups' own dials prefer TCP too.
+    /// Enters a peer into the routing table once it is admitted and identified.
     pub(super) fn route(&mut self, id: &PeerId) {
         let Some(peer) = self.book.get(id).filter(|p| p.is_admitted() && p.kad) else {
             return;
         };
         let kad = &mut self.swarm.behaviour_mut().kad;
-        for address in address::to_dial(&peer.addresses, 0) {
-            kad.add_address(id, address);
+        for address in &peer.addresses {
+            kad.add_address(id, address.clone());
         }
     }
 }

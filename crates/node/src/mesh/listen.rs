@@ -1,12 +1,13 @@
-//! Listening: one port number for TCP and QUIC, and which addresses others are told.
+//! Listening: one port number for TCP and QUIC, IPv4 and IPv6, and which addresses others are told.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, kad};
+use socket2::{Domain, Socket, Type};
 
 use super::actor::Actor;
 use super::{MeshError, address};
@@ -17,6 +18,9 @@ const PORT_TRIES_MAX: usize = 32;
 /// A given port that is in use is tried again this often, and after this long each time.
 const PORT_WAITS_MAX: u32 = 5;
 const PORT_WAIT: Duration = Duration::from_millis(200);
+
+/// The listeners have this long to say where they listen.
+const LISTEN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Multiaddrs that an operator may announce.
 const ANNOUNCE_MAX: usize = 4;
@@ -34,20 +38,63 @@ pub fn announced(texts: &[String]) -> Result<Vec<Multiaddr>, MeshError> {
     Ok(all)
 }
 
-/// A port that is free for TCP and UDP. libp2p's own sockets share ports (`SO_REUSEPORT`): a second node would start
-/// without an error and get half of the first one's connections, so plain sockets ask first.
-fn free_port(ip: IpAddr, port: u16) -> Result<u16, MeshError> {
+/// Of the addresses to listen on those that this machine has. A host without IPv6 (or IPv4) does without `::` (`0.0.0.0`), as long as
+/// it can listen on another one.
+fn present(hosts: &[IpAddr]) -> Result<Vec<IpAddr>, MeshError> {
+    let mut present = Vec::new();
+    let mut missing = None;
+    for host in hosts {
+        match bind(*host, 0, Type::STREAM) {
+            Ok(_) => present.push(*host),
+            Err(error) if host.is_unspecified() => {
+                tracing::info!(%error, "this machine cannot listen on {host}");
+                missing = Some((host, error));
+            }
+            Err(error) => return Err(cannot_listen(*host, 0, &error)),
+        }
+    }
+    match missing {
+        Some((host, error)) if present.is_empty() => Err(cannot_listen(*host, 0, &error)),
+        _ => Ok(present),
+    }
+}
+
+fn cannot_listen(host: IpAddr, port: u16, error: &std::io::Error) -> MeshError {
+    let at = if port == 0 {
+        String::new()
+    } else {
+        format!(" port {port}")
+    };
+    MeshError::Setup(format!("cannot listen on {host}{at}: {error} (--listen, --port)"))
+}
+
+/// A plain socket at an address, as libp2p's own: one for IPv6 leaves IPv4 alone, so that both can have one port number.
+fn bind(host: IpAddr, port: u16, kind: Type) -> std::io::Result<Socket> {
+    let address = SocketAddr::new(host, port);
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if host.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if kind == Type::STREAM {
+        // Connections that a former run closed wait for a minute; they hold no port.
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&address.into())?;
+    if kind == Type::STREAM {
+        socket.listen(1)?;
+    }
+    Ok(socket)
+}
+
+/// A port that is free for TCP and UDP at every address. libp2p's own sockets share ports (`SO_REUSEPORT`): a second node would
+/// start without an error and get half of the first one's connections, so plain sockets ask first.
+fn free_port(hosts: &[IpAddr], port: u16) -> Result<u16, MeshError> {
     let mut last = None;
     for _ in 0..if port == 0 { PORT_TRIES_MAX } else { 1 } {
-        let attempt = TcpListener::bind(SocketAddr::new(ip, port)).and_then(|listener| {
-            let picked = listener.local_addr()?.port();
-            UdpSocket::bind(SocketAddr::new(ip, picked))?;
-            Ok(picked)
-        });
-        match attempt {
+        match take_port(hosts, port) {
             Ok(picked) => return Ok(picked),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => last = Some(error),
-            Err(error) => return Err(MeshError::Setup(format!("cannot listen on {ip} port {port}: {error}"))),
+            Err((_, error)) if error.kind() == std::io::ErrorKind::AddrInUse => last = Some(error),
+            Err((host, error)) => return Err(cannot_listen(host, port, &error)),
         }
     }
     Err(MeshError::PortInUse {
@@ -56,20 +103,72 @@ fn free_port(ip: IpAddr, port: u16) -> Result<u16, MeshError> {
     })
 }
 
+/// Takes a port, and gives it back at once; 0 picks one.
+fn take_port(hosts: &[IpAddr], port: u16) -> Result<u16, (IpAddr, std::io::Error)> {
+    let mut picked = port;
+    let mut held = Vec::new();
+    for host in hosts {
+        for kind in [Type::STREAM, Type::DGRAM] {
+            let socket = bind(*host, picked, kind).map_err(|error| (*host, error))?;
+            let address = socket.local_addr().map_err(|error| (*host, error))?;
+            picked = address.as_socket().map_or(picked, |address| address.port());
+            held.push(socket);
+        }
+    }
+    Ok(picked)
+}
+
+/// The addresses that libp2p will report for these: where all of a machine's addresses are meant, those that its network cards have now.
+fn expected(hosts: &[IpAddr], port: u16) -> Vec<Multiaddr> {
+    // Only for the wait in `listen`: what cannot be listed is not waited for.
+    let cards: Vec<IpAddr> = if_addrs::get_if_addrs()
+        .unwrap_or_default()
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .collect();
+    let of_host = |host: &IpAddr| -> Vec<IpAddr> {
+        if host.is_unspecified() {
+            let same = |ip: &&IpAddr| ip.is_ipv4() == host.is_ipv4();
+            cards.iter().filter(same).copied().collect()
+        } else {
+            vec![*host]
+        }
+    };
+    let all = hosts.iter().flat_map(of_host);
+    all.flat_map(|ip| address::both(&Protocol::from(ip), port))
+        .filter(address::is_dialable)
+        .collect()
+}
+
 impl Actor {
-    /// Listens on TCP and QUIC, and waits until both do.
+    /// Listens on TCP and QUIC, and waits until both do at all of this machine's addresses.
     pub(super) async fn listen(&mut self) -> Result<(), MeshError> {
-        let port = self.pick_port().await?;
+        let hosts = present(&self.config.listen)?;
+        let port = self.pick_port(&hosts).await?;
         let mut pending = Vec::new();
-        for address in address::both(&Protocol::from(self.config.listen), port) {
+        for address in hosts
+            .iter()
+            .flat_map(|host| address::both(&Protocol::from(*host), port))
+        {
             let id = self.swarm.listen_on(address).map_err(|e| MeshError::PortInUse {
                 port,
                 error: e.to_string(),
             })?;
             pending.push(id);
         }
-        while !pending.is_empty() {
-            match self.swarm.select_next_some().await {
+        let expected = expected(&hosts, port);
+        let deadline = tokio::time::Instant::now() + LISTEN_WAIT_MAX;
+        while !pending.is_empty() || expected.iter().any(|a| !self.listening.contains(a)) {
+            let event = self.swarm.select_next_some();
+            let Ok(event) = tokio::time::timeout_at(deadline, event).await else {
+                // A network card that came or went meanwhile; a listener that has not said a word is a failure.
+                if pending.is_empty() {
+                    break;
+                }
+                let error = format!("no answer within {} s", LISTEN_WAIT_MAX.as_secs());
+                return Err(MeshError::PortInUse { port, error });
+            };
+            match event {
                 SwarmEvent::NewListenAddr { listener_id, address } => {
                     pending.retain(|id| *id != listener_id);
                     self.on_listen_address(address);
@@ -87,10 +186,10 @@ impl Actor {
     }
 
     /// The port to listen on. One that was just left may be held for another moment (QUIC drains its connections).
-    async fn pick_port(&self) -> Result<u16, MeshError> {
+    async fn pick_port(&self, hosts: &[IpAddr]) -> Result<u16, MeshError> {
         let mut tries = 0;
         loop {
-            match free_port(self.config.listen, self.config.port) {
+            match free_port(hosts, self.config.port) {
                 Err(MeshError::PortInUse { .. }) if tries < PORT_WAITS_MAX => tries += 1,
                 outcome => return outcome,
             }
@@ -111,13 +210,15 @@ impl Actor {
         }
     }
 
-    /// A new address that we listen on: tell peers, nearest reach last, at most eight.
+    /// A new address that we listen on: tell peers, nearest reach last.
     pub(super) fn on_listen_address(&mut self, address: Multiaddr) {
+        if !address::is_dialable(&address) {
+            return;
+        }
         if !self.listening.contains(&address) {
             self.listening.push(address);
         }
-        self.listening
-            .sort_by_key(|a| (!address::is_tcp(a), std::cmp::Reverse(address::reach(a)), a.to_string()));
+        self.listening.sort_by_key(address::preference);
         self.announce();
         self.snapshot_changed = true;
     }

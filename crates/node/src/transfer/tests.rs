@@ -29,7 +29,7 @@ struct Node {
 async fn node(bootstrap: &[&Node]) -> Node {
     let (dir, identity) = (tempdir(), Identity::ephemeral());
     let mut config = MeshConfig::new(Mode::Node, dir.path().join("hints"));
-    config.listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    config.listen = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
     config.port = 0;
     config.bootstrap = bootstrap
         .iter()

@@ -137,8 +137,9 @@ async fn two_connections_between_two_nodes_hurt_neither() {
     full_mesh(&[&a, &b]).await;
     // Without a peer id each opens a connection of its own: two each way, of which the limit keeps two in all.
     for _ in 0..3 {
-        a.mesh.dial(&b.host_port()).await.unwrap();
-        b.mesh.dial(&a.host_port()).await.unwrap();
+        // One above the limit is refused.
+        drop(a.mesh.dial(&b.host_port()).await);
+        drop(b.mesh.dial(&a.host_port()).await);
     }
     for n in 0..100_u8 {
         a.mesh.publish(Topic::State, vec![1, n]).await.unwrap();
@@ -177,7 +178,8 @@ async fn a_dial_that_fails_is_said_and_one_that_works_admits() {
         listener.local_addr().unwrap().port()
     };
     let nobody = format!("/ip4/127.0.0.1/tcp/{port}");
-    a.mesh.dial(&nobody).await.unwrap();
+    let refused = a.mesh.dial(&nobody).await.unwrap_err().to_string();
+    assert!(refused.contains("refused"), "{refused}");
     until("said", || {
         !harness::log::lines(&["WARN", &format!("dial of {nobody} failed"), "refused"]).is_empty()
     })

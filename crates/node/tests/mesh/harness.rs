@@ -42,11 +42,12 @@ pub struct Node {
 pub fn config(mode: Mode, dir: &Path) -> MeshConfig {
     let ms = Duration::from_millis;
     let mut config = MeshConfig::new(mode, dir.join("hints"));
-    config.listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    config.listen = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
     config.port = 0;
     config.timings = Timings {
         tick: ms(50),
-        goodbye: ms(500),
+        // Ends as soon as the goodbye is answered.
+        goodbye: Duration::from_secs(10),
         dial_wait_min: ms(100),
         dial_wait_max: ms(1000),
         lookup_wait_min: ms(200),

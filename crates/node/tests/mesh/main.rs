@@ -23,6 +23,7 @@ mod places;
 mod raw;
 mod strangers;
 mod streams;
+mod transports;
 mod trust;
 mod twins;
 mod watchdog;

@@ -1,0 +1,140 @@
+//! Dials, and what becomes of them.
+
+use std::time::Instant;
+
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError};
+use libp2p::{Multiaddr, PeerId, Swarm};
+
+use super::actor::{Actor, jitter};
+use super::address::{self, Reach};
+use super::behaviour::Behaviour;
+use super::hello;
+use super::peers::Link;
+
+/// A peer that was never connected is forgotten after this many failed dials (some 10 minutes).
+const FAILURES_MAX: u32 = 16;
+
+/// Dials a peer by id, from a fresh port: dialling from the listening port lets two nodes that dial each other meet in one
+/// TCP connection that both think they opened, and both handshakes fail.
+pub fn known_peer(peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
+    DialOpts::peer_id(peer)
+        .condition(PeerCondition::DisconnectedAndNotDialing)
+        .addresses(addresses)
+        .allocate_new_port()
+        .build()
+}
+
+/// Dials an address, whichever peer is there: the dial's id, and why it could not begin.
+pub fn unknown_peer(swarm: &mut Swarm<Behaviour>, address: Multiaddr) -> (ConnectionId, Result<(), String>) {
+    let options = DialOpts::unknown_peer_id().address(address).allocate_new_port().build();
+    (
+        options.connection_id(),
+        swarm.dial(options).map_err(|error| words(&error)),
+    )
+}
+
+/// What went wrong, in words.
+pub fn words(error: &DialError) -> String {
+    match error {
+        DialError::LocalPeerId { .. } => "this node's own identity answers there".to_owned(),
+        DialError::NoAddresses => "no address known".to_owned(),
+        DialError::WrongPeerId { obtained, .. } => format!("another node answers there: {obtained}"),
+        DialError::Transport(errors) => {
+            let first = errors.first().map(|(address, error)| {
+                let mut cause: &dyn std::error::Error = error;
+                while let Some(source) = cause.source() {
+                    cause = source;
+                }
+                format!("{address}: {cause}")
+            });
+            hello::cut(&first.unwrap_or_else(|| "no answer".to_owned()), 200)
+        }
+        DialError::Denied { cause } => format!("connection limit or ban: {cause}"),
+        DialError::DialPeerConditionFalse(_) | DialError::Aborted => error.to_string(),
+    }
+}
+
+impl Actor {
+    pub(super) fn dial_peer(&mut self, id: PeerId, addresses: Vec<Multiaddr>, now: Instant) {
+        let options = known_peer(id, addresses);
+        let connection = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => self.note_dialing(id, now),
+            Err(error) => self.on_dial_error(connection, Some(id), &error, now),
+        }
+    }
+
+    /// Some behaviour or we ourselves dial a peer.
+    pub(super) fn note_dialing(&mut self, id: PeerId, now: Instant) {
+        if let Some(peer) = self.book.entry(id, now)
+            && peer.link == Link::Idle
+        {
+            peer.link = Link::Dialing;
+            self.outbox.peer_changed(id);
+        }
+    }
+
+    /// A dial failed.
+    pub(super) fn on_dial_error(&mut self, id: ConnectionId, peer: Option<PeerId>, error: &DialError, now: Instant) {
+        let harmless = matches!(error, DialError::DialPeerConditionFalse(_));
+        if !harmless {
+            self.counters.dial_failures.add();
+        }
+        self.discovery.surplus.remove(&id);
+        self.on_seed_dial_error(id, error, now);
+        self.on_operator_dial_error(id, &words(error), now);
+        if let DialError::LocalPeerId { address } = error {
+            self.on_own_answer(address, now);
+        } else if let DialError::WrongPeerId { obtained, address } = error {
+            self.move_address(peer, *obtained, address, now);
+        }
+        if let Some(peer) = peer.filter(|_| !harmless) {
+            self.note_dial_failed(peer, now);
+        }
+    }
+
+    fn note_dial_failed(&mut self, id: PeerId, now: Instant) {
+        let (min, max) = (self.config.timings.dial_wait_min, self.config.timings.dial_wait_max);
+        let Some(peer) = self.book.get_mut(&id) else { return };
+        if peer.link == Link::Dialing {
+            peer.link = Link::Idle;
+        }
+        if !peer.connections.is_empty() {
+            return;
+        }
+        // Once known, always tried, but ten times as slowly after long silence.
+        let max = if peer.backoff.failures() > FAILURES_MAX {
+            max * 10
+        } else {
+            max
+        };
+        peer.backoff.fail(min, max, jitter(), now);
+        let never_good = peer.last_good_unix_ms == 0;
+        if never_good && (peer.addresses.is_empty() || peer.backoff.failures() >= FAILURES_MAX) {
+            self.swarm.behaviour_mut().kad.remove_peer(&id);
+            if self.book.ban_of(&id).is_none() {
+                self.book.remove(&id);
+            }
+        }
+        self.outbox.peer_changed(id);
+    }
+
+    /// Another peer answers at an address than the book says.
+    fn move_address(&mut self, from: Option<PeerId>, to: PeerId, at: &Multiaddr, now: Instant) {
+        let Some((_, bare)) = address::split_peer(at.clone()) else {
+            return;
+        };
+        if let Some(peer) = from.and_then(|p| self.book.get_mut(&p)) {
+            peer.addresses.retain(|a| *a != bare);
+        }
+        if let Some(from) = from {
+            self.swarm.behaviour_mut().kad.remove_address(&from, at);
+        }
+        if to == self.own {
+            self.on_own_answer(at, now);
+        } else {
+            self.book.learn(to, &[bare], Reach::Loopback, now);
+        }
+    }
+}
