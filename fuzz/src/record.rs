@@ -35,7 +35,7 @@ pub fn tensors() -> Vec<TensorSpec> {
 pub fn spec(tensors: Vec<TensorSpec>, codec: &str) -> Spec {
     Spec {
         name: "metabrain/v4".parse().expect("a name"),
-        tensors,
+        tensors: tensors.into(),
         strategy: Rule {
             id: "fedprox/1".into(),
             params: BTreeMap::from([("mu".into(), 0.1), ("local_epochs".into(), 2.0)]),

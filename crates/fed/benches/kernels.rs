@@ -205,7 +205,8 @@ fn spec(codec: &str) -> Spec {
             name: "w".into(),
             dtype: Dtype::F32,
             shape: vec![ELEMENTS as u64],
-        }],
+        }]
+        .into(),
         strategy: Rule::new("fedavg/1"),
         rounds: RoundPolicy::default(),
         codec: Rule::new(codec),

@@ -9,6 +9,7 @@ mod contribution;
 mod outline;
 mod printable;
 mod proof;
+mod schema;
 mod seal;
 mod spec;
 mod state;
@@ -19,13 +20,10 @@ pub use outline::Outline;
 pub(crate) use printable::is_name;
 pub use printable::{is_printable, printable};
 pub use proof::{Proof, ProofError};
+pub use schema::{Dtype, Schema, TENSORS_MAX, TensorSpec};
+pub(crate) use schema::{TENSOR_NAME_BYTES_MAX, TENSOR_NAME_RULE, is_tensor_name, read_tensors};
 pub use seal::{PROOFS_PER_SEAL_MAX, Seal};
-pub use spec::{
-    Dtype, MEMBERS_MAX, Membership, ModelName, ModelNameError, RoundPolicy, Rule, Spec, SpecError, TENSORS_MAX,
-    TensorSpec,
-};
-pub(crate) use spec::{TENSOR_NAME_BYTES_MAX, TENSOR_NAME_RULE, is_tensor_name, read_tensors};
-
+pub use spec::{MEMBERS_MAX, Membership, ModelName, ModelNameError, RoundPolicy, Rule, Spec, SpecError};
 pub use state::{STATE_NAME_BYTES_MAX, StateNameError, StateRecord};
 
 use borsh::{BorshDeserialize, BorshSerialize};

@@ -71,7 +71,8 @@ fn spec(codec: &str) -> Spec {
             name: "w".into(),
             dtype: Dtype::F32,
             shape: vec![6],
-        }],
+        }]
+        .into(),
         strategy: Rule::new("fedavg/1"),
         rounds: RoundPolicy {
             min_contributions: 1,

@@ -93,7 +93,7 @@ fn spec() -> Spec {
     };
     Spec {
         name: "metabrain/v4".parse().unwrap(),
-        tensors: vec![tensor("bias", Dtype::F32, &[3]), tensor("step", Dtype::I64, &[])],
+        tensors: vec![tensor("bias", Dtype::F32, &[3]), tensor("step", Dtype::I64, &[])].into(),
         strategy: Rule {
             id: "fedprox/1".into(),
             params: BTreeMap::from([("mu".into(), 0.1), ("local_epochs".into(), 2.0)]),

@@ -16,7 +16,8 @@ fn spec(creator: NodeId, name: &str, tensor: &str, strategy: &str) -> Spec {
             name: tensor.into(),
             dtype: Dtype::F32,
             shape: vec![1],
-        }],
+        }]
+        .into(),
         strategy: Rule::new(strategy),
         rounds: RoundPolicy::default(),
         codec: Rule::new("bf16/1"),

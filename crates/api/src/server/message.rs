@@ -341,7 +341,8 @@ mod tests {
                 name: "w".into(),
                 dtype: Dtype::Bf16,
                 shape: vec![2, 3],
-            }],
+            }]
+            .into(),
             strategy: Rule::new("fedavg/1"),
             rounds: RoundPolicy {
                 min_contributions: 2,

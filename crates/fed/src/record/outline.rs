@@ -2,7 +2,7 @@
 
 use borsh::BorshDeserialize;
 
-use super::spec::{check_tensor, check_tensor_count};
+use super::schema::{check_tensor, check_tensor_count};
 use super::{Canonical, DecodeError, ModelName, Spec, TensorSpec};
 use crate::id::NodeId;
 
@@ -53,7 +53,7 @@ fn without_tensors(name: ModelName, rest: &[u8]) -> std::io::Result<Spec> {
     let mut reader = rest;
     let spec = Spec {
         name,
-        tensors: vec![],
+        tensors: vec![].into(),
         strategy: BorshDeserialize::deserialize(&mut reader)?,
         rounds: BorshDeserialize::deserialize(&mut reader)?,
         codec: BorshDeserialize::deserialize(&mut reader)?,
@@ -89,7 +89,7 @@ mod tests {
         };
         Spec {
             name: "a/b".parse().unwrap(),
-            tensors: vec![tensor("a"), tensor("b")],
+            tensors: vec![tensor("a"), tensor("b")].into(),
             strategy: Rule {
                 id: "fedprox/1".into(),
                 params: [("mu".to_owned(), 0.5), ("nu".to_owned(), 1.0)].into(),
@@ -120,7 +120,7 @@ mod tests {
         let good = spec().to_canonical();
         assert_eq!(outline(&good), Some((spec().name, spec().creator)));
         let bad: [fn(&mut Spec); 7] = [
-            |spec| spec.tensors.clear(),
+            |spec| spec.tensors = vec![].into(),
             |spec| spec.tensors.swap(0, 1),
             |spec| spec.tensors[1].name = "a".into(),
             |spec| spec.tensors[0].shape = vec![1; 17],

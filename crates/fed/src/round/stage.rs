@@ -34,7 +34,8 @@ pub fn spec(membership: Membership, k: u32) -> Spec {
             name: "w".into(),
             dtype: Dtype::F32,
             shape: vec![1],
-        }],
+        }]
+        .into(),
         strategy: Rule::new("fedavg/1"),
         rounds: RoundPolicy {
             min_contributions: k,

@@ -18,7 +18,7 @@ fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {
 fn spec(codec: &str, tensors: Vec<TensorSpec>) -> Spec {
     Spec {
         name: "test".parse().unwrap(),
-        tensors,
+        tensors: tensors.into(),
         strategy: Rule::new("fedavg/1"),
         rounds: RoundPolicy::default(),
         codec: Rule::new(codec),

@@ -65,7 +65,8 @@ pub fn spec(membership: Membership, rounds: RoundPolicy) -> Spec {
             name: "w".into(),
             dtype: Dtype::F32,
             shape: vec![1],
-        }],
+        }]
+        .into(),
         strategy: Rule::new("fedavg/1"),
         rounds,
         codec: Rule::new("none/1"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Dtype, Membership, RoundPolicy, Rule, Signed, Spec, SpecError, TensorSpec};
+use qres_fed::record::{Canonical, Dtype, Membership, RoundPolicy, Rule, Schema, Signed, Spec, SpecError, TensorSpec};
 use qres_fed::strategy;
 use qres_fed::tensor::Layout;
 
@@ -61,7 +61,7 @@ fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
         dtype: Dtype::F32,
         shape: vec![],
     };
-    spec_of(*me, create, vec![stand_in], BlobId([0; 32]))
+    spec_of(*me, create, vec![stand_in].into(), BlobId([0; 32]))
         .check()
         .map_err(|error| spec_refused(create, error))
 }
@@ -176,7 +176,7 @@ fn head_not_held() -> NodeError {
 }
 
 /// The spec that a request asks for. Without members its creator is the only one: nobody becomes a member by being connected.
-pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Vec<TensorSpec>, checkpoint0: BlobId) -> Spec {
+pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoint0: BlobId) -> Spec {
     let alone = || Membership::List([creator].into());
     let membership = create.membership.clone().unwrap_or_else(alone);
     let majority = match &membership {

@@ -4,7 +4,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use qres_fed::record::TensorSpec;
+use qres_fed::record::{Schema, TensorSpec};
 use qres_fed::tensor::{self, Placement, Source, TensorError};
 
 /// Headers above this wait for each other: those of about ten thousand tensors.
@@ -33,12 +33,12 @@ impl Headers {
     }
 
     /// The schema of a file, every float of it finite, and where its tensors are.
-    pub fn read(&self, file: &dyn Source) -> Result<(Vec<TensorSpec>, Placement), TensorError> {
+    pub fn read(&self, file: &dyn Source) -> Result<(Schema, Placement), TensorError> {
         let turn = self.turn(file)?;
         let (schema, placement) = tensor::read_header(file, self.bytes_max)?;
         drop(turn);
         tensor::check_finite(&schema, file, &placement)?;
-        Ok((schema, placement))
+        Ok((schema.into(), placement))
     }
 
     /// Whether a file has the tensors of a schema, every float of them finite.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use qres_fed::id::BlobId;
+use qres_fed::record::Schema;
 use qres_fed::tensor::{self, Layout};
 
 use super::Core;
@@ -19,6 +20,7 @@ use crate::view::ModelView;
 pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Result<ModelView, NodeError> {
     let Seeded { mut tensors, seed } = seeded;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let tensors = Schema::from(tensors);
     let me = core.identity.node();
     let spec = |weights| spec_of(me, create, tensors.clone(), weights);
     // Before a byte is written: a schema that agrees with itself has lengths that can be added up.

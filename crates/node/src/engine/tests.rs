@@ -43,7 +43,8 @@ pub(super) fn spec(name: &str, membership: Membership, checkpoint0: u8, creator:
             name: "w".into(),
             dtype: Dtype::F32,
             shape: vec![1],
-        }],
+        }]
+        .into(),
         strategy: Rule::new("fedavg/1"),
         rounds: RoundPolicy::default(),
         codec: Rule::new("bf16/1"),

@@ -55,7 +55,8 @@ fn spec(name: &str) -> Signed<Spec> {
             name: "w".to_owned(),
             dtype: Dtype::F32,
             shape: vec![2],
-        }],
+        }]
+        .into(),
         strategy: rule("fedavg/1"),
         rounds: RoundPolicy {
             min_contributions: 1,

@@ -1,5 +1,6 @@
 //! Which names a spec may hold.
 
+use super::super::schema::{Dtype, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorSpec};
 use super::*;
 
 fn spec(tensor: &str, rule: Rule) -> Spec {
@@ -9,7 +10,8 @@ fn spec(tensor: &str, rule: Rule) -> Spec {
             name: tensor.into(),
             dtype: Dtype::F32,
             shape: vec![],
-        }],
+        }]
+        .into(),
         strategy: rule.clone(),
         rounds: RoundPolicy::default(),
         codec: rule.clone(),

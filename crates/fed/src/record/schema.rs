@@ -1,0 +1,234 @@
+//! A schema: a model's tensors.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::is_name;
+use super::spec::SpecError;
+
+/// Tensors a schema may name. Llama-405B has about 1,100; 65,536 leaves room and bounds the spec at a few MiB.
+pub const TENSORS_MAX: usize = 65_536;
+/// Dimensions of one tensor.
+const DIMENSIONS_MAX: usize = 16;
+/// Bytes of one tensor's name.
+pub(crate) const TENSOR_NAME_BYTES_MAX: usize = 512;
+/// Bytes of one model: 16 TiB, far above any, far below overflow.
+const MODEL_BYTES_MAX: u64 = 1 << 44;
+
+/// Element types, as safetensors names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = true)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Dtype {
+    F64 = 0,
+    F32 = 1,
+    F16 = 2,
+    Bf16 = 3,
+    I64 = 4,
+    I32 = 5,
+    I16 = 6,
+    I8 = 7,
+    U64 = 8,
+    U32 = 9,
+    U16 = 10,
+    U8 = 11,
+    Bool = 12,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::Bf16 | Self::I16 | Self::U16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+
+    /// Whether it is averaged (floats) or travels losslessly and follows the integer rule (the others).
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
+    }
+
+    /// The name that safetensors gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "F64",
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::I64 => "I64",
+            Self::I32 => "I32",
+            Self::I16 => "I16",
+            Self::I8 => "I8",
+            Self::U64 => "U64",
+            Self::U32 => "U32",
+            Self::U16 => "U16",
+            Self::U8 => "U8",
+            Self::Bool => "BOOL",
+        }
+    }
+
+    /// The dtype of a safetensors name, or `None` for one we do not carry (FP8, say).
+    pub fn from_name(name: &str) -> Option<Self> {
+        use Dtype::*;
+        [F64, F32, F16, Bf16, I64, I32, I16, I8, U64, U32, U16, U8, Bool]
+            .into_iter()
+            .find(|d| d.name() == name)
+    }
+}
+
+/// One tensor of a schema.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TensorSpec {
+    /// Unique within the schema.
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Sizes of the dimensions, row-major; `[]` is a scalar, a 0 makes the tensor empty.
+    pub shape: Vec<u64>,
+}
+
+impl TensorSpec {
+    /// Number of elements, `None` when it overflows.
+    pub fn elements(&self) -> Option<u64> {
+        // A zero dimension makes the product zero however large the others are.
+        if self.shape.contains(&0) {
+            return Some(0);
+        }
+        self.shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d))
+    }
+}
+
+/// A model's tensors, ascending by name. Clones share the list: the registry of models, the round machine and every view hold the
+/// model's spec, and 65,536 tensors take 8 MiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema(Arc<[TensorSpec]>);
+
+impl Deref for Schema {
+    type Target = [TensorSpec];
+
+    fn deref(&self) -> &[TensorSpec] {
+        &self.0
+    }
+}
+
+impl From<Vec<TensorSpec>> for Schema {
+    fn from(tensors: Vec<TensorSpec>) -> Self {
+        Self(tensors.into())
+    }
+}
+
+impl FromIterator<TensorSpec> for Schema {
+    fn from_iter<I: IntoIterator<Item = TensorSpec>>(tensors: I) -> Self {
+        Self(tensors.into_iter().collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Schema {
+    type Item = &'a TensorSpec;
+    type IntoIter = std::slice::Iter<'a, TensorSpec>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl BorshSerialize for Schema {
+    fn serialize<W: std::io::Write>(&self, writer: &mut W) -> std::io::Result<()> {
+        self.0.as_ref().serialize(writer)
+    }
+}
+
+impl BorshDeserialize for Schema {
+    fn deserialize_reader<R: std::io::Read>(reader: &mut R) -> std::io::Result<Self> {
+        read_tensors(reader).map(Self::from)
+    }
+}
+
+/// Reads a list of tensors. One of 9 bytes takes 56 in memory, so a list that is too long is refused before it is read.
+pub(crate) fn read_tensors<R: std::io::Read>(reader: &mut R) -> std::io::Result<Vec<TensorSpec>> {
+    let count = u32::deserialize_reader(reader)? as usize;
+    if count > TENSORS_MAX {
+        let problem = format!("{count} tensors, at most {TENSORS_MAX} are possible");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, problem));
+    }
+    (0..count).map(|_| TensorSpec::deserialize_reader(reader)).collect()
+}
+
+/// What a tensor's name must be, for error texts.
+pub(crate) const TENSOR_NAME_RULE: &str = "1 to 512 bytes, printable characters only, not __metadata__";
+
+/// Whether a tensor can have this name.
+pub(crate) fn is_tensor_name(name: &str) -> bool {
+    is_name(name, TENSOR_NAME_BYTES_MAX) && name != "__metadata__"
+}
+
+fn tensors_error<T>(problem: String) -> Result<T, SpecError> {
+    Err(SpecError {
+        field: "tensors",
+        problem,
+    })
+}
+
+pub(super) fn check_tensor_count(count: usize) -> Result<(), SpecError> {
+    match count {
+        1..=TENSORS_MAX => Ok(()),
+        _ => tensors_error(format!("{count} tensors given, 1 to {TENSORS_MAX} are possible")),
+    }
+}
+
+/// Checks a tensor that comes after `previous`; `total` are the bytes of those before. Answers with the bytes up to this one.
+pub(super) fn check_tensor(previous: Option<&str>, total: u64, tensor: &TensorSpec) -> Result<u64, SpecError> {
+    let name = &tensor.name;
+    if !is_tensor_name(name) {
+        let start: String = name.chars().take(160).collect();
+        return tensors_error(format!("{start:?} is no tensor name: {TENSOR_NAME_RULE}"));
+    }
+    if previous.is_some_and(|previous| previous >= name.as_str()) {
+        return tensors_error(format!("{name:?} comes twice or out of order: names ascend"));
+    }
+    let bytes = tensor
+        .elements()
+        .and_then(|n| n.checked_mul(tensor.dtype.bytes() as u64));
+    match bytes.and_then(|b| b.checked_add(total)) {
+        Some(sum) if sum <= MODEL_BYTES_MAX && tensor.shape.len() <= DIMENSIONS_MAX => Ok(sum),
+        _ => tensors_error(format!(
+            "{name:?}: a model has at most {MODEL_BYTES_MAX} bytes, a tensor {DIMENSIONS_MAX} dimensions"
+        )),
+    }
+}
+
+#[cfg(test)]
+impl std::ops::DerefMut for Schema {
+    fn deref_mut(&mut self) -> &mut [TensorSpec] {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_one_list() {
+        let tensor = |i: usize| TensorSpec {
+            name: format!("layer.{i:05}.weight"),
+            dtype: Dtype::F32,
+            shape: vec![1],
+        };
+        let schema = Schema::from((0..TENSORS_MAX).map(tensor).collect::<Vec<_>>());
+        assert!(std::ptr::eq(schema.as_ptr(), schema.clone().as_ptr()));
+        let read = Schema::try_from_slice(&borsh::to_vec(&schema).unwrap()).unwrap();
+        assert_eq!(read, schema);
+        assert_eq!(
+            borsh::to_vec(&schema).unwrap(),
+            borsh::to_vec(&schema.to_vec()).unwrap(),
+            "the bytes of a plain list"
+        );
+    }
+}
