@@ -26,7 +26,7 @@ pub struct Curve {
     pub points: Vec<(u64, f64)>,
 }
 
-/// Writes the curves to a file, making its folder if need be. The first curve is drawn thicker.
+/// Writes the curves to a file, making its folder if need be.
 pub fn write(path: &Path, title: &str, curves: &[Curve]) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("--out: cannot make {}", folder.display()))?;
@@ -57,8 +57,7 @@ fn draw(title: &str, curves: &[Curve]) -> anyhow::Result<String> {
             .light_line_style(WHITE.mix(0.0))
             .draw()?;
         for (number, curve) in curves.iter().enumerate() {
-            let width = if number == 0 { 3 } else { 2 };
-            let style = COLOURS[number % COLOURS.len()].stroke_width(width);
+            let style = COLOURS[number % COLOURS.len()].stroke_width(width(number, curves.len()));
             chart
                 .draw_series(LineSeries::new(curve.points.iter().copied(), style))?
                 .label(&curve.name)
@@ -74,6 +73,11 @@ fn draw(title: &str, curves: &[Curve]) -> anyhow::Result<String> {
         area.present()?;
     }
     Ok(svg)
+}
+
+/// Pixels of a curve's line. Each curve is drawn over those before and thinner than they are: of two that are alike, both are seen.
+fn width(number: usize, count: usize) -> u32 {
+    2 * u32::try_from(count.saturating_sub(number)).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -96,6 +100,28 @@ mod tests {
             assert!(svg.contains(text), "{text}");
         }
         assert!(svg.matches("<polyline").count() >= 2);
+    }
+
+    #[test]
+    fn of_curves_that_are_alike_all_are_seen() {
+        let curve = |name: String| Curve {
+            name,
+            points: (1..=20).map(|r| (r, 0.9)).collect(),
+        };
+        let curves: Vec<_> = (0..COLOURS.len()).map(|n| curve(format!("curve {n}"))).collect();
+        let svg = draw("Alike", &curves).unwrap();
+        let lines = svg
+            .lines()
+            .filter(|line| line.contains("<polyline") && line.contains("stroke-width"));
+        let widths: Vec<u32> = lines
+            .filter_map(|line| line.split("stroke-width=\"").nth(1)?.split('"').next()?.parse().ok())
+            .filter(|width| *width > 1)
+            .collect();
+        for lower in 1..curves.len() {
+            let (wide, narrow) = (width(lower - 1, curves.len()), width(lower, curves.len()));
+            assert!(widths.contains(&wide) && widths.contains(&narrow), "{widths:?}");
+            assert!(wide >= narrow + 2, "a pixel of the lower curve on each side");
+        }
     }
 
     #[test]
