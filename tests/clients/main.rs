@@ -4,6 +4,7 @@
 mod cli;
 mod demo;
 mod membership;
+mod readme;
 mod terminal;
 
 use std::path::{Path, PathBuf};
