@@ -10,7 +10,6 @@ pub(crate) mod sync;
 mod tests;
 #[cfg(test)]
 mod town;
-mod trace;
 
 pub use blob::{BlobServer, DownloadEvent, Downloads, Want, serve_blobs};
 pub use counters::TransferCounters;

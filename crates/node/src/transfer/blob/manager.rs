@@ -19,7 +19,7 @@ use super::{DownloadEvent, PROTOCOL};
 use crate::mesh::{Fault, Mesh, MeshError};
 use crate::transfer::fault::TransferError;
 use crate::transfer::link::{Link, Pace};
-use crate::transfer::trace;
+use crate::trace;
 
 /// Peers come and go without a word to this task: while a blob waits for one, it looks again after this long.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -189,7 +189,7 @@ impl<H: Holders> Manager<H> {
         let (holders, depot, pool, pace) = (self.holders.clone(), self.depot.clone(), self.pool.clone(), self.pace);
         let span = tracing::info_span!("fetch blob", blob = %goal.blob, peer = %peer.short());
         if let Some(parent) = goal.traceparent.take() {
-            trace::follow(&span, &parent);
+            trace::adopt(&span, Some(&parent));
             goal.traceparent = Some(trace::traceparent(&span).unwrap_or(parent));
         }
         let session = async move {

@@ -19,7 +19,8 @@ use crate::transfer::counters::TransferCounters;
 use crate::transfer::fault::TransferError;
 use crate::transfer::link::{Link, Pace};
 use crate::transfer::quota::Quota;
-use crate::transfer::{Library, trace};
+use crate::trace;
+use crate::transfer::Library;
 use crate::wire::blob_request::Kind;
 use crate::wire::{BlobAnswer, BlobGet, BlobRequest, BlobStatus};
 

@@ -10,7 +10,7 @@ use libp2p::identity::{self, ed25519};
 use qres_fed::id::NodeId;
 use qres_fed::record::{Authored, Signature, Signed};
 
-use crate::private_file;
+use qres_files as private_file;
 
 /// A longer file is no key: one has 32 bytes.
 const FILE_BYTES_MAX: u64 = 4096;

@@ -1,0 +1,7 @@
+//! What every part of a node that speaks to others needs: the messages between nodes, their identities, the trace context that
+//! travels with a message, and the clocks.
+
+pub mod clock;
+pub mod identity;
+pub mod pb;
+pub mod trace;
