@@ -41,7 +41,22 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
         serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).expect("JSON");
     let allowed: &[(&str, &[&str])] = &[
         ("qres-fed", &[]),
-        ("qres-node", &["qres-fed"]),
+        ("qres-files", &[]),
+        ("qres-wire", &["qres-fed", "qres-files"]),
+        ("qres-store", &["qres-fed", "qres-files"]),
+        ("qres-mesh", &["qres-fed", "qres-files", "qres-wire"]),
+        ("qres-transfer", &["qres-fed", "qres-mesh", "qres-store", "qres-wire"]),
+        (
+            "qres-node",
+            &[
+                "qres-fed",
+                "qres-files",
+                "qres-mesh",
+                "qres-store",
+                "qres-transfer",
+                "qres-wire",
+            ],
+        ),
         ("qres-api", &["qres-fed", "qres-node"]),
         ("qres-daemon", &["qres-api", "qres-node", "qres-fed"]),
         ("qres-cli", &["qres-api", "qres-fed"]),
@@ -82,6 +97,11 @@ fn the_cli_is_without_libp2p_and_the_learning_without_tokio() {
     assert!(
         has(&fed, "rayon") && !has(&fed, "tokio") && !has(&fed, "rand"),
         "fed has no async and no entropy"
+    );
+    let store = tree("qres-store");
+    assert!(
+        has(&store, "redb") && !has(&store, "libp2p") && !has(&store, "tokio"),
+        "the store blocks its caller, and knows nothing of the network"
     );
 }
 

@@ -4,23 +4,20 @@
 //! persists, verifies and signs.
 
 pub mod config;
-pub mod descriptors;
 mod engine;
 pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handle;
-pub mod mesh;
 mod metrics;
 mod reason;
-pub mod store;
-pub mod transfer;
 pub mod view;
 
 pub use config::{HEADER_BYTES_MAX, NodeConfig};
 pub use engine::StartError;
 pub use handle::NodeHandle;
+pub use qres_files::descriptors;
 pub use qres_wire::identity;
+pub use {qres_mesh as mesh, qres_store as store, qres_transfer as transfer};
 
-use qres_files as private_file;
 use qres_wire::{clock, pb as wire, trace};

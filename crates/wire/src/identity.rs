@@ -10,7 +10,7 @@ use libp2p::identity::{self, ed25519};
 use qres_fed::id::NodeId;
 use qres_fed::record::{Authored, Signature, Signed};
 
-use qres_files as private_file;
+use qres_files::private;
 
 /// A longer file is no key: one has 32 bytes.
 const FILE_BYTES_MAX: u64 = 4096;
@@ -77,7 +77,7 @@ impl Identity {
         if found.is_file() {
             Self::make_private(path, &found)?;
         }
-        let mut bytes = private_file::read(path, FILE_BYTES_MAX).map_err(fail)?;
+        let mut bytes = private::read(path, FILE_BYTES_MAX).map_err(fail)?;
         if bytes.is_empty() {
             return Err(IdentityError::Empty { path: path.to_owned() });
         }
@@ -98,7 +98,7 @@ impl Identity {
             true => mode & 0o002 != 0,
             false => found.uid() != 0 || mode & 0o027 != 0,
         };
-        let mended = !refused && (!own || mode & 0o077 == 0 || private_file::make_private(path).is_ok());
+        let mended = !refused && (!own || mode & 0o077 == 0 || private::make_private(path).is_ok());
         if !mended {
             let path = path.to_owned();
             return Err(IdentityError::Mode { path, mode });
@@ -129,7 +129,7 @@ impl Identity {
     /// A fresh key, on the disk before it is used.
     fn create(path: &Path) -> std::io::Result<Self> {
         let keypair = ed25519::Keypair::generate();
-        private_file::replace(path, keypair.secret().as_ref())?;
+        private::replace(path, keypair.secret().as_ref())?;
         Ok(Self { keypair })
     }
 
@@ -239,7 +239,7 @@ mod tests {
     fn an_empty_key_is_refused_with_what_to_do_and_can_be_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("identity.key");
-        private_file::replace(&path, b"").unwrap();
+        private::replace(&path, b"").unwrap();
         let error = Identity::load_or_create(&path).err().unwrap().to_string();
         assert!(
             error.contains("is empty") && error.contains("copy of the key"),
@@ -254,7 +254,7 @@ mod tests {
             "a whole one stays"
         );
         for torn in [&b"7"[..], &[7; 33]] {
-            private_file::replace(&path, torn).unwrap();
+            private::replace(&path, torn).unwrap();
             Identity::forget_empty(&path).unwrap();
             let error = Identity::load_or_create(&path).err().unwrap().to_string();
             assert!(error.contains("expected 32 bytes"), "{error}");

@@ -1,0 +1,120 @@
+//! Small files that only this user reads, replaced as a whole: after a crash, or on a full disk, there is the old one or the
+//! new one, and never a part.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+/// Read and write for the owner alone.
+pub const MODE: u32 = 0o600;
+/// A link in the last place of a path is an error.
+pub const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+
+/// Writes beside it, flushes, renames, flushes the directory.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let aside = aside(path);
+    // What an earlier try left behind; made anew, as nobody may have it open or have linked it.
+    remove(&aside)?;
+    let written = write_new(&aside, bytes).and_then(|()| fs::rename(&aside, path));
+    if let Err(error) = written {
+        // A full disk needs the room; what stays is removed by the next try.
+        let _ = remove(&aside);
+        return Err(error);
+    }
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The whole file, unless it is longer than that.
+pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(path)?;
+    let mut bytes = vec![];
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::other(format!("more than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Leaves a file to its owner alone.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(MODE))
+}
+
+/// Where the next content of a file is written.
+pub fn aside(path: &Path) -> PathBuf {
+    let mut aside = path.to_owned();
+    aside.as_mut_os_string().push(".new");
+    aside
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .custom_flags(NO_LINK)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_stays_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        replace(&path, b"first, and longer").unwrap();
+        // What a crash left behind, which others could read.
+        fs::write(aside(&path), "torn").unwrap();
+        fs::set_permissions(aside(&path), fs::Permissions::from_mode(0o666)).unwrap();
+        replace(&path, b"second").unwrap();
+        assert_eq!(read(&path, 6).unwrap(), b"second");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(read(&path, 5).unwrap_err().to_string().contains("5 bytes"));
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        // A directory with something in it cannot be renamed over: the last step fails.
+        let path = dir.path().join("file");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), "").unwrap();
+        replace(&path, b"new").unwrap_err();
+        assert!(path.join("inside").exists() && !aside(&path).exists());
+    }
+
+    #[test]
+    fn nothing_is_written_or_read_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, precious) = (dir.path().join("file"), dir.path().join("precious"));
+        fs::write(&precious, "precious").unwrap();
+        symlink(&precious, &path).unwrap();
+        assert!(read(&path, 100).is_err());
+        // A hard link beside it, where a node of before would have written.
+        fs::hard_link(&precious, aside(&path)).unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(read(&path, 100).unwrap(), b"new");
+    }
+}

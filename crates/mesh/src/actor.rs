@@ -1,0 +1,432 @@
+//! The actor: owns the swarm; its loop only dispatches.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, ping};
+use qres_fed::id::NodeId;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::backoff::Backoff;
+use super::behaviour::{self, Behaviour, BehaviourEvent};
+use super::command::{COMMANDS_MAX, Command, FAULTS_MAX, FaultReport};
+use super::counters::MeshCounters;
+use super::dial::words;
+use super::discovery::Discovery;
+use super::gossip::{Authors, Carriers, Held, Kept};
+use super::heartbeat::Pulse;
+use super::hello::{self, GoodbyeCode, Hello};
+use super::hints::Hints;
+use super::outbox::{Notice, Outbox};
+use super::peers::{Book, Connection, Link};
+use super::probe::{self, Probes};
+use super::snapshot::Snapshot;
+use super::twin::Twins;
+use super::watchdog::Watchdog;
+use super::{HeadClaim, Mesh, MeshConfig, MeshError, MeshEvent, address, listen};
+use qres_wire::identity::Identity;
+
+/// Events that wait for the engine. With gossip of the largest size 64 MiB; a full queue ignores gossip (counted), and
+/// comings and goings wait in the outbox.
+pub const EVENTS_MAX: usize = 1024;
+
+/// A connection whose pings fail this often in a row is dead.
+const PING_FAILURES_MAX: u32 = 2;
+
+/// A round-trip time that changed by less than this part is not news for a peer list.
+const RTT_NEWS: f64 = 0.25;
+
+/// The actor's state. Each concern's methods are in its own file.
+pub struct Actor {
+    pub(super) config: MeshConfig,
+    pub(super) own: PeerId,
+    pub(super) hello: Hello,
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) counters: Arc<MeshCounters>,
+    pub(super) events: mpsc::Sender<MeshEvent>,
+    pub(super) outbox: Outbox,
+    pub(super) book: Book,
+    pub(super) discovery: Discovery,
+    pub(super) authors: Authors,
+    pub(super) carriers: Carriers,
+    /// Members of joined lists, as the engine says.
+    pub(super) members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    pub(super) kept: Kept,
+    pub(super) held: VecDeque<Held>,
+    pub(super) heads: watch::Receiver<Vec<HeadClaim>>,
+    pub(super) pulse: Pulse,
+    pub(super) watchdog: Watchdog,
+    /// What the swarm listens on, TCP first, widest reach first.
+    pub(super) listening: Vec<Multiaddr>,
+    /// What the operator says that others can reach.
+    pub(super) announced: Vec<Multiaddr>,
+    pub(super) twins: Twins,
+    pub(super) probes: Probes,
+    pub(super) snapshot_changed: bool,
+    snapshot: watch::Sender<Snapshot>,
+    pub(super) hints_saved: Hints,
+    pub(super) hints_checked: Instant,
+    pub(super) hints_writer: Option<JoinHandle<()>>,
+    /// Set once `stop` was asked: until when goodbyes may take.
+    stopping: Option<Instant>,
+}
+
+/// Where the actor's work comes from, besides the swarm.
+struct Inputs {
+    commands: mpsc::Receiver<Command>,
+    faults: mpsc::Receiver<FaultReport>,
+    answers: mpsc::Receiver<probe::Answer>,
+    heads_closed: bool,
+    heads: watch::Receiver<Vec<HeadClaim>>,
+}
+
+/// From 0 to 1.
+pub fn jitter() -> f64 {
+    rand::random_range(0.0..1.0)
+}
+
+/// Starts the mesh: listens, dials the bootstrap addresses (for ever, with backoff), answers when it listens.
+pub async fn start(
+    config: MeshConfig,
+    identity: &Identity,
+    heads: watch::Receiver<Vec<HeadClaim>>,
+) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshError> {
+    let now = Instant::now();
+    let counters = Arc::new(MeshCounters::default());
+    let announced = listen::announced(&config.announce)?;
+    let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
+    let members = watch::Sender::new(Arc::default());
+    let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone(), members.subscribe())?;
+    let (events, receiver) = mpsc::channel(config.overrides.events_max);
+    let (snapshot, snapshots) = watch::channel(Snapshot::default());
+    let (probes, answers) = Probes::new();
+    let mut actor = Actor {
+        own: *swarm.local_peer_id(),
+        hello: hello::own(&config),
+        swarm,
+        counters: counters.clone(),
+        events,
+        outbox: Outbox::default(),
+        book: Book::default(),
+        discovery,
+        authors: Authors::default(),
+        carriers: Carriers::new(now),
+        members: members.subscribe(),
+        kept: Kept::new(config.timings.publish_keep),
+        held: VecDeque::new(),
+        heads: heads.clone(),
+        pulse: Pulse::new(config.timings.heartbeat_min, config.timings.heartbeat_gap, now),
+        watchdog: Watchdog::new(
+            config.timings.watchdog_periods,
+            config.timings.heartbeat_min,
+            Instant::now(),
+        ),
+        listening: Vec::new(),
+        announced,
+        twins: Twins::new(identity),
+        probes,
+        snapshot_changed: true,
+        snapshot,
+        hints_saved: Hints::default(),
+        hints_checked: now,
+        hints_writer: None,
+        stopping: None,
+        config,
+    };
+    let twin = actor.twins.subscribe();
+    actor.listen().await?;
+    let path = actor.config.hints.clone();
+    let hints = tokio::task::spawn_blocking(move || Hints::load(&path)).await;
+    actor.take_hints(hints.unwrap_or_default(), now);
+    actor.hints_saved = Hints::of(&actor.book);
+    actor.publish_snapshot();
+    let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
+    let (faults, fault_receiver) = mpsc::channel(FAULTS_MAX);
+    let open = actor.config.timings.open;
+    let inputs = Inputs {
+        commands: command_receiver,
+        faults: fault_receiver,
+        answers,
+        heads_closed: false,
+        heads,
+    };
+    tokio::spawn(actor.run(inputs));
+    let mesh = Mesh {
+        commands,
+        faults,
+        snapshot: snapshots,
+        members,
+        twin,
+        streams,
+        counters,
+        open_deadline: open,
+    };
+    Ok((mesh, receiver))
+}
+
+impl Actor {
+    async fn run(mut self, mut inputs: Inputs) {
+        let mut tick = tokio::time::interval(self.config.timings.tick);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let events = self.events.clone();
+        while !self.is_done(Instant::now()) {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event, Instant::now()),
+                command = inputs.commands.recv(), if self.stopping.is_none() => self.on_command(command, Instant::now()),
+                Some(report) = inputs.faults.recv() => {
+                    self.on_fault(&report.node, report.fault, &report.why, Instant::now());
+                }
+                Some((address, hello)) = inputs.answers.recv() => {
+                    self.on_probed(&address, hello.as_ref(), Instant::now());
+                }
+                permit = events.reserve(), if !self.outbox.is_empty() => self.on_permit(permit.ok()),
+                changed = inputs.heads.changed(), if !inputs.heads_closed => match changed {
+                    Ok(()) => self.on_heads_moved(Instant::now()),
+                    Err(_) => inputs.heads_closed = true,
+                },
+                _ = tick.tick() => self.on_tick(Instant::now()),
+            }
+            if self.snapshot_changed {
+                self.publish_snapshot();
+            }
+        }
+        self.finish_hints().await;
+        // Sockets close before the commands' end, which `Mesh::stop` waits for, says that all is done.
+        drop(self);
+        drop(inputs);
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        self.tick_admission(now);
+        if self.stopping.is_some() {
+            return;
+        }
+        self.tick_discovery(now);
+        self.tick_heartbeat(now);
+        self.tick_twins(now);
+        self.tick_watchdog(now);
+        self.tick_gossip(now);
+        self.tick_hints(now);
+    }
+
+    fn on_heads_moved(&mut self, now: Instant) {
+        self.pulse.note_moved();
+        self.tick_heartbeat(now);
+    }
+
+    fn on_permit(&mut self, permit: Option<mpsc::Permit<'_, MeshEvent>>) {
+        let notice = self.outbox.pop();
+        // Without a permit the engine is gone: nobody wants to hear it.
+        let Some(permit) = permit else { return };
+        match notice {
+            Some(Notice::Event(event)) => permit.send(event),
+            Some(Notice::Peer(id)) => {
+                if let Some(view) = self.book.view(&id, Instant::now()) {
+                    permit.send(MeshEvent::Peer(view));
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Replies fail only when the caller no longer waits.
+    fn on_command(&mut self, command: Option<Command>, now: Instant) {
+        match command {
+            Some(Command::Publish { topic, data, reply }) => drop(reply.send(self.publish(topic, data, now))),
+            Some(Command::Report { token, verdict }) => self.on_verdict(&token, verdict),
+            Some(Command::Dial { address, reply }) => self.dial_for_operator(&address, reply, now),
+            Some(Command::Ban {
+                node,
+                reason,
+                for_,
+                reply,
+            }) => drop(reply.send(self.ban(&node, &reason, for_, now))),
+            Some(Command::Unban { node, reply }) => drop(reply.send(self.unban(&node, now))),
+            Some(Command::Peers { reply }) => drop(reply.send(Ok(self.book.views(now)))),
+            // The last handle is gone, or someone said so.
+            Some(Command::Stop) | None => self.begin_stop(now),
+        }
+    }
+
+    fn begin_stop(&mut self, now: Instant) {
+        self.stopping = Some(now + self.config.timings.goodbye);
+        let connected: Vec<PeerId> = self
+            .book
+            .iter()
+            .filter(|p| !p.connections.is_empty())
+            .map(|p| p.id)
+            .collect();
+        for id in connected {
+            self.part(id, Some(hello::goodbye(GoodbyeCode::Shutdown, "shutting down")), now);
+        }
+    }
+
+    fn is_done(&self, now: Instant) -> bool {
+        let all_gone = || self.book.iter().all(|p| p.connections.is_empty());
+        self.stopping.is_some_and(|until| now >= until || all_gone())
+    }
+
+    pub(super) fn publish_snapshot(&mut self) {
+        self.snapshot_changed = false;
+        let snapshot = Snapshot {
+            connected: self.book.admitted().map(|p| (p.node, p.rtt)).collect(),
+            listen: self.listen_addresses(),
+        };
+        self.snapshot.send_replace(snapshot);
+    }
+
+    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>, now: Instant) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => self.on_connected(peer_id, connection_id, &endpoint, now),
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                num_established,
+                ..
+            } => self.on_closed(peer_id, connection_id, num_established, now),
+            SwarmEvent::Dialing {
+                peer_id: Some(peer), ..
+            } => self.note_dialing(peer, now),
+            SwarmEvent::OutgoingConnectionError {
+                connection_id,
+                peer_id,
+                error,
+            } => {
+                tracing::debug!(peer = ?peer_id, "dial failed: {}", words(&error));
+                self.on_dial_error(connection_id, peer_id, &error, now);
+            }
+            SwarmEvent::IncomingConnectionError { peer_id, error, .. } => {
+                self.counters.inbound_failures.add();
+                tracing::debug!(peer = ?peer_id, %error, "inbound connection failed");
+            }
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listen_address(address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listen_address_gone(&address),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::warn!(?addresses, ?reason, "no longer listening");
+                for address in &addresses {
+                    self.on_listen_address_gone(address);
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "listener"),
+            _ => {}
+        }
+    }
+
+    fn on_behaviour(&mut self, event: BehaviourEvent, now: Instant) {
+        match event {
+            BehaviourEvent::Hello(event) => self.on_hello(event, now),
+            BehaviourEvent::Identify(event) => self.on_identify(event, now),
+            BehaviourEvent::Ping(event) => self.on_ping(event),
+            BehaviourEvent::Kad(event) => self.on_kad(event, now),
+            BehaviourEvent::Gossip(event) => self.on_gossip(event, now),
+            BehaviourEvent::Blocked(never)
+            | BehaviourEvent::Descriptors(never)
+            | BehaviourEvent::Limits(never)
+            | BehaviourEvent::Places(never)
+            | BehaviourEvent::Streams(never) => match never {},
+        }
+    }
+
+    fn on_connected(&mut self, id: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
+        let stopping = self.stopping.is_some();
+        let Some(peer) = self.book.entry(id, now).filter(|_| !stopping) else {
+            tracing::debug!(peer = %id, "its id holds no Ed25519 key: not a node");
+            // Refused only when it is not connected.
+            let _ = self.swarm.disconnect_peer_id(id);
+            return;
+        };
+        let reached = self.discovery.reached(connection, id);
+        if reached.surplus && !peer.connections.is_empty() {
+            self.swarm.close_connection(connection);
+            return;
+        }
+        let remote = endpoint.get_remote_address();
+        let address = address::split_peer(remote.clone()).map_or_else(|| remote.clone(), |(_, bare)| bare);
+        if endpoint.is_dialer() && !peer.addresses.contains(&address) {
+            peer.addresses.insert(0, address.clone());
+            peer.addresses.truncate(address::ADDRESSES_MAX);
+        }
+        peer.connections.push(Connection {
+            id: connection,
+            address,
+            dialled: endpoint.is_dialer(),
+            ping_failures: 0,
+        });
+        if matches!(peer.link, Link::Idle | Link::Dialing) {
+            peer.link = Link::Greeting { since: now };
+        }
+        self.outbox.peer_changed(id);
+        if reached.for_operator {
+            // An operator tries again what was refused before.
+            peer.refused = None;
+        }
+        self.greet(&id);
+    }
+
+    fn on_closed(&mut self, id: PeerId, connection: ConnectionId, remaining: u32, now: Instant) {
+        let Some(peer) = self.book.get_mut(&id) else { return };
+        peer.connections.retain(|c| c.id != connection);
+        if remaining > 0 {
+            return;
+        }
+        let (min, max) = (self.config.timings.dial_wait_min, self.config.timings.dial_wait_max);
+        if matches!(peer.link, Link::Greeting { .. }) {
+            // It let us in and then went without a hello: as good as a failed dial.
+            peer.backoff.fail(min, max, jitter(), now);
+        } else if peer.link != Link::Idle {
+            let mut fresh = Backoff::new(now);
+            fresh.reset(min, jitter(), now);
+            peer.backoff.not_before(fresh.next());
+        }
+        peer.link = Link::Idle;
+        peer.rtt = None;
+        self.twins.sightings.forget(&id);
+        self.outbox.peer_changed(id);
+        self.unadmit(&id, now);
+        if self.book.ban_of(&id).is_some() {
+            self.swarm.behaviour_mut().blocked.block_peer(id);
+        }
+    }
+
+    fn on_ping(&mut self, event: ping::Event) {
+        let Some(peer) = self.book.get_mut(&event.peer) else {
+            return;
+        };
+        let connection = peer.connections.iter_mut().find(|c| c.id == event.connection);
+        match event.result {
+            Ok(rtt) => {
+                if let Some(connection) = connection {
+                    connection.ping_failures = 0;
+                }
+                let old = peer.rtt.map_or(0.0, |r| r.as_secs_f64());
+                let news = (rtt.as_secs_f64() - old).abs() > old * RTT_NEWS;
+                peer.rtt = Some(rtt);
+                self.snapshot_changed = true;
+                if news {
+                    self.outbox.peer_changed(event.peer);
+                }
+            }
+            Err(ping::Failure::Unsupported) => {}
+            Err(failure) => {
+                let Some(connection) = connection else { return };
+                connection.ping_failures += 1;
+                if connection.ping_failures >= PING_FAILURES_MAX {
+                    tracing::debug!(peer = %event.peer, %failure, "pings unanswered: closing the connection");
+                    self.swarm.close_connection(event.connection);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! Who may stay: hellos in and out, refusals, goodbyes, faults and bans.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+use libp2p::request_response::{self, Message, OutboundFailure, ResponseChannel};
+use libp2p::swarm::ConnectionId;
+use qres_fed::id::NodeId;
+
+use super::actor::{Actor, jitter};
+use super::discovery::BUSY_WAIT;
+use super::gossip;
+use super::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
+use super::peers::{Ban, Link, MET_AFTER, Peer};
+use super::score;
+use super::{Fault, MeshError, Mode, twin};
+use qres_wire::clock::unix_ms;
+use qres_wire::identity;
+
+/// Connections above this part of the limit are pruned, down to the second: newcomers must always find a way in.
+const PRUNE_ABOVE: f64 = 0.9;
+const PRUNE_TO: f64 = 0.8;
+
+/// A graylisted peer's fault is counted again after this.
+const GRAYLIST_AGAIN: Duration = Duration::from_mins(1);
+
+/// A ban's reason is kept to this length.
+const REASON_BYTES_MAX: usize = 256;
+
+type HelloEvent = request_response::Event<Hello, Hello>;
+
+impl Actor {
+    /// Greets a peer on a new connection.
+    pub(super) fn greet(&mut self, peer: &PeerId) {
+        let hello = self.greeting();
+        self.swarm.behaviour_mut().hello.send_request(peer, hello);
+    }
+
+    /// One event of the hello protocol.
+    pub(super) fn on_hello(&mut self, event: HelloEvent, now: Instant) {
+        match event {
+            HelloEvent::Message {
+                peer,
+                connection_id,
+                message: Message::Request { request, channel, .. },
+            } => {
+                self.take_boots(&peer, connection_id, &request, now);
+                self.on_hello_request(peer, &request, channel, now);
+            }
+            HelloEvent::Message {
+                peer,
+                connection_id,
+                message: Message::Response { response, .. },
+            } => {
+                self.take_boots(&peer, connection_id, &response, now);
+                let parting = self.is_parting(&peer);
+                self.take_hello(peer, &response, now);
+                if parting {
+                    // Our goodbye was answered: nothing more to wait for.
+                    self.disconnect(peer);
+                }
+            }
+            HelloEvent::OutboundFailure {
+                peer,
+                connection_id,
+                error,
+                ..
+            } => self.on_hello_failure(peer, connection_id, &error, now),
+            HelloEvent::InboundFailure { peer, error, .. } => {
+                tracing::debug!(%peer, %error, "hello from a peer could not be answered");
+            }
+            HelloEvent::ResponseSent { .. } => {}
+        }
+    }
+
+    /// Which run the peer is, and which runs of this node's own identity it has met.
+    fn take_boots(&mut self, peer: &PeerId, connection: ConnectionId, theirs: &Hello, now: Instant) {
+        let connections = self
+            .book
+            .get(peer)
+            .map(|p| p.connections.as_slice())
+            .unwrap_or_default();
+        let found = connections.iter().find(|c| c.id == connection);
+        let address = found.map(|c| c.address.to_string()).unwrap_or_default();
+        for twin in &theirs.twins {
+            let met_at = if twin.address.is_empty() {
+                format!("an unknown address, says peer {peer} at {address}")
+            } else {
+                format!("{}, says peer {peer} at {address}", twin.address)
+            };
+            self.on_own_boot(twin, &met_at, now);
+        }
+        if let Some(boot) = theirs.boot.clone() {
+            self.on_boot(*peer, boot, hello::cut(&address, twin::ADDRESS_BYTES_MAX), now);
+        }
+    }
+
+    fn is_parting(&self, peer: &PeerId) -> bool {
+        self.book
+            .get(peer)
+            .is_some_and(|p| matches!(p.link, Link::Parting { .. }))
+    }
+
+    fn on_hello_request(&mut self, peer: PeerId, theirs: &Hello, channel: ResponseChannel<Hello>, now: Instant) {
+        let mut answer = self.greeting();
+        answer.goodbye = self.objection(&peer, theirs, now);
+        // The channel is closed when the connection is: then there is nobody to tell.
+        drop(self.swarm.behaviour_mut().hello.send_response(channel, answer));
+        self.take_hello(peer, theirs, now);
+    }
+
+    /// Why the peer may not stay, as it is told.
+    fn objection(&self, peer: &PeerId, theirs: &Hello, now: Instant) -> Option<Goodbye> {
+        if let Err(mismatch) = hello::compare(theirs, &self.hello) {
+            // Their view: the text is read over there.
+            return Some(hello::goodbye(mismatch.code, &mismatch.text));
+        }
+        if let Some(ban) = self.book.ban_of(peer) {
+            return Some(hello::goodbye(GoodbyeCode::Banned, &ban.reason));
+        }
+        let score = self.book.get(peer).map_or(0.0, |p| p.score.now(now));
+        (score <= score::DISCONNECT).then(|| hello::goodbye(GoodbyeCode::Fault, &format!("score {score:.1}")))
+    }
+
+    /// Takes a peer's hello in: admits it, or lets it go.
+    fn take_hello(&mut self, peer: PeerId, theirs: &Hello, now: Instant) {
+        if let Some(entry) = self.book.get_mut(&peer)
+            && (&entry.software, entry.bootstrap) != (&theirs.software, theirs.bootstrap)
+        {
+            entry.bootstrap = theirs.bootstrap;
+            entry.software.clone_from(&theirs.software);
+            self.outbox.peer_changed(peer);
+        }
+        if let Err(mismatch) = hello::compare(&self.hello, theirs) {
+            self.refuse(peer, mismatch.code, mismatch.text, false, now);
+        } else if let Some(goodbye) = &theirs.goodbye {
+            self.on_goodbye(peer, goodbye, now);
+        } else if let Some(goodbye) = self.objection(&peer, theirs, now) {
+            self.part(peer, Some(goodbye), now);
+        } else {
+            self.admit(peer, now);
+        }
+    }
+
+    fn on_hello_failure(&mut self, peer: PeerId, connection: ConnectionId, error: &OutboundFailure, now: Instant) {
+        match self.book.get(&peer).map(|p| p.link) {
+            Some(Link::Parting { .. }) => self.disconnect(peer),
+            Some(Link::Greeting { .. }) if matches!(error, OutboundFailure::UnsupportedProtocols) => {
+                let text = "it does not speak /qres/hello/0, so it is no qres node".to_owned();
+                self.refuse(peer, GoodbyeCode::Version, text, false, now);
+            }
+            Some(Link::Greeting { .. }) => {
+                tracing::debug!(%peer, %error, "no hello: closing the connection");
+                self.swarm.close_connection(connection);
+                // Of two connections one may be turned away, with the hello that was meant for the other.
+                let others = |p: &Peer| p.connections.iter().any(|c| c.id != connection);
+                if self.book.get(&peer).is_some_and(others) {
+                    self.greet(&peer);
+                }
+            }
+            // Another connection of the peer's was fine; this one is not.
+            Some(Link::Admitted { .. }) if matches!(error, OutboundFailure::Timeout) => {
+                self.swarm.close_connection(connection);
+            }
+            _ => {}
+        }
+    }
+
+    /// identify contradicts the hello. Until the hello is in, it has the first word: its text says more.
+    pub(super) fn on_identify_mismatch(&mut self, id: PeerId, mismatch: Mismatch, now: Instant) {
+        match self.book.get_mut(&id) {
+            Some(peer) if matches!(peer.link, Link::Greeting { .. }) => peer.objection = Some(mismatch),
+            Some(_) => self.refuse(id, mismatch.code, mismatch.text, true, now),
+            None => {}
+        }
+    }
+
+    fn admit(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.book.get_mut(&id) else { return };
+        if !matches!(peer.link, Link::Greeting { .. }) {
+            return;
+        }
+        if let Some(mismatch) = peer.objection.take() {
+            self.refuse(id, mismatch.code, mismatch.text, true, now);
+            return;
+        }
+        peer.link = Link::Admitted { since: now };
+        peer.refused = None;
+        peer.wanted = false;
+        peer.backoff.reset(self.config.timings.dial_wait_min, jitter(), now);
+        peer.admitted_at = Some(now);
+        peer.connected_unix_ms = Some(unix_ms());
+        peer.last_good_unix_ms = unix_ms();
+        let node = peer.node;
+        self.swarm.behaviour_mut().places.admitted(&id);
+        tracing::debug!(peer = %id, software = %peer.software, "peer admitted");
+        let score = peer.score.now(now);
+        self.counters.admitted.add();
+        self.swarm.behaviour_mut().gossip.set_application_score(&id, score);
+        self.outbox.presence(node, true);
+        self.outbox.peer_changed(id);
+        self.snapshot_changed = true;
+        let wait = self.config.timings.lookup_wait_min;
+        self.discovery.admitted(&id, self.config.timings.dial_wait_min, now);
+        self.discovery.hurry(wait, now);
+        self.route(&id);
+        self.release_held(&id, true, now);
+        self.tick_gossip(now);
+    }
+
+    /// The peer is no longer admitted, for whatever reason.
+    pub(super) fn unadmit(&mut self, id: &PeerId, now: Instant) {
+        self.release_held(id, false, now);
+        let Some(peer) = self.book.get_mut(id) else { return };
+        if peer.connected_unix_ms.take().is_none() {
+            return;
+        }
+        peer.last_good_unix_ms = unix_ms();
+        let stayed = peer.admitted_at.take().map(|at| now.saturating_duration_since(at));
+        peer.met |= stayed.is_some_and(|stayed| stayed >= MET_AFTER);
+        let node = peer.node;
+        self.outbox.presence(node, false);
+        self.outbox.peer_changed(*id);
+        self.snapshot_changed = true;
+        self.discovery.hurry(self.config.timings.lookup_wait_min, now);
+    }
+
+    /// Refuses a peer of another version or network; said once until something changes.
+    pub(super) fn refuse(&mut self, id: PeerId, code: GoodbyeCode, text: String, tell: bool, now: Instant) {
+        if self.is_parting(&id) {
+            return;
+        }
+        self.counters.refused.add();
+        let at = self.note_refused(&id, now);
+        if self.book.get(&id).is_some_and(|p| p.refused.as_deref() != Some(&text)) {
+            tracing::warn!("peer {id} at {at} refused: {text}");
+        }
+        if let Some(peer) = self.book.get_mut(&id) {
+            peer.refused = Some(text.clone());
+        }
+        self.part(id, tell.then(|| hello::goodbye(code, &text)), now);
+    }
+
+    /// Not soon again; answers where it was reached.
+    fn note_refused(&mut self, id: &PeerId, now: Instant) -> String {
+        let at = now + self.config.timings.refused_wait;
+        self.discovery.not_before(id, at);
+        self.swarm.behaviour_mut().kad.remove_peer(id);
+        let Some(peer) = self.book.get_mut(id) else {
+            return String::new();
+        };
+        peer.backoff.not_before(at);
+        peer.wanted = false;
+        peer.connections
+            .first()
+            .map(|c| c.address.to_string())
+            .unwrap_or_default()
+    }
+
+    fn on_goodbye(&mut self, id: PeerId, goodbye: &Goodbye, now: Instant) {
+        let text = hello::cut(&goodbye.text, REASON_BYTES_MAX);
+        match goodbye.code() {
+            GoodbyeCode::Shutdown => tracing::debug!(peer = %id, "peer shuts down"),
+            GoodbyeCode::Busy => {
+                tracing::debug!(peer = %id, "peer has enough connections");
+                if let Some(peer) = self.book.get_mut(&id) {
+                    peer.backoff.not_before(now + BUSY_WAIT);
+                }
+                self.discovery.not_before(&id, now + BUSY_WAIT);
+            }
+            code @ (GoodbyeCode::Version
+            | GoodbyeCode::Network
+            | GoodbyeCode::Fault
+            | GoodbyeCode::Banned
+            | GoodbyeCode::Unspecified) => {
+                let why = match code {
+                    GoodbyeCode::Banned => "it banned this node",
+                    GoodbyeCode::Fault => "it holds faults against this node",
+                    _ => "it refuses this node",
+                };
+                self.refuse(id, code, format!("{why}: {text}"), false, now);
+                return;
+            }
+        }
+        self.part(id, None, now);
+    }
+
+    /// Lets a peer go: says goodbye if there is something to say, and closes the connection a moment later.
+    pub(super) fn part(&mut self, id: PeerId, goodbye: Option<Goodbye>, now: Instant) {
+        let until = now + self.config.timings.goodbye;
+        let Some(peer) = self.book.get_mut(&id).filter(|p| !p.connections.is_empty()) else {
+            return;
+        };
+        if !matches!(peer.link, Link::Parting { .. }) {
+            peer.link = Link::Parting { until };
+        }
+        self.outbox.peer_changed(id);
+        self.unadmit(&id, now);
+        if let Some(goodbye) = goodbye {
+            let mut hello = self.greeting();
+            hello.goodbye = Some(goodbye);
+            self.swarm.behaviour_mut().hello.send_request(&id, hello);
+        }
+    }
+
+    /// Closes all connections of a peer.
+    pub(super) fn disconnect(&mut self, id: PeerId) {
+        // Refused only when there are none.
+        let _ = self.swarm.disconnect_peer_id(id);
+        if self.book.ban_of(&id).is_some() {
+            self.swarm.behaviour_mut().blocked.block_peer(id);
+        }
+    }
+
+    /// Due work: hellos that did not come, goodbyes that have had their time, bans that are over, too many connections.
+    pub(super) fn tick_admission(&mut self, now: Instant) {
+        let hello = self.config.timings.hello;
+        let late: Vec<PeerId> = self
+            .book
+            .iter()
+            .filter(|p| match p.link {
+                Link::Greeting { since } => now.saturating_duration_since(since) > hello,
+                Link::Parting { until } => now >= until,
+                Link::Idle | Link::Dialing | Link::Admitted { .. } => false,
+            })
+            .map(|p| p.id)
+            .collect();
+        for id in late {
+            self.disconnect(id);
+        }
+        for id in self.book.expire_bans(unix_ms()) {
+            self.swarm.behaviour_mut().blocked.unblock_peer(id);
+            self.outbox.peer_changed(id);
+        }
+        self.punish_graylisted(now);
+        self.prune(now);
+    }
+
+    /// Gossipsub drops everything from a peer that it graylisted (rejected messages, broken promises): it shows in the peer
+    /// list as a fault a minute, and four of them send the peer away.
+    fn punish_graylisted(&mut self, now: Instant) {
+        let gossip = &self.swarm.behaviour().gossip;
+        let graylisted: Vec<(PeerId, NodeId, f64)> = self
+            .book
+            .admitted()
+            .filter(|p| {
+                p.graylisted
+                    .is_none_or(|at| now.saturating_duration_since(at) >= GRAYLIST_AGAIN)
+            })
+            .filter_map(|p| Some((p.id, p.node, gossip.peer_score(&p.id)?)))
+            .filter(|(_, _, score)| *score < gossip::GRAYLIST)
+            .collect();
+        for (id, node, score) in graylisted {
+            if let Some(peer) = self.book.get_mut(&id) {
+                peer.graylisted = Some(now);
+            }
+            self.on_fault(&node, Fault::Protocol, &format!("gossip score {score:.0}"), now);
+        }
+    }
+
+    /// Makes room before the connection limit shuts newcomers out.
+    fn prune(&mut self, now: Instant) {
+        let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+        let limit = f64::from(self.config.connections_max);
+        // Those that have not said hello yet make room for each other: see places.rs.
+        let greeted = self.book.iter().filter(|p| !matches!(p.link, Link::Greeting { .. }));
+        let open = count(greeted.map(|p| p.connections.len()).sum());
+        if open <= limit * PRUNE_ABOVE {
+            return;
+        }
+        let is_parting = |p: &&Peer| matches!(p.link, Link::Parting { .. });
+        let parting = count(self.book.iter().filter(is_parting).count());
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and connections_max
+        let excess = (open - parting - limit * PRUNE_TO).max(0.0) as usize;
+        for id in self.prunable().into_iter().take(excess) {
+            self.counters.pruned.add();
+            if let Some(peer) = self.book.get_mut(&id) {
+                peer.backoff.not_before(now + BUSY_WAIT);
+            }
+            self.part(id, Some(hello::goodbye(GoodbyeCode::Busy, "enough connections")), now);
+        }
+    }
+
+    /// Who may be asked to go, first ones first. A bootstrap node is there for newcomers: those that came first have found
+    /// others by now. A node keeps its gossip mesh and its oldest neighbours, which are the hardest for an attacker to replace.
+    /// Members of joined lists are asked last: their places are kept for them.
+    fn prunable(&self) -> Vec<PeerId> {
+        let mesh: BTreeSet<PeerId> = self.swarm.behaviour().gossip.all_mesh_peers().copied().collect();
+        let mut admitted: Vec<(Instant, PeerId)> = self
+            .book
+            .admitted()
+            .filter_map(|p| match p.link {
+                Link::Admitted { since } => Some((since, p.id)),
+                _ => None,
+            })
+            .collect();
+        admitted.sort();
+        if self.config.mode == Mode::Node {
+            admitted.reverse();
+            admitted.sort_by_key(|(_, id)| mesh.contains(id));
+        }
+        let members = self.members.borrow().clone();
+        let is_member = |id: &PeerId| self.book.get(id).is_some_and(|p| members.contains(&p.node));
+        admitted.sort_by_key(|(_, id)| is_member(id));
+        admitted.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// A fault of a peer's.
+    pub(super) fn on_fault(&mut self, node: &NodeId, fault: Fault, why: &str, now: Instant) {
+        let Some(id) = identity::peer_id(node).filter(|id| *id != self.own) else {
+            return;
+        };
+        let Some(peer) = self.book.entry(id, now) else { return };
+        let score = peer.score.hit(fault, now);
+        tracing::debug!(peer = %id, ?fault, score, why, "fault");
+        self.swarm.behaviour_mut().gossip.set_application_score(&id, score);
+        self.outbox.peer_changed(id);
+        if score <= score::BAN {
+            let reason = format!("too many faults (score {score:.1}), the last: {why}");
+            self.ban_peer(id, &reason, score::BAN_FOR, now);
+        } else if score <= score::DISCONNECT {
+            let text = hello::cut(&format!("faults (score {score:.1}), the last: {why}"), REASON_BYTES_MAX);
+            self.refuse(id, GoodbyeCode::Fault, text, true, now);
+        }
+    }
+
+    fn ban_peer(&mut self, id: PeerId, reason: &str, for_: Duration, now: Instant) {
+        let reason = hello::cut(reason, REASON_BYTES_MAX);
+        tracing::warn!(peer = %id, "peer {id} banned for {} s: {reason}", for_.as_secs());
+        self.counters.banned.add();
+        let until = u64::try_from(for_.as_millis()).unwrap_or(u64::MAX);
+        let ban = Ban {
+            reason: reason.clone(),
+            until_unix_ms: unix_ms().saturating_add(until),
+        };
+        self.book.entry(id, now);
+        if let Some(freed) = self.book.ban(id, ban) {
+            self.swarm.behaviour_mut().blocked.unblock_peer(freed);
+            self.outbox.peer_changed(freed);
+        }
+        self.swarm.behaviour_mut().kad.remove_peer(&id);
+        self.outbox.peer_changed(id);
+        if self.book.is_connected(&id) {
+            // Blocked once the goodbye was read, or its time is over.
+            self.part(id, Some(hello::goodbye(GoodbyeCode::Banned, &reason)), now);
+        } else {
+            self.swarm.behaviour_mut().blocked.block_peer(id);
+        }
+    }
+
+    /// An operator's ban.
+    pub(super) fn ban(&mut self, node: &NodeId, reason: &str, for_: Duration, now: Instant) -> Result<(), MeshError> {
+        let id = self.other(node)?;
+        self.ban_peer(id, reason, for_, now);
+        Ok(())
+    }
+
+    /// An operator's pardon: the score is clean again too.
+    pub(super) fn unban(&mut self, node: &NodeId, now: Instant) -> Result<(), MeshError> {
+        let id = self.other(node)?;
+        self.book.unban(&id);
+        self.swarm.behaviour_mut().blocked.unblock_peer(id);
+        if let Some(peer) = self.book.get_mut(&id) {
+            peer.score.clear(now);
+            peer.refused = None;
+            peer.wanted = true;
+        }
+        self.outbox.peer_changed(id);
+        Ok(())
+    }
+
+    fn other(&self, node: &NodeId) -> Result<PeerId, MeshError> {
+        let id = identity::peer_id(node).filter(|id| *id != self.own);
+        id.ok_or_else(|| MeshError::Address(node.to_string()))
+    }
+}

@@ -1,0 +1,309 @@
+//! Two processes with one identity: a copied key, a restored machine, a volume mounted twice.
+//!
+//! Both would sign contributions on one parent, which is proof of equivocation. So each process makes a random number when it
+//! starts and signs it, with the time, into its hellos and heartbeats (`Boot`). A process that meets its own key with another
+//! number says so at once, and signs nothing until the other one has been silent for a while. They meet in these ways:
+//!
+//! - one dials the other: Noise shows the same key at both ends. That alone proves nothing, at neither end: the address may lead
+//!   back to the node itself, or to a stranger that passes its own bytes back to it. So the one that dialled asks again under
+//!   a key of the moment (probe.rs), which tells each end which run the other is;
+//! - both are connected to a third node, which hears two numbers in turn from one peer, and tells both (sighting.rs);
+//! - gossip brings a heartbeat under the own key.
+//!
+//! Nobody's word counts but the key's own: a stranger cannot make a node stop. A number that was signed before this process
+//! started is a former run's, whoever sends it again now; what was signed before the newest such signature known is old news.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use libp2p::{Multiaddr, PeerId};
+use qres_fed::record::Signature;
+use tokio::sync::watch;
+
+use super::actor::Actor;
+use super::hello;
+use super::sighting::{Next, Sightings};
+use qres_wire::clock::unix_ms;
+use qres_wire::identity::{self, Identity};
+use qres_wire::pb;
+
+/// Bytes of a run's number, and of its signature.
+const NONCE_BYTES: usize = 16;
+const SIGNATURE_BYTES: usize = 64;
+
+/// Bytes of an address in a hello.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+
+/// Twins that one hello may name.
+pub const TWINS_MAX: usize = 2;
+
+/// A twin is gone once it has been silent for this many of this node's heartbeat periods.
+pub const SILENT_PERIODS: u32 = 3;
+
+/// Other runs of this identity whose newest signature is remembered; beyond it the oldest is forgotten.
+const RUNS_MAX: usize = 8;
+
+/// While a twin is there it is said in the log again after this.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
+
+/// Another process with this node's identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "another process runs with this node's identity, met at {address}: this node takes no work and signs nothing until that \
+     process is gone. Stop one of the two; a second node needs an identity.key of its own"
+)]
+pub struct Twin {
+    /// Where it was met: its address, or who told of it.
+    pub address: String,
+    /// Since when it is known, Unix ms.
+    pub since_unix_ms: u64,
+}
+
+fn signed_bytes(nonce: &[u8], signed_unix_ms: u64) -> Vec<u8> {
+    [&b"qres/boot/1\n"[..], nonce, &signed_unix_ms.to_le_bytes()].concat()
+}
+
+/// This run.
+pub struct Boot {
+    identity: Identity,
+    nonce: [u8; NONCE_BYTES],
+    started_unix_ms: u64,
+}
+
+impl Boot {
+    /// A new one.
+    pub fn new(identity: &Identity) -> Self {
+        Self {
+            identity: identity.clone(),
+            nonce: rand::random(),
+            started_unix_ms: unix_ms(),
+        }
+    }
+
+    /// Signed now.
+    pub fn sign(&self, now_unix_ms: u64) -> pb::Boot {
+        let signature = self.identity.sign_bytes(&signed_bytes(&self.nonce, now_unix_ms));
+        pb::Boot {
+            nonce: self.nonce.to_vec(),
+            signed_unix_ms: now_unix_ms,
+            signature: signature.0.to_vec(),
+            address: String::new(),
+        }
+    }
+
+    /// Whether this is another run of the same key, as that key says itself.
+    fn is_twin(&self, boot: &pb::Boot) -> bool {
+        let other = boot.nonce.len() == NONCE_BYTES && boot.nonce != self.nonce;
+        other
+            && boot.signed_unix_ms >= self.started_unix_ms
+            && <[u8; SIGNATURE_BYTES]>::try_from(boot.signature.as_slice()).is_ok_and(|signature| {
+                let bytes = signed_bytes(&boot.nonce, boot.signed_unix_ms);
+                identity::verify_bytes(&self.identity.node(), &bytes, &Signature(signature))
+            })
+    }
+
+    /// Whether who answered under this key is another run. A build that signs no numbers is one, too: this one does.
+    fn is_other(&self, answered: Option<&pb::Boot>) -> bool {
+        answered.is_none_or(|boot| boot.nonce != self.nonce)
+    }
+}
+
+/// What is known of twins.
+pub struct Twins {
+    /// This run.
+    pub boot: Boot,
+    /// The newest signature of each other run.
+    newest: BTreeMap<Vec<u8>, u64>,
+    heard: Option<Instant>,
+    said: Option<Instant>,
+    told: watch::Sender<Option<Twin>>,
+    /// Runs of others.
+    pub sightings: Sightings,
+}
+
+impl Twins {
+    /// Nothing is known yet.
+    pub fn new(identity: &Identity) -> Self {
+        Self {
+            boot: Boot::new(identity),
+            newest: BTreeMap::new(),
+            heard: None,
+            said: None,
+            told: watch::Sender::new(None),
+            sightings: Sightings::default(),
+        }
+    }
+
+    /// Who wants to know.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Twin>> {
+        self.told.subscribe()
+    }
+
+    /// Whether this is news of a twin.
+    fn is_news(&mut self, boot: &pb::Boot) -> bool {
+        let known = self.newest.get(&boot.nonce);
+        if known.is_some_and(|newest| boot.signed_unix_ms <= *newest) || !self.boot.is_twin(boot) {
+            return false;
+        }
+        self.newest.insert(boot.nonce.clone(), boot.signed_unix_ms);
+        if self.newest.len() > RUNS_MAX {
+            let oldest = self
+                .newest
+                .iter()
+                .min_by_key(|(_, at)| **at)
+                .map(|(nonce, _)| nonce.clone());
+            self.newest.remove(&oldest.unwrap_or_default());
+        }
+        true
+    }
+
+    /// A twin was met there.
+    pub fn met(&mut self, address: &str, silence: Duration, now: Instant) {
+        let first = self.heard.is_none();
+        self.heard = Some(now);
+        if first {
+            self.told.send_replace(Some(Twin {
+                address: address.to_owned(),
+                since_unix_ms: unix_ms(),
+            }));
+        }
+        if first
+            || self
+                .said
+                .is_none_or(|at| now.saturating_duration_since(at) >= SAY_AGAIN)
+        {
+            self.said = Some(now);
+            tracing::error!(
+                "another process runs with this node's identity, met at {address}: this node signs nothing until that process \
+                 has been silent for {} s. Stop one of the two; for a second node let it make its own identity.key in a data \
+                 directory of its own",
+                silence.as_secs_f64()
+            );
+        }
+    }
+
+    /// The twin is gone once it has been silent that long.
+    fn tick(&mut self, silence: Duration, now: Instant) {
+        if self.heard.is_some_and(|at| now.saturating_duration_since(at) > silence) {
+            self.heard = None;
+            self.told.send_replace(None);
+            tracing::warn!(
+                "the other process with this node's identity has been silent for {} s: this node signs again",
+                silence.as_secs_f64()
+            );
+        }
+    }
+}
+
+impl Actor {
+    /// How long a twin must be silent before this node signs again, and a peer's run before it counts as gone.
+    fn silence(&self, now: Instant) -> Duration {
+        self.pulse.period(self.authors.alive(now) + 1) * SILENT_PERIODS
+    }
+
+    /// This node's hello, signed now.
+    pub(super) fn greeting(&self) -> hello::Hello {
+        hello::Hello {
+            boot: Some(self.twins.boot.sign(unix_ms())),
+            ..self.hello.clone()
+        }
+    }
+
+    /// Someone says which run of this very identity it has met, or a heartbeat came under the own key.
+    pub(super) fn on_own_boot(&mut self, boot: &pb::Boot, met_at: &str, now: Instant) {
+        if self.twins.is_news(boot) {
+            let silence = self.silence(now);
+            self.twins.met(met_at, silence, now);
+        }
+    }
+
+    /// A connected peer says which run it is.
+    pub(super) fn on_boot(&mut self, peer: PeerId, boot: pb::Boot, address: String, now: Instant) {
+        let Some(connections) = self.book.get(&peer).map(|p| p.connections.len()).filter(|n| *n > 0) else {
+            return;
+        };
+        if boot.nonce.len() != NONCE_BYTES || boot.signature.len() != SIGNATURE_BYTES {
+            return;
+        }
+        let recent = self.silence(now);
+        let twins = match self.twins.sightings.note(&peer, boot, address, recent, now) {
+            Next::Rest => return,
+            Next::Ask => vec![],
+            Next::Tell(twins) => {
+                let places: Vec<&str> = twins.iter().map(|twin| twin.address.as_str()).collect();
+                tracing::warn!(%peer, "two processes run with the identity of peer {peer} ({}): both are told", places.join(" and "));
+                twins
+            }
+        };
+        // Requests take a peer's connections in turn, so this many reach each.
+        for _ in 0..connections {
+            let mut hello = self.greeting();
+            hello.twins.clone_from(&twins);
+            self.swarm.behaviour_mut().hello.send_request(&peer, hello);
+        }
+    }
+
+    /// Due work: twins that have gone, and addresses to ask at.
+    pub(super) fn tick_twins(&mut self, now: Instant) {
+        let silence = self.silence(now);
+        self.twins.tick(silence, now);
+        self.tick_probes(now);
+    }
+
+    /// Who answered at an address under the own key.
+    pub(super) fn on_probed(&mut self, address: &Multiaddr, answered: Option<&hello::Hello>, now: Instant) {
+        let is_twin = answered.is_some_and(|hello| self.twins.boot.is_other(hello.boot.as_ref()));
+        if is_twin {
+            let silence = self.silence(now);
+            self.twins.met(&address.to_string(), silence, now);
+        }
+        self.probes
+            .done(address, is_twin, now + self.config.timings.heartbeat_min);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_twin_is_another_run_that_the_same_key_signed_since_this_one_started() {
+        let me = Identity::ephemeral();
+        let mut twins = Twins::new(&me);
+        let start = twins.boot.started_unix_ms;
+        let (other, stranger) = (Boot::new(&me), Boot::new(&Identity::ephemeral()));
+        assert!(!twins.is_news(&twins.boot.sign(start)), "this very run");
+        assert!(!twins.is_news(&other.sign(start - 1)), "a former run's, replayed");
+        assert!(!twins.is_news(&stranger.sign(start + 5)), "another key's word");
+        let mut bent = other.sign(start + 5);
+        bent.signed_unix_ms += 1;
+        assert!(!twins.is_news(&bent));
+        bent.nonce.push(0);
+        assert!(!twins.is_news(&bent));
+        assert!(twins.is_news(&other.sign(start)));
+        assert!(twins.is_news(&other.sign(start + 5)));
+        assert!(!twins.is_news(&other.sign(start + 5)), "old news");
+        assert!(!twins.is_news(&other.sign(start + 4)));
+        for n in 0..20 {
+            assert!(twins.is_news(&Boot::new(&me).sign(start + 10 + n)));
+        }
+        assert_eq!(twins.newest.len(), RUNS_MAX);
+    }
+
+    #[test]
+    fn a_twin_is_told_of_until_it_has_been_silent_long_enough() {
+        let mut twins = Twins::new(&Identity::ephemeral());
+        let told = twins.subscribe();
+        let now = Instant::now();
+        twins.met("/ip4/192.0.2.1/tcp/4001", seconds(15), now);
+        twins.met("/ip4/192.0.2.1/tcp/4001", seconds(15), now + seconds(10));
+        twins.tick(seconds(15), now + seconds(25));
+        assert_eq!(told.borrow().as_ref().unwrap().address, "/ip4/192.0.2.1/tcp/4001");
+        twins.tick(seconds(15), now + seconds(26));
+        assert_eq!(*told.borrow(), None);
+    }
+}

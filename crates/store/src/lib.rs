@@ -1,0 +1,142 @@
+//! What a node remembers: records in a transactional store (redb), tensors as content-addressed files.
+//!
+//! Plain synchronous types: callers on an async task go through a blocking pool. `commit` returns once its writes are
+//! durable; a crash at any instruction leaves a store that opens and keeps what was committed. `docs/adr/0004-store.md` says
+//! why it is as it is.
+//!
+//! ```text
+//! lock  format  boot                       whose it is, its version, the boot in which it was last opened
+//! records.redb                             the records
+//! blobs/<owner>/abcd…  blobs/…/abcd….seg   a blob; the chaining values of its segments when it has more than one
+//! uploads/<blake3 of the key>              what is kept of an upload with a key
+//! partial/<owner>-abcd…  .tree  .hint      a blob that arrives in segments
+//! tmp/                                     emptied at the start
+//! reserve                                  room for the transactions that free a full disk
+//! ```
+
+mod archive;
+mod blob;
+mod blob_store;
+mod database;
+mod directory;
+mod expire;
+mod file;
+mod guard;
+mod owner;
+mod partial;
+mod query;
+mod quota;
+mod reader;
+mod record;
+mod reserve;
+mod room;
+mod segment;
+mod spare;
+mod table;
+#[cfg(test)]
+mod tests;
+mod unfinished;
+mod upload;
+mod usage;
+#[doc(hidden)]
+pub mod value;
+mod write;
+mod writer;
+
+pub use blob::{BlobFile, Blobs};
+pub use blob_store::BlobStore;
+pub use guard::GuardError;
+pub use owner::Owner;
+pub use partial::Partial;
+pub use quota::{Quota, QuotaError};
+pub use record::{
+    HeardModel, KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
+    SubmissionPage, Write,
+};
+pub use segment::{SEGMENT_BYTES, SegmentTree};
+pub use spare::Retired;
+pub use usage::DiskUse;
+pub use writer::BlobWriter;
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use qres_fed::id::{BlobId, SubmissionId};
+use rustix::io::Errno;
+
+/// Why the store cannot do it.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StoreError {
+    #[error(
+        "data directory {0} is in use by another qres-daemon: give this one its own with --data-dir (and --port, --grpc-addr)"
+    )]
+    InUse(PathBuf),
+    #[error(
+        "data directory {path} has format {found}, this qres-daemon knows up to {known}: upgrade it, or use another --data-dir"
+    )]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error(
+        "data directory {path} has format {found}, from before the first release; this qres-daemon reads format {known}: start \
+         with another --data-dir, and copy identity.key there to stay the same node"
+    )]
+    Older { path: PathBuf, found: u32, known: u32 },
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    #[error("data directory {path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+    #[error("the disk is full ({0}): free some space; nothing that was acknowledged is lost")]
+    Full(String),
+    #[error(
+        "unfinished uploads with an idempotency_key may take {limit} bytes in all (a quarter of blob_bytes_max), {kept} are kept \
+         and {asked} more are asked for: finish the others, send this one without a key, or raise --blob-bytes-max"
+    )]
+    UploadQuota { asked: u64, kept: u64, limit: u64 },
+    #[error(
+        "{0} uploads with an idempotency_key are under way, as many as are kept at a time: finish some, or send this one without a \
+         key"
+    )]
+    UploadsKept(usize),
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    #[error("offset {given} is past what is kept: {kept} bytes")]
+    Offset { given: u64, kept: u64 },
+    #[error("page token {0:?} is none of ours: give the one from the page before, or none for the first page")]
+    Token(String),
+    #[error("this trainer has submission {0} on this base already: one that is not rejected is all it may have")]
+    Taken(SubmissionId),
+    #[error("another stream goes on with this upload: ask how much is kept, and go on from there")]
+    Overtaken,
+    #[error("blob {id} in segments: {problem}")]
+    Partial { id: BlobId, problem: String },
+}
+
+impl StoreError {
+    /// What an I/O error at `path` means: a full disk is [`StoreError::Full`], a link that is not followed is
+    /// [`StoreError::Guard`], an error of the store's own that went through an [`io::Write`] is itself again.
+    pub fn from_io(path: impl Into<PathBuf>, error: io::Error) -> Self {
+        let path = path.into();
+        let error = match error.downcast::<Self>() {
+            Ok(own) => return own,
+            Err(error) => error,
+        };
+        // The kernel's answer to O_NOFOLLOW.
+        if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+            return GuardError::Link { path }.into();
+        }
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full(format!("{}: {error}", path.display())),
+            _ => Self::Io { path, error },
+        }
+    }
+
+    /// The way through an [`io::Write`].
+    fn into_io(self) -> io::Error {
+        let kind = match &self {
+            Self::Full(_) | Self::UploadQuota { .. } => ErrorKind::StorageFull,
+            Self::Io { error, .. } => error.kind(),
+            _ => ErrorKind::Other,
+        };
+        io::Error::new(kind, self)
+    }
+}

@@ -1,0 +1,257 @@
+//! A blob of several segments on its way in, shared by the sessions that fetch it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use qres_fed::id::BlobId;
+
+use crate::fault::TransferError;
+use qres_store::{Blobs, Owner, Partial, SEGMENT_BYTES, SegmentTree, StoreError};
+
+/// A segment that a session has had for so long may be taken over by another that has nothing else to do.
+const TAKE_OVER_AFTER: Duration = Duration::from_secs(5);
+/// Segments taken over at once: what may move twice.
+const TAKE_OVER_MAX: usize = 2;
+
+/// Which segments are here, which are being fetched, and where they go.
+pub(crate) struct Assembly {
+    bytes: u64,
+    state: Mutex<State>,
+    /// `None` once the blob is whole.
+    partial: RwLock<Option<Partial>>,
+}
+
+struct State {
+    /// Not here and with no session.
+    todo: BTreeSet<u32>,
+    /// Not here.
+    missing: BTreeSet<u32>,
+    /// With a session, since when.
+    claimed: BTreeMap<u32, Instant>,
+}
+
+/// What became of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Written.
+    More,
+    /// Written, and it was the last: the blob is in the store.
+    Whole,
+    /// Not the bytes that the blob has there.
+    Wrong,
+}
+
+impl Assembly {
+    /// Continues what the store kept of the blob. The tree's root is the blob's id.
+    fn open(blobs: &Blobs, blob: &BlobId, tree: SegmentTree) -> Result<Self, StoreError> {
+        let bytes = tree.bytes();
+        let partial = blobs.partial(*blob, tree)?;
+        let missing: BTreeSet<u32> = partial
+            .missing()
+            .into_iter()
+            .filter_map(|index| u32::try_from(index).ok())
+            .collect();
+        Ok(Self {
+            bytes,
+            state: Mutex::new(State {
+                todo: missing.clone(),
+                missing,
+                claimed: BTreeMap::new(),
+            }),
+            partial: RwLock::new(Some(partial)),
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Length of a segment.
+    pub(crate) fn length(&self, index: u32) -> usize {
+        let offset = u64::from(index) * SEGMENT_BYTES;
+        usize::try_from(self.bytes.saturating_sub(offset).min(SEGMENT_BYTES)).unwrap_or(0)
+    }
+
+    /// Segments that are not here yet.
+    pub(crate) fn missing(&self) -> usize {
+        self.state().missing.len()
+    }
+
+    /// Up to `n` segments for a session to fetch: those with no session, and when there are none, a few that another session
+    /// has had for long, the last ones first (it comes to them last).
+    fn take(&self, n: usize, own: &BTreeSet<u32>, now: Instant) -> Vec<u32> {
+        let mut state = self.state();
+        let mut taken: Vec<u32> = state.todo.iter().take(n).copied().collect();
+        if taken.is_empty() {
+            let old = |since: &Instant| now >= *since + TAKE_OVER_AFTER;
+            let held = state.claimed.iter().rev();
+            let held = held.filter(|(index, since)| old(since) && !own.contains(index));
+            taken.extend(held.take(n.min(TAKE_OVER_MAX)).map(|(index, _)| *index));
+        }
+        for index in &taken {
+            state.todo.remove(index);
+            state.claimed.insert(*index, now);
+        }
+        taken
+    }
+
+    /// Checks and writes a segment; blocks. Several at once are welcome.
+    pub(crate) fn write(&self, index: u32, bytes: &[u8]) -> Result<Kept, StoreError> {
+        {
+            let partial = self.partial.read().unwrap_or_else(PoisonError::into_inner);
+            // Whole already: another session was faster.
+            let Some(open) = partial.as_ref() else {
+                return Ok(Kept::More);
+            };
+            if !open.write(u64::from(index), bytes)? {
+                return Ok(Kept::Wrong);
+            }
+        }
+        let last = {
+            let mut state = self.state();
+            state.claimed.remove(&index);
+            state.missing.remove(&index) && state.missing.is_empty()
+        };
+        if last && self.finish()? {
+            return Ok(Kept::Whole);
+        }
+        Ok(Kept::More)
+    }
+
+    /// Makes the blob of segments that are all here; `false` when that is done already. Blocks. A blob that comes from peers
+    /// can come again: it need not be flushed.
+    pub(crate) fn finish(&self) -> Result<bool, StoreError> {
+        let mut partial = self.partial.write().unwrap_or_else(PoisonError::into_inner);
+        match partial.take() {
+            Some(partial) => partial.finish(false).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Segments that a session fetches: those it does not settle go back to the others when it ends, however it ends.
+pub(crate) struct Claim {
+    assembly: Arc<Assembly>,
+    held: BTreeSet<u32>,
+}
+
+impl Claim {
+    pub(crate) fn new(assembly: Arc<Assembly>) -> Self {
+        Self {
+            assembly,
+            held: BTreeSet::new(),
+        }
+    }
+
+    /// Up to `n` more.
+    pub(crate) fn take(&mut self, n: usize, now: Instant) -> Vec<u32> {
+        let taken = self.assembly.take(n, &self.held, now);
+        self.held.extend(&taken);
+        taken
+    }
+
+    /// This one is here.
+    pub(crate) fn settle(&mut self, index: u32) {
+        self.held.remove(&index);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut state = self.assembly.state();
+        for index in &self.held {
+            if state.missing.contains(index) {
+                state.claimed.remove(index);
+                state.todo.insert(*index);
+            }
+        }
+    }
+}
+
+/// The open assembly of each blob.
+type Open = BTreeMap<(Owner, BlobId), Weak<Assembly>>;
+
+/// The assemblies that sessions have open: an owner's blob has one at a time, so that two never write one file.
+#[derive(Clone, Default)]
+pub(crate) struct Assemblies {
+    open: Arc<Mutex<Open>>,
+}
+
+impl Assemblies {
+    /// The one that is open.
+    pub(crate) fn get(&self, owner: Owner, blob: &BlobId) -> Option<Arc<Assembly>> {
+        self.lock().get(&(owner, *blob)).and_then(Weak::upgrade)
+    }
+
+    /// The one that is open, else a new one. Blocks, but not whoever asks for another.
+    pub(crate) fn open(&self, blobs: &Blobs, blob: BlobId, tree: SegmentTree) -> Result<Arc<Assembly>, TransferError> {
+        let name = (blobs.owner(), blob);
+        if let Some(found) = self.get(name.0, &blob) {
+            return Ok(found);
+        }
+        let new = Arc::new(Assembly::open(blobs, &blob, tree)?);
+        let mut open = self.lock();
+        if let Some(found) = open.get(&name).and_then(Weak::upgrade) {
+            return Ok(found);
+        }
+        open.retain(|_, assembly| assembly.strong_count() > 0);
+        open.insert(name, Arc::downgrade(&new));
+        Ok(new)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::{Shelf, bytes};
+
+    const SEGMENTS: usize = 6;
+
+    fn blob() -> (Vec<u8>, SegmentTree) {
+        let blob = bytes(1, SEGMENTS as u64 * SEGMENT_BYTES);
+        let tree = SegmentTree::of(&blob);
+        (blob, tree)
+    }
+
+    #[test]
+    fn sessions_share_the_segments_and_give_back_what_they_did_not_fetch() {
+        let ((blob, tree), shelf, now) = (blob(), Shelf::new(), Instant::now());
+        let assemblies = Assemblies::default();
+        let assembly = assemblies.open(&shelf.blobs, tree.root(), tree.clone()).unwrap();
+        let mut first = Claim::new(assembly.clone());
+        let mut second = Claim::new(assemblies.open(&shelf.blobs, tree.root(), tree.clone()).unwrap());
+        assert_eq!(first.take(4, now), [0, 1, 2, 3]);
+        assert_eq!(second.take(4, now), [4, 5], "one assembly");
+        assert!(second.take(4, now).is_empty());
+        // What another has had for long may be taken over, a little at a time.
+        assert_eq!(second.take(4, now + TAKE_OVER_AFTER), [3, 2]);
+        assert_eq!(second.take(4, now + TAKE_OVER_AFTER), [1, 0], "but not its own");
+        assert!(second.take(4, now + TAKE_OVER_AFTER).is_empty());
+        drop(first);
+        let mut third = Claim::new(assembly.clone());
+        assert_eq!(third.take(9, now)[..2], [0, 1]);
+        drop((second, third));
+        let segments = blob.chunks(SEGMENT_BYTES as usize).zip(0..);
+        for (bytes, index) in segments {
+            assert_eq!(assembly.write(index, &bytes[1..]).unwrap(), Kept::Wrong);
+            let kept = assembly.write(index, bytes).unwrap();
+            assert_eq!(kept == Kept::Whole, index as usize == SEGMENTS - 1);
+        }
+        assert_eq!(
+            assembly.write(0, &blob[..1]).unwrap(),
+            Kept::More,
+            "it is whole already"
+        );
+        assert!(!assembly.finish().unwrap());
+        assert_eq!(shelf.read(&tree.root()), blob);
+    }
+}

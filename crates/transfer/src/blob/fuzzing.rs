@@ -1,0 +1,54 @@
+//! Both sides of a blob's stream, for the fuzz targets.
+
+use std::sync::Arc;
+
+use futures::{AsyncRead, AsyncWrite};
+use qres_fed::id::{BlobId, NodeId, SpecId};
+
+use super::BlobServer;
+use super::assembly::Assemblies;
+use super::session::{Depot, Goal, Got};
+use crate::Library;
+use crate::link::{Link, Pace};
+use qres_store::BlobStore;
+
+/// The longest blob that is fetched.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// Answers what a stream asks, until it ends.
+pub async fn serve<S>(store: &BlobStore, library: Arc<dyn Library>, peer: NodeId, stream: S) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let server = BlobServer::new(store.clone(), library);
+    server.serve(peer, stream).await.map_err(|error| error.to_string())
+}
+
+/// Fetches a blob from what a stream answers; whether it is here.
+pub async fn fetch<S>(
+    store: &BlobStore,
+    spec: SpecId,
+    blob: BlobId,
+    bytes: Option<u64>,
+    stream: S,
+) -> Result<bool, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let depot = Depot {
+        store: store.clone(),
+        assemblies: Assemblies::default(),
+        counters: Arc::default(),
+        changed: Arc::default(),
+    };
+    let goal = Goal {
+        spec,
+        blob,
+        bytes,
+        bytes_max: BYTES_MAX,
+        traceparent: None,
+    };
+    let mut link = Link::new(stream, Pace::default());
+    let got = depot.fetch(&mut link, &goal, &mut false).await;
+    got.map(|got| got == Got::Here).map_err(|error| error.to_string())
+}

@@ -1,0 +1,288 @@
+//! The downloads' task: takes steps off the board, runs them, tells what came of them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{AsyncRead, AsyncWrite};
+use qres_fed::id::NodeId;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::board::{Board, Key, Outcome, Step, Then};
+use super::pool::Pool;
+use super::session::{Depot, Goal, Got};
+use super::{DownloadEvent, PROTOCOL};
+use crate::fault::TransferError;
+use crate::link::{Link, Pace};
+use qres_mesh::{Fault, Mesh, MeshError};
+use qres_wire::trace;
+
+/// Peers come and go without a word to this task: while a blob waits for one, it looks again after this long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The mesh, as downloads need it.
+pub(crate) trait Holders: Clone + Send + Sync + 'static {
+    /// A stream to a peer.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Who can be asked.
+    fn connected(&self) -> Vec<NodeId>;
+    /// Opens a stream.
+    fn open(&self, node: NodeId) -> impl Future<Output = Result<Self::Stream, MeshError>> + Send;
+    /// Tells on a peer.
+    fn penalize(&self, node: NodeId, fault: Fault, why: String);
+}
+
+impl Holders for Mesh {
+    type Stream = libp2p::Stream;
+
+    fn connected(&self) -> Vec<NodeId> {
+        Mesh::connected(self)
+    }
+    async fn open(&self, node: NodeId) -> Result<libp2p::Stream, MeshError> {
+        Mesh::open(self, node, PROTOCOL).await
+    }
+    fn penalize(&self, node: NodeId, fault: Fault, why: String) {
+        Mesh::penalize(self, node, fault, why);
+    }
+}
+
+/// What the handle and the task share: the board is never full, so no want is lost, and nobody waits to put one on it.
+#[derive(Default)]
+pub(crate) struct Shared {
+    board: Mutex<Board>,
+    pub(crate) changed: Arc<Notify>,
+}
+
+impl Shared {
+    /// Changes the board and lets the task look at it.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Board)) {
+        change(&mut self.board());
+        self.changed.notify_one();
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task. It ends when the events' receiver is gone.
+pub(crate) struct Manager<H: Holders> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) holders: H,
+    pub(crate) depot: Depot,
+    pub(crate) pace: Pace,
+    pub(crate) events: mpsc::Sender<DownloadEvent>,
+    pub(crate) pool: Pool<H::Stream>,
+}
+
+/// What a finished step was.
+enum Done {
+    Looked(bool),
+    Fetched(NodeId, Result<Got, TransferError>, bool),
+}
+
+/// A step under way.
+struct Task {
+    key: Key,
+    peer: Option<NodeId>,
+    abort: AbortHandle,
+    watch: Watch,
+}
+
+/// What came over a session, and what ends it.
+#[derive(Clone, Default)]
+struct Watch {
+    received: Arc<AtomicU64>,
+    given_up: CancellationToken,
+}
+
+/// Steps under way.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<Done>,
+    /// Looked up by task, never iterated in an order that matters.
+    keys: HashMap<Id, Task>,
+}
+
+impl UnderWay {
+    fn session(&self, session: (Key, NodeId)) -> Option<&Watch> {
+        let of = |task: &&Task| (task.key, task.peer) == (session.0, Some(session.1));
+        self.keys.values().find(of).map(|task| &task.watch)
+    }
+}
+
+impl<H: Holders> Manager<H> {
+    /// Runs until nobody needs it.
+    pub(crate) async fn run(self) {
+        let mut under_way = UnderWay::default();
+        loop {
+            let wait = self.start(&mut under_way);
+            tokio::select! {
+                () = self.shared.changed.notified() => {}
+                Some(done) = under_way.tasks.join_next_with_id() => {
+                    if self.finish(&mut under_way, done).await.is_err() {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(wait) => {}
+                () = self.events.closed() => return,
+            }
+        }
+    }
+
+    /// Starts every step that can be taken now; answers how long to wait for the next, if nothing happens.
+    fn start(&self, under_way: &mut UnderWay) -> Duration {
+        let resting = self.pool.collect();
+        let connected = self.holders.connected();
+        let mut board = self.shared.board();
+        for task in under_way.keys.values() {
+            if !board.wanted(task.key) {
+                task.abort.abort();
+            }
+        }
+        let now = Instant::now();
+        let assembly = |key: Key| self.depot.assemblies.get(key.owner(), &key.blob);
+        let missing = |key| assembly(key).map_or(0, |assembly| assembly.missing());
+        while let Some(step) = board.next(&connected, now, missing) {
+            let watch = Watch::default();
+            let (key, peer, abort) = match step {
+                Step::Look(key) => {
+                    let blobs = self.depot.store.of(key.owner());
+                    let look = move || Done::Looked(blobs.contains(&key.blob));
+                    (key, None, under_way.tasks.spawn_blocking(look))
+                }
+                Step::Fetch(key, peer, goal) => {
+                    let fetch = self.fetch(peer, goal, watch.clone());
+                    (key, Some(peer), under_way.tasks.spawn(fetch))
+                }
+            };
+            let task = Task {
+                key,
+                peer,
+                abort,
+                watch,
+            };
+            under_way.keys.insert(task.abort.id(), task);
+        }
+        let received = |session| {
+            let watch = under_way.session(session);
+            watch.map_or(0, |watch| watch.received.load(Ordering::Relaxed))
+        };
+        if let Some(session) = board.makes_room(&connected, now, missing, received)
+            && let Some(watch) = under_way.session(session)
+        {
+            // It ends by itself, as what has arrived must be written first.
+            watch.given_up.cancel();
+        }
+        let until_wake = board.wake(now).map(|at| at.saturating_duration_since(now));
+        let again = (board.waiting() || resting).then_some(LOOK_AGAIN);
+        let hour = Duration::from_secs(3600);
+        until_wake.into_iter().chain(again).min().unwrap_or(hour)
+    }
+
+    /// One session; a stream that rested may have been closed meanwhile, then a fresh one is used.
+    fn fetch(&self, peer: NodeId, mut goal: Goal, watch: Watch) -> impl Future<Output = Done> + Send + use<H> {
+        let (holders, depot, pool, pace) = (self.holders.clone(), self.depot.clone(), self.pool.clone(), self.pace);
+        let span = tracing::info_span!("fetch blob", blob = %goal.blob, peer = %peer.short());
+        if let Some(parent) = goal.traceparent.take() {
+            trace::adopt(&span, Some(&parent));
+            goal.traceparent = Some(trace::traceparent(&span).unwrap_or(parent));
+        }
+        let session = async move {
+            let mut progress = false;
+            if let Some(mut link) = pool.take(&peer) {
+                link.watch(watch.received.clone(), watch.given_up.clone());
+                match depot.fetch(&mut link, &goal, &mut progress).await {
+                    Err(TransferError::Broken(_) | TransferError::Closed("an answer")) => {}
+                    outcome => {
+                        if outcome.is_ok() {
+                            pool.put(peer, link);
+                        }
+                        return Done::Fetched(peer, outcome, progress);
+                    }
+                }
+            }
+            let mut link = match holders.open(peer).await {
+                Ok(stream) => Link::new(stream, pace),
+                Err(error) => return Done::Fetched(peer, Err(error.into()), progress),
+            };
+            link.watch(watch.received, watch.given_up);
+            let outcome = depot.fetch(&mut link, &goal, &mut progress).await;
+            if outcome.is_ok() {
+                pool.put(peer, link);
+            }
+            Done::Fetched(peer, outcome, progress)
+        };
+        session.instrument(span)
+    }
+
+    /// Takes in what came of a step. An error = nobody listens any more.
+    async fn finish(&self, under_way: &mut UnderWay, done: Result<(Id, Done), JoinError>) -> Result<(), ()> {
+        let id = match &done {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(Task { key, peer, .. }) = under_way.keys.remove(&id) else {
+            return Ok(());
+        };
+        let here = match (done, peer) {
+            (Ok((_, Done::Looked(here))), _) => self.shared.board().looked(key, here),
+            (Ok((_, Done::Fetched(peer, outcome, progress))), _) => self.judge(key, peer, &outcome, progress),
+            // Cancelled, or a bug that panicked: it counts as no fault of the peer's.
+            (Err(_), Some(peer)) => {
+                self.shared.board().ended(key, peer, Outcome::Gone, Instant::now());
+                false
+            }
+            (Err(_), None) => self.shared.board().looked(key, false),
+        };
+        if here {
+            let event = DownloadEvent::Here {
+                spec: key.spec,
+                blob: key.blob,
+                from: peer.unwrap_or(NodeId([0; 32])),
+            };
+            self.events.send(event).await.map_err(|_| ())?;
+        }
+        Ok(())
+    }
+
+    fn judge(&self, key: Key, peer: NodeId, outcome: &Result<Got, TransferError>, progress: bool) -> bool {
+        let ended = match outcome {
+            Ok(got) => Outcome::Got(*got),
+            Err(TransferError::Forged(_)) => Outcome::Forged,
+            Err(TransferError::Store(_)) => Outcome::Store,
+            Err(
+                TransferError::Mesh(_)
+                | TransferError::Length { .. }
+                | TransferError::Revoked
+                | TransferError::Stopping,
+            ) => Outcome::Gone,
+            Err(_) => Outcome::Broken { progress },
+        };
+        let then = self.shared.board().ended(key, peer, ended, Instant::now());
+        if let Err(error) = outcome {
+            match error {
+                TransferError::Store(_) => tracing::warn!(blob = %key.blob, %error, "a blob cannot be stored"),
+                _ => tracing::debug!(blob = %key.blob, peer = %peer.short(), %error, "a download broke off"),
+            }
+            // Whoever has left, or lost its link, withholds nothing.
+            let gone = || !self.holders.connected().contains(&peer);
+            if let Some(fault) = error.fault().filter(|fault| *fault != Fault::Withheld || !gone()) {
+                self.holders
+                    .penalize(peer, fault, format!("blob {}: {error}", key.blob));
+            } else if then == Then::Exhausted {
+                let why = format!("blob {}: {error}, time and again", key.blob);
+                self.holders.penalize(peer, Fault::Withheld, why);
+            }
+        }
+        if outcome.is_ok() && then == Then::Exhausted {
+            let why = format!("blob {}: it announced it and says that it has not got it", key.blob);
+            self.holders.penalize(peer, Fault::Withheld, why);
+        }
+        then == Then::Here
+    }
+}

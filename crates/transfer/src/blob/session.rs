@@ -1,0 +1,319 @@
+//! The downloading side: one blob from one holder.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{AsyncRead, AsyncWrite};
+use qres_fed::id::{BlobId, SpecId};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::ANSWER_BYTES_MAX;
+use super::assembly::{Assemblies, Assembly, Claim, Kept};
+use crate::counters::TransferCounters;
+use crate::fault::TransferError;
+use crate::link::Link;
+use qres_store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, StoreError};
+use qres_wire::pb::blob_request::Kind;
+use qres_wire::pb::{BlobAnswer, BlobDone, BlobGet, BlobRequest, BlobSegments, BlobStatus};
+
+/// Segments asked for and not yet here: what keeps the window full (80 MB/s at 100 ms), and what the muxer may come to hold
+/// when the disk is slow.
+const OUTSTANDING_MAX: usize = 8;
+/// More are asked for once fewer than this are outstanding.
+const OUTSTANDING_LOW: usize = 5;
+/// Received segments that are being checked and written.
+const CHECKS_MAX: usize = 2;
+/// Chaining values read at once (1 MiB): memory grows with what has arrived, not with what was announced.
+const VALUES_PER_PAGE: usize = 1 << 15;
+/// Longest wait that a busy holder may ask for.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// A blob of more segments cannot be asked for by index: 4 PiB.
+const SEGMENTS_MAX: u64 = 1 << 32;
+
+/// What a session is to fetch.
+#[derive(Debug, Clone)]
+pub(crate) struct Goal {
+    pub(crate) spec: SpecId,
+    pub(crate) blob: BlobId,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) bytes_max: u64,
+    pub(crate) traceparent: Option<String>,
+}
+
+impl Goal {
+    /// Whose the blob is to be.
+    fn owner(&self) -> Owner {
+        Owner::of(self.spec, &self.blob)
+    }
+}
+
+/// How a session ended, when nothing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Got {
+    /// The blob is in the store, and the last of it came from this holder.
+    Here,
+    /// Other sessions have the rest.
+    Shared,
+    /// The holder has not got it.
+    Absent,
+    /// The holder does not let this node read it.
+    Denied,
+    /// The holder has no room now.
+    Busy(Duration),
+}
+
+/// What sessions share.
+#[derive(Clone)]
+pub(crate) struct Depot {
+    pub(crate) store: BlobStore,
+    pub(crate) assemblies: Assemblies,
+    pub(crate) counters: Arc<TransferCounters>,
+    /// Told when a blob's segments are known: others may help from then on.
+    pub(crate) changed: Arc<Notify>,
+}
+
+/// A segment being checked and written; its buffer comes back.
+type Check = JoinHandle<Result<(u32, Kept, Vec<u8>), StoreError>>;
+
+impl Depot {
+    /// Where the blob goes.
+    fn blobs(&self, goal: &Goal) -> Blobs {
+        self.store.of(goal.owner())
+    }
+
+    /// Fetches over this link, which may be used again when the answer is `Ok`. `progress` becomes true once some of it is here.
+    pub(crate) async fn fetch<S>(
+        &self,
+        link: &mut Link<S>,
+        goal: &Goal,
+        progress: &mut bool,
+    ) -> Result<Got, TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let known = self.assemblies.get(goal.owner(), &goal.blob);
+        let get = BlobGet {
+            spec: goal.spec.0.to_vec(),
+            blob: goal.blob.0.to_vec(),
+            values_known: known.is_some(),
+            traceparent: goal.traceparent.clone().unwrap_or_default(),
+        };
+        link.send(&request(Kind::Get(get))).await?;
+        let wait = link.pace().idle;
+        let answer: BlobAnswer = link
+            .next(ANSWER_BYTES_MAX, wait)
+            .await?
+            .ok_or(TransferError::Closed("an answer"))?;
+        match BlobStatus::try_from(answer.status) {
+            Ok(BlobStatus::Ok) => {}
+            Ok(BlobStatus::NotFound) => return Ok(Got::Absent),
+            Ok(BlobStatus::Denied) => return Ok(Got::Denied),
+            Ok(BlobStatus::Busy) => {
+                let retry = Duration::from_millis(u64::from(answer.retry_ms));
+                return Ok(Got::Busy(retry.min(RETRY_MAX)));
+            }
+            Ok(BlobStatus::Unspecified) | Err(_) => {
+                return Err(TransferError::malformed("answer", format!("status {}", answer.status)));
+            }
+        }
+        check_length(answer.bytes, goal, known.as_deref())?;
+        if answer.bytes <= SEGMENT_BYTES {
+            return self.receive_small(link, goal, answer.bytes).await;
+        }
+        let assembly = match known {
+            Some(known) => known,
+            None => {
+                let assembly = self.receive_tree(link, goal, answer.bytes).await?;
+                self.changed.notify_one();
+                assembly
+            }
+        };
+        let before = assembly.missing();
+        let got = self.receive_segments(link, &assembly).await;
+        *progress = assembly.missing() < before;
+        let got = got?;
+        link.send(&request(Kind::Done(BlobDone {}))).await?;
+        Ok(got)
+    }
+
+    /// A blob of one segment, which follows its answer.
+    async fn receive_small<S>(&self, link: &mut Link<S>, goal: &Goal, length: u64) -> Result<Got, TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        link.read_raw(&mut bytes, "a blob").await?;
+        let (blobs, blob) = (self.blobs(goal), goal.blob);
+        let right = blocking(move || {
+            if BlobId::of(&bytes) != blob {
+                return Ok(false);
+            }
+            blobs.put(&bytes, false)?;
+            Ok::<_, TransferError>(true)
+        })
+        .await?;
+        if right {
+            self.counters.add_received(length);
+            return Ok(Got::Here);
+        }
+        self.counters.add_refused(length);
+        Err(TransferError::Forged(format!(
+            "other bytes than those of blob {}",
+            goal.blob
+        )))
+    }
+
+    /// The segments' chaining values: nothing is believed before their root is the blob's id.
+    async fn receive_tree<S>(
+        &self,
+        link: &mut Link<S>,
+        goal: &Goal,
+        length: u64,
+    ) -> Result<Arc<Assembly>, TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let mut left = usize::try_from(SegmentTree::count_for(length)).unwrap_or(usize::MAX);
+        let mut values: Vec<[u8; 32]> = Vec::new();
+        while left > 0 {
+            let page = left.min(VALUES_PER_PAGE);
+            let start = values.len();
+            values.resize(start + page, [0; 32]);
+            link.read_raw(values[start..].as_flattened_mut(), "a blob's chaining values")
+                .await?;
+            left -= page;
+        }
+        let (assemblies, blobs, blob) = (self.assemblies.clone(), self.blobs(goal), goal.blob);
+        blocking(move || {
+            let tree = SegmentTree::from_values(length, values).filter(|tree| tree.root() == blob);
+            let Some(tree) = tree else {
+                return Err(TransferError::Forged(format!(
+                    "chaining values of another blob than {blob}"
+                )));
+            };
+            assemblies.open(&blobs, blob, tree)
+        })
+        .await
+    }
+
+    /// Segments, several asked for at once, checked and written while the next ones arrive.
+    async fn receive_segments<S>(&self, link: &mut Link<S>, assembly: &Arc<Assembly>) -> Result<Got, TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let mut claim = Claim::new(assembly.clone());
+        let mut checks = VecDeque::new();
+        let received = self.receive_all(link, assembly, &mut claim, &mut checks).await;
+        // Whatever happened: what has arrived is kept, and no write is under way once the session is over.
+        let mut settled = Ok(Got::Shared);
+        for check in checks {
+            let outcome = self.settle(check, &mut claim).await;
+            settled = match (settled, outcome) {
+                (Err(first), _) | (Ok(_), Err(first)) => Err(first),
+                (Ok(_), Ok((Kept::Whole, _))) => Ok(Got::Here),
+                (Ok(got), Ok(_)) => Ok(got),
+            };
+        }
+        let got = match (received, settled) {
+            // Wrong bytes say more than that the stream broke.
+            (Err(_), Err(forged @ TransferError::Forged(_))) => return Err(forged),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+            (Ok(true), Ok(_)) => Got::Here,
+            (Ok(false), Ok(got)) => got,
+        };
+        if got == Got::Shared && assembly.missing() == 0 {
+            let assembly = assembly.clone();
+            if blocking(move || Ok(assembly.finish()?)).await? {
+                return Ok(Got::Here);
+            }
+        }
+        Ok(got)
+    }
+
+    /// Whether the last segment of all has been written.
+    async fn receive_all<S>(
+        &self,
+        link: &mut Link<S>,
+        assembly: &Arc<Assembly>,
+        claim: &mut Claim,
+        checks: &mut VecDeque<Check>,
+    ) -> Result<bool, TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let mut asked: VecDeque<u32> = VecDeque::new();
+        let mut spare: Vec<Vec<u8>> = Vec::new();
+        let mut whole = false;
+        loop {
+            if asked.len() < OUTSTANDING_LOW {
+                let more = claim.take(OUTSTANDING_MAX - asked.len(), Instant::now());
+                if !more.is_empty() {
+                    asked.extend(&more);
+                    link.send(&request(Kind::Segments(BlobSegments { indices: more })))
+                        .await?;
+                }
+            }
+            let Some(index) = asked.pop_front() else {
+                return Ok(whole);
+            };
+            let mut bytes = spare.pop().unwrap_or_default();
+            bytes.resize(assembly.length(index), 0);
+            link.read_raw(&mut bytes, "a segment").await?;
+            let target = assembly.clone();
+            checks.push_back(tokio::task::spawn_blocking(move || {
+                target.write(index, &bytes).map(|kept| (index, kept, bytes))
+            }));
+            while checks.len() >= CHECKS_MAX || checks.front().is_some_and(JoinHandle::is_finished) {
+                let Some(check) = checks.pop_front() else { break };
+                let (kept, buffer) = self.settle(check, claim).await?;
+                whole |= kept == Kept::Whole;
+                spare.push(buffer);
+            }
+        }
+    }
+
+    async fn settle(&self, check: Check, claim: &mut Claim) -> Result<(Kept, Vec<u8>), TransferError> {
+        let (index, kept, bytes) = check.await.map_err(|_| TransferError::Stopping)??;
+        if kept == Kept::Wrong {
+            self.counters.add_refused(bytes.len() as u64);
+            return Err(TransferError::Forged(format!(
+                "other bytes than those of segment {index}"
+            )));
+        }
+        self.counters.add_received(bytes.len() as u64);
+        claim.settle(index);
+        Ok((kept, bytes))
+    }
+}
+
+/// A length that nobody wants is refused before a byte moves.
+fn check_length(given: u64, goal: &Goal, known: Option<&Assembly>) -> Result<(), TransferError> {
+    let expected = known.map(Assembly::bytes).or(goal.bytes);
+    if expected.is_some_and(|bytes| bytes != given) {
+        return Err(TransferError::Length {
+            given,
+            limit: expected.unwrap_or(0),
+        });
+    }
+    if given > goal.bytes_max || SegmentTree::count_for(given) > SEGMENTS_MAX {
+        return Err(TransferError::Length {
+            given,
+            limit: goal.bytes_max,
+        });
+    }
+    Ok(())
+}
+
+fn request(kind: Kind) -> BlobRequest {
+    BlobRequest { kind: Some(kind) }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TransferError> + Send + 'static,
+) -> Result<T, TransferError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| TransferError::Stopping)?
+}

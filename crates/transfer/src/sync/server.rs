@@ -1,0 +1,248 @@
+//! The answering side: one task a stream.
+
+use std::sync::Arc;
+
+use futures::{AsyncRead, AsyncWrite};
+use qres_fed::id::{NodeId, SpecId};
+use tokio::task::JoinSet;
+
+use super::bucket::Buckets;
+use super::{
+    BUCKETS_PER_ASK_MAX, KEYS_PER_ITEM_MAX, PROTOCOL, RECORDS_PER_ASK_MAX, REQUEST_BYTES_MAX, SPECS_MAX,
+    STATE_BYTES_MAX, STATES_BYTES_MAX, STATES_MAX, SpecOffer, hash_of, key,
+};
+use crate::Library;
+use crate::fault::TransferError;
+use crate::link::{Link, Pace};
+use crate::quota::Quota;
+use qres_mesh::{Fault, Mesh};
+use qres_wire::pb::sync_item::Kind as Item;
+use qres_wire::pb::sync_request::Kind as Ask;
+use qres_wire::pb::{SyncEnd, SyncItem, SyncKeys, SyncRecords, SyncRequest, SyncSpec, SyncStatus};
+
+/// Requests answered at once, in all. Between two requests a stream holds no place: nobody keeps others out by waiting.
+const EXCHANGES_MAX: usize = 32;
+/// Requests of one peer answered at once; one more is told that there is no room.
+const EXCHANGES_PER_PEER_MAX: usize = 4;
+/// Streams of one peer, those without room included; one more is dropped unread.
+const STREAMS_PER_PEER_MAX: usize = 8;
+/// Streams in all.
+const STREAMS_MAX: usize = 256;
+
+/// Answers whoever asks for records. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct SyncServer {
+    library: Arc<dyn Library>,
+    exchanges: Quota,
+    streams: Quota,
+    pace: Pace,
+}
+
+/// The records of the model that a stream talks about, as they were when it was first asked: the answers of one conversation
+/// fit together.
+struct Snapshot {
+    spec: SpecId,
+    above: u64,
+    buckets: Arc<Buckets>,
+}
+
+impl SyncServer {
+    pub(super) fn new(library: Arc<dyn Library>) -> Self {
+        Self {
+            library,
+            exchanges: Quota::new(EXCHANGES_MAX, EXCHANGES_PER_PEER_MAX),
+            streams: Quota::new(STREAMS_MAX, STREAMS_PER_PEER_MAX),
+            pace: Pace::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_limits(mut self, pace: Pace, exchanges: Quota) -> Self {
+        self.pace = pace;
+        self.exchanges = exchanges;
+        self
+    }
+
+    /// Serves until the mesh stops. Streams are taken at once, as in [`crate::BlobServer::run`].
+    pub(super) async fn run(self, mesh: Mesh) {
+        let mut incoming = mesh.accept(PROTOCOL);
+        let mut tasks = JoinSet::new();
+        while let Some((peer, stream)) = incoming.next().await {
+            while tasks.try_join_next().is_some() {}
+            let Some(permit) = self.streams.take(peer) else {
+                continue;
+            };
+            let (server, mesh) = (self.clone(), mesh.clone());
+            tasks.spawn(async move {
+                let _permit = permit;
+                if let Err(error) = server.serve(peer, stream).await {
+                    tracing::debug!(peer = %peer.short(), %error, "a sync exchange ended");
+                    if error.fault() == Some(Fault::Protocol) {
+                        mesh.penalize(peer, Fault::Protocol, format!("{PROTOCOL}: {error}"));
+                    }
+                }
+            });
+        }
+    }
+
+    /// Answers one stream until the peer closes it, or stops asking.
+    pub(super) async fn serve<S>(&self, peer: NodeId, stream: S) -> Result<(), TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let mut link = Link::new(stream, self.pace);
+        let mut snapshot = None;
+        while let Some(request) = link.next::<SyncRequest>(REQUEST_BYTES_MAX, self.pace.idle).await? {
+            let room = self.exchanges.take(peer);
+            let status = match (request.kind, &room) {
+                (_, None) => SyncStatus::Busy,
+                (None, _) => SyncStatus::Unknown,
+                (Some(Ask::Specs(_)), _) => self.specs(&mut link).await?,
+                (Some(Ask::Digest(ask)), _) => {
+                    snapshot = self
+                        .snapshot(peer, SpecId(hash_of("spec id", &ask.spec)?), ask.above)
+                        .await?;
+                    digest(&mut link, snapshot.as_ref()).await?
+                }
+                (Some(Ask::Keys(ask)), _) => {
+                    let spec = SpecId(hash_of("spec id", &ask.spec)?);
+                    if snapshot
+                        .as_ref()
+                        .is_none_or(|held| (held.spec, held.above) != (spec, ask.above))
+                    {
+                        snapshot = self.snapshot(peer, spec, ask.above).await?;
+                    }
+                    keys(&mut link, snapshot.as_ref(), &ask).await?
+                }
+                (Some(Ask::Records(ask)), _) => self.records(peer, &mut link, &ask).await?,
+                (Some(Ask::States(ask)), _) => {
+                    let spec = SpecId(hash_of("spec id", &ask.spec)?);
+                    self.states(peer, &mut link, spec).await?
+                }
+            };
+            let end = SyncEnd { status: status.into() };
+            put(&mut link, Item::End(end)).await?;
+            link.flush().await?;
+        }
+        link.close().await
+    }
+
+    async fn snapshot(&self, peer: NodeId, spec: SpecId, above: u64) -> Result<Option<Snapshot>, TransferError> {
+        let Some(ids) = self.library.record_ids(peer, spec, above).await else {
+            return Ok(None);
+        };
+        let buckets = tokio::task::spawn_blocking(move || Arc::new(Buckets::above(ids, above)))
+            .await
+            .map_err(|_| TransferError::Stopping)?;
+        Ok(Some(Snapshot { spec, above, buckets }))
+    }
+
+    async fn specs<S>(&self, link: &mut Link<S>) -> Result<SyncStatus, TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        for offer in self.library.specs().await.iter().take(SPECS_MAX) {
+            put(link, Item::Spec(write_offer(offer))).await?;
+        }
+        Ok(SyncStatus::Ok)
+    }
+
+    async fn records<S>(&self, peer: NodeId, link: &mut Link<S>, ask: &SyncRecords) -> Result<SyncStatus, TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let spec = SpecId(hash_of("spec id", &ask.spec)?);
+        let ids = key::read_keys(&ask.keys)?;
+        if ids.len() > RECORDS_PER_ASK_MAX {
+            return Err(TransferError::TooLarge {
+                what: "number of records asked for at once",
+                given: ids.len() as u64,
+                limit: RECORDS_PER_ASK_MAX as u64,
+            });
+        }
+        for record in self.library.records(peer, spec, ids).await {
+            put(link, Item::Record(record.to_wire())).await?;
+        }
+        Ok(SyncStatus::Ok)
+    }
+
+    async fn states<S>(&self, peer: NodeId, link: &mut Link<S>, spec: SpecId) -> Result<SyncStatus, TransferError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let states = self.library.states(peer, spec).await;
+        let mut bytes = 0;
+        for state in states
+            .into_iter()
+            .filter(|state| state.len() <= STATE_BYTES_MAX)
+            .take(STATES_MAX)
+        {
+            bytes += state.len();
+            if bytes > STATES_BYTES_MAX {
+                break;
+            }
+            put(link, Item::State(state)).await?;
+        }
+        Ok(SyncStatus::Ok)
+    }
+}
+
+async fn digest<S>(link: &mut Link<S>, snapshot: Option<&Snapshot>) -> Result<SyncStatus, TransferError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let Some(snapshot) = snapshot else {
+        return Ok(SyncStatus::NotFound);
+    };
+    let buckets = snapshot.buckets.clone();
+    let digests = tokio::task::spawn_blocking(move || buckets.digests())
+        .await
+        .map_err(|_| TransferError::Stopping)?;
+    for bucket in digests {
+        put(link, Item::Bucket(bucket)).await?;
+    }
+    Ok(SyncStatus::Ok)
+}
+
+async fn keys<S>(link: &mut Link<S>, snapshot: Option<&Snapshot>, ask: &SyncKeys) -> Result<SyncStatus, TransferError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    if ask.buckets.len() > BUCKETS_PER_ASK_MAX || !ask.buckets.is_sorted_by(|a, b| a < b) {
+        let why = format!(
+            "{} buckets; at most {BUCKETS_PER_ASK_MAX}, ascending",
+            ask.buckets.len()
+        );
+        return Err(TransferError::malformed("request", why));
+    }
+    let Some(snapshot) = snapshot else {
+        return Ok(SyncStatus::NotFound);
+    };
+    for index in &ask.buckets {
+        for entries in snapshot.buckets.entries(*index).chunks(KEYS_PER_ITEM_MAX) {
+            let mut bytes = Vec::with_capacity(entries.len() * key::ENTRY_BYTES);
+            for (round, id) in entries {
+                key::write_entry(*round, id, &mut bytes);
+            }
+            put(link, Item::Keys(bytes)).await?;
+        }
+    }
+    Ok(SyncStatus::Ok)
+}
+
+async fn put<S>(link: &mut Link<S>, item: Item) -> Result<(), TransferError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    link.queue(&SyncItem { kind: Some(item) }).await
+}
+
+fn write_offer(offer: &SpecOffer) -> SyncSpec {
+    SyncSpec {
+        spec: offer.spec.0.to_vec(),
+        bytes: offer.bytes,
+        name: offer.name.clone(),
+        creator: offer.creator.0.to_vec(),
+        signature: offer.signature.0.to_vec(),
+    }
+}
