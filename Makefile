@@ -5,7 +5,7 @@ QRES_SIM_SEEDS ?= 1000000
 QRES_SIM_FIRST ?= 0
 SOAK_SECONDS ?= 3600
 
-.PHONY: help demo test bench fuzz sim soak mutants build install tools lint fmt stubs clean
+.PHONY: help demo test bench fuzz sim soak mutants build install tools audit lint fmt stubs clean
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ soak: ## Four nodes make ten rounds a second, SOAK_SECONDS (3600), in a release 
 
 mutants: ## Breaks the round machine in one place at a time and expects the tests to notice. Needs Python; half an hour.
 	scripts/mutants.sh
+
+audit: ## Licences, sources and known weaknesses of what is linked in. Installs cargo-deny; needs the network.
+	command -v cargo-deny > /dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check
 
 lint: ## Formatting and lints, as CI runs them.
 	$(CARGO) fmt --all --check
