@@ -1,4 +1,4 @@
-//! Compiles the gRPC contract. protox reads the files, so no `protoc` need be installed.
+//! Compiles the gRPC contract. protox reads the files, so `protoc` need not be installed.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     files.sort();
     let set = protox::compile(&files, [&root])?;
-    // Comments stay in it: `grpcurl describe` shows them.
+    // The comments stay in the set: `grpcurl describe` shows them.
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("qres.v1.binpb"), set.encode_to_vec())?;
     let feature = |name| std::env::var_os(format!("CARGO_FEATURE_{name}")).is_some();

@@ -1,4 +1,4 @@
-//! Compiles what nodes say to each other. protox reads the files, so no `protoc` need be installed.
+//! Compiles the messages between nodes. protox reads the proto files, so `protoc` need not be installed.
 
 use std::path::Path;
 

@@ -1,12 +1,12 @@
-//! How much memory something takes at its peak.
+//! Measures how much memory a call takes at its peak.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-/// Bytes allocated and not freed, of the whole process.
+/// Bytes that the whole process has allocated and not freed.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
-/// The most that were live since it was last reset.
+/// Largest value of [`LIVE`] since the peak was last reset.
 static PEAK: AtomicIsize = AtomicIsize::new(0);
 
 #[global_allocator]
@@ -23,7 +23,7 @@ fn size(bytes: usize) -> isize {
     isize::try_from(bytes).unwrap_or(isize::MAX)
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call goes to the system's allocator with unchanged arguments.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(size(layout.size()));
@@ -50,7 +50,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The result, and the bytes that were live at once beyond those from before.
+/// Runs `work`; returns its result and the largest number of bytes that were live at once, beyond those that were live
+/// before.
 pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);

@@ -1,4 +1,4 @@
-//! What readers need beside the bytes: a store, an identity, a runtime.
+//! The things that readers need beside the bytes: a store, an identity, a runtime.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,26 +10,26 @@ use qres_node::store::{Owner, SEGMENT_BYTES, Store, StoreOptions};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// The model that the blobs belong to.
+/// Id of the model that the blobs belong to.
 pub const SPEC: SpecId = SpecId([7; 32]);
 
-/// Everything here is the same every time, so that an input does the same every time.
+/// Store, identity and runtime for the targets. They are the same every time, so that an input does the same every time.
 pub struct Fixture {
-    /// Signs what only its author may send.
+    /// The identity that signs the records that only their author may send.
     pub identity: Identity,
-    /// Holds [`Self::small`] and [`Self::large`].
+    /// The store, which holds [`Self::small`] and [`Self::large`].
     pub store: Store,
-    /// A blob of one segment.
+    /// Id of the blob of one segment.
     pub small: BlobId,
-    /// A blob of two.
+    /// Id of the blob of two segments.
     pub large: BlobId,
-    /// What streams are read on.
+    /// The runtime on which streams are read.
     pub runtime: Runtime,
     dir: TempDir,
 }
 
 impl Fixture {
-    /// Makes one, in a directory of its own that goes with it.
+    /// Makes a fixture in a directory of its own, which is removed together with the fixture.
     ///
     /// # Panics
     /// When the machine has no room for it.
@@ -58,7 +58,7 @@ impl Fixture {
         }
     }
 
-    /// A place for files.
+    /// Returns the directory in which a target may write files.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -70,12 +70,12 @@ impl Default for Fixture {
     }
 }
 
-/// The bytes of the blob of one segment.
+/// Returns the bytes of the blob of one segment.
 pub fn small_bytes() -> Vec<u8> {
     b"a blob of one segment".to_vec()
 }
 
-/// The bytes of the blob of two.
+/// Returns the bytes of the blob of two segments: one byte more than a segment.
 pub fn large_bytes() -> Vec<u8> {
     vec![7; usize::try_from(SEGMENT_BYTES).expect("a segment fits into memory") + 1]
 }

@@ -1,8 +1,9 @@
-//! Fuzz targets: every reader of foreign bytes, and what must hold of each whatever the bytes are.
+//! Fuzz targets: every reader of foreign bytes, and the promises that each reader must keep for any bytes.
 //!
-//! A target is a function of bytes. It panics when a promise is broken: what decodes encodes to the same bytes, what was
-//! checked is usable, memory grows with the bytes that came and not with those that were announced. `make fuzz` lets
-//! libFuzzer look for such bytes; `tests/replay.rs` runs every target on the files of `corpus/`, on stable and in CI.
+//! A target is a function of bytes. It panics when a promise is broken: a value that was decoded is encoded to the same
+//! bytes, a value that was checked is usable, and memory grows with the bytes that came, not with the length that they
+//! announce. `make fuzz` lets libFuzzer look for bytes that break a promise; `tests/replay.rs` runs every target on the
+//! files of `corpus/`, on stable and in CI.
 
 mod allocation;
 mod fixture;
@@ -14,29 +15,31 @@ use std::path::{Path, PathBuf};
 pub use fixture::Fixture;
 pub use target::TARGETS;
 
-/// Bytes that any input may cost, beside [`BYTES_PER_BYTE`]: borsh reserves up to 1 MiB for a list of bytes before it reads
-/// them, a frame has up to 256 KiB, and a batch of an update goes through some hundred KiB a thread.
+/// Bytes of memory (8 MiB) that any input may cost, beside [`BYTES_PER_BYTE`]: borsh reserves up to 1 MiB for a list of
+/// bytes before it reads them, a frame has up to 256 KiB, and a batch of an update goes through some hundred KiB a
+/// thread.
 const BYTES_MAX: usize = 8 << 20;
-/// Bytes that a byte of input may cost: a tensor of a spec has 9 bytes on the way and 56 here, twice while a list grows.
+/// Bytes of memory that each byte of input may cost: a tensor of a spec has 9 bytes in the input and 56 in memory, twice
+/// while a list grows.
 const BYTES_PER_BYTE: usize = 64;
 
-/// A reader of foreign bytes.
+/// A reader of foreign bytes, with its checks and its seeds.
 pub struct Target {
-    /// What is read; its corpus is `corpus/<name>`.
+    /// Name of the bytes that are read; the corpus of the target is `corpus/<name>`.
     pub name: &'static str,
-    /// Reads, checks what must hold, and says whether the bytes were accepted.
+    /// Reads the bytes and checks what must hold; returns true if the bytes were accepted.
     run: fn(&Fixture, &[u8]) -> bool,
-    /// Valid bytes to begin with, the same every time.
+    /// Makes valid inputs to begin with, the same every time.
     seeds: fn(&Fixture) -> Vec<Vec<u8>>,
 }
 
 impl Target {
-    /// The one of this name.
+    /// Returns the target of this name, if there is one in [`TARGETS`].
     pub fn named(name: &str) -> Option<&'static Self> {
         TARGETS.iter().find(|target| target.name == name)
     }
 
-    /// Runs it; whether the bytes were accepted.
+    /// Runs the target on `data`; returns true if the bytes were accepted.
     ///
     /// # Panics
     /// When a promise is broken.
@@ -52,23 +55,23 @@ impl Target {
         accepted
     }
 
-    /// Valid bytes to begin with.
+    /// Returns valid inputs to begin with, the same every time.
     pub fn seeds(&self, fixture: &Fixture) -> Vec<Vec<u8>> {
         (self.seeds)(fixture)
     }
 
-    /// Where its corpus is.
+    /// Returns the folder of the target's corpus.
     pub fn corpus(&self) -> PathBuf {
         folder().join("corpus").join(self.name)
     }
 
-    /// Where inputs that broke a promise are kept: once mended they are replayed like the corpus.
+    /// Returns the folder of the inputs that once broke a promise: after the fix they are replayed like the corpus.
     pub fn crashes(&self) -> PathBuf {
         folder().join("crashes").join(self.name)
     }
 }
 
-/// The name of a seed's file.
+/// Returns the name of the file of a seed.
 pub fn seed_name(number: usize) -> String {
     format!("seed-{number}")
 }

@@ -11,7 +11,7 @@ static TARGET: LazyLock<(&Target, Fixture)> = LazyLock::new(|| {
     let name = std::env::var("QRES_FUZZ_TARGET").unwrap_or_default();
     let target = Target::named(&name).unwrap_or_else(|| panic!("QRES_FUZZ_TARGET={name:?} names no target"));
     let fixture = Fixture::new();
-    // What is made once, on first use, is not the first input's.
+    // Runs the seeds first: memory that is allocated once, on first use, must not count against the first input.
     for seed in target.seeds(&fixture) {
         target.run(&fixture, &seed);
     }

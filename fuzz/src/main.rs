@@ -1,5 +1,5 @@
-//! `qres-fuzz seed` writes the seeds of the corpora anew, `qres-fuzz list` names the targets, and `qres-fuzz run TARGET
-//! FILE...` runs one on files, to look at a crash.
+//! `qres-fuzz seed` writes the seeds of the corpora anew, `qres-fuzz list` prints the names of the targets, and
+//! `qres-fuzz run TARGET FILE...` runs one target on files, to look at a crash.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Valid records to begin with: those of the golden vectors, and what else they can be.
+//! Valid records to begin with: those of the golden vectors, and others that use more of what a record may contain.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use qres_fed::record::{
 };
 use qres_node::identity::Identity;
 
-/// A tensor.
+/// Makes a [`TensorSpec`] with this name, dtype and shape.
 pub fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {
     TensorSpec {
         name: name.into(),
@@ -17,7 +17,7 @@ pub fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {
     }
 }
 
-/// Tensors of every kind that codecs tell apart, with blocks that are whole and blocks that are not.
+/// Returns tensors of every kind that codecs tell apart, with blocks that are whole and blocks that are not.
 pub fn tensors() -> Vec<TensorSpec> {
     vec![
         tensor("a", Dtype::F32, &[3, 100]),
@@ -31,7 +31,7 @@ pub fn tensors() -> Vec<TensorSpec> {
     ]
 }
 
-/// The spec of the golden vectors, of these tensors and with this codec.
+/// Returns the [`Spec`] of the golden vectors, with these tensors and this codec.
 pub fn spec(tensors: Vec<TensorSpec>, codec: &str) -> Spec {
     Spec {
         name: "metabrain/v4".parse().expect("a name"),
@@ -56,7 +56,7 @@ pub fn spec(tensors: Vec<TensorSpec>, codec: &str) -> Spec {
     }
 }
 
-/// An open model that succeeds another.
+/// Returns the [`Spec`] of an open model that succeeds another model.
 pub fn open_spec() -> Spec {
     Spec {
         membership: Membership::Open,
@@ -69,7 +69,7 @@ pub fn open_spec() -> Spec {
     }
 }
 
-/// A contribution of this update.
+/// Signs a [`Contribution`] with this update and this number of samples.
 pub fn contribution(author: &Identity, update: &[u8], samples: u64) -> Signed<Contribution> {
     author.sign(Contribution {
         spec: SpecId([7; 32]),
@@ -84,7 +84,7 @@ pub fn contribution(author: &Identity, update: &[u8], samples: u64) -> Signed<Co
     })
 }
 
-/// A seal with something in every list.
+/// Signs a [`Seal`] with at least one entry in every list.
 pub fn seal(sealer: &Identity) -> Signed<Seal> {
     sealer.sign(Seal {
         spec: SpecId([7; 32]),
@@ -98,19 +98,19 @@ pub fn seal(sealer: &Identity) -> Signed<Seal> {
     })
 }
 
-/// The checkpoint of [`seal`], and the first one.
+/// Returns the [`Checkpoint`] of [`seal`], and the first checkpoint of the model.
 pub fn checkpoints(sealer: &Identity) -> [Checkpoint; 2] {
     let zero = Checkpoint::zero(SpecId([7; 32]), BlobId([9; 32]));
     [seal(sealer).record.checkpoint(), zero]
 }
 
-/// A proof against this node.
+/// Returns a [`Proof`] of equivocation against the author: two contributions of one round that differ in their samples.
 pub fn proof(author: &Identity) -> Proof {
     let (a, b) = (contribution(author, b"update", 5), contribution(author, b"update", 6));
     Proof::new(a, b).expect("they differ")
 }
 
-/// A state of these coded tensors.
+/// Returns the [`StateRecord`] of a state with these coded tensors.
 pub fn state(publisher: &Identity, coded: &[u8]) -> StateRecord {
     StateRecord {
         spec: SpecId([7; 32]),

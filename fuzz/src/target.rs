@@ -1,4 +1,4 @@
-//! The targets, one file a kind of bytes.
+//! The targets, one file for each kind of bytes.
 
 mod config;
 mod gossip;
@@ -11,7 +11,7 @@ mod transfer;
 
 use crate::Target;
 
-/// Every reader of foreign bytes.
+/// All targets: every reader of foreign bytes.
 pub const TARGETS: &[Target] = &[
     records::SPEC,
     records::CONTRIBUTION,

@@ -1,4 +1,4 @@
-//! How often heads fork when nothing slows the trainers down: rounds in which some node held more than one seal.
+//! Counts how often heads fork when nothing slows the trainers down: rounds in which some node held more than one seal.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -10,14 +10,15 @@ use futures::future::join_all;
 use qres_tests::Swarm;
 use qres_tests::trainer::{self, Trainer};
 
-/// Parameters: few, so that rounds follow each other as fast as they can.
+/// Number of parameters of the model: few, so that rounds follow each other as fast as they can.
 const PARAMETERS: usize = 10_000;
-/// Rounds of each run.
+/// Number of rounds of each run.
 const ROUNDS: u64 = 100;
-/// Different weights that a trainer hands in, one after the other.
+/// Number of different weights that a trainer submits, one after the other.
 const FILES: u64 = 8;
 
-/// Each trainer runs a loop of its own on a machine that has nothing else to do, and then beside one busy thread a processor.
+/// Counts and prints the forked rounds of a [`Swarm`]: first on a machine that has nothing else to do, then beside one busy
+/// thread on each processor. Each trainer runs a loop of its own.
 pub async fn count(swarm: &Swarm) {
     println!("\n{PARAMETERS} parameters, trainers that return at once, each in a loop of its own:");
     let quiet = forked(swarm, "quiet").await;
@@ -57,11 +58,11 @@ async fn forked(swarm: &Swarm, name: &'static str) -> usize {
     seen.len()
 }
 
-/// The rounds in which this node held seals that lost.
+/// Trains with one [`Trainer`], and returns the rounds in which its node held seals that lost.
 async fn forks_seen(trainer: &Trainer, base: &str, files: Vec<Bytes>) -> BTreeSet<u64> {
     let mut forked = BTreeSet::new();
     let look = async |head: &qres_api::pb::Checkpoint| {
-        // One round later, when what lost has had the time to come.
+        // This looks at the round before the head, because its losing seals have had the time to arrive.
         let before = head.round.saturating_sub(1);
         if before > 0 && !trainer.round(before).await.losing_seals.is_empty() {
             forked.insert(before);

@@ -1,15 +1,17 @@
-//! The limit: what loopback itself can do.
+//! The limit for comparison: the speed of loopback itself.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// What is moved at a time: larger and smaller pieces measured no faster.
+/// Number of bytes that are moved at a time. Larger and smaller pieces were no faster in measurements.
 const PIECE: usize = 256 << 10;
 
-/// Time that one loopback TCP stream needs to move so many bytes. `from_memory` = as weights move: `payload` over and over, from
-/// memory into as much memory. Else the first piece of it again and again, which never leaves the processor's cache: the most
-/// that the sockets alone can do.
+/// Measures the time that one loopback TCP stream needs to move this many bytes.
+///
+/// With `from_memory`, the stream moves `payload` over and over, from memory into as much memory, as weights move. Otherwise it
+/// moves the first [`PIECE`] of `payload` again and again. These bytes never leave the processor's cache, so this time is the
+/// best that the sockets alone can reach.
 pub fn one_stream(payload: &[u8], bytes: usize, from_memory: bool) -> Duration {
     let payload = if from_memory {
         payload
@@ -46,7 +48,7 @@ pub fn one_stream(payload: &[u8], bytes: usize, from_memory: bool) -> Duration {
     start.elapsed()
 }
 
-/// Bytes that the loopback interface has carried, by its own counter.
+/// Number of bytes that the loopback interface has carried, by its own counter; 0 if the counter cannot be read.
 pub fn interface_bytes() -> u64 {
     let table = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
     let line = table.lines().find_map(|line| line.trim().strip_prefix("lo:"));

@@ -1,7 +1,8 @@
-//! Whole rounds of real daemons, as ratios to what one loopback TCP stream needs for the same bytes in the same run.
+//! Measures whole rounds of real daemons, as ratios to the time that one loopback TCP stream needs for the same bytes in the
+//! same run.
 //!
-//! `cargo bench -p qres-tests --bench round`. Trainers return at once, so all that is measured is the control plane: submit,
-//! store with fsync, code, exchange, seal, aggregate, recompute, fetch.
+//! Run it with `cargo bench -p qres-tests --bench round`. Trainers return at once, so only the control plane is measured:
+//! submit, store with fsync, code, exchange, seal, aggregate, recompute, fetch.
 
 mod forks;
 mod loopback;
@@ -14,9 +15,9 @@ use qres_api::pb;
 use qres_tests::trainer::{self, Trainer};
 use qres_tests::{Daemon, Options, Swarm, process};
 
-/// Nodes, and so trainers.
+/// Number of nodes. Each has one trainer.
 const NODES: usize = 4;
-/// Rounds before it is measured: by then files of earlier rounds are there to be written over, as in any longer run.
+/// Number of rounds before the measurement. By then files of earlier rounds exist that can be overwritten, as in any longer run.
 const WARM_UP: u64 = 20;
 
 fn main() {
@@ -33,7 +34,7 @@ fn main() {
     });
 }
 
-/// Start to serving, and memory at rest.
+/// Measures the time that a [`Daemon`] needs from its start until it serves, and its memory at rest.
 async fn start_and_idle() {
     // The first start builds the programs and fills the page cache.
     drop(Daemon::start(Options::default()));
@@ -49,7 +50,7 @@ async fn start_and_idle() {
     );
 }
 
-/// Rounds of a model so large, and what came of them.
+/// Measures rounds of a model with this many parameters, and prints the figures.
 async fn rounds(swarm: &Swarm, name: &'static str, parameters: usize, rounds: u64) {
     let trainers = Trainer::one_each(swarm, name).await;
     let file = trainer::weights(parameters, 1.0);
@@ -71,8 +72,8 @@ async fn rounds(swarm: &Swarm, name: &'static str, parameters: usize, rounds: u6
     let (mut counted, mut busy) = (0, Duration::ZERO);
     for n in WARM_UP..WARM_UP + rounds {
         let weights = trained(n);
-        // Between the rounds, so that whatever else the machine does slows down both; not at once after one, as the daemons
-        // then still flush and collect.
+        // The streams run between the rounds, so that other work of the machine slows down both. They do not run directly
+        // after a round, because the daemons then still flush and collect garbage.
         streams.push(loopback::one_stream(&file, moved, true));
         cached.push(loopback::one_stream(&file, moved, false));
         let (bytes, time) = (loopback::interface_bytes(), processor_time(swarm));
@@ -118,7 +119,8 @@ fn median<T: Ord + Copy>(mut all: Vec<T>) -> T {
     all[all.len() / 2]
 }
 
-/// Prints how long rounds took (whole, until submitted, until the new head), beside what one stream needs for the same bytes.
+/// Prints the durations of rounds (whole, until submitted, until the new head), beside the time that one stream needs for the
+/// same bytes.
 fn report_time(taken: Vec<(Duration, Duration, Duration)>, moved: usize, stream: Duration, cached: Duration) {
     let (best, worst) = (
         taken.iter().min().expect("rounds").0,
@@ -154,12 +156,12 @@ fn report_time(taken: Vec<(Duration, Duration, Duration)>, moved: usize, stream:
     );
 }
 
-/// Each submit and each fetch once in f32, each contribution once to each other node in bf16.
+/// Number of bytes that a round moves: each submit and each fetch once in f32, each contribution once to each other node in bf16.
 fn bytes_moved(file: usize) -> usize {
     2 * NODES * file + NODES * (NODES - 1) * file / 2
 }
 
-/// What came of a round, and the time from its beginning until the last trainer was so far.
+/// Result of a round, and the times from its beginning until the last trainer had finished each step.
 struct Round {
     head: String,
     number: u64,
@@ -168,7 +170,7 @@ struct Round {
     whole: Duration,
 }
 
-/// Submit everywhere at once, then fetch everywhere, waiting for the new head.
+/// Makes one [`Round`]: submits on all nodes at once, then waits for the new head on all nodes and fetches it.
 async fn one_round(trainers: &[Trainer], base: String, weights: Vec<Bytes>) -> Round {
     let start = Instant::now();
     let running: Vec<_> = trainers
@@ -200,7 +202,7 @@ async fn submit_and_fetch(trainer: Trainer, base: String, weights: Bytes, start:
     let submitted = start.elapsed();
     let mut fetch = trainer.client.fetch(trainer.after(base)).await.expect("fetched");
     let headed = start.elapsed();
-    // Read to the end without keeping it, as a trainer that writes into its own arrays would.
+    // The weights are read to the end and not kept, as by a trainer that writes into its own arrays.
     while let Some(data) = fetch.data.next().await {
         data.expect("data");
     }

@@ -8,7 +8,7 @@ use qres_tests::weights::{raw, read_vector, vector};
 use qres_tests::{Daemon, Options, Swarm, binaries, wait};
 use serde_json::Value;
 
-/// `qres` for one daemon, which `QRES_ADDR` names.
+/// Command line of `qres` for one daemon. The variable `QRES_ADDR` names the daemon.
 fn command(address: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(binaries::cli());
     command.env("QRES_ADDR", address).args(arguments);
@@ -19,7 +19,7 @@ pub fn run(address: &str, arguments: &[&str]) -> Output {
     command(address, arguments).output().expect("qres runs")
 }
 
-/// What it printed, when it went well.
+/// Runs `qres`, asserts that it succeeds, and returns its stdout.
 fn text(address: &str, arguments: &[&str]) -> String {
     let output = run(address, arguments);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -27,13 +27,13 @@ fn text(address: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The one JSON object that it printed.
+/// Runs `qres --json`, asserts that it succeeds, and returns the one JSON object that it prints, as a [`Value`].
 pub fn json(address: &str, arguments: &[&str]) -> Value {
     let said = text(address, &[arguments, &["--json"]].concat());
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("qres {arguments:?}: {error} in {said}"))
 }
 
-/// What it said on stderr when it failed with exit code 1.
+/// Runs `qres`, asserts that it fails with exit code 1 and prints no result, and returns its stderr.
 pub fn fails(address: &str, arguments: &[&str]) -> String {
     let output = run(address, arguments);
     let error = String::from_utf8(output.stderr).expect("text");
@@ -45,7 +45,7 @@ pub fn fails(address: &str, arguments: &[&str]) -> String {
     error
 }
 
-/// One that keeps running, a minute at most; killed when dropped.
+/// A `qres` process that keeps running. It is killed when this value is dropped.
 struct Following {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -60,7 +60,7 @@ impl Following {
         Self { child, lines }
     }
 
-    /// Reads until a line is as wanted.
+    /// Reads lines until one is as wanted, and returns it as a [`Value`].
     fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let line = self.lines.next().expect("it goes on").expect("text");
@@ -74,7 +74,7 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already, so errors are ignored.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -97,7 +97,7 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Two daemons and a directory of files.
+/// A [`Swarm`] of two daemons, and a directory of files.
 struct Desk {
     swarm: Swarm,
     dir: tempfile::TempDir,
@@ -124,7 +124,7 @@ impl Desk {
         path(&self.file(name)).to_owned()
     }
 
-    /// Makes a model of both nodes and joins it on the second one. Answers the first checkpoint's id.
+    /// Creates a model of both nodes and joins it on the second one. Returns the id of the first checkpoint.
     async fn model(&self, name: &str, k: &str) -> String {
         let weights = self.write("first.safetensors", &vector(&[0.0, 0.0]));
         let peers: Vec<_> = self
@@ -138,7 +138,7 @@ impl Desk {
         create.extend(["--deadline", "1h", "--deadline-max", "2h"]);
         let made = json(self.address(0), &create);
         self.join(name).await;
-        // What one submits on must have arrived.
+        // A node can submit only on a base that has arrived there.
         let first = path(&self.file("arrived.safetensors")).to_owned();
         text(self.address(1), &["fetch", name, "--out", &first, "--timeout", "60s"]);
         string(&made["model"]["head"]["id"]).to_owned()
@@ -160,7 +160,7 @@ impl Desk {
         assert_eq!(joined["model"]["member"], true);
     }
 
-    /// Submits on both nodes at once and waits for the seal.
+    /// Submits on both nodes at once, waits for the seal, and returns the two answers.
     fn both_submit(&self, model: &str, base: &str, file: &str) -> Vec<Value> {
         let start = |node| {
             let mut command = command(self.address(node), &["submit", model, file, "--samples", "10"]);
@@ -234,7 +234,7 @@ async fn a_whole_round_by_hand() {
         .iter()
         .find(|round| round["round"] == 1);
     assert_eq!(sealed.unwrap()["contributions"].as_array().unwrap().len(), 2);
-    // The base is found by the file's bytes.
+    // `--base-from` finds the base by the bytes of the file.
     let head = desk.file("0.safetensors");
     let base_from = [
         "submit",
@@ -326,7 +326,7 @@ async fn watches_follow_rounds_and_states_live() {
         (&sealed["kind"], &sealed["round"]["round"]),
         (&Value::from("change"), &Value::from(1))
     );
-    // From a revision before it, a second watcher hears of it again.
+    // A second watcher that starts from an earlier revision hears of the same round again.
     let before = (sealed["revision"].as_u64().unwrap() - 1).to_string();
     let mut again = Following::start(desk.address(1), &["watch", "rounds", "live", "--from", &before]);
     let replayed = again.until(|line| line["round"]["state"] == "sealed");
@@ -406,7 +406,7 @@ fn what_fails_says_why_in_words_and_in_json() {
     let nowhere = path(&dir.path().join("no-such-folder/w")).to_owned();
     text(address, &["model", "create", "m", "--weights", &good]);
     let shown = json(address, &["model", "show", "m"]);
-    // What `show` prints of a model's tensors is what another one can be made of.
+    // Another model can be created with the tensors that `model show` prints.
     let schema = write("schema.json", shown["model"]["tensors"].to_string().as_bytes());
     let seeded = json(address, &["model", "create", "s", "--seed", "7", "--tensors", &schema]);
     assert_eq!(seeded["model"]["tensors"], shown["model"]["tensors"]);
@@ -453,7 +453,7 @@ fn what_fails_says_why_in_words_and_in_json() {
         (code, reason),
         (&Value::from("NOT_FOUND"), &Value::from("MODEL_UNKNOWN"))
     );
-    // The command line itself being wrong is another exit code.
+    // A wrong command line has another exit code.
     assert_eq!(run(address, &["fetch", "m"]).status.code(), Some(2));
     assert_eq!(run(address, &["nonsense"]).status.code(), Some(2));
 }

@@ -1,4 +1,4 @@
-//! The demo as `make demo` runs it, shorter.
+//! The demo as `make demo` runs it, but with three rounds only.
 
 use std::process::Command;
 

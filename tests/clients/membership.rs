@@ -1,4 +1,4 @@
-//! `qres model create` and `join`: who becomes a member is shown, and a person agrees.
+//! `qres model create` and `join` show the nodes that become members, and a person must agree.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -52,7 +52,7 @@ async fn a_model_without_members_is_its_creator_s_alone_and_says_how_others_get_
 async fn connected_peers_become_members_once_a_person_has_seen_them() {
     let desk = Desk::start().await;
     let connected = desk.create("ours", &["--members-connected"]);
-    // Nobody can be asked in a pipe: nothing is made, and what would have been is shown.
+    // A pipe has no person who can agree: no model is created, and `qres` shows the model that would be created.
     let refused = fails(desk.address(0), &connected);
     for daemon in &desk.swarm.daemons {
         assert!(refused.contains(&daemon.peer_id), "{refused}");
@@ -95,7 +95,7 @@ async fn joining_by_a_bare_name_shows_creator_members_and_id_first() {
         "available"
     );
     let other = &desk.swarm.daemons[1].peer_id;
-    // Their own model of that name may still be announced.
+    // The other node's own model of that name may still be announced.
     let (mut waits, said) = join(desk.address(1), &["ours", "--creator", other]);
     assert!(
         said.contains("waiting for an announcement of ours") && said.contains("created by"),
@@ -104,14 +104,14 @@ async fn joining_by_a_bare_name_shows_creator_members_and_id_first() {
     waits.kill().and_then(|()| waits.wait()).expect("it waits still");
     let joined = json(desk.address(1), &["model", "join", "ours", "--yes"]);
     assert_eq!(joined["model"]["id"], id.as_str());
-    // Joined, a bare name means it.
+    // After the join, the bare name means this model.
     assert_eq!(
         json(desk.address(1), &["model", "join", "ours"])["model"]["id"],
         id.as_str()
     );
 }
 
-/// Begins a join, and what it says first.
+/// Starts `qres model join`, and returns the process as a [`Child`] with its first line on stderr.
 fn join(address: &str, arguments: &[&str]) -> (Child, String) {
     let mut command = Command::new(binaries::cli());
     command

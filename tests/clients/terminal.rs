@@ -1,4 +1,4 @@
-//! The real `qres` at a node that answers with texts which a terminal would obey.
+//! The real `qres` with a node whose answers contain texts that a terminal would obey.
 
 use std::process::Command;
 
@@ -7,8 +7,8 @@ use qres_api::{is_printable, pb};
 use qres_tests::binaries;
 use tonic::{Request, Response, Status, async_trait};
 
-/// Clears the screen, recolours it (with a C1 control), goes back to the line's start, begins a line, turns the direction of
-/// writing, and takes no room.
+/// Text that a terminal would obey. It clears the screen, changes the colour (with a C1 control), goes back to the start of the
+/// line, begins a line, turns the direction of writing, and has a character without width.
 const HOSTILE: &str = "m\u{1b}[2J\u{9b}31m\r\nforged\u{202e}x\u{2028}\u{200b}";
 
 struct Hostile;
@@ -103,7 +103,7 @@ async fn start() -> String {
     address
 }
 
-/// What `qres` wrote to stdout and to stderr.
+/// Runs `qres`, and returns its stdout and its stderr.
 async fn said(address: &str, arguments: &[&str]) -> (String, String) {
     let mut command = Command::new(binaries::cli());
     command.args(["--addr", address, "--timeout", "20s"]).args(arguments);

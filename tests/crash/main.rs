@@ -1,4 +1,5 @@
-//! `kill -9` at any moment: what was acknowledged is in the chain or is answered for, and heads agree again.
+//! Nodes are killed with `kill -9` at any moment. Each acknowledged submission is in the chain or gets an answer, and the heads
+//! agree again.
 
 use qres_api::pb::{self, SubmissionState};
 use qres_tests::weights::vector;
@@ -6,7 +7,7 @@ use qres_tests::{Node, Swarm, wait};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Crashes in a row.
+/// Number of crashes, one after the other.
 const CRASHES: usize = 20;
 
 async fn node_ids(nodes: &[Node]) -> Vec<String> {
@@ -26,7 +27,7 @@ async fn node_ids(nodes: &[Node]) -> Vec<String> {
     ids
 }
 
-/// Submits round after round; remembers what was acknowledged. A dead node is simply tried again.
+/// Submits round after round on a [`Node`], and stores the ids of acknowledged submissions. A dead node is simply tried again.
 async fn train(node: Node, acknowledged: std::sync::Arc<std::sync::Mutex<Vec<String>>>, value: f32) {
     let mut after = String::new();
     loop {
@@ -65,7 +66,7 @@ async fn twenty_crashes_lose_nothing_that_was_acknowledged_and_heads_agree_again
     for node in &nodes[1..] {
         node.join("crash").await;
     }
-    // The order of the crashes is seeded; their moments are as they come.
+    // The seed fixes the order of the crashes, but not their moments.
     let mut rng = ChaCha8Rng::seed_from_u64(20);
     let mut acknowledged = vec![];
     for crash in 0..CRASHES {
@@ -102,11 +103,11 @@ async fn twenty_crashes_lose_nothing_that_was_acknowledged_and_heads_agree_again
             "submission {id} of node {i} was acknowledged and is gone: {found:?}"
         );
     }
-    // One more round by everyone, then all is answered for and all heads are one.
+    // All nodes make one more round. Then every submission has an answer, and all heads are the same.
     let last = wait::until("one head everywhere after a last round", || async {
         for (i, node) in nodes.iter().enumerate() {
             let fetched = node.fetch("crash", "").await.ok()?;
-            // Refused where this node has contributed already.
+            // The node refuses this submission if it has contributed already.
             let _ = node.submit("crash", &fetched.id(), 1, &vector(&[i as f32])).await;
         }
         let heads = futures::future::join_all(nodes.iter().map(|n| n.fetch("crash", ""))).await;

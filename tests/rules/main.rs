@@ -1,4 +1,4 @@
-//! Rules of the house, as tests.
+//! Rules of this repository, as tests.
 
 mod metrics;
 
@@ -20,7 +20,7 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("cargo prints text")
 }
 
-/// Files below a folder with this ending, generated ones left out.
+/// Collects the files below a folder whose names have this ending. Generated and hidden folders are left out.
 fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -145,7 +145,7 @@ fn every_test_that_the_threat_model_names_exists() {
         .map(|path| std::fs::read_to_string(path).expect("text"))
         .collect();
     let page = std::fs::read_to_string(root().join("docs/security.md")).expect("docs/security.md");
-    // In the last column of the tables, and in the last section.
+    // The names of tests are quoted in the last column of the tables, and in the last section.
     let quoted = page.split('`').skip(1).step_by(2);
     let is_test =
         |word: &&str| word.matches('_').count() >= 3 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');

@@ -1,4 +1,4 @@
-//! docs/metrics.md describes what a daemon exposes: everything, and nothing else.
+//! The page docs/metrics.md describes each metric that a daemon exposes, and nothing else.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use qres_tests::wait::until;
 use qres_tests::weights::vector;
 use qres_tests::{Daemon, Options};
 
-/// Names as a query says them: a counter's ends in `_total`.
+/// Returns the names of the metrics on a page as a query writes them: the name of a counter ends in `_total`.
 fn exposed(page: &str) -> BTreeSet<String> {
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let name = |line: &str| {
@@ -19,7 +19,7 @@ fn exposed(page: &str) -> BTreeSet<String> {
     types.map(name).collect()
 }
 
-/// The first column of the tables that begin with a name.
+/// Returns the names in docs/metrics.md: the first column of the table rows that begin with a name.
 fn described() -> BTreeSet<String> {
     let path = super::root().join("docs/metrics.md");
     let text = std::fs::read_to_string(path).expect("docs/metrics.md is there");
@@ -29,7 +29,7 @@ fn described() -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Two rounds: the second one's contribution confirms the first one's checkpoint.
+/// Makes three rounds on a [`Daemon`], and waits until the first submission is final.
 async fn learn(daemon: &Daemon) {
     let node = daemon.node();
     let create = pb::CreateModelRequest {
@@ -40,7 +40,7 @@ async fn learn(daemon: &Daemon) {
     let model = node.create(create).await.expect("a new model");
     let mut base = model.head.expect("a joined model has a head").id;
     let mut first = None;
-    // The second round confirms the first one's checkpoint, the third settles it.
+    // The second round confirms the checkpoint of the first round, and the third round settles it.
     for value in [1.0, 2.0, 3.0] {
         let weights = vector(&[value, value]);
         let submission = node.submit("counted", &base, 1, &weights).await.expect("taken");
@@ -63,7 +63,7 @@ async fn every_metric_is_described_and_every_description_is_a_metric() {
     });
     let url = daemon.metrics.clone().expect("the banner says where metrics are");
     learn(&daemon).await;
-    // A head is seen before the round that opens on it is counted.
+    // The new head is visible before the metrics count the round that opens on it.
     let open = "qres_model_open_round_contributions{model=\"counted\"} 0";
     let page = until("the last round's figures", || async {
         Some(scrape(&url)).filter(|page| page.lines().any(|line| line == open))

@@ -1,7 +1,7 @@
-//! Round after round, for as long as one likes: what a node holds may not grow with the model's age.
+//! Runs rounds for a long time: the resources that a node holds may not grow with the age of the model.
 //!
-//! `make soak` runs an hour in a release build and looks at resident memory, too. `make test` runs a few hundred rounds, which say
-//! nothing about memory, but all about what is counted.
+//! `make soak` runs an hour in a release build and checks resident memory, too. `make test` runs 110 rounds, which say nothing
+//! about memory, but enough about everything that is counted: records, descriptors, tasks and files.
 
 mod reading;
 
@@ -13,30 +13,32 @@ use qres_tests::trainer::{self, Trainer};
 use qres_tests::{Options, Swarm};
 use reading::Reading;
 
-/// Nodes, and so trainers.
+/// Number of nodes. Each has one trainer.
 const NODES: usize = 4;
-/// Parameters: few, so that rounds follow each other as fast as they can.
+/// Number of parameters of the model: few, so that rounds follow each other as fast as they can.
 const PARAMETERS: usize = 10_000;
-/// Different weights that a trainer hands in, one after the other.
+/// Number of different weights that a trainer submits, one after the other.
 const FILES: u64 = 8;
 
-/// How long, and where it begins to count.
+/// Length of the run, and the point from which it takes readings.
 struct Plan {
-    /// `None` = until `rounds`.
+    /// Duration of the run; `None` = the run ends after [`Plan::rounds`].
     time: Option<Duration>,
     rounds: u64,
-    /// By then caches are full and files of earlier rounds are there to be written over.
+    /// Round of the first reading. By then caches are full, and files of earlier rounds exist that can be overwritten.
     warm_up: u64,
-    /// The mesh remembers what it has heard for two minutes, which are more rounds on a fast machine.
+    /// Time before the first reading. The mesh remembers for two minutes the messages that it has heard; on a fast machine, these
+    /// are more rounds.
     warm_up_time: Duration,
-    /// A round takes so long at least, so that these two minutes are as full when the machine has other work as when it has none.
+    /// Least duration of a round. It keeps the number of rounds in these two minutes the same, whether or not the machine has
+    /// other work.
     pace: Duration,
-    /// Rounds from one look to the next.
+    /// Number of rounds from one [`Reading`] to the next.
     every: u64,
 }
 
 impl Plan {
-    /// From QRES_SOAK_SECONDS; without it the slice of `make test`.
+    /// Takes the duration in seconds from `QRES_SOAK_SECONDS`. Without this variable, returns the short plan of `make test`.
     fn of_environment() -> Self {
         match std::env::var("QRES_SOAK_SECONDS") {
             Ok(seconds) => Self {

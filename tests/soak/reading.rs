@@ -1,29 +1,29 @@
-//! What a daemon holds at some round.
+//! The resources that a daemon holds at some round.
 
 use std::path::Path;
 
 use qres_tests::{Daemon, process, scrape};
 
-/// Growth that is none: a round more or less in the middle of its work.
+/// Relative growth that is tolerated: one round more or less may be in the middle of its work.
 const NOISE: f64 = 0.03;
-/// The same, of things that are counted and are few.
+/// Further growth that is tolerated for counts, beyond [`NOISE`], because counts are small numbers.
 const NOISE_COUNT: f64 = 12.0;
 
-/// See the module.
+/// The resources that one [`Daemon`] holds at one round.
 pub struct Reading {
     round: u64,
-    /// MiB.
+    /// Resident memory, in MiB.
     resident: f64,
     records: f64,
     descriptors: f64,
     tasks: f64,
     files: f64,
-    /// MiB of records on the disk.
+    /// Size of `records.redb` on the disk, in MiB.
     store: f64,
 }
 
 impl Reading {
-    /// Of this daemon now.
+    /// Takes a reading of this [`Daemon`] now; `round` is the round of its head.
     pub fn of(daemon: &Daemon, round: u64) -> Self {
         let page = scrape::scrape(daemon.metrics.as_deref().expect("metrics are served"));
         let gauge = |name: &str| {
@@ -47,7 +47,7 @@ impl Reading {
 }
 
 fn count_files(dir: &Path) -> usize {
-    // What is removed while it is read is gone.
+    // A folder that is removed during the reading counts as empty.
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.file_type() {
@@ -57,7 +57,7 @@ fn count_files(dir: &Path) -> usize {
         .sum()
 }
 
-/// A line each.
+/// Prints the readings of one node as a table, one line for each [`Reading`].
 pub fn print(node: usize, readings: &[Reading]) {
     println!("\nnode {node}\n  round  resident MiB  records  descriptors  tasks  files  store MiB");
     for at in readings {
@@ -68,7 +68,7 @@ pub fn print(node: usize, readings: &[Reading]) {
     }
 }
 
-/// One figure of a reading.
+/// Selects one figure of a [`Reading`].
 type Figure = fn(&Reading) -> f64;
 
 fn median(readings: &[Reading], of: Figure) -> f64 {
@@ -77,13 +77,14 @@ fn median(readings: &[Reading], of: Figure) -> f64 {
     all[all.len() / 2]
 }
 
-/// What is there at the least. Files and tasks come in waves (90 to 156 files between two runs of the collector): a reading may hit
-/// one anywhere, but what is never given back lifts the lowest point, too.
+/// Returns the lowest value of a figure. Files and tasks come in waves (90 to 156 files between two runs of the garbage
+/// collector), and a reading may hit a wave anywhere. Resources that are never freed raise the lowest value, too.
 fn least(readings: &[Reading], of: Figure) -> f64 {
     readings.iter().map(of).fold(f64::INFINITY, f64::min)
 }
 
-/// The second half of the readings holds no more than the first; memory says something in a whole run only.
+/// Panics if the second half of the readings holds more than the first half. Memory is checked in a `whole` run only, because a
+/// short run says nothing about memory.
 pub fn check(readings: &[Reading], whole: bool) {
     let (first, second) = readings.split_at(readings.len() / 2);
     let counted: [(&str, Figure); 4] = [

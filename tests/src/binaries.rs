@@ -1,15 +1,17 @@
-//! The programs under test, built once before the first test that runs them: else it would test yesterday's.
+//! The programs under test. They are built once, before the first test that runs them, so that no test runs an old build.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Builds every program in the tests' own profile and with the tests' own features (another selection would build libp2p
-/// anew), for the benchmark in release; answers where they are.
+/// Builds every program once and returns the folder of the binaries.
+///
+/// A debug test builds with the profile and the features of the tests, because another selection would build libp2p anew. A
+/// release run, such as the benchmark, builds the binaries in release.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        // target/<profile>/deps/<test>: two up is where the programs go.
+        // The test is target/<profile>/deps/<test>; cargo puts the programs into target/<profile>.
         let test = std::env::current_exe().expect("a test knows its own path");
         let folder = test
             .ancestors()
@@ -29,12 +31,12 @@ pub fn folder() -> &'static Path {
     })
 }
 
-/// `qres-daemon`.
+/// Path of the `qres-daemon` binary in [`folder`].
 pub fn daemon() -> PathBuf {
     folder().join("qres-daemon")
 }
 
-/// `qres`.
+/// Path of the `qres` binary, the command-line client, in [`folder`].
 pub fn cli() -> PathBuf {
     folder().join("qres")
 }

@@ -1,4 +1,4 @@
-//! One `qres-daemon` process.
+//! Starts, stops and inspects one `qres-daemon` process.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,51 +10,51 @@ use tempfile::TempDir;
 
 use crate::{Node, binaries};
 
-/// How a daemon is started; everything not said is the daemon's default, ports are picked.
+/// Options with which a [`Daemon`] starts. Everything that is not set is the default of the daemon; the system picks free ports.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// `--mode bootstrap`.
+    /// True starts the daemon with `--mode bootstrap`, false with `--mode node`.
     pub bootstrap_mode: bool,
-    /// `--bootstrap`.
+    /// Bootstrap addresses; each becomes one `--bootstrap` argument.
     pub bootstrap: Vec<String>,
-    /// More arguments.
+    /// Further arguments, which follow all others on the command line.
     pub arguments: Vec<String>,
-    /// More environment.
+    /// Further environment variables, as pairs of name and value.
     pub environment: Vec<(String, String)>,
-    /// A program that runs it, with its arguments: `nsenter`, say.
+    /// Command that runs the daemon, with its arguments: for example `nsenter`. Empty = the daemon runs directly.
     pub wrapper: Vec<String>,
-    /// Its data directory, unless it is below the temporary one.
+    /// Data directory of the daemon; `None` = `data` below the temporary directory.
     pub data_dir: Option<PathBuf>,
 }
 
-/// A running daemon; killed when dropped.
+/// A running daemon. It is killed when this value is dropped.
 pub struct Daemon {
     child: Child,
     options: Options,
     dir: Arc<TempDir>,
-    /// `127.0.0.1:port`.
+    /// Address of the gRPC server, such as `127.0.0.1:port`.
     pub grpc: String,
-    /// The TCP multiaddr on loopback, with the peer id.
+    /// Mesh address: the TCP multiaddr on loopback, with the peer id.
     pub mesh: String,
-    /// The libp2p peer id.
+    /// The libp2p peer id of this daemon.
     pub peer_id: String,
-    /// The metrics' URL, when they are served.
+    /// URL of the metrics page, if the daemon serves metrics.
     pub metrics: Option<String>,
 }
 
 impl Daemon {
-    /// Starts one in a fresh data directory and waits until it says that it is ready.
+    /// Starts a daemon in a fresh data directory and waits until it prints `ready`.
     pub fn start(options: Options) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         Self::start_in(dir, options, "0")
     }
 
-    /// Starts one with the key of another, in a data directory that holds nothing else.
+    /// Starts a daemon with the identity key of `other`, in a data directory that holds nothing else.
     pub fn start_with_key_of(other: &Self, options: Options) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let data = dir.path().join("data");
         std::fs::create_dir(&data).expect("a data directory");
-        // Its mode is copied, too.
+        // This copies the mode of the key file, too.
         std::fs::copy(other.data_dir().join("identity.key"), data.join("identity.key")).expect("the key is copied");
         Self::start_in(dir, options, "0")
     }
@@ -104,33 +104,33 @@ impl Daemon {
                 };
             }
         }
-        // Its stdout is closed: it has ended, or is about to.
+        // The daemon has closed its stdout: the process has ended, or is about to end.
         let _ = child.wait();
         let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
         panic!("the daemon ended before it was ready; it said {said:?} and logged:\n{log}");
     }
 
-    /// The typed front of its gRPC API.
+    /// Returns the clients of its gRPC API, as a [`Node`].
     pub fn node(&self) -> Node {
         Node::new(&self.grpc)
     }
 
-    /// Its data directory.
+    /// Path of `data` below the temporary directory: the data directory, unless [`Options::data_dir`] names another one.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    /// Its process.
+    /// Process id of the daemon.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it logged.
+    /// Returns everything that the daemon has logged so far; empty if the log cannot be read.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// Its memory that is in RAM now.
+    /// Resident memory of the daemon now, in bytes. Pages are taken to be 4,096 bytes.
     pub fn resident_bytes(&self) -> u64 {
         let path = format!("/proc/{}/statm", self.child.id());
         let text = std::fs::read_to_string(path).expect("Linux tells a process' memory");
@@ -138,7 +138,7 @@ impl Daemon {
         pages * 4096
     }
 
-    /// Waits until it has logged this.
+    /// Waits until the log of the daemon contains `text`.
     pub async fn log_has(&self, text: &str) {
         crate::wait::until(&format!("{text:?} to be logged"), || async {
             self.log().contains(text).then_some(())
@@ -146,17 +146,17 @@ impl Daemon {
         .await;
     }
 
-    /// The last part of its mesh address that others need: its port.
+    /// TCP port of the mesh. Other nodes need it to dial this daemon.
     pub fn mesh_port(&self) -> String {
         self.mesh.split('/').nth(4).expect("a port").to_owned()
     }
 
-    /// `kill -9`, then started again on the same data directory and mesh port.
+    /// Kills the daemon with `kill -9`, then starts it again with the same data directory and mesh port.
     pub fn kill_and_restart(self) -> Self {
         self.kill().start()
     }
 
-    /// `kill -9`.
+    /// Kills the daemon with `kill -9` and waits for its end. The returned [`Stopped`] can start it again.
     pub fn kill(mut self) -> Stopped {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it ends");
@@ -167,7 +167,7 @@ impl Daemon {
         }
     }
 
-    /// SIGTERM; answers its exit code.
+    /// Sends SIGTERM and waits for the end. Returns the exit code, too; `None` = a signal ended the process.
     pub fn terminate(mut self) -> (Stopped, Option<i32>) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
         kill_process(pid, Signal::TERM).expect("it takes signals");
@@ -185,7 +185,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already, so errors are ignored.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -199,7 +199,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A daemon that ended; its data directory is kept.
+/// A [`Daemon`] that has ended. Its data directory is kept until this value is dropped.
 pub struct Stopped {
     port: String,
     dir: Arc<TempDir>,
@@ -207,18 +207,18 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Starts it again.
+    /// Starts the daemon again with the same [`Options`], data directory and mesh port.
     pub fn start(self) -> Daemon {
         Daemon::start_in(self.dir, self.options, &self.port)
     }
 
-    /// Its data directory.
+    /// Path of `data` below the temporary directory: the data directory, unless [`Options::data_dir`] names another one.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 }
 
-/// The command line of a daemon.
+/// Command line and environment of a daemon with these [`Options`]. Its data directory is below `dir`; `port` "0" = a free port.
 pub fn command(dir: &Path, options: &Options, port: &str) -> Command {
     let program = binaries::daemon();
     let mut command = match options.wrapper.split_first() {
@@ -229,15 +229,8 @@ pub fn command(dir: &Path, options: &Options, port: &str) -> Command {
         }
         None => Command::new(program),
     };
-    // What the shell has set is not what is tested.
-    for (name, _) in std::env::vars_os() {
-        if ["OTEL_", "QRES_"]
-            .iter()
-            .any(|prefix| name.to_string_lossy().starts_with(prefix))
-        {
-            command.env_remove(name);
-        }
-    }
+    // Variables of the caller's shell would change the settings of the daemon, so they are removed.
+    without_settings(&mut command);
     command.args(["--mode", if options.bootstrap_mode { "bootstrap" } else { "node" }]);
     command.args(["--listen", "127.0.0.1", "--port", port]);
     if !options.arguments.iter().any(|argument| argument == "--grpc-addr") {
@@ -251,4 +244,16 @@ pub fn command(dir: &Path, options: &Options, port: &str) -> Command {
     command.args(&options.arguments);
     command.envs(options.environment.iter().cloned());
     command
+}
+
+/// Takes the variables that a daemon or `qres` reads out of a command's environment.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if ["OTEL_", "QRES_"]
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The harness: real daemons as processes on loopback, driven through the gRPC contract alone.
+//! The test harness. It starts real daemons ([`Daemon`]) as processes on loopback and drives them ([`Node`]) through the gRPC
+//! contract alone.
 
 pub mod binaries;
 pub mod daemon;

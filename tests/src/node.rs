@@ -1,4 +1,4 @@
-//! A node through its gRPC contract: the generated stubs, and the few calls that every test makes.
+//! Access to a node through its gRPC contract: the generated stubs, and the few calls that every test makes.
 
 use bytes::Bytes;
 use qres_api::pb;
@@ -14,23 +14,23 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::wait::until;
 
-/// Clients of one daemon.
+/// The gRPC clients of one daemon, all on one channel.
 #[derive(Clone)]
 pub struct Node {
     channel: Channel,
 }
 
-/// A fetched checkpoint.
+/// A fetched checkpoint: the header and the weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fetched {
-    /// The first message.
+    /// The first message of the answer. It names the checkpoint.
     pub header: pb::FetchWeightsResponse,
-    /// The file.
+    /// Bytes of the weights file, from the requested offset on.
     pub file: Vec<u8>,
 }
 
 impl Fetched {
-    /// The checkpoint's id.
+    /// Id of the checkpoint that the [`Fetched::header`] names.
     pub fn id(&self) -> String {
         self.header
             .checkpoint
@@ -40,7 +40,7 @@ impl Fetched {
             .clone()
     }
 
-    /// Its round.
+    /// Round of the checkpoint that the [`Fetched::header`] names.
     pub fn round(&self) -> u64 {
         self.header
             .checkpoint
@@ -53,7 +53,7 @@ impl Fetched {
 type Answer<T> = Result<T, Status>;
 
 impl Node {
-    /// Connects when first used.
+    /// Creates the clients for an address such as `127.0.0.1:4002`. The channel connects when it is first used.
     pub fn new(address: &str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         Self {
@@ -61,42 +61,43 @@ impl Node {
         }
     }
 
-    /// Models.
+    /// Returns a [`ModelServiceClient`] for this daemon.
     pub fn models(&self) -> ModelServiceClient<Channel> {
         ModelServiceClient::new(self.channel.clone())
     }
-    /// Weights.
+    /// Returns a [`WeightsServiceClient`] for this daemon.
     pub fn weights(&self) -> WeightsServiceClient<Channel> {
         WeightsServiceClient::new(self.channel.clone())
     }
-    /// Submissions.
+    /// Returns a [`SubmissionServiceClient`] for this daemon.
     pub fn submissions(&self) -> SubmissionServiceClient<Channel> {
         SubmissionServiceClient::new(self.channel.clone())
     }
-    /// Rounds.
+    /// Returns a [`RoundServiceClient`] for this daemon.
     pub fn rounds(&self) -> RoundServiceClient<Channel> {
         RoundServiceClient::new(self.channel.clone())
     }
-    /// States.
+    /// Returns a [`StateServiceClient`] for this daemon.
     pub fn states(&self) -> StateServiceClient<Channel> {
         StateServiceClient::new(self.channel.clone())
     }
-    /// Peers.
+    /// Returns a [`PeerServiceClient`] for this daemon.
     pub fn peers(&self) -> PeerServiceClient<Channel> {
         PeerServiceClient::new(self.channel.clone())
     }
-    /// The node itself.
+    /// Returns a [`NodeServiceClient`], for calls about the node itself.
     pub fn node(&self) -> NodeServiceClient<Channel> {
         NodeServiceClient::new(self.channel.clone())
     }
 
-    /// Creates a model from one message.
+    /// Creates a model with `request` as the only message.
     pub async fn create(&self, request: pb::CreateModelRequest) -> Answer<pb::Model> {
         let answer = self.models().create_model(tokio_stream::once(request)).await?;
         Ok(answer.into_inner().model.expect("the model"))
     }
 
-    /// Joins a model once it is known here: the only one of that name, whoever made it, or the one of that id.
+    /// Waits until the node knows a model, then joins it. `model` is `name@id`, or a name that only one known model has; any node
+    /// may be the creator of the model.
     pub async fn join(&self, model: &str) -> pb::Model {
         until(&format!("{model} to be known and joined"), || async {
             let id = match model.split_once('@') {
@@ -116,7 +117,7 @@ impl Node {
         .await
     }
 
-    /// A model as it stands.
+    /// Returns a model as the node shows it now.
     pub async fn model(&self, model: &str) -> Answer<pb::Model> {
         let answer = self
             .models()
@@ -125,7 +126,7 @@ impl Node {
         Ok(answer.into_inner().model.expect("the model"))
     }
 
-    /// Submits a file, cut into messages.
+    /// Submits a file, cut into messages of 1 MiB. The first message carries the fields of `header`, too.
     pub async fn submit_with(&self, header: pb::SubmitWeightsRequest, file: &[u8]) -> Answer<pb::Submission> {
         let mut messages: Vec<_> = file
             .chunks(1 << 20)
@@ -143,7 +144,7 @@ impl Node {
         Ok(answer.into_inner().submission.expect("the submission"))
     }
 
-    /// Submits full weights on a base.
+    /// Submits full weights that were trained from the checkpoint `base`.
     pub async fn submit(&self, model: &str, base: &str, samples: u64, file: &[u8]) -> Answer<pb::Submission> {
         let header = pb::SubmitWeightsRequest {
             model: model.into(),
@@ -154,7 +155,7 @@ impl Node {
         self.submit_with(header, file).await
     }
 
-    /// Fetches, waiting for a head other than `after` when it is not empty.
+    /// Fetches the head. If `after` is not empty, waits for a head other than `after`.
     pub async fn fetch(&self, model: &str, after: &str) -> Answer<Fetched> {
         self.fetch_with(pb::FetchWeightsRequest {
             model: model.into(),
@@ -164,7 +165,7 @@ impl Node {
         .await
     }
 
-    /// Fetches.
+    /// Fetches the checkpoint that `request` describes.
     pub async fn fetch_with(&self, request: pb::FetchWeightsRequest) -> Answer<Fetched> {
         let mut stream = self.weights().fetch_weights(request).await?.into_inner();
         let header = stream.message().await?.expect("a first message");
@@ -175,7 +176,7 @@ impl Node {
         Ok(Fetched { header, file })
     }
 
-    /// A submission, once nothing more can become of it when `wait`.
+    /// Returns a submission. With `wait`, the answer comes only once the submission is sealed, rejected or superseded.
     pub async fn submission(&self, id: &str, wait: bool) -> Answer<pb::Submission> {
         let request = pb::GetSubmissionRequest { id: id.into(), wait };
         Ok(self
@@ -187,7 +188,7 @@ impl Node {
             .expect("the submission"))
     }
 
-    /// Waits until this many peers are connected.
+    /// Waits until at least this many peers are connected.
     pub async fn wait_for_peers(&self, count: u32) {
         until(&format!("{count} peers"), || async {
             let node = self
@@ -202,7 +203,8 @@ impl Node {
         .await;
     }
 
-    /// Waits until the head is at least at this round.
+    /// Waits until the head is at least at this round, and returns it. Panics if the head stays below it without a move for
+    /// [`crate::wait::DEADLINE`].
     pub async fn wait_for_round(&self, model: &str, round: u64) -> Fetched {
         let mut fetched = self.fetch(model, "").await.expect("fetch");
         while fetched.round() < round {

@@ -1,4 +1,4 @@
-//! A process's memory and processor time, as the kernel counts them.
+//! Memory and processor time of a process, as the kernel counts them.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ fn status_mib(pid: u32, field: &str) -> f64 {
     kib / 1024.0
 }
 
-/// Resident now.
+/// Resident memory of a process now, in MiB; NaN if the kernel does not show it.
 pub fn resident_mib(pid: u32) -> f64 {
     status_mib(pid, "VmRSS")
 }
 
-/// Resident at most since `reset_peak`.
+/// Peak of the resident memory since [`reset_peak`], in MiB; NaN if the kernel does not show it.
 pub fn peak_mib(pid: u32) -> f64 {
     status_mib(pid, "VmHWM")
 }
 
-/// Starts counting the peak anew (`man 5 proc`: 5 written to `clear_refs`).
+/// Resets the peak that [`peak_mib`] returns (`man 5 proc`: 5 written to `clear_refs`).
 pub fn reset_peak(pid: u32) {
-    // Without the right to do it the peak is the process's whole life: larger, never smaller.
+    // If this test has no right to reset it, the peak covers the whole life of the process: larger, never smaller.
     let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
 
-/// What it has spent on the processors so far, in its own code and in the kernel (`man 5 proc`: fields 14 and 15 of `stat`, in
-/// hundredths of a second on every Linux that Rust runs on).
+/// Processor time that a process has used so far, in its own code and in the kernel (`man 5 proc`: fields 14 and 15 of `stat`,
+/// in hundredths of a second on every Linux that Rust runs on).
 pub fn processor_time(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The second field is the program's name in parentheses, which may hold anything.
+    // The second field is the name of the program in parentheses. The name may hold any character, so the search is from the end.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields
         .skip(11)

@@ -1,13 +1,13 @@
-//! Reads what a daemon exposes for Prometheus.
+//! Reads the metrics page that a daemon serves for Prometheus.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// A scrape that takes longer is broken.
+/// Longest wait for each read of the page. A scrape that takes longer is broken.
 const SCRAPE_MAX: Duration = Duration::from_secs(30);
 
-/// A daemon's metrics page, asked for as curl does.
+/// Returns the metrics page of a daemon, requested as curl does. Panics if the page is incomplete.
 pub fn scrape(url: &str) -> String {
     let rest = url.strip_prefix("http://").expect("plain HTTP");
     let (address, path) = rest.split_once('/').expect("a path");

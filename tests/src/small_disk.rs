@@ -1,4 +1,4 @@
-//! A disk that can be filled: a tmpfs in a mount namespace of its own, for which Linux asks no privileges.
+//! A disk that a test can fill: a tmpfs in a mount namespace of its own, for which Linux asks no privileges.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -9,20 +9,20 @@ use tempfile::TempDir;
 
 use crate::Options;
 
-/// What a file system gives at least.
+/// Size of a block, in bytes: the least that a file system gives to a file.
 const BLOCK_BYTES: usize = 4096;
 
-/// The disk is there until this is dropped.
+/// A small disk of its own. It exists until this value is dropped.
 pub struct SmallDisk {
     holder: Child,
     dir: TempDir,
 }
 
 impl SmallDisk {
-    /// One with so many MiB.
+    /// Mounts a disk of `mib` MiB.
     ///
     /// # Panics
-    /// Where unprivileged namespaces are switched off: `sysctl kernel.unprivileged_userns_clone=1`, or run as root.
+    /// Panics if unprivileged namespaces are switched off: use `sysctl kernel.unprivileged_userns_clone=1`, or run as root.
     pub fn new(mib: u32) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mount = r#"mount -t tmpfs -o "size=$1m,mode=0700" tmpfs "$0" && echo mounted && exec sleep infinity"#;
@@ -40,7 +40,7 @@ impl SmallDisk {
         Self { holder, dir }
     }
 
-    /// A daemon's, with its data on this disk.
+    /// Returns the [`Options`] of a daemon that has its data directory on this disk.
     pub fn options(&self) -> Options {
         let mut wrapper = ["nsenter", "--preserve-credentials", "--user", "--mount", "--target"]
             .map(str::to_owned)
@@ -53,13 +53,13 @@ impl SmallDisk {
         }
     }
 
-    /// The disk as this process sees it.
+    /// Path of the disk, as this process sees it.
     pub fn path(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.dir.path().strip_prefix("/").expect("an absolute path"))
     }
 
-    /// Fills it up to the last block; only `left` blocks stay free.
+    /// Fills the disk; only `left` blocks of 4,096 bytes stay free.
     pub fn fill(&self, left: usize) {
         let path = self.path().join("fill");
         let mut file = OpenOptions::new()
@@ -80,7 +80,7 @@ impl SmallDisk {
         file.set_len(kept).expect("it can be shorter");
     }
 
-    /// Gives back what `fill` took.
+    /// Frees the space that [`SmallDisk::fill`] took.
     pub fn empty(&self) {
         fs::remove_file(self.path().join("fill")).expect("the disk was filled");
     }
@@ -88,7 +88,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // The namespace ends with its last process.
+        // The namespace, and with it the disk, ends with its last process.
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }

@@ -2,28 +2,28 @@
 
 use crate::{Daemon, Node, Options};
 
-/// A bootstrap node and nodes.
+/// A bootstrap node and several other nodes, which are all connected.
 pub struct Swarm {
-    /// The bootstrap node.
+    /// The [`Daemon`] in bootstrap mode.
     pub bootstrap: Daemon,
-    /// The others.
+    /// The other daemons, in node mode.
     pub daemons: Vec<Daemon>,
 }
 
 impl Swarm {
-    /// Starts them and waits until all are connected to each other.
+    /// Starts a bootstrap node and `nodes` other nodes, and waits until all are connected to each other.
     pub async fn start(nodes: usize) -> Self {
         Self::start_with(nodes, &Options::default()).await
     }
 
-    /// The same with options for each node.
+    /// Does the same as [`Swarm::start`], with these [`Options`] for each node but the bootstrap node.
     pub async fn start_with(nodes: usize, options: &Options) -> Self {
         let bootstrap = Daemon::start(Options {
             bootstrap_mode: true,
             ..Options::default()
         });
         let mut options = options.clone();
-        // As a user gives it: an address without a peer id.
+        // The address has no peer id, as users give it.
         options.bootstrap.push(format!("127.0.0.1:{}", bootstrap.mesh_port()));
         let daemons: Vec<_> = (0..nodes).map(|_| Daemon::start(options.clone())).collect();
         let swarm = Self { bootstrap, daemons };
@@ -33,7 +33,7 @@ impl Swarm {
         swarm
     }
 
-    /// Their clients.
+    /// Returns one [`Node`] for each of the [`Swarm::daemons`].
     pub fn nodes(&self) -> Vec<Node> {
         self.daemons.iter().map(Daemon::node).collect()
     }

@@ -1,4 +1,4 @@
-//! Trainers that need no time to train: the project's own client.
+//! Trainers that need no time to train. They use the Rust client of this project.
 
 use std::ops::ControlFlow;
 
@@ -9,17 +9,17 @@ use qres_fed::tensor::to_safetensors;
 
 use crate::Swarm;
 
-/// One trainer on one node.
+/// One trainer of one model on one node.
 #[derive(Clone)]
 pub struct Trainer {
-    /// Connected to the node.
+    /// The [`Client`] that is connected to the node.
     pub client: Client,
-    /// The model's name.
+    /// Name of the model that this trainer trains.
     pub model: &'static str,
 }
 
 impl Trainer {
-    /// One for each node.
+    /// Connects one trainer to each node of a [`Swarm`].
     pub async fn one_each(swarm: &Swarm, model: &'static str) -> Vec<Self> {
         let mut trainers = vec![];
         for daemon in &swarm.daemons {
@@ -29,7 +29,7 @@ impl Trainer {
         trainers
     }
 
-    /// Hands in weights trained from `base`.
+    /// Submits weights that were trained from the checkpoint `base`.
     pub async fn submit(&self, base: &str, weights: Bytes) -> Result<pb::Submission, ClientError> {
         let header = pb::SubmitWeightsRequest {
             model: self.model.into(),
@@ -40,7 +40,7 @@ impl Trainer {
         self.client.submit(header, weights).await
     }
 
-    /// What to ask for to get the next head after `base`.
+    /// Returns the request that waits for the next head after the checkpoint `base`.
     pub fn after(&self, base: String) -> pb::FetchWeightsRequest {
         pb::FetchWeightsRequest {
             model: self.model.into(),
@@ -49,7 +49,7 @@ impl Trainer {
         }
     }
 
-    /// A round of the head's branch.
+    /// Returns a round on the branch of the head.
     pub async fn round(&self, round: u64) -> pb::Round {
         let request = pb::GetRoundRequest {
             model: self.model.into(),
@@ -59,7 +59,8 @@ impl Trainer {
         answer.into_inner().round.expect("a round")
     }
 
-    /// The loop of the README: hands in these weights by turns, each time the head moves, until `next` breaks.
+    /// Runs the loop of the README: submits these weights by turns, each time that the head moves, until `next` breaks. A refusal
+    /// whose reason begins with `BASE_` is ignored.
     pub async fn train_on(
         &self,
         base: &str,
@@ -81,7 +82,7 @@ impl Trainer {
     }
 }
 
-/// A list model of all nodes, joined everywhere. Gives checkpoint 0.
+/// Creates a list model of all nodes and joins it on each of them. Returns the id of checkpoint 0.
 pub async fn create(swarm: &Swarm, trainers: &[Trainer], weights: Bytes) -> String {
     let name = trainers[0].model;
     let header = pb::CreateModelRequest {
@@ -101,7 +102,7 @@ pub async fn create(swarm: &Swarm, trainers: &[Trainer], weights: Bytes) -> Stri
     model.head.expect("a head").id
 }
 
-/// Weights of so many parameters in ten layers, as a model has: not one giant tensor.
+/// Returns weights of this many parameters in ten layers, because a real model is not one giant tensor.
 pub fn weights(parameters: usize, value: f32) -> Bytes {
     let layer = parameters / 10;
     let tensors: Vec<_> = (0..10)
@@ -113,7 +114,8 @@ pub fn weights(parameters: usize, value: f32) -> Bytes {
     to_safetensors(&tensors).into()
 }
 
-/// What trainer `i` hands in in a round. Never the same twice: a blob that the others hold already would not be sent.
+/// Returns the weights that trainer `i` submits in a round. They are never the same twice, because a blob that the other nodes
+/// hold already would not be sent.
 pub fn trained(parameters: usize, i: usize, round: u64) -> Bytes {
     weights(parameters, 0.001 * (i + 1) as f32 + 0.01 * (round + 1) as f32)
 }

@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Far above what a loaded two-core machine needs; reached only when something is broken.
+/// Longest wait of a test. A loaded two-core machine needs far less, so the deadline is reached only when something is broken.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Asks again and again until the answer is `Some`; panics with what was waited for.
+/// Asks every 20 ms until the answer is `Some`. After [`DEADLINE`], panics with the text `what`.
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let start = Instant::now();
     loop {

@@ -2,17 +2,18 @@
 
 use qres_fed::tensor::{f32_from_safetensors, to_safetensors};
 
-/// One f32 vector named `w`.
+/// Returns a file with one f32 vector named `w`.
 pub fn vector(values: &[f32]) -> Vec<u8> {
     to_safetensors(&[("w".into(), vec![values.len() as u64], values.to_vec())])
 }
 
-/// The vector back.
+/// Reads the values of a file that [`vector`] wrote.
 pub fn read_vector(file: &[u8]) -> Vec<f32> {
     f32_from_safetensors(file).expect("a safetensors file").remove(0).2
 }
 
-/// A safetensors file of any dtypes, written by hand as the format's specification says.
+/// Returns a safetensors file with these tensors (name, dtype, shape, bytes), written by hand as the specification of the
+/// format says.
 pub fn raw(tensors: &[(&str, &str, &[u64], Vec<u8>)]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut at = 0;

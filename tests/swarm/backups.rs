@@ -21,7 +21,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// All submit on this base; answers the next head once all stand on it.
+/// Submits on this base at each [`Node`], and returns the id of the next head once all have reached this round.
 async fn round(nodes: &[Node], base: &str, number: u64) -> String {
     for node in nodes {
         node.submit("m", base, 1, &vector(&[1.0])).await.expect("submitted");
@@ -46,7 +46,7 @@ async fn a_node_back_from_an_old_copy_signs_nothing_twice() {
         node.join("m").await;
         node.wait_for_round("m", 0).await;
     }
-    // The copy is of a stopped node, from before it contributed anything.
+    // The copy is of a stopped node that has not contributed anything yet.
     let stopped = swarm.daemons.pop().expect("three").terminate().0;
     let backup = tempfile::tempdir().expect("a directory");
     copy(&stopped.data_dir(), &backup.path().join("data"));
@@ -60,7 +60,7 @@ async fn a_node_back_from_an_old_copy_signs_nothing_twice() {
     copy(&backup.path().join("data"), &stopped.data_dir());
     swarm.daemons.push(stopped.start());
     let back = swarm.daemons[2].node();
-    // A trainer that still has work on the first weights hands it in at once: there is a contribution on them already.
+    // A trainer that still has work on the first weights submits it at once. The node has already contributed on these weights.
     let old = back.submit("m", &zero, 1, &vector(&[5.0])).await;
     if let Ok(accepted) = old {
         wait::until("the old work to be refused", || async {

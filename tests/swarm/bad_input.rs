@@ -1,4 +1,4 @@
-//! What is wrong is refused with words that name the field and the remedy; nothing else is disturbed.
+//! Wrong input is refused with a message that names the field and the remedy. Nothing else is disturbed.
 
 use qres_api::pb;
 use qres_tests::weights::{raw, vector};
@@ -254,7 +254,7 @@ async fn a_spec_that_contradicts_itself_makes_no_model() {
             },
         ),
         (
-            // More than the list has members.
+            // The target is larger than the number of members in the list.
             "target",
             pb::CreateModelRequest {
                 target: Some(400),
@@ -321,7 +321,7 @@ async fn a_base_that_is_stale_says_how_far_behind_it_is() {
         node.wait_for_round("bad", 1).await;
     }
     let reason = |status: &Status| status.get_error_details().error_info().unwrap().reason.clone();
-    // One node has contributed on it, the other has only missed it.
+    // The first node has contributed on this base, the second node has only missed the round.
     let other = pb::SubmitWeightsRequest {
         model: "bad".into(),
         base: zero.clone(),
@@ -340,7 +340,7 @@ async fn a_base_that_is_stale_says_how_far_behind_it_is() {
     assert_eq!(stale.code(), Code::FailedPrecondition);
 }
 
-/// A small file whose header is as long as this.
+/// Returns a small file with a header of this many bytes.
 fn padded(header_bytes: usize) -> Vec<u8> {
     let json = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     let mut file = (header_bytes as u64).to_le_bytes().to_vec();
@@ -350,7 +350,7 @@ fn padded(header_bytes: usize) -> Vec<u8> {
     file
 }
 
-/// Creates a model of a file, in messages of a MiB.
+/// Creates a model of a file on a [`Node`], in messages of 1 MiB.
 async fn create_of(node: &Node, name: &str, file: &[u8]) -> Result<pb::Model, Status> {
     let mut messages: Vec<_> = file
         .chunks(1 << 20)
@@ -372,7 +372,7 @@ async fn create_of(node: &Node, name: &str, file: &[u8]) -> Result<pb::Model, St
 async fn a_header_far_longer_than_it_needs_to_be_is_refused() {
     let daemon = Daemon::start(Options::default());
     let node = daemon.node();
-    // Where no schema is known, as the setting says: 16 MiB.
+    // If the node knows no schema yet, the limit is the setting `header_bytes_max`: 16 MiB.
     let bound = 16 << 20;
     let error = create_of(&node, "long", &padded(bound + 1)).await.unwrap_err();
     assert_eq!(
@@ -381,13 +381,13 @@ async fn a_header_far_longer_than_it_needs_to_be_is_refused() {
         "{error:?}"
     );
     assert!(error.message().contains("header_bytes_max"), "{error:?}");
-    // Eight at once, as long as they may be: one after the other.
+    // Eight files with headers of the largest length come at once. The node takes them one after the other.
     let files: Vec<_> = (0..8).map(|n| (format!("long{n}"), padded(bound))).collect();
     let made = files.iter().map(|(name, file)| create_of(&node, name, file));
     for made in futures::future::join_all(made).await {
         made.unwrap();
     }
-    // Where one is known, as it needs.
+    // If the node knows the schema, the limit follows from the header that this schema needs.
     let base = head(&node.model("long0").await.unwrap());
     let submit = |file: Vec<u8>| {
         let (node, base) = (node.clone(), base.clone());

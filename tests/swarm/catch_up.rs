@@ -1,4 +1,4 @@
-//! A node that was away.
+//! Nodes that were away or come late, and catch up.
 
 use qres_api::pb;
 use qres_tests::weights::{read_vector, vector};
@@ -38,7 +38,7 @@ async fn a_node_that_was_away_for_ten_rounds_catches_up_and_takes_part_again() {
         node.wait_for_round("away", 10).await;
         node.submit("away", &base, 1, &vector(&[11.0])).await.unwrap();
     }
-    // Whether it was waited for or not: all come to stand on one head.
+    // All nodes come to the same head, whether or not the others waited for the node that was away.
     same_head(&[nodes[0].clone(), nodes[1].clone(), node], "away", 11).await;
 }
 
@@ -49,7 +49,7 @@ async fn a_latecomer_to_an_open_model_catches_up_on_the_word_of_a_node_that_it_t
         bootstrap: of.map(|daemon| daemon.mesh.clone()).into_iter().collect(),
         ..Options::default()
     };
-    // What lies below its horizon, a round or two back, cannot be recomputed from it any more.
+    // Rounds below the horizon of the creator, one or two rounds back, can no longer be recomputed with its data.
     let creator = Daemon::start(options(&["--retention", "1"], None));
     let node = creator.node();
     let request = pb::CreateModelRequest {
@@ -75,7 +75,7 @@ async fn a_latecomer_to_an_open_model_catches_up_on_the_word_of_a_node_that_it_t
     );
     node.submit("open", &base, 1, &vector(&[10.0])).await.unwrap();
     friend.node().wait_for_round("open", 10).await;
-    // It has been connected for longer, and has the same records.
+    // The stranger has been connected for longer and has the same records, but it trusts no other node.
     assert_eq!(stranger.node().model("open").await.unwrap().head.unwrap().round, 0);
 }
 
@@ -99,7 +99,7 @@ async fn rounds_that_left_the_memory_are_told_after_a_restart_too_and_a_newcomer
     };
     let mut base = head(&nodes[0].create(request).await.unwrap());
     nodes[1].join("old").await;
-    // Settled is 13, two more rounds are kept, and one more of seals: what is below 10 is in the archive.
+    // Round 13 is settled. Two more rounds are kept, and the seals of one more: rounds below 10 are in the archive.
     for round in 1..=15u64 {
         for node in &nodes[..2] {
             node.wait_for_round("old", round - 1).await;
@@ -122,7 +122,7 @@ async fn rounds_that_left_the_memory_are_told_after_a_restart_too_and_a_newcomer
     same_head(&[one.node(), nodes[1].clone(), nodes[2].clone()], "old", 16).await;
 }
 
-/// The sealed rounds, page by page, and what GetRound says of each: number and checkpoint.
+/// Lists the sealed rounds of a [`Node`] page by page, as number and checkpoint id. GetRound must show the same checkpoints.
 async fn all_rounds(node: &Node) -> Vec<(u64, String)> {
     let (mut all, mut token) = (vec![], String::new());
     loop {

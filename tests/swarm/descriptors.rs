@@ -1,4 +1,4 @@
-//! File descriptors: a limit that is raised, and connections that leave some to the store.
+//! File descriptors: the daemon raises their limit, and its connections leave some of them to the store.
 
 use std::net::TcpStream;
 
@@ -9,7 +9,7 @@ use qres_tests::{Daemon, Node, Options, wait};
 
 use crate::{head, vector_model};
 
-/// A daemon that is started with a soft and a hard limit.
+/// Returns the [`Options`] of a daemon that starts with this soft and this hard limit of file descriptors.
 fn limited(soft: u32, hard: u32) -> Options {
     let script = format!(r#"ulimit -S -n {soft} && ulimit -H -n {hard} && exec "$0" "$@""#);
     Options {
@@ -42,20 +42,20 @@ async fn connections_leave_descriptors_to_the_store() {
     let daemon = Daemon::start(limited(240, 240));
     let node = daemon.node();
     let base = head(&node.create(vector_model("flooded", &[0.0])).await.unwrap());
-    // Idle connections, far more than there are descriptors, to both ports at once.
+    // This opens idle connections, far more than there are descriptors, to both ports at once.
     let mesh = format!("127.0.0.1:{}", daemon.mesh_port());
     let mut flood = vec![];
     for _ in 0..400 {
         for address in [&daemon.grpc, &mesh] {
-            // One that is refused at once has been counted, too.
+            // A connection that is refused at once counts, too.
             flood.extend(TcpStream::connect(address).ok());
         }
     }
     let rounds = async {
         let mut last = base;
         for value in [1.0, 2.0, 3.0] {
-            // Opens files for the upload, the merged update, the aggregate, and reads them.
-            // A connection that rests may be closed for another one: then the call is made again.
+            // A submission opens files for the upload, the merged update and the aggregate, and reads them.
+            // The daemon may close an idle connection for the sake of another one. Then the call is made again.
             let header = pb::SubmitWeightsRequest {
                 model: "flooded".into(),
                 base: last.clone(),
@@ -79,7 +79,7 @@ async fn connections_leave_descriptors_to_the_store() {
     let found = descriptors(&node).await;
     assert!(found.used < found.limit, "{found:?}");
     drop(flood);
-    // With room again, new callers come in.
+    // When descriptors are free again, new callers are accepted.
     wait::until("a new connection", || async {
         let fresh = daemon.node();
         fresh.node().get_node(pb::GetNodeRequest {}).await.ok()

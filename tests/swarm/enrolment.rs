@@ -1,4 +1,4 @@
-//! Membership is never by accident: neither by being connected, nor by the name that somebody else gave a model.
+//! A node is never a member by accident: neither because it is connected, nor because of the name that another node gave a model.
 
 use qres_api::pb;
 use qres_tests::{Daemon, Node, Options, Swarm, wait};
@@ -35,20 +35,20 @@ fn reason(status: &Status) -> String {
         .clone()
 }
 
-/// Waits until a node knows this model, joined or not.
+/// Waits until a [`Node`] knows this model, joined or not.
 async fn known(node: &Node, model: &pb::Model) {
     let name = format!("{}@{}", model.name, model.id);
     wait::until("the model to be known", || async { node.model(&name).await.ok() }).await;
 }
 
-/// How a node stands to a model that it knows.
+/// Waits until a [`Node`] knows this model, and returns its standing.
 async fn standing(node: &Node, model: &pb::Model) -> pb::ModelStanding {
     known(node, model).await;
     let name = format!("{}@{}", model.name, model.id);
     node.model(&name).await.expect("known").standing()
 }
 
-/// Waits until a node has joined this model and holds its weights.
+/// Waits until a [`Node`] has joined this model and holds its weights.
 async fn joined(node: &Node, model: &pb::Model) {
     wait::until("the model to be joined", || async {
         (standing(node, model).await == pb::ModelStanding::Joined).then_some(())
@@ -63,7 +63,7 @@ async fn who_is_merely_connected_is_no_member() {
     let made = nodes[0].create(vector_model("mine", &[1.0])).await.unwrap();
     let own = node_ids(&nodes[..1]).await;
     assert_eq!((&made.members, made.quorum), (&own, 1), "two strangers are connected");
-    // Neither joins, nor reads, nor counts.
+    // The two other nodes cannot join or read the model, and do not count as members.
     for node in &nodes[1..] {
         known(node, &made).await;
         let refused = join(node, &format!("mine@{}", made.id), "").await.unwrap_err();
@@ -84,7 +84,7 @@ async fn a_bare_name_means_only_a_model_of_a_creator_that_this_node_knows() {
     let ids = node_ids(&nodes).await;
     let stranger = nodes[2].create(open_model("wanted", 1.0)).await.unwrap();
     known(&nodes[0], &stranger).await;
-    // The only one of that name, but a name is anyone's to give.
+    // The node knows only one model of that name, but any node may give this name to a model.
     let refused = join(&nodes[0], "wanted", "").await.unwrap_err();
     assert_eq!(
         (refused.code(), reason(&refused).as_str()),
@@ -95,7 +95,7 @@ async fn a_bare_name_means_only_a_model_of_a_creator_that_this_node_knows() {
     }
     let right = nodes[1].create(open_model("wanted", 2.0)).await.unwrap();
     known(&nodes[0], &right).await;
-    // By the creator, in either way to write it; not by another one.
+    // A join may name the creator, by node id or by peer id. With another creator the node refuses it.
     let refused = join(&nodes[0], "wanted", &ids[0]).await.unwrap_err();
     assert_eq!(
         (reason(&refused).as_str(), crate::field(&refused).as_str()),
@@ -114,7 +114,7 @@ async fn a_bare_name_means_only_a_model_of_a_creator_that_this_node_knows() {
         join(&nodes[0], "wanted", &swarm.daemons[1].peer_id).await.unwrap().id,
         right.id
     );
-    // Joined, its bare name means it, and joining it again changes nothing.
+    // After the join, the bare name means this model, and a second join changes nothing.
     assert_eq!(join(&nodes[0], "wanted", "").await.unwrap().id, right.id);
 }
 

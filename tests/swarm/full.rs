@@ -15,7 +15,7 @@ async fn a_full_disk_is_an_error_to_the_trainer_and_the_daemon_lives() {
     });
     let node = daemon.node();
     let small = head(&node.create(vector_model("small", &[0.0])).await.unwrap());
-    // 48 KB: room for the first weights and one submission, and then for neither its update nor anyone else's.
+    // 48 KB: there is room for the first weights and one submission, but then neither for its update nor for other weights.
     let large_of = |value| vector(&vec![value; 12_000]);
     let large = head(&node.create(vector_model("large", &vec![1.0; 12_000])).await.unwrap());
     let acknowledged = node.submit("large", &large, 1, &large_of(2.0)).await.unwrap();
@@ -35,7 +35,7 @@ async fn a_full_disk_is_an_error_to_the_trainer_and_the_daemon_lives() {
         .unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
 
-    // What fits still works, and what is there is still served.
+    // Data that fits is still taken, and stored data is still served.
     assert_eq!(node.fetch("large", "").await.unwrap().id(), large);
     node.submit("small", &small, 1, &vector(&[2.0])).await.unwrap();
     assert_eq!(node.fetch("small", &small).await.unwrap().file, vector(&[2.0]));
@@ -46,7 +46,7 @@ async fn a_full_disk_is_an_error_to_the_trainer_and_the_daemon_lives() {
     let daemon = stopped.start();
     let node = daemon.node();
     assert_eq!(node.fetch("large", "").await.unwrap().id(), large);
-    // What was acknowledged waits for room.
+    // The acknowledged submission waits for room.
     let kept = node.submission(&acknowledged.id, false).await.unwrap();
     assert_eq!(kept.state(), pb::SubmissionState::Pending, "{kept:?}");
 }

@@ -1,4 +1,4 @@
-//! A real disk without room: at the first start, while a node works, and when it starts again.
+//! A real disk without room: at the first start of a node, while the node works, and when it starts again.
 
 use qres_api::pb;
 use qres_tests::daemon::command;
@@ -10,14 +10,14 @@ use tonic::Code;
 use crate::process::fails;
 use crate::{head, vector_model};
 
-/// Free blocks of 4 KiB: from none at all up to enough for all of a first start but the reserve.
+/// Numbers of free blocks of 4 KiB: from none up to enough for all of a first start except the reserve.
 const LEFT: std::ops::RangeInclusive<usize> = 0..=40;
 
-/// f32 of a model: 800 KB, one message.
+/// Number of f32 values of a model: 800 KB, which fit into one message.
 const VALUES: usize = 200_000;
 const ROUNDS: u64 = 20;
 
-/// Fills the disk, and tries until weights are refused: what a node had on its way may give some room back first.
+/// Fills a [`SmallDisk`] and creates models until the [`Node`] refuses weights. Unfinished work may free some room first.
 async fn exhaust(disk: &SmallDisk, node: &Node, name: &str) {
     let tries = std::cell::Cell::new(0);
     let refused = wait::until("weights to be refused", || async {
@@ -38,7 +38,7 @@ fn needs_namespaces_a_first_start_without_room_is_made_good_by_the_next_one() {
         let disk = SmallDisk::new(20);
         disk.fill(left);
         let dir = tempfile::tempdir().unwrap();
-        // Started or not: it has met the end of the disk somewhere.
+        // Whether the daemon starts or not, it has met the end of the disk somewhere.
         let mut first = command(dir.path(), &disk.options(), "0");
         let said = crate::process::start_and_end(&mut first);
         if let Some(said) = said {
@@ -66,7 +66,7 @@ async fn needs_namespaces_a_node_starts_on_a_full_disk_and_serves_what_frees_it(
     let node = daemon.node();
     let kept = head(&node.create(vector_model("kept", &vec![1.0; VALUES])).await.unwrap());
     let mut left = head(&node.create(vector_model("left", &vec![2.0; VALUES])).await.unwrap());
-    // Records of many rounds: leaving rewrites their pages.
+    // Many rounds make many records. Leaving the model rewrites their pages.
     for round in 1..=ROUNDS {
         node.submit("left", &left, 1, &vector(&vec![round as f32; VALUES]))
             .await
@@ -75,15 +75,15 @@ async fn needs_namespaces_a_node_starts_on_a_full_disk_and_serves_what_frees_it(
     }
     exhaust(&disk, &node, "before").await;
     let stopped = daemon.kill();
-    // The machine starts anew, too: files that were never flushed are looked through, and that is written down.
+    // The machine starts anew, too: the node checks files that were never flushed, and then writes down the new boot.
     std::fs::write(disk.path().join("data/boot"), "another boot\n").unwrap();
-    // What the dead one still had.
+    // This fills the room that the killed daemon still had.
     disk.fill(0);
     let daemon = stopped.start();
     disk.fill(0);
     let node = daemon.node();
 
-    // It says how it stands, and serves what it has.
+    // The node shows its use of the disk, and serves the weights that it has.
     let shown = node.node().get_node(pb::GetNodeRequest {}).await.unwrap().into_inner();
     let shown = shown.node.unwrap().disk.unwrap();
     assert!(
@@ -93,7 +93,7 @@ async fn needs_namespaces_a_node_starts_on_a_full_disk_and_serves_what_frees_it(
     assert_eq!(node.fetch("kept", "").await.unwrap().id(), kept);
     exhaust(&disk, &node, "after").await;
 
-    // Leaving a model frees its room, and what comes then is taken.
+    // Leaving a model frees its room, and then the node takes new weights.
     let leave = pb::LeaveModelRequest { model: "left".into() };
     node.models().leave_model(leave).await.unwrap();
     wait::until("what the model took to be free", || async {
@@ -109,7 +109,7 @@ async fn needs_namespaces_a_node_starts_on_a_full_disk_and_serves_what_frees_it(
     .await;
     let merged = node.wait_for_round("kept", 1).await;
     assert_eq!(merged.file, vector(&vec![4.0; VALUES]));
-    // And all of it is there after the next start.
+    // All of this is there after the next start, too.
     let daemon = daemon.kill_and_restart();
     let node = daemon.node();
     assert_eq!(node.fetch("kept", "").await.unwrap().id(), merged.id());

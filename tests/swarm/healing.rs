@@ -1,4 +1,4 @@
-//! Nodes that go and come back: late work, lost majorities, a power cut; and what is confirmed meanwhile.
+//! Nodes that go and come back: late work, lost majorities, a power cut, and the checkpoints that are confirmed meanwhile.
 
 use qres_api::pb::{self, SubmissionState};
 use qres_tests::node::Fetched;
@@ -8,7 +8,7 @@ use qres_tests::{Node, Swarm, wait};
 use crate::rounds::node_ids;
 use crate::{head, vector_model};
 
-/// A model of all of the swarm's nodes; answers its first checkpoint.
+/// Creates a model of all these nodes and joins it on each. Returns the id of its first checkpoint.
 async fn model_of_all(nodes: &[Node], name: &str, deadline_ms: u64) -> String {
     let request = pb::CreateModelRequest {
         members: node_ids(nodes).await,
@@ -22,7 +22,7 @@ async fn model_of_all(nodes: &[Node], name: &str, deadline_ms: u64) -> String {
     head(&model)
 }
 
-/// These nodes submit on this base and come to the next round together.
+/// Submits on this base at each node, and returns the [`same_head`] of the nodes after that.
 async fn round(nodes: &[Node], name: &str, base: &str, number: u64) -> Fetched {
     for node in nodes {
         node.wait_for_round(name, number - 1).await;
@@ -31,7 +31,7 @@ async fn round(nodes: &[Node], name: &str, base: &str, number: u64) -> Fetched {
     same_head(nodes, name, number).await
 }
 
-/// The nodes' head once they agree on one of at least this round.
+/// Waits until the nodes agree on one head of at least this round, and returns it.
 pub async fn same_head(nodes: &[Node], name: &str, number: u64) -> Fetched {
     wait::until("the heads to agree", || async {
         let mut heads = vec![];
@@ -65,7 +65,7 @@ async fn late_work_is_carried_and_sealed_with_a_discount() {
     let first = model_of_all(&nodes, "late", 2_000).await;
     let mut base = round(&nodes[..2], "late", &first, 1).await;
     nodes[2].wait_for_round("late", 1).await;
-    // It missed the round, and hands in what it trained on the old base.
+    // The third node missed the round, and submits the weights that it trained on the old base.
     let late = nodes[2].submit("late", &first, 1, &vector(&[5.0])).await.unwrap();
     let carried = wait::until("the late submission to be carried", || async {
         let now = nodes[2].submission(&late.id, false).await.unwrap();
@@ -74,7 +74,7 @@ async fn late_work_is_carried_and_sealed_with_a_discount() {
     })
     .await;
     assert!(carried.carried_to_round >= 2, "{carried:?}");
-    // Whoever seals next may not have heard of it yet; below the staleness limit it must get in.
+    // The next sealer may not have heard of the late contribution yet. Below the staleness limit, a seal must list it.
     let mut sealed = carried;
     for number in 2..=4 {
         round(&nodes[..2], "late", &base.id(), number).await;
@@ -126,7 +126,7 @@ async fn below_k_a_round_waits_names_the_missing_and_ends_when_they_are_back() {
     }
     let healed = same_head(&all, "split", 2).await;
     assert_eq!(healed.file, vector(&[2.0]));
-    // What the lone one was told to have is in the chain, or still on its way into it.
+    // The acknowledged submission of the lone node is in the chain, or still on its way into it.
     let outcome = wait::until("the lone submission's end", || async {
         let now = nodes[0].submission(&alone.id, false).await.unwrap();
         (now.state() == SubmissionState::Sealed || now.state() == SubmissionState::Carried).then_some(now)
@@ -144,7 +144,7 @@ async fn a_power_cut_of_all_daemons_keeps_the_head_and_the_run_goes_on() {
     for number in 1..=2 {
         base = round(&nodes, "power", &base, number).await.id();
     }
-    // One has handed in its part of round 3 when the light goes out.
+    // One node has submitted for round 3 when the power is cut.
     let promised = nodes[0].submit("power", &base, 1, &vector(&[3.0])).await.unwrap();
     let off: Vec<_> = swarm.daemons.drain(..).map(qres_tests::Daemon::kill).collect();
     let on: Vec<_> = off.into_iter().map(qres_tests::daemon::Stopped::start).collect();
@@ -186,7 +186,7 @@ async fn confirmed_only_serves_what_a_quorum_has_built_on() {
     assert!(!header.confirmed, "nobody has built on it yet");
     let zero = confirmed(nodes[0].clone(), String::new()).await;
     assert_eq!((zero.id(), zero.round()), (first.clone(), 0));
-    // It waits for the next confirmed one, not for the next head.
+    // The fetch waits for the next confirmed checkpoint, not for the next head.
     let waiting: Vec<_> = nodes
         .iter()
         .map(|node| tokio::spawn(confirmed(node.clone(), first.clone())))

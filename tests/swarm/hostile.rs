@@ -1,5 +1,5 @@
-//! A member that lies, withholds and signs what no honest node signs, among honest daemons: their rounds go on, their heads
-//! agree, and an operator sees what the liar did.
+//! A hostile member among honest daemons: it lies, withholds blobs and signs records that no honest node signs. The rounds of
+//! the honest nodes go on, their heads agree, and an operator sees what the liar did.
 
 mod blobs;
 mod equivocation;
@@ -26,20 +26,20 @@ use crate::rounds::node_ids;
 use crate::{head, vector_model};
 use peer::Peer;
 
-/// How long honest nodes wait for the liar's part. Long enough that a test can act inside a round on a loaded machine; a test in
-/// which it never comes waits that long once.
+/// Time in ms that honest nodes wait for the contribution of the liar. It is long enough for a test to act inside a round on a
+/// loaded machine. A test in which the contribution never comes waits that long once.
 const DEADLINE_MS: u64 = 8_000;
 
-/// Honest daemons that train a model of one f32 with a hostile member.
+/// Honest daemons that train a model of one f32, and a hostile [`Peer`].
 struct Scene {
     swarm: Swarm,
     nodes: Vec<Node>,
-    /// The honest ones.
+    /// Ids of the honest nodes.
     ids: Vec<NodeId>,
     peer: Peer,
     spec: Spec,
     base: CheckpointId,
-    /// Whether the liar is one.
+    /// True if the liar is a member of the model.
     member: bool,
 }
 
@@ -48,12 +48,12 @@ fn node_id(hex_digits: &str) -> NodeId {
 }
 
 impl Scene {
-    /// The model has k = a majority of the honest nodes and the liar.
+    /// Starts a scene in which the liar is a member. k is a majority of the honest nodes and the liar.
     async fn start(honest: usize) -> Self {
         Self::with(honest, true).await
     }
 
-    /// No honest daemon's task did.
+    /// Asserts that no task of an honest daemon has panicked.
     fn nobody_panicked(&self) {
         for daemon in &self.swarm.daemons {
             let log = daemon.log();
@@ -80,7 +80,7 @@ impl Scene {
             node.wait_for_round("hostile", 0).await;
         }
         let spec: SpecId = model.id.parse().expect("a spec id");
-        // Anyone may read a spec.
+        // Every peer may read a spec.
         let (status, bytes) = peer.read_blob(ids[0], spec, spec.into()).await;
         assert_eq!(status, wire::OK);
         Self {
@@ -94,7 +94,7 @@ impl Scene {
         }
     }
 
-    /// The liar's contribution of this update on round 0.
+    /// Returns a contribution of the liar with this update, on checkpoint 0.
     fn contribution(&self, update: &[f32]) -> Signed<Contribution> {
         self.contribution_of(&bytes_of(update))
     }
@@ -103,7 +103,7 @@ impl Scene {
         contribution(&self.peer.identity, self.spec.id(), self.base, 1, update)
     }
 
-    /// Every honest trainer submits on this base.
+    /// Submits this value on this base at every honest node.
     async fn submit(&self, base: CheckpointId, value: f32) {
         for node in &self.nodes {
             let base = base.to_string();
@@ -113,13 +113,14 @@ impl Scene {
         }
     }
 
-    /// Waits until every honest node has this many contributions (their blobs included) in the open round.
+    /// Waits until every honest node has this many contributions (their blobs included) in the open round. Returns their ids, as
+    /// the last node lists them.
     async fn gathered(&self, count: usize) -> Vec<String> {
         let mut found = vec![];
         for node in &self.nodes {
             found = wait::until("the contributions to be in", || async {
                 let round = round(node, None).await;
-                // Those whose update has not arrived are missing.
+                // A member whose update has not arrived is listed as missing.
                 let members = self.nodes.len() + usize::from(self.member);
                 let whole = members - round.missing.len();
                 let ids: Vec<_> = round.contributions.into_iter().map(|c| c.id).collect();
@@ -130,12 +131,12 @@ impl Scene {
         found
     }
 
-    /// The honest nodes' head once they all stand on one of this round or later.
+    /// Waits until all honest nodes have the same head, of this round or later, and returns it as [`agreed`] does.
     async fn agreed(&self, round: u64) -> Fetched {
         agreed(&self.nodes, round).await
     }
 
-    /// A round that the honest nodes make by themselves, on the head that they agree on. Answers the new head.
+    /// Lets the honest nodes make a round by themselves, on the head that they agree on. Returns the new head.
     async fn honest_round(&self) -> Fetched {
         let now = self.agreed(0).await;
         let value = now.round() as f32 + 10.0;
@@ -143,21 +144,21 @@ impl Scene {
         self.agreed(now.round() + 1).await
     }
 
-    /// What each honest node's peer list says of the liar, once it is as wanted.
+    /// Waits until the peer list of each honest node shows the liar as wanted.
     async fn seen(&self, what: &str, as_wanted: impl Fn(&pb::Peer) -> bool) {
         for node in &self.nodes {
             seen(node, &self.peer.node(), what, &as_wanted).await;
         }
     }
 
-    /// Who contributed to a sealed round.
+    /// Returns the authors of the contributions in a sealed round.
     async fn authors(&self, number: u64) -> Vec<NodeId> {
         let round = round(&self.nodes[0], Some(number)).await;
         round.contributions.iter().map(|c| node_id(&c.author)).collect()
     }
 }
 
-/// The head of these nodes once they all stand on one of this round or later.
+/// Waits until all these nodes have the same head, of this round or later, and returns it.
 async fn agreed(nodes: &[Node], round: u64) -> Fetched {
     for node in nodes {
         node.wait_for_round("hostile", round).await;
@@ -182,7 +183,7 @@ async fn round(node: &Node, number: Option<u64>) -> pb::Round {
     answer.into_inner().round.expect("a round")
 }
 
-/// What a node's peer list says of a peer, once it is as wanted.
+/// Waits until the peer list of a node shows a peer as wanted, and returns this entry.
 async fn seen(node: &Node, peer: &NodeId, what: &str, as_wanted: impl Fn(&pb::Peer) -> bool) -> pb::Peer {
     wait::until(what, || async {
         let answer = node.peers().list_peers(pb::ListPeersRequest::default()).await;
@@ -213,7 +214,7 @@ fn contribution(
     })
 }
 
-/// What `none/1` codes f32s as.
+/// Returns the bytes of these values in the codec `none/1`: little-endian f32.
 fn bytes_of(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }

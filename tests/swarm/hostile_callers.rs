@@ -1,4 +1,4 @@
-//! Callers that take what they can and give nothing: the others, and the operator, are served all the same.
+//! Callers that take what they can and give nothing. The other callers, and the operator, are served all the same.
 
 mod connections;
 pub(crate) mod raw;
@@ -28,13 +28,14 @@ const WATCH: &str = "/qres.v1.ModelService/WatchModels";
 const GET_NODE: &str = "/qres.v1.NodeService/GetNode";
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 const REFLECT: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-/// How long an answer may lie unread here. A loaded machine still has the time to begin every call and to read a first answer.
+/// Time that an answer may stay unread in these tests. A loaded machine still has the time to begin every call and to read a
+/// first answer.
 const UNREAD: Duration = Duration::from_secs(10);
-/// HTTP/2's own window.
+/// Default flow-control window of HTTP/2, in bytes.
 const WINDOW: u32 = 65_535;
-/// RESOURCE_EXHAUSTED: above the connection's share.
+/// The gRPC status RESOURCE_EXHAUSTED: the call is above the share of its connection.
 const SHARE: u32 = 8;
-/// UNAVAILABLE: above the node's limit.
+/// The gRPC status UNAVAILABLE: the call is above the limit of the node, or the node has ended it.
 const BUSY: u32 = 14;
 
 fn header(base: &str) -> pb::SubmitWeightsRequest {
@@ -46,8 +47,8 @@ fn header(base: &str) -> pb::SubmitWeightsRequest {
     }
 }
 
-/// Begins so many submits that send a header and nothing more; answers with those that are still open when one is answered,
-/// and that one's status.
+/// Begins this many submits that send a header and nothing more. Returns all calls once one of them is answered, and the
+/// status of that answer.
 async fn idle_submits(raw: &mut Raw, base: &str, count: usize) -> (Vec<Call>, u32) {
     let mut calls = vec![];
     for _ in 0..count {
@@ -58,7 +59,7 @@ async fn idle_submits(raw: &mut Raw, base: &str, count: usize) -> (Vec<Call>, u3
     first_status(calls).await
 }
 
-/// The calls that are still open when one is answered, and that one's status.
+/// Waits until one of the calls is answered. Returns all calls, so that the others stay open, and the status of that answer.
 async fn first_status(mut calls: Vec<Call>) -> (Vec<Call>, u32) {
     let mut answers: FuturesUnordered<_> = calls.iter_mut().map(|call| &mut call.answer).collect();
     let answer = raw::within(answers.next()).await.expect("an answer").expect("a status");
@@ -84,7 +85,7 @@ async fn streams_that_hold_every_place_leave_the_operator_its_calls() {
     let (mut submits, mut watches) = (vec![], vec![]);
     let watch = pb::WatchModelsRequest { from_revision: 0 };
     for raw in &mut raws {
-        // A quarter of 64, and of 512.
+        // One connection may have a quarter of the places: 16 of 64 submits, and 128 of 512 watches.
         let (calls, refused) = idle_submits(raw, &base, 17).await;
         assert_eq!(refused, SHARE);
         submits.push(calls);
@@ -102,7 +103,7 @@ async fn streams_that_hold_every_place_leave_the_operator_its_calls() {
         fifth.statuses(HEALTH_WATCH, &HealthCheckRequest::default(), 1).await.0,
         [BUSY]
     );
-    // An operator and a probe, on a connection of their own.
+    // An operator and a probe call on connections of their own.
     let operator = Node::new(&daemon.grpc);
     operator.node().get_node(pb::GetNodeRequest {}).await.unwrap();
     operator
@@ -117,7 +118,7 @@ async fn streams_that_hold_every_place_leave_the_operator_its_calls() {
         .unwrap();
     is_healthy(&daemon.grpc).await;
     assert_eq!(operator.fetch("m", "").await.unwrap().id(), base);
-    // Who ends gives its place back.
+    // A call that ends gives its place back.
     submits.pop();
     wait::until("the places of a caller that went", || async {
         operator.submit("m", &base, 1, &vector(&[1.0])).await.ok()
@@ -150,14 +151,14 @@ async fn half_a_request_holds_no_place_and_is_ended() {
     for half in halves {
         assert_eq!(raw::status(&raw::within(half.answer).await.unwrap()), BUSY);
     }
-    // A stream of reflection that asks nothing is ended as well.
+    // The server ends a reflection stream that asks nothing as well.
     let reflection = raw.begin(REFLECT).await.answer;
     let reflection = raw::within(reflection).await.unwrap();
     let trailers = raw::within(async move { reflection.into_body().trailers().await });
     assert!(trailers.await.unwrap().is_some());
 }
 
-/// Begins so many requests above 1 KiB that do not end; answers as [`idle_submits`] does.
+/// Begins this many requests above 1 KiB that do not end. Returns the same as [`idle_submits`].
 async fn large_halves(raw: &mut Raw, count: usize) -> (Vec<Call>, u32) {
     let mut calls = vec![];
     for _ in 0..count {
@@ -182,16 +183,16 @@ async fn large_halves_of_requests_have_places_of_their_own() {
     let mut fifth = raws.pop().unwrap();
     let mut held = vec![];
     for raw in &mut raws {
-        // A quarter of 8.
+        // One connection may have a quarter of the 8 places.
         let (calls, refused) = large_halves(raw, 3).await;
         assert_eq!(refused, SHARE);
         held.push(calls);
     }
     assert_eq!(large_halves(&mut fifth, 1).await.1, BUSY);
-    // Small ones are read all the same, whole or not.
+    // Small requests are read all the same, complete or not.
     served.node().node().get_node(pb::GetNodeRequest {}).await.unwrap();
     is_healthy(&served.address).await;
-    // A large one that is whole is answered once there is a place. A field that the node does not know makes it large.
+    // A large complete request is answered once there is a place. A field that the node does not know makes it large.
     let large = HealthCheckRequest {
         service: "x".repeat(2000),
     };
@@ -216,9 +217,9 @@ async fn an_upload_that_brings_no_data_is_ended_and_a_keyed_one_goes_on_later() 
     let base = head(&node.create(vector_model("m", &[0.0, 1.0])).await.unwrap());
     let file = vector(&[2.0, 3.0]);
     let mut raw = Raw::connect(&served.address, WINDOW).await;
-    // Nothing at all, not even a header.
+    // This call sends nothing at all, not even a header.
     let nothing = raw.begin(SUBMIT).await;
-    // A header, and then messages without data as fast as they go.
+    // This call sends a header with 10 bytes of data, and then a message without data every millisecond.
     let mut empty = raw.begin(SUBMIT).await;
     empty.send(
         &pb::SubmitWeightsRequest {
@@ -279,7 +280,7 @@ async fn a_fetch_that_is_not_read_gives_its_file_back_and_loses_its_connection()
         model: "m".into(),
         ..Default::default()
     };
-    // A quarter of the turns, and others that wait for one: any of the six may be the first to get its turn.
+    // Two calls, a quarter of 8, may send at once. The others wait: any of the six may be the first to get its turn.
     let mut calls = vec![];
     for _ in 0..6 {
         calls.push(raw.call(FETCH, &request).await);

@@ -1,4 +1,4 @@
-//! Real daemons on loopback.
+//! Tests with real daemons on loopback.
 
 mod backups;
 mod bad_input;
@@ -26,7 +26,8 @@ use qres_api::pb;
 use tonic::Status;
 use tonic_types::StatusExt;
 
-/// A model of the given name with one f32 vector, averaged as it is, closing when all members are in.
+/// Returns the request for a model of the given name with one f32 vector, which is averaged without loss. A round closes when
+/// all members are in.
 fn vector_model(name: &str, values: &[f32]) -> pb::CreateModelRequest {
     pb::CreateModelRequest {
         name: name.into(),
@@ -35,18 +36,19 @@ fn vector_model(name: &str, values: &[f32]) -> pb::CreateModelRequest {
             ..Default::default()
         }),
         data: qres_tests::weights::vector(values).into(),
-        // A round ends when all are in, however slow the machine is: who wants one to end without some says when.
+        // One hour: a round ends when all members are in, even on a slow machine. A test that needs an earlier end sets its own
+        // deadline.
         deadline_ms: Some(3_600_000),
         ..Default::default()
     }
 }
 
-/// The head's id.
+/// Returns the id of the head of a joined model.
 fn head(model: &pb::Model) -> String {
     model.head.as_ref().expect("a joined model has a head").id.clone()
 }
 
-/// The field that `google.rpc.BadRequest` (or the precondition) names.
+/// Returns the field that the `google.rpc.BadRequest` of a [`Status`] names, otherwise the one that its `ErrorInfo` names.
 fn field(status: &Status) -> String {
     let details = status.get_error_details();
     if let Some(bad) = details.bad_request() {

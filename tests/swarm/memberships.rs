@@ -1,4 +1,4 @@
-//! Which models a node knows, joins and follows, and how members change.
+//! Models that a node knows, joins and follows, and the change of members.
 
 use qres_api::pb;
 use qres_tests::weights::{read_vector, vector};
@@ -22,7 +22,7 @@ async fn models(node: &Node) -> Vec<pb::Model> {
     answer.unwrap().into_inner().models
 }
 
-/// Waits until the node knows this many models.
+/// Waits until a [`Node`] knows this many models, and returns them.
 async fn wait_for_models(node: &Node, count: usize) -> Vec<pb::Model> {
     wait::until("the models to be known", || async {
         let found = models(node).await;
@@ -33,7 +33,7 @@ async fn wait_for_models(node: &Node, count: usize) -> Vec<pb::Model> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_two_specs_bear_is_refused_with_both_creators_and_works_with_an_id() {
-    // They do not know each other.
+    // The two creators do not know each other.
     let creators = [(); 2].map(|()| Daemon::start(Options::default()));
     let nodes: Vec<_> = creators.iter().map(Daemon::node).collect();
     let mut made = vec![];
@@ -41,7 +41,7 @@ async fn a_name_that_two_specs_bear_is_refused_with_both_creators_and_works_with
         made.push(node.create(open_model("same", i as f32 + 1.0, 1)).await.unwrap());
     }
     assert_ne!(made[0].id, made[1].id);
-    // Someone who knows both brings them together.
+    // A third node knows both creators and brings them together.
     let third = Daemon::start(Options {
         bootstrap: creators.iter().map(|daemon| daemon.mesh.clone()).collect(),
         ..Options::default()
@@ -75,12 +75,12 @@ async fn a_name_that_two_specs_bear_is_refused_with_both_creators_and_works_with
     })
     .await;
     assert_eq!(read_vector(&fetched.file), [2.0]);
-    // A name is a node's own alias: each creator's is still its own, and here it is the joined one's.
+    // A name is an alias on each node: each creator still means its own model, and the third node means the joined one.
     for (node, own) in [(&nodes[0], &made[0]), (&nodes[1], &made[1]), (&third, &made[1])] {
         wait_for_models(node, 2).await;
         assert_eq!(node.model("same").await.unwrap().id, own.id);
     }
-    // The other spec of a name in use is not joined beside it.
+    // While a name is in use, a node does not join another spec of that name.
     let other = format!("same@{}", made[0].id);
     let refused = third
         .models()
@@ -185,7 +185,7 @@ async fn a_configured_model_is_joined_once_it_is_known_and_stays_joined() {
     joined(by_id.node(), 1).await;
     let fetched = by_id.node().fetch("configured/a", "").await.unwrap();
     assert_eq!(read_vector(&fetched.file), [3.0]);
-    // One that is made only later; whoever named an id alone leaves it be.
+    // This model is created later. The node that was configured with an id alone does not join it.
     creator.node().create(open_model("configured/b", 5.0, 1)).await.unwrap();
     joined(by_name.node(), 2).await;
     wait_for_models(&by_id.node(), 2).await;

@@ -1,4 +1,4 @@
-//! The daemon as a process: what it refuses to start with, and what it says.
+//! The daemon as a process: the conditions under which it refuses to start, and its messages.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -16,12 +16,12 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::{head, vector_model};
 
-/// What a daemon says that must not start.
+/// Asserts that a daemon with these [`Options`] does not start, and returns its text on stderr.
 pub fn fails(dir: &Path, options: &Options, port: &str) -> String {
     start_and_end(&mut command(dir, options, port)).expect("it started")
 }
 
-/// Starts a daemon and kills it as soon as it is ready; what it says when it does not start.
+/// Starts a daemon and kills it as soon as it is ready. If it does not start, returns its text on stderr.
 pub fn start_and_end(command: &mut Command) -> Option<String> {
     let mut child = command
         .stdout(Stdio::piped())
@@ -29,7 +29,7 @@ pub fn start_and_end(command: &mut Command) -> Option<String> {
         .spawn()
         .expect("the daemon runs");
     let stdout = child.stdout.take().expect("stdout is piped");
-    // Its end closes it.
+    // The end of the process closes stdout, so this search ends.
     let started = BufReader::new(stdout)
         .lines()
         .any(|line| line.is_ok_and(|line| line == "ready"));
@@ -111,7 +111,7 @@ fn an_empty_identity_of_a_first_start_is_made_anew_and_later_it_is_refused() {
     empty();
     let said = fails(stopped.data_dir().parent().unwrap(), &Options::default(), "0");
     assert!(said.contains("is empty") && said.contains("copy of the key"), "{said}");
-    // As a first start left it that was killed between making the file and writing it: the store had been made.
+    // The same as after a first start that was killed between creating the key file and writing it: its store had no records.
     std::fs::remove_file(stopped.data_dir().join("records.redb")).unwrap();
     empty();
     let daemon = stopped.start();
@@ -155,7 +155,7 @@ fn an_identity_is_made_private_and_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draining_node_merges_what_it_has_and_says_that_it_takes_no_more() {
     let daemon = Daemon::start(Options {
-        // A second trainer never comes.
+        // The node waits for a second trainer, which never comes.
         arguments: vec!["--trainers".into(), "2".into()],
         ..Options::default()
     });

@@ -83,7 +83,7 @@ async fn three_nodes_average_by_sample_count_and_hold_the_same_bits() {
     }
 }
 
-/// The nodes' ids in hex.
+/// Returns the node ids of these nodes, in hex.
 pub async fn node_ids(nodes: &[qres_tests::Node]) -> Vec<String> {
     let mut ids = vec![];
     for node in nodes {
@@ -129,7 +129,7 @@ async fn a_silent_member_costs_a_deadline_once_and_never_the_run() {
         .round
         .unwrap();
     assert_eq!(round.contributions.len(), 2);
-    // The silent one holds the same head all the same.
+    // The silent member holds the same head.
     let third = nodes[2].wait_for_round("quorum", 4).await;
     assert_eq!(third.id(), base);
 }
@@ -226,7 +226,7 @@ async fn a_fetch_that_waits_ends_when_the_node_stops() {
         .expect("it stops in time")
         .unwrap();
     assert_eq!(code, Some(0));
-    // The node's own words: a connection that merely broke would have no details.
+    // The details show that the node itself sent this status: a broken connection would have none.
     let status = waiting.await.unwrap().unwrap_err();
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.as_str());

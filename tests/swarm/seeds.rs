@@ -18,7 +18,7 @@ fn tensor(name: &str, dtype: &str, shape: &[u64]) -> pb::TensorSpec {
     }
 }
 
-/// A layer whose tensors stand in no order.
+/// Returns the request for a model of one layer, whose tensors are not in the order of their names.
 fn layer(name: &str, seed: u64) -> pb::CreateModelRequest {
     pb::CreateModelRequest {
         data: vec![].into(),
@@ -56,7 +56,7 @@ async fn the_creator_makes_the_weights_and_the_others_fetch_them() {
     assert_ne!(made.checkpoint0_digest, other.checkpoint0_digest);
 }
 
-/// Callers that set nothing take messages of 4 MiB, and so does the node: the stubs of `Node` are such a caller.
+/// Callers with default settings take messages of up to 4 MiB, and so does the node. The stubs of `Node` are such callers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_of_many_mebibytes_goes_both_ways_through_a_client_that_sets_nothing() {
     let swarm = Swarm::start(1).await;
@@ -101,7 +101,7 @@ async fn a_schema_of_many_mebibytes_goes_both_ways_through_a_client_that_sets_no
         page_token = page.next_page_token;
     }
     assert_eq!(seen, all);
-    // The same once more is the same model; a message that brings more than tensors is refused, and a token that is none.
+    // The same messages give the same model again. A later message with more than tensors is refused, and so is a wrong token.
     let again = node
         .models()
         .create_model(futures::stream::iter(messages.clone()))
@@ -185,7 +185,7 @@ async fn a_seed_without_sound_tensors_is_refused_by_field() {
     node.create(good.clone()).await.unwrap();
 }
 
-/// A model of so many bytes, out of a message of a few.
+/// Returns a request of a few bytes for a model of this many bytes.
 fn huge(bytes: u64) -> pb::CreateModelRequest {
     pb::CreateModelRequest {
         tensors: vec![tensor("weight", "F32", &[2, bytes / 8])],
@@ -193,14 +193,14 @@ fn huge(bytes: u64) -> pb::CreateModelRequest {
     }
 }
 
-/// Bytes below a folder, as the disk has them.
+/// Number of bytes on the disk that the files below a folder take.
 fn disk_bytes(folder: &std::path::Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let bytes = entries.map(|entry| match entry.metadata() {
         Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
         Ok(metadata) => metadata.blocks() * 512,
-        // Gone since the folder was read.
+        // The file was removed after the folder was read.
         Err(_) => 0,
     });
     bytes.sum()
@@ -241,7 +241,7 @@ async fn a_caller_that_goes_away_ends_the_making_of_its_weights() {
     let node = daemon.node();
     let before = disk_bytes(&daemon.data_dir());
     let disk = rustix::fs::statvfs(daemon.data_dir()).unwrap();
-    // Minutes of work, so that none of it is done when the caller goes.
+    // This many bytes are minutes of work, so the work is not done when the caller goes away.
     let bytes = (32 << 30).min(disk.f_bavail * disk.f_frsize / 2);
     let caller = node.clone();
     let call = tokio::spawn(async move { caller.create(huge(bytes)).await });

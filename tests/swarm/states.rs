@@ -1,4 +1,4 @@
-//! State embeddings.
+//! Publication and subscription of state embeddings.
 
 use qres_api::pb::{self, WatchKind};
 use qres_tests::weights::{raw, vector};
@@ -64,7 +64,7 @@ async fn states_reach_subscribers_live_and_late_joiners_by_sync() {
         [0.25, -3.0, 1.5],
         "these values are exact in bf16"
     );
-    // The third joins after the fact.
+    // The third node joins after the publication.
     nodes[2].join("world").await;
     let mut late = subscribe(&nodes[2]).await;
     loop {
@@ -82,9 +82,9 @@ async fn a_state_below_the_fidelity_is_refused_with_the_figure() {
     let daemon = Daemon::start(Options::default());
     let node = daemon.node();
     node.create(vector_model("world", &[0.0])).await.unwrap();
-    // int8 gives 256 elements one scale, and that rounds away at most 1/254 of the largest: 0.996 for any ordinary numbers.
-    // Only where f32 itself runs out of bits is it coarser. In units of the smallest f32: one 128 and 255 ones need the scale
-    // 128/127, the next f32 is 2, and the ones become 0. F = 128^4 / ((128^2 + 255) * 128^2) = 16384/16639 = 0.984675.
+    // int8/1 gives 256 elements one scale, and rounds away at most 1/254 of the largest: 0.996 for any ordinary numbers. It is
+    // coarser only where f32 itself runs out of bits. In units of the smallest f32, one 128 and 255 ones need the scale 128/127.
+    // The next f32 is 2, so the ones become 0. F = 128^4 / ((128^2 + 255) * 128^2) = 16384/16639 = 0.984675.
     let mut values = vec![f32::from_bits(1); 256];
     values[0] = f32::from_bits(128);
     let fine = node

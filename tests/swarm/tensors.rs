@@ -1,4 +1,4 @@
-//! Every kind of tensor survives the whole way.
+//! Every kind of tensor survives the whole way from submit to aggregation.
 
 use qres_api::pb::{self, SubmissionState};
 use qres_tests::weights::raw;
@@ -73,14 +73,14 @@ async fn integers_bf16_scalars_and_empty_tensors_survive_submit_coding_and_aggre
             let start = usize::try_from(placement.offsets[i]).unwrap();
             sealed.file[start..start + n].to_vec()
         };
-        // 2^53 + 7: a float would have lost it. The rule is the maximum.
+        // 2^53 + 7: a float cannot hold this value. The rule for integers is the maximum.
         assert_eq!(at(0, 8), 9_007_199_254_740_999i64.to_le_bytes(), "{codec}");
         assert_eq!(at(1, 2), 0x4000u16.to_le_bytes(), "{codec}: 2.0 in bf16");
         assert_eq!(at(3, 1), [1], "{codec}: or");
         assert_eq!(at(4, 2), 0x3c00u16.to_le_bytes(), "{codec}: 1.0 in f16 never moved");
         let scalar = f64::from(f32::from_le_bytes(at(5, 4).try_into().unwrap()));
         let wide = f64::from_le_bytes(at(6, 8).try_into().unwrap());
-        // int8 keeps a lone value as scale × 127, so within a unit in the last place of the scale; the others exactly.
+        // int8/1 keeps a single value as scale × 127, so within one unit in the last place of the scale. The others are exact.
         let bound = if codec == "int8/1" { 1e-6 } else { 0.0 };
         assert!(
             (scalar - 2.0).abs() <= bound && (wide - 2.0).abs() <= bound,
@@ -90,14 +90,14 @@ async fn integers_bf16_scalars_and_empty_tensors_survive_submit_coding_and_aggre
     }
 }
 
-/// One f16, from 32,768 on, where they are 32 apart.
+/// Returns a file of one f16 with a magnitude of 32,768 or more, where such values are 32 apart.
 fn half(value: i32) -> Vec<u8> {
     let sign = if value < 0 { 0x8000 } else { 0 };
     let bits = sign | 30 << 10 | (value.unsigned_abs() / 32 - 1024);
     raw(&[("w", "F16", &[1], u16::try_from(bits).unwrap().to_le_bytes().to_vec())])
 }
 
-/// One trainer's work on the first base.
+/// Submits the work of one trainer to a [`Node`], on the first base.
 async fn submit_half(node: &Node, trainer: &str, samples: u64, base: &str, value: i32) -> pb::Submission {
     let header = pb::SubmitWeightsRequest {
         model: "half".into(),
@@ -122,14 +122,14 @@ async fn an_update_that_its_dtype_cannot_hold_is_rejected_with_the_figures_and_d
         ..vector_model("half", &[])
     };
     let base = head(&node.create(request).await.unwrap());
-    // From -60,000 to 60,000 is further than f16 reaches, in the mean of both, too.
+    // The step from -60,000 to 60,000 is larger than f16 can hold. In the mean of both trainers it is still too large.
     let sound = submit_half(node, "sound", 1, &base, -59_008).await;
     let wild = submit_half(node, "wild", 1000, &base, 60_000).await;
     let rejected = node.submission(&wild.id, true).await.unwrap();
     let expected = "tensor \"w\": the update changes an element by 1.2e5, none/1 of F16 holds at most 6.5504e4";
     assert_eq!(rejected.state(), SubmissionState::Rejected);
     assert!(rejected.reason.starts_with(expected), "{}", rejected.reason);
-    // A trainer that waits for the next head is told instead of waiting for ever.
+    // A trainer that waits for the next head gets the error, and does not wait forever.
     let request = pb::FetchWeightsRequest {
         model: "half".into(),
         after: base.clone(),
@@ -143,7 +143,7 @@ async fn an_update_that_its_dtype_cannot_hold_is_rejected_with_the_figures_and_d
         node.submission(&sound.id, false).await.unwrap().state(),
         SubmissionState::Pending
     );
-    // It may try again on the same base, and both are in.
+    // The rejected trainer may try again on the same base, and then the round holds the work of both.
     submit_half(node, "wild", 1, &base, -57_024).await;
     let next = node.wait_for_round("half", 1).await;
     assert_eq!(next.file.last_chunk::<2>(), half(-58_016).last_chunk());

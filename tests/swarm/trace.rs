@@ -1,4 +1,4 @@
-//! One trace shows a submission's way from the trainer's call over two nodes to the new head.
+//! One trace shows the way of a submission: from the trainer's call, over two nodes, to the new head.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use crate::rounds::node_ids;
 use crate::{head, vector_model};
 
-/// A collector in this process; keeps every span with the instance it came from.
+/// A trace collector in this process. It keeps every [`Span`] with the instance that sent it.
 #[derive(Clone, Default)]
 struct Collector {
     spans: Arc<Mutex<Vec<(String, Span)>>>,
@@ -52,10 +52,10 @@ impl Collector {
         (collector, endpoint)
     }
 
-    /// The spans of this name and process that are as wanted.
+    /// Returns the spans of this name and process that are as wanted.
     fn find(&self, name: &str, pid: u32, wanted: impl Fn(&Span) -> bool) -> Vec<Span> {
         let spans = self.spans.lock().unwrap();
-        // The instance is "host-pid", in quotes.
+        // The name of an instance is "host-pid", in quotes.
         let instance = format!("-{pid}\"");
         let found = spans
             .iter()
@@ -95,7 +95,7 @@ async fn a_submission_can_be_followed_from_the_trainers_call_to_another_nodes_he
     nodes[1].join("traced").await;
     nodes[1].wait_for_round("traced", 0).await;
     nodes[1].submit("traced", &base, 1, &vector(&[1.0])).await.unwrap();
-    // The trainer's own context, as the W3C recommendation writes it.
+    // The trace context of the trainer, in the format of the W3C recommendation.
     let header = pb::SubmitWeightsRequest {
         model: "traced".into(),
         base: base.clone(),
@@ -123,7 +123,7 @@ async fn a_submission_can_be_followed_from_the_trainers_call_to_another_nodes_he
     let encode = collector.wait_for("encode", here, within).await;
     let publish = collector.wait_for("publish qres/v1/epiphany", here, within).await;
     assert_eq!(publish.parent_span_id, encode.span_id);
-    // The other node links to it in a trace of its own: it never joins the sender's.
+    // The other node starts a trace of its own that links to this one. It never joins the trace of the sender.
     let process = collector
         .wait_for("process qres/v1/epiphany", there, |span| links_to(span, &trace))
         .await;
@@ -155,7 +155,7 @@ async fn a_submission_can_be_followed_from_the_trainers_call_to_another_nodes_he
 async fn a_dead_collector_changes_nothing_but_one_log_line() {
     let options = Options {
         environment: vec![
-            // Nothing listens on the discard port of a loopback address of its own.
+            // No program listens on the discard port (9) of this loopback address.
             ("OTEL_EXPORTER_OTLP_ENDPOINT".into(), "http://127.0.0.9:9".into()),
             ("OTEL_BSP_SCHEDULE_DELAY".into(), "20".into()),
         ],

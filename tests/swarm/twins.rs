@@ -28,7 +28,7 @@ async fn conditions(node: &Node) -> Vec<pb::Condition> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_of_two_daemons_with_one_key_takes_work_until_the_other_is_gone() {
-    // The two know a bootstrap node alone: they cannot reach each other, having one name.
+    // The two daemons know only a bootstrap node. They cannot reach each other, because both have the same peer id.
     let swarm = Swarm::start(1).await;
     let first = &swarm.daemons[0];
     let node = first.node();

@@ -1,4 +1,4 @@
-//! Idempotency keys and uploads that break.
+//! Idempotency keys, and uploads that break off.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -32,7 +32,7 @@ async fn the_same_key_gets_the_same_answer_and_other_bytes_are_refused() {
     assert_eq!(again.id, first.id);
     let other = node.submit_with(keyed(&base, "k"), &vector(&[2.0])).await.unwrap_err();
     assert_eq!(other.code(), Code::AlreadyExists, "{other:?}");
-    // It lives as long as the submission, across a crash too.
+    // The key lives as long as the submission, across a crash, too.
     let daemon = daemon.kill_and_restart();
     let again = daemon
         .node()
@@ -50,7 +50,7 @@ async fn unfinished_uploads_have_a_quota_and_the_oldest_make_room() {
     });
     let node = daemon.node();
     let base = head(&node.create(vector_model("keyed", &vec![0.0; 75_000])).await.unwrap());
-    // Announced longer than it is: what came is kept, and nobody goes on with it.
+    // The announced length is larger than the file: the node keeps the received bytes, and no caller continues the upload.
     let leave = async |key: &str, announced: u64, bytes: usize| {
         let header = pb::SubmitWeightsRequest {
             total_bytes: Some(announced),
@@ -78,7 +78,7 @@ async fn unfinished_uploads_have_a_quota_and_the_oldest_make_room() {
         (kept("a").await, kept("b").await, kept("c").await),
         (0, 100_000, 100_000)
     );
-    // One alone is refused when it is announced, and when it grows.
+    // An upload that is larger than the quota by itself is refused: when it is announced, or when it grows.
     for (announced, sent) in [(Some(250_001), 1), (None, 260_000)] {
         let header = pb::SubmitWeightsRequest {
             total_bytes: announced,
@@ -93,7 +93,7 @@ async fn unfinished_uploads_have_a_quota_and_the_oldest_make_room() {
             "{refused:?}"
         );
     }
-    // The same without a key needs none of it.
+    // An upload without a key needs none of this quota.
     let plain = pb::SubmitWeightsRequest {
         idempotency_key: String::new(),
         ..keyed(&base, "")
@@ -129,7 +129,7 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
         .model
         .unwrap();
     let base = head(&model);
-    // Two chunks come, then the trainer dies.
+    // The node receives two chunks, then the trainer dies.
     let chunks: Vec<_> = file.chunks(1 << 20).map(Bytes::copy_from_slice).collect();
     let sent = [
         pb::SubmitWeightsRequest {
@@ -143,7 +143,7 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
     ];
     let (dies, dead) = futures::channel::oneshot::channel::<()>();
     let stream = tokio_stream::iter(sent).chain(futures::stream::once(async move {
-        // Never sent: the call is dropped first.
+        // This message is never sent, because the call is dropped first.
         let _ = dead.await;
         pb::SubmitWeightsRequest::default()
     }));
@@ -192,7 +192,7 @@ async fn a_stream_that_is_cut_goes_on_where_it_broke() {
         .unwrap();
     let sealed = node.wait_for_round("keyed", 1).await;
     assert_eq!(read_vector(&sealed.file), values);
-    // A fetch goes on from an offset too.
+    // A fetch can go on from an offset, too.
     let request = pb::FetchWeightsRequest {
         model: "keyed".into(),
         checkpoint: sealed.id(),

@@ -1,4 +1,4 @@
-//! Watches have no gap.
+//! Watches deliver every change without a gap.
 
 use qres_api::pb::{self, WatchKind};
 use qres_tests::weights::vector;
@@ -37,7 +37,7 @@ async fn a_watch_starts_with_a_snapshot_and_goes_on_from_any_revision() {
         node.submit("seen", &base, 1, &vector(&[round as f32])).await.unwrap();
         base = node.wait_for_round("seen", round).await.id();
     }
-    // Live: every sealed round is told, revisions ascend.
+    // The live watch tells every sealed round, and its revisions ascend.
     let sealed = |message: &pb::WatchRoundsResponse| {
         let round = message.round.as_ref()?;
         round.checkpoint.as_ref().map(|_| round.round)
@@ -52,7 +52,7 @@ async fn a_watch_starts_with_a_snapshot_and_goes_on_from_any_revision() {
     }
     seen.dedup();
     assert_eq!(seen, [1, 2, 3]);
-    // A replay from just after the snapshot tells the same.
+    // A replay from the revision after the snapshot tells the same rounds.
     let mut replay = open(revision + 1).await.unwrap();
     let mut again = vec![];
     while !again.contains(&3) {
@@ -64,7 +64,7 @@ async fn a_watch_starts_with_a_snapshot_and_goes_on_from_any_revision() {
     assert_eq!(again, [1, 2, 3]);
     let ahead = open(last + 1_000_000_000).await.unwrap_err();
     assert_eq!(ahead.code(), Code::OutOfRange, "{ahead:?}");
-    // Revisions go on across a restart; what is no longer kept is told, then comes a snapshot.
+    // Revisions go on across a restart. The watch says that the old changes are no longer kept, then sends a snapshot.
     let daemon = daemon.kill_and_restart();
     let request = pb::WatchRoundsRequest {
         model: "seen".into(),
@@ -77,7 +77,7 @@ async fn a_watch_starts_with_a_snapshot_and_goes_on_from_any_revision() {
     assert_eq!(old.message().await.unwrap().unwrap().kind(), WatchKind::Snapshot);
 }
 
-/// MiB of memory that a process has.
+/// Resident memory of a process, in MiB.
 fn resident_mib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
     let line = status
@@ -115,11 +115,11 @@ async fn watches_that_are_not_read_hold_one_state_each_and_not_all() {
         .await;
     assert!(statuses.iter().all(|status| *status == 0), "{statuses:?}");
     for body in &mut open {
-        // Its first item is on its way: whatever is made before that is made.
+        // The first item has arrived, so the server has made everything that comes before it.
         body.data().await.unwrap().unwrap();
     }
     let after = resident_mib(daemon.pid());
-    // One state of a MiB as tensors, as a message and as what is sent; all of them were 512 MiB.
+    // A watch may hold one state of 1 MiB as tensors, as a message and as sent bytes. All states for all watches are 512 MiB.
     let most = before + 6 * watches as u64;
     assert!(after < most, "{before} MiB before, {after} with {watches} watches");
 }

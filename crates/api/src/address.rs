@@ -1,25 +1,26 @@
-//! A node's address, as a person writes it. `clients/addresses.txt` holds examples that all clients are tested with.
+//! The address of a node's API, as a person writes it. All clients are tested with the examples in
+//! `clients/addresses.txt`.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Where a node's API listens unless it was told otherwise.
+/// Port on which a node's API listens by default.
 pub const PORT_DEFAULT: u16 = 4002;
-/// Where nodes talk to each other unless they were told otherwise. No API answers there.
+/// Port on which nodes talk to each other by default. No API answers there.
 pub const PORT_OF_MESH: u16 = 4001;
 
-/// What the names of multiaddrs begin with.
+/// Beginnings of multiaddrs, which are no addresses of an API.
 const MULTIADDR: [&str; 6] = ["/ip4/", "/ip6/", "/dns/", "/dns4/", "/dns6/", "/dnsaddr/"];
-/// Digits of a port.
+/// Most digits of a port.
 const PORT_DIGITS_MAX: usize = 5;
 
-/// A host and a port.
+/// The host and the port of a node's API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// A name, an IPv4 address, or an IPv6 address without brackets.
     pub host: String,
-    /// 1 or more.
+    /// The port, at least 1.
     pub port: u16,
 }
 
@@ -27,9 +28,9 @@ pub struct Address {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("address {text:?}: {problem}")]
 pub struct AddressError {
-    /// As it was given.
+    /// The text as it was given.
     pub text: String,
-    /// What is wrong, and what to write instead.
+    /// The problem, and the text to write instead.
     pub problem: String,
 }
 
@@ -45,8 +46,8 @@ impl fmt::Display for Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`, with or without `http://` before and one `/` after. Without a port it
-    /// is 4002.
+    /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`, with or without `http://` before and one `/` after. The port is 4002
+    /// if the text has none.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         parse(text).map_err(|problem| AddressError {
             text: text.to_owned(),
@@ -91,7 +92,7 @@ fn without_scheme(text: &str) -> Result<&str, String> {
     }
 }
 
-/// What names host and port: nothing but one slash may follow it.
+/// Returns the part of the text that names host and port. Only one slash may follow it.
 fn authority(text: &str) -> Result<&str, String> {
     let end = text.find(['/', '?', '#']).unwrap_or(text.len());
     let (authority, rest) = text.split_at(end);

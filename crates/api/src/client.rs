@@ -24,17 +24,17 @@ use crate::{Address, FRAME_BYTES_MAX, pb};
 
 /// Flow-control window of a stream: at 100 ms round-trip time 8 MiB still allow 80 MB/s.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// Window of the connection: a slow stream does not hold up the others.
+/// Flow-control window of the connection, four times that of a stream: a slow stream does not hold up the others.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
-/// How long connecting may take.
+/// Most time for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A node that vanished while a call waits is noticed after this and half as long again.
+/// Interval of pings while a call waits. A node that vanished is noticed after this and half as long again, 45 s in all.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// A connection with trace context in every call.
+/// A connection that adds trace context to every call.
 pub type Traced = InterceptedService<Channel, TraceContext>;
 
-/// A connection to one node. Cheap to clone; clones share the connection, which comes back by itself when it breaks.
+/// A connection to one node. A clone is cheap and shares the connection, which is made again by itself when it breaks.
 #[derive(Debug, Clone)]
 pub struct Client {
     channel: Traced,
@@ -51,7 +51,8 @@ macro_rules! stub {
 }
 
 impl Client {
-    /// Connects to a node: see [`Address`].
+    /// Connects to the node at `address`, in a form that [`Address`] reads. Returns [`ClientError::Address`] for a text that is
+    /// no address, and [`ClientError::Connect`] if no node answers.
     pub async fn connect(address: impl AsRef<str>) -> Result<Self, ClientError> {
         let address: Address = address.as_ref().parse()?;
         let failed = |error: tonic::transport::Error| ClientError::Connect {
@@ -77,43 +78,43 @@ impl Client {
         })
     }
 
-    /// The node's address, with its port.
+    /// Returns the node's [`Address`] as text, with its port.
     pub fn address(&self) -> &str {
         &self.address
     }
 
     stub!(
-        /// Models.
+        /// Returns the stub of the service for models.
         models,
         model_service_client::ModelServiceClient
     );
     stub!(
-        /// Weights.
+        /// Returns the stub of the service for weights.
         weights,
         weights_service_client::WeightsServiceClient
     );
     stub!(
-        /// Submissions.
+        /// Returns the stub of the service for submissions.
         submissions,
         submission_service_client::SubmissionServiceClient
     );
     stub!(
-        /// Rounds.
+        /// Returns the stub of the service for rounds.
         rounds,
         round_service_client::RoundServiceClient
     );
     stub!(
-        /// States.
+        /// Returns the stub of the service for states.
         states,
         state_service_client::StateServiceClient
     );
     stub!(
-        /// Peers.
+        /// Returns the stub of the service for peers.
         peers,
         peer_service_client::PeerServiceClient
     );
     stub!(
-        /// The node.
+        /// Returns the stub of the service for the node itself.
         node,
         node_service_client::NodeServiceClient
     );

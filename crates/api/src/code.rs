@@ -1,8 +1,8 @@
-//! The names that gRPC gives its codes.
+//! The names of gRPC's codes.
 
 use tonic::Code;
 
-/// The code as specifications and dashboards write it, e.g. `INVALID_ARGUMENT`.
+/// Returns the name of a [`Code`] as specifications and dashboards write it, e.g. `INVALID_ARGUMENT`.
 pub(crate) fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

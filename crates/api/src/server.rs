@@ -1,4 +1,4 @@
-//! The services over a node's handle, and how they are served.
+//! Serves the contract's services over a node's handle.
 
 mod connection;
 mod field;
@@ -44,27 +44,27 @@ use stop::Stop;
 
 use crate::{FRAME_BYTES_MAX, pb};
 
-/// Bytes of one message of the services that take data: gRPC's usual limit, four chunks.
+/// Most bytes of one message of the services that take data: gRPC's usual limit, four chunks.
 const DATA_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of one message of all other services: the longest, a name with two ids and a page token, has about 2 KiB.
+/// Most bytes of one message of all other services: the longest, a name with two ids and a page token, has about 2 KiB.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Flow-control window of one stream: at 100 ms round-trip time 8 MiB still allow 80 MB/s.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// Window of a connection: one slow stream of four cannot starve the others.
+/// Flow-control window of a connection: one slow stream of four cannot starve the others.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
-/// A caller that vanished without a word is noticed after this and half as long again.
+/// Interval of keepalive pings. A caller that vanished is noticed after this and half as long again, 45 s in all.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// How the services are served.
+/// The options of [`serve`].
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What callers are limited to.
+    /// The [`Limits`] of callers.
     pub limits: Limits,
-    /// Streams at the same time on one connection; more wait in the caller.
+    /// Most streams at the same time on one connection; further ones wait in the caller.
     pub streams_per_connection_max: u32,
-    /// After the shutdown signal calls may take this long to end, then they are cut.
+    /// Time that calls may take to end after the shutdown signal; then they are cut.
     pub drain: Duration,
-    /// Where calls are counted.
+    /// The [`Metrics`] that count the calls.
     pub metrics: Metrics,
 }
 
@@ -79,7 +79,7 @@ impl Default for Options {
     }
 }
 
-/// What every service holds.
+/// The state that all services share.
 #[derive(Clone)]
 struct Api {
     node: NodeHandle,
@@ -88,12 +88,12 @@ struct Api {
     places: Arc<Places>,
     limits: Arc<Limits>,
     metrics: Metrics,
-    /// The turn of a schema that comes in several messages.
+    /// One permit: only one schema that comes in several messages is read at a time.
     schemas: Arc<Semaphore>,
 }
 
-/// Serves `node` on `listener` until `shutdown` or the node's own stopping; then long streams end with UNAVAILABLE and
-/// the others get `options.drain` to end.
+/// Serves `node` on `listener` until `shutdown` resolves or the node stops by itself. Then long streams end with UNAVAILABLE,
+/// and other calls get [`Options::drain`] to end.
 pub async fn serve<F>(
     node: NodeHandle,
     listener: TcpListener,
@@ -127,7 +127,7 @@ where
     .await
 }
 
-/// Serves `routes` inside the layers until the stop.
+/// Serves `routes` inside the layers until `stop`, and then for at most [`Options::drain`].
 async fn run(
     routes: Routes,
     health: HealthReporter,
@@ -137,16 +137,16 @@ async fn run(
     stop: Stop,
 ) -> Result<(), tonic::transport::Error> {
     let limits = Arc::new(options.limits);
-    // From the outside in; each sees what those below it answer.
+    // The layers from the outside in; each sees the answers of those below it.
     let layers = ServiceBuilder::new()
-        // The span is there before anything else can fail, and holds the final code.
+        // The span begins before anything else can fail, and holds the final code.
         .layer(layer::trace::TraceLayer)
-        // Counts what callers really get: refusals and translated errors included.
+        // Counts the codes that callers really get, refusals and translated errors included.
         .layer(layer::metrics::MetricsLayer::new(options.metrics.clone()))
-        // Outside what holds places and files, so that a call that times out or is not read gives them back.
+        // Outside the layers that hold places and files, so that a call that times out or is not read gives them back.
         .layer(layer::deadline::DeadlineLayer)
         .layer(layer::answer::AnswerLayer::new(limits.clone(), options.metrics.clone()))
-        // Before the limit: what is not yet asked holds no place.
+        // Before the limit, so that a request that is not complete holds no place for calls.
         .layer(layer::request::RequestLayer::new(
             places.clone(),
             limits.clone(),
@@ -158,7 +158,7 @@ async fn run(
             limits.clone(),
             options.metrics.clone(),
         ))
-        // Next to the services: tonic's own errors become the contract's.
+        // Next to the services, so that tonic's own errors become the contract's.
         .layer(layer::translate::TranslateLayer)
         .into_inner();
     let incoming = Incoming::new(listener, limits, options.metrics.clone()).stream();
@@ -216,7 +216,7 @@ fn routes(api: Api) -> Routes {
         .add_service(pb::node_service_server::NodeServiceServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
-/// Whose health is told: the server as a whole (the empty name) and each service.
+/// The services that report their health: the server as a whole (the empty name) and each service.
 const SERVICES: [&str; 8] = [
     "",
     pb::model_service_server::SERVICE_NAME,
@@ -245,7 +245,7 @@ mod tests {
 
     use super::*;
 
-    /// A node service whose calls never end; the services proper need a whole node.
+    /// A node service whose calls never end. The real services would need a whole node.
     struct Silent;
 
     #[tonic::async_trait]
@@ -297,7 +297,7 @@ mod tests {
         Ok(answer.into_inner().status)
     }
 
-    /// Calls a method with an empty message and gives the failure.
+    /// Calls a method with an empty message and returns the [`Status`] with which it fails.
     async fn call(channel: &Channel, path: &'static str) -> Status {
         let mut grpc = tonic::client::Grpc::new(channel.clone());
         grpc.ready().await.unwrap();

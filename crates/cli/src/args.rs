@@ -1,4 +1,4 @@
-//! What may be said on the command line.
+//! The command line of `qres`.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use qres_api::Address;
 
 use crate::command::{create, drain, fetch, membership, peers, round, state, status, submissions, submit, watch};
 
-/// Where a node's gRPC is unless told otherwise.
+/// Address of a node's gRPC by default.
 const ADDRESS_DEFAULT: &str = "127.0.0.1:4002";
 
-/// The command line.
+/// The command line as it was typed.
 #[derive(Debug, Parser)]
 #[command(
     name = "qres",
@@ -22,21 +22,21 @@ pub struct Args {
     /// The node's gRPC address
     #[arg(long, global = true, env = "QRES_ADDR", default_value = ADDRESS_DEFAULT, value_name = "HOST:PORT")]
     pub addr: Address,
-    /// Print JSON: one object, or one a line where things are followed
+    /// Print JSON: one object, or one object a line with commands that follow changes
     #[arg(long, global = true)]
     pub json: bool,
     /// Give up after this long, e.g. 30s or 5m
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands of the tool.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the node, its models and who is missing
+    /// Show the node, its models and the members that a round waits for
     Status(status::Status),
     /// Show the node's peers, or connect, ban and unban one
     Peers(peers::Peers),
@@ -47,7 +47,7 @@ pub enum Command {
     Submit(submit::Submit),
     /// Read a model's newest weights, or those of one checkpoint
     Fetch(fetch::Fetch),
-    /// Show what became of submissions
+    /// Show submissions and their outcomes
     Submissions(submissions::Submissions),
     /// Follow rounds, peers, models or submissions as they change
     Watch(watch::Watch),
@@ -61,22 +61,22 @@ pub enum Command {
     Drain(drain::Drain),
 }
 
-/// What to do with models.
+/// The commands for models.
 #[derive(Debug, Subcommand)]
 pub enum Model {
     /// Make a model from its first weights, or from a seed
     Create(Box<create::Create>),
     /// Take part in a model that was announced
     Join(membership::Join),
-    /// Leave a model on this node; others go on
+    /// Leave a model on this node; other nodes go on
     Leave(membership::Leave),
     /// List joined and available models
     List(membership::List),
-    /// Show one model
+    /// Show one model with all its details
     Show(membership::Show),
 }
 
-/// A length of time: a whole number and `ms`, `s`, `m`, `h` or `d`.
+/// Parses a length of time: a whole number and `ms`, `s`, `m`, `h` or `d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -97,7 +97,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is too long"))
 }
 
-/// `name=number`, the number finite.
+/// Parses `name=number`. The number must be finite.
 pub fn named_number(text: &str) -> Result<(String, f64), String> {
     match metric(text) {
         Ok((name, number)) if number.is_finite() => Ok((name, number)),
@@ -105,7 +105,7 @@ pub fn named_number(text: &str) -> Result<(String, f64), String> {
     }
 }
 
-/// `name=number`, where `nan` and `inf` are numbers, too.
+/// Parses `name=number`, where `nan` and `inf` are numbers, too.
 pub fn metric(text: &str) -> Result<(String, f64), String> {
     let fail = || format!("{text:?} is not NAME=NUMBER, e.g. loss=0.1");
     let (name, number) = text.split_once('=').ok_or_else(fail)?;

@@ -1,4 +1,4 @@
-//! One file a command, and what they share.
+//! The commands, one file each, and the code that they share.
 
 pub mod create;
 pub mod drain;
@@ -19,33 +19,33 @@ use qres_api::pb;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// The largest page a node gives.
+/// The largest page that a node gives, in items.
 const PAGE_SIZE: u32 = 1_000;
-/// Pages that are read of one list: a node that never ends its list is not followed for ever.
+/// Most pages that are read of one list, so that a node that never ends its list is not followed for ever.
 const PAGES_MAX: usize = 1_000;
 
-/// What every command works with.
+/// The connection and the output that every command works with.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The node.
+    /// The connection to the node.
     pub client: Client,
-    /// Where results go.
+    /// The [`Output`] for results.
     pub output: Output,
 }
 
 impl Context {
-    /// One model, its tensors included.
+    /// Reads one model, with all its tensors.
     pub async fn model(&self, model: &str) -> Result<pb::Model, Failure> {
         Ok(self.client.model(model).await?)
     }
 
-    /// The node itself.
+    /// Reads the state of the node itself.
     pub async fn node(&self) -> Result<pb::Node, Failure> {
         let answer = self.client.node().get_node(pb::GetNodeRequest {}).await?.into_inner();
         needed(answer.node, "node")
     }
 
-    /// All known peers.
+    /// Reads all known peers, page by page.
     pub async fn peers(&self) -> Result<Vec<pb::Peer>, Failure> {
         pages(|page_token| async {
             let request = pb::ListPeersRequest {
@@ -58,7 +58,7 @@ impl Context {
         .await
     }
 
-    /// All models.
+    /// Reads all models, page by page.
     pub async fn models(&self) -> Result<Vec<pb::Model>, Failure> {
         pages(|page_token| async {
             let request = pb::ListModelsRequest {
@@ -72,12 +72,13 @@ impl Context {
     }
 }
 
-/// A field of an answer that the contract promises.
+/// Returns a field of an answer that the contract promises, or a [`Failure`] that names the field if it is missing.
 pub fn needed<T>(field: Option<T>, name: &str) -> Result<T, Failure> {
     field.ok_or_else(|| Failure::local(format!("the node's answer has no {name}: is it of another version?")))
 }
 
-/// A whole list, page by page. `ask` takes a page token and answers with the items and the next token.
+/// Reads a whole list, page by page. `ask` takes a page token and returns the items and the next token. Returns a
+/// [`Failure`] after [`PAGES_MAX`] pages.
 async fn pages<T, F>(ask: impl Fn(String) -> F) -> Result<Vec<T>, Failure>
 where
     F: Future<Output = Result<(Vec<T>, String), Failure>>,

@@ -1,14 +1,15 @@
-//! Asks a person before something is done that is hard to take back.
+//! Asks a person before an action that is hard to take back.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use crate::failure::Failure;
 use crate::show::lines::Lines;
 
-/// Shows what is to be done, then asks on the terminal. With `yes` nobody is asked; where nobody can be asked it is refused.
+/// Shows the action, then asks for it on the terminal. With `yes` no person is asked. Returns a [`Failure`] if the answer is
+/// no, or if there is no terminal to ask on.
 pub fn confirm(what: &Lines, yes: bool) -> Result<(), Failure> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
-    // Nobody reads it: then nobody answers either.
+    // If the text cannot be written, there is no person who could answer: the checks below handle that.
     let _ = writeln!(stderr, "{what}");
     if yes {
         return Ok(());
@@ -25,7 +26,7 @@ pub fn confirm(what: &Lines, yes: bool) -> Result<(), Failure> {
     }
 }
 
-/// Anything but a plain yes is a no.
+/// Asks, and returns true only for the answer `y` or `yes`.
 fn asked(input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<bool> {
     write!(output, "Go on? [y/N] ")?;
     output.flush()?;

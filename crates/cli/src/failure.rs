@@ -1,4 +1,4 @@
-//! What went wrong, as the node said it or as this tool found it.
+//! The failure of a command, as the node reported it or as this tool found it.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,30 +7,30 @@ use qres_api::client::ClientError;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-/// A failed command: one paragraph with the field at fault and the remedy.
+/// The error of a failed command: one paragraph with the field at fault and the remedy.
 #[derive(Debug, Clone)]
 pub enum Failure {
-    /// The node refused, or could not be reached.
+    /// The node refused the call, or could not be reached.
     Node(ClientError),
-    /// Something wrong on this side.
+    /// A failure on this side, of a file or of the command line for example.
     Local(String),
 }
 
 impl Failure {
-    /// Something wrong on this side.
+    /// Makes a [`Failure::Local`] with this message.
     pub fn local(message: impl Into<String>) -> Self {
         Self::Local(message.into())
     }
 
-    /// A file that cannot be used.
+    /// Makes a [`Failure::Local`] for a file that cannot be used.
     pub fn file(path: &std::path::Path, error: impl fmt::Display) -> Self {
         Self::Local(format!("{}: {error}", path.display()))
     }
 
-    /// Whether the connection or the node went away and may come back.
+    /// Returns true if the connection or the node went away and may come back.
     pub fn is_passing(&self) -> bool {
         match self {
-            // UNKNOWN is how tonic calls a connection that broke in the middle of a stream.
+            // tonic reports a connection that broke in the middle of a stream as UNKNOWN.
             Self::Node(ClientError::Refused { code, reason, .. }) => {
                 matches!(code, Code::Unavailable)
                     || (matches!(code, Code::Unknown | Code::Cancelled) && reason.is_empty())
@@ -42,7 +42,7 @@ impl Failure {
         }
     }
 
-    /// The reason for programs, when a node gave one.
+    /// Returns the reason for programs, e.g. `BASE_STALE`; empty if no node gave one.
     pub fn reason(&self) -> &str {
         match self {
             Self::Node(error) => error.reason(),
@@ -50,12 +50,12 @@ impl Failure {
         }
     }
 
-    /// Whether the node has nothing of that name.
+    /// Returns true if the node has nothing of that name (NOT_FOUND).
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Node(error) if error.code() == Some(Code::NotFound))
     }
 
-    /// When trying again makes sense, as the node said.
+    /// Returns the time after which trying again makes sense, if the node named one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Node(error) => error.retry_after(),
@@ -63,7 +63,8 @@ impl Failure {
         }
     }
 
-    /// For programs: code and reason as the contract names them, `LOCAL` when no node was at fault.
+    /// Formats the failure for programs: code and reason as the contract names them, `UNAVAILABLE` and `UNREACHABLE` if no node
+    /// answers, and `LOCAL` for every other failure that is not a status of the node.
     pub fn json(&self) -> Value {
         let (code, reason, field, message) = match self {
             Self::Node(ClientError::Refused {
@@ -86,7 +87,7 @@ impl Failure {
     }
 }
 
-/// The code as the contract writes it: tonic's own name in capitals with underscores.
+/// Returns the name of a [`Code`] as the contract writes it: tonic's own name in capitals with underscores.
 fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

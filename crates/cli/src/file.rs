@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Writes files that appear whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// Bytes read at a time while hashing.
+/// Bytes that are read at a time while hashing: 1 MiB.
 const READ_BYTES: usize = 1 << 20;
 
-/// A file's length and the hex digits of its BLAKE3.
+/// Returns the length of a file in bytes and the hex digits of its BLAKE3.
 pub fn digest(path: &Path) -> io::Result<(u64, String)> {
     let mut hasher = blake3::Hasher::new();
     let bytes = hash_into(&mut hasher, &mut File::open(path)?)?;
@@ -29,7 +29,7 @@ fn hash_into(hasher: &mut blake3::Hasher, file: &mut File) -> io::Result<u64> {
     }
 }
 
-/// A file on its way: written beside its target under a name of its own, hashed meanwhile, renamed at the end.
+/// A file that is being written: under a name of its own beside its target, hashed meanwhile, and renamed at the end.
 #[derive(Debug)]
 pub struct Part {
     target: PathBuf,
@@ -40,12 +40,13 @@ pub struct Part {
 }
 
 impl Part {
-    /// Goes on with what an earlier run left of the same thing (`tag` names it), or begins.
+    /// Opens the part of `target` with this `tag`, which names the content. Bytes that an earlier run has left are kept and
+    /// hashed. Returns a [`Failure`] if the file cannot be opened or read.
     pub fn open(target: &Path, tag: &str) -> Result<Self, Failure> {
         let name = target
             .file_name()
             .ok_or_else(|| Failure::file(target, "names no file"))?;
-        // The tag comes from a node: only what cannot lead anywhere else goes into the name.
+        // The tag comes from a node: only letters and digits go into the name, so that it cannot lead to another folder.
         let tag: String = tag.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
         let path = target.with_file_name(format!(".{}.{tag}.part", name.to_string_lossy()));
         let fail = |error| Failure::file(&path, error);
@@ -67,12 +68,12 @@ impl Part {
         })
     }
 
-    /// Bytes that are here.
+    /// Returns the number of bytes that the part has.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Throws away what is here.
+    /// Discards the bytes that the part has.
     pub fn restart(&mut self) -> Result<(), Failure> {
         let mut again = || {
             self.file.set_len(0)?;
@@ -84,7 +85,7 @@ impl Part {
         Ok(())
     }
 
-    /// Adds bytes.
+    /// Appends `bytes` to the part.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.file
             .write_all(bytes)
@@ -94,7 +95,8 @@ impl Part {
         Ok(())
     }
 
-    /// Checks the digest and gives the file its name, over one that bears it. What does not match is thrown away.
+    /// Checks the digest and renames the part to its target, which is replaced. If the digest does not match, the part is
+    /// removed and a [`Failure`] returned.
     pub fn finish(self, digest: &str) -> Result<(), Failure> {
         let found = self.hasher.finalize().to_hex();
         if found.as_str() != digest {
@@ -109,7 +111,7 @@ impl Part {
     }
 }
 
-/// Writes a small file whole, over one that bears its name.
+/// Writes a small file as a whole and replaces the file of that name.
 pub fn write(target: &Path, tag: &str, bytes: &[u8]) -> Result<(), Failure> {
     let mut part = Part::open(target, tag)?;
     part.restart()?;

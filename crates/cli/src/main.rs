@@ -1,6 +1,6 @@
-//! `qres`: looks at a node and drives it, for people.
+//! `qres`: the command-line tool by which people look at a node and drive it.
 //!
-//! Architecture invariant: knows the gRPC contract alone. Whatever this tool can do, a program in any language can do too.
+//! Architecture invariant: this tool knows the gRPC contract alone. A program in any language can do everything that it does.
 
 mod args;
 mod command;

@@ -1,5 +1,5 @@
-//! Where output goes: text or JSON to stdout, failures to stderr. Nothing else prints, and nothing is printed here that a
-//! terminal would obey.
+//! Prints output: text or JSON to stdout, failures to stderr. No other module prints, and no control character that a
+//! terminal would obey is printed here.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -11,32 +11,33 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::show::lines::Lines;
 
-/// How to print.
+/// The way to print: JSON for programs, or text for people.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
 }
 
 impl Output {
-    /// JSON, or text for people.
+    /// Makes an output of JSON if `json` is true, otherwise of text for people.
     pub fn new(json: bool) -> Self {
         Self { json }
     }
 
-    /// Whether JSON was asked for.
+    /// Returns true if the output is JSON.
     pub fn is_json(self) -> bool {
         self.json
     }
 
-    /// Whether a person watches stderr.
+    /// Returns true if the output is text and stderr is a terminal, so that a person sees the progress.
     pub fn shows_progress(self) -> bool {
         !self.json && std::io::stderr().is_terminal()
     }
 
-    /// One thing: its JSON on a line, or its text. Answers whether anybody still reads.
+    /// Prints a value: its JSON on one line, or its text as [`Lines`]. Returns false if stdout cannot be written, because its
+    /// reader is gone.
     pub fn print<T: Into<Lines>>(self, json: impl FnOnce() -> Value, text: impl FnOnce() -> T) -> bool {
         let lines = match self.json {
-            // JSON escapes C0 controls alone; outside of its strings there is nothing to escape.
+            // JSON escapes C0 controls only; outside of its strings there is nothing else to escape.
             true => Lines::from(json().to_string()),
             false => text().into(),
         };
@@ -46,13 +47,13 @@ impl Output {
         writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
     }
 
-    /// Something a person should know, beside the output.
+    /// Prints a line to stderr that a person should know, beside the output.
     pub fn note(self, text: impl Display) {
-        // Nobody reads it: nothing to do about that.
+        // A write fails if the reader of stderr is gone: there is no other place for the note.
         let _ = writeln!(std::io::stderr(), "{}", printable(&text.to_string()));
     }
 
-    /// A failure, and the exit code it gives.
+    /// Prints a [`Failure`] to stderr and returns the [`ExitCode`] for it, 1.
     pub fn fail(self, failure: &Failure) -> ExitCode {
         match self.json {
             true => self.note(failure.json()),

@@ -1,4 +1,4 @@
-//! Bars on stderr while bytes move, where a person watches.
+//! Progress bars on stderr for transfers, if stderr is a terminal.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::Output;
 
-/// Between two attempts at a transfer that broke, unless the node said when.
+/// Time between two attempts at a transfer that broke, unless the node named a time.
 pub const RETRY_WAIT: Duration = Duration::from_secs(1);
 
 const TEMPLATE: &str = "{msg} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
 
-/// A bar that begins at `done` bytes; an invisible one where nobody watches. It vanishes when it is dropped.
+/// Makes a bar that begins at `done` bytes. The bar is invisible unless [`Output::shows_progress`], and it vanishes when it
+/// is dropped.
 pub fn bar(output: Output, what: &'static str, total_bytes: u64, done: u64) -> ProgressBar {
     if !output.shows_progress() {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! How the contract's messages look: as JSON for programs, as text for people.
+//! Formats the contract's messages: as JSON for programs, as text for people.
 
 pub mod json;
 pub mod lines;

@@ -1,4 +1,4 @@
-//! A file on its way to the node.
+//! Sends a file to the node.
 
 use std::io::{self, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,24 +14,24 @@ use crate::file;
 use crate::output::Output;
 use crate::progress;
 
-/// Attempts at one keyed upload: each goes on where the one before broke.
+/// Most attempts at one upload with a key: each goes on where the attempt before broke.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// The bytes of one attempt.
+/// The stream of bytes of one attempt.
 pub type Chunks = BoxStream<'static, io::Result<Bytes>>;
 
-/// A file that can be sent: its length and digest are announced, so that the node can refuse anything else.
+/// A file that can be sent. Its length and digest are announced, so that the node can refuse other bytes.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
-    /// Length.
+    /// The length of the file in bytes.
     pub total_bytes: u64,
-    /// BLAKE3.
+    /// The hex digits of the file's BLAKE3.
     pub digest: String,
 }
 
 impl Source {
-    /// Reads the whole file once, for its digest.
+    /// Reads the whole file once, to compute its digest.
     pub async fn open(path: &Path) -> Result<Self, Failure> {
         let (path, read) = (path.to_owned(), path.to_owned());
         let hashed = tokio::task::spawn_blocking(move || file::digest(&read)).await;
@@ -55,8 +55,8 @@ impl Source {
         Ok(chunks.boxed())
     }
 
-    /// Sends the file with `call`, which gets the offset and the bytes from there on. With a key, goes on where an earlier
-    /// upload broke, and tries again when this one does.
+    /// Sends the file with `call`, which gets the offset and the [`Chunks`] from there on. With a key, goes on where an earlier
+    /// upload broke, and makes up to [`ATTEMPTS_MAX`] attempts.
     pub async fn send<T, F>(
         &self,
         client: &Client,
@@ -87,7 +87,7 @@ impl Source {
         }
     }
 
-    /// Bytes that the node holds already.
+    /// Returns the number of bytes that the node has kept of an upload with this key.
     async fn kept(&self, client: &Client, key: Option<&str>) -> Result<u64, Failure> {
         let Some(key) = key else {
             return Ok(0);

@@ -1,4 +1,5 @@
-//! The program as a user starts it. Being here also makes `cargo test` build it, with the features that the tests have.
+//! Tests the program as a user starts it. A test in this folder also makes `cargo test` build the program, with the features
+//! that the tests have.
 
 use std::process::Command;
 
@@ -23,7 +24,7 @@ fn it_lists_its_commands_and_says_which_node_does_not_answer() {
     ] {
         assert!(help.contains(command), "{command} is not in:\n{help}");
     }
-    // Nothing listens on the discard port of a loopback address of its own.
+    // No program listens on the discard port of this loopback address, which no other test uses.
     let dead = run(&["--addr", "127.0.0.9:9", "status"]);
     assert_eq!(dead.status.code(), Some(1));
     let said = String::from_utf8(dead.stderr).expect("text");

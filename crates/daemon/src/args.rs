@@ -1,4 +1,4 @@
-//! What may be said on the command line.
+//! The command line of the daemon.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ Exit codes: 0 after a shutdown by SIGTERM or SIGINT, 1 when running failed, 2 wh
     after_help = AFTER_HELP
 )]
 pub struct Args {
-    /// The settings.
+    /// The settings that have flags of their own
     #[command(flatten)]
     pub settings: Settings,
     /// A TOML file with settings

@@ -1,4 +1,4 @@
-//! The few lines a daemon prints when it starts: who it is and where it listens. People read them, and tests do.
+//! The few lines that a daemon prints when it starts: its version, identity and addresses. People and tests read them.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -6,7 +6,8 @@ use std::path::Path;
 
 use qres_node::view::NodeView;
 
-/// One `key value` a line, values in one column; the last line is printed apart, once everything answers: [`READY`].
+/// Returns the lines of the banner, one `key value` each, values in one column. The last line, [`READY`], is printed apart,
+/// once everything answers.
 pub fn banner(node: &NodeView, grpc: SocketAddr, metrics: Option<SocketAddr>, data_dir: &Path) -> String {
     let mut lines = vec![
         (
@@ -29,7 +30,7 @@ pub fn banner(node: &NodeView, grpc: SocketAddr, metrics: Option<SocketAddr>, da
     text
 }
 
-/// Printed once everything answers.
+/// The line that the daemon prints once everything answers.
 pub const READY: &str = "ready";
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! How many callers' connections the process has descriptors for.
+//! Number of callers' connections that the process has file descriptors for.
 
 use rustix::process::{Resource, getrlimit};
 
-/// Callers get one descriptor in so many: the store, the mesh and fetches need the others.
+/// Callers get one in this many of the process's file descriptors: the store, the mesh and fetches need the others.
 const SHARE: u64 = 2;
 
-/// At most `most` connections, fewer where the process may not open twice as many files.
+/// Returns the number of callers' connections to accept, at least 1: `most`, or half of the process's limit of open files
+/// where that is less (see [`SHARE`]).
 pub fn connections(most: usize) -> usize {
-    // No limit at all is `None`.
+    // `None` means that the process has no limit.
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     most.min(usize::try_from(descriptors / SHARE).unwrap_or(usize::MAX))
         .max(1)

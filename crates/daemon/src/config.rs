@@ -1,4 +1,5 @@
-//! The daemon's configuration: what was said ([`Settings`], from four layers) and what it means ([`Config`]).
+//! The daemon's configuration: the settings as an operator gives them ([`Settings`], merged from four [`Layers`]) and the
+//! checked result ([`Config`]).
 
 mod announce;
 mod error;
@@ -20,63 +21,64 @@ use qres_node::store::Quota;
 
 use crate::args::Args;
 
-/// Environment variables by name, as given to the process.
+/// Environment variables of the process, by name.
 pub type Environment = BTreeMap<String, String>;
 
-/// How many confirmed rounds of checkpoints stay on disk.
+/// Number of confirmed rounds whose checkpoints stay on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
-    /// All of them, for a full audit.
+    /// All rounds stay, for a full audit.
     All,
-    /// The newest so many.
+    /// This many of the newest rounds stay.
     Rounds(u64),
 }
 
 /// The resolved configuration: every value checked, every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// What this node is for.
+    /// The role of this node in the swarm.
     pub mode: Mode,
     /// The mesh's port, TCP and UDP; 0 picks one.
     pub port: u16,
-    /// The addresses the mesh listens on.
+    /// The addresses on which the mesh listens.
     pub listen: Vec<IpAddr>,
-    /// Where other nodes are found first: IPs, `host[:port]`s or multiaddrs.
+    /// Addresses of the nodes to connect to first: IPs, `host[:port]`s or multiaddrs.
     pub bootstrap: Vec<String>,
-    /// Multiaddrs at which others reach this node, templates filled in.
+    /// Multiaddrs at which other nodes reach this node, templates filled in.
     pub announce: Vec<String>,
-    /// Nodes of different networks refuse each other.
+    /// Name of the swarm: nodes of different networks refuse each other.
     pub network: String,
     /// The most connections to other nodes.
     pub connections_max: u32,
-    /// Where gRPC listens: loopback, unless insecurity was asked for by name.
+    /// The address on which gRPC listens: loopback, unless [`Settings::grpc_insecure`] allows another one.
     pub grpc_addr: SocketAddr,
-    /// Where identity, records and blobs live.
+    /// The directory of identity, records and blobs; an absolute path.
     pub data_dir: PathBuf,
-    /// How many trainers' submissions the node waits for.
+    /// Number of trainers whose submissions the node waits for before it contributes, 1 to 1,024.
     pub trainers: u32,
     /// Models to join as soon as they are known.
     pub join: Vec<String>,
-    /// Nodes whose word is taken in open models.
+    /// Peer ids of trusted nodes: in open models, checkpoints too old to recompute are accepted if one of these built on or
+    /// sealed them.
     pub trust: Vec<String>,
-    /// Nodes whose models `join` may name by a bare name.
+    /// Peer ids of the nodes whose models `join` may name without an id.
     pub creators: Vec<String>,
-    /// What stays on disk.
+    /// The confirmed rounds whose checkpoints stay on disk.
     pub retention: Retention,
-    /// The most bytes of blobs on disk.
+    /// The limit of the bytes of blobs on disk.
     pub blob_bytes_max: Quota,
-    /// The most bytes of the header of a new model's file.
+    /// The most bytes of the header of a new model's safetensors file.
     pub header_bytes_max: u64,
-    /// What is logged: an `EnvFilter`.
+    /// The filter of log lines, in the syntax of `EnvFilter`.
     pub log: String,
-    /// How it is logged.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// Where Prometheus metrics are served; `None` = nowhere.
+    /// The address on which Prometheus metrics are served; `None` if they are off.
     pub metrics_addr: Option<SocketAddr>,
 }
 
 impl Config {
-    /// Reads the layers that `args` and `env` name and resolves them; also answers with the layers, for the report.
+    /// Reads the layers that `args` and `env` name and resolves them. Also returns the [`Layers`], which the report needs.
     pub fn load(args: &Args, env: &Environment) -> Result<(Self, Layers), ConfigError> {
         let layers = Layers::read(args, env)?;
         let config = resolve::resolve(&layers, env)?;

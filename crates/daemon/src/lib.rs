@@ -1,5 +1,5 @@
-//! How the daemon reads what an operator writes, for the fuzz targets (`fuzz/`) alone: no interface, and free to change. The
-//! daemon itself is `main.rs`.
+//! The daemon's readers of an operator's input, for the fuzz targets (`fuzz/`) alone: this library is no stable interface.
+//! The daemon itself is `main.rs`.
 
 pub mod args;
 pub mod config;

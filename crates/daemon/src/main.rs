@@ -1,7 +1,7 @@
 //! `qres-daemon`: a node of a QRES swarm.
 //!
-//! Architecture invariant: the only place where everything is composed, and the only one that reads files, environment and
-//! flags. The other crates are handed plain values.
+//! Architecture invariant: this crate is the only place where everything is composed, and the only one that reads files,
+//! environment and flags. The other crates get plain values.
 
 mod args;
 mod banner;
@@ -24,16 +24,16 @@ use crate::args::Args;
 use crate::config::{Config, Environment};
 use crate::telemetry::Telemetry;
 
-/// Running failed.
+/// Exit code after a failure while the daemon ran.
 const FAILED: u8 = 1;
-/// With less, 256 peers, as many callers and the store's files can meet the limit.
+/// Limit of file descriptors below which the daemon warns: 256 peers, as many callers and the store's files can reach it.
 const DESCRIPTORS_LOW: u64 = 1024;
-/// The configuration is wrong; clap's code for a wrong command line too.
+/// Exit code for a wrong configuration; clap uses the same code for a wrong command line.
 const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
     memory::limit_arenas();
-    // Told once there is a log.
+    // The outcome is logged by `log_descriptors`, once there is a log.
     let raised = descriptors::raise_limit();
     let args = Args::parse();
     let env = environment();
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(MISCONFIGURED, error),
     };
     if args.check_config {
-        // A reader that hung up has read enough.
+        // A write fails if the reader of stdout hung up: that reader has read enough.
         let _ = std::io::stdout().write_all(config::report(&config, &layers).as_bytes());
         return ExitCode::SUCCESS;
     }
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(FAILED, format!("no threads to run on: {error}")),
     };
     let outcome = runtime.block_on(compose(config, &env, raised));
-    // Whatever still runs has had its time.
+    // Tasks that still run have had their time, so this does not wait for them.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,7 +85,7 @@ fn log_descriptors(raised: std::io::Result<()>) {
     }
 }
 
-/// The process's environment; what is not UTF-8 cannot be a setting.
+/// Returns the process's [`Environment`] without the variables that are not UTF-8, which cannot be settings.
 fn environment() -> Environment {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

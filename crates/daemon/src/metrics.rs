@@ -1,4 +1,5 @@
-//! Prometheus text over the smallest HTTP/1.1 that Prometheus, curl and a kubelet speak: one request a connection.
+//! Serves metrics as text over the smallest subset of HTTP/1.1 that Prometheus, curl and a kubelet speak: one request a
+//! connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,23 +13,23 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of a request's head. A scrape sends about 300.
+/// Most bytes of a request's head that are read. A scrape sends about 300.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// Connections at once; more wait in the listener's backlog. A scraper opens one.
+/// Most connections at once; more wait in the listener's backlog. A scraper opens one.
 const CONNECTIONS_MAX: usize = 8;
-/// From accepting a connection to its end.
+/// Most time from accepting a connection to its end.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
-/// What Prometheus asks for and prometheus-client writes.
+/// The format that Prometheus asks for and prometheus-client writes.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Binds the address; port 0 picks one.
+/// Listens on `address`; port 0 picks a free port.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("metrics_addr {address} cannot be listened on: choose another with --metrics-addr"))
 }
 
-/// Serves `GET /metrics` until `shutdown`.
+/// Serves `GET /metrics` until `shutdown` is cancelled, at most [`CONNECTIONS_MAX`] connections at once.
 pub async fn serve(listener: TcpListener, registry: Arc<Registry>, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -42,13 +43,13 @@ pub async fn serve(listener: TcpListener, registry: Arc<Registry>, shutdown: Can
             accepted = accept => accepted,
         };
         let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, say: others need the processor meanwhile.
+            // Accepting fails when file descriptors run out, for example. The pause leaves the processor to other tasks.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let registry = registry.clone();
         tokio::spawn(async move {
-            // A client that does not finish in time, or hangs up, is its own fault.
+            // The error is ignored: a client that does not finish in time, or hangs up, gets no answer.
             let _ = tokio::time::timeout(REQUEST_MAX, answer(stream, &registry)).await;
             drop(slot);
         });
@@ -66,7 +67,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, registry: &Regi
     stream.shutdown().await
 }
 
-/// Reads up to the empty line, or the limit.
+/// Reads up to the empty line that ends the head, or up to [`HEAD_BYTES_MAX`].
 async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(1024);
     let mut limited = stream.take(HEAD_BYTES_MAX as u64);

@@ -21,18 +21,19 @@ use crate::config::{Config, Mode, Retention};
 use crate::metrics;
 use crate::telemetry::FLUSH_MAX;
 
-/// From the first signal to the end of the process, telemetry's flush included. Kubernetes allows 30 s unless told otherwise.
+/// Most time from the first signal to the end of the process, telemetry's flush included. Kubernetes allows 30 s by default.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
-/// Calls that are running get this much of it; the node needs the rest to say goodbye and close its store.
+/// The part of [`SHUTDOWN_MAX`] for calls that are running; the node needs the rest to tell its peers and close its store.
 const CALLS_MAX: Duration = Duration::from_secs(5);
-/// What was acknowledged is merged and sent within this much of it.
+/// The part of [`SHUTDOWN_MAX`] in which acknowledged submissions are merged and sent.
 const MERGE_MAX: Duration = Duration::from_secs(2);
-/// Routing hints live below the data directory.
+/// Name of the file of routing hints, in the data directory.
 const HINTS_FILE: &str = "routing.hints";
 
-/// Runs until `shutdown`, or until something that must run ends by itself.
+/// Runs a daemon with this [`Config`] until `shutdown` is cancelled. Returns an error if a port cannot be listened on, if
+/// the node fails, or if the gRPC server ends by itself.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    // Ports first: that they are taken is the likeliest failure, and nothing has been touched yet.
+    // The ports come first: a port that is taken is the likeliest failure, and here nothing else has been touched yet.
     let grpc = listen(config.grpc_addr).await?;
     let metrics_listener = match config.metrics_addr {
         Some(address) => Some(metrics::bind(address).await?),
@@ -77,8 +78,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     };
     let unasked = ended.is_some();
     let stop = async {
-        // From here on new submissions are refused, and calls that wait are told to go elsewhere.
-        // Merging gets a part of the time; what is not merged by then is on the disk for the next start.
+        // From here on new submissions are refused, and calls that wait are told to use another node.
+        // Merging gets a part of the time; submissions that are not merged by then are on the disk for the next start.
         let _ = tokio::time::timeout(MERGE_MAX, node.drain()).await;
         calls.cancel();
         let served = match ended {
@@ -114,7 +115,7 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Prints who this is and where it listens, then that it is ready.
+/// Prints the [`banner`] with identity and addresses of the node, then [`READY`].
 async fn announce(
     node: &NodeHandle,
     grpc: SocketAddr,
@@ -123,13 +124,13 @@ async fn announce(
 ) -> anyhow::Result<()> {
     let view = node.node().await?;
     let text = banner(&view, grpc, metrics, data_dir);
-    // Whoever closed our stdout does not want to read it: no reason not to run.
+    // A write fails if the parent process closed stdout. The node runs all the same.
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}{READY}").and_then(|()| out.flush());
     Ok(())
 }
 
-/// What the node needs of the configuration.
+/// Converts the daemon's [`Config`] to the [`NodeConfig`].
 fn node_config(config: &Config) -> NodeConfig {
     NodeConfig {
         data_dir: config.data_dir.clone(),

@@ -1,12 +1,12 @@
-//! SIGTERM and SIGINT: the first one asks for a shutdown, a second one ends the process at once.
+//! SIGTERM and SIGINT: the first signal asks for a shutdown, a second one ends the process at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What a shell reports for a process that SIGINT ended (128 + 2).
+/// Exit code that a shell reports for a process that SIGINT ended (128 + 2).
 const KILLED: i32 = 130;
 
-/// Cancels the token it answers with at the first signal. Must run inside a runtime.
+/// Returns a [`CancellationToken`] that the first signal cancels. Must be called inside a Tokio runtime.
 pub fn shutdown_token() -> std::io::Result<CancellationToken> {
     let terminate = signal(SignalKind::terminate())?;
     let interrupt = signal(SignalKind::interrupt())?;

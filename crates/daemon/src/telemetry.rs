@@ -20,17 +20,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Config, Environment, LogFormat};
 
-/// How long the last spans may take on their way out. A collector that is down costs a shutdown no more than this.
+/// Most time for sending the last spans. A collector that is down delays a shutdown by no more than this.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// Running telemetry; [`flush`](Self::flush) it before the process ends.
+/// The running telemetry. Call [`Telemetry::flush`] before the process ends.
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
 }
 
 impl Telemetry {
-    /// Installs the process's subscriber and propagator. Must run inside a runtime, on which the exporter's connection lives.
-    /// A collector that cannot be used is one line in the log, never an error.
+    /// Installs the process's subscriber and propagator. Must be called inside a Tokio runtime, on which the exporter's
+    /// connection lives. A collector that cannot be used is one line in the log, never an error.
     pub fn start(config: &Config, env: &Environment) -> anyhow::Result<Self> {
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
         let (traces, problem) = match otlp::provider(env) {
@@ -56,7 +56,8 @@ impl Telemetry {
         Ok(Self { traces })
     }
 
-    /// Sends what is left, for at most [`FLUSH_MAX`]; blocks. A collector that is down has been reported already.
+    /// Sends the spans that are left, and blocks for at most [`FLUSH_MAX`]. A failure is logged at DEBUG only: a collector that
+    /// is down has been reported already.
     pub fn flush(self) {
         if let Some(provider) = self.traces
             && let Err(error) = provider.shutdown_with_timeout(FLUSH_MAX)
@@ -66,22 +67,22 @@ impl Telemetry {
     }
 }
 
-/// Only our own spans leave the process: those of h2, hyper, tonic, tower and the exporter itself would feed on the export,
-/// and libp2p's tell an operator nothing.
+/// The filter of exported spans: only this project's own spans leave the process. Spans of h2, hyper, tonic, tower and the
+/// exporter would be caused by the export itself, and spans of libp2p are of no use to an operator.
 fn exported() -> Targets {
     Targets::new().with_target("qres", LevelFilter::DEBUG)
 }
 
-/// The layer that writes to stderr.
+/// Makes the layer that writes the log to stderr.
 fn logging<S>(config: &Config) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     let filter = EnvFilter::try_new(with_quiet_libraries(&config.log))?;
-    // The exporter repeats itself for as long as a collector is down; `exporter` says it once. Who asks for these lines by
-    // name gets them.
+    // The exporter library logs the same line for as long as a collector is down; `exporter` logs it once. The library's
+    // lines are shown only if the filter names `opentelemetry`.
     let wanted = config.log.contains("opentelemetry");
-    // With no hint of its own it would ask for everything: each `trace!` of the libraries would then come as far as the filter.
+    // Without a hint this filter would ask for all levels, and each `trace!` of the libraries would reach the filters.
     let quiet = filter_fn(move |metadata| wanted || !metadata.target().starts_with("opentelemetry"))
         .with_max_level_hint(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));
     let colours = std::io::stderr().is_terminal();
@@ -90,11 +91,12 @@ where
         .boxed())
 }
 
-/// What the libraries say of an ordinary start is no news to an operator: libp2p at INFO, Kademlia as a warning while it knows
-/// nobody, QUIC as a warning where the system cannot send several packets at once.
+/// Libraries and the level from which they log. They log an ordinary start too loudly: libp2p at INFO, Kademlia with a
+/// warning while it knows no peer, QUIC with a warning if the system cannot send several packets at once.
 const QUIET: [(&str, &str); 3] = [("libp2p", "warn"), ("libp2p_kad", "error"), ("quinn_udp", "error")];
 
-/// Adds what keeps the libraries quiet, but for those that the filter names itself, by all of their name or its beginning.
+/// Adds the levels of [`QUIET`] to `filter`, except for libraries that the filter itself names, in full or by the beginning
+/// of their name.
 fn with_quiet_libraries(filter: &str) -> String {
     let named: Vec<_> = filter
         .split(',')
@@ -108,13 +110,14 @@ fn with_quiet_libraries(filter: &str) -> String {
     format!("{filter}{quiet}")
 }
 
-/// Writes a line an event, in which nothing that was quoted commands a terminal.
+/// Makes a layer that writes one line per event to `writer`. Control characters in quoted text are escaped, so that no
+/// quoted text can command a terminal.
 fn lines<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // JSON has no colours of its own.
+    // JSON lines have no colours.
     let colours = colours && format == LogFormat::Text;
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(plain::Lines::new(writer, colours))
@@ -189,7 +192,7 @@ mod tests {
             assert!(line.contains("peer said gone"), "{line:?}");
             let own = |c| c == '\u{1b}' && colours && format == LogFormat::Text;
             assert!(line.chars().all(|c| own(c) || qres_api::is_printable(c)), "{line:?}");
-            // Its own colours are there, the stranger's command is not.
+            // The formatter's own colours are there, the terminal command of the hostile text is not.
             assert!(!line.contains("\u{1b}[2J"), "{line:?}");
             assert_eq!(line.contains('\u{1b}'), colours && format == LogFormat::Text);
         }

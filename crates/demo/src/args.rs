@@ -1,4 +1,4 @@
-//! What the demo may be asked.
+//! The command line of the demo.
 
 use std::path::PathBuf;
 
@@ -11,24 +11,24 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "qres-demo", version)]
 pub struct Args {
-    /// Rounds to train
+    /// Number of rounds to train
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub rounds: u64,
-    /// What is trained
+    /// The learner to train
     #[arg(long, value_enum, default_value_t = Kind::Mlp)]
     pub learner: Kind,
-    /// Nodes, each with one trainer
+    /// Number of nodes, each with one trainer
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=16))]
     pub nodes: u64,
-    /// Draws the held-out rows, who has which digits, and the first weights
+    /// Seed that draws the held-out rows, the digits of each trainer, and the first weights
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Where the curves of accuracy go
+    /// SVG file to write the curves of accuracy to
     #[arg(long, value_name = "FILE", default_value = "target/demo/accuracy.svg")]
     pub out: PathBuf,
 }
 
-/// A built-in learner.
+/// A learner that is built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Softmax regression, 650 parameters

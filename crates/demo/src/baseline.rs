@@ -1,12 +1,12 @@
-//! What the federated model is compared with: the same learner without a federation.
+//! The baseline for the federated model: the same learner without a federation.
 
 use qres_fed::learner::{Examples, TrainConfig};
 
 use crate::args::Kind;
 use crate::model::numbers;
 
-/// Trains on `rows` alone, with as many local epochs a round as the federation's trainers run and nothing to be near to,
-/// and answers the held-out accuracy before the first round and after each.
+/// Trains a learner on `rows` alone, with as many local epochs a round as the federation's trainers run, and without
+/// FedProx's proximal term (μ = 0). Returns the held-out accuracy, 0 to 1, before the first round and after each.
 pub fn train(kind: Kind, rows: &Examples, held_out: &Examples, rounds: u64, seed: u64) -> anyhow::Result<Vec<f64>> {
     let mut learner = kind.learner(seed);
     let mut curve = vec![learner.accuracy(held_out)?];
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
     use crate::{digits, split};
 
-    /// Held-out accuracy of the central model after 20 rounds of 5 epochs. For comparison: scikit-learn's
+    /// Returns the held-out accuracy of the central model after 20 rounds of 5 epochs. For comparison: scikit-learn's
     /// LogisticRegression reaches 0.95 to 0.97 on such splits.
     fn central(kind: Kind) -> f64 {
         let digits = digits::load(1).unwrap();
@@ -56,7 +56,7 @@ mod tests {
         assert!(reached > 0.95, "{reached}");
     }
 
-    /// A trainer can't know digits it has never seen: 4 of 10 is the most that one of three can reach.
+    /// A trainer can't know digits that it has never seen: 4 of 10 is the most that one of three can reach.
     #[test]
     fn no_trainer_alone_does_well() {
         let digits = digits::load(1).unwrap();

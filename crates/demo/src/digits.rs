@@ -1,30 +1,30 @@
-//! The UCI handwritten digits (see `data/LICENSE.md`).
+//! Loads the UCI handwritten digits (see `data/LICENSE.md`).
 
 use std::io::Read;
 
 use anyhow::{Context, bail};
 use qres_fed::learner::{Examples, Random};
 
-/// 8 × 8 pixels.
+/// Number of pixels of an image: 8 × 8.
 pub const PIXELS: usize = 64;
-/// 0 to 9.
+/// Number of classes: the digits 0 to 9.
 pub const CLASSES: usize = 10;
-/// Held-out rows: 36 of each digit, a fifth of all.
+/// Number of held-out rows of each digit: together a fifth of all rows.
 const HELD_OUT_PER_DIGIT: usize = 36;
-/// The greatest value of a pixel: the count of black ones in a block of 4 × 4.
+/// The greatest value of a pixel: the number of black pixels in a block of 4 × 4.
 const PIXEL_MAX: f32 = 16.0;
 
 static FILE: &[u8] = include_bytes!("../data/digits.csv.gz");
 
-/// Rows to train on, and rows that nobody trains on.
+/// The rows to train on, and the held-out rows, which no trainer gets.
 pub struct Digits {
-    /// 1,437 rows.
+    /// The 1,437 rows to train on.
     pub train: Examples,
-    /// 360 rows, 36 of each digit.
+    /// The 360 held-out rows, 36 of each digit.
     pub held_out: Examples,
 }
 
-/// Reads the digits and holds some out, drawn by the seed.
+/// Reads the [`Digits`] and draws the held-out rows by the seed.
 pub fn load(seed: u64) -> anyhow::Result<Digits> {
     let all = read(FILE)?;
     let mut order: Vec<usize> = (0..all.len()).collect();
@@ -71,7 +71,7 @@ mod tests {
             let held_out = digits.held_out.labels().iter().filter(|l| **l == digit).count();
             assert_eq!(held_out, 36);
         }
-        // The counts of each digit, as UCI's own description gives them for this file.
+        // The number of rows of each digit, as UCI's own description gives it for this file.
         let count = |digit: u32| digits.train.labels().iter().filter(|l| **l == digit).count() + 36;
         let counts: Vec<usize> = (0..10).map(count).collect();
         assert_eq!(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);

@@ -1,4 +1,4 @@
-//! How the model starts: one node creates it, the others join it.
+//! Starts the model: one node creates it, the others join it.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use qres_fed::tensor::to_safetensors;
 use crate::args::Kind;
 use crate::model::{STRATEGY, numbers};
 
-/// How long a round waits for a trainer that is silent. A round takes a fraction of a second here: ten of them cover a
-/// machine that does much else, and end a demo whose trainer has died.
+/// Time in milliseconds that a round waits for a silent trainer. A round of the demo takes a fraction of a second: ten seconds
+/// are enough for a machine under load, and end a demo whose trainer has died.
 const DEADLINE_MS: u64 = 10_000;
 
-/// Waits until the node is connected to all others.
+/// Waits until the node is connected to all nodes of `others`.
 pub async fn meet(node: &Client, others: &BTreeSet<String>) -> anyhow::Result<()> {
     let mut missing = others.clone();
     let mut peers = node.watch_peers(0).await?;
@@ -31,7 +31,7 @@ pub async fn meet(node: &Client, others: &BTreeSet<String>) -> anyhow::Result<()
     Ok(())
 }
 
-/// Makes the model with these members, on first weights drawn by the seed.
+/// Creates the model with these members and with first weights that are drawn by the seed.
 pub async fn create(node: &Client, kind: Kind, members: Vec<String>, seed: u64) -> anyhow::Result<pb::Model> {
     let strategy = pb::Rule {
         id: STRATEGY.to_owned(),
@@ -48,7 +48,7 @@ pub async fn create(node: &Client, kind: Kind, members: Vec<String>, seed: u64) 
     Ok(node.create_model(header, weights.into()).await?)
 }
 
-/// Joins the model of that creator as soon as its announcement is here, and waits until its weights are, too.
+/// Joins the model of that creator as soon as its announcement is here, and waits until its weights are here, too.
 pub async fn join(node: &Client, model: &str, creator: &str) -> anyhow::Result<()> {
     let mut models = node.watch_models(0).await?;
     loop {

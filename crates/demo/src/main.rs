@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use args::Args;
 use swarm::Swarm;
 
-/// As shells say it: 128 + SIGINT.
+/// Exit code after SIGINT or SIGTERM, as shells report SIGINT: 128 + 2.
 const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the demo, and kills its daemons however it ends.
+/// Runs the demo and kills its daemons, also if the demo fails or a signal ends it. Returns the [`ExitCode`].
 async fn demo(args: &Args) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = async {
@@ -48,7 +48,7 @@ async fn demo(args: &Args) -> anyhow::Result<ExitCode> {
         swarm.stop().await;
         outcome
     };
-    // Dropping the future drops the swarm in it, and with it its processes.
+    // Dropping the future drops the swarm in it, which kills its processes.
     tokio::select! {
         outcome = ended => Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),

@@ -1,4 +1,4 @@
-//! The model that the demo trains: its name, its network and the numbers that its trainers are told.
+//! The model that the demo trains: its name, its network and the numbers that its trainers get.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,14 @@ use qres_fed::learner::{Activation, Learner, Mlp, Softmax, Spiking};
 use crate::args::Kind;
 use crate::digits::{CLASSES, PIXELS};
 
-/// How the model's updates become a checkpoint.
+/// Strategy by which the model's updates become a checkpoint.
 pub const STRATEGY: &str = "fedprox/1";
 
-/// What FedProx's trainers are told with every checkpoint.
+/// The numbers that FedProx's trainers get with every checkpoint.
 ///
-/// Of a grid over three splits (μ 0, 0.01, 0.03, 0.1, 1; learning rate 0.05 to 0.3; 1 to 20 epochs) these reach the best
-/// accuracy after 20 rounds, 0.92 to 0.94 with the perceptron; μ = 1 holds the trainers too tight (0.75 to 0.90).
+/// In a grid over three splits (μ 0, 0.01, 0.03, 0.1, 1; learning rate 0.05 to 0.3; 1 to 20 epochs) these numbers reach the
+/// best accuracy after 20 rounds, 0.92 to 0.94 with the perceptron. With μ = 1 the trainers stay too near to the checkpoint
+/// (0.75 to 0.90).
 const NUMBERS: [(&str, f64); 4] = [
     ("mu", 0.01),
     ("learning_rate", 0.2),
@@ -21,13 +22,13 @@ const NUMBERS: [(&str, f64); 4] = [
     ("batch_size", 10.0),
 ];
 
-/// What the strategy's rule says, and its trainers are told.
+/// Returns the parameters of the strategy, which the trainers get, too.
 pub fn numbers() -> BTreeMap<String, f64> {
     NUMBERS.map(|(name, number)| (name.to_owned(), number)).into()
 }
 
 impl Kind {
-    /// The model's name.
+    /// Returns the name of the model with this learner.
     pub fn model(self) -> &'static str {
         match self {
             Self::Softmax => "digits-softmax",
@@ -36,7 +37,7 @@ impl Kind {
         }
     }
 
-    /// A learner with first weights drawn by the seed.
+    /// Makes a [`Learner`] whose first weights are drawn by the seed.
     pub fn learner(self, seed: u64) -> Learner {
         let (inputs, classes) = (PIXELS, CLASSES);
         match self {

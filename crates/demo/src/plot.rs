@@ -1,11 +1,11 @@
-//! The curves of accuracy, as an SVG.
+//! Draws the curves of accuracy as an SVG.
 
 use std::path::Path;
 
 use anyhow::Context;
 use plotters::prelude::*;
 
-/// Pixels, wide and high.
+/// Width and height of the drawing in pixels.
 const SIZE: (u32, u32) = (900, 560);
 /// Colours that stay apart for colour-blind eyes (Okabe & Ito 2008); the first is the federation's.
 const COLOURS: [RGBColor; 7] = [
@@ -18,15 +18,15 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(230, 159, 0),
 ];
 
-/// A name and the accuracies, as `(round, 0 to 1)`.
+/// A curve of accuracy.
 pub struct Curve {
-    /// For the legend.
+    /// The name in the legend.
     pub name: String,
-    /// Ascending by round.
+    /// The points as `(round, accuracy)`, ascending by round; the accuracy is 0 to 1.
     pub points: Vec<(u64, f64)>,
 }
 
-/// Writes the curves to a file, making its folder if need be.
+/// Writes each [`Curve`] to one SVG file and makes the file's folder if it is missing.
 pub fn write(path: &Path, title: &str, curves: &[Curve]) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("--out: cannot make {}", folder.display()))?;
@@ -75,7 +75,8 @@ fn draw(title: &str, curves: &[Curve]) -> anyhow::Result<String> {
     Ok(svg)
 }
 
-/// Pixels of a curve's line. Each curve is drawn over those before and thinner than they are: of two that are alike, both are seen.
+/// Returns the width of a curve's line in pixels. Each curve is drawn over those before it and is thinner, so that of two
+/// equal curves both are seen.
 fn width(number: usize, count: usize) -> u32 {
     2 * u32::try_from(count.saturating_sub(number)).unwrap_or(1)
 }

@@ -1,4 +1,4 @@
-//! The rounds as they are sealed, one line each.
+//! Shows the rounds as they are sealed, one line each.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use qres_fed::tensor::f32_from_safetensors;
 
 use crate::table::{bar, bytes};
 
-/// What was seen of the rounds.
+/// The state of the rounds as far as this program has seen them.
 pub struct Progress {
-    /// Rounds that will be trained.
+    /// Number of rounds that will be trained.
     pub rounds: u64,
-    /// Node ids and how people call them.
+    /// The nodes' names for people, by node id.
     pub names: BTreeMap<String, String>,
-    /// Held-out accuracy of each round's checkpoint.
+    /// Held-out accuracy, 0 to 1, of each round's checkpoint; round 0 is the first weights.
     pub accuracy: BTreeMap<u64, f64>,
     /// Bytes of weights between trainers and their nodes.
     pub trainer_bytes: u64,
@@ -25,12 +25,12 @@ pub struct Progress {
     pub node_bytes: u64,
     learner: Learner,
     held_out: Examples,
-    /// Each round's checkpoint, as last seen.
+    /// The id of each round's checkpoint, as last seen.
     seen: BTreeMap<u64, String>,
 }
 
 impl Progress {
-    /// Nothing seen yet; `learner` has the first weights.
+    /// Makes a [`Progress`] before the first round; `learner` has the first weights.
     pub fn new(
         rounds: u64,
         names: BTreeMap<String, String>,
@@ -50,7 +50,7 @@ impl Progress {
         })
     }
 
-    /// Follows a node's rounds, prints each as it is sealed, and ends with the last.
+    /// Follows the rounds of a node, prints each as it is sealed, and returns after the last one.
     pub async fn follow(&mut self, node: &Client, model: &str) -> anyhow::Result<()> {
         let mut rounds = node.watch_rounds(model, 0).await?;
         while self.seen.keys().next_back() < Some(&self.rounds) {
@@ -77,12 +77,12 @@ impl Progress {
         Ok(self.learner.accuracy(&self.held_out)?)
     }
 
-    /// Takes note of a sealed round and answers with its line.
+    /// Records a sealed round and returns its line.
     fn sealed(&mut self, round: &pb::Round, checkpoint: &pb::Checkpoint, accuracy: f64) -> String {
         let again = self.seen.insert(round.round, checkpoint.id.clone()).is_some();
         self.accuracy.insert(round.round, accuracy);
         let nodes = self.names.len() as u64;
-        // Each contribution went to every other node, and cost its trainer one fetch and one submit of all weights.
+        // Each contribution was sent to every other node, and its trainer fetched and submitted all weights once.
         let between_nodes = round.contributions.iter().map(|c| c.total_bytes).sum::<u64>() * nodes.saturating_sub(1);
         let between_trainers = 2 * checkpoint.total_bytes * round.contributions.len() as u64;
         self.node_bytes += between_nodes;

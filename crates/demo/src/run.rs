@@ -1,4 +1,4 @@
-//! The demo from the first weights to the closing table.
+//! Runs the demo from the first weights to the closing table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -19,16 +19,16 @@ use crate::swarm::Swarm;
 use crate::table::{Head, Outcome};
 use crate::{baseline, digits, federation, split, trainer};
 
-/// Until all nodes know each other, or hold the new model. Takes about a second.
+/// Most time until all nodes know each other, or hold the new model. Both take about a second.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Until all nodes stand on the same head after the last round. Takes as long as gossip: milliseconds.
+/// Most time until all nodes have the same head after the last round. Gossip takes milliseconds for that.
 const AGREE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two looks at the heads.
+/// Time between two reads of the heads.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// What names a trainer's digits in the table.
+/// The nodes' names for people, by node id.
 type Names = BTreeMap<String, String>;
 
-/// Runs it; `false` when the nodes did not end on the same bits.
+/// Runs the demo. Returns false if the nodes did not end with the same bits.
 pub async fn run(args: &Args, swarm: &Swarm) -> anyhow::Result<bool> {
     let data = digits::load(args.seed)?;
     let parts = split::deal(&data.train, swarm.nodes.len(), args.seed);
@@ -96,7 +96,8 @@ async fn connect(swarm: &Swarm) -> anyhow::Result<Vec<Client>> {
     Ok(nodes)
 }
 
-/// The first trainer creates the model, the others join it.
+/// Creates the model on the first node and lets the other nodes join it. Returns an error if a step takes longer than
+/// [`GATHER_TIMEOUT`].
 async fn found(args: &Args, swarm: &Swarm, nodes: &[Client]) -> anyhow::Result<()> {
     let ids: Vec<String> = swarm.nodes.iter().map(|d| d.banner.node_id.clone()).collect();
     let [creator, joining @ ..] = nodes else { return Ok(()) };
@@ -116,7 +117,7 @@ async fn found(args: &Args, swarm: &Swarm, nodes: &[Client]) -> anyhow::Result<(
     Ok(())
 }
 
-/// Runs the trainers and shows the rounds, until the last one is sealed.
+/// Runs the trainers and shows the rounds, until the last round is sealed. Returns the [`Progress`] of all rounds.
 async fn train(args: &Args, names: Names, nodes: &[Client], data: &Digits, parts: &[Part]) -> anyhow::Result<Progress> {
     let model = args.learner.model();
     let mut trainers = JoinSet::new();
@@ -133,12 +134,12 @@ async fn train(args: &Args, names: Names, nodes: &[Client], data: &Digits, parts
         }
         anyhow::Ok(())
     };
-    // Either one's failure ends the other.
+    // If one of the two fails, the other is ended.
     tokio::try_join!(progress.follow(&nodes[0], model), all_trained)?;
     Ok(progress)
 }
 
-/// Every node's head, once they are all the same, or as they are when time is up.
+/// Returns the [`Head`] of every node once they are all the same, or as they are after [`AGREE_TIMEOUT`].
 async fn agree(nodes: &[Client], model: &str) -> anyhow::Result<Vec<Head>> {
     let until = Instant::now() + AGREE_TIMEOUT;
     loop {
@@ -171,7 +172,7 @@ async fn head(node: &Client, model: &str) -> anyhow::Result<Head> {
     })
 }
 
-/// The federation's curve, and those of the same learner without one.
+/// Returns the [`Curve`] of the federation, and those of the same learner without a federation.
 fn compare(args: &Args, progress: &Progress, data: &Digits, parts: &[Part]) -> anyhow::Result<Vec<Curve>> {
     let rounds = progress.accuracy.iter().map(|(round, accuracy)| (*round, *accuracy));
     let mut curves = vec![Curve {

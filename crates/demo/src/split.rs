@@ -1,4 +1,4 @@
-//! A non-IID split: each trainer has only some of the digits.
+//! A non-IID split of the rows: each trainer has only some of the digits.
 
 use std::collections::BTreeSet;
 
@@ -6,25 +6,26 @@ use qres_fed::learner::{Examples, Random};
 
 use crate::digits::CLASSES;
 
-/// Digits that a trainer has at least, however many trainers there are.
+/// Least number of digits of a trainer, for any number of trainers.
 const DIGITS_PER_TRAINER_MIN: usize = 2;
 
-/// What one trainer has.
+/// The data of one trainer.
 pub struct Part {
-    /// Its digits.
+    /// The digits that the trainer has.
     pub digits: BTreeSet<u32>,
-    /// Its rows.
+    /// The rows that the trainer has.
     pub rows: Examples,
 }
 
-/// Deals the digits to the trainers, in an order drawn by the seed, and each digit's rows evenly to those who hold it.
+/// Deals the digits to the trainers, in an order drawn by the seed, and each digit's rows evenly to its trainers. Returns
+/// the [`Part`] of each trainer.
 ///
-/// Up to five trainers have disjoint digits (three have 4, 3 and 3 of the ten); with more, several share a digit, so that
-/// everyone has at least two. No trainer alone can know the others' digits. Panics without trainers.
+/// Up to five trainers have disjoint digits (three have 4, 3 and 3 of the ten). With more trainers several share a digit, so
+/// that each has at least two. No trainer alone can know the others' digits. Panics if `trainers` is 0.
 pub fn deal(data: &Examples, trainers: usize, seed: u64) -> Vec<Part> {
     let mut deck: Vec<u32> = (0..CLASSES as u32).collect();
     Random::new(seed).shuffle(&mut deck);
-    // How often the deck is dealt: consecutive cards of a repeated deck, fewer than ten, are all different.
+    // The number of times that the deck is dealt: up to ten consecutive cards of a repeated deck are all different.
     let times = (DIGITS_PER_TRAINER_MIN * trainers).div_ceil(CLASSES).max(1);
     let cards = times * CLASSES;
     let card = |at: usize| deck[at % CLASSES];

@@ -1,4 +1,4 @@
-//! The nodes: `qres-daemon` processes on loopback, with data directories that vanish.
+//! The nodes: `qres-daemon` processes on loopback, with temporary data directories.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,31 +9,32 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// From the start of a daemon to its `ready`. It takes a fraction of a second; a machine under load gets much more.
+/// Most time from the start of a daemon to its `ready`. A start takes a fraction of a second; a machine under load gets
+/// much more time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Lines of a log shown when something failed.
+/// Number of lines of each log that are shown after a failure.
 const LOG_LINES_SHOWN: usize = 10;
 
-/// A running daemon. Dropping it kills the process.
+/// A running daemon. Dropping this kills the process.
 pub struct Daemon {
-    /// `bootstrap`, `node 1`, …
+    /// The name for people: `bootstrap`, `node 1`, …
     pub name: String,
-    /// What it said about itself.
+    /// The [`Banner`] that the daemon printed.
     pub banner: Banner,
     child: Child,
     log: PathBuf,
 }
 
-/// What a daemon prints when it starts.
+/// The values that a daemon prints when it starts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Banner {
-    /// Its libp2p peer id.
+    /// The libp2p peer id of the node.
     pub peer_id: String,
-    /// Its public key: how rounds name it.
+    /// The node id, the public key by which rounds name the node.
     pub node_id: String,
-    /// Where it answers gRPC: `127.0.0.1:PORT`.
+    /// The gRPC address: `127.0.0.1:PORT`.
     pub grpc: String,
-    /// Multiaddresses that other nodes reach it at.
+    /// The multiaddresses at which other nodes reach the node.
     pub mesh: Vec<String>,
     ready: bool,
 }
@@ -54,7 +55,7 @@ impl Banner {
         }
     }
 
-    /// A full multiaddress for `--bootstrap`: the TCP one, with the peer id.
+    /// Returns a full multiaddress for `--bootstrap`: the TCP one, with the peer id.
     fn bootstrap(&self) -> anyhow::Result<String> {
         let tcp = self.mesh.iter().find(|address| address.contains("/tcp/"));
         let address = tcp.context("it printed no `mesh /ip4/…/tcp/…` address")?;
@@ -65,16 +66,16 @@ impl Banner {
     }
 }
 
-/// One bootstrap node and the trainers' nodes.
+/// The daemons of a demo: one bootstrap node and the trainers' nodes.
 pub struct Swarm {
-    /// The trainers' nodes.
+    /// The nodes of the trainers, one each.
     pub nodes: Vec<Daemon>,
     bootstrap: Daemon,
     _folder: tempfile::TempDir,
 }
 
 impl Swarm {
-    /// Starts them, on ports that the system picks.
+    /// Starts a bootstrap node and this many nodes, on ports that the system picks.
     pub async fn start(nodes: u64) -> anyhow::Result<Self> {
         let program = beside_this_program("qres-daemon")?;
         let folder = tempfile::Builder::new().prefix("qres-demo-").tempdir()?;
@@ -93,13 +94,13 @@ impl Swarm {
         })
     }
 
-    /// The last lines of every daemon's log, for a person who must find out what went wrong.
+    /// Returns the last [`LOG_LINES_SHOWN`] lines of every daemon's log, by which a person can find the cause of a failure.
     pub fn logs(&self) -> String {
         let daemons = std::iter::once(&self.bootstrap).chain(&self.nodes);
         daemons.map(|d| tail(&d.name, &d.log)).collect()
     }
 
-    /// Each node's id and name.
+    /// Returns the name of each trainer's node by its node id.
     pub fn names(&self) -> BTreeMap<String, String> {
         let nodes = self.nodes.iter();
         nodes.map(|d| (d.banner.node_id.clone(), d.name.clone())).collect()
@@ -108,7 +109,7 @@ impl Swarm {
     /// Kills the daemons and waits until they are gone, so that their folders can be removed.
     pub async fn stop(mut self) {
         for daemon in self.nodes.iter_mut().chain([&mut self.bootstrap]) {
-            // It may have ended by itself: then there is nothing to kill.
+            // Killing fails if the daemon has ended by itself.
             let _ = daemon.child.kill().await;
         }
     }
@@ -123,7 +124,7 @@ impl Daemon {
         command
             .args(["--grpc-addr", "127.0.0.1:0", "--data-dir"])
             .arg(folder.join(&slug));
-        // The caller's own settings are for the caller's own node.
+        // The user's environment may have settings for a node of the user's own, which must not reach these daemons.
         for (variable, _) in std::env::vars_os().filter(|(v, _)| v.to_string_lossy().starts_with("QRES_")) {
             command.env_remove(variable);
         }
@@ -148,7 +149,7 @@ impl Daemon {
     }
 }
 
-/// Reads until `ready`, then goes on reading in a task: a full pipe would stop the daemon.
+/// Reads the [`Banner`] up to `ready`, then goes on reading in a task, because a full pipe would stop the daemon.
 async fn read_banner(stdout: ChildStdout) -> anyhow::Result<Banner> {
     let mut lines = BufReader::new(stdout).lines();
     let mut banner = Banner::default();
@@ -173,7 +174,7 @@ fn tail(name: &str, log: &Path) -> String {
     format!("--- {name}'s log, last lines ---\n{}\n", lines[from..].join("\n"))
 }
 
-/// A program in the folder of this one, where cargo puts both.
+/// Returns the path of a program in the folder of this program, where cargo puts both.
 fn beside_this_program(name: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe()?;
     let path = here.with_file_name(name);
@@ -207,10 +208,11 @@ mod tests {
         assert_eq!(banner.bootstrap().unwrap(), "/ip4/127.0.0.1/tcp/4001/p2p/X");
     }
 
-    /// Linux refuses to run a file that is open for writing, also in a child that another test has just forked.
+    /// Lock for tests that write and run a script: Linux refuses to run a file that is open for writing, also in a child that
+    /// another test has just forked.
     static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-    /// A shell script in a daemon's place.
+    /// Writes a shell script that takes the place of a daemon.
     fn script(folder: &Path, text: &str) -> PathBuf {
         let path = folder.join("daemon.sh");
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();

@@ -1,30 +1,30 @@
-//! The closing table.
+//! Formats the closing table.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use qres_fed::id::BlobId;
 
-/// Where a node ended.
+/// The head of a node at the end of the demo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// The checkpoint's round.
+    /// The round of the checkpoint.
     pub round: u64,
-    /// Its id.
+    /// The id of the checkpoint.
     pub checkpoint: String,
     /// The digest of the weights as they came out of the node, computed here.
     pub weights: BlobId,
 }
 
-/// What came of the run.
+/// The results of the run.
 pub struct Outcome {
-    /// Each node's head.
+    /// The [`Head`] of each node.
     pub heads: Vec<Head>,
-    /// Name and held-out accuracy of each way to train.
+    /// Name and held-out accuracy, 0 to 1, of each way to train.
     pub accuracies: Vec<(String, f64)>,
-    /// From the first round's start to the last head.
+    /// Time from the first round's start to the last head.
     pub took: Duration,
-    /// Rounds trained.
+    /// Number of rounds that were trained.
     pub rounds: u64,
     /// Bytes of weights between trainers and their nodes.
     pub trainer_bytes: u64,
@@ -33,12 +33,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether all nodes ended on the same checkpoint with the same bits.
+    /// Returns true if all nodes ended on the same checkpoint with the same bits.
     pub fn agree(&self) -> bool {
         self.heads.windows(2).all(|pair| pair[0] == pair[1])
     }
 
-    /// The table as text.
+    /// Formats the table as text.
     pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing into a String cannot fail.
@@ -49,7 +49,7 @@ impl Outcome {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "  node     round  checkpoint  BLAKE3 of the weights")?;
         for (number, head) in self.heads.iter().enumerate() {
-            // Ids come from a node: cut what is too long, take what is too short.
+            // Ids come from a node: a longer one is cut, and a shorter one is taken as it is.
             let short: String = head.checkpoint.chars().take(8).collect();
             writeln!(
                 out,
@@ -83,13 +83,13 @@ impl Outcome {
     }
 }
 
-/// A bar of twenty cells for a share from 0 to 1.
+/// Draws a bar of twenty cells for a share from 0 to 1.
 pub fn bar(share: f64) -> String {
     let full = (share.clamp(0.0, 1.0) * 20.0).round() as usize;
     format!("{}{}", "█".repeat(full), "░".repeat(20 - full))
 }
 
-/// A number of bytes as people read it (decimal units).
+/// Formats a number of bytes in decimal units for people.
 pub fn bytes(count: u64) -> String {
     let count = count as f64;
     for (unit, size) in [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)] {

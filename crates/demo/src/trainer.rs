@@ -1,4 +1,5 @@
-//! A trainer: what a user of QRES Swarm writes. It talks to its own node alone, and its rows never leave it.
+//! A trainer, the program that a user of QRES Swarm writes. A trainer talks to its own node alone, and its rows never leave
+//! it.
 
 use qres_api::client::{Client, ClientError};
 use qres_api::pb::{FetchWeightsRequest, SubmitWeightsRequest};
@@ -6,11 +7,11 @@ use qres_fed::learner::{Examples, Learner, TrainConfig};
 use qres_fed::tensor::{f32_from_safetensors, to_safetensors};
 use tonic::Code;
 
-/// Trains a model on its node's head until `rounds` rounds are sealed.
+/// Trains on the head of `node` and submits the weights, round by round, until `rounds` rounds are sealed.
 pub async fn run(node: Client, model: &str, mut learner: Learner, rows: Examples, rounds: u64) -> anyhow::Result<()> {
     let mut after = String::new();
     loop {
-        // Fetch the head: waits until it is another checkpoint than the last one.
+        // Fetch the head. The node waits until the head is another checkpoint than the last one.
         let request = FetchWeightsRequest {
             model: model.to_owned(),
             after,
@@ -21,7 +22,7 @@ pub async fn run(node: Client, model: &str, mut learner: Learner, rows: Examples
             return Ok(());
         }
 
-        // Train on it, with the numbers that came with it: FedProx's mu, the learning rate, …
+        // Train on the head, with the numbers that came with it: FedProx's mu, the learning rate, …
         let weights = f32_from_safetensors(&file)?;
         learner.load(&weights)?;
         let config = TrainConfig {
@@ -30,7 +31,7 @@ pub async fn run(node: Client, model: &str, mut learner: Learner, rows: Examples
         };
         let loss = learner.train(&rows, &config, &weights)?;
 
-        // Submit the result, naming the checkpoint that it was trained from.
+        // Submit the result with the checkpoint that it was trained from.
         let header = SubmitWeightsRequest {
             model: model.to_owned(),
             base: head.checkpoint.id.clone(),
@@ -39,7 +40,7 @@ pub async fn run(node: Client, model: &str, mut learner: Learner, rows: Examples
             ..Default::default()
         };
         match node.submit(header, to_safetensors(&learner.tensors()).into()).await {
-            // Too late for that checkpoint: go on with the newer one.
+            // The submission came too late for that checkpoint: go on with the newer one.
             Err(ClientError::Refused {
                 code: Code::FailedPrecondition,
                 ..

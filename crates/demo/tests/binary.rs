@@ -1,4 +1,5 @@
-//! The program as a user starts it. Being here also makes `cargo test` build it, with the features that the tests have.
+//! Tests the program as a user starts it. A test in this folder also makes `cargo test` build the program, with the features
+//! that the tests have.
 
 use std::process::Command;
 

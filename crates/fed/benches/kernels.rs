@@ -1,8 +1,8 @@
-//! The aggregation and codec kernels against the speed of memory: `cargo bench -p qres-fed`.
+//! Benchmarks of the aggregation and codec kernels against the speed of memory: `cargo bench -p qres-fed`.
 //!
-//! Every figure is the best of a few runs; each is also given as a ratio to one parallel read of the same bytes,
-//! measured in the same run on the same threads. The goal is the first line: FedAvg of 20 × 10 million f32 within 1.3 ×
-//! of that read.
+//! Every figure is the best of a few runs. Each is also given as a ratio to one parallel read of the same bytes, measured
+//! in the same run on the same threads. The goal is for the first line: FedAvg of 20 × 10 million f32 within 1.3 × of that
+//! read.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ const CLIENTS: usize = 20;
 const RUNS: usize = 15;
 
 fn main() {
-    // `cargo test --all-targets` starts benches too, without this argument.
+    // `cargo test --all-targets` also starts benches, but without this argument.
     if !std::env::args().any(|arg| arg == "--bench") {
         println!("a benchmark: run it with cargo bench");
         return;
@@ -36,7 +36,8 @@ fn main() {
     }
 }
 
-/// FedAvg of f32 slices in memory, and of the same as coded updates to a canonical file.
+/// Measures FedAvg of f32 slices in memory ([`average`]), and of the same numbers as coded updates to a canonical file
+/// ([`aggregate`]).
 fn fedavg() {
     let floats_of = |seed| -> Vec<f32> {
         let bytes = floats(seed);
@@ -68,7 +69,8 @@ fn fedavg() {
     report("the same, none/1 updates to a file", CLIENTS * ELEMENTS * 4, took);
 }
 
-/// One submission coded, checked, and four of them aggregated: what a node does in a round.
+/// Measures a node's work in a round: a submission is checked and coded, the update is checked, and four updates are
+/// aggregated.
 fn way(codec: &str) {
     let spec = spec(codec);
     let (base, weights) = (model(0), model(1));
@@ -122,7 +124,8 @@ fn report(what: &str, bytes: usize, (read, took): (f64, f64)) {
     );
 }
 
-/// The shortest of [`RUNS`] runs of each, in turn: what else the machine does meanwhile meets both.
+/// Returns the shortest time of [`RUNS`] runs of each function, in seconds. The runs alternate, so that other work of the
+/// machine affects both.
 fn best<A, B>(mut read: impl FnMut() -> A, mut run: impl FnMut() -> B) -> (f64, f64) {
     fn seconds<T>(run: impl FnOnce() -> T) -> f64 {
         let start = Instant::now();
@@ -134,7 +137,7 @@ fn best<A, B>(mut read: impl FnMut() -> A, mut run: impl FnMut() -> B) -> (f64, 
     })
 }
 
-/// One read of all bytes on all threads: a sum of them as words, in lanes that the processor can follow in parallel.
+/// Reads all bytes once on all threads: sums them as words, in lanes that the processor can work on in parallel.
 fn read_all(updates: &[&[u8]]) -> u64 {
     let read = |chunk: &[u8]| {
         let mut lanes = [0u64; 16];
@@ -152,7 +155,7 @@ fn read_all(updates: &[&[u8]]) -> u64 {
         .reduce(|| 0, u64::wrapping_add)
 }
 
-/// The same of floats.
+/// Reads all floats once on all threads, as [`read_all`] does with bytes.
 fn read_floats(updates: &[&[f32]]) -> u64 {
     let read = |chunk: &[f32]| {
         let mut lanes = [0u32; 32];
@@ -184,7 +187,7 @@ fn weighted(updates: &[Vec<u8>]) -> Vec<Weighted<'_>> {
         .collect()
 }
 
-/// Pseudo-random f32 in -1..1, different for each seed.
+/// Makes pseudo-random f32 in -1..1, different for each seed.
 fn floats(seed: u32) -> Vec<u8> {
     let value = |i: u32| {
         let hash = (i ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);

@@ -1,8 +1,8 @@
-//! Codecs: how an update's floats are coded on their way. Integer tensors always travel losslessly.
+//! Codecs for the floats of an update during its transfer. Integer tensors are always sent losslessly.
 //!
-//! A coded update has no header: it is the tensors' coded bytes one after the other, in the schema's order. Spec and
-//! codec give every length, so nothing in it can lie. Integer and boolean tensors stand in it as they are
-//! (little-endian, absolute values, not differences), float tensors as the codec says:
+//! A coded update has no header. It is the tensors' coded bytes, one tensor after the other, in the schema's order. The
+//! spec and the codec determine every length, so the update contains no length that could be false. Integer and boolean
+//! tensors stand in it unchanged (little-endian, absolute values, not differences); float tensors are coded by the codec:
 //!
 //! | codec | bytes of n floats | an element | error |
 //! | --- | --- | --- | --- |
@@ -10,12 +10,12 @@
 //! | `bf16/1` | 2 n | bfloat16, ties to even | at most 2^-8 of it (2^-134 below 2^-126) |
 //! | `int8/1` | n + 4 ⌈n / 256⌉ | one int8 c: the value is s × c | at most s / 2 |
 //!
-//! `int8/1` holds blocks of 256 elements within a tensor, the last of which may be shorter: the scale s (f32), then the
-//! codes. s is the largest magnitude of the block / 127, rounded up.
+//! `int8/1` codes a tensor in blocks of 256 elements, the last of which may be shorter. A block is the scale s (f32) and
+//! then the codes. s is the block's largest magnitude divided by 127, rounded up.
 //!
-//! What is beyond the largest finite value of a format becomes that value; an update that would need this is refused when it is
-//! made. So is one whose fidelity is below the rule's number `fidelity_min` (0.99 by default). Fidelity of a Gaussian update:
-//! `bf16/1` 0.999997, `int8/1` 0.99995.
+//! A value beyond the largest finite value of a format becomes that value, but an update that would need this is refused
+//! when it is made. An update whose fidelity is below the rule's number `fidelity_min` (0.99 by default) is refused too.
+//! The fidelity of a Gaussian update is 0.999997 with `bf16/1` and 0.99995 with `int8/1`.
 
 pub(crate) mod block;
 pub(crate) mod float;
@@ -23,29 +23,29 @@ pub(crate) mod float;
 use crate::record::{Dtype, Rule, SpecError, TensorSpec};
 use crate::tensor::tensor_bytes;
 
-/// The number of a codec's rule that says which fidelity an update must keep at least.
+/// Name of the number in a codec's [`Rule`] that gives the least fidelity of an update.
 const FIDELITY_MIN: &str = "fidelity_min";
-/// That, where a rule does not say it: as for states.
+/// Least fidelity of an update if the rule does not give [`FIDELITY_MIN`]; the same as for states.
 const FIDELITY_MIN_DEFAULT: f64 = 0.99;
 
-/// The least fidelity of a model's updates, 0 to 1.
+/// Returns the least fidelity that an update of the model must have, 0 to 1.
 pub(crate) fn fidelity_min(codec: &Rule) -> f32 {
     codec.params.get(FIDELITY_MIN).copied().unwrap_or(FIDELITY_MIN_DEFAULT) as f32
 }
 
-/// A known codec.
+/// A codec that this version of the crate knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
-    /// `none/1`: as they are.
+    /// `none/1`: floats stay in the tensor's dtype.
     None,
     /// `bf16/1`: rounded to bfloat16, ties to even.
     Bf16,
-    /// `int8/1`: blockwise int8 with one scale a block.
+    /// `int8/1`: int8 in blocks of 256 elements with one scale for each block.
     Int8,
 }
 
 impl Codec {
-    /// The codec that a rule names; an unknown one is an error that names it and lists the known ones.
+    /// Returns the codec that a rule names. The error for an unknown codec names it and lists the known ones.
     pub fn of(rule: &Rule) -> Result<Self, SpecError> {
         let fail = |problem: String| SpecError {
             field: "codec",
@@ -75,8 +75,8 @@ impl Codec {
         }
     }
 
-    /// The largest magnitude of a float that is coded as itself and not cut. Of f64 that is all but the very last, which stands
-    /// for all that is beyond.
+    /// Returns the largest magnitude of a float that is coded as itself and not cut. For f64 this is the number below
+    /// `f64::MAX`, because `f64::MAX` stands for everything beyond the range.
     pub(crate) fn largest(self, dtype: Dtype) -> f64 {
         let last = f64::MAX.next_down();
         match (self, dtype) {
@@ -84,12 +84,12 @@ impl Codec {
             (Self::None, Dtype::F64) => last,
             (Self::None | Self::Bf16, Dtype::Bf16) | (Self::Bf16, _) => half::bf16::MAX.to_f64(),
             (Self::None, _) => f64::from(f32::MAX),
-            // The scale is an f32.
+            // The scale is an f32 and the largest code is 127.
             (Self::Int8, _) => f64::from(f32::MAX) * 127.0,
         }
     }
 
-    /// The name and version.
+    /// Returns the name and version, e.g. `bf16/1`; [`Codec::of`] reads them.
     pub fn id(self) -> &'static str {
         match self {
             Self::None => "none/1",
@@ -98,14 +98,14 @@ impl Codec {
         }
     }
 
-    /// Exact length of a coded update of this schema.
+    /// Returns the exact length of a coded update of this schema, in bytes.
     pub fn coded_bytes(self, schema: &[TensorSpec]) -> u64 {
         schema
             .iter()
             .fold(0, |sum, tensor| sum.saturating_add(self.tensor_bytes(tensor)))
     }
 
-    /// Coded bytes of one tensor; saturates for one that no checked schema holds.
+    /// Returns the coded bytes of one tensor. The sum saturates for a tensor so large that no checked schema holds it.
     pub(crate) fn tensor_bytes(self, tensor: &TensorSpec) -> u64 {
         let elements = tensor.elements().unwrap_or(u64::MAX);
         match self {
@@ -118,7 +118,7 @@ impl Codec {
         }
     }
 
-    /// Coded bytes of `elements` of a tensor, counted from a multiple of [`block::INT8_BLOCK`].
+    /// Returns the coded bytes of `elements` elements of a tensor, counted from a multiple of [`block::INT8_BLOCK`].
     pub(crate) fn run_bytes(self, dtype: Dtype, elements: usize) -> usize {
         match self {
             Self::Bf16 if dtype.is_float() => elements * 2,
@@ -127,7 +127,7 @@ impl Codec {
         }
     }
 
-    /// The inverse of [`Self::run_bytes`], for floats.
+    /// Returns the number of float elements in `bytes` coded bytes: the inverse of [`Self::run_bytes`].
     pub(crate) fn run_elements(self, dtype: Dtype, bytes: usize) -> usize {
         match self {
             Self::Bf16 => bytes / 2,

@@ -1,17 +1,17 @@
-//! Names for things: content digests, node identities and time.
+//! Identifiers: content digests and node keys. The module also has the type of a node's own time.
 
 use std::fmt;
 use std::str::FromStr;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// A text that is not the 64 lowercase hex digits of an id.
+/// Error for a text that is not the 64 lowercase hex digits of an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be 64 lowercase hex digits (32 bytes), got {got:?}")]
 pub struct ParseIdError {
-    /// The kind of id that was expected, e.g. `CheckpointId`.
+    /// Name of the id type that was expected, e.g. `CheckpointId`.
     pub what: &'static str,
-    /// What was given, cut to 80 characters.
+    /// The text that was given, cut to 80 characters.
     pub got: String,
 }
 
@@ -34,12 +34,12 @@ macro_rules! id {
         pub struct $name(pub [u8; 32]);
 
         impl $name {
-            /// The BLAKE3 digest of `bytes`, as this kind of id.
+            /// Returns the BLAKE3 digest of `bytes` as this kind of id.
             pub fn of(bytes: &[u8]) -> Self {
                 Self(*blake3::hash(bytes).as_bytes())
             }
 
-            /// The first eight hex digits: enough for a person to tell two apart in a log line.
+            /// Returns the first eight hex digits, enough for a person to tell two ids apart in a log line.
             pub fn short(&self) -> String {
                 hex::encode(&self.0[..4])
             }
@@ -67,39 +67,41 @@ macro_rules! id {
 }
 
 id!(
-    /// BLAKE3 of a blob's bytes: how tensors are stored and moved.
+    /// BLAKE3 of a blob's bytes. Blobs (tensors, coded updates, specs) are stored and transferred under this id.
     BlobId
 );
 id!(
-    /// BLAKE3 of a spec's canonical bytes. A spec is stored as a blob of just those bytes, so this is that blob's id too.
+    /// BLAKE3 of a spec's canonical bytes. A spec is stored as a blob of exactly those bytes, so the same 32 bytes are that
+    /// blob's [`BlobId`].
     SpecId
 );
 id!(
-    /// BLAKE3 of a contribution's canonical bytes.
+    /// BLAKE3 of a contribution's canonical bytes, without its signature.
     ContributionId
 );
 id!(
-    /// BLAKE3 of a checkpoint's canonical bytes: no sealer and no signature in it.
+    /// BLAKE3 of a checkpoint's canonical bytes. They hold no sealer and no signature, so all seals of one checkpoint give
+    /// one id.
     CheckpointId
 );
 id!(
-    /// BLAKE3 of a seal's canonical bytes (with its sealer): two sealers of one checkpoint have two seal ids.
+    /// BLAKE3 of a seal's canonical bytes. They name the sealer, so two sealers of one checkpoint have two seal ids.
     SealId
 );
 id!(
-    /// BLAKE3 of an equivocation proof's canonical bytes.
+    /// BLAKE3 of an equivocation proof's tag and of the ids of its two contributions.
     ProofId
 );
 id!(
-    /// BLAKE3 of a submission's trainer, base and content: what a node answers to its trainer.
+    /// BLAKE3 of a submission's trainer, base and content. A node answers its trainer with this id.
     SubmissionId
 );
 id!(
-    /// What would be aggregated, before the result is known: a checkpoint's canonical bytes without the result.
+    /// BLAKE3 of a proposal's canonical bytes: all fields of a checkpoint except the result, which is not known yet.
     ProposalId
 );
 id!(
-    /// A node's Ed25519 public key. The mesh shows it as a libp2p `PeerId`, which wraps the same 32 bytes.
+    /// A node's Ed25519 public key. The mesh shows the same 32 bytes wrapped as a libp2p `PeerId`.
     NodeId
 );
 
@@ -114,13 +116,13 @@ impl From<SpecId> for BlobId {
 pub struct Instant(pub u64);
 
 impl Instant {
-    /// This instant, `ms` later; saturates.
+    /// Returns the instant `ms` milliseconds after this one; saturates at `u64::MAX`.
     #[must_use]
     pub fn after_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to this instant, 0 when `earlier` is not earlier.
+    /// Returns the milliseconds from `earlier` to this instant, 0 if `earlier` is not earlier.
     #[must_use]
     pub fn since_ms(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -134,7 +136,7 @@ mod tests {
     #[test]
     fn ids_read_what_they_print_and_nothing_else() {
         let id = CheckpointId::of(b"abc");
-        // BLAKE3's published vector for "abc".
+        // The expected digits are BLAKE3's published test vector for "abc".
         assert_eq!(
             id.to_string(),
             "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"

@@ -1,11 +1,12 @@
 //! Built-in learners, with the proximal term of FedProx.
 //!
-//! A [`Network`] says what is learned (its parameters, loss and gradient); a [`Learner`] holds the parameters as one
-//! vector and moves them by stochastic gradient descent. Three networks are here: [`Softmax`] regression, a small
-//! [`Mlp`] and [`Spiking`], a layer of leaky integrate-and-fire neurons trained by surrogate gradient.
+//! A [`Network`] defines a model (its parameters, loss and gradient). A [`Learner`] holds the parameters as one vector and
+//! changes them by stochastic gradient descent. There are three networks: [`Softmax`] regression, a small [`Mlp`] and
+//! [`Spiking`], a layer of leaky integrate-and-fire neurons trained by surrogate gradient.
 //!
-//! Training is a function of parameters, data, [`TrainConfig`] and its seed, but not bit-identical across machines (`exp`
-//! and `tanh` come from the platform): a trainer's result is its own, and agreement begins with what it submits.
+//! Training is a function of parameters, data, [`TrainConfig`] and its seed, but it is not bit-identical across machines
+//! (`exp` and `tanh` come from the platform). A trainer's result is therefore its own; nodes agree only on what is computed
+//! from the submitted bytes.
 
 mod dense;
 mod examples;
@@ -28,16 +29,16 @@ pub use sgd::TrainConfig;
 pub use softmax::Softmax;
 pub use spiking::Spiking;
 
-/// A tensor as trainers hand it around: name, shape (row-major), elements.
+/// A tensor in the form that trainers pass around: name, shape (row-major), elements.
 pub type NamedTensor = (String, Vec<u64>, Vec<f32>);
 
-/// Rows scored at once by [`Learner::accuracy`]: bounds its memory whatever the data's size.
+/// Rows that [`Learner::accuracy`] scores at once; bounds its memory for data of any size.
 const SCORE_ROWS: usize = 256;
 
-/// Why tensors or data don't fit a learner.
+/// Reason why tensors or data do not fit a learner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LearnerError {
-    /// A parameter is not among the tensors given.
+    /// A parameter of the network is not among the given tensors.
     #[error("tensor {name:?} is missing: the network needs it with shape {shape:?}")]
     Missing {
         /// The parameter's name.
@@ -45,24 +46,24 @@ pub enum LearnerError {
         /// The shape it must have.
         shape: Vec<u64>,
     },
-    /// A parameter came with another shape, or with a number of elements that is not its shape's.
+    /// A parameter was given with another shape, or with a number of elements that is not its shape's.
     #[error("tensor {name:?} has shape {got:?} and {elements} elements, the network needs shape {shape:?}")]
     Shape {
         /// The parameter's name.
         name: String,
         /// The shape it must have.
         shape: Vec<u64>,
-        /// The shape it came with.
+        /// The shape that was given.
         got: Vec<u64>,
-        /// The elements it came with.
+        /// The number of elements that were given.
         elements: usize,
     },
-    /// A tensor that the network does not know, or one given twice.
+    /// The network does not know a tensor, or a tensor was given twice.
     #[error("tensor {name:?} is not one of the network's, or is given twice: it has {known:?}")]
     Unknown {
-        /// The tensor's name.
+        /// Name of the unknown tensor.
         name: String,
-        /// The network's parameters.
+        /// Names of the network's parameters.
         known: Vec<String>,
     },
     /// The data has another width or more classes than the network.
@@ -71,13 +72,13 @@ pub enum LearnerError {
          {network_classes} classes"
     )]
     Data {
-        /// Features a row of the data has.
+        /// Number of features in a row of the data.
         inputs: usize,
-        /// One more than the data's greatest label.
+        /// The data's greatest label plus one.
         classes: usize,
-        /// Features a row must have.
+        /// Number of features that the network needs in a row.
         network_inputs: usize,
-        /// Classes that the network tells apart.
+        /// Number of classes that the network tells apart.
         network_classes: usize,
     },
 }
@@ -90,9 +91,9 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A learner with freshly drawn parameters: the same seed, the same parameters.
+    /// Makes a learner with freshly drawn parameters; the same seed gives the same parameters.
     ///
-    /// Weights are uniform in ±√(6 / (fan in + fan out)) (Glorot & Bengio 2010, eq. 16), biases 0.
+    /// Weights are uniform in ±√(6 / (fan in + fan out)) (Glorot & Bengio 2010, eq. 16), biases are 0.
     pub fn init(network: impl Network + 'static, seed: u64) -> Self {
         let layout = network.parameters();
         let mut random = Random::new(seed);
@@ -111,7 +112,7 @@ impl Learner {
         }
     }
 
-    /// The parameters, in the network's order.
+    /// Returns the parameters, in the network's order.
     pub fn tensors(&self) -> Vec<NamedTensor> {
         let mut rest = &self.weights[..];
         let mut tensors = Vec::with_capacity(self.layout.len());
@@ -123,16 +124,17 @@ impl Learner {
         tensors
     }
 
-    /// Takes on the given parameters, in any order; they must be exactly the network's.
+    /// Replaces the parameters by the given ones, in any order. The tensors must be exactly the network's; else a
+    /// [`LearnerError`] is returned and nothing changes.
     pub fn load(&mut self, tensors: &[NamedTensor]) -> Result<(), LearnerError> {
         self.weights = self.flatten(tensors)?;
         Ok(())
     }
 
-    /// Runs `config.epochs` passes of mini-batch SGD and answers the mean cross-entropy of the last pass (0 without data).
+    /// Runs `config.epochs` passes of mini-batch SGD and returns the mean cross-entropy of the last pass (0 without data).
     ///
-    /// With `config.mu` > 0 every step's gradient gains μ (w − w_t), where w_t is `reference`: the weights the trainer
-    /// fetched, which keep skewed trainers near each other (FedProx: Li et al. 2020, eq. 2).
+    /// With `config.mu` > 0 the gradient of every step gains μ (w − w_t), where w_t is `reference`, the weights that the
+    /// trainer fetched. This term keeps trainers with skewed data near each other (FedProx: Li et al. 2020, eq. 2).
     pub fn train(
         &mut self,
         data: &Examples,
@@ -150,7 +152,7 @@ impl Learner {
         ))
     }
 
-    /// The share of rows whose greatest score is their label's, 0 to 1 (0 without data).
+    /// Returns the share of rows whose greatest score is their label's, 0 to 1 (0 without data).
     pub fn accuracy(&self, data: &Examples) -> Result<f64, LearnerError> {
         self.check(data)?;
         let classes = self.network.classes();
@@ -168,7 +170,7 @@ impl Learner {
         Ok(right as f64 / data.len().max(1) as f64)
     }
 
-    /// The tensors as one vector in the network's order.
+    /// Returns the tensors as one vector in the network's order.
     fn flatten(&self, tensors: &[NamedTensor]) -> Result<Vec<f32>, LearnerError> {
         let mut flat = Vec::with_capacity(self.weights.len());
         for parameter in &self.layout {

@@ -1,8 +1,9 @@
-//! What nodes sign, store and send to each other, in one canonical byte form.
+//! Records: the data that nodes sign, store and send to each other, in one canonical byte form.
 //!
-//! The canonical bytes of a record are its tag (a text ending in a newline) followed by its borsh encoding. Ids are the
-//! BLAKE3 of those bytes and signatures cover them; mesh and store carry them verbatim. The tag separates the domains: no
-//! bytes are two kinds of record at once. `docs/protocol.md` states every field; golden vectors pin them.
+//! The canonical bytes of a record are its tag (a text that ends in a newline) followed by its borsh encoding. An id is the
+//! BLAKE3 of those bytes and a signature covers them; mesh and store carry the bytes unchanged. The tag separates the kinds
+//! of records: no bytes are two kinds of record at once. `docs/protocol.md` describes every field; golden vectors pin the
+//! bytes.
 
 mod checkpoint;
 mod contribution;
@@ -30,7 +31,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::id::NodeId;
 
-/// Why bytes are not a record.
+/// Reason why bytes are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes do not begin with the tag of this kind of record.
@@ -46,18 +47,18 @@ pub enum DecodeError {
 
 /// A record with one canonical byte form.
 pub trait Canonical: BorshSerialize + BorshDeserialize {
-    /// First bytes of the canonical form; the number is the format's version.
+    /// First bytes of the canonical form. The number in the tag is the format's version.
     const TAG: &'static str;
 
-    /// The canonical bytes: the tag, then borsh.
+    /// Returns the canonical bytes: the tag, then the borsh encoding.
     fn to_canonical(&self) -> Vec<u8> {
         let mut bytes = Self::TAG.as_bytes().to_vec();
-        // Writing into a Vec cannot fail, and our records hold no NaN (their constructors refuse it).
+        // Writing into a Vec cannot fail, and the records of this module hold no NaN, which borsh would refuse.
         borsh::to_writer(&mut bytes, self).expect("a record of finite numbers always encodes");
         bytes
     }
 
-    /// Reads canonical bytes; anything but the one canonical encoding is refused.
+    /// Reads canonical bytes. Returns a [`DecodeError`] for all bytes that are not the one canonical encoding.
     fn from_canonical(bytes: &[u8]) -> Result<Self, DecodeError> {
         let body = bytes
             .strip_prefix(Self::TAG.as_bytes())
@@ -85,17 +86,18 @@ impl std::fmt::Debug for Signature {
 
 /// A record and its author's signature over the record's canonical bytes.
 ///
-/// `fed` never checks or makes signatures: `node` verifies before a record comes in and signs what `fed` asks for.
+/// This crate neither checks nor makes signatures: the crate `node` verifies a record before it passes the record on, and
+/// signs the records that this crate asks for.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Signed<T> {
-    /// What is signed.
+    /// The signed record.
     pub record: T,
-    /// By whom [`Authored::author`] says.
+    /// The signature by the key of the record's [`Authored::author`].
     pub signature: Signature,
 }
 
-/// A record that one node vouches for.
+/// A record that one node signs.
 pub trait Authored: Canonical {
-    /// The node whose key must have made the signature.
+    /// Returns the node whose key must have made the signature.
     fn author(&self) -> NodeId;
 }

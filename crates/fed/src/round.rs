@@ -1,17 +1,18 @@
-//! One model's rounds, as a state machine without I/O: `handle(input, now)` answers with what to do.
+//! The rounds of one model, as a state machine without I/O: [`Machine::handle`] takes an input and the time, and returns what
+//! to do.
 //!
-//! | file | noun |
+//! | file | subject |
 //! | --- | --- |
-//! | `event` | what goes in and what comes out |
+//! | `event` | inputs and outputs |
 //! | `machine` | the machine, its settings, and the order in which it settles after an input |
 //! | `ledger`, `orphans`, `outbox` | records held; records whose parents are unknown; outputs, durable ones first |
-//! | `tree`, `leaves`, `ballots`, `chain` | checkpoints and their order; who contributed on which; the head's branch by round |
-//! | `contribution`, `seal`, `equivocation`, `convicted` | taking records in: faults, bounds, proofs, who is convicted |
-//! | `shares`, `naming` | how many seals are held that nobody names; who names one |
-//! | `head`, `pursuit`, `jobs`, `blobs` | standing on the greatest checkpoint, recomputing what would be greater, fetching for it |
-//! | `membership`, `deadline`, `sealer`, `late` | whom a round waits for, how long, who seals it, which late work it takes |
-//! | `submissions` | from the trainers' hands into one contribution a parent, and what became of it |
-//! | `horizon`, `archive` | what is forgotten; the head's branch below what is in memory |
+//! | `tree`, `leaves`, `ballots`, `chain` | checkpoints and their order; the contributions on each; the head's branch by round |
+//! | `contribution`, `seal`, `equivocation`, `convicted` | taking records in: faults, bounds, proofs, convicted nodes |
+//! | `shares`, `naming` | limits on held seals that no other node names; the records that name a checkpoint |
+//! | `head`, `pursuit`, `jobs`, `blobs` | the greatest checkpoint as head, recomputing greater ones, fetching for them |
+//! | `membership`, `deadline`, `sealer`, `late` | the members a round waits for, how long, who seals it, the late work in it |
+//! | `submissions` | from the trainers into one contribution per parent, and what became of it |
+//! | `horizon`, `archive` | records that are forgotten; the head's branch below what is in memory |
 //! | `restore`, `view` | what a store gives back; what callers see |
 
 mod archive;

@@ -1,8 +1,8 @@
-//! State embeddings: named tensors coded for the way, with the fidelity measured on what is really sent.
+//! State embeddings: named tensors, coded for the transfer. The fidelity is measured on the bytes that are really sent.
 //!
-//! A coded state is [`TAG`], the borsh encoding of the codec's rule and of the tensors' names, dtypes and shapes
-//! (ascending by name), and then the tensors themselves, coded as [`crate::codec`] says: floats by the codec,
-//! everything else as it is.
+//! A coded state is [`TAG`], then the borsh encoding of the codec's rule and of the tensors' names, dtypes and shapes
+//! (ascending by name), then the tensors' data. Floats are coded by the codec as [`crate::codec`] describes, all other
+//! elements stand as they are.
 
 use std::io::Write;
 
@@ -13,16 +13,16 @@ use crate::record::{Dtype, Rule, TENSOR_NAME_RULE, TensorSpec, is_tensor_name, r
 use crate::tensor::{self, DIMENSIONS_MAX, Layout, TensorError, tensor_bytes};
 use crate::update::Moments;
 
-/// First bytes of a coded state; the number is the format's version.
+/// First bytes of a coded state; the number in it is the format's version.
 const TAG: &[u8] = b"qres/state-tensors/1\n";
-/// Elements coded at a time; a multiple of the codecs' own block.
+/// Elements that are coded at a time; a multiple of the 256 elements of an `int8/1` block.
 const RUN_ELEMENTS: usize = 1 << 14;
 
-/// Codes a safetensors file with a codec (self-describing: schema and codec go along). Returns the bytes and the
-/// fidelity.
+/// Codes a safetensors file with a codec and returns the coded bytes and their fidelity, 0 to 1. The result is
+/// self-describing: it contains the schema and the codec's rule.
 ///
 /// # Errors
-/// When the codec is unknown, the file is no safetensors file, or a float is not finite.
+/// Returns an error if the codec is unknown, if the file is no safetensors file, or if a float is not finite.
 pub fn encode(safetensors: &[u8], codec: &Rule) -> Result<(Vec<u8>, f64), TensorError> {
     let rule = codec;
     let codec = codec_of(rule)?;
@@ -33,7 +33,7 @@ pub fn encode(safetensors: &[u8], codec: &Rule) -> Result<(Vec<u8>, f64), Tensor
     schema.serialize(&mut coded)?;
     let mut moments = Moments::default();
     for (tensor, offset) in schema.iter().zip(placement.offsets) {
-        // `check_weights` has held every range against the file.
+        // `check_weights` has checked that every range lies inside the file.
         let plain = &safetensors[offset as usize..][..tensor_bytes(tensor) as usize];
         if tensor.dtype.is_float() {
             moments.add(encode_floats(codec, tensor.dtype, plain, &mut coded));
@@ -53,7 +53,7 @@ fn encode_floats(codec: Codec, dtype: Dtype, plain: &[u8], coded: &mut Vec<u8>) 
     for run in plain.chunks(RUN_ELEMENTS * dtype.bytes()) {
         let elements = run.len() / dtype.bytes();
         x.clear();
-        // -0.0 and not 0.0: x + -0.0 is x for every x, a negative zero included.
+        // The start value is -0.0 and not 0.0, because x + -0.0 is x for every x, including a negative zero.
         x.resize(elements, -0.0);
         y.resize(elements, 0.0);
         float::accumulate(dtype, &mut x, run, 1.0);
@@ -66,18 +66,19 @@ fn encode_floats(codec: Codec, dtype: Dtype, plain: &[u8], coded: &mut Vec<u8>) 
     moments
 }
 
-/// Decodes what [`encode`] made into a canonical safetensors file; never trusts a length, allocates at most `bytes_max`
-/// for the file.
+/// Decodes the bytes that [`encode`] made into a canonical safetensors file. No length in the bytes is trusted; at most
+/// `bytes_max` bytes are allocated for the file.
 ///
 /// # Errors
-/// When the bytes are not exactly one coded state, its codec is unknown, the file would be longer than `bytes_max`, or
-/// a float is not finite.
+/// Returns an error if the bytes are not exactly one coded state, if the codec is unknown, if the file would be longer than
+/// `bytes_max` bytes, or if a float is not finite.
 pub fn decode(coded: &[u8], bytes_max: u64) -> Result<Vec<u8>, TensorError> {
     let malformed = |error: std::io::Error| TensorError::bad(format!("state: malformed ({error})"));
     let mut body = coded
         .strip_prefix(TAG)
         .ok_or_else(|| TensorError::bad("state: no coded state, or of a newer format: the tag differs"))?;
-    // borsh reserves a few KiB at first and grows only with bytes that are there: a lying length allocates nothing.
+    // borsh reserves a few KiB at first and grows the list only with bytes that are there, so a false length allocates
+    // nothing.
     let rule = Rule::deserialize(&mut body).map_err(malformed)?;
     let codec = codec_of(&rule)?;
     let schema = read_tensors(&mut body).map_err(malformed)?;
@@ -135,7 +136,7 @@ fn decode_tensor(codec: Codec, tensor: &TensorSpec, coded: &[u8], file: &mut Vec
     Ok(())
 }
 
-/// Whether these are tensors of one file; the bytes of their data.
+/// Checks that the tensors can stand in one file (names, order, sizes) and returns the bytes of their data.
 fn check_schema(schema: &[TensorSpec]) -> Result<u64, TensorError> {
     let mut total = 0u64;
     for (i, tensor) in schema.iter().enumerate() {
@@ -187,7 +188,7 @@ mod tests {
         ])
     }
 
-    /// One tensor of every dtype, two elements each, all bits kept by `none/1`.
+    /// Makes one tensor of every dtype with two elements each. `none/1` must keep all their bits.
     fn every_dtype() -> Vec<u8> {
         use Dtype::*;
         let dtypes = [F64, F32, F16, Bf16, I64, I32, I16, I8, U64, U32, U16, U8, Bool];
@@ -254,7 +255,7 @@ mod tests {
         assert!(decode(&coded, file_bytes).is_ok());
         let error = decode(&coded, file_bytes - 1).unwrap_err().to_string();
         assert!(error.contains(&format!("at most {}", file_bytes - 1)), "{error}");
-        // Nothing in it, whatever single byte changes, makes it panic.
+        // Flipping any one bit of the coded state never causes a panic.
         for at in 0..coded.len() {
             for bit in 0..8 {
                 let mut altered = coded.clone();
@@ -304,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_state_that_a_codec_wipes_out_has_fidelity_zero_and_a_zero_one_has_one() {
-        // Below half of bfloat16's smallest number.
+        // The value is below half of bfloat16's smallest number, so it is coded as 0.
         let tiny = to_safetensors(&[("a".into(), vec![1], vec![f32::from_bits(1)])]);
         assert_eq!(encode(&tiny, &Rule::new("bf16/1")).unwrap().1, 0.0);
         let zero = to_safetensors(&[("a".into(), vec![2], vec![0.0, -0.0])]);

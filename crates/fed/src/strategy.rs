@@ -1,44 +1,44 @@
-//! Strategies: how contributions become a checkpoint, and what trainers must apply.
+//! Strategies: the rule that turns contributions into a checkpoint, and the numbers that trainers must apply.
 //!
 //! `fedavg/1` (McMahan et al. 2017, "Communication-efficient learning of deep networks from decentralized data") and
-//! `fedprox/1` (Li et al. 2020, "Federated optimization in heterogeneous networks") aggregate alike, see
-//! [`crate::update::aggregate`]; FedProx's trainers add `mu / 2 * |w - base|^2` to their loss.
+//! `fedprox/1` (Li et al. 2020, "Federated optimization in heterogeneous networks") aggregate in the same way, see
+//! [`crate::update::aggregate`]. With FedProx the trainers add `mu / 2 * |w - base|^2` to their loss.
 
 use std::collections::BTreeMap;
 
 use crate::record::{Rule, SpecError};
 
-/// A number that a strategy takes.
+/// A number that a strategy takes as a parameter.
 struct Param {
     name: &'static str,
     required: bool,
-    /// What it must be, in words and as a test.
+    /// Condition on the value, in words for error texts; `holds` tests it.
     must: &'static str,
     holds: fn(f64) -> bool,
 }
 
-/// The proximal weight. 0 is FedAvg.
+/// Weight of the proximal term; 0 makes FedProx the same as FedAvg.
 const MU: Param = Param {
     name: "mu",
     required: true,
     must: "finite and at least 0",
     holds: |x| x.is_finite() && x >= 0.0,
 };
-/// The trainers' step size.
+/// Step size of the trainers' gradient descent.
 const LEARNING_RATE: Param = Param {
     name: "learning_rate",
     required: false,
     must: "finite and above 0",
     holds: |x| x.is_finite() && x > 0.0,
 };
-/// Passes over the trainer's data a round.
+/// Passes over the trainer's own data in one round.
 const LOCAL_EPOCHS: Param = Param {
     name: "local_epochs",
     required: false,
     must: "a whole number from 1 to 1000000",
     holds: is_count,
 };
-/// Samples a step.
+/// Samples in each step of the trainers' gradient descent.
 const BATCH_SIZE: Param = Param {
     name: "batch_size",
     required: false,
@@ -61,7 +61,7 @@ fn params(id: &str) -> Option<&'static [Param]> {
     }
 }
 
-/// Whether the rule is a known strategy with sensible numbers; else names it and lists the known ones.
+/// Checks that the rule is a known strategy with valid numbers. The error names the unknown part and lists the known ones.
 pub fn check(rule: &Rule) -> Result<(), SpecError> {
     let fail = |problem: String| {
         Err(SpecError {
@@ -88,8 +88,8 @@ pub fn check(rule: &Rule) -> Result<(), SpecError> {
     }
 }
 
-/// What trainers apply: `mu` always (0 for FedAvg), and `learning_rate`, `local_epochs`, `batch_size` where the rule
-/// gives them. Empty for a strategy that [`check`] refuses by name.
+/// Returns the numbers that trainers apply: always `mu` (0 for FedAvg), and `learning_rate`, `local_epochs` and
+/// `batch_size` where the rule gives them. The map is empty for a strategy whose name [`check`] refuses.
 pub fn trainer_config(rule: &Rule) -> BTreeMap<String, f64> {
     let Some(params) = params(&rule.id) else {
         return BTreeMap::new();
@@ -100,7 +100,7 @@ pub fn trainer_config(rule: &Rule) -> BTreeMap<String, f64> {
     std::iter::once((MU.name.to_owned(), 0.0)).chain(given).collect()
 }
 
-/// Whether the rule is a known privacy mechanism (`none/1`).
+/// Checks that the rule is a known privacy mechanism; `none/1` is the only one.
 pub fn check_privacy(rule: &Rule) -> Result<(), SpecError> {
     let fail = |problem: String| {
         Err(SpecError {

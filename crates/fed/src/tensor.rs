@@ -1,7 +1,7 @@
 //! Tensors as bytes: safetensors files, the canonical file of a schema, and checks of both.
 //!
-//! A model is never held whole: a [`Source`] gives ranges of bytes, results go to a `Write`, and work is done a block
-//! at a time.
+//! A model is never held in memory as a whole: a [`Source`] gives ranges of bytes, results are written to a `Write`, and
+//! work is done one block at a time.
 
 mod finite;
 mod header;
@@ -19,17 +19,18 @@ pub use vectors::{F32Tensor, f32_from_safetensors, to_safetensors};
 pub(crate) use header::DIMENSIONS_MAX;
 pub(crate) use layout::tensor_bytes;
 
-/// Bytes that live elsewhere (a blob's file, memory), read by position. Reads may happen from several threads at once.
+/// Bytes in another place (a blob's file, memory) that are read by position. Several threads may read at once.
 pub trait Source: Send + Sync {
-    /// Total bytes.
+    /// Returns the total number of bytes.
     fn len(&self) -> u64;
-    /// Fills `into` from `offset` on; a range past the end is an `UnexpectedEof`.
+    /// Fills `into` with the bytes from `offset` on. A range past the end is an `UnexpectedEof` error.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()>;
-    /// The bytes themselves where the source has them in memory: saves a copy. A source that must read answers `None`.
+    /// Returns the bytes themselves if the source has them in memory, which saves a copy. A source that must read returns
+    /// `None`.
     fn lend_at(&self, _offset: u64, _bytes: usize) -> Option<&[u8]> {
         None
     }
-    /// Whether there are no bytes.
+    /// Returns true if the source has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

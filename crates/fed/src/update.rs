@@ -1,8 +1,8 @@
-//! Updates: trainers' submissions merged, differenced and coded; coded updates checked and aggregated.
+//! Updates: trainers' submissions are merged, differenced and coded; coded updates are checked and aggregated.
 //!
-//! Everything here goes through the model a batch of [`batch::BATCH_ELEMENTS`] elements at a time: memory is a constant
-//! (some hundred KiB a thread, twice), whatever the model's size, and the threads share out batches, never
-//! contributions, so that no result depends on their number.
+//! All functions here go through the model in batches of [`batch::BATCH_ELEMENTS`] elements. Their memory is therefore a
+//! constant (some hundred KiB for each thread, twice) that does not depend on the model's size. Threads share out batches,
+//! never contributions, so no result depends on the number of threads.
 
 mod aggregate;
 mod batch;
@@ -22,34 +22,35 @@ use crate::codec::Codec;
 use crate::record::{Spec, SpecError};
 use crate::tensor::{Source, TensorError};
 
-/// One submission to merge: a checked safetensors file.
+/// A submission for [`merge_and_encode`]: a checked safetensors file.
 pub struct Part<'a> {
-    /// The file.
+    /// The submission's file.
     pub file: &'a dyn Source,
-    /// Its weight.
+    /// The submission's weight: its number of training samples.
     pub samples: u64,
-    /// Already a difference, not full weights.
+    /// True if the file holds a difference to the base, false if it holds full weights.
     pub delta: bool,
 }
 
-/// What coding reached.
+/// Result of [`merge_and_encode`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coded {
-    /// Bytes written.
+    /// Number of bytes written.
     pub bytes: u64,
-    /// Squared cosine of the update and its reconstruction: 1 for a zero update sent as zero.
+    /// Fidelity of the coded update, 0 to 1: `1 - |x - y|^2 / |x|^2` for an update x that is decoded as y; 1 for a zero
+    /// update sent as zero.
     pub fidelity: f32,
-    /// Sum of the parts' samples, capped at `SAMPLES_MAX`.
+    /// Sum of the parts' samples, at most [`SAMPLES_MAX`](crate::record::SAMPLES_MAX).
     pub samples: u64,
 }
 
-/// A coded update and its weight.
+/// A coded update for [`aggregate()`] and its weight.
 pub struct Weighted<'a> {
     /// The coded update, already checked with [`check`].
     pub update: &'a dyn Source,
-    /// Its weight.
+    /// The update's weight: its number of training samples.
     pub samples: u64,
-    /// Rounds behind: 0 for a fresh one, else at least 1.
+    /// Rounds that the contribution is behind: 0 for a fresh one, at least 1 for a late one.
     pub staleness: u32,
 }
 
@@ -57,15 +58,15 @@ fn codec_of(spec: &Spec) -> Result<Codec, TensorError> {
     Codec::of(&spec.codec).map_err(|error: SpecError| TensorError::bad(error.to_string()))
 }
 
-/// Bytes of every coded update of this spec.
+/// Returns the number of bytes that every coded update of this spec has.
 ///
 /// # Errors
-/// When its codec is unknown.
+/// Returns an error if the spec's codec is unknown.
 pub fn coded_bytes(spec: &Spec) -> Result<u64, TensorError> {
     Ok(codec_of(spec)?.coded_bytes(&spec.tensors))
 }
 
-/// Whether a coded update has the one length that schema and codec give it.
+/// Checks that a coded update has the one length that the schema and the codec determine.
 fn check_length(spec: &Spec, codec: Codec, update: &dyn Source) -> Result<(), TensorError> {
     let expected = codec.coded_bytes(&spec.tensors);
     if update.len() == expected {

@@ -1,8 +1,9 @@
-//! The bits of coded updates and of an aggregate, pinned: a changed bit is a new version of the codec or the strategy, never a
-//! new vector.
+//! Tests that pin the bits of coded updates and of an aggregate. A changed bit is a new version of the codec or the
+//! strategy, never a new vector.
 //!
-//! Made by an independent writer (a page of Python, with exact fractions for every rounding) from what the documentation of
-//! [`merge_and_encode`] and [`aggregate`] says. Two fresh contributions of 10 and 30 samples, one of 7 that is three rounds late.
+//! The vectors were made by an independent writer (a page of Python, with exact fractions for every rounding) from the
+//! documentation of [`merge_and_encode`] and [`aggregate`]. There are two fresh contributions of 10 and 30 samples and one
+//! of 7 samples that is three rounds late.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ const MODELS: [&str; 3] = [
 const SAMPLES: [u64; 3] = [10, 30, 7];
 const STALENESS: u32 = 3;
 
-/// A codec, the three updates, and what they make of the base.
+/// Test vectors: a codec, the three coded updates, and the aggregate of the base and the updates.
 const VECTORS: [(&str, [&str; 3], &str); 3] = [
     (
         "none/1",
@@ -53,7 +54,7 @@ fn bytes(digits: &str) -> Vec<u8> {
     pairs.map(byte).collect()
 }
 
-/// A file of one vector.
+/// Makes a safetensors file of one tensor of six f32.
 fn file(digits: &str) -> Vec<u8> {
     let values: Vec<f32> = bytes(digits)
         .as_chunks::<4>()

@@ -1,8 +1,8 @@
-//! The canonical bytes and ids of every record, pinned.
+//! Tests that pin the canonical bytes and ids of every record.
 //!
 //! The vectors were made by an independent writer (a page of Python: struct and the PyPI package blake3), from the field
-//! lists alone: tag, then the fields in order, little-endian, a u32 length before every list, text and map, 0 or 1 before an
-//! option. A changed vector is a changed protocol: it needs a new tag, never a new vector.
+//! lists alone: tag, then the fields in order, little-endian, a u32 length before every list, text and map, 0 or 1 before
+//! an option. A changed vector is a changed protocol: it needs a new tag, never a new vector.
 
 use std::collections::BTreeMap;
 
@@ -71,8 +71,8 @@ const STATE: &str = "\
      00ec51b81e85ebef3f04040404040404040404040404040404040404040404040404040404040404040410000000000000";
 const STATE_DIGEST: &str = "b544abac9010e145edfc79b1b917581a0372782e3820499c104a3945138f8063";
 
-/// The record has these bytes and this id, is read back from them, and from nothing that differs in any one byte's place:
-/// each cut is refused.
+/// Asserts that the record has these bytes and this id and is read back from them. Every prefix of the bytes and the bytes
+/// with one more byte are refused.
 fn assert_golden<T: Canonical + PartialEq + std::fmt::Debug>(record: &T, id: &str, golden: &str, golden_id: &str) {
     let bytes = hex::decode(golden).unwrap();
     assert_eq!(hex::encode(record.to_canonical()), golden);
@@ -224,12 +224,13 @@ fn states() {
         blob: BlobId([4; 32]),
         bytes: 4_100,
     };
-    // It has no id of its own: the digest is of the bytes.
+    // A state has no id of its own, so the digest of its bytes is compared.
     let digest = BlobId::of(&state.to_canonical()).to_string();
     assert_golden(&state, &digest, STATE, STATE_DIGEST);
 }
 
-/// Sets and maps have one order: a spec with its members shuffled, or named twice, would be two byte strings of one value.
+/// Sets and maps are read in one order only. Otherwise a spec with its members in another order, or with one named twice,
+/// would be a second byte string of one value.
 #[test]
 fn only_the_one_canonical_encoding_is_read() {
     let bytes = hex::decode(SPEC).unwrap();
@@ -258,7 +259,7 @@ fn one_kind_of_record_is_not_read_as_another() {
     );
 }
 
-/// Lengths that lie are refused before anything is allocated for them.
+/// False lengths are refused before anything is allocated for them.
 #[test]
 fn lengths_that_lie_are_refused() {
     let bytes = hex::decode(SEAL).unwrap();

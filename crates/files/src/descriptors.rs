@@ -1,8 +1,8 @@
-//! The process's file descriptors: how many it may have, and that sockets leave some of them to the store.
+//! The file descriptors of the process: their limit, and the part that sockets leave to the store.
 //!
-//! Sockets come from outside, and as many as somebody likes; a store that cannot open a file keeps no promise. A new descriptor
-//! gets the lowest free number, so one near the limit says that nearly all below are in use: a socket with such a number is closed
-//! at once.
+//! Peers and clients open as many sockets as they like; a store that cannot open a file keeps no promise. A new
+//! descriptor gets the lowest free number, so a number near the limit shows that nearly all numbers below are in use: a
+//! socket with such a number is closed at once.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,33 +11,34 @@ use std::os::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a limit without end counts as; macOS takes no higher one.
+/// Number of descriptors that stands for no limit; macOS takes no higher one.
 const ENDLESS: u64 = 10_240;
-/// For the store: uploads (64 at a time), blobs on their way in (3 files each) and out, the database, directories being flushed.
+/// Largest number of descriptors kept for the store: uploads (64 at a time), blobs on their way in (3 files each) and
+/// out, the database, directories being flushed.
 const STORE_MAX: u64 = 256;
-/// Of a low limit the store gets one part in so many.
+/// The store gets at most one part in 4 of the limit, which matters when the limit is low.
 const STORE_PART: u64 = 4;
 
-/// Descriptors of this process.
+/// The file descriptors of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Descriptors {
-    /// In use; 0 where the system does not say.
+    /// Number of descriptors in use; 0 where the system does not say.
     pub used: u64,
-    /// The most there may be.
+    /// Largest number of descriptors that the process may have.
     pub limit: u64,
 }
 
-/// How it stands.
+/// Counts the descriptors in use and reads the limit.
 pub fn count() -> Descriptors {
     let listed = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd"));
     Descriptors {
-        // One of them is the listing itself.
+        // One of the descriptors is the listing itself.
         used: listed.map_or(0, |listed| (listed.count() as u64).saturating_sub(1)),
         limit: limit(),
     }
 }
 
-/// Raises the soft limit to the hard one.
+/// Raises the soft limit of descriptors to the hard limit.
 pub fn raise_limit() -> io::Result<()> {
     let found = getrlimit(Resource::Nofile);
     let raise_to = |current| {
@@ -55,12 +56,13 @@ pub fn raise_limit() -> io::Result<()> {
     Ok(raise_to(found.maximum).or_else(|_| raise_to(Some(ENDLESS)))?)
 }
 
-/// Whether a socket took one of the descriptors that are the store's: then it is to be closed.
+/// Returns true if a socket took one of the descriptors that are kept for the store: the caller must then close the
+/// socket.
 pub fn is_for_store(socket: impl AsFd) -> bool {
     u64::try_from(socket.as_fd().as_raw_fd()).is_ok_and(|number| number >= for_sockets(limit()))
 }
 
-/// Whether the next socket would take one of the store's.
+/// Returns true if the next socket would take a descriptor of the store ([`is_for_store`]), or none is left.
 pub fn are_scarce() -> bool {
     match File::open("/dev/null") {
         Ok(probe) => is_for_store(&probe),
@@ -70,7 +72,7 @@ pub fn are_scarce() -> bool {
     }
 }
 
-/// Sockets get the numbers below that.
+/// Returns the first descriptor number that is kept for the store; sockets get the numbers below it.
 fn for_sockets(limit: u64) -> u64 {
     limit - (limit / STORE_PART).min(STORE_MAX)
 }

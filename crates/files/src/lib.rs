@@ -1,4 +1,4 @@
-//! What a process has of files: small ones that only their owner reads, and descriptors.
+//! The files of a process: small ones that only their owner reads, and file descriptors.
 
 pub mod descriptors;
 pub mod private;

@@ -1,5 +1,5 @@
-//! Small files that only this user reads, replaced as a whole: after a crash, or on a full disk, there is the old one or the
-//! new one, and never a part.
+//! Small files that only this user reads, and that are replaced as a whole: after a crash, or on a full disk, there is
+//! the old file or the new one, and never a part.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,19 +8,20 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// Read and write for the owner alone.
+/// Mode of a private file: read and write for the owner alone.
 pub const MODE: u32 = 0o600;
-/// A link in the last place of a path is an error.
+/// Flag for opening a file: a link in the last place of a path is an error.
 pub const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
-/// Writes beside it, flushes, renames, flushes the directory.
+/// Replaces a file: writes the new content to [`aside`], flushes it, renames it over the file, and flushes the directory.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = aside(path);
-    // What an earlier try left behind; made anew, as nobody may have it open or have linked it.
+    // Removes the file that an earlier try left behind. It is made anew, so that no other process has it open and no
+    // other name links to it.
     remove(&aside)?;
     let written = write_new(&aside, bytes).and_then(|()| fs::rename(&aside, path));
     if let Err(error) = written {
-        // A full disk needs the room; what stays is removed by the next try.
+        // A full disk needs the room. If the file stays, the next try removes it.
         let _ = remove(&aside);
         return Err(error);
     }
@@ -30,7 +31,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// The whole file, unless it is longer than that.
+/// Reads the whole file; a file of more than `bytes_max` bytes, or a link, is an error.
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(path)?;
     let mut bytes = vec![];
@@ -41,13 +42,13 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Leaves a file to its owner alone.
+/// Sets the mode of a file to [`MODE`], so that only its owner can read it.
 pub fn make_private(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(MODE))
 }
 
-/// Where the next content of a file is written.
+/// Returns the path at which [`replace`] writes the next content of a file: its path with `.new` after it.
 pub fn aside(path: &Path) -> PathBuf {
     let mut aside = path.to_owned();
     aside.as_mut_os_string().push(".new");
@@ -83,7 +84,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         replace(&path, b"first, and longer").unwrap();
-        // What a crash left behind, which others could read.
+        // A file that a crash left behind, and that others could read.
         fs::write(aside(&path), "torn").unwrap();
         fs::set_permissions(aside(&path), fs::Permissions::from_mode(0o666)).unwrap();
         replace(&path, b"second").unwrap();
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it() {
         let dir = tempfile::tempdir().unwrap();
-        // A directory with something in it cannot be renamed over: the last step fails.
+        // A directory that is not empty cannot be renamed over: the last step fails.
         let path = dir.path().join("file");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), "").unwrap();
@@ -111,7 +112,7 @@ mod tests {
         fs::write(&precious, "precious").unwrap();
         symlink(&precious, &path).unwrap();
         assert!(read(&path, 100).is_err());
-        // A hard link beside it, where a node of before would have written.
+        // A hard link beside the file, at the path where an older version of the node would have written.
         fs::hard_link(&precious, aside(&path)).unwrap();
         replace(&path, b"new").unwrap();
         assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");

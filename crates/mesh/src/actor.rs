@@ -1,4 +1,4 @@
-//! The actor: owns the swarm; its loop only dispatches.
+//! The actor. It owns the swarm, and its loop only dispatches.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -32,17 +32,17 @@ use super::watchdog::Watchdog;
 use super::{HeadClaim, Mesh, MeshConfig, MeshError, MeshEvent, address, listen};
 use qres_wire::identity::Identity;
 
-/// Events that wait for the engine. With gossip of the largest size 64 MiB; a full queue ignores gossip (counted), and
-/// comings and goings wait in the outbox.
+/// Events that may wait for the engine. With gossip of the largest size they take 64 MiB. Gossip that finds the queue full is
+/// ignored and counted; connects and disconnects wait in the [`Outbox`].
 pub const EVENTS_MAX: usize = 1024;
 
-/// A connection whose pings fail this often in a row is dead.
+/// A connection counts as dead, and is closed, after this many failed pings in a row.
 const PING_FAILURES_MAX: u32 = 2;
 
-/// A round-trip time that changed by less than this part is not news for a peer list.
+/// A new round-trip time is told to the engine if it differs from the last one by more than this fraction.
 const RTT_NEWS: f64 = 0.25;
 
-/// The actor's state. Each concern's methods are in its own file.
+/// The actor's state. The methods of each concern are in a file of their own.
 pub struct Actor {
     pub(super) config: MeshConfig,
     pub(super) own: PeerId,
@@ -55,16 +55,16 @@ pub struct Actor {
     pub(super) discovery: Discovery,
     pub(super) authors: Authors,
     pub(super) carriers: Carriers,
-    /// Members of joined lists, as the engine says.
+    /// The nodes on the member lists of joined models, as the engine has set them.
     pub(super) members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     pub(super) kept: Kept,
     pub(super) held: VecDeque<Held>,
     pub(super) heads: watch::Receiver<Vec<HeadClaim>>,
     pub(super) pulse: Pulse,
     pub(super) watchdog: Watchdog,
-    /// What the swarm listens on, TCP first, widest reach first.
+    /// Addresses that the swarm listens on, widest reach first, TCP before QUIC.
     pub(super) listening: Vec<Multiaddr>,
-    /// What the operator says that others can reach.
+    /// Addresses that others can reach, as the operator stated them.
     pub(super) announced: Vec<Multiaddr>,
     pub(super) twins: Twins,
     pub(super) probes: Probes,
@@ -73,11 +73,11 @@ pub struct Actor {
     pub(super) hints_saved: Hints,
     pub(super) hints_checked: Instant,
     pub(super) hints_writer: Option<JoinHandle<()>>,
-    /// Set once `stop` was asked: until when goodbyes may take.
+    /// The end of the time for goodbyes, set when the mesh was asked to stop.
     stopping: Option<Instant>,
 }
 
-/// Where the actor's work comes from, besides the swarm.
+/// Sources of the [`Actor`]'s work, besides the swarm.
 struct Inputs {
     commands: mpsc::Receiver<Command>,
     faults: mpsc::Receiver<FaultReport>,
@@ -86,12 +86,13 @@ struct Inputs {
     heads: watch::Receiver<Vec<HeadClaim>>,
 }
 
-/// From 0 to 1.
+/// Returns a random number from 0 to 1 that spreads waits.
 pub fn jitter() -> f64 {
     rand::random_range(0.0..1.0)
 }
 
-/// Starts the mesh: listens, dials the bootstrap addresses (for ever, with backoff), answers when it listens.
+/// Starts the mesh. Once it listens, returns its handle [`Mesh`] and the receiver of its [`MeshEvent`]s. The actor then dials
+/// the bootstrap addresses, with backoff, until they answer.
 pub async fn start(
     config: MeshConfig,
     identity: &Identity,
@@ -197,7 +198,8 @@ impl Actor {
             }
         }
         self.finish_hints().await;
-        // Sockets close before the commands' end, which `Mesh::stop` waits for, says that all is done.
+        // The sockets close before the receiver of the commands does. `Mesh::stop` waits for the receiver, so all is done
+        // when it returns.
         drop(self);
         drop(inputs);
     }
@@ -222,7 +224,7 @@ impl Actor {
 
     fn on_permit(&mut self, permit: Option<mpsc::Permit<'_, MeshEvent>>) {
         let notice = self.outbox.pop();
-        // Without a permit the engine is gone: nobody wants to hear it.
+        // Without a permit the engine has stopped and reads no more events.
         let Some(permit) = permit else { return };
         match notice {
             Some(Notice::Event(event)) => permit.send(event),
@@ -235,7 +237,7 @@ impl Actor {
         }
     }
 
-    /// Replies fail only when the caller no longer waits.
+    /// Carries out a [`Command`]. A reply fails only when the caller no longer waits, which is no error.
     fn on_command(&mut self, command: Option<Command>, now: Instant) {
         match command {
             Some(Command::Publish { topic, data, reply }) => drop(reply.send(self.publish(topic, data, now))),
@@ -249,7 +251,7 @@ impl Actor {
             }) => drop(reply.send(self.ban(&node, &reason, for_, now))),
             Some(Command::Unban { node, reply }) => drop(reply.send(self.unban(&node, now))),
             Some(Command::Peers { reply }) => drop(reply.send(Ok(self.book.views(now)))),
-            // The last handle is gone, or someone said so.
+            // A caller asked to stop, or the last handle was dropped.
             Some(Command::Stop) | None => self.begin_stop(now),
         }
     }
@@ -343,7 +345,7 @@ impl Actor {
         let stopping = self.stopping.is_some();
         let Some(peer) = self.book.entry(id, now).filter(|_| !stopping) else {
             tracing::debug!(peer = %id, "its id holds no Ed25519 key: not a node");
-            // Refused only when it is not connected.
+            // The call fails only when the peer is not connected, and then there is nothing to close.
             let _ = self.swarm.disconnect_peer_id(id);
             return;
         };
@@ -369,7 +371,7 @@ impl Actor {
         }
         self.outbox.peer_changed(id);
         if reached.for_operator {
-            // An operator tries again what was refused before.
+            // An operator's dial overrides an earlier refusal.
             peer.refused = None;
         }
         self.greet(&id);
@@ -383,7 +385,7 @@ impl Actor {
         }
         let (min, max) = (self.config.timings.dial_wait_min, self.config.timings.dial_wait_max);
         if matches!(peer.link, Link::Greeting { .. }) {
-            // It let us in and then went without a hello: as good as a failed dial.
+            // The peer closed the connection without a hello: this counts as a failed dial.
             peer.backoff.fail(min, max, jitter(), now);
         } else if peer.link != Link::Idle {
             let mut fresh = Backoff::new(now);

@@ -1,4 +1,4 @@
-//! Addresses: what people write, what peers claim, and which of them are worth dialling.
+//! Addresses: reading what people write, and choosing those of a peer's claimed addresses that are worth dialling.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -7,26 +7,26 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::MeshError;
 
-/// The mesh's port when none is given.
+/// The mesh's port when an address names none.
 pub const PORT_DEFAULT: u16 = 4001;
 
-/// Addresses kept for one peer: TCP and QUIC at eight hosts' addresses, IPv4 and IPv6 together. A list without end is a memory leak
-/// (Gitlawb/node#429).
+/// Addresses kept for one peer: TCP and QUIC at eight IP addresses, IPv4 and IPv6 together. A list without a bound is a
+/// memory leak (Gitlawb/node#429).
 pub const ADDRESSES_MAX: usize = 16;
 
-/// Longest address text taken from a person or a file: a DNS name has at most 253 characters.
+/// Longest address text in bytes that is taken from a person or a file: a DNS name has at most 253 characters.
 const ADDRESS_TEXT_MAX: usize = 512;
 
-/// Where to dial.
+/// A place to dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The peer, when the address names it.
+    /// The peer's id, if the address names it.
     pub peer: Option<PeerId>,
     /// Addresses without the `/p2p` part, preferred ones first: TCP, then QUIC.
     pub addresses: Vec<Multiaddr>,
 }
 
-/// Reads `IP`, `IP:port`, `host`, `host:port`, `[IPv6]:port` or a multiaddr.
+/// Reads `IP`, `IP:port`, `host`, `host:port`, `[IPv6]:port` or a multiaddr, and returns the [`Target`] to dial.
 pub fn parse(text: &str) -> Result<Target, MeshError> {
     let text = text.trim();
     let fail = || MeshError::Address(text.chars().take(80).collect());
@@ -60,7 +60,7 @@ pub fn parse(text: &str) -> Result<Target, MeshError> {
     })
 }
 
-/// The TCP and the QUIC address of one host and port.
+/// Returns the TCP and the QUIC address of one host and port.
 pub fn both(host: &Protocol<'_>, port: u16) -> Vec<Multiaddr> {
     vec![
         Multiaddr::empty().with(host.clone()).with(Protocol::Tcp(port)),
@@ -71,7 +71,8 @@ pub fn both(host: &Protocol<'_>, port: u16) -> Vec<Multiaddr> {
     ]
 }
 
-/// An IPv6 address that is one without its last part, too, when that part is a port: `2001:db8::1:4001`.
+/// Reads an ambiguous text: an IPv6 address that, without its last part, is one too, and whose last part can be a port
+/// (`2001:db8::1:4001`).
 fn two_ways(text: &str) -> Option<(Ipv6Addr, u16)> {
     text.parse::<Ipv6Addr>().ok()?;
     let (host, port) = text.rsplit_once(':')?;
@@ -89,13 +90,13 @@ fn split_port(text: &str) -> Option<(&str, u16)> {
     }
     match text.split_once(':') {
         None => Some((text, PORT_DEFAULT)),
-        // More than one colon: an IPv6 address without a port.
+        // The text has more than one colon, so it is an IPv6 address without a port.
         Some(_) if text.parse::<IpAddr>().is_ok() => Some((text, PORT_DEFAULT)),
         Some((host, port)) => Some((host, port.parse().ok().filter(|p| *p != 0)?)),
     }
 }
 
-/// RFC 1123 host names; a name of digits and dots alone is a mistyped IPv4 address.
+/// Returns true for an RFC 1123 host name. A name of only digits and dots is a mistyped IPv4 address.
 fn is_host(host: &str) -> bool {
     let label = |l: &str| {
         (1..=63).contains(&l.len())
@@ -107,7 +108,8 @@ fn is_host(host: &str) -> bool {
     named && host.len() <= 253 && host.trim_end_matches('.').split('.').all(label)
 }
 
-/// Takes a trailing `/p2p/<peer>` off; `None` when there is one in the middle (a relay: not spoken here).
+/// Takes off a trailing `/p2p/<peer>`. Returns `None` if there is one in the middle, which means a relay: this node speaks no
+/// relay protocol.
 pub fn split_peer(mut address: Multiaddr) -> Option<(Option<PeerId>, Multiaddr)> {
     let peer = match address.iter().last() {
         Some(Protocol::P2p(peer)) => {
@@ -122,7 +124,7 @@ pub fn split_peer(mut address: Multiaddr) -> Option<(Option<PeerId>, Multiaddr)>
     clean.then_some((peer, address))
 }
 
-/// Whether this node has a transport for it.
+/// Returns true if this node has a transport for the address, and if it names a host that can be reached.
 pub fn is_dialable(address: &Multiaddr) -> bool {
     let parts: Vec<_> = address.iter().collect();
     let host = matches!(
@@ -136,17 +138,17 @@ pub fn is_dialable(address: &Multiaddr) -> bool {
     host && transport && !ip(address).is_some_and(|ip| ip.is_unspecified() || ip.is_multicast() || is_link_local(ip))
 }
 
-/// Whether an IPv6 address means something on one network card only; no address here says which card that is.
+/// Returns true if an IPv6 address has a meaning on one network card only; an address here cannot say which card that is.
 fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// Whether it is a TCP address.
+/// Returns true if the address is a TCP address.
 pub fn is_tcp(address: &Multiaddr) -> bool {
     address.iter().any(|p| matches!(p, Protocol::Tcp(_)))
 }
 
-/// The address's IP, when it has one.
+/// Returns the IP in the address, if it has one.
 pub fn ip(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
@@ -155,18 +157,18 @@ pub fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// From how far an address can be reached.
+/// The distance from which an address can be reached, nearest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// This host.
+    /// From this host only.
     Loopback,
-    /// This network: RFC 1918, RFC 6598, link-local, unique local.
+    /// From this network: RFC 1918, RFC 6598, link-local, unique local.
     Private,
-    /// Everywhere; names too, since their owner chose to publish them.
+    /// From everywhere. DNS names count as global, since their owner chose to publish them.
     Global,
 }
 
-/// From how far an address can be reached.
+/// Returns the [`Reach`] of an address.
 pub fn reach(address: &Multiaddr) -> Reach {
     match ip(address) {
         None => Reach::Global,
@@ -189,15 +191,15 @@ pub fn reach(address: &Multiaddr) -> Reach {
     }
 }
 
-/// What sorts addresses: wider reach first, and the two of a host side by side, TCP before QUIC, so that a list which is cut
-/// short keeps both.
+/// Returns the sort key of an address: wider [`Reach`] first, then by IP, TCP before QUIC. The two addresses of a host stay
+/// side by side, so a list that is cut short keeps both.
 pub fn preference(address: &Multiaddr) -> impl Ord + use<> {
     (std::cmp::Reverse(reach(address)), ip(address), !is_tcp(address))
 }
 
-/// Of the addresses that a peer claims, those worth keeping: a peer that is seen over the Internet cannot be met at its
-/// loopback or private addresses, one on this host can be met at all of them. The address that it was reached at comes
-/// first, then the others by [`preference`].
+/// Selects the addresses worth keeping from those that a peer claims. A peer that is seen over the Internet cannot be met at
+/// its loopback or private addresses; one on this host can be met at all of them. The address at which this node reached the
+/// peer comes first, then the others by [`preference`]. At most [`ADDRESSES_MAX`] are kept.
 pub fn select(peer: &PeerId, claimed: &[Multiaddr], dialled: Option<&Multiaddr>, seen: Reach) -> Vec<Multiaddr> {
     let mut kept: Vec<Multiaddr> = Vec::new();
     let mut candidates: Vec<Multiaddr> = claimed
@@ -217,7 +219,7 @@ pub fn select(peer: &PeerId, claimed: &[Multiaddr], dialled: Option<&Multiaddr>,
     kept
 }
 
-/// Whether an address, its peer id aside, is one of these.
+/// Returns true if `bare` contains the address without its peer id.
 pub fn is_one_of(address: &Multiaddr, bare: &[Multiaddr]) -> bool {
     split_peer(address.clone()).is_some_and(|(_, address)| bare.contains(&address))
 }

@@ -1,4 +1,4 @@
-//! Who may stay: hellos in and out, refusals, goodbyes, faults and bans.
+//! Admission of peers: hellos in and out, refusals, goodbyes, faults and bans.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -18,26 +18,27 @@ use super::{Fault, MeshError, Mode, twin};
 use qres_wire::clock::unix_ms;
 use qres_wire::identity;
 
-/// Connections above this part of the limit are pruned, down to the second: newcomers must always find a way in.
+/// When more than the first part of the connections is in use, peers are let go until the second part remains, so that
+/// newcomers always find a way in.
 const PRUNE_ABOVE: f64 = 0.9;
 const PRUNE_TO: f64 = 0.8;
 
-/// A graylisted peer's fault is counted again after this.
+/// Time after which a peer that is still graylisted gets another fault.
 const GRAYLIST_AGAIN: Duration = Duration::from_mins(1);
 
-/// A ban's reason is kept to this length.
+/// The reason of a ban, a fault or a received goodbye is cut to this many bytes.
 const REASON_BYTES_MAX: usize = 256;
 
 type HelloEvent = request_response::Event<Hello, Hello>;
 
 impl Actor {
-    /// Greets a peer on a new connection.
+    /// Sends this node's [`Hello`] to a peer on a new connection.
     pub(super) fn greet(&mut self, peer: &PeerId) {
         let hello = self.greeting();
         self.swarm.behaviour_mut().hello.send_request(peer, hello);
     }
 
-    /// One event of the hello protocol.
+    /// Handles one event of the hello protocol.
     pub(super) fn on_hello(&mut self, event: HelloEvent, now: Instant) {
         match event {
             HelloEvent::Message {
@@ -57,7 +58,7 @@ impl Actor {
                 let parting = self.is_parting(&peer);
                 self.take_hello(peer, &response, now);
                 if parting {
-                    // Our goodbye was answered: nothing more to wait for.
+                    // The peer has answered this node's goodbye, so the connection may close.
                     self.disconnect(peer);
                 }
             }
@@ -74,7 +75,7 @@ impl Actor {
         }
     }
 
-    /// Which run the peer is, and which runs of this node's own identity it has met.
+    /// Takes from a hello which run of its process the peer is, and which runs of this node's own identity the peer has met.
     fn take_boots(&mut self, peer: &PeerId, connection: ConnectionId, theirs: &Hello, now: Instant) {
         let connections = self
             .book
@@ -105,15 +106,15 @@ impl Actor {
     fn on_hello_request(&mut self, peer: PeerId, theirs: &Hello, channel: ResponseChannel<Hello>, now: Instant) {
         let mut answer = self.greeting();
         answer.goodbye = self.objection(&peer, theirs, now);
-        // The channel is closed when the connection is: then there is nobody to tell.
+        // Sending fails only when the connection is closed, and then there is no peer to answer.
         drop(self.swarm.behaviour_mut().hello.send_response(channel, answer));
         self.take_hello(peer, theirs, now);
     }
 
-    /// Why the peer may not stay, as it is told.
+    /// Returns the reason why the peer may not stay, as the peer will read it; `None` if it may.
     fn objection(&self, peer: &PeerId, theirs: &Hello, now: Instant) -> Option<Goodbye> {
         if let Err(mismatch) = hello::compare(theirs, &self.hello) {
-            // Their view: the text is read over there.
+            // The text is read on the peer's side, so the comparison takes the peer's view.
             return Some(hello::goodbye(mismatch.code, &mismatch.text));
         }
         if let Some(ban) = self.book.ban_of(peer) {
@@ -123,7 +124,7 @@ impl Actor {
         (score <= score::DISCONNECT).then(|| hello::goodbye(GoodbyeCode::Fault, &format!("score {score:.1}")))
     }
 
-    /// Takes a peer's hello in: admits it, or lets it go.
+    /// Takes in a peer's [`Hello`]: admits the peer, refuses it, or lets it go.
     fn take_hello(&mut self, peer: PeerId, theirs: &Hello, now: Instant) {
         if let Some(entry) = self.book.get_mut(&peer)
             && (&entry.software, entry.bootstrap) != (&theirs.software, theirs.bootstrap)
@@ -153,13 +154,13 @@ impl Actor {
             Some(Link::Greeting { .. }) => {
                 tracing::debug!(%peer, %error, "no hello: closing the connection");
                 self.swarm.close_connection(connection);
-                // Of two connections one may be turned away, with the hello that was meant for the other.
+                // One of two connections may have been turned away together with the hello that was meant for the other.
                 let others = |p: &Peer| p.connections.iter().any(|c| c.id != connection);
                 if self.book.get(&peer).is_some_and(others) {
                     self.greet(&peer);
                 }
             }
-            // Another connection of the peer's was fine; this one is not.
+            // Another connection of the peer passed the hello; this one failed.
             Some(Link::Admitted { .. }) if matches!(error, OutboundFailure::Timeout) => {
                 self.swarm.close_connection(connection);
             }
@@ -167,7 +168,8 @@ impl Actor {
         }
     }
 
-    /// identify contradicts the hello. Until the hello is in, it has the first word: its text says more.
+    /// Handles a version that identify names and that contradicts the hello. Before the hello is in, the mismatch is only
+    /// noted: the hello's own text says more.
     pub(super) fn on_identify_mismatch(&mut self, id: PeerId, mismatch: Mismatch, now: Instant) {
         match self.book.get_mut(&id) {
             Some(peer) if matches!(peer.link, Link::Greeting { .. }) => peer.objection = Some(mismatch),
@@ -209,7 +211,7 @@ impl Actor {
         self.tick_gossip(now);
     }
 
-    /// The peer is no longer admitted, for whatever reason.
+    /// Ends a peer's admission, for any reason.
     pub(super) fn unadmit(&mut self, id: &PeerId, now: Instant) {
         self.release_held(id, false, now);
         let Some(peer) = self.book.get_mut(id) else { return };
@@ -226,7 +228,8 @@ impl Actor {
         self.discovery.hurry(self.config.timings.lookup_wait_min, now);
     }
 
-    /// Refuses a peer of another version or network; said once until something changes.
+    /// Refuses a peer of another version or network, or with too many faults, or notes that the peer refuses this node. The
+    /// same reason is logged only once.
     pub(super) fn refuse(&mut self, id: PeerId, code: GoodbyeCode, text: String, tell: bool, now: Instant) {
         if self.is_parting(&id) {
             return;
@@ -242,7 +245,7 @@ impl Actor {
         self.part(id, tell.then(|| hello::goodbye(code, &text)), now);
     }
 
-    /// Not soon again; answers where it was reached.
+    /// Notes that the peer must not be dialled soon. Returns the address of its first connection, for the log.
     fn note_refused(&mut self, id: &PeerId, now: Instant) -> String {
         let at = now + self.config.timings.refused_wait;
         self.discovery.not_before(id, at);
@@ -286,7 +289,7 @@ impl Actor {
         self.part(id, None, now);
     }
 
-    /// Lets a peer go: says goodbye if there is something to say, and closes the connection a moment later.
+    /// Lets a peer go: sends the [`Goodbye`], if there is one, and closes the connection after `Timings::goodbye` at the latest.
     pub(super) fn part(&mut self, id: PeerId, goodbye: Option<Goodbye>, now: Instant) {
         let until = now + self.config.timings.goodbye;
         let Some(peer) = self.book.get_mut(&id).filter(|p| !p.connections.is_empty()) else {
@@ -306,14 +309,15 @@ impl Actor {
 
     /// Closes all connections of a peer.
     pub(super) fn disconnect(&mut self, id: PeerId) {
-        // Refused only when there are none.
+        // The call fails only when there is no connection.
         let _ = self.swarm.disconnect_peer_id(id);
         if self.book.ban_of(&id).is_some() {
             self.swarm.behaviour_mut().blocked.block_peer(id);
         }
     }
 
-    /// Due work: hellos that did not come, goodbyes that have had their time, bans that are over, too many connections.
+    /// Due work: closes connections whose hello is late or whose time for a goodbye is over, lifts bans that have ended,
+    /// counts faults of graylisted peers and prunes connections.
     pub(super) fn tick_admission(&mut self, now: Instant) {
         let hello = self.config.timings.hello;
         let late: Vec<PeerId> = self
@@ -337,8 +341,8 @@ impl Actor {
         self.prune(now);
     }
 
-    /// Gossipsub drops everything from a peer that it graylisted (rejected messages, broken promises): it shows in the peer
-    /// list as a fault a minute, and four of them send the peer away.
+    /// Counts a fault a minute against each peer that gossipsub graylists (rejected messages, broken promises) and whose
+    /// messages it therefore drops. So the peer list shows it, and four such faults send the peer away.
     fn punish_graylisted(&mut self, now: Instant) {
         let gossip = &self.swarm.behaviour().gossip;
         let graylisted: Vec<(PeerId, NodeId, f64)> = self
@@ -359,11 +363,11 @@ impl Actor {
         }
     }
 
-    /// Makes room before the connection limit shuts newcomers out.
+    /// Lets peers go before the connection limit shuts newcomers out.
     fn prune(&mut self, now: Instant) {
         let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
         let limit = f64::from(self.config.connections_max);
-        // Those that have not said hello yet make room for each other: see places.rs.
+        // Connections without a hello make room for each other: see places.rs.
         let greeted = self.book.iter().filter(|p| !matches!(p.link, Link::Greeting { .. }));
         let open = count(greeted.map(|p| p.connections.len()).sum());
         if open <= limit * PRUNE_ABOVE {
@@ -382,9 +386,9 @@ impl Actor {
         }
     }
 
-    /// Who may be asked to go, first ones first. A bootstrap node is there for newcomers: those that came first have found
-    /// others by now. A node keeps its gossip mesh and its oldest neighbours, which are the hardest for an attacker to replace.
-    /// Members of joined lists are asked last: their places are kept for them.
+    /// Returns the peers that may be asked to go, in that order. A bootstrap node serves newcomers, so the peers that came
+    /// first go first: they have found others by now. A node keeps its gossip mesh and its oldest neighbours, which are the
+    /// hardest for an attacker to replace. Members of joined models go last: their places are kept for them.
     fn prunable(&self) -> Vec<PeerId> {
         let mesh: BTreeSet<PeerId> = self.swarm.behaviour().gossip.all_mesh_peers().copied().collect();
         let mut admitted: Vec<(Instant, PeerId)> = self
@@ -406,7 +410,7 @@ impl Actor {
         admitted.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// A fault of a peer's.
+    /// Counts a [`Fault`] against a peer, which lowers its score, and disconnects or bans it if the score is too low.
     pub(super) fn on_fault(&mut self, node: &NodeId, fault: Fault, why: &str, now: Instant) {
         let Some(id) = identity::peer_id(node).filter(|id| *id != self.own) else {
             return;
@@ -442,21 +446,21 @@ impl Actor {
         self.swarm.behaviour_mut().kad.remove_peer(&id);
         self.outbox.peer_changed(id);
         if self.book.is_connected(&id) {
-            // Blocked once the goodbye was read, or its time is over.
+            // The peer is blocked once it has read the goodbye, or once the time for it is over.
             self.part(id, Some(hello::goodbye(GoodbyeCode::Banned, &reason)), now);
         } else {
             self.swarm.behaviour_mut().blocked.block_peer(id);
         }
     }
 
-    /// An operator's ban.
+    /// Bans a peer for an operator.
     pub(super) fn ban(&mut self, node: &NodeId, reason: &str, for_: Duration, now: Instant) -> Result<(), MeshError> {
         let id = self.other(node)?;
         self.ban_peer(id, reason, for_, now);
         Ok(())
     }
 
-    /// An operator's pardon: the score is clean again too.
+    /// Lifts a ban for an operator, and sets the peer's score back to 0.
     pub(super) fn unban(&mut self, node: &NodeId, now: Instant) -> Result<(), MeshError> {
         let id = self.other(node)?;
         self.book.unban(&id);

@@ -1,8 +1,9 @@
-//! Dials of a place by its addresses, one after another, while the peer there is not known yet.
+//! An attempt to reach a place: dials of its addresses, one after another, while the peer there is not known yet.
 //!
-//! A person writes `host:port`, which stands for a TCP and a QUIC address. A firewall that drops one of the two says nothing, so
-//! waiting for the end of the first dial costs its whole deadline. The second dial therefore begins [`NEXT_AFTER`] after the
-//! first one, or as soon as the first one has failed (RFC 8305, "Happy Eyeballs", does the same between IPv6 and IPv4).
+//! A person writes `host:port`, which stands for a TCP and a QUIC address. A firewall that drops one of the two gives no
+//! answer, so waiting for the end of the first dial would cost its whole deadline. The second dial therefore begins
+//! [`NEXT_AFTER`] after the first one, or as soon as the first one has failed (RFC 8305, "Happy Eyeballs", does the same
+//! between IPv6 and IPv4).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,24 +11,24 @@ use std::time::{Duration, Instant};
 use libp2p::Multiaddr;
 use libp2p::swarm::ConnectionId;
 
-/// From one dial's begin to the next one's. RFC 8305 names 250 ms ("Connection Attempt Delay").
+/// Time from the begin of one dial to the begin of the next. RFC 8305 names 250 ms ("Connection Attempt Delay").
 pub const NEXT_AFTER: Duration = Duration::from_millis(250);
 
 /// The dials of one place.
 #[derive(Debug)]
 pub struct Attempt {
-    /// Addresses still to dial.
+    /// Addresses that are not dialled yet.
     rest: VecDeque<Multiaddr>,
-    /// Dials under way.
+    /// Dials that are under way.
     dialing: Vec<ConnectionId>,
-    /// When the next address's turn comes.
+    /// The time at which the next address is dialled.
     next: Instant,
-    /// Why the first dial that failed did.
+    /// The error of the first dial that failed.
     why: Option<String>,
 }
 
 impl Attempt {
-    /// Dials that begin with the next [`pursue`](Self::pursue).
+    /// Makes an attempt whose dials begin with the next [`pursue`](Self::pursue).
     pub fn new(addresses: impl IntoIterator<Item = Multiaddr>, now: Instant) -> Self {
         Self {
             rest: addresses.into_iter().collect(),
@@ -37,7 +38,7 @@ impl Attempt {
         }
     }
 
-    /// One dial, which is under way.
+    /// Makes an attempt of one dial, which is under way already.
     pub fn under_way(id: ConnectionId, now: Instant) -> Self {
         Self {
             dialing: vec![id],
@@ -45,7 +46,7 @@ impl Attempt {
         }
     }
 
-    /// Begins the dials whose turn has come. `dial` gives a dial's id, and why it could not begin.
+    /// Begins the dials that are due. `dial` returns the id of a dial, or the reason why it could not begin.
     pub fn pursue(&mut self, now: Instant, mut dial: impl FnMut(Multiaddr) -> (ConnectionId, Result<(), String>)) {
         while (now >= self.next || self.dialing.is_empty())
             && let Some(address) = self.rest.pop_front()
@@ -61,12 +62,12 @@ impl Attempt {
         }
     }
 
-    /// Whether this dial is one of the attempt's.
+    /// Returns true if the dial `id` is one of the attempt's.
     pub fn owns(&self, id: ConnectionId) -> bool {
         self.dialing.contains(&id)
     }
 
-    /// A dial failed.
+    /// Notes that the dial `id` failed.
     pub fn failed(&mut self, id: ConnectionId, why: String) {
         self.dialing.retain(|dial| *dial != id);
         self.note(why);
@@ -76,13 +77,13 @@ impl Attempt {
         self.why.get_or_insert(why);
     }
 
-    /// Why nothing came of it, once every address has been dialled in vain.
+    /// Returns the reason of the failure once every address has been dialled in vain.
     pub fn lost(&self) -> Option<&str> {
         let over = self.rest.is_empty() && self.dialing.is_empty();
         over.then(|| self.why.as_deref().unwrap_or("no address"))
     }
 
-    /// This dial reached a peer: the attempt's other dials, whose connections nobody needs.
+    /// Ends the attempt, since the dial `id` reached a peer. Returns the other dials, whose connections are not needed.
     pub fn won(self, id: ConnectionId) -> Vec<ConnectionId> {
         self.dialing.into_iter().filter(|dial| *dial != id).collect()
     }
@@ -99,7 +100,7 @@ mod tests {
             .collect()
     }
 
-    /// Takes every dial and notes it.
+    /// Pursues the attempt with dials that all begin, and returns them.
     fn pursue(attempt: &mut Attempt, now: Instant) -> Vec<(ConnectionId, String)> {
         let mut begun = Vec::new();
         attempt.pursue(now, |address| {

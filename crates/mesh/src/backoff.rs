@@ -1,4 +1,4 @@
-//! How long to wait before trying again.
+//! The wait before a new try.
 
 use std::time::{Duration, Instant};
 
@@ -10,34 +10,35 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Try at once.
+    /// Makes a [`Backoff`] whose first try is due at once.
     pub fn new(now: Instant) -> Self {
         Self { failures: 0, next: now }
     }
 
-    /// How often it has failed in a row.
+    /// Returns the number of failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Whether to try now.
+    /// Returns true if a try is due.
     pub fn due(&self, now: Instant) -> bool {
         now >= self.next
     }
 
-    /// When to try again.
+    /// Returns the time of the next try.
     pub fn next(&self) -> Instant {
         self.next
     }
 
-    /// The wait after this many failures, without jitter.
+    /// Returns the wait after this many failures, without jitter.
     pub fn wait(failures: u32, min: Duration, max: Duration) -> Duration {
         let doublings = failures.saturating_sub(1).min(20);
         min.saturating_mul(1 << doublings).min(max)
     }
 
-    /// It failed: waits `min` the first time, then twice as long, at most `max`. `jitter` is from 0 to 1: between half the
-    /// wait and all of it is waited, so that two nodes that failed together do not try together.
+    /// Notes a failure. The wait is `min` the first time, then doubles up to `max`. The random `jitter`, from 0 to 1,
+    /// shortens it to between half and all of it, so that two nodes that failed together do not try together. Returns the
+    /// wait without jitter.
     pub fn fail(&mut self, min: Duration, max: Duration, jitter: f64, now: Instant) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let wait = Self::wait(self.failures, min, max);
@@ -45,13 +46,13 @@ impl Backoff {
         wait
     }
 
-    /// It worked; if it breaks, it is tried again after a part of `min`.
+    /// Notes a success. After a later break the next try is due after the part `jitter` of `min`.
     pub fn reset(&mut self, min: Duration, jitter: f64, now: Instant) {
         self.failures = 0;
         self.next = now + min.mul_f64(jitter.clamp(0.0, 1.0));
     }
 
-    /// Not before this.
+    /// Puts the next try off to the time `at` at the earliest.
     pub fn not_before(&mut self, at: Instant) {
         self.next = self.next.max(at);
     }

@@ -28,55 +28,55 @@ use super::observed::Observed;
 use super::{MeshError, address, descriptors, gossip, hello, places, streams};
 use qres_wire::identity::Identity;
 
-/// Kademlia's protocol name holds the swarm protocol's major: another major is never in a routing table.
+/// Kademlia's protocol name contains the swarm protocol's major, so a node of another major never enters a routing table.
 const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/kad/10");
 
-/// Connections between the same two peers: one, or two when both dialled at the same moment. Refusing the second
-/// would let each side refuse the other's and end with none.
+/// Connections between the same two peers: one, or two if both dialled at the same moment. If each side refused the second
+/// connection, each could refuse the other's, and none would be left.
 const CONNECTIONS_PER_PEER_MAX: u32 = 2;
 
-/// Our own dials under way: bootstrap, redials and Kademlia's lookups together.
+/// Own dials under way: those of bootstrap addresses, of known peers and of Kademlia's lookups together.
 const PENDING_OUTGOING_MAX: u32 = 64;
 
-/// Addresses of one peer dialled at the same time: all. One that nobody answers holds up none of the others.
+/// Addresses of one peer dialled at the same time: all of them, so that one without an answer delays none of the others.
 const DIAL_CONCURRENCY: NonZeroU8 = NonZeroU8::new(address::ADDRESSES_MAX as u8).unwrap();
 
-/// A connection without a stream closes after this. Gossip keeps one open; one on which gossip has died may idle until
-/// the watchdog sees it.
+/// Time after which a connection without a stream closes. Gossip keeps a stream open; a connection on which gossip has died
+/// may be idle until the watchdog sees it.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// What the swarm's builder takes for an error.
+/// The error type that the swarm's builder takes.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What one read takes from a TCP socket at most.
+/// Largest number of bytes that one read takes from a TCP socket.
 const READ_BYTES: usize = 64 * 1024;
 
-/// The protocols, vetoing ones first: they are asked in this order.
+/// The protocols of the swarm. Each is asked about a connection in this order, so those that may deny it come first.
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
-    /// Bans.
+    /// Denies connections to banned peers.
     pub blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
-    /// Sockets leave descriptors to the store.
+    /// Denies inbound TCP connections while file descriptors are scarce.
     pub descriptors: descriptors::Behaviour,
-    /// How many connections of one peer, and dials.
+    /// Limits the connections of one peer to [`CONNECTIONS_PER_PEER_MAX`], and the own dials to [`PENDING_OUTGOING_MAX`].
     pub limits: connection_limits::Behaviour,
-    /// How many connections, and whose.
+    /// Limits the number of connections, in all and per host and network.
     pub places: places::Behaviour,
-    /// `/qres/hello/0`.
+    /// The hello protocol `/qres/hello/0`.
     pub hello: request_response::Behaviour<hello::Codec>,
-    /// identify.
+    /// identify: a peer's version, addresses and protocols.
     pub identify: identify::Behaviour,
-    /// ping.
+    /// ping: a peer's round-trip time, and a check that the connection lives.
     pub ping: ping::Behaviour,
-    /// Kademlia.
+    /// Kademlia, for routing only: it stores nothing.
     pub kad: kad::Behaviour<MemoryStore>,
-    /// GossipSub.
+    /// GossipSub, which notes when each peer was last heard ([`Observed`]).
     pub gossip: Observed<gossip::GossipSub>,
-    /// Blob, sync.
+    /// Raw streams, which carry the blob and sync protocols.
     pub streams: streams::Behaviour,
 }
 
-/// Makes the swarm, and what opens and accepts its streams.
+/// Makes the swarm, and the [`streams::Control`] that opens and accepts its raw streams.
 pub fn swarm(
     config: &MeshConfig,
     identity: &Identity,
@@ -136,7 +136,7 @@ pub fn swarm(
     Ok((swarm, control))
 }
 
-/// A swarm under a key of the moment that speaks the hello alone, and listens to nobody (probe.rs).
+/// Makes a swarm with a temporary key that speaks only the hello and does not listen (probe.rs).
 pub fn probe_swarm(timeout: Duration) -> Result<Swarm<request_response::Behaviour<hello::Codec>>, BoxError> {
     let builder = libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
@@ -149,15 +149,15 @@ pub fn probe_swarm(timeout: Duration) -> Result<Swarm<request_response::Behaviou
         .build())
 }
 
-/// QUIC, which brings its own encryption and streams.
+/// Makes the QUIC transport, which brings its own encryption and streams.
 fn quic(keypair: &libp2p::identity::Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
     quic::tokio::Transport::new(quic::Config::new(keypair))
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed()
 }
 
-/// TCP with Noise and Yamux. A read takes in what the socket has: Noise's frames have up to 64 KiB, and its reader asks for an
-/// eighth at a time.
+/// Makes the TCP transport with Noise and Yamux. Noise's frames have up to 64 KiB, but its reader asks for an eighth of that
+/// at a time; the buffer takes all that the socket has.
 fn tcp(keypair: &libp2p::identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, BoxError> {
     let transport = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .map(|stream, _| BufReader::with_capacity(READ_BYTES, stream))
@@ -168,13 +168,14 @@ fn tcp(keypair: &libp2p::identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxer
     Ok(transport.boxed())
 }
 
-/// TCP as it is behind a firewall that drops it: no connection is ever made, and none is refused.
+/// Makes TCP act as behind a firewall that drops it: no connection is ever made, and none is refused.
 fn dropped(tcp: Boxed<(PeerId, StreamMuxerBox)>) -> Boxed<(PeerId, StreamMuxerBox)> {
     tcp.and_then(|_, _| std::future::pending::<Result<_, std::io::Error>>())
         .boxed()
 }
 
-/// Inbound handshakes have bounds of their own (handshakes.rs), and connections in all (places.rs).
+/// Returns the limits per peer and on dials. Inbound handshakes (handshakes.rs) and connections in all (places.rs) have
+/// limits of their own.
 fn limits() -> connection_limits::ConnectionLimits {
     connection_limits::ConnectionLimits::default()
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
@@ -182,8 +183,9 @@ fn limits() -> connection_limits::ConnectionLimits {
 }
 
 fn identify_config(config: &MeshConfig, keypair: &libp2p::identity::Keypair) -> identify::Config {
-    // An identify message has at most 4,096 bytes, so no signed record (it names every address again), and of our addresses
-    // only those that the actor chose. The cache would add addresses to dials behind the peer book's back.
+    // An identify message has at most 4,096 bytes. So it has no signed record (which names every address again), and of the
+    // own addresses only those that the actor chose. The cache is off, since it would add addresses to dials that the peer
+    // book does not know.
     identify::Config::new(format!("qres/{}", config.overrides.protocol), keypair.public())
         .with_agent_version(config.agent.clone())
         .with_push_listen_addr_updates(true)
@@ -196,13 +198,13 @@ fn kademlia(config: &MeshConfig, peer: libp2p::PeerId) -> kad::Behaviour<MemoryS
     settings
         // Only peers that passed the hello and identify enter the table.
         .set_kbucket_inserts(kad::BucketInserts::Manual)
-        // Nothing is stored for others: records are a way to fill our memory.
+        // Nothing is stored for others, since records would be a way to fill this node's memory.
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_query_timeout(config.timings.dial)
         .set_publication_interval(None)
         .set_replication_interval(None)
         .set_provider_publication_interval(None)
-        // The lookups are ours (discovery.rs): theirs start only once the table holds someone.
+        // The actor makes its own lookups (discovery.rs); the library's start only once the table has an entry.
         .set_periodic_bootstrap_interval(None);
     let store = MemoryStore::with_config(
         peer,
@@ -219,7 +221,7 @@ fn kademlia(config: &MeshConfig, peer: libp2p::PeerId) -> kad::Behaviour<MemoryS
     kad
 }
 
-/// Whether a peer's protocols include this network's Kademlia.
+/// Returns true if a peer's protocols include this network's Kademlia.
 pub fn speaks_kad(protocols: &[StreamProtocol]) -> bool {
     protocols.contains(&KAD_PROTOCOL)
 }

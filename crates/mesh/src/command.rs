@@ -1,4 +1,4 @@
-//! What the rest of the node asks of the actor.
+//! Commands that the rest of the node sends to the actor.
 
 use std::time::Duration;
 
@@ -8,74 +8,74 @@ use tokio::sync::oneshot;
 use super::{Fault, MeshError, MessageToken, Topic, Verdict};
 use crate::peer_view::PeerView;
 
-/// Commands that wait for the actor; callers wait when it is full. An envelope each: 16 MiB at most.
+/// Commands that may wait for the actor; when the queue is full, callers wait. Each may hold an envelope, so 16 MiB at most.
 pub const COMMANDS_MAX: usize = 256;
 
-/// Faults that wait for the actor; further ones are dropped and counted.
+/// [`FaultReport`]s that may wait for the actor; further ones are dropped and counted.
 pub const FAULTS_MAX: usize = 256;
 
-/// Where an answer goes.
+/// The channel that carries the answer to a [`Command`] back to its caller.
 pub type Reply<T> = oneshot::Sender<Result<T, MeshError>>;
 
-/// One request.
+/// A command to the actor, with the channel for its answer where it has one.
 pub enum Command {
-    /// Publish an envelope.
+    /// Publishes an envelope.
     Publish {
-        /// Where.
+        /// The [`Topic`] to publish on.
         topic: Topic,
-        /// What.
+        /// The encoded envelope.
         data: Vec<u8>,
-        /// Taken, or why not.
+        /// The answer: sent or kept, or the reason why it cannot be sent.
         reply: Reply<()>,
     },
-    /// A verdict on a received message.
+    /// Gives the engine's [`Verdict`] on a received message.
     Report {
-        /// Which.
+        /// The message that the verdict is about, by its [`MessageToken`].
         token: MessageToken,
-        /// What.
+        /// The engine's decision on the message.
         verdict: Verdict,
     },
-    /// Dial an address.
+    /// Dials an address for an operator.
     Dial {
-        /// As written.
+        /// The address as the operator wrote it.
         address: String,
-        /// The node that answers there, or why none does.
+        /// The answer: the node at that address, or the reason why none was reached.
         reply: Reply<NodeId>,
     },
-    /// Ban a peer.
+    /// Bans a peer.
     Ban {
-        /// Who.
+        /// The node to ban.
         node: NodeId,
-        /// Why.
+        /// The reason, which the peer and operators read.
         reason: String,
-        /// How long.
+        /// The duration of the ban.
         for_: Duration,
-        /// Done.
+        /// The answer, sent once the ban is in force.
         reply: Reply<()>,
     },
-    /// Lift a ban.
+    /// Lifts the ban on a peer.
     Unban {
-        /// Who.
+        /// The node to let in again.
         node: NodeId,
-        /// Done.
+        /// The answer, sent once the ban is lifted.
         reply: Reply<()>,
     },
-    /// Everyone known.
+    /// Lists every peer that this node knows.
     Peers {
-        /// They.
+        /// The answer: one [`PeerView`] per peer.
         reply: Reply<Vec<PeerView>>,
     },
-    /// Say goodbye and close.
+    /// Says goodbye to all peers and closes the connections.
     Stop,
 }
 
-/// A fault to note.
+/// A fault of a peer, to be counted against its score.
 #[derive(Debug)]
 pub struct FaultReport {
-    /// Whose.
+    /// The node at fault.
     pub node: NodeId,
-    /// What kind.
+    /// The kind of [`Fault`].
     pub fault: Fault,
-    /// For people.
+    /// The reason, for people to read.
     pub why: String,
 }

@@ -7,48 +7,49 @@ use std::time::Duration;
 use super::gossip::Degree;
 use super::handshakes::HandshakeLimits;
 
-/// What a node is for.
+/// The role of a node in the swarm, part of its [`MeshConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Runs beside trainers.
+    /// A node that runs beside trainers.
     Node,
-    /// Helps others find each other: Kademlia server, forwards gossip, joins no model.
+    /// A node that helps others find each other: it serves Kademlia, forwards gossip and joins no model.
     Bootstrap,
 }
 
 /// Resolved settings of the mesh.
 #[derive(Debug, Clone)]
 pub struct MeshConfig {
-    /// What this node is for.
+    /// The [`Mode`] of this node: beside trainers, or bootstrap.
     pub mode: Mode,
-    /// The addresses to listen on (TCP and QUIC). Of `0.0.0.0` and `::` one may be missing on this machine.
+    /// IP addresses to listen on, with TCP and QUIC. If this machine has no IPv4 or no IPv6, `0.0.0.0` or `::` is left out.
     pub listen: Vec<IpAddr>,
-    /// One port number for all; 0 picks one.
+    /// The port number for all addresses and transports; 0 lets the system pick one.
     pub port: u16,
-    /// `--bootstrap`: IPs, `host[:port]`s or multiaddrs.
+    /// The addresses given with `--bootstrap`: IPs, `host[:port]`s or multiaddrs.
     pub bootstrap: Vec<String>,
-    /// Multiaddrs others can reach this node at, besides those it sees itself.
+    /// Multiaddrs at which others can reach this node, besides the ones that it sees itself.
     pub announce: Vec<String>,
-    /// Nodes of two networks refuse each other. Default `qres`.
+    /// The network's name: nodes of two networks refuse each other. Default `qres`.
     pub network: String,
-    /// Routing hints are kept in this file.
+    /// The file that keeps the routing hints.
     pub hints: PathBuf,
-    /// e.g. `qres-daemon/0.1.0`.
+    /// The software's name and version for other nodes, e.g. `qres-daemon/0.1.0`.
     pub agent: String,
-    /// Connections in all. Default 256.
+    /// The largest number of connections. Default 256.
     pub connections_max: u32,
-    /// Dial peers that are known until this many are connected; more may come in by themselves. Default 32: up to that size
-    /// a swarm is a full mesh, beyond it gossip's degree (8) and Kademlia's buckets have more than enough to choose from.
+    /// This node dials known peers until this many are connected; more may come in by themselves. Default 32: up to that size
+    /// a swarm is a full mesh, and beyond it gossip's degree (8) and Kademlia's buckets have more than enough peers to choose
+    /// from.
     pub peers_target: usize,
-    /// Periods and deadlines.
+    /// Periods and deadlines, see [`Timings`].
     pub timings: Timings,
-    /// What only tests change.
+    /// Settings that only tests change, see [`Overrides`].
     #[doc(hidden)]
     pub overrides: Overrides,
 }
 
 impl MeshConfig {
-    /// The defaults: every interface, port 4001, network `qres`, nobody to dial.
+    /// Returns the defaults: every interface, port 4001, network `qres`, no bootstrap address.
     pub fn new(mode: Mode, hints: PathBuf) -> Self {
         Self {
             mode,
@@ -70,41 +71,41 @@ impl MeshConfig {
 /// Periods and deadlines of the mesh.
 #[derive(Debug, Clone)]
 pub struct Timings {
-    /// How often due work is looked for. Default 200 ms.
+    /// Period of the actor's tick, which starts work that is due. Default 200 ms.
     pub tick: Duration,
-    /// A new connection must have said hello within this. Default 5 s.
+    /// Deadline for the hello on a new connection. Default 5 s.
     pub hello: Duration,
-    /// An inbound connection must be encrypted and multiplexed within this. Default 10 s, as a dial.
+    /// Deadline for an inbound connection to be encrypted and multiplexed. Default 10 s, the same as for a dial.
     pub handshake: Duration,
-    /// Between a goodbye and closing the connection, so that the other side can read it. Default 1 s.
+    /// Time between a goodbye and closing the connection, so that the other side can read it. Default 1 s.
     pub goodbye: Duration,
-    /// First wait before dialling again; it doubles with every failure. Default 1 s.
+    /// First wait before a peer is dialled again; it doubles with every failure. Default 1 s.
     pub dial_wait_min: Duration,
-    /// Longest wait before dialling again. Default 60 s.
+    /// Longest wait before a peer is dialled again. Default 60 s.
     pub dial_wait_max: Duration,
-    /// A dial must succeed within this. Default 10 s.
+    /// Deadline for a dial. Default 10 s.
     pub dial: Duration,
-    /// Wait before dialling a peer that refused or was refused. Default 5 min.
+    /// Wait before dialling a peer that refused this node or that this node refused. Default 5 min.
     pub refused_wait: Duration,
-    /// First wait between two Kademlia lookups; it doubles while nothing new is found. Default 500 ms.
+    /// First wait between two Kademlia lookups; it doubles while no new peer is found. Default 500 ms.
     pub lookup_wait_min: Duration,
-    /// Longest wait between two lookups. Default 60 s.
+    /// Longest wait between two Kademlia lookups. Default 60 s.
     pub lookup_wait_max: Duration,
-    /// Shortest heartbeat period; it grows with the swarm (a node hears at most 20 heartbeats a second). Default 5 s.
+    /// Shortest heartbeat period; the period grows with the swarm (a node hears at most 20 heartbeats a second). Default 5 s.
     pub heartbeat_min: Duration,
-    /// At least this between two heartbeats, however often heads change. Default 1 s.
+    /// Shortest time between two heartbeats while heads change. Default 1 s.
     pub heartbeat_gap: Duration,
-    /// A neighbour that is silent for this many of its own heartbeat periods is reconnected. Default 4.
+    /// Number of a neighbour's own heartbeat periods that it may be silent before this node reconnects to it. Default 4.
     pub watchdog_periods: u32,
-    /// GossipSub's own heartbeat. Default 1 s.
+    /// Period of gossipsub's own heartbeat. Default 1 s.
     pub gossip_tick: Duration,
-    /// Between two pings. Default 15 s.
+    /// Time between two pings. Default 15 s.
     pub ping: Duration,
-    /// A stream must be open within this. Default 5 s.
+    /// Deadline for opening a stream. Default 5 s.
     pub open: Duration,
-    /// A message that nobody could take is kept for this long. Default 60 s.
+    /// Time for which a message is kept that no peer could take when it was published. Default 60 s.
     pub publish_keep: Duration,
-    /// Routing hints are written at most this often. Default 10 s.
+    /// Shortest time between two writes of the routing hints, once 16 peers are saved. Default 10 s.
     pub hints_save: Duration,
 }
 
@@ -133,25 +134,26 @@ impl Default for Timings {
     }
 }
 
-/// What only tests change: how this node would look if it were of another version, or broken.
+/// Settings that only tests change. They make this node look as if it were of another version, or broken.
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Overrides {
-    /// Swarm protocol majors spoken, lowest and highest.
+    /// Lowest and highest major version of the swarm protocol that this node speaks.
     pub majors: (u32, u32),
-    /// As shown to people.
+    /// Version of the swarm protocol as people see it, e.g. `10.0`.
     pub protocol: String,
-    /// GossipSub frames above this kill a link (facts: the whole read buffer is measured, not the frame).
+    /// Largest gossipsub frame in bytes. A larger one breaks a link (gossipsub measures its whole read buffer, not the
+    /// frame).
     pub gossip_frame_bytes_max: usize,
-    /// How many neighbours messages are forwarded to.
+    /// Number of neighbours that messages are forwarded to, see [`Degree`].
     pub gossip_degree: Degree,
-    /// Events that wait for the engine.
+    /// Number of events that may wait for the engine.
     pub events_max: usize,
-    /// Inbound handshakes under way.
+    /// Limits on inbound handshakes that are under way, see [`HandshakeLimits`].
     pub handshakes: HandshakeLimits,
-    /// TCP gets through in neither direction, and nobody is told.
+    /// Drops TCP in both directions without an error, as some firewalls do.
     pub tcp_drops: bool,
-    /// Connections within this machine are held to no bound of a host's.
+    /// Exempts connections within this machine from the limits per host and per network.
     pub loopback_is_free: bool,
 }
 

@@ -1,47 +1,47 @@
-//! What the mesh counts.
+//! Counters of the mesh.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One count that only grows.
+/// A counter that only grows.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// One more.
+    /// Adds one to the count.
     pub(crate) fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many so far.
+    /// Returns the count so far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Counts since the start. The ones that name a drop are the other half of a queue's limit.
+/// Counts since the start of the mesh. A count of dropped or ignored entries belongs to a queue or a budget with a limit.
 #[derive(Debug, Default)]
 pub struct MeshCounters {
     /// Messages published, heartbeats included.
     pub published: Count,
-    /// Messages that found no peer to take them and were kept.
+    /// Messages that no peer could take when they were published, and that were kept.
     pub publish_kept: Count,
-    /// Kept messages that were too old or too many before a peer came.
+    /// Kept messages that were dropped, because they were too old or too many before a peer came.
     pub publish_expired: Count,
-    /// Gossip received, first copies, all topics.
+    /// Gossip messages received from admitted peers: first copies, all topics.
     pub received: Count,
     /// Gossip ignored because the engine's queue was full.
     pub ignored_queue_full: Count,
-    /// Gossip ignored because its author sent too much.
+    /// Gossip ignored because its author was beyond its budget.
     pub ignored_author_rate: Count,
-    /// Gossip ignored because its carrier brought too much, or all carriers together did.
+    /// Gossip ignored because its carrier, or all carriers together, brought more than a budget allows.
     pub ignored_carrier_rate: Count,
     /// Gossip ignored because it came from a peer that had not passed the hello.
     pub ignored_not_admitted: Count,
-    /// Gossip rejected by the mesh itself (size, shape, no Ed25519 author).
+    /// Gossip that the mesh itself rejected (too large, malformed, or no Ed25519 author).
     pub rejected: Count,
     /// Verdicts that came after gossipsub had forgotten the message.
     pub verdicts_late: Count,
-    /// Faults that found the queue full.
+    /// Fault reports dropped because the actor's queue was full.
     pub faults_dropped: Count,
     /// Times that gossipsub dropped messages for a peer that takes them too slowly.
     pub slow_peer: Count,
@@ -49,9 +49,9 @@ pub struct MeshCounters {
     pub watchdog_reconnects: Count,
     /// Peers admitted after their hello.
     pub admitted: Count,
-    /// Connections refused for version or network.
+    /// Refusals: this node refused a peer because of its version, network or faults, or a peer refused or banned this node.
     pub refused: Count,
-    /// Peers banned.
+    /// Bans of peers.
     pub banned: Count,
     /// Dials that failed.
     pub dial_failures: Count,
@@ -63,10 +63,10 @@ pub struct MeshCounters {
     pub handshakes_displaced: Count,
     /// Inbound streams dropped because their queue was full or the peer was never admitted.
     pub streams_dropped: Count,
-    /// Heartbeats published.
+    /// Heartbeats that this node published.
     pub heartbeats_sent: Count,
-    /// Heartbeats accepted.
+    /// Heartbeats that this node received and accepted.
     pub heartbeats_received: Count,
-    /// Peers asked to leave because connections ran out.
+    /// Peers told to leave because connections ran out.
     pub pruned: Count,
 }

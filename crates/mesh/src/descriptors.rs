@@ -1,4 +1,5 @@
-//! Turns inbound TCP connections away while their sockets would take the store's descriptors.
+//! Turns inbound TCP connections away while file descriptors are scarce, since their sockets would take those that the store
+//! needs.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,11 +16,12 @@ use libp2p::{Multiaddr, PeerId};
 
 use qres_files::descriptors;
 
-/// See the module. QUIC's connections share one socket, and our own dials are few.
+/// The behaviour that turns inbound TCP connections away (see the module). QUIC's connections share one socket and this
+/// node's own dials are few, so both pass.
 #[derive(Debug, Default)]
 pub struct Behaviour;
 
-/// Why a connection is turned away.
+/// The reason why a connection is turned away.
 #[derive(Debug)]
 struct Scarce;
 

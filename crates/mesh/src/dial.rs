@@ -1,4 +1,4 @@
-//! Dials, and what becomes of them.
+//! Dials, and the handling of their failures.
 
 use std::time::Instant;
 
@@ -15,8 +15,8 @@ use super::peers::Link;
 /// A peer that was never connected is forgotten after this many failed dials (some 10 minutes).
 const FAILURES_MAX: u32 = 16;
 
-/// Dials a peer by id, from a fresh port: dialling from the listening port lets two nodes that dial each other meet in one
-/// TCP connection that both think they opened, and both handshakes fail.
+/// Returns options that dial a peer by id, from a fresh port. If two nodes dialled each other from their listening ports,
+/// they could meet in one TCP connection that both think they opened, and both handshakes would fail.
 pub fn known_peer(peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
     DialOpts::peer_id(peer)
         .condition(PeerCondition::DisconnectedAndNotDialing)
@@ -25,7 +25,7 @@ pub fn known_peer(peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
         .build()
 }
 
-/// Dials an address, whichever peer is there: the dial's id, and why it could not begin.
+/// Dials an address without knowing the peer there. Returns the dial's id, and the reason if it could not begin.
 pub fn unknown_peer(swarm: &mut Swarm<Behaviour>, address: Multiaddr) -> (ConnectionId, Result<(), String>) {
     let options = DialOpts::unknown_peer_id().address(address).allocate_new_port().build();
     (
@@ -34,7 +34,7 @@ pub fn unknown_peer(swarm: &mut Swarm<Behaviour>, address: Multiaddr) -> (Connec
     )
 }
 
-/// What went wrong, in words.
+/// Returns the error of a dial in words.
 pub fn words(error: &DialError) -> String {
     match error {
         DialError::LocalPeerId { .. } => "this node's own identity answers there".to_owned(),
@@ -65,7 +65,7 @@ impl Actor {
         }
     }
 
-    /// Some behaviour or we ourselves dial a peer.
+    /// Notes that a behaviour or the actor dials a peer.
     pub(super) fn note_dialing(&mut self, id: PeerId, now: Instant) {
         if let Some(peer) = self.book.entry(id, now)
             && peer.link == Link::Idle
@@ -75,7 +75,7 @@ impl Actor {
         }
     }
 
-    /// A dial failed.
+    /// Handles a failed dial: counts it, tells the seeds and the operator's dials, and makes the wait for the peer longer.
     pub(super) fn on_dial_error(&mut self, id: ConnectionId, peer: Option<PeerId>, error: &DialError, now: Instant) {
         let harmless = matches!(error, DialError::DialPeerConditionFalse(_));
         if !harmless {
@@ -103,7 +103,7 @@ impl Actor {
         if !peer.connections.is_empty() {
             return;
         }
-        // Once known, always tried, but ten times as slowly after long silence.
+        // A peer that was connected once is tried for ever, but ten times as slowly after many failures.
         let max = if peer.backoff.failures() > FAILURES_MAX {
             max * 10
         } else {
@@ -120,7 +120,7 @@ impl Actor {
         self.outbox.peer_changed(id);
     }
 
-    /// Another peer answers at an address than the book says.
+    /// Moves an address in the peer book: the peer `to` answers there, not the peer `from` that the book names.
     fn move_address(&mut self, from: Option<PeerId>, to: PeerId, at: &Multiaddr, now: Instant) {
         let Some((_, bare)) = address::split_peer(at.clone()) else {
             return;

@@ -1,4 +1,4 @@
-//! Finding others: the bootstrap addresses, peers known from before, and Kademlia lookups.
+//! Finding peers: the bootstrap addresses, peers known from before, and Kademlia lookups.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use super::operator_dials::OperatorDial;
 use super::peers::Link;
 use super::seeds::{self, Seed};
 
-/// Known peers dialled at the same time.
+/// Known peers that are dialled at the same time.
 const DIALS_MAX: usize = 8;
 
-/// Lookups under way.
+/// Kademlia lookups under way at the same time.
 const LOOKUPS_MAX: usize = 4;
 
-/// A peer that said it is busy is asked again after this.
+/// Time after which a peer that said "busy" is dialled again.
 pub const BUSY_WAIT: Duration = Duration::from_mins(1);
 
-/// State of the search.
+/// The state of the search for peers.
 pub struct Discovery {
     pub(super) seeds: Vec<Seed>,
     pub(super) operator_dials: Vec<OperatorDial>,
@@ -34,17 +34,18 @@ pub struct Discovery {
     lookups: u64,
 }
 
-/// What a new connection is for.
+/// The use of a new connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reached {
-    /// An operator asked for it.
+    /// True if an operator asked for the connection.
     pub for_operator: bool,
-    /// Another dial was faster: nobody needs it.
+    /// True if another dial was faster, so this connection is not needed.
     pub surplus: bool,
 }
 
 impl Discovery {
-    /// Reads the bootstrap addresses; one that cannot be read is the operator's mistake and stops the start.
+    /// Reads the bootstrap addresses. An address that cannot be read is the operator's mistake, so it stops the start with an
+    /// error.
     pub fn new(bootstrap: &[String], lookup_wait: Duration, now: Instant) -> Result<Self, MeshError> {
         Ok(Self {
             seeds: seeds::read(bootstrap, now)?,
@@ -56,7 +57,7 @@ impl Discovery {
         })
     }
 
-    /// Someone came or went: look again soon.
+    /// Makes a lookup due soon, since a peer came, left or became known.
     pub fn hurry(&mut self, wait: Duration, now: Instant) {
         self.lookup_wait = wait;
         self.lookup_next = self.lookup_next.min(now + wait);
@@ -72,7 +73,7 @@ impl Discovery {
         true
     }
 
-    /// A connection stands, by one of these dials or another way.
+    /// Notes that a connection is open, from one of these dials or in another way. Returns its use as [`Reached`].
     pub fn reached(&mut self, id: ConnectionId, peer: PeerId) -> Reached {
         let mut reached = Reached {
             surplus: self.surplus.remove(&id),
@@ -88,14 +89,14 @@ impl Discovery {
         reached
     }
 
-    /// The peer was admitted: its address works.
+    /// Notes that the peer was admitted, so its bootstrap address ([`Seed`]) works.
     pub fn admitted(&mut self, peer: &PeerId, wait: Duration, now: Instant) {
         for seed in &mut self.seeds {
             seed.admitted(peer, wait, now);
         }
     }
 
-    /// The peer refused, or was refused: not before then.
+    /// Puts off the next dial of a peer that refused this node, or that was refused, to the time `at`.
     pub fn not_before(&mut self, peer: &PeerId, at: Instant) {
         for seed in &mut self.seeds {
             seed.not_before(peer, at);
@@ -104,7 +105,7 @@ impl Discovery {
 }
 
 impl Actor {
-    /// Due work: dials and lookups.
+    /// Due work: starts dials and lookups.
     pub(super) fn tick_discovery(&mut self, now: Instant) {
         let admitted = self.book.admitted_count();
         let target = self.peers_target();
@@ -114,7 +115,8 @@ impl Actor {
         let looking = self.swarm.behaviour().kad.iter_queries().count();
         if admitted > 0 && looking < LOOKUPS_MAX && self.discovery.lookup_due(self.config.timings.lookup_wait_max, now)
         {
-            // Own id first: whoever is near learns of us. Then random ones, which reach every bucket.
+            // The first lookup is for the own id, so that peers near it learn of this node. Then random ids alternate with
+            // it, and reach every bucket.
             let target = if self.discovery.lookups % 2 == 1 {
                 self.own
             } else {
@@ -124,7 +126,7 @@ impl Actor {
         }
     }
 
-    /// Dial up to this many; a quarter of the connections is left to those who come in.
+    /// Returns the number of peers to dial up to. A quarter of the connections is left to peers that come in.
     fn peers_target(&self) -> usize {
         let most = self.config.connections_max as usize * 3 / 4;
         self.config.peers_target.min(most.max(1))
@@ -140,7 +142,7 @@ impl Actor {
             .filter(|p| p.backoff.due(now) && self.book.ban_of(&p.id).is_none())
             .map(|p| (!p.wanted, p.backoff.failures(), p.id))
             .collect();
-        // Among equals a random one, or every node of a swarm would dial the same few.
+        // Among equal peers the order is random, or else every node of a swarm would dial the same few.
         due.shuffle(&mut rand::rng());
         due.sort_by_key(|(unwanted, failures, _)| (*unwanted, *failures));
         let mut slots = DIALS_MAX.saturating_sub(dialing);
@@ -154,7 +156,7 @@ impl Actor {
         }
     }
 
-    /// One event of Kademlia's.
+    /// Handles one [`kad::Event`].
     pub(super) fn on_kad(&mut self, event: kad::Event, now: Instant) {
         let kad::Event::OutboundQueryProgressed {
             result: kad::QueryResult::GetClosestPeers(Ok(found)),
@@ -163,7 +165,7 @@ impl Actor {
         else {
             return;
         };
-        // Others' claims: what they see at loopback is only worth something when we are on the same host.
+        // The addresses are claims of other peers: a loopback address is of use only if an admitted peer is on this host.
         let seen = self.book.admitted().filter_map(super::peers::Peer::reach).min();
         let seen = seen.unwrap_or(Reach::Global);
         for peer in found.peers.into_iter().filter(|p| p.peer_id != self.own) {

@@ -1,7 +1,7 @@
-//! GossipSub: its settings, and what becomes of a message on its way in and out.
+//! GossipSub: its settings, and the way of a message in and out.
 //!
-//! In: gossipsub has verified the author's signature; the mesh checks size, author and rate, the engine judges the rest.
-//! Out: what nobody could take yet is kept for a while.
+//! In: gossipsub has verified the author's signature; the mesh checks size, author and rate; the engine judges the rest. Out:
+//! a message that no peer can take yet is kept for a while.
 
 mod budget;
 mod carrier;
@@ -27,19 +27,19 @@ use budget::Load;
 use carrier::Carried;
 use qres_wire::identity;
 
-/// Messages of one peer that wait for its hello, and of all such peers.
+/// Limits on messages that wait for their carrier's hello: from one peer, and from all such peers together.
 const HELD_PER_PEER_MAX: usize = 32;
 const HELD_MAX: usize = 256;
 
-/// The topics, exactly.
+/// The exact name of the gossip topic for contributions, seals, proofs and model announcements.
 pub const TOPIC_EPIPHANY: &str = "qres/v1/epiphany";
-/// See [`TOPIC_EPIPHANY`].
+/// The exact name of the gossip topic for state envelopes, like [`TOPIC_EPIPHANY`].
 pub const TOPIC_STATE: &str = "qres/v1/state";
-/// See [`TOPIC_EPIPHANY`].
+/// The exact name of the gossip topic for heartbeats, like [`TOPIC_EPIPHANY`].
 pub const TOPIC_HEARTBEAT: &str = "qres/v1/heartbeat";
 
 impl Topic {
-    /// Its name on the wire.
+    /// Returns the topic's name on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Topic::Epiphany => TOPIC_EPIPHANY,
@@ -48,7 +48,7 @@ impl Topic {
     }
 }
 
-/// A message that waits for its carrier's hello.
+/// A gossip message that waits for its carrier's hello.
 pub struct Held {
     from: PeerId,
     id: MessageId,
@@ -56,7 +56,7 @@ pub struct Held {
 }
 
 impl Actor {
-    /// One event of gossipsub's.
+    /// Handles one [`gossipsub::Event`].
     pub(super) fn on_gossip(&mut self, event: gossipsub::Event, now: Instant) {
         match event {
             gossipsub::Event::Message {
@@ -105,7 +105,8 @@ impl Actor {
         }
     }
 
-    /// Offers a message to the engine; a verdict when the engine will not give one.
+    /// Offers a message to the engine. Returns a verdict if the engine will not give one: unknown topic, size, budget or full
+    /// queue.
     fn offer(
         &mut self,
         source: PeerId,
@@ -145,8 +146,8 @@ impl Actor {
         None
     }
 
-    /// Keeps a message until its carrier has said hello. Dropping it at once would lose it for good: gossipsub has noted
-    /// its id, so a copy from an admitted peer would count as a duplicate.
+    /// Holds a message until its carrier has said hello. Dropping the message at once would lose it for good: gossipsub has
+    /// noted its id, so a copy from an admitted peer would count as a duplicate.
     fn hold(&mut self, from: PeerId, id: MessageId, message: gossipsub::Message) {
         let of_peer = self.held.iter().filter(|h| h.from == from).count();
         if of_peer < HELD_PER_PEER_MAX && self.held.len() < HELD_MAX {
@@ -157,7 +158,7 @@ impl Actor {
         }
     }
 
-    /// The peer was admitted (or was not): its held messages go on (or are ignored).
+    /// Handles the [`Held`] messages of a peer: as newly received ones if the peer was admitted, otherwise they are ignored.
     pub(super) fn release_held(&mut self, peer: &PeerId, admitted: bool, now: Instant) {
         let (its, others): (VecDeque<Held>, _) = std::mem::take(&mut self.held)
             .into_iter()
@@ -180,7 +181,7 @@ impl Actor {
         }
     }
 
-    /// The engine's verdict.
+    /// Passes the engine's [`Verdict`] on to gossipsub.
     pub(super) fn on_verdict(&mut self, token: &MessageToken, verdict: Verdict) {
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
@@ -190,7 +191,7 @@ impl Actor {
         self.judge(&token.id, &token.from, acceptance);
     }
 
-    /// Publishes, or keeps what nobody can take yet.
+    /// Publishes a message, or keeps it in [`Kept`] if no peer can take it yet.
     pub(super) fn publish(&mut self, topic: Topic, data: Vec<u8>, now: Instant) -> Result<(), MeshError> {
         let hash = TopicHash::from_raw(topic.name());
         match self.send(&hash, data.clone()) {
@@ -209,7 +210,7 @@ impl Actor {
 
     pub(super) fn send(&mut self, topic: &TopicHash, data: Vec<u8>) -> Sent {
         if self.book.admitted_count() == 0 {
-            // Whoever is connected has not said hello yet, and may be of another version or network.
+            // The connected peers have not said hello yet, and may be of another version or network.
             return Sent::Later;
         }
         let bytes = data.len();
@@ -219,7 +220,8 @@ impl Actor {
                 self.counters.published.add();
                 Sent::Yes
             }
-            // Ids cover topic, author and content: the very same message is already on its way.
+            // Message ids cover topic, author and content: the very same message was sent a moment ago, so there is nothing
+            // to do.
             Err(PublishError::Duplicate) => Sent::Yes,
             Err(PublishError::NoPeersSubscribedToTopic | PublishError::AllQueuesFull(_)) => Sent::Later,
             Err(PublishError::MessageTooLarge) => Sent::Never(MeshError::TooLarge {
@@ -232,7 +234,7 @@ impl Actor {
         }
     }
 
-    /// Sends what was kept for a topic, oldest first, until nobody takes it.
+    /// Sends the [`Kept`] messages of a topic, oldest first, until no peer can take the next one.
     pub(super) fn flush_kept(&mut self, topic: &TopicHash, now: Instant) {
         for _ in 0..self.kept.expire(now) {
             self.counters.publish_expired.add();
@@ -245,7 +247,7 @@ impl Actor {
         }
     }
 
-    /// Due work: what was kept because every queue was full has no event that says when to try again.
+    /// Due work: sends kept messages. No event says when a full queue of a peer has room again, so each tick tries.
     pub(super) fn tick_gossip(&mut self, now: Instant) {
         if self.kept.is_empty() {
             return;
@@ -255,7 +257,7 @@ impl Actor {
         }
     }
 
-    /// How an author stands here: see carrier.rs.
+    /// Returns the [`Standing`] of an author at this node (see carrier.rs).
     fn standing(&self, author: &PeerId) -> Standing {
         let vouched = |node: &NodeId| self.members.borrow().contains(node);
         if identity::node_id(author).as_ref().is_some_and(vouched) {
@@ -267,7 +269,8 @@ impl Actor {
         }
     }
 
-    /// Takes a message out of the budgets of its carrier and its author.
+    /// Takes a message out of the budgets of its carrier ([`Carriers`]) and its author ([`Authors`]). Returns false if one of
+    /// them is exceeded.
     fn within_budgets(&mut self, source: &PeerId, from: &PeerId, load: Load, now: Instant) -> bool {
         let standing = self.standing(source);
         match self.carriers.take(from, standing, load, now) {
@@ -284,7 +287,8 @@ impl Actor {
         false
     }
 
-    /// What comes under the own key and was not sent here: an old message of ours that someone sends again, or a twin's.
+    /// Handles gossip that arrives under this node's own key: an old message of this node that a peer sends again, or one of
+    /// a twin.
     fn on_own_gossip(&mut self, from: &PeerId, message: &gossipsub::Message, now: Instant) {
         let beat = heartbeat::parse(&message.data).ok();
         let beat = beat.filter(|_| message.topic.as_str() == TOPIC_HEARTBEAT);
@@ -317,12 +321,12 @@ impl Actor {
     }
 }
 
-/// What became of a message that we sent.
+/// The outcome of sending a message.
 pub enum Sent {
-    /// On its way, or on its way already.
+    /// The message was sent, now or a moment ago.
     Yes,
-    /// Nobody can take it now.
+    /// No peer can take the message now.
     Later,
-    /// It can never be sent.
+    /// The message can never be sent, for this reason.
     Never(MeshError),
 }

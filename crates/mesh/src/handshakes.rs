@@ -1,11 +1,12 @@
-//! Connections in their handshake: accepted, and not yet encrypted and multiplexed.
+//! Handshakes under way: inbound connections that are accepted, but not yet encrypted and multiplexed.
 //!
-//! Who opens a socket and says nothing holds a place until the handshake's deadline (`Timings::handshake`). Refusing newcomers
-//! while the places are taken would let anyone with 70 sockets lock them out. So a newcomer always gets a place: when its
-//! host has as many as it may have, its host's oldest handshake ends; when all places are taken, the oldest one of the host
-//! that has most. An honest handshake takes a few round trips, and is the oldest only if as many others came meanwhile.
+//! A client that opens a socket and says nothing holds a place until the handshake's deadline (`Timings::handshake`). If
+//! newcomers were refused while all places are taken, anyone with enough silent sockets (some 70) could lock them out. So a
+//! newcomer always gets a place. If its host has as many as it may have, that host's oldest handshake is ended. If all places
+//! are taken, the oldest handshake of the host with the most is ended. An honest handshake takes a few round trips, and
+//! becomes the oldest one only if as many others came meanwhile.
 //!
-//! TCP and QUIC have places of their own: the first packet of QUIC may come from a forged address.
+//! TCP and QUIC have separate places: the first packet of QUIC may come from a forged address.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,20 +24,20 @@ use tokio_util::sync::CancellationToken;
 use super::counters::MeshCounters;
 use super::source;
 
-/// How many handshakes may be under way.
+/// Limits on the handshakes that may be under way.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeLimits {
-    /// In all, TCP and QUIC each: a socket and some KiB a handshake.
+    /// In all, for TCP and QUIC each. A handshake costs a socket and some KiB.
     pub total: usize,
-    /// From one host: a hospital's nodes behind one NAT start together, and those that lose their place come again a second
+    /// From one host. A hospital's nodes behind one NAT start together; those that lose their place dial again a second
     /// later.
     pub per_host: usize,
-    /// From this machine: dozens of daemons on one host are a test setup that has to work.
+    /// From this machine, over loopback: dozens of daemons on one host are a test setup that has to work.
     pub loopback: usize,
 }
 
-/// The defaults.
+/// The default [`HandshakeLimits`].
 pub const HANDSHAKES: HandshakeLimits = HandshakeLimits {
     total: 128,
     per_host: 16,
@@ -48,7 +49,7 @@ struct Handshake {
     ended: CancellationToken,
 }
 
-/// The handshakes under way, by age.
+/// The handshakes under way, ordered by age.
 struct Places {
     limits: HandshakeLimits,
     next: u64,
@@ -73,7 +74,7 @@ impl Places {
         self.taken.iter().find(of_host).map(|(number, _)| *number)
     }
 
-    /// Whose place a newcomer takes; `None` while there is room.
+    /// Returns the handshake whose place a newcomer takes; `None` while there is room.
     fn displaced(&self, host: Option<IpAddr>) -> Option<u64> {
         let of_host = match host {
             Some(ip) if ip.is_loopback() => self.limits.loopback,
@@ -85,7 +86,7 @@ impl Places {
         if self.taken.len() < self.limits.total {
             return None;
         }
-        // Of hosts that have as many the one whose handshake is oldest.
+        // If several hosts have the most handshakes, the one with the oldest handshake gives up a place.
         let most = self
             .taken
             .iter()
@@ -93,7 +94,8 @@ impl Places {
         most.and_then(|(_, h)| self.oldest(h.host))
     }
 
-    /// A place for a newcomer: its number, what ends it early, and whether another one was ended for it.
+    /// Gives a newcomer a place. Returns its number, the token that ends it early, and whether another handshake was ended
+    /// for it.
     fn enter(&mut self, host: Option<IpAddr>) -> (u64, CancellationToken, bool) {
         let displaced = self.displaced(host).and_then(|number| self.taken.remove(&number));
         if let Some(handshake) = &displaced {
@@ -114,7 +116,7 @@ fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
     places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A taken place; free when dropped.
+/// A taken place of [`Places`], which is freed when it is dropped.
 struct Place {
     places: Arc<Mutex<Places>>,
     number: u64,
@@ -138,7 +140,7 @@ pub struct Handshakes<O> {
 }
 
 impl<O> Handshakes<O> {
-    /// Bounds a transport's.
+    /// Bounds the inbound handshakes of the transport `inner`.
     pub fn new(inner: Boxed<O>, limits: HandshakeLimits, deadline: Duration, counters: Arc<MeshCounters>) -> Self {
         Self {
             inner,
@@ -275,7 +277,7 @@ mod tests {
                 "192.0.2.3"
             ]
         );
-        // Now two have two each: the older handshake goes.
+        // Two hosts have two handshakes each: the older handshake ends.
         assert!(places.enter(None).2);
         assert_eq!(
             hosts(&places),

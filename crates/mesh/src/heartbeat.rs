@@ -1,8 +1,9 @@
-//! Heartbeats: a node's sign of life and where it stands.
+//! Heartbeats: a node's sign of life, with its heads.
 //!
-//! Everyone hears everyone, so with a fixed period a node's traffic would grow with the swarm. The period grows instead: at
-//! most 20 heartbeats a second arrive at a node, whatever the swarm's size (facts §7: N/20 s). N counts whom this node has
-//! met, and the members of its lists; strangers' heartbeats are held to budgets of their own (gossip/carrier.rs).
+//! Every node hears every other one, so with a fixed period a node's traffic would grow with the swarm. Instead the period
+//! grows: it is N/20 s in a swarm of N nodes (at least 5 s by default), so that at most 20 heartbeats a second arrive at a
+//! node (docs/adr/0003-mesh.md). N counts the nodes that this node has met and the members of its joined models; strangers'
+//! heartbeats have budgets of their own (gossip/carrier.rs).
 
 use std::time::{Duration, Instant};
 
@@ -20,35 +21,35 @@ use qres_wire::clock::unix_ms;
 use qres_wire::identity;
 use qres_wire::pb;
 
-/// A heartbeat's encoding has at most this many bytes: 64 heads of some 80 bytes and the rest.
+/// Largest encoding of a heartbeat, in bytes: 64 heads of some 80 bytes each, and the rest.
 const HEARTBEAT_BYTES_MAX: usize = 8 * 1024;
 
-/// Heads in one heartbeat.
+/// Largest number of heads in one heartbeat.
 const HEADS_MAX: usize = 64;
 
 const VERSION_BYTES_MAX: usize = 128;
 
-/// Heartbeats that a node hears in a second, when heads rest and when they move.
+/// Heartbeats that a node hears in a second at most, while heads rest and while they move.
 const NODES_A_SECOND: f64 = 20.0;
 const NODES_A_SECOND_MOVING: f64 = 100.0;
 
-/// Longest period that is believed: the watchdog must not wait for ever because a peer says so.
+/// Longest period that is believed, so that no peer can make the watchdog wait for ever.
 const PERIOD_MAX: Duration = Duration::from_mins(10);
 
-/// A received heartbeat, held to its limits.
+/// A received heartbeat that is within its limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Beat {
-    /// The publisher's period.
+    /// The period of the publisher's heartbeats.
     pub period: Duration,
-    /// The publisher's software.
+    /// The software of the publisher.
     pub version: String,
-    /// Where it stands.
+    /// The heads of the publisher.
     pub heads: Vec<HeadClaim>,
-    /// Which run of its process it is.
+    /// The run of the publisher's process, signed.
     pub boot: Option<pb::Boot>,
 }
 
-/// Decodes a heartbeat.
+/// Decodes a heartbeat and checks its limits.
 pub fn parse(data: &[u8]) -> Result<Beat, String> {
     if data.len() > HEARTBEAT_BYTES_MAX {
         return Err(format!(
@@ -86,7 +87,7 @@ fn head(head: &pb::Head) -> Result<HeadClaim, String> {
     })
 }
 
-/// Encodes a heartbeat.
+/// Encodes a heartbeat with at most 64 heads.
 pub fn encode(uptime: Duration, version: &str, period: Duration, heads: &[HeadClaim], boot: pb::Boot) -> Vec<u8> {
     pb::Heartbeat {
         uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
@@ -111,20 +112,20 @@ fn spread(nodes: usize, a_second: f64) -> Duration {
     Duration::from_secs_f64(nodes / a_second)
 }
 
-/// When this node's next heartbeat is due.
+/// The clock of this node's own heartbeats.
 pub struct Pulse {
     started: Instant,
     last: Option<Instant>,
-    /// Heads have changed since the last one.
+    /// True if heads have changed since the last heartbeat.
     moved: bool,
-    /// Which heads come next, when there are more than fit.
+    /// Index of the first head in the next heartbeat, when not all heads fit into one.
     cursor: usize,
     period_min: Duration,
     gap_min: Duration,
 }
 
 impl Pulse {
-    /// Starts to count.
+    /// Makes a clock whose first heartbeat is due at once.
     pub fn new(period_min: Duration, gap_min: Duration, now: Instant) -> Self {
         Self {
             started: now,
@@ -136,17 +137,18 @@ impl Pulse {
         }
     }
 
-    /// The period in a swarm of this size.
+    /// Returns the heartbeat period in a swarm of this many nodes.
     pub fn period(&self, nodes: usize) -> Duration {
         self.period_min.max(spread(nodes, NODES_A_SECOND))
     }
 
-    /// Heads have changed.
+    /// Notes that heads have changed.
     pub fn note_moved(&mut self) {
         self.moved = true;
     }
 
-    /// Whether to send now. A heartbeat leaves a tenth of a period early, so that its promise of the next one holds.
+    /// Returns true if a heartbeat is due. It leaves a tenth of a period early, so that the next one comes within the period
+    /// that it states.
     pub fn due(&self, nodes: usize, now: Instant) -> bool {
         let Some(last) = self.last else { return true };
         let passed = now.saturating_duration_since(last);
@@ -154,13 +156,13 @@ impl Pulse {
         passed >= self.period(nodes).mul_f64(0.9) || (self.moved && passed >= gap)
     }
 
-    /// Sent.
+    /// Notes that a heartbeat was sent.
     pub fn sent(&mut self, now: Instant) {
         self.last = Some(now);
         self.moved = false;
     }
 
-    /// The heads of the next heartbeat: all, or the next 64 in turn.
+    /// Returns the heads of the next heartbeat: all, or the next 64 in turn if there are more.
     pub fn window(&mut self, heads: &[HeadClaim]) -> Vec<HeadClaim> {
         if heads.len() <= HEADS_MAX {
             return heads.to_vec();
@@ -172,7 +174,7 @@ impl Pulse {
 }
 
 impl Actor {
-    /// Due work: this node's own heartbeat.
+    /// Due work: publishes this node's own heartbeat.
     pub(super) fn tick_heartbeat(&mut self, now: Instant) {
         let nodes = self.authors.alive(now) + 1;
         if self.book.admitted_count() == 0 || !self.pulse.due(nodes, now) {
@@ -190,7 +192,7 @@ impl Actor {
         }
     }
 
-    /// Takes an accepted heartbeat in.
+    /// Takes in an accepted heartbeat: its author is alive, and its heads go to the engine.
     pub(super) fn take_heartbeat(&mut self, source: PeerId, standing: Standing, beat: Beat, now: Instant) {
         self.counters.heartbeats_received.add();
         let period = beat.period.max(self.config.timings.heartbeat_min);

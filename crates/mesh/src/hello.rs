@@ -1,4 +1,5 @@
-//! `/qres/hello/0`: who speaks, before anything else is believed. Frozen (proto/qres/mesh/v1/hello.proto).
+//! `/qres/hello/0`: the first exchange on a connection; before it nothing else from a peer is believed. The format is frozen
+//! (proto/qres/mesh/v1/hello.proto).
 
 use std::io;
 use std::time::Duration;
@@ -12,24 +13,24 @@ use super::config::{MeshConfig, Mode};
 use super::twin;
 pub use qres_wire::pb::{Goodbye, GoodbyeCode, Hello};
 
-/// The swarm protocol's major version.
+/// The major version of the swarm protocol.
 pub const MAJOR: u32 = 10;
 
-/// The swarm protocol's version as people see it.
+/// The version of the swarm protocol as people see it.
 pub const PROTOCOL: &str = "10.0";
 
-/// A hello's encoding has at most this many bytes.
+/// Largest encoding of a hello, and largest texts in it, in bytes.
 const HELLO_BYTES_MAX: u64 = 4096;
 const NETWORK_BYTES_MAX: usize = 64;
 const SOFTWARE_BYTES_MAX: usize = 128;
 const PROTOCOL_BYTES_MAX: usize = 32;
 const TEXT_BYTES_MAX: usize = 512;
 
-/// Reads and writes one hello a direction.
+/// The codec that reads and writes one hello in each direction.
 #[derive(Clone, Default)]
 pub struct Codec;
 
-/// The behaviour that carries hellos.
+/// Makes the behaviour that carries hellos; an exchange that takes longer than `timeout` fails.
 pub fn behaviour(timeout: Duration) -> request_response::Behaviour<Codec> {
     request_response::Behaviour::with_codec(
         Codec,
@@ -46,7 +47,8 @@ pub fn behaviour(timeout: Duration) -> request_response::Behaviour<Codec> {
 async fn read<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<Hello> {
     let mut bytes = Vec::new();
     io.take(HELLO_BYTES_MAX + 1).read_to_end(&mut bytes).await?;
-    // A connection that closes ends its streams, too: that is no hello of a network without a name, to be refused for minutes.
+    // A connection that closes ends its streams, too. Without this check an empty stream would count as a hello of a network
+    // without a name, and the peer would be refused for minutes.
     if bytes.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -91,7 +93,7 @@ impl request_response::Codec for Codec {
     }
 }
 
-/// Decodes a hello and holds it to its limits. Its texts go into logs and peer lists, so what is not printable is refused.
+/// Decodes a hello and checks its limits. Its texts go into logs and peer lists, so a text that is not printable is refused.
 pub fn parse(bytes: &[u8]) -> Result<Hello, String> {
     if bytes.len() as u64 > HELLO_BYTES_MAX {
         return Err(format!("hello of more than {HELLO_BYTES_MAX} bytes"));
@@ -136,7 +138,7 @@ pub fn parse(bytes: &[u8]) -> Result<Hello, String> {
     Ok(hello)
 }
 
-/// What this node says of itself.
+/// Returns the [`Hello`] of this node, without the signed run.
 pub fn own(config: &MeshConfig) -> Hello {
     let (major_min, major_max) = config.overrides.majors;
     Hello {
@@ -147,13 +149,13 @@ pub fn own(config: &MeshConfig) -> Hello {
         protocol: config.overrides.protocol.clone(),
         goodbye: None,
         bootstrap: config.mode == Mode::Bootstrap,
-        // Signed anew for each: see `Actor::greeting`.
+        // The run is signed anew for each hello: see `Actor::greeting`.
         boot: None,
         twins: vec![],
     }
 }
 
-/// A goodbye with its text cut to the limit.
+/// Makes a [`Goodbye`], with its text cut to 512 bytes.
 pub fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {
     Goodbye {
         code: code.into(),
@@ -161,7 +163,7 @@ pub fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {
     }
 }
 
-/// The start of a text, at most `limit` bytes of it, without characters that are not printable.
+/// Returns the start of a text, at most `limit` bytes, without characters that are not printable.
 pub fn cut(text: &str, limit: usize) -> String {
     let mut out = String::new();
     for c in text.chars().filter(|c| is_printable(*c)) {
@@ -173,12 +175,12 @@ pub fn cut(text: &str, limit: usize) -> String {
     out
 }
 
-/// Why two nodes cannot talk.
+/// The reason why two nodes cannot talk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// For the other side.
+    /// The reason as a code, for the other side.
     pub code: GoodbyeCode,
-    /// For people on this side.
+    /// The reason as a text, for people on this side.
     pub text: String,
 }
 
@@ -190,7 +192,8 @@ fn majors(hello: &Hello) -> String {
     }
 }
 
-/// Whether the two can talk; the text is `ours`'s view.
+/// Checks that two nodes can talk: same network, and a common major version. The text of a [`Mismatch`] is the view of
+/// `ours`.
 pub fn compare(ours: &Hello, theirs: &Hello) -> Result<(), Mismatch> {
     if ours.network != theirs.network {
         return Err(Mismatch {
@@ -222,7 +225,7 @@ pub fn compare(ours: &Hello, theirs: &Hello) -> Result<(), Mismatch> {
     Ok(())
 }
 
-/// The second check, on identify's `protocol_version`: `qres/<major>.<minor>`.
+/// Checks the version a second time, on identify's `protocol_version`: `qres/<major>.<minor>`.
 pub fn check_identify(ours: &Hello, protocol_version: &str) -> Result<(), Mismatch> {
     let major = protocol_version
         .strip_prefix("qres/")
@@ -296,7 +299,8 @@ mod tests {
 
     #[test]
     fn the_frozen_bytes_stay() {
-        // Field numbers and types by hand from the proto file: a change here cuts every old node off.
+        // The bytes are written by hand from the field numbers and types of the proto file: a change here cuts off every old
+        // node.
         let mut greeting = hello("qres", (10, 300));
         greeting.goodbye = Some(goodbye(GoodbyeCode::Busy, "full"));
         let mut want = vec![0x0a, 4];
@@ -308,7 +312,7 @@ mod tests {
         want.extend([0x32, 8, 0x08, 4, 0x12, 4]);
         want.extend(b"full");
         assert_eq!(greeting.encode_to_vec(), want);
-        // A field from the future is skipped.
+        // A field that only a later version knows is skipped.
         want.extend([0x7a, 1, 7]);
         assert_eq!(parse(&want), Ok(greeting));
     }

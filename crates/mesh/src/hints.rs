@@ -1,7 +1,9 @@
-//! Routing hints: whom this node knew, kept across restarts, so that a swarm finds together when the bootstrap node is gone.
+//! Routing hints: the peers that this node knew, kept across restarts, so that a swarm finds together when its bootstrap node
+//! is gone.
 //!
-//! A text file: a header, then a line a peer (`peer <id> <last good, Unix ms> <multiaddr>...`) and a line a ban (`ban <id>
-//! <until, Unix ms> <reason>`). A line that cannot be read is skipped: hints are only hints.
+//! The file is a text: a header, a line for each peer (`peer <id> <last good, Unix ms> <multiaddr>...`), and a line for each
+//! ban (`ban <id> <until, Unix ms> <reason>`). A line that cannot be read is skipped, since the node can start without any
+//! hint.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -16,40 +18,42 @@ use super::peers::{BANS_MAX, Ban, Book};
 use qres_files::private;
 use qres_wire::clock::unix_ms;
 
-/// Peers kept: the ones that were good last.
+/// Peers kept in the file: those that were good last.
 const PEERS_MAX: usize = 256;
 
-/// A new peer is written at once while the file holds fewer: a node that ends before the next write would find nobody again. Above
-/// that there are enough to begin with, and a large swarm's comings and goings are not worth a write each.
+/// While the file holds fewer peers than this, a new one is written at once: a node that ends before the next regular write
+/// would know no peer after its restart. With more, there are enough to begin with, and a write for each peer that comes or
+/// goes in a large swarm would cost too much.
 const PEERS_FEW: usize = 16;
 
-/// A file above this is not read: 512 lines of at most 8 addresses have less.
+/// Largest file in bytes that is read. The file has at most 512 lines: [`PEERS_MAX`] peers with up to [`ADDRESSES_MAX`]
+/// addresses each, and [`BANS_MAX`] bans.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 const HEADER: &str = "qres-hints 1";
 
-/// A peer to try.
+/// A peer to dial after a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
-    /// Who.
+    /// The peer's id.
     pub peer: PeerId,
-    /// When it was last connected, Unix ms.
+    /// The last time at which the peer was connected, in Unix ms.
     pub last_good_unix_ms: u64,
-    /// Where.
+    /// Addresses to dial, best first.
     pub addresses: Vec<Multiaddr>,
 }
 
-/// What the file holds.
+/// The contents of the file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Hints {
     /// Peers, those that were good last first.
     pub peers: Vec<Hint>,
-    /// Bans.
+    /// Banned peers, each with its ban.
     pub bans: Vec<(PeerId, Ban)>,
 }
 
 impl Hints {
-    /// Reads the file; an unreadable one counts as empty, and is said so in the log.
+    /// Reads the file. A missing file counts as empty; so does an unreadable one, with a warning in the log.
     pub fn load(path: &Path) -> Self {
         match read(path) {
             Ok(text) => Self::parse(&text),
@@ -61,7 +65,7 @@ impl Hints {
         }
     }
 
-    /// Reads its text; what cannot be read is left out.
+    /// Parses the file's text and leaves out the lines that cannot be read.
     pub fn parse(text: &str) -> Self {
         let mut hints = Self::default();
         let mut lines = text.lines();
@@ -79,7 +83,7 @@ impl Hints {
         hints
     }
 
-    /// What is worth keeping of the book.
+    /// Collects the peers and bans of the book that are worth keeping.
     pub fn of(book: &Book) -> Self {
         let known = book
             .iter()
@@ -101,7 +105,7 @@ impl Hints {
         self.peers.iter().any(|hint| hint.peer == *peer)
     }
 
-    /// Its text.
+    /// Returns the text of the file.
     pub fn render(&self) -> String {
         let mut text = format!("{HEADER}\n");
         for hint in &self.peers {
@@ -119,7 +123,7 @@ impl Hints {
         text
     }
 
-    /// Writes the file: whole, or not at all. Blocks.
+    /// Replaces the file, whole or not at all. Blocks.
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
         private::replace(path, self.render().as_bytes())
     }
@@ -153,7 +157,7 @@ fn parse_ban<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<(PeerId, Ba
 }
 
 impl Actor {
-    /// Takes the file's hints into the book.
+    /// Takes the [`Hints`] of the file into the peer book.
     pub(super) fn take_hints(&mut self, hints: Hints, now: Instant) {
         let wall = unix_ms();
         for hint in hints.peers.iter().filter(|h| h.peer != self.own) {
@@ -169,8 +173,8 @@ impl Actor {
         }
     }
 
-    /// Due work: writes the hints off this task, when they have changed and the last write is a while ago, and at once for one of the
-    /// first peers.
+    /// Due work: writes the hints, on a thread for blocking work, if they changed. It does so when the last check is
+    /// `Timings::hints_save` ago, or at once while the file holds few peers and a new one is known.
     pub(super) fn tick_hints(&mut self, now: Instant) {
         let busy = self.hints_writer.as_ref().is_some_and(|w| !w.is_finished());
         if busy {
@@ -194,10 +198,10 @@ impl Actor {
         self.hints_writer = Some(tokio::task::spawn_blocking(move || save(&hints, &path)));
     }
 
-    /// Writes them a last time.
+    /// Writes the hints a last time, after a write under way has ended.
     pub(super) async fn finish_hints(&mut self) {
         if let Some(writer) = self.hints_writer.take() {
-            // A panic in the writer is not worth a panic here: the file was replaced whole or not at all.
+            // A panic in the writer is no reason to panic here: the file was replaced whole or not at all.
             drop(writer.await);
         }
         let hints = Hints::of(&self.book);

@@ -1,4 +1,4 @@
-//! identify: the second version check, a peer's addresses, and how it sees us.
+//! identify: the second version check, a peer's addresses, and the address at which a peer sees this node.
 
 use std::time::Instant;
 
@@ -9,7 +9,8 @@ use super::behaviour::speaks_kad;
 use super::{address, hello};
 
 impl Actor {
-    /// One event of identify's: the second version check, the peer's addresses, and how it sees us.
+    /// Handles one [`identify::Event`]: checks the version, takes the peer's addresses, and notes at which address the peer
+    /// sees this node.
     pub(super) fn on_identify(&mut self, event: identify::Event, now: Instant) {
         let identify::Event::Received { peer_id, info, .. } = event else {
             return;

@@ -1,4 +1,4 @@
-//! Streams that peers open to us.
+//! Streams that peers open to this node.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::counters::MeshCounters;
 use super::snapshot::Snapshot;
 
-/// Streams that wait for their peer's admission. The other side may have admitted us a moment before we admit it, and then
-/// opens a stream at once; dropping it would look like a fault.
+/// Streams that may wait for the admission of their peer. The other side may have admitted this node a moment before this
+/// node admits it, and may open a stream at once; dropping that stream would look like a fault.
 const EARLY_MAX: usize = 64;
 
 struct Early {
@@ -22,7 +22,7 @@ struct Early {
     stream: Stream,
 }
 
-/// Streams that admitted peers open to us, of one protocol.
+/// The streams of one protocol that admitted peers open to this node.
 pub struct IncomingStreams {
     streams: mpsc::Receiver<(PeerId, Stream)>,
     snapshot: watch::Receiver<Snapshot>,
@@ -47,7 +47,7 @@ impl IncomingStreams {
         }
     }
 
-    /// The next one, and who opened it; `None` once the mesh has stopped.
+    /// Returns the next stream, and the node that opened it; `None` once the mesh has stopped.
     pub async fn next(&mut self) -> Option<(NodeId, Stream)> {
         loop {
             if let Some(ready) = self.admitted_early() {
@@ -61,14 +61,15 @@ impl IncomingStreams {
                         return Some(ready);
                     }
                 }
-                // Someone may have been admitted. Closed together with the mesh (`streams` is not: handles keep its sender).
+                // A peer may have been admitted. The snapshot closes with the mesh; `streams` does not, since handles keep
+                // its sender.
                 changed = self.snapshot.changed() => changed.ok()?,
                 () = sleep_until(deadline) => {}
             }
         }
     }
 
-    /// An admitted peer's stream is ready, another's waits, if there is room.
+    /// Returns the stream if its peer is admitted. Otherwise the stream waits if there is room, or else it is dropped.
     fn sort(&mut self, peer: PeerId, stream: Stream) -> Option<(NodeId, Stream)> {
         let room = self.early.len() < EARLY_MAX;
         match qres_wire::identity::node_id(&peer) {
@@ -83,7 +84,7 @@ impl IncomingStreams {
         None
     }
 
-    /// The first waiting stream whose peer is admitted; those that waited too long are dropped.
+    /// Takes the first waiting stream whose peer is admitted by now, and drops those that waited too long.
     fn admitted_early(&mut self) -> Option<(NodeId, Stream)> {
         let now = Instant::now();
         let snapshot = self.snapshot.borrow_and_update();

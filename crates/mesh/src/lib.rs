@@ -1,4 +1,5 @@
-//! The mesh: one actor that owns the libp2p swarm. Its loop only dispatches; one file a protocol.
+//! The mesh of nodes. One actor owns the libp2p swarm; its loop only dispatches events, and each protocol has a file of its
+//! own.
 
 mod actor;
 mod address;
@@ -64,7 +65,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use command::{Command, FaultReport};
 use snapshot::Snapshot;
 
-/// What a heartbeat says of one model.
+/// The head of one model, as a node's heartbeat states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct HeadClaim {
@@ -76,78 +77,79 @@ pub struct HeadClaim {
 /// The gossip topics whose messages the engine judges. Heartbeats stay inside the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// `qres/v1/epiphany`.
+    /// Topic `qres/v1/epiphany`: contributions, seals, proofs and model announcements.
     Epiphany,
-    /// `qres/v1/state`.
+    /// Topic `qres/v1/state`: state envelopes.
     State,
 }
 
-/// Names a received message when it is judged.
+/// The name of a received message, which the engine gives back with its [`Verdict`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageToken {
     pub(crate) id: libp2p::gossipsub::MessageId,
     pub(crate) from: libp2p::PeerId,
 }
 
-/// What becomes of a received message.
+/// The engine's decision on a received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Forward it.
+    /// Forwards the message.
     Accept,
-    /// Do not forward it; nobody is at fault.
+    /// Does not forward the message; no peer is at fault.
     Ignore,
-    /// Do not forward it; it is bad whatever the receiver knows.
+    /// Does not forward the message; it is invalid, no matter what the receiver knows.
     Reject,
 }
 
-/// A message to judge; it is forwarded only once `Mesh::report` says Accept.
+/// A message to judge. gossipsub forwards it only once [`Mesh::report`] says [`Verdict::Accept`].
 #[derive(Debug, Clone)]
 pub struct GossipMessage {
-    /// Where.
+    /// The [`Topic`] that the message came on.
     pub topic: Topic,
-    /// Who published it (gossipsub verified the signature).
+    /// The author of the message; gossipsub has verified its signature.
     pub source: NodeId,
-    /// Over whose connection it came.
+    /// The peer whose connection brought the message.
     pub carrier: NodeId,
-    /// To report with.
+    /// The token to call [`Mesh::report`] with.
     pub token: MessageToken,
-    /// The payload.
+    /// The payload, at most [`ENVELOPE_BYTES_MAX`] bytes.
     pub data: Vec<u8>,
 }
 
-/// Misbehaviour, worst last; each lowers the peer's score, then disconnects, then bans.
+/// Kinds of misbehaviour, worst last. Each fault lowers the peer's score; a low score disconnects the peer, a lower one bans
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// Did not deliver what it announced.
+    /// The peer did not deliver what it announced.
     Withheld,
-    /// Broke a protocol's limits.
+    /// The peer broke a protocol's limits.
     Protocol,
-    /// Delivered bytes that do not match their digest, or signed what no honest node signs.
+    /// The peer delivered bytes that do not match their digest, or signed something that no honest node signs.
     Forged,
 }
 
-/// What the mesh tells the engine. The channel is bounded: gossip that finds it full is ignored (counted), peers' comings
-/// and goings wait.
+/// Events that the mesh sends to the engine. The channel is bounded: gossip that finds it full is ignored and counted;
+/// connects, disconnects, heads and peer views wait in the outbox.
 #[derive(Debug)]
 pub enum MeshEvent {
-    /// Judge this.
+    /// A [`GossipMessage`] that the engine must judge.
     Message(GossipMessage),
     /// A peer passed the hello and is connected.
     Connected(NodeId),
-    /// Its last connection closed.
+    /// The peer is no longer admitted: its last connection closed, or one side said goodbye.
     Disconnected(NodeId),
-    /// Its heartbeat names these heads.
+    /// The heads that a heartbeat of this author names, one [`HeadClaim`] each.
     Heads(NodeId, Vec<HeadClaim>),
-    /// Something that a peer list shows has changed.
+    /// The [`PeerView`] of a peer, because something that a peer list shows has changed.
     Peer(PeerView),
 }
 
-/// Whether this can be dialled, as far as it can be seen without asking anybody.
+/// Checks that this node can dial an address, as far as that shows without a DNS query or a connection.
 pub fn check_address(text: &str) -> Result<(), MeshError> {
     address::parse(text).map(|_| ())
 }
 
-/// Why a mesh call failed.
+/// Reasons why a call to the mesh failed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum MeshError {
@@ -171,10 +173,10 @@ pub enum MeshError {
     Setup(String),
 }
 
-/// The largest message that may be published: gossip carries envelopes, never models.
+/// The largest message that may be published, in bytes: gossip carries envelopes, never models.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// The mesh, for the rest of the node. Cheap to clone; it stops when the last clone is gone.
+/// A handle to the mesh for the rest of the node. It is cheap to clone; the mesh stops when the last clone is dropped.
 #[derive(Clone)]
 pub struct Mesh {
     commands: mpsc::Sender<Command>,
@@ -200,8 +202,9 @@ impl Mesh {
         answer.await.map_err(|_| MeshError::Stopped)?
     }
 
-    /// Publishes; kept (a minute, 256 messages) and sent when a peer of the topic appears if there is none yet. Publishing the
-    /// very same bytes again within two minutes does nothing: gossip knows them.
+    /// Publishes a message. If no peer can take it yet, the message is kept (for 60 s by default, at most 256 messages) and
+    /// sent when a peer of the topic appears. Publishing the very same bytes again within two minutes does nothing: gossipsub
+    /// takes them for a duplicate.
     pub async fn publish(&self, topic: Topic, data: Vec<u8>) -> Result<(), MeshError> {
         if data.len() > ENVELOPE_BYTES_MAX {
             return Err(MeshError::TooLarge {
@@ -212,27 +215,29 @@ impl Mesh {
         self.ask(|reply| Command::Publish { topic, data, reply }).await
     }
 
-    /// Judges a received message. gossipsub remembers it for about six seconds; a later verdict changes nothing.
+    /// Gives the [`Verdict`] on a received message. gossipsub remembers a message for about six seconds; a later verdict
+    /// changes nothing.
     pub async fn report(&self, token: MessageToken, verdict: Verdict) {
-        // It fails only when the mesh has stopped, and then there is nothing to forward.
+        // Sending fails only when the mesh has stopped, and then no message is left to forward.
         drop(self.commands.send(Command::Report { token, verdict }).await);
     }
 
-    /// A fault of a peer's; never waits.
+    /// Reports a [`Fault`] of a peer. The call never waits: if the actor's queue is full, the fault is dropped and counted.
     pub fn penalize(&self, node: NodeId, fault: Fault, why: String) {
         if self.faults.try_send(FaultReport { node, fault, why }).is_err() {
             self.counters.faults_dropped.add();
         }
     }
 
-    /// Dials an address: IP, host, host:port or multiaddr. Answers once a connection to the peer there stands or is under way, with
-    /// its id; whether it is admitted then shows in the peer list.
+    /// Dials an address: IP, host, host:port or multiaddr. Returns the node that answers there as soon as a connection to it
+    /// is open or being opened. The peer list shows later whether the peer was admitted.
     pub async fn dial(&self, address: &str) -> Result<NodeId, MeshError> {
         let address = address.to_owned();
         self.ask(|reply| Command::Dial { address, reply }).await
     }
 
-    /// Bans a peer: it is told why, disconnected, and not let in again until then. Bans survive a restart.
+    /// Bans a peer for the duration `for_`: the peer is told the reason and disconnected, and may not connect again before
+    /// the ban ends. Bans survive a restart.
     pub async fn ban(&self, node: NodeId, reason: String, for_: Duration) -> Result<(), MeshError> {
         self.ask(|reply| Command::Ban {
             node,
@@ -243,32 +248,33 @@ impl Mesh {
         .await
     }
 
-    /// Lifts a ban, and forgets the peer's faults.
+    /// Lifts the ban on a peer and clears its score of [`Fault`]s.
     pub async fn unban(&self, node: NodeId) -> Result<(), MeshError> {
         self.ask(|reply| Command::Unban { node, reply }).await
     }
 
-    /// Everyone known.
+    /// Returns a [`PeerView`] of every peer that this node knows.
     pub async fn peers(&self) -> Result<Vec<PeerView>, MeshError> {
         self.ask(|reply| Command::Peers { reply }).await
     }
 
-    /// Those connected and admitted: a snapshot without a round trip.
+    /// Returns the nodes that are connected and admitted. The answer comes from a snapshot, without a round trip to the
+    /// actor.
     pub fn connected(&self) -> Vec<NodeId> {
         self.snapshot.borrow().connected.keys().copied().collect()
     }
 
-    /// Measured round-trip time to a connected peer.
+    /// Returns the measured round-trip time to a connected peer.
     pub fn rtt(&self, node: &NodeId) -> Option<Duration> {
         self.snapshot.borrow().connected.get(node).copied().flatten()
     }
 
-    /// Own mesh addresses, as others can dial them (`/p2p/<peer id>` at the end), TCP first.
+    /// Returns this node's mesh addresses as others can dial them (with `/p2p/<peer id>` at the end), TCP first.
     pub fn listen_addresses(&self) -> Vec<String> {
         self.snapshot.borrow().listen.clone()
     }
 
-    /// Says who is on the member lists of joined models: this node vouches for them, whether it has met them or not.
+    /// Sets the nodes on the member lists of the joined models. This node vouches for them, even for those that it never met.
     pub fn set_members(&self, members: BTreeSet<NodeId>) {
         self.members.send_if_modified(|old| {
             let new = **old != members;
@@ -279,22 +285,23 @@ impl Mesh {
         });
     }
 
-    /// Whether a node is on the member list of a joined model.
+    /// Returns true if a node is on the member list of a joined model.
     pub fn is_member(&self, node: &NodeId) -> bool {
         self.members.borrow().contains(node)
     }
 
-    /// Another process with this node's identity, while there is one: until then nothing may be signed.
+    /// Watches for a [`Twin`], another process with this node's identity. While there is one, this node may sign nothing.
     pub fn twin(&self) -> watch::Receiver<Option<Twin>> {
         self.twin.clone()
     }
 
-    /// What the mesh has counted.
+    /// Returns the [`MeshCounters`] of this mesh.
     pub fn counters(&self) -> &MeshCounters {
         &self.counters
     }
 
-    /// Opens a stream to a connected peer, with a deadline (5 s). Never dials.
+    /// Opens a stream to a connected peer, within the deadline [`Timings::open`] (default 5 s). Never dials: if the
+    /// peer is not admitted, the call fails with [`MeshError::NotConnected`].
     pub async fn open(&self, node: NodeId, protocol: StreamProtocol) -> Result<Stream, MeshError> {
         let admitted = self.snapshot.borrow().connected.contains_key(&node);
         let Some(peer) = qres_wire::identity::peer_id(&node).filter(|_| admitted) else {
@@ -307,7 +314,8 @@ impl Mesh {
         }
     }
 
-    /// Streams of a protocol that admitted peers open; once per protocol (a second call takes it over).
+    /// Accepts a protocol and returns the streams of it that admitted peers open. Call once per protocol: a second call takes
+    /// the protocol over from the first.
     pub fn accept(&self, protocol: StreamProtocol) -> IncomingStreams {
         let streams = self.streams.accept(protocol);
         IncomingStreams::new(
@@ -318,9 +326,9 @@ impl Mesh {
         )
     }
 
-    /// Says goodbye and closes; returns when it is done.
+    /// Says goodbye to all peers, closes the connections and returns when the actor has ended.
     pub async fn stop(&self) {
-        // It fails only when the mesh has stopped already.
+        // Sending fails only when the mesh has stopped already.
         drop(self.commands.send(Command::Stop).await);
         self.commands.closed().await;
     }

@@ -1,4 +1,4 @@
-//! Listening: one port number for TCP and QUIC, IPv4 and IPv6, and which addresses others are told.
+//! Listening on one port number for TCP and QUIC, IPv4 and IPv6, and the addresses that others are told.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -12,20 +12,20 @@ use socket2::{Domain, Socket, Type};
 use super::actor::Actor;
 use super::{MeshError, address};
 
-/// Ports tried when the system shall pick one: it must be free for TCP and for UDP.
+/// Ports tried when the system picks one; it must be free for TCP and for UDP.
 const PORT_TRIES_MAX: usize = 32;
 
-/// A given port that is in use is tried again this often, and after this long each time.
+/// Further tries of a given port that is in use, and the wait before each.
 const PORT_WAITS_MAX: u32 = 5;
 const PORT_WAIT: Duration = Duration::from_millis(200);
 
-/// The listeners have this long to say where they listen.
+/// Time that the listeners have to report their addresses.
 const LISTEN_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Multiaddrs that an operator may announce.
+/// Largest number of addresses that an operator may announce.
 const ANNOUNCE_MAX: usize = 4;
 
-/// The addresses that an operator says others can reach.
+/// Reads the addresses that, as the operator says, others can reach.
 pub fn announced(texts: &[String]) -> Result<Vec<Multiaddr>, MeshError> {
     let mut all = Vec::new();
     if texts.len() > ANNOUNCE_MAX {
@@ -38,8 +38,8 @@ pub fn announced(texts: &[String]) -> Result<Vec<Multiaddr>, MeshError> {
     Ok(all)
 }
 
-/// Of the addresses to listen on those that this machine has. A host without IPv6 (or IPv4) does without `::` (`0.0.0.0`), as long as
-/// it can listen on another one.
+/// Returns those of the addresses to listen on that this machine has. A host without IPv6 (or IPv4) does without `::` (or
+/// `0.0.0.0`), as long as it can listen on another address.
 fn present(hosts: &[IpAddr]) -> Result<Vec<IpAddr>, MeshError> {
     let mut present = Vec::new();
     let mut missing = None;
@@ -68,7 +68,8 @@ fn cannot_listen(host: IpAddr, port: u16, error: &std::io::Error) -> MeshError {
     MeshError::Setup(format!("cannot listen on {host}{at}: {error} (--listen, --port)"))
 }
 
-/// A plain socket at an address, as libp2p's own: one for IPv6 leaves IPv4 alone, so that both can have one port number.
+/// Opens a plain [`Socket`] at an address as libp2p does: an IPv6 socket leaves IPv4 alone, so that both can have one port
+/// number.
 fn bind(host: IpAddr, port: u16, kind: Type) -> std::io::Result<Socket> {
     let address = SocketAddr::new(host, port);
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
@@ -76,7 +77,7 @@ fn bind(host: IpAddr, port: u16, kind: Type) -> std::io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     if kind == Type::STREAM {
-        // Connections that a former run closed wait for a minute; they hold no port.
+        // Closed connections of a former run wait for a minute; they must not keep this run from the port.
         socket.set_reuse_address(true)?;
     }
     socket.bind(&address.into())?;
@@ -86,8 +87,9 @@ fn bind(host: IpAddr, port: u16, kind: Type) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-/// A port that is free for TCP and UDP at every address. libp2p's own sockets share ports (`SO_REUSEPORT`): a second node would
-/// start without an error and get half of the first one's connections, so plain sockets ask first.
+/// Returns a port that is free for TCP and UDP at every address. libp2p's own sockets share ports (`SO_REUSEPORT`): a second
+/// node would start without an error and get half of the first one's connections. Plain sockets do not share a port, so they
+/// try it first.
 fn free_port(hosts: &[IpAddr], port: u16) -> Result<u16, MeshError> {
     let mut last = None;
     for _ in 0..if port == 0 { PORT_TRIES_MAX } else { 1 } {
@@ -103,7 +105,7 @@ fn free_port(hosts: &[IpAddr], port: u16) -> Result<u16, MeshError> {
     })
 }
 
-/// Takes a port, and gives it back at once; 0 picks one.
+/// Binds a port at every address and releases it at once; port 0 lets the system pick one. Returns the port.
 fn take_port(hosts: &[IpAddr], port: u16) -> Result<u16, (IpAddr, std::io::Error)> {
     let mut picked = port;
     let mut held = Vec::new();
@@ -118,9 +120,10 @@ fn take_port(hosts: &[IpAddr], port: u16) -> Result<u16, (IpAddr, std::io::Error
     Ok(picked)
 }
 
-/// The addresses that libp2p will report for these: where all of a machine's addresses are meant, those that its network cards have now.
+/// Returns the addresses that libp2p will report for `hosts`. An unspecified address stands for all addresses of its family
+/// that the machine's network cards have now.
 fn expected(hosts: &[IpAddr], port: u16) -> Vec<Multiaddr> {
-    // Only for the wait in `listen`: what cannot be listed is not waited for.
+    // The list is only for the wait in `listen`: an address that is missing from it is not waited for.
     let cards: Vec<IpAddr> = if_addrs::get_if_addrs()
         .unwrap_or_default()
         .iter()
@@ -141,7 +144,7 @@ fn expected(hosts: &[IpAddr], port: u16) -> Vec<Multiaddr> {
 }
 
 impl Actor {
-    /// Listens on TCP and QUIC, and waits until both do at all of this machine's addresses.
+    /// Listens on TCP and QUIC, and returns once both listen on all addresses of this machine.
     pub(super) async fn listen(&mut self) -> Result<(), MeshError> {
         let hosts = present(&self.config.listen)?;
         let port = self.pick_port(&hosts).await?;
@@ -161,7 +164,7 @@ impl Actor {
         while !pending.is_empty() || expected.iter().any(|a| !self.listening.contains(a)) {
             let event = self.swarm.select_next_some();
             let Ok(event) = tokio::time::timeout_at(deadline, event).await else {
-                // A network card that came or went meanwhile; a listener that has not said a word is a failure.
+                // A network card may have come or gone meanwhile. But a listener that has reported no address has failed.
                 if pending.is_empty() {
                     break;
                 }
@@ -185,7 +188,8 @@ impl Actor {
         Ok(())
     }
 
-    /// The port to listen on. One that was just left may be held for another moment (QUIC drains its connections).
+    /// Returns the port to listen on. A port that was in use a moment ago may stay so for another moment (QUIC drains its
+    /// connections), so a port in use is tried up to [`PORT_WAITS_MAX`] more times.
     async fn pick_port(&self, hosts: &[IpAddr]) -> Result<u16, MeshError> {
         let mut tries = 0;
         loop {
@@ -197,8 +201,9 @@ impl Actor {
         }
     }
 
-    /// A peer sees us at one of our own interfaces' addresses: nothing translates in between, so others can reach us too, and
-    /// we serve Kademlia. (Behind a NAT we stay a client: an entry that nobody can dial spoils others' tables.)
+    /// Takes the address at which a peer sees this node. If it is an address of one of this node's own interfaces, no NAT is
+    /// in between: others can reach this node, so it serves Kademlia. Behind a NAT it stays a client, since an entry that
+    /// cannot be dialled spoils the tables of others.
     pub(super) fn note_observed(&mut self, observed: &Multiaddr) {
         let kad = &mut self.swarm.behaviour_mut().kad;
         if kad.mode() == kad::Mode::Server {
@@ -210,7 +215,7 @@ impl Actor {
         }
     }
 
-    /// A new address that we listen on: tell peers, nearest reach last.
+    /// Adds an address that this node now listens on, and tells peers. The list is sorted by [`address::preference`].
     pub(super) fn on_listen_address(&mut self, address: Multiaddr) {
         if !address::is_dialable(&address) {
             return;
@@ -223,7 +228,7 @@ impl Actor {
         self.snapshot_changed = true;
     }
 
-    /// An address is gone.
+    /// Removes an address that this node no longer listens on, and tells peers.
     pub(super) fn on_listen_address_gone(&mut self, address: &Multiaddr) {
         self.listening.retain(|a| a != address);
         self.announce();
@@ -247,7 +252,7 @@ impl Actor {
         }
     }
 
-    /// Own addresses as an operator copies them.
+    /// Returns own addresses as an operator copies them, with the peer id.
     pub(super) fn listen_addresses(&self) -> Vec<String> {
         let all = self.announced.iter().chain(&self.listening);
         all.map(|a| a.clone().with(Protocol::P2p(self.own)).to_string())

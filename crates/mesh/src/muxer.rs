@@ -1,4 +1,4 @@
-//! Yamux as this mesh needs it: `libp2p-yamux` leaves no way to say how large a frame and how wide a window may be.
+//! Yamux with its own limits: `libp2p-yamux` leaves no way to set the size of a frame and the width of a window.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -11,32 +11,34 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
 use yamux::{Config, Connection, ConnectionError, Mode, Stream};
 
-/// What both sides call it, as everywhere in libp2p.
+/// The protocol name that both sides use, as everywhere in libp2p.
 const PROTOCOL: &str = "/yamux/1.0.0";
 
-/// Payload of a frame: with its header just under Noise's 63 KiB. The default of 16 KiB is there to let streams take turns; a turn
-/// of 60 KiB is still short (5 ms at 100 Mbit/s), and a blob needs a quarter of the frames, encryptions and system calls.
+/// Payload of a frame in bytes: with its header just under Noise's 63 KiB. The default of 16 KiB is there to let streams take
+/// turns; a turn of 60 KiB is still short (5 ms at 100 Mbit/s), and a blob needs a quarter of the frames, encryptions and
+/// system calls.
 const FRAME_BYTES: usize = 60 * 1024;
 
-/// Streams of one connection, whichever side opened them: gossip, requests under way (`streams::OPEN_PER_CONNECTION_MAX`), a few for
-/// blobs. As many as QUIC's. Yamux ends a connection on which a peer opens one more.
+/// Streams of one connection, no matter which side opened them: gossip, requests under way
+/// (`streams::OPEN_PER_CONNECTION_MAX`) and a few for blobs. QUIC has the same limit. Yamux ends a connection on which a peer
+/// opens one more.
 const STREAMS_MAX: usize = 256;
 
-/// What a peer may make us hold, over all its streams: 256 KiB each, which is the least that Yamux knows; its default is 1 GiB. One
-/// stream may have what the others do not use: at 100 ms round-trip time still 640 MB/s.
+/// Bytes that a peer can make this node hold, over all streams of a connection: 256 KiB each, which is the least that Yamux
+/// knows; its default is 1 GiB. One stream may use what the others do not: at 100 ms round-trip time still 640 MB/s.
 const WINDOW_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The upgrade of an encrypted connection to a multiplexed one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Yamux;
 
-/// A connection of many streams.
+/// A connection that carries many streams, the output of the upgrade [`Yamux`].
 pub struct Muxer<C> {
     connection: Connection<C>,
-    /// The peer's new streams, until the swarm asks for them: the connection goes on meanwhile. Yamux counts them until they are
-    /// dropped, so there are never more than `STREAMS_MAX`.
+    /// New streams of the peer, until the swarm asks for them; the connection goes on meanwhile. Yamux counts each stream
+    /// until it is dropped, so there are never more than [`STREAMS_MAX`].
     waiting: VecDeque<Stream>,
-    /// Who asked while there was none.
+    /// The task that asked for a stream while none was waiting.
     asking: Option<Waker>,
 }
 
@@ -136,10 +138,10 @@ mod tests {
 
     use super::*;
 
-    /// More than one connection negotiates at once (128), fewer than it may have.
+    /// Streams in the burst: more than one connection negotiates at once (128), fewer than it may have (256).
     const BURST: u8 = 200;
 
-    /// The swarm drives a connection before it takes the streams that came: a whole burst may be read in one go.
+    /// The swarm drives a connection before it takes the streams that came, so a whole burst may be read in one go.
     #[test]
     fn a_burst_that_comes_before_anyone_takes_a_stream_loses_none() {
         futures::executor::block_on(burst());

@@ -1,8 +1,8 @@
 //! A behaviour around gossipsub that notes when a peer's gossip was last heard.
 //!
-//! gossipsub tells the application only of first copies of messages, and of nothing when an inbound stream dies (facts: after
-//! one decode error the direction is dead without an event). What its connection handlers report (decoded frames,
-//! duplicates and control messages included) is the one sign that the direction lives.
+//! gossipsub tells the application only of first copies of messages. It tells nothing when an inbound stream dies: after one
+//! decode error the direction is dead without an event (docs/adr/0003-mesh.md). Reports of its connection handlers (decoded
+//! frames, with duplicates and control messages) are the only sign that the direction lives.
 
 use std::collections::HashMap;
 use std::task::{Context, Poll};
@@ -16,14 +16,14 @@ use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 
-/// The wrapped behaviour, and when each connected peer was last heard.
+/// The wrapped behaviour, and the time at which each connected peer was last heard.
 pub struct Observed<B> {
     inner: B,
     heard: HashMap<PeerId, Instant>,
 }
 
 impl<B> Observed<B> {
-    /// Wraps a behaviour.
+    /// Wraps the behaviour `inner`.
     pub fn new(inner: B) -> Self {
         Self {
             inner,
@@ -31,7 +31,8 @@ impl<B> Observed<B> {
         }
     }
 
-    /// When a connection handler of the peer last reported something; `None` when it never did on this connection.
+    /// Returns the time at which a connection handler of the peer last reported something; `None` if none did since the peer
+    /// connected.
     pub fn heard(&self, peer: &PeerId) -> Option<Instant> {
         self.heard.get(peer).copied()
     }

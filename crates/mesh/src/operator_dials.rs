@@ -19,22 +19,23 @@ use qres_wire::identity;
 /// Operators' dials under way; a further one is refused until one of them has ended.
 pub const OPERATOR_DIALS_MAX: usize = 64;
 
-/// An operator's dial under way.
+/// An operator's dial that is under way.
 pub struct OperatorDial {
-    /// As written.
+    /// The address as the operator wrote it.
     text: String,
     attempt: Attempt,
-    /// Gets the node that answers there.
+    /// The channel for the answer: the node at the address, or the reason why none was reached.
     reply: Reply<NodeId>,
 }
 
 impl OperatorDial {
-    /// Whether this dial is one of these.
+    /// Returns true if the dial `id` is one of this attempt's.
     pub fn owns(&self, id: ConnectionId) -> bool {
         self.attempt.owns(id)
     }
 
-    /// One of its dials reached this peer: its other dials, whose connections are not needed.
+    /// Notes that the dial `id` reached a peer, and answers the operator. Returns the other dials, whose connections are not
+    /// needed.
     pub fn reached(self, id: ConnectionId, peer: PeerId) -> Vec<ConnectionId> {
         let node = identity::node_id(&peer).ok_or_else(|| MeshError::Dial("no node answers there".into()));
         answer(self.reply, node);
@@ -42,13 +43,13 @@ impl OperatorDial {
     }
 }
 
-/// Fails only when the caller no longer waits.
+/// Sends the answer. Sending fails only when the caller no longer waits.
 fn answer(reply: Reply<NodeId>, outcome: Result<NodeId, MeshError>) {
     drop(reply.send(outcome));
 }
 
 impl Actor {
-    /// Dials a place, and answers with the node that is there.
+    /// Dials a place for an operator; the answer is the node that is there.
     pub(super) fn dial_for_operator(&mut self, text: &str, reply: Reply<NodeId>, now: Instant) {
         let target = match address::parse(text) {
             Ok(target) => target,
@@ -92,7 +93,7 @@ impl Actor {
         self.tick_operator_dials(now);
     }
 
-    /// Due work: the next address of each dial, and the end of those that have none left.
+    /// Due work: dials the next address of each [`OperatorDial`], and ends those that have none left.
     pub(super) fn tick_operator_dials(&mut self, now: Instant) {
         for dial in &mut self.discovery.operator_dials {
             dial.attempt
@@ -106,7 +107,7 @@ impl Actor {
         }
     }
 
-    /// A dial failed, which may be an operator's.
+    /// Handles a failed dial, which may be an operator's.
     pub(super) fn on_operator_dial_error(&mut self, id: ConnectionId, why: &str, now: Instant) {
         for dial in &mut self.discovery.operator_dials {
             if dial.owns(id) {

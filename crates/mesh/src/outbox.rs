@@ -1,4 +1,5 @@
-//! What waits to be told to the engine: per peer at most one of each kind, so it is bounded by the book.
+//! The queue of news for the engine. It holds at most one entry of each kind per node, so the peer book and [`HEADS_MAX`]
+//! bound its length.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,29 +8,29 @@ use qres_fed::id::NodeId;
 
 use super::{HeadClaim, MeshEvent};
 
-/// Authors whose heads wait at most; further ones are told with their next heartbeat.
+/// Authors whose heads may wait. The heads of further authors are told with their next heartbeat.
 const HEADS_MAX: usize = 4096;
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Presence {
-    /// What the engine believes.
+    /// The state that the engine was last told: true means connected.
     told: bool,
-    /// How it is.
+    /// The state now: true means connected.
     now: bool,
-    /// It was gone in between: the engine must hear of that, since it syncs on connecting.
+    /// True if the peer was gone in between. The engine must hear of that, since it syncs with a peer that connects.
     gap: bool,
 }
 
-/// One thing to tell.
+/// One piece of news for the engine.
 #[derive(Debug)]
 pub enum Notice {
-    /// Ready to send.
+    /// A [`MeshEvent`] that is ready to be sent.
     Event(MeshEvent),
-    /// This peer's entry has changed: send its view as it is then.
+    /// A peer whose entry has changed. Its view is taken at the time of sending.
     Peer(PeerId),
 }
 
-/// The queue.
+/// The queue of [`Notice`]s for the engine.
 #[derive(Default)]
 pub struct Outbox {
     presence: BTreeMap<NodeId, Presence>,
@@ -39,7 +40,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// A peer is connected, or no longer.
+    /// Notes that a peer is connected, or no longer is.
     pub fn presence(&mut self, node: NodeId, connected: bool) {
         let presence = self.presence.entry(node).or_default();
         if presence.now == connected {
@@ -50,24 +51,24 @@ impl Outbox {
         self.moved.insert(node);
     }
 
-    /// A heartbeat's heads; a newer one replaces an untold older one.
+    /// Notes the heads of a heartbeat; newer ones replace older ones that the engine was not yet told.
     pub fn heads(&mut self, node: NodeId, heads: Vec<HeadClaim>) {
         if self.heads.len() < HEADS_MAX || self.heads.contains_key(&node) {
             self.heads.insert(node, heads);
         }
     }
 
-    /// Something that a peer list shows has changed.
+    /// Notes that a peer's entry changed in a way that a peer list shows.
     pub fn peer_changed(&mut self, id: PeerId) {
         self.peers.insert(id);
     }
 
-    /// Whether something waits.
+    /// Returns true if no news waits.
     pub fn is_empty(&self) -> bool {
         self.moved.is_empty() && self.heads.is_empty() && self.peers.is_empty()
     }
 
-    /// The next thing to tell: comings and goings first, then heads, then the peer list.
+    /// Takes the next [`Notice`]: connects and disconnects first, then heads, then peer views.
     pub fn pop(&mut self) -> Option<Notice> {
         while let Some(node) = self.moved.first().copied() {
             if let Some(event) = self.pop_presence(node) {

@@ -2,42 +2,42 @@
 
 use qres_fed::id::{CheckpointId, NodeId, SpecId};
 
-/// How a connection to a peer stands.
+/// The state of the connection to a peer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PeerState {
-    /// Dialled, or the hello is on its way.
+    /// The peer is being dialled, or its hello is awaited.
     Connecting,
-    /// Connected and admitted.
+    /// The peer is connected and admitted.
     Connected,
-    /// Known, not connected now.
+    /// The peer is known, but not connected now.
     Disconnected,
-    /// Refused: another major version or network. The text says why.
+    /// The peer was refused, for example because of its major version or its network. The text gives the reason.
     Refused(String),
-    /// Banned: why, and until when (Unix ms).
+    /// The peer is banned: the reason, and the end of the ban in Unix ms.
     Banned(String, u64),
 }
 
 /// A peer as this node knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerView {
-    /// Who (also shown as a libp2p peer id).
+    /// The peer's node id.
     pub node: NodeId,
-    /// The libp2p peer id as text.
+    /// The same id as a libp2p peer id, in text form.
     pub peer_id: String,
-    /// Its addresses.
+    /// Multiaddrs at which the peer can be dialled, best first.
     pub addresses: Vec<String>,
-    /// Its software, e.g. `qres-daemon/0.1.0`.
+    /// The peer's software, e.g. `qres-daemon/0.1.0`.
     pub agent: String,
-    /// The connection.
+    /// The state of the connection, see [`PeerState`].
     pub state: PeerState,
-    /// Round-trip time, when measured.
+    /// The round-trip time in milliseconds, once it was measured.
     pub rtt_ms: Option<f64>,
-    /// Application score: 0 is clean, it falls with faults.
+    /// The application score: 0 is clean, and faults lower it.
     pub score: f64,
-    /// Since when connected, Unix ms.
+    /// The time since which the peer is connected, in Unix ms.
     pub connected_unix_ms: Option<u64>,
-    /// Heads as its heartbeat gave them: spec, checkpoint, round.
+    /// The heads that its heartbeat named: spec, checkpoint, round.
     pub heads: Vec<(SpecId, CheckpointId, u64)>,
-    /// It only helps others find each other.
+    /// True if the peer is a bootstrap node, which only helps others find each other.
     pub bootstrap: bool,
 }

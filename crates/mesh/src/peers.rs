@@ -1,4 +1,4 @@
-//! The peer book: everyone known, how the connection stands, and who is banned.
+//! The peer book: every known peer, the state of its connection, and the bans.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,97 +15,98 @@ use super::score::Score;
 use crate::peer_view::{PeerState, PeerView};
 use qres_wire::identity;
 
-/// Peers remembered; beyond it the disconnected one that was good longest ago goes, those that were met last. Some 1 KiB each.
+/// Peers remembered, some 1 KiB each. Beyond it a disconnected peer goes: those never met first, then the one good longest
+/// ago.
 pub const PEERS_MAX: usize = 1024;
 
-/// Bans remembered; beyond it the one that ends first goes.
+/// Bans remembered. Beyond it the ban that ends first is lifted.
 pub const BANS_MAX: usize = 256;
 
-/// A peer was met once it was admitted for this long: identities are free, time on one of the connections is not.
+/// Time for which a peer must be admitted to count as met: identities are free, but time on one of the connections is not.
 pub const MET_AFTER: Duration = Duration::from_mins(1);
 
-/// After this many failed dials a peer's addresses may be replaced by what others say.
+/// After this many failed dials a peer's addresses may be replaced by those that other peers claim.
 const STALE_FAILURES: u32 = 3;
 
-/// One connection.
+/// An open connection to a peer.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    /// Its id in the swarm.
+    /// The connection's id in the swarm.
     pub id: ConnectionId,
-    /// Where the peer is, without its id.
+    /// The peer's address on this connection, without its peer id.
     pub address: Multiaddr,
-    /// Whether we dialled: then others can too.
+    /// True if this node dialled: then others can dial that address too.
     pub dialled: bool,
     /// Pings that failed in a row.
     pub ping_failures: u32,
 }
 
-/// How the connection to a peer stands.
+/// The state of the link to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// None, none under way.
+    /// There is no connection, and no dial under way.
     Idle,
-    /// Being dialled.
+    /// The peer is being dialled.
     Dialing,
-    /// Connected, hello on its way.
+    /// The peer is connected, and its hello is awaited.
     Greeting {
-        /// Since when.
+        /// The time at which the peer connected.
         since: Instant,
     },
-    /// The hello was fine.
+    /// The peer's hello was fine.
     Admitted {
-        /// Since when.
+        /// The time at which the peer was admitted.
         since: Instant,
     },
-    /// Goodbye was said; closed at the latest then.
+    /// The link is ending: one side said goodbye.
     Parting {
-        /// When.
+        /// The time at which the connection is closed at the latest.
         until: Instant,
     },
 }
 
-/// A peer.
+/// A known peer, connected or not.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Who.
+    /// The peer's libp2p id.
     pub id: PeerId,
-    /// The same, as the rest of the node names it.
+    /// The same id, as the rest of the node names it.
     pub node: NodeId,
-    /// Where to dial, best first.
+    /// Addresses to dial, best first.
     pub addresses: Vec<Multiaddr>,
-    /// As its hello or heartbeat said.
+    /// The peer's software, as its hello named it.
     pub software: String,
-    /// Whether its hello says that it trains nothing.
+    /// True if the hello says that the peer is a bootstrap node, which trains nothing.
     pub bootstrap: bool,
-    /// The connection.
+    /// The state of the [`Link`] to the peer.
     pub link: Link,
-    /// Open connections.
+    /// The open [`Connection`]s to the peer.
     pub connections: Vec<Connection>,
-    /// Why it was last refused; cleared when it is admitted.
+    /// The reason of the last refusal; cleared when the peer is admitted.
     pub refused: Option<String>,
-    /// Round-trip time.
+    /// The measured round-trip time.
     pub rtt: Option<Duration>,
-    /// Faults.
+    /// The [`Score`], which faults lower.
     pub score: Score,
-    /// Since when connected, Unix ms.
+    /// The time at which the peer was admitted, in Unix ms; `None` while it is not admitted.
     pub connected_unix_ms: Option<u64>,
-    /// When last admitted or connected, Unix ms; 0 = never.
+    /// The last time at which the peer was admitted or ceased to be, in Unix ms; 0 means never.
     pub last_good_unix_ms: u64,
-    /// As its heartbeat gave them.
+    /// The heads that the peer's last heartbeat named, one [`HeadClaim`] each.
     pub heads: Vec<HeadClaim>,
-    /// When it was admitted; `None` once it no longer is.
+    /// The time at which the peer was admitted; `None` while it is not admitted.
     pub admitted_at: Option<Instant>,
-    /// It was admitted for a while: not one of the identities that are made for one connection.
+    /// True if the peer was admitted for at least [`MET_AFTER`], so it is not an identity made for one connection.
     pub met: bool,
-    /// When to dial again.
+    /// The [`Backoff`] that says when to dial next.
     pub backoff: Backoff,
-    /// Dial it even when enough others are connected.
+    /// True if the peer shall be dialled even when enough others are connected.
     pub wanted: bool,
-    /// Identify has said that it serves Kademlia.
+    /// True if identify has said that the peer serves Kademlia.
     pub kad: bool,
-    /// When gossipsub's own score of it last counted as a fault.
+    /// The last time at which gossipsub's own score of the peer counted as a fault.
     pub graylisted: Option<Instant>,
-    /// What identify's version check found before the hello was in.
+    /// The [`Mismatch`] that identify's version check found before the hello was in.
     pub objection: Option<Mismatch>,
 }
 
@@ -135,12 +136,12 @@ impl Peer {
         }
     }
 
-    /// Whether its hello was fine.
+    /// Returns true if the peer's hello was fine and it may stay.
     pub fn is_admitted(&self) -> bool {
         matches!(self.link, Link::Admitted { .. })
     }
 
-    /// From how far it is seen: the nearest of its connections.
+    /// Returns the distance at which this node sees the peer: the smallest [`Reach`] of its connections.
     pub fn reach(&self) -> Option<Reach> {
         self.connections.iter().map(|c| address::reach(&c.address)).min()
     }
@@ -150,16 +151,16 @@ impl Peer {
     }
 }
 
-/// A ban.
+/// A ban on a [`Peer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ban {
-    /// Why.
+    /// The reason of the ban.
     pub reason: String,
-    /// Until when, Unix ms.
+    /// The end of the ban, in Unix ms.
     pub until_unix_ms: u64,
 }
 
-/// Everyone known.
+/// The book of known peers and bans.
 #[derive(Default)]
 pub struct Book {
     peers: BTreeMap<PeerId, Peer>,
@@ -167,17 +168,18 @@ pub struct Book {
 }
 
 impl Book {
-    /// A known peer.
+    /// Returns a known [`Peer`].
     pub fn get(&self, id: &PeerId) -> Option<&Peer> {
         self.peers.get(id)
     }
 
-    /// A known peer.
+    /// Returns a known peer, to change it.
     pub fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
         self.peers.get_mut(id)
     }
 
-    /// A peer, noted now when it was not known; `None` for ids that hold no Ed25519 key: those are no nodes.
+    /// Returns a peer, and enters it now if it was not known. Returns `None` for an id that holds no Ed25519 key, since that
+    /// is no node.
     pub fn entry(&mut self, id: PeerId, now: Instant) -> Option<&mut Peer> {
         let node = identity::node_id(&id)?;
         if !self.peers.contains_key(&id) && self.peers.len() >= PEERS_MAX {
@@ -206,7 +208,8 @@ impl Book {
         }
     }
 
-    /// Notes where a peer may be found, as others say: believed when nothing better is known.
+    /// Notes addresses of a peer that other peers claim. They replace the known ones only if there are none, or if the peer
+    /// is not connected and [`STALE_FAILURES`] dials in a row have failed.
     pub fn learn(&mut self, id: PeerId, claimed: &[Multiaddr], seen: Reach, now: Instant) {
         if let Some(peer) = self.entry(id, now)
             && (peer.addresses.is_empty() || (!peer.is_connected() && peer.backoff.failures() >= STALE_FAILURES))
@@ -215,32 +218,32 @@ impl Book {
         }
     }
 
-    /// Everyone, by id.
+    /// Iterates over all known peers, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Peer> {
         self.peers.values()
     }
 
-    /// Those whose hello was fine.
+    /// Iterates over the admitted peers.
     pub fn admitted(&self) -> impl Iterator<Item = &Peer> {
         self.peers.values().filter(|p| p.is_admitted())
     }
 
-    /// How many.
+    /// Returns the number of admitted peers.
     pub fn admitted_count(&self) -> usize {
         self.admitted().count()
     }
 
-    /// Whether this one is.
+    /// Returns true if the peer is admitted.
     pub fn is_admitted(&self, id: &PeerId) -> bool {
         self.peers.get(id).is_some_and(Peer::is_admitted)
     }
 
-    /// Whether it has a connection, admitted or not.
+    /// Returns true if the peer has a connection, admitted or not.
     pub fn is_connected(&self, id: &PeerId) -> bool {
         self.peers.get(id).is_some_and(Peer::is_connected)
     }
 
-    /// Bans a peer.
+    /// Bans a peer. Returns the peer whose ban was lifted to make room, if there were [`BANS_MAX`] bans.
     pub fn ban(&mut self, id: PeerId, ban: Ban) -> Option<PeerId> {
         let mut freed = None;
         if !self.bans.contains_key(&id) && self.bans.len() >= BANS_MAX {
@@ -253,22 +256,22 @@ impl Book {
         freed
     }
 
-    /// Lifts a ban.
+    /// Lifts the ban on a peer. Returns false if there was none.
     pub fn unban(&mut self, id: &PeerId) -> bool {
         self.bans.remove(id).is_some()
     }
 
-    /// The ban on a peer.
+    /// Returns the ban on a peer, if there is one.
     pub fn ban_of(&self, id: &PeerId) -> Option<&Ban> {
         self.bans.get(id)
     }
 
-    /// All bans.
+    /// Iterates over all [`Ban`]s.
     pub fn bans(&self) -> impl Iterator<Item = (&PeerId, &Ban)> {
         self.bans.iter()
     }
 
-    /// Lifts the bans that are over; answers whose.
+    /// Lifts the bans that have ended. Returns the peers that they were on.
     pub fn expire_bans(&mut self, unix_ms: u64) -> Vec<PeerId> {
         let over = self.bans.iter().filter(|(_, b)| b.until_unix_ms <= unix_ms);
         let over: Vec<PeerId> = over.map(|(p, _)| *p).collect();
@@ -278,7 +281,7 @@ impl Book {
         over
     }
 
-    /// A peer as a peer list shows it.
+    /// Returns the [`PeerView`] of a peer, as a peer list shows it.
     pub fn view(&self, id: &PeerId, now: Instant) -> Option<PeerView> {
         let peer = self.peers.get(id)?;
         let state = match (self.bans.get(id), peer.link, &peer.refused) {
@@ -302,7 +305,7 @@ impl Book {
         })
     }
 
-    /// Everyone, as a peer list shows them.
+    /// Returns the [`PeerView`]s of all known peers.
     pub fn views(&self, now: Instant) -> Vec<PeerView> {
         self.peers.keys().filter_map(|id| self.view(id, now)).collect()
     }

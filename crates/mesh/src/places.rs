@@ -1,14 +1,14 @@
-//! Who may hold how many of the connections: no host and no network all of them, and members always find a place.
+//! Shares of the connections: no host and no network gets all of them, and members always find a place.
 //!
-//! | who | how many of the connections |
+//! | connections | share |
 //! | --- | --- |
-//! | one host (an IPv4 address, an IPv6 /64), coming in | a quarter |
-//! | one network (an IPv4 /24, an IPv6 /48), coming in | a half |
-//! | those that have not said hello yet, coming in | a quarter, at least 8; a newcomer takes the place of the host's that has most |
-//! | all that are on no joined list | all but one for each member, at least a half |
+//! | inbound, of one host (an IPv4 address, an IPv6 /64) | a quarter |
+//! | inbound, of one network (an IPv4 /24, an IPv6 /48) | a half |
+//! | inbound, without a hello yet | a quarter, at least 8; a newcomer takes a place of the host that has most of these |
+//! | of all peers that are on no joined list | all but one for each member, at least a half |
 //!
-//! Members of joined lists are held to none of these, only to the whole; nor are connections within this machine held to the
-//! first two: dozens of daemons on one host are a test setup that has to work.
+//! Members of joined lists are bound by none of these shares, only by the total. Connections within this machine are not
+//! bound by the first two, since dozens of daemons on one host are a test setup that has to work.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
@@ -32,29 +32,29 @@ use super::counters::MeshCounters;
 use super::source;
 use qres_wire::identity;
 
-/// Newcomers that may greet at the same time however few connections there are.
+/// Newcomers that may greet at the same time, even if a quarter of the connections is less.
 const NEWCOMERS_MIN: usize = 8;
 
-/// The time for a hello that a newcomer has before another one of its own host takes its place: hellos need a few round trips,
-/// and the nodes of one host that start together must not push each other out for ever.
+/// Time that a newcomer has for its hello before another newcomer of its own host may take its place. A hello needs a few
+/// round trips, and the nodes of one host that start together must not push each other out for ever.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Why a connection was turned away.
+/// The reason why a connection was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
-    /// Everything.
+    /// All connections are taken.
     #[error("all {0} connections are taken")]
     All(usize),
-    /// All places of those that have not said hello.
+    /// All places for connections without a hello are taken.
     #[error("{0} connections have not said hello yet, as many as may")]
     Newcomers(usize),
-    /// Everything that is not kept for members.
+    /// All places that are not kept for members are taken.
     #[error("all {0} connections for nodes that are on no joined list are taken")]
     Strangers(usize),
-    /// Its host's.
+    /// The host has its whole share.
     #[error("its address has {0} connections, as many as one address may")]
     Host(usize),
-    /// Its network's.
+    /// The network has its whole share.
     #[error("its network has {0} connections, as many as one network may")]
     Network(usize),
 }
@@ -62,10 +62,11 @@ pub enum Full {
 struct Connection {
     peer: PeerId,
     node: Option<NodeId>,
-    /// Where it comes from; `None`: we dialled, or it is of this machine.
+    /// The IP address that an inbound connection comes from; `None` if this node dialled, or for a connection within this
+    /// machine.
     from: Option<IpAddr>,
     inbound: bool,
-    /// No hello yet.
+    /// True while no hello of the peer has been accepted.
     greeting: bool,
     since: Instant,
 }
@@ -80,21 +81,21 @@ impl Connection {
     }
 }
 
-/// The behaviour.
+/// The behaviour that denies connections beyond their share, and closes those that make room for newcomers.
 pub struct Behaviour {
     max: usize,
-    /// Connections within this machine are held to no bound of a host's.
+    /// True if connections within this machine are exempt from the shares of a host and a network.
     loopback_is_free: bool,
     grace: Duration,
     members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     counters: Arc<MeshCounters>,
     connections: BTreeMap<ConnectionId, Connection>,
-    /// To be closed.
+    /// Connections that the swarm shall close next.
     closing: VecDeque<(PeerId, ConnectionId)>,
 }
 
 impl Behaviour {
-    /// At most this many connections.
+    /// Makes a behaviour that allows at most `max` connections.
     pub fn new(
         max: u32,
         loopback_is_free: bool,
@@ -112,7 +113,7 @@ impl Behaviour {
         }
     }
 
-    /// The peer has said hello: its connections are no newcomer's any more.
+    /// Notes that the peer has said hello, so its connections are no newcomers any more.
     pub fn admitted(&mut self, peer: &PeerId) {
         for connection in self.connections.values_mut().filter(|c| c.peer == *peer) {
             connection.greeting = false;
@@ -127,8 +128,8 @@ impl Behaviour {
         source::ip(remote).filter(|ip| !(self.loopback_is_free && ip.is_loopback()))
     }
 
-    /// Closes the oldest connection without a hello, of the host that has most such, for one that comes from another host, or
-    /// when it has had its time; `false` when there is none.
+    /// Closes the oldest connection without a hello of the host that has most of them. It closes only if the new connection
+    /// comes from another host, or if the old one has had its time ([`GRACE`]). Returns false if none was closed.
     fn displace(&mut self, members: &BTreeSet<NodeId>, for_one_from: Option<IpAddr>) -> bool {
         let host = |c: &Connection| c.from.map(source::host);
         let newcomers: Vec<_> = self
@@ -150,7 +151,7 @@ impl Behaviour {
         oldest.is_some()
     }
 
-    /// Whether one more connection may come in; makes room for it where it can.
+    /// Checks that one more connection may come in, and makes room for it where it can. Returns [`Full`] if it may not.
     fn admit(&mut self, peer: &PeerId, from: Option<IpAddr>) -> Result<(), Full> {
         let members = self.members.borrow().clone();
         if !identity::node_id(peer).is_some_and(|node| members.contains(&node)) {
@@ -195,7 +196,7 @@ impl Behaviour {
             node: identity::node_id(&peer),
             from,
             inbound,
-            // A second connection of a peer that is in already is no newcomer.
+            // A second connection of an admitted peer is no newcomer.
             greeting: !self.connections.values().any(|c| c.peer == peer && !c.greeting),
             since: Instant::now(),
         };
@@ -289,7 +290,7 @@ mod tests {
     }
 
     impl Scene {
-        /// A connection comes in; if it may, it is established.
+        /// Lets a connection come in: it is established if it may be.
         fn come(&mut self, peer: PeerId, from: &str) -> Result<ConnectionId, Full> {
             let remote: Multiaddr = format!("{from}/tcp/9").parse().unwrap();
             self.places.admit(&peer, self.places.from(&remote))?;
@@ -303,7 +304,7 @@ mod tests {
             Ok(id)
         }
 
-        /// The same, and it says hello.
+        /// Lets a connection come in as [`Scene::come`] does, and then lets its peer say hello.
         fn stay(&mut self, peer: PeerId, from: &str) -> Result<(), Full> {
             self.come(peer, from)?;
             self.places.admitted(&peer);
@@ -343,7 +344,7 @@ mod tests {
         for member in list {
             scene.stay(member, "/ip4/198.51.100.1").unwrap();
         }
-        // However long the lists are, half of the places are for anyone.
+        // Half of the places are for anyone, even if the member lists are longer.
         let many: BTreeSet<NodeId> = (0..100).map(|n| NodeId([n; 32])).collect();
         let mut scene = self::scene(32);
         scene.members.send_replace(Arc::new(many));
@@ -366,7 +367,8 @@ mod tests {
         scene.come(anyone(), "/ip4/198.51.100.1").unwrap();
         assert_eq!(scene.places.closing.pop_front().unwrap().1, silent[0]);
         assert_eq!(scene.places.connections.len(), 16);
-        // The first takes the place of one, as a quarter are silent; the others fill the house.
+        // 16 connections, a quarter, are without a hello. So the first of these newcomers takes the place of one of them; the
+        // others take free places.
         for _ in 0..49 {
             scene.stay(anyone(), "/ip4/127.0.0.1").unwrap();
         }

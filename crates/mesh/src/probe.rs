@@ -1,8 +1,8 @@
-//! Asks who answers at an address under this node's own key: itself, or another process.
+//! Probes: asking which process answers at an address under this node's own key, this one or another.
 //!
-//! libp2p ends a connection at whose other end is the own key, so it is asked under a key of the moment: Noise shows that the
-//! answer comes from a holder of the identity, and its hello says which run that is. An address that leads back to this node
-//! (another name of it, a NAT, a stranger that passes the bytes on) gives this run's own number.
+//! libp2p ends a connection whose other end has the own key, so the probe uses a temporary key. Noise shows that the answer
+//! comes from a holder of the identity, and its hello says which run that is. An address that leads back to this node
+//! (another name of it, a NAT, a stranger that passes the bytes on) answers with this run's own number.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,42 +18,43 @@ use super::actor::Actor;
 use super::hello::{self, GoodbyeCode, Hello};
 use super::{address, behaviour};
 
-/// Addresses that are asked; further ones are not.
+/// Addresses that may be probed; further ones are ignored.
 const ADDRESSES_MAX: usize = 8;
 
-/// An answer, dial and handshake included.
+/// Deadline for an answer, dial and handshake included.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// What came of a probe.
+/// The result of a probe: the address, and the hello that answered there, if any.
 pub type Answer = (Multiaddr, Option<Hello>);
 
 struct Probe {
-    /// `None`: under way.
+    /// The time of the next probe; `None` while one is under way.
     next: Option<Instant>,
 }
 
-/// Addresses where the own key answered.
+/// The addresses where this node's own key answered.
 pub struct Probes {
     asked: BTreeMap<Multiaddr, Probe>,
     answers: mpsc::Sender<Answer>,
 }
 
 impl Probes {
-    /// None yet; answers come out at the other end.
+    /// Makes an empty set of probes, and the receiver of their [`Answer`]s.
     pub fn new() -> (Self, mpsc::Receiver<Answer>) {
         let (answers, receiver) = mpsc::channel(ADDRESSES_MAX);
         let asked = BTreeMap::new();
         (Self { asked, answers }, receiver)
     }
 
-    /// The own key answers there.
+    /// Notes that the own key answers at an address, so it is probed next.
     pub fn ask(&mut self, address: Multiaddr, now: Instant) {
         if self.asked.len() < ADDRESSES_MAX {
             self.asked.entry(address).or_insert(Probe { next: Some(now) });
         }
     }
 
-    /// An answer is in: a twin's address is asked again while it is one.
+    /// Notes that an answer arrived. The address of a twin is probed again at the time `again`, any other address is
+    /// forgotten.
     pub fn done(&mut self, address: &Multiaddr, is_twin: bool, again: Instant) {
         if is_twin {
             let next = Some(again);
@@ -77,7 +78,8 @@ impl Probes {
 }
 
 impl Actor {
-    /// A dial ended at the own key. What this node listens on is surely its own; other addresses are asked.
+    /// Handles a dial that ended at the own key. An address that this node listens on is surely its own; other addresses are
+    /// probed.
     pub(super) fn on_own_answer(&mut self, address: &Multiaddr, now: Instant) {
         let bare = address::split_peer(address.clone()).map(|(_, bare)| bare);
         if let Some(bare) = bare.filter(|bare| !self.listening.contains(bare)) {
@@ -85,11 +87,11 @@ impl Actor {
         }
     }
 
-    /// Due work: asks.
+    /// Due work: starts the [`Probes`] that are due.
     pub(super) fn tick_probes(&mut self, now: Instant) {
         for address in self.probes.due(now) {
             let mut hello = self.greeting();
-            // Not to be taken for a node; and the other side hears which run asks.
+            // The goodbye keeps the other side from taking the probe for a node; `twins` tells it which run asks.
             hello.goodbye = Some(hello::goodbye(
                 GoodbyeCode::Shutdown,
                 "asks whether two processes have one identity",
@@ -102,19 +104,20 @@ impl Actor {
             tokio::spawn(async move {
                 let asked = tokio::time::timeout(ANSWER_MAX, ask(peer, address.clone(), hello));
                 let answer = asked.await.ok().flatten();
-                // Room for one answer an address; without a receiver the mesh has stopped.
+                // The channel has room for one answer per address. Without a receiver the mesh has stopped.
                 drop(answers.send((address, answer)).await);
             });
         }
     }
 }
 
-/// Connects under a fresh key and asks for the hello of `peer`.
+/// Connects with a fresh key and asks for the [`Hello`] of `peer`.
 async fn ask(peer: PeerId, address: Multiaddr, hello: Hello) -> Option<Hello> {
     let mut swarm: Swarm<request_response::Behaviour<hello::Codec>> = behaviour::probe_swarm(ANSWER_MAX).ok()?;
     let options = DialOpts::peer_id(peer).addresses(vec![address]).allocate_new_port();
     swarm.dial(options.build()).ok()?;
-    // Answered, or dropped, the other side's own hello would have it close the connection before its answer to ours is here.
+    // The other side's own hello is kept unanswered. If it were answered or dropped, the other side would close the
+    // connection before its answer to this node's hello arrives.
     let mut unanswered = vec![];
     loop {
         match swarm.select_next_some().await {

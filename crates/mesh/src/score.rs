@@ -1,4 +1,4 @@
-//! A peer's application score: 0 is clean, faults lower it, time heals it.
+//! The application score of a peer: 0 is clean, faults lower it, and time brings it back towards 0.
 //!
 //! | fault | costs | to disconnect | to ban |
 //! | --- | --- | --- | --- |
@@ -6,30 +6,31 @@
 //! | `Protocol` | 10 | 4 | 8 |
 //! | `Forged` | 45 | 1 | 2 |
 //!
-//! The score halves every ten minutes, so an honest peer's bad luck is forgotten (Lighthouse's half-life). A peer at or below
-//! `DISCONNECT` is sent away and told why; it may come back once its score is above. A ban lasts an hour.
+//! The score halves every ten minutes, so an honest peer's bad luck is forgotten (Lighthouse uses the same half-life). A peer
+//! at or below [`DISCONNECT`] is told the reason and disconnected; it may come back once its score is above. At or below
+//! [`BAN`] it is banned for an hour ([`BAN_FOR`]).
 
 use std::time::{Duration, Instant};
 
 use super::Fault;
 
-/// At or below this a peer is disconnected.
+/// A peer with this score or a lower one is disconnected.
 pub const DISCONNECT: f64 = -40.0;
 
-/// At or below this a peer is banned.
+/// A peer with this score or a lower one is banned.
 pub const BAN: f64 = -80.0;
 
-/// No score is lower.
+/// The lowest score that a peer can have.
 const FLOOR: f64 = -100.0;
 
-/// How long a ban by score lasts.
+/// Duration of a ban that a low score caused.
 pub const BAN_FOR: Duration = Duration::from_hours(1);
 
 /// Time in which a score halves.
 const HALF_LIFE: Duration = Duration::from_mins(10);
 
 impl Fault {
-    /// What the fault costs.
+    /// Returns the points that the fault takes from the score.
     pub fn cost(self) -> f64 {
         match self {
             Fault::Withheld => 2.0,
@@ -39,7 +40,7 @@ impl Fault {
     }
 }
 
-/// A score at a time.
+/// A score, and the time at which it had that value.
 #[derive(Debug, Clone, Copy)]
 pub struct Score {
     value: f64,
@@ -47,27 +48,27 @@ pub struct Score {
 }
 
 impl Score {
-    /// A clean one.
+    /// Makes a clean [`Score`] of 0.
     pub fn new(now: Instant) -> Self {
         Self { value: 0.0, at: now }
     }
 
-    /// What is left of it now.
+    /// Returns the score at the time `now`, after the decay since the last fault.
     pub fn now(&self, now: Instant) -> f64 {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         let value = self.value * 0.5_f64.powf(passed / HALF_LIFE.as_secs_f64());
-        // Below a hundredth of the smallest fault nobody wants to see it.
+        // A score above -0.02, a hundredth of the cheapest fault's cost, counts as clean.
         if value > -0.02 { 0.0 } else { value }
     }
 
-    /// One fault more.
+    /// Lowers the score by the [`Fault::cost`] of one more fault, and returns the new score.
     pub fn hit(&mut self, fault: Fault, now: Instant) -> f64 {
         self.value = (self.now(now) - fault.cost()).max(FLOOR);
         self.at = now;
         self.value
     }
 
-    /// Clean again (an operator unbanned the peer).
+    /// Sets the score to 0, as after an operator's unban.
     pub fn clear(&mut self, now: Instant) {
         *self = Self::new(now);
     }

@@ -1,4 +1,4 @@
-//! Bootstrap addresses: where this node looks for its first peers.
+//! Bootstrap addresses (seeds), at which this node looks for its first peers.
 
 use std::time::{Duration, Instant};
 
@@ -13,26 +13,27 @@ use super::backoff::Backoff;
 use super::dial::{self, known_peer, words};
 use super::peers::Link;
 
-/// Bootstrap addresses taken from the settings.
+/// Largest number of bootstrap addresses in the settings, each a [`Seed`].
 pub const SEEDS_MAX: usize = 64;
 
-/// A bootstrap address and what is known of it.
+/// A bootstrap address, with the state of its dials.
 pub struct Seed {
-    /// As the operator wrote it.
+    /// The address as the operator wrote it.
     text: String,
     target: Target,
-    /// The peer that answered there. Once it is known it is dialled by its id: a dial by the address alone would make a second
-    /// connection.
+    /// The peer that answered there. Once it is known, it is dialled by its id, since a dial by the address alone would make
+    /// a second connection.
     learnt: Option<PeerId>,
     backoff: Backoff,
     attempt: Option<Attempt>,
-    /// The wait that was last logged: each is said once.
+    /// The wait that was logged last: each length of the wait is logged once.
     logged: Option<Duration>,
-    /// It leads back to this node.
+    /// True if the address leads back to this node.
     own: bool,
 }
 
-/// Reads the bootstrap addresses; one that cannot be read is the operator's mistake and stops the start.
+/// Reads the bootstrap addresses. An address that cannot be read is the operator's mistake, so it stops the start with an
+/// error.
 pub fn read(bootstrap: &[String], now: Instant) -> Result<Vec<Seed>, MeshError> {
     let mut seeds: Vec<Seed> = Vec::new();
     if bootstrap.len() > SEEDS_MAX {
@@ -60,12 +61,12 @@ pub fn read(bootstrap: &[String], now: Instant) -> Result<Vec<Seed>, MeshError> 
 }
 
 impl Seed {
-    /// Whether this dial is one of the seed's.
+    /// Returns true if the dial `id` is one of the seed's.
     pub fn owns(&self, id: ConnectionId) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| attempt.owns(id))
     }
 
-    /// One of its dials reached this peer: its other dials, whose connections are not needed.
+    /// Notes that the dial `id` reached a peer. Returns the seed's other dials, whose connections are not needed.
     pub fn reached(&mut self, id: ConnectionId, peer: PeerId) -> Vec<ConnectionId> {
         if self.learnt != Some(peer) {
             tracing::info!(bootstrap = %self.text, %peer, "bootstrap node reached");
@@ -74,7 +75,7 @@ impl Seed {
         self.attempt.take().map(|attempt| attempt.won(id)).unwrap_or_default()
     }
 
-    /// The peer was admitted: its address works.
+    /// Notes that the peer was admitted, so its address works.
     pub fn admitted(&mut self, peer: &PeerId, wait: Duration, now: Instant) {
         if self.learnt.as_ref() == Some(peer) {
             self.backoff.reset(wait, jitter(), now);
@@ -82,14 +83,14 @@ impl Seed {
         }
     }
 
-    /// The peer refused, or was refused: not before then.
+    /// Puts off the next dial of a peer that refused this node, or that was refused, to the time `at`.
     pub fn not_before(&mut self, peer: &PeerId, at: Instant) {
         if self.learnt.as_ref() == Some(peer) {
             self.backoff.not_before(at);
         }
     }
 
-    /// Ends an attempt all of whose dials failed, and says so once a wait.
+    /// Ends an [`Attempt`] all of whose dials have failed, and logs the failure once for each length of the wait.
     fn end_if_lost(&mut self, min: Duration, max: Duration, now: Instant) {
         let Some(why) = self.attempt.as_ref().and_then(Attempt::lost) else {
             return;
@@ -110,7 +111,7 @@ impl Seed {
 }
 
 impl Actor {
-    /// Due work: dials of bootstrap addresses, while peers are missing, and the next address of those under way.
+    /// Due work: dials bootstrap addresses while peers are missing, and the next address of each attempt under way.
     pub(super) fn tick_seeds(&mut self, missing: bool, now: Instant) {
         for at in 0..self.discovery.seeds.len() {
             if missing && self.is_seed_due(at, now) {
@@ -154,7 +155,7 @@ impl Actor {
         seed.end_if_lost(min, max, now);
     }
 
-    /// A dial failed, which may be one of a bootstrap address.
+    /// Handles a failed dial, which may be one of a bootstrap address.
     pub(super) fn on_seed_dial_error(&mut self, id: ConnectionId, error: &DialError, now: Instant) {
         let Some(at) = self.discovery.seeds.iter().position(|seed| seed.owns(id)) else {
             return;
@@ -169,7 +170,7 @@ impl Actor {
             }
             _ => {
                 if matches!(error, DialError::WrongPeerId { .. }) && seed.target.peer.is_none() {
-                    // It has a new identity: learn it anew.
+                    // Another peer answers there now, so the seed must learn the peer's id again.
                     seed.learnt = None;
                 }
                 if let Some(attempt) = &mut seed.attempt {

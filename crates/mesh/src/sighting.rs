@@ -1,4 +1,4 @@
-//! Which runs of their processes the connected peers say that they are.
+//! The runs of their processes that the connected peers say they are.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,32 +17,33 @@ struct Sighting {
     last: Instant,
 }
 
-/// Runs that connected peers say they are.
+/// The runs that each connected peer said it is, one [`Sighting`] each.
 #[derive(Default)]
 pub struct Sightings {
     runs: BTreeMap<PeerId, Vec<Sighting>>,
     told: BTreeMap<PeerId, Instant>,
 }
 
-/// What to do about a peer's runs.
+/// The next step about a peer's runs.
 #[derive(Debug, PartialEq)]
 pub enum Next {
-    /// Nothing.
+    /// There is nothing to do.
     Rest,
-    /// A second run: ask both connections which they are now; after a restart only one answers.
+    /// A second run was seen. Ask both connections which run they are now; after a restart only one of the two runs answers.
     Ask,
-    /// Two runs speak in turn: tell both.
+    /// Two runs speak in turn: both must be told of each other.
     Tell(Vec<pb::Boot>),
 }
 
 impl Sightings {
-    /// A connected peer says which run it is. `recent`: a run silent for longer is gone.
+    /// Notes the run that a connected peer says it is, and returns the [`Next`] step. A run silent for longer than `recent`
+    /// is gone.
     pub fn note(&mut self, peer: &PeerId, mut boot: pb::Boot, address: String, recent: Duration, now: Instant) -> Next {
         let runs = self.runs.entry(*peer).or_default();
         runs.retain(|run| now.saturating_duration_since(run.last) <= recent);
         let Some(run) = runs.iter_mut().find(|run| run.boot.nonce == boot.nonce) else {
             if runs.len() >= SIGHTINGS_MAX {
-                // Whoever makes numbers up is not asked about each.
+                // A peer that makes numbers up must not cause a question for each.
                 return Next::Rest;
             }
             boot.address = address;
@@ -66,7 +67,8 @@ impl Sightings {
         self.tell(peer, recent / SILENT_PERIODS, now)
     }
 
-    /// A restart shows two runs as well, the first one before the second. Two that run at once speak in turn.
+    /// Decides whether two runs are alive at once. A restart shows two runs as well, but there the first is silent once the
+    /// second speaks; two that run at once speak in turn.
     fn tell(&mut self, peer: &PeerId, again: Duration, now: Instant) -> Next {
         let Some(runs) = self.runs.get(peer) else {
             return Next::Rest;
@@ -86,7 +88,7 @@ impl Sightings {
         Next::Tell(twins)
     }
 
-    /// The peer is gone.
+    /// Forgets a peer whose last connection closed.
     pub fn forget(&mut self, peer: &PeerId) {
         self.runs.remove(peer);
         self.told.remove(peer);

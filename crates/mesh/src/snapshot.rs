@@ -1,15 +1,15 @@
-//! What can be asked of the mesh without asking its task.
+//! The part of the mesh's state that callers can read without a round trip to its task.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use qres_fed::id::NodeId;
 
-/// The mesh as it stands.
+/// The connected peers and own addresses at one moment.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Peers connected and admitted, and their round-trip times once measured.
+    /// Peers that are connected and admitted, with their round-trip times once measured.
     pub connected: BTreeMap<NodeId, Option<Duration>>,
-    /// Own addresses.
+    /// This node's own addresses, as multiaddrs with its peer id.
     pub listen: Vec<String>,
 }

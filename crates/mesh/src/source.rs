@@ -1,18 +1,19 @@
-//! Where a connection comes from: an address, or the part of one that its owner cannot choose freely.
+//! The source of a connection: its IP address, or the part of the address that its owner cannot choose freely.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-/// Bits of an IPv6 address that name a customer: the other half is the customer's own to choose.
+/// Bits of an IPv6 address that name a customer. The customer chooses the other half freely.
 const HOST_BITS_V6: u32 = 64;
 
-/// What a site is usually given at most.
+/// Bits of an address that name a network: the largest one that a site is usually given.
 const NETWORK_BITS_V4: u32 = 24;
 const NETWORK_BITS_V6: u32 = 48;
 
-/// The IP address that a connection comes from; `None` when it is no IP connection. An IPv4 address in IPv6 clothes is IPv4.
+/// Returns the IP address that a connection comes from; `None` for a connection that is not over IP. An IPv4 address that is
+/// mapped into IPv6 is returned as IPv4.
 pub fn ip(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
@@ -21,12 +22,12 @@ pub fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// The host behind an address: an IPv4 address, or the first 64 bits of an IPv6 one.
+/// Returns the host of an address: the whole IPv4 address, or the first 64 bits of an IPv6 address.
 pub fn host(ip: IpAddr) -> IpAddr {
     first_bits(ip, 32, HOST_BITS_V6)
 }
 
-/// The network of an address: the first 24 bits of an IPv4 address, the first 48 of an IPv6 one.
+/// Returns the network of an address: the first 24 bits of an IPv4 address, the first 48 of an IPv6 address.
 pub fn network(ip: IpAddr) -> IpAddr {
     first_bits(ip, NETWORK_BITS_V4, NETWORK_BITS_V6)
 }

@@ -1,9 +1,9 @@
-//! Raw streams between two connected peers: a small behaviour of its own.
+//! Raw streams between two connected peers, by a small behaviour of this crate.
 //!
-//! libp2p-stream 0.5.0-alpha hands inbound streams over through a channel of capacity 0 (bursts are dropped: of 32 opened at
-//! once several failed), dials by itself when not connected and may then wait for ever (#6157), and never forgets a
-//! connection. Here inbound streams wait in a queue with a stated length, opening needs a connection and has a deadline,
-//! and the newest connection is used.
+//! The reasons not to use libp2p-stream 0.5.0-alpha: it hands inbound streams over through a channel of capacity 0 (bursts
+//! are dropped: of 32 opened at once several failed), it dials by itself when not connected and may then wait for ever
+//! (#6157), and it never forgets a connection. Here inbound streams wait in a queue with a stated length, opening needs a
+//! connection and has a deadline, and the newest connection is used.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
@@ -26,15 +26,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::counters::MeshCounters;
 
-/// Inbound streams of one protocol that wait to be accepted. A stream costs some 100 bytes here; its window (256 KiB at
-/// most before anyone reads) is what counts: 64 MiB a protocol if every peer fills it.
+/// Inbound streams of one protocol that may wait to be accepted. A stream costs some 100 bytes here. Its window counts for
+/// more (at most 256 KiB before the stream is read): 64 MiB a protocol if peers fill every window.
 const INBOUND_WAITING_MAX: usize = 256;
 
-/// Requests to open a stream that wait for the swarm's task.
+/// Requests to open a stream that may wait for the swarm's task.
 const OPEN_WAITING_MAX: usize = 64;
 
-/// Requests that one connection negotiates or keeps waiting at once; Yamux allows 256 streams (`muxer`), QUIC as
-/// many.
+/// Requests that one connection negotiates or keeps waiting at once. Yamux allows 256 streams on a connection (muxer.rs), and
+/// QUIC as many.
 const OPEN_PER_CONNECTION_MAX: usize = 128;
 
 type Inbound = mpsc::Sender<(PeerId, Stream)>;
@@ -57,28 +57,28 @@ impl Registry {
     }
 }
 
-/// A wish for a stream; dropping it tells the wisher that it failed.
+/// A request for a stream. Dropping it tells the caller that it failed.
 #[derive(Debug)]
 pub struct Open {
     protocol: StreamProtocol,
     reply: oneshot::Sender<Stream>,
 }
 
-/// Why no stream was opened.
+/// The reason why no stream was opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No answer in time.
+    /// The peer gave no answer within the deadline.
     #[error("no stream within {0:?}")]
     Timeout(Duration),
-    /// Closed or protocol not spoken.
+    /// The connection closed, or the peer does not speak the protocol.
     #[error("the connection closed, or the peer does not speak {0}")]
     Refused(StreamProtocol),
-    /// The mesh is gone.
+    /// The mesh has stopped, so it opens no streams.
     #[error("the mesh has stopped")]
     Stopped,
 }
 
-/// Opens and accepts streams from outside the swarm's task.
+/// The handle that opens and accepts streams from outside the swarm's task.
 #[derive(Clone)]
 pub struct Control {
     opens: mpsc::Sender<(PeerId, Open)>,
@@ -86,7 +86,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// A stream to a peer that is connected now; never dials.
+    /// Opens a stream to a peer that is connected now, or returns an [`OpenError`]. Never dials.
     pub async fn open(&self, peer: PeerId, protocol: StreamProtocol, deadline: Duration) -> Result<Stream, OpenError> {
         let opening = async {
             let (reply, stream) = oneshot::channel();
@@ -103,7 +103,7 @@ impl Control {
         }
     }
 
-    /// Accepts a protocol from now on. A second call takes the protocol over from the first.
+    /// Accepts a protocol from now on, and returns its streams. A second call takes the protocol over from the first.
     pub fn accept(&self, protocol: StreamProtocol) -> mpsc::Receiver<(PeerId, Stream)> {
         let (sender, receiver) = mpsc::channel(INBOUND_WAITING_MAX);
         let mut protocols = self.registry.protocols.write().unwrap_or_else(PoisonError::into_inner);
@@ -112,17 +112,17 @@ impl Control {
     }
 }
 
-/// The behaviour.
+/// The behaviour that opens and accepts raw streams.
 pub struct Behaviour {
     registry: Arc<Registry>,
     counters: Arc<MeshCounters>,
     opens: mpsc::Receiver<(PeerId, Open)>,
-    /// Oldest first.
+    /// The connections of each peer, oldest first.
     connections: HashMap<PeerId, Vec<ConnectionId>>,
 }
 
 impl Behaviour {
-    /// A behaviour and what drives it.
+    /// Makes a behaviour and the [`Control`] that drives it.
     pub fn new(counters: Arc<MeshCounters>) -> (Self, Control) {
         let (sender, opens) = mpsc::channel(OPEN_WAITING_MAX);
         let registry = Arc::new(Registry::default());
@@ -199,7 +199,7 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         while let Poll::Ready(Some((peer, open))) = self.opens.poll_recv(cx) {
-            // Without a connection the wish is dropped, which tells the wisher at once.
+            // Without a connection the request is dropped, which tells the caller at once.
             let Some(newest) = self.connections.get(&peer).and_then(|ids| ids.last()) else {
                 continue;
             };
@@ -213,7 +213,7 @@ impl NetworkBehaviour for Behaviour {
     }
 }
 
-/// One connection's part.
+/// The handler of one connection, which negotiates the streams of its [`Open`] requests.
 pub struct Handler {
     peer: PeerId,
     registry: Arc<Registry>,
@@ -252,7 +252,8 @@ impl ConnectionHandler for Handler {
     }
 
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Accepting, Opening>) {
-        // An outbound stream went to its wisher in the upgrade; a failed one told it by being dropped.
+        // A negotiated outbound stream went to the caller in its upgrade. If the negotiation failed, dropping the request
+        // told the caller.
         let ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
             protocol: (stream, protocol),
             ..
@@ -271,7 +272,7 @@ impl ConnectionHandler for Handler {
     }
 }
 
-/// Takes any of the accepted protocols.
+/// The inbound upgrade, which takes any of the accepted protocols.
 pub struct Accepting(Vec<StreamProtocol>);
 
 impl UpgradeInfo for Accepting {
@@ -293,7 +294,7 @@ impl InboundUpgrade<Stream> for Accepting {
     }
 }
 
-/// Hands the stream to whoever wished for it.
+/// The outbound upgrade, which hands the stream to the caller that asked for it.
 pub struct Opening(Open);
 
 impl UpgradeInfo for Opening {
@@ -311,7 +312,7 @@ impl OutboundUpgrade<Stream> for Opening {
     type Future = Ready<Result<(), Infallible>>;
 
     fn upgrade_outbound(self, stream: Stream, _: StreamProtocol) -> Self::Future {
-        // The wisher may have given up: then the stream closes here.
+        // If the caller has given up, sending fails and the stream closes here.
         drop(self.0.reply.send(stream));
         ready(Ok(()))
     }

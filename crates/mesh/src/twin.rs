@@ -1,17 +1,19 @@
-//! Two processes with one identity: a copied key, a restored machine, a volume mounted twice.
+//! Two processes with one identity (twins): a copied key, a restored machine, a volume mounted twice.
 //!
 //! Both would sign contributions on one parent, which is proof of equivocation. So each process makes a random number when it
-//! starts and signs it, with the time, into its hellos and heartbeats (`Boot`). A process that meets its own key with another
-//! number says so at once, and signs nothing until the other one has been silent for a while. They meet in these ways:
+//! starts, and signs it with the time into its hellos and heartbeats ([`pb::Boot`]). A process that meets its own key with
+//! another number reports a twin at once, and signs nothing until the other process has been silent for a while. Twins meet
+//! in these ways:
 //!
-//! - one dials the other: Noise shows the same key at both ends. That alone proves nothing, at neither end: the address may lead
-//!   back to the node itself, or to a stranger that passes its own bytes back to it. So the one that dialled asks again under
-//!   a key of the moment (probe.rs), which tells each end which run the other is;
-//! - both are connected to a third node, which hears two numbers in turn from one peer, and tells both (sighting.rs);
-//! - gossip brings a heartbeat under the own key.
+//! - One dials the other: Noise shows the same key at both ends. That alone proves nothing, at neither end: the address may
+//!   lead back to the node itself, or to a stranger that passes the node's own bytes back to it. So the dialling node asks
+//!   again under a temporary key (probe.rs), which tells each end which run the other one is.
+//! - Both are connected to a third node, which hears two numbers in turn from one peer, and tells both (sighting.rs).
+//! - Gossip brings a heartbeat under the node's own key.
 //!
-//! Nobody's word counts but the key's own: a stranger cannot make a node stop. A number that was signed before this process
-//! started is a former run's, whoever sends it again now; what was signed before the newest such signature known is old news.
+//! Only the key's own signature counts, so a stranger cannot make a node stop. A number that was signed before this process
+//! started belongs to a former run, even if a peer sends it again now. A signature of a run that is not newer than the newest
+//! known one of that run is ignored.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -27,35 +29,36 @@ use qres_wire::clock::unix_ms;
 use qres_wire::identity::{self, Identity};
 use qres_wire::pb;
 
-/// Bytes of a run's number, and of its signature.
+/// Lengths in bytes of a run's number and of its signature.
 const NONCE_BYTES: usize = 16;
 const SIGNATURE_BYTES: usize = 64;
 
-/// Bytes of an address in a hello.
+/// Largest length in bytes of an address in a hello.
 pub const ADDRESS_BYTES_MAX: usize = 256;
 
-/// Twins that one hello may name.
+/// Largest number of twins that one hello may name.
 pub const TWINS_MAX: usize = 2;
 
-/// A twin is gone once it has been silent for this many of this node's heartbeat periods.
+/// A twin counts as gone after it has been silent for this many of this node's heartbeat periods.
 pub const SILENT_PERIODS: u32 = 3;
 
-/// Other runs of this identity whose newest signature is remembered; beyond it the oldest is forgotten.
+/// Other runs of this identity whose newest signature is remembered. Beyond it the one with the oldest signature is
+/// forgotten.
 const RUNS_MAX: usize = 8;
 
-/// While a twin is there it is said in the log again after this.
+/// Time after which the error log names a twin again while it is there.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 
-/// Another process with this node's identity.
+/// Another process that runs with this node's identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "another process runs with this node's identity, met at {address}: this node takes no work and signs nothing until that \
      process is gone. Stop one of the two; a second node needs an identity.key of its own"
 )]
 pub struct Twin {
-    /// Where it was met: its address, or who told of it.
+    /// The place where the twin was met: its address, or a text that names the peer that told of it.
     pub address: String,
-    /// Since when it is known, Unix ms.
+    /// The time since which the twin is known, in Unix ms.
     pub since_unix_ms: u64,
 }
 
@@ -63,7 +66,7 @@ fn signed_bytes(nonce: &[u8], signed_unix_ms: u64) -> Vec<u8> {
     [&b"qres/boot/1\n"[..], nonce, &signed_unix_ms.to_le_bytes()].concat()
 }
 
-/// This run.
+/// The run of this process: its random number, and the identity that signs the number.
 pub struct Boot {
     identity: Identity,
     nonce: [u8; NONCE_BYTES],
@@ -71,7 +74,7 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// A new one.
+    /// Makes a run with a new random number.
     pub fn new(identity: &Identity) -> Self {
         Self {
             identity: identity.clone(),
@@ -80,7 +83,7 @@ impl Boot {
         }
     }
 
-    /// Signed now.
+    /// Signs the run's number together with the time `now_unix_ms`.
     pub fn sign(&self, now_unix_ms: u64) -> pb::Boot {
         let signature = self.identity.sign_bytes(&signed_bytes(&self.nonce, now_unix_ms));
         pb::Boot {
@@ -91,7 +94,7 @@ impl Boot {
         }
     }
 
-    /// Whether this is another run of the same key, as that key says itself.
+    /// Returns true if `boot` is another run of the same key, signed by that key since this run started.
     fn is_twin(&self, boot: &pb::Boot) -> bool {
         let other = boot.nonce.len() == NONCE_BYTES && boot.nonce != self.nonce;
         other
@@ -102,27 +105,28 @@ impl Boot {
             })
     }
 
-    /// Whether who answered under this key is another run. A build that signs no numbers is one, too: this one does.
+    /// Returns true if the answer under this key came from another run. An answer without a number counts as another run,
+    /// too, since this build always sends one.
     fn is_other(&self, answered: Option<&pb::Boot>) -> bool {
         answered.is_none_or(|boot| boot.nonce != self.nonce)
     }
 }
 
-/// What is known of twins.
+/// The state of the search for twins.
 pub struct Twins {
-    /// This run.
+    /// The run of this process.
     pub boot: Boot,
-    /// The newest signature of each other run.
+    /// The newest signature time (Unix ms) of each other run, by its number.
     newest: BTreeMap<Vec<u8>, u64>,
     heard: Option<Instant>,
     said: Option<Instant>,
     told: watch::Sender<Option<Twin>>,
-    /// Runs of others.
+    /// Runs that connected peers say they are.
     pub sightings: Sightings,
 }
 
 impl Twins {
-    /// Nothing is known yet.
+    /// Starts with no twin known.
     pub fn new(identity: &Identity) -> Self {
         Self {
             boot: Boot::new(identity),
@@ -134,12 +138,12 @@ impl Twins {
         }
     }
 
-    /// Who wants to know.
+    /// Returns a receiver that holds the [`Twin`] while there is one.
     pub fn subscribe(&self) -> watch::Receiver<Option<Twin>> {
         self.told.subscribe()
     }
 
-    /// Whether this is news of a twin.
+    /// Returns true, and notes the signature time, if `boot` is new evidence of a twin.
     fn is_news(&mut self, boot: &pb::Boot) -> bool {
         let known = self.newest.get(&boot.nonce);
         if known.is_some_and(|newest| boot.signed_unix_ms <= *newest) || !self.boot.is_twin(boot) {
@@ -157,7 +161,8 @@ impl Twins {
         true
     }
 
-    /// A twin was met there.
+    /// Notes that a twin was met at an address. Callers are told; the error log names a new twin at once, and then again
+    /// after each [`SAY_AGAIN`].
     pub fn met(&mut self, address: &str, silence: Duration, now: Instant) {
         let first = self.heard.is_none();
         self.heard = Some(now);
@@ -182,7 +187,7 @@ impl Twins {
         }
     }
 
-    /// The twin is gone once it has been silent that long.
+    /// Declares the twin gone once it has been silent for longer than `silence`.
     fn tick(&mut self, silence: Duration, now: Instant) {
         if self.heard.is_some_and(|at| now.saturating_duration_since(at) > silence) {
             self.heard = None;
@@ -196,12 +201,12 @@ impl Twins {
 }
 
 impl Actor {
-    /// How long a twin must be silent before this node signs again, and a peer's run before it counts as gone.
+    /// Returns the time of silence after which a twin, or a peer's run, counts as gone: [`SILENT_PERIODS`] heartbeat periods.
     fn silence(&self, now: Instant) -> Duration {
         self.pulse.period(self.authors.alive(now) + 1) * SILENT_PERIODS
     }
 
-    /// This node's hello, signed now.
+    /// Returns this node's hello, with its run signed now.
     pub(super) fn greeting(&self) -> hello::Hello {
         hello::Hello {
             boot: Some(self.twins.boot.sign(unix_ms())),
@@ -209,7 +214,7 @@ impl Actor {
         }
     }
 
-    /// Someone says which run of this very identity it has met, or a heartbeat came under the own key.
+    /// Handles a run of this node's own identity, which a peer says that it has met or which signed a heartbeat.
     pub(super) fn on_own_boot(&mut self, boot: &pb::Boot, met_at: &str, now: Instant) {
         if self.twins.is_news(boot) {
             let silence = self.silence(now);
@@ -217,7 +222,7 @@ impl Actor {
         }
     }
 
-    /// A connected peer says which run it is.
+    /// Handles the run that a connected peer says it is.
     pub(super) fn on_boot(&mut self, peer: PeerId, boot: pb::Boot, address: String, now: Instant) {
         let Some(connections) = self.book.get(&peer).map(|p| p.connections.len()).filter(|n| *n > 0) else {
             return;
@@ -235,7 +240,7 @@ impl Actor {
                 twins
             }
         };
-        // Requests take a peer's connections in turn, so this many reach each.
+        // Requests take a peer's connections in turn, so this many requests reach each connection.
         for _ in 0..connections {
             let mut hello = self.greeting();
             hello.twins.clone_from(&twins);
@@ -243,14 +248,14 @@ impl Actor {
         }
     }
 
-    /// Due work: twins that have gone, and addresses to ask at.
+    /// Due work: declares twins gone, and asks at addresses that are due.
     pub(super) fn tick_twins(&mut self, now: Instant) {
         let silence = self.silence(now);
         self.twins.tick(silence, now);
         self.tick_probes(now);
     }
 
-    /// Who answered at an address under the own key.
+    /// Handles the result of a probe: the hello, if any, from an address where this node's own key answered.
     pub(super) fn on_probed(&mut self, address: &Multiaddr, answered: Option<&hello::Hello>, now: Instant) {
         let is_twin = answered.is_some_and(|hello| self.twins.boot.is_other(hello.boot.as_ref()));
         if is_twin {

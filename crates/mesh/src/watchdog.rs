@@ -1,9 +1,9 @@
 //! Finds links on which gossip has died although the connection lives, and reconnects them.
 //!
-//! After one decode error gossipsub closes its inbound stream and nobody is told: the sender blocks on its window for ever
-//! (facts: also over QUIC, and after five such errors the handler is off for good). Every neighbour publishes heartbeats
-//! straight to us and says how often, so silence that is longer than several of its periods means a broken link. Each side
-//! watches what it hears; the other side watches the other direction.
+//! After one decode error gossipsub closes its inbound stream and reports nothing: the sender blocks on its window for ever
+//! (also over QUIC: there, after five such errors, gossipsub opens no new stream; docs/adr/0003-mesh.md). Every neighbour
+//! publishes its heartbeats straight to this node and states their period, so a silence longer than several of its periods
+//! means a broken link. Each side watches the direction that it hears; the other side watches the other direction.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,32 +15,33 @@ use super::actor::Actor;
 use super::gossip::TOPIC_HEARTBEAT;
 use super::peers::Link;
 
-/// Neighbours remembered: as many as connections, and some that have just gone.
+/// Neighbours remembered: as many as there can be connections, and some that have just left.
 const WATCHED_MAX: usize = 1024;
 
-/// A link that is silent again right after a reconnection is given up to this many times the patience.
+/// Largest factor on the patience with a link that is silent again right after a reconnection.
 const PATIENCE_MAX: u32 = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct Watched {
-    /// As the peer's heartbeats say.
+    /// The heartbeat period that the peer itself stated.
     period: Option<Duration>,
-    /// Doubles with every reconnection that did not help.
+    /// Factor on the patience; it doubles with every reconnection that did not help.
     patience: u32,
 }
 
-/// What is known of each neighbour's rhythm.
+/// The heartbeat period of each neighbour, and the patience with it.
 pub struct Watchdog {
     periods: u32,
     period_min: Duration,
-    /// Since when this node has looked without a long break: in a break (a stopped process, a machine asleep) it heard nobody.
+    /// The start of the time in which this node has looked without a long break. In a break (a stopped process, a sleeping
+    /// machine) it could not hear its peers.
     awake_since: Instant,
     looked: Instant,
     watched: BTreeMap<PeerId, Watched>,
 }
 
 impl Watchdog {
-    /// Waits for `periods` of a neighbour's heartbeats.
+    /// Makes a watchdog that waits for `periods` of a neighbour's heartbeats.
     pub fn new(periods: u32, period_min: Duration, now: Instant) -> Self {
         Self {
             periods,
@@ -51,7 +52,7 @@ impl Watchdog {
         }
     }
 
-    /// Notes that this node looks; a whole period since the last time was a break.
+    /// Notes that this node looks now. If more than a whole period has passed since the last look, that was a break.
     pub fn look(&mut self, now: Instant) {
         if now.saturating_duration_since(self.looked) > self.period_min {
             self.awake_since = now;
@@ -69,14 +70,15 @@ impl Watchdog {
         }))
     }
 
-    /// A neighbour's heartbeat says how often it comes.
+    /// Notes the period that a neighbour's heartbeat states.
     pub fn note_period(&mut self, peer: &PeerId, period: Duration) {
         if let Some(watched) = self.watched.get_mut(peer) {
             watched.period = Some(period);
         }
     }
 
-    /// How long the neighbour may be silent. Until its first heartbeat our own period stands for its.
+    /// Returns the time for which the neighbour may be silent. Until its first heartbeat arrives, this node's own period
+    /// takes the place of the neighbour's.
     pub fn patience(&mut self, peer: &PeerId, own_period: Duration) -> Duration {
         let (periods, period_min) = (self.periods, self.period_min);
         let fallback = own_period.max(period_min);
@@ -86,7 +88,7 @@ impl Watchdog {
         }
     }
 
-    /// Whether a link is broken: nothing heard, or no subscription known, for longer than its patience.
+    /// Returns true if a link is broken: for longer than its patience nothing was heard, or no subscription was known.
     pub fn is_broken(
         &mut self,
         peer: &PeerId,
@@ -103,28 +105,28 @@ impl Watchdog {
         silent > patience || unsubscribed
     }
 
-    /// The link was reconnected.
+    /// Notes that the link was reconnected, and doubles the patience with it, up to [`PATIENCE_MAX`] times the first one.
     pub fn note_reconnect(&mut self, peer: &PeerId) {
         if let Some(watched) = self.entry(peer) {
             watched.patience = (watched.patience * 2).min(PATIENCE_MAX);
         }
     }
 
-    /// The link has been fine for a whole patience: its next silence is a new story.
+    /// Notes that the link has been fine for a whole patience, so its next silence meets the first patience again.
     pub fn note_fine(&mut self, peer: &PeerId) {
         if let Some(watched) = self.watched.get_mut(peer) {
             watched.patience = 1;
         }
     }
 
-    /// Forgets those that are not in the book.
+    /// Forgets the neighbours that are not in the peer book.
     pub fn retain(&mut self, known: impl Fn(&PeerId) -> bool) {
         self.watched.retain(|peer, _| known(peer));
     }
 }
 
 impl Actor {
-    /// Due work: looks at every link.
+    /// Due work: looks at every link, and reconnects the broken ones.
     pub(super) fn tick_watchdog(&mut self, now: Instant) {
         self.watchdog.look(now);
         let own_period = self.pulse.period(self.authors.alive(now) + 1);
@@ -171,7 +173,7 @@ impl Actor {
         if let Some(entry) = self.book.get_mut(&peer) {
             entry.wanted = true;
         }
-        // Refused only when it is not connected, and then there is nothing to do.
+        // The call fails only when the peer is not connected, and then there is nothing to do.
         let _ = self.swarm.disconnect_peer_id(peer);
     }
 }

@@ -8,28 +8,30 @@ use qres_fed::id::NodeId;
 use crate::mesh::MeshConfig;
 use crate::store::Quota;
 
-/// Everything a node needs to start. The daemon alone reads files, environment and flags.
+/// All settings that a node needs to start. Only the daemon reads files, environment variables and flags.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// Where identity, records and blobs live.
+    /// The directory of the identity, the records and the blobs.
     pub data_dir: PathBuf,
-    /// The mesh.
+    /// The settings of the mesh.
     pub mesh: MeshConfig,
-    /// Trainers of this node to wait for before their submissions are merged, at least 1.
+    /// The number of this node's trainers, at least 1: the node waits for that many before it merges their submissions.
     pub trainers: u32,
     /// Models to join as soon as they are known: `name`, `name@id` or a spec's id.
     pub join: Vec<String>,
-    /// Nodes whose models `join` may name by a bare name.
+    /// The nodes whose models [`NodeConfig::join`] may name by a bare name.
     pub creators: BTreeSet<NodeId>,
-    /// Nodes whose word is taken in open models: what they stand on is adopted by its digest where it cannot be recomputed.
+    /// The nodes that this node trusts in open models: it adopts the checkpoint on which such a node stands by its digest,
+    /// where it cannot recompute the checkpoint.
     pub trust: BTreeSet<NodeId>,
-    /// Rounds kept below the newest settled one; `None` = all of them.
+    /// The number of rounds kept below the newest settled one; `None` keeps all of them.
     pub keep_rounds: Option<u64>,
-    /// Refuse new blobs above this many bytes in all.
+    /// The limit of all blobs together, in bytes: a new blob that would exceed it is refused.
     pub blob_bytes_max: Quota,
-    /// Refuse a new model's file whose header is longer: [`HEADER_BYTES_MAX`] unless somebody says otherwise.
+    /// The longest header, in bytes, of the file of a new model; a longer one is refused. The default is [`HEADER_BYTES_MAX`].
     pub header_bytes_max: u64,
 }
 
-/// 16 MiB: three times the header of the most tensors that a model may have (65,536), with names of 16 letters.
+/// The default limit of a header, 16 MiB: three times the header of the most tensors that a model may have (65,536), with names
+/// of 16 letters.
 pub const HEADER_BYTES_MAX: u64 = 16 << 20;

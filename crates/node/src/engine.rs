@@ -1,4 +1,4 @@
-//! The engine: feeds `fed`'s machines with what the mesh, the store and the callers bring, and carries out their answers.
+//! The engine: it feeds `fed`'s machines with the inputs of the mesh, the store and the callers, and carries out their outputs.
 
 mod admission;
 mod alone;
@@ -68,10 +68,10 @@ use crate::view::{Event, Standing};
 use hub::Hub;
 use registry::{Model, Registry};
 
-/// Heads a heartbeat names at most.
+/// The most heads that one heartbeat names.
 const HEADS_MAX: usize = 64;
 
-/// What every part of the engine shares.
+/// The state that all parts of the engine share.
 pub(crate) struct Core {
     pub config: NodeConfig,
     pub identity: Identity,
@@ -87,34 +87,35 @@ pub(crate) struct Core {
     pub registry: Registry,
     pub offers: offer::Offers,
     pub clock: Clock,
-    /// Ends every task.
+    /// Ends every task of the node.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub draining: AtomicBool,
-    /// Read-held from a new blob's `finish` until something refers to it; the collector holds it for writing.
+    /// A lock that is held for reading from the `finish` of a new blob until something refers to the blob. The collector holds
+    /// it for writing, so that it removes no such blob.
     pub in_flight: Arc<RwLock<()>>,
-    /// Held while a model is joined, made or left: two tasks of one model would sign two contributions on one parent. Taken
-    /// after `in_flight` where both are.
+    /// A lock that is held while a model is joined, created or left: two tasks of one model would sign two contributions on one
+    /// parent. Where both locks are needed, [`Core::in_flight`] is taken first.
     pub memberships: Mutex<()>,
-    /// Uploads under way: each holds one thread of the blocking pool.
+    /// Slots for the uploads under way: each upload holds one thread of the blocking pool.
     pub uploads: Arc<Semaphore>,
-    /// Whoever decodes an announced spec: one at a time.
+    /// A semaphore with one permit, so that the specs of announced models are decoded one at a time.
     pub specs: Semaphore,
-    /// The headers of callers' files.
+    /// Reads the headers of callers' files.
     pub headers: headers::Headers,
-    /// Encoding and aggregating: rayon is parallel within a job, so two of them keep every core busy.
+    /// Slots for jobs on tensors. rayon is parallel within one job, so two jobs keep every core busy.
     pub jobs: Arc<Semaphore>,
     pub heads: watch_channel::Sender<Vec<HeadClaim>>,
-    /// Counts what was told of them.
+    /// The number of times that [`Core::tell_heads`] has updated the heads.
     pub heads_turn: AtomicUsize,
-    /// Why the node has failed, once it has.
+    /// The reason why the node has failed, once it has failed.
     pub failure: watch_channel::Sender<Option<String>>,
-    /// Wakes the collector.
+    /// Wakes the collector before its period ends.
     pub garbage: tokio::sync::Notify,
 }
 
 impl Core {
-    /// Runs something that blocks (disk, hashing, aggregating) off the async threads.
+    /// Runs work that blocks (disk, hashing, aggregating) off the async threads.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> T + Send + 'static) -> T {
         let store = self.store.clone();
         let span = tracing::Span::current();
@@ -125,8 +126,8 @@ impl Core {
         }
     }
 
-    /// Runs something to its end even if whoever waits for it goes away: half a change of membership would leave a model that
-    /// counts as joined and has no task.
+    /// Runs `work` to its end even if the caller goes away: half a change of membership would leave a model that counts as
+    /// joined and has no task.
     pub async fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         let span = tracing::Span::current();
         match self.tasks.spawn(tracing::Instrument::instrument(work, span)).await {
@@ -135,7 +136,7 @@ impl Core {
         }
     }
 
-    /// Refuses new work while the node drains.
+    /// Refuses new work with [`Reason::Draining`] while the node drains.
     pub fn refuse_if_draining(&self) -> Result<(), NodeError> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(NodeError::new(
@@ -147,7 +148,8 @@ impl Core {
         Ok(())
     }
 
-    /// Refuses models on a node that only helps others find each other: as a member it would be waited for and never contribute.
+    /// Refuses models with [`Reason::BootstrapNode`] on a node that only helps other nodes find each other. As a member such a
+    /// node would be waited for, and would never contribute.
     pub fn refuse_if_bootstrap(&self) -> Result<(), NodeError> {
         if self.config.mesh.mode == Mode::Bootstrap {
             return Err(NodeError::new(
@@ -158,14 +160,15 @@ impl Core {
         Ok(())
     }
 
-    /// Tells watchers that something about a model changed, and heartbeats what its head is.
+    /// Tells watchers that a model changed ([`Event::Model`]), and the mesh which heads its heartbeats name and for which
+    /// members it vouches.
     pub fn model_changed(&self, model: &Model) {
         self.hub.push(Event::Model(views::model(self, model)));
         self.tell_heads(Some(model.id));
         self.tell_members();
     }
 
-    /// Has the mesh vouch for the members of joined lists.
+    /// Tells the mesh the members of all joined list models: the mesh vouches for these members.
     fn tell_members(&self) {
         let joined = self.registry.all().into_iter().filter(|model| model.joined().is_some());
         let lists = joined.flat_map(|model| match &model.spec().membership {
@@ -175,7 +178,8 @@ impl Core {
         self.mesh.set_members(lists.collect());
     }
 
-    /// Has heartbeats name the heads of joined models: `first`, then the others in turn where they are too many for one.
+    /// Tells the heartbeats the heads of joined models: the head of `first`, then the others in turn if there are more than
+    /// [`HEADS_MAX`].
     pub fn tell_heads(&self, first: Option<SpecId>) {
         let claims = self.registry.all().into_iter().filter_map(|m| {
             let heads = *m.joined()?.heads.borrow();
@@ -189,7 +193,7 @@ impl Core {
         self.heads.send_replace(named(claims.collect(), first, turn));
     }
 
-    /// How this node stands to a model.
+    /// Returns the [`Standing`] of this node to a model.
     pub fn standing(&self, model: &Model) -> Standing {
         match model.joined() {
             None => Standing::Available,
@@ -199,10 +203,10 @@ impl Core {
     }
 }
 
-/// The heads of one heartbeat: all, or as many as it may name, beginning where the last one ended.
+/// Returns the heads that one heartbeat names: all of them, or [`HEADS_MAX`] of them, beginning where the last heartbeat ended.
 fn named(mut claims: Vec<HeadClaim>, first: Option<SpecId>, turn: usize) -> Vec<HeadClaim> {
     if claims.len() > HEADS_MAX {
-        // One less than it names, as `first` may take a place.
+        // The step is one less than the maximum, as `first` may take one place.
         let from = turn.wrapping_mul(HEADS_MAX - 1) % claims.len();
         claims.rotate_left(from);
         if let Some(at) = claims.iter().position(|claim| Some(claim.spec) == first) {

@@ -1,4 +1,4 @@
-//! What can go wrong for a caller: who is at fault, which field, what to do.
+//! Failures as callers see them: the side at fault, the field, and the remedy.
 
 pub use crate::reason::Reason;
 
@@ -7,21 +7,21 @@ pub use crate::reason::Reason;
 pub enum Kind {
     /// The request can never work as it is.
     InvalidArgument,
-    /// What it names is not here.
+    /// The thing that the request names is not here.
     NotFound,
-    /// Something else is there under that name or key.
+    /// Another thing is there under that name or key.
     AlreadyExists,
-    /// The node or the model is not in a state for it.
+    /// The node or the model is not in a state for the request.
     FailedPrecondition,
     /// A position past the end: an offset, a revision.
     OutOfRange,
     /// A limit or the disk is full.
     ResourceExhausted,
-    /// The caller, or this node, may not.
+    /// The caller, or this node, may not do this.
     PermissionDenied,
-    /// Not now: try again.
+    /// The request cannot be served now: try again.
     Unavailable,
-    /// A fault of ours.
+    /// This node itself is at fault.
     Internal,
 }
 
@@ -29,18 +29,18 @@ pub enum Kind {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct NodeError {
-    /// A stable reason for programs; its kind gives the code.
+    /// A stable reason for programs; [`Reason::kind`] gives the gRPC code.
     pub reason: Reason,
     /// The field at fault, as the contract names it.
     pub field: Option<String>,
-    /// For people: what is wrong, the limit and the remedy.
+    /// A text for people: what is wrong, the limit and the remedy.
     pub message: String,
-    /// When trying again makes sense.
+    /// The time, in ms, after which trying again makes sense.
     pub retry_after_ms: Option<u64>,
 }
 
 impl NodeError {
-    /// A failure without a field.
+    /// Creates a failure without a field.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -50,7 +50,7 @@ impl NodeError {
         }
     }
 
-    /// A request that can never work, by its field.
+    /// Creates the failure [`Reason::InvalidField`] of a request that can never work, with the field at fault.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(Reason::InvalidField, message).field(field)
     }
@@ -62,7 +62,7 @@ impl NodeError {
         self
     }
 
-    /// Says when to try again.
+    /// Sets the time, in ms, after which to try again.
     #[must_use]
     pub fn retry_after(mut self, ms: u64) -> Self {
         self.retry_after_ms = Some(ms);

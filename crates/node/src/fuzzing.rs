@@ -1,4 +1,4 @@
-//! The readers of foreign bytes, for the fuzz targets (`fuzz/`) alone: no interface, and free to change.
+//! The readers of foreign bytes, for the fuzz targets (`fuzz/`) alone. They are no public interface, and free to change.
 #![allow(missing_docs)]
 
 pub use crate::trace::link_text as trace_link;

@@ -1,4 +1,4 @@
-//! The node's front: everything a caller can ask of it.
+//! The node's front: all calls that its callers can make.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,55 +23,55 @@ use crate::view::{
 
 type Answer<T> = Result<T, NodeError>;
 
-/// How a caller names a model: `name`, or `name@id` (id = spec id, 64 hex digits) which always works. An id in the place of the
+/// A caller's name of a model: `name`, or `name@id` (id = spec id, 64 hex digits) which always works. An id in the place of the
 /// name means the model of that id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRef {
-    /// The name.
+    /// The model's name, or its id in text.
     pub name: ModelName,
-    /// The spec, when two bear the name.
+    /// The spec's id, needed when two specs bear the name.
     pub id: Option<SpecId>,
 }
 
-/// What a byte stream announces of itself; each is checked when given.
+/// The facts that a byte stream announces of itself; each is checked when given.
 #[derive(Debug, Clone, Default)]
 pub struct UploadOptions {
-    /// Idempotency key: makes the upload resumable and its outcome repeatable. At most 128 bytes.
+    /// An idempotency key: it makes the upload resumable and its outcome repeatable. At most 128 bytes.
     pub key: Option<String>,
-    /// Where this stream goes on (only with a key): bytes already kept.
+    /// The byte at which this stream goes on: the bytes before it are already kept. Above 0 only with a key.
     pub offset: u64,
-    /// Total bytes.
+    /// The total bytes of the stream.
     pub bytes: Option<u64>,
-    /// BLAKE3 of all bytes.
+    /// The BLAKE3 of all bytes.
     pub digest: Option<BlobId>,
 }
 
 /// A new model, without its weights.
 #[derive(Debug, Clone)]
 pub struct CreateModel {
-    /// Name.
+    /// The name of the new model.
     pub name: ModelName,
-    /// e.g. `fedavg/1`.
+    /// The aggregation strategy, e.g. `fedavg/1`.
     pub strategy: Rule,
-    /// e.g. `bf16/1`.
+    /// The codec of updates, e.g. `bf16/1`.
     pub codec: Rule,
-    /// k; `None` = a majority of the list.
+    /// The contributions that a round needs at least (k). `None` means a majority of the list; an open model must name them.
     pub min_contributions: Option<u32>,
-    /// See `RoundPolicy`.
+    /// See [`qres_fed::record::RoundPolicy::target`].
     pub target: Option<u32>,
-    /// See `RoundPolicy`.
+    /// See [`qres_fed::record::RoundPolicy::deadline_ms`].
     pub deadline_ms: Option<u64>,
-    /// See `RoundPolicy`.
+    /// See [`qres_fed::record::RoundPolicy::deadline_ms_max`].
     pub deadline_ms_max: Option<u64>,
-    /// See `RoundPolicy`.
+    /// See [`qres_fed::record::RoundPolicy::max_staleness`].
     pub max_staleness: Option<u32>,
-    /// `None` = a list of this node alone.
+    /// The members; `None` means a list of this node alone.
     pub membership: Option<Membership>,
-    /// A predecessor; its head is then checkpoint 0 and no weights are sent.
+    /// A predecessor; its head is then checkpoint 0, and no weights are sent.
     pub succeeds: Option<SpecId>,
-    /// Weights out of a seed; then none are sent either.
+    /// Weights made from a seed ([`Seeded`]); no weights are sent then either.
     pub seeded: Option<Seeded>,
-    /// The weights' stream.
+    /// The stream of the weights.
     pub upload: UploadOptions,
 }
 
@@ -80,110 +80,110 @@ pub struct CreateModel {
 pub struct Seeded {
     /// The schema, in any order.
     pub tensors: Vec<TensorSpec>,
-    /// Where they come from.
+    /// The seed that the weights are made from.
     pub seed: u64,
 }
 
-/// What a submission's bytes are.
+/// The content of a submission's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubmissionKind {
-    /// Full weights: differenced against the base here.
+    /// Full weights: this node takes their difference to the base.
     Weights,
-    /// Already weights minus base.
+    /// A difference: weights minus base.
     Delta,
 }
 
 /// A trainer's submission, without its bytes.
 #[derive(Debug, Clone)]
 pub struct Submit {
-    /// Which model.
+    /// The model to submit to.
     pub model: ModelRef,
-    /// The checkpoint it was trained from; `None` is accepted only if just one was handed out for the open round.
+    /// The checkpoint that the work was trained from. `None` is accepted only if just one was handed out for the open round.
     pub base: Option<CheckpointId>,
-    /// Unique on this node, at most 128 bytes; empty = `default`.
+    /// The trainer's name, unique on this node, at most 128 bytes; empty means `default`.
     pub trainer: String,
-    /// Training samples behind it.
+    /// The training samples behind the work, at least 1.
     pub samples: u64,
-    /// Weights or delta.
+    /// The content of the bytes: weights or a delta.
     pub kind: SubmissionKind,
-    /// For people: at most 64 finite numbers.
+    /// Figures for people: at most 64 numbers, which may be NaN, with names of at most 128 bytes.
     pub metrics: BTreeMap<String, f64>,
-    /// The bytes' stream.
+    /// The stream of the bytes.
     pub upload: UploadOptions,
 }
 
-/// A fetch.
+/// A request for the weights of a checkpoint.
 #[derive(Debug, Clone)]
 pub struct Fetch {
-    /// Which model.
+    /// The model whose weights are wanted.
     pub model: ModelRef,
-    /// Wait until the head differs from this one.
+    /// Waits until the head differs from this checkpoint.
     pub after: Option<CheckpointId>,
-    /// Exactly this checkpoint instead of the head.
+    /// Asks for exactly this checkpoint instead of the head.
     pub checkpoint: Option<CheckpointId>,
-    /// The newest confirmed checkpoint instead of a provisional head.
+    /// Asks for the newest confirmed checkpoint instead of a provisional head.
     pub confirmed_only: bool,
-    /// With `after`: heads too on which this node has contributed already.
+    /// With [`Fetch::after`] and without [`Fetch::trainer`]: takes heads, too, on which this node has contributed already.
     pub every_head: bool,
-    /// Only a head that this trainer can still submit on; empty = `default`.
+    /// Takes only a head that this trainer can still submit on; empty means `default`.
     pub trainer: Option<String>,
-    /// First byte to send.
+    /// The first byte to send.
     pub offset: u64,
 }
 
-/// The answer to a fetch.
+/// The answer to a [`Fetch`].
 pub struct Fetched {
-    /// Which checkpoint.
+    /// The checkpoint whose weights are sent.
     pub checkpoint: CheckpointView,
-    /// What the trainer must apply: `mu`, `learning_rate`, …
+    /// Settings that the trainer must apply: `mu`, `learning_rate`, …
     pub trainer_config: BTreeMap<String, f64>,
-    /// The spec.
+    /// The id of the model's spec.
     pub spec: SpecId,
     /// The safetensors file's bytes from the offset on, in chunks of at most 1 MiB.
     pub chunks: BoxStream<'static, Answer<Bytes>>,
 }
 
-/// A state to publish.
+/// A state to publish under a joined model.
 #[derive(Debug, Clone)]
 pub struct PublishState {
-    /// Which (joined) model.
+    /// The model that the state belongs to; it must be joined.
     pub model: ModelRef,
-    /// Which of this node's states, at most 128 bytes.
+    /// The name of this one of the node's states, at most 128 bytes.
     pub name: String,
-    /// Unix ms; `None` = now.
+    /// The time of the state in Unix ms; `None` means now.
     pub timestamp_unix_ms: Option<u64>,
-    /// A safetensors file.
+    /// The tensors as a safetensors file.
     pub tensors: Bytes,
-    /// How it is coded on the way; `None` = `bf16/1`.
+    /// The codec of the tensors on their way; `None` means `bf16/1`.
     pub codec: Option<Rule>,
 }
 
-/// What to watch.
+/// The subject of a watch.
 #[derive(Debug, Clone)]
 pub enum WatchFilter {
-    /// Models: all.
+    /// The models, all of them.
     Models,
-    /// Rounds of one model.
+    /// The rounds of one model.
     Rounds(ModelRef),
-    /// Submissions of one model (all when `None`).
+    /// The submissions of one model, or of all models when `None`.
     Submissions(Option<ModelRef>),
-    /// Peers.
+    /// The peers, all of them.
     Peers,
-    /// States of a model; only these names when not empty.
+    /// The states of a model; only those with these names when any are given.
     States(ModelRef, Vec<String>),
 }
 
-/// A page of a list: items, and the token of the next page.
+/// A page of a list: its items, and the token of the next page.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
-    /// The items.
+    /// The items of the page.
     pub items: Vec<T>,
-    /// `None` on the last page.
+    /// The token of the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// The same page of something else.
+    /// Converts every item, and keeps the token.
     pub fn map<U>(self, item: impl FnMut(T) -> U) -> Page<U> {
         Page {
             items: self.items.into_iter().map(item).collect(),
@@ -192,17 +192,17 @@ impl<T> Page<T> {
     }
 }
 
-/// Which page: at most `size` items after `token`.
+/// The page that is asked for: at most `size` items after `token`.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
-    /// 1 to 1,000.
+    /// The most items of the page, 1 to 1,000.
     pub size: usize,
-    /// From the previous page; `None` = the first.
+    /// The token from the previous page; `None` asks for the first page.
     pub token: Option<String>,
 }
 
 impl PageRequest {
-    /// The page of a list that ascends by `key`; a token is the key of the page's last item, in hex.
+    /// Returns the page of a list that ascends by `key`; a token is the key of the page's last item, in hex.
     pub fn cut<T>(&self, all: Vec<T>, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
         let after = self.token.as_deref().map(|token| {
             let bytes = hex::decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -222,14 +222,14 @@ impl PageRequest {
 pub use crate::engine::Upload;
 pub use crate::engine::fetch::Found;
 
-/// The node, for its callers. Cheap to clone.
+/// The node, for its callers. A clone is cheap.
 #[derive(Clone)]
 pub struct NodeHandle {
     pub(crate) core: Arc<Core>,
 }
 
 impl NodeHandle {
-    /// Starts a node; answers once it listens and its joined models run.
+    /// Starts a node; returns once it listens and its joined models run.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         Ok(Self {
             core: engine::start(config).await?,
@@ -241,7 +241,7 @@ impl NodeHandle {
         engine::stop(&self.core).await;
     }
 
-    /// Creates a model from a weights stream.
+    /// Creates a model from a weights stream, a seed or a predecessor's head.
     pub async fn create_model(&self, create: CreateModel) -> Answer<Upload<ModelView>> {
         engine::create::begin(&self.core, create).await
     }
@@ -256,13 +256,13 @@ impl NodeHandle {
         Ok(joined)
     }
 
-    /// Leaves a joined model.
+    /// Leaves a model that is joined.
     pub async fn leave_model(&self, model: ModelRef) -> Answer<()> {
         let (model, _) = self.core.registry.find_joined(&model)?;
         engine::membership::leave(&self.core, &model).await
     }
 
-    /// One model.
+    /// Returns the [`ModelView`] of one model.
     pub async fn model(&self, model: ModelRef) -> Answer<ModelView> {
         let known = self.core.registry.find(&model)?;
         let model = engine::announced::whole(&self.core, &known).await?;
@@ -276,7 +276,7 @@ impl NodeHandle {
         Ok(read(&model.spec().tensors))
     }
 
-    /// All known models, by name: of those that were only announced an outline.
+    /// Returns all known models, by name: of those that were only announced an outline ([`ListedModel::Heard`]).
     pub async fn models(&self, page: PageRequest) -> Answer<Page<ListedModel>> {
         let mut all = self.core.registry.known();
         all.sort_by(|a, b| (a.name(), a.id()).cmp(&(b.name(), b.id())));
@@ -286,90 +286,90 @@ impl NodeHandle {
         Ok(page.map(|known| engine::views::listed(&self.core, known)))
     }
 
-    /// Begins a submission.
+    /// Begins the upload of a submission.
     pub async fn submit(&self, submit: Submit) -> Answer<Upload<SubmissionView>> {
         engine::submit::begin(&self.core, submit).await
     }
 
-    /// Bytes kept of a resumable upload.
+    /// Returns the bytes kept of a resumable upload.
     pub async fn upload_offset(&self, key: &str) -> Answer<u64> {
         let key = key.to_owned();
         Ok(self.core.blocking(move |store| store.blobs().kept(&key)).await)
     }
 
-    /// Weights, once there are such as are asked for; a caller that has its turn opens them.
+    /// Waits for the weights that are asked for. A caller that has its turn opens them with [`Found::open`].
     pub async fn fetch(&self, fetch: Fetch) -> Answer<Found> {
         engine::fetch::find(&self.core, fetch).await
     }
 
-    /// One submission; `wait` = once it is sealed, rejected or superseded.
+    /// Returns the [`SubmissionView`] of one submission; with `wait`, once it is sealed, rejected or superseded.
     pub async fn submission(&self, id: SubmissionId, wait: bool) -> Answer<SubmissionView> {
         engine::submission::get(&self.core, id, wait).await
     }
 
-    /// Submissions, newest first.
+    /// Returns a page of submissions, the newest first.
     pub async fn submissions(&self, model: Option<ModelRef>, page: PageRequest) -> Answer<Page<SubmissionView>> {
         engine::submission::list(&self.core, model, page).await
     }
 
-    /// A round of the head's branch; `None` = the open one.
+    /// Returns the [`RoundView`] of a round of the head's branch; `None` asks for the open round.
     pub async fn round(&self, model: ModelRef, round: Option<u64>) -> Answer<RoundView> {
         engine::rounds::get(&self.core, &model, round).await
     }
 
-    /// Rounds of the head's branch, newest first, the open one included.
+    /// Returns a page of rounds of the head's branch, the newest first, the open one included.
     pub async fn rounds(&self, model: ModelRef, page: PageRequest) -> Answer<Page<RoundView>> {
         engine::rounds::list(&self.core, &model, page).await
     }
 
-    /// Ends the open round's waiting; never below k.
+    /// Ends the open round's waiting, but never below k contributions.
     pub async fn seal_round(&self, model: ModelRef) -> Answer<RoundView> {
         engine::rounds::seal(&self.core, &model).await
     }
 
-    /// Publishes a state.
+    /// Publishes a state, and returns its [`StateView`].
     pub async fn publish_state(&self, state: PublishState) -> Answer<StateView> {
         engine::state::publish(&self.core, state).await
     }
 
-    /// Known peers, by id.
+    /// Returns a page of the known peers, by peer id.
     pub async fn peers(&self, page: PageRequest) -> Answer<Page<PeerView>> {
         let mut all = self.core.mesh.peers().await?;
         all.sort_by(|a, b| a.peer_id.cmp(&b.peer_id));
         page.cut(all, |peer| peer.peer_id.clone())
     }
 
-    /// One peer, by libp2p peer id or node id.
+    /// Returns the [`PeerView`] of one peer, by libp2p peer id or node id.
     pub async fn peer(&self, peer_id: &str) -> Answer<PeerView> {
         engine::peers::get(&self.core, peer_id).await
     }
 
-    /// Dials a multiaddr, an IP or a `host[:port]`; answers once the peer is admitted, or it is clear why not.
+    /// Dials a multiaddr, an IP or a `host[:port]`; answers once the peer is admitted, or the reason against it is clear.
     pub async fn dial(&self, address: &str) -> Answer<()> {
         engine::peers::dial(&self.core, address).await
     }
 
-    /// Bans a peer for a while.
+    /// Bans a peer for at most a year.
     pub async fn ban(&self, peer_id: &str, reason: &str, for_: Duration) -> Answer<PeerView> {
         engine::peers::ban(&self.core, peer_id, reason, for_).await
     }
 
-    /// Ends a ban.
+    /// Ends the ban of a peer.
     pub async fn unban(&self, peer_id: &str) -> Answer<PeerView> {
         engine::peers::unban(&self.core, peer_id).await
     }
 
-    /// This node.
+    /// Returns the [`NodeView`] of this node.
     pub async fn node(&self) -> Answer<NodeView> {
         Ok(engine::peers::node(&self.core).await)
     }
 
-    /// Takes no new work from here on; answers when what was acknowledged is merged and sent, or after 30 s.
+    /// Takes no new work from here on; returns when the acknowledged work is merged and sent, or after 30 s.
     pub async fn drain(&self) -> Answer<NodeView> {
         Ok(engine::drain(&self.core).await)
     }
 
-    /// A watch from a revision; 0 = a snapshot first.
+    /// Opens a watch that goes on after a revision; 0 asks for a snapshot first. The items are [`WatchItem`]s.
     pub async fn watch(&self, filter: WatchFilter, from: Revision) -> Answer<BoxStream<'static, Answer<WatchItem>>> {
         engine::watch(&self.core, filter, from)
     }
@@ -383,7 +383,7 @@ impl NodeHandle {
     }
 
     /// Resolves when a part of the node has failed for good, with the reason: its owner should stop it and end the process, so
-    /// that whoever supervises it starts a new one.
+    /// that a supervisor starts a new one.
     pub fn failed(&self) -> impl Future<Output = String> + use<> {
         self.core.failed()
     }

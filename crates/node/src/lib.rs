@@ -1,7 +1,7 @@
-//! A running node: the mesh, the store and the engine that feeds `fed` and carries out what it answers.
+//! A running node: the mesh, the store and the engine that feeds `fed` and carries out its outputs.
 //!
-//! Architecture invariant: nothing here decides about learning. Every decision is `fed`'s; this crate moves bytes,
-//! persists, verifies and signs.
+//! Architecture invariant: nothing here decides about learning. Every decision is `fed`'s; this crate moves bytes, persists,
+//! verifies and signs.
 
 pub mod config;
 mod engine;

@@ -1,7 +1,7 @@
-//! What a node shows to Prometheus: figures that its parts count into, and a reading of the rest at each scrape.
+//! The figures that a node shows to Prometheus: some are counted by its parts, the rest is read at each scrape.
 //!
-//! docs/metrics.md describes every one. No label holds a peer's id: there may be any number of them. A model's name is one,
-//! as a node joins few models.
+//! docs/metrics.md describes every figure. No label holds a peer's id, as there may be any number of peers. A model's name is a
+//! label, as a node joins few models.
 
 mod reading;
 
@@ -23,16 +23,17 @@ use crate::transfer::TransferCounters;
 use crate::view::RoundView;
 use reading::Reading;
 
-/// Upper ends in seconds: a small model takes milliseconds, one of 10 GB minutes.
+/// The upper ends of the buckets of a job's time, in seconds: a small model takes milliseconds, one of 10 GB minutes.
 const JOB_BUCKETS_S: [f64; 14] = [
     0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0,
 ];
-/// One transaction is one or two flushes of the disk: 0.1 ms on an NVMe with power protection, 30 ms on a spinning one.
+/// The upper ends of the buckets of a transaction's time, in seconds. One transaction is one or two flushes of the disk: 0.1 ms
+/// on an NVMe with power protection, 30 ms on a spinning one.
 const COMMIT_BUCKETS_S: [f64; 12] = [
     0.000_25, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
 ];
 
-/// Long work on tensors.
+/// A kind of long work on tensors.
 #[derive(Debug, Clone, Copy)]
 pub enum Job {
     /// A blob's content is checked.
@@ -54,7 +55,7 @@ struct SubmissionLabels {
     state: &'static str,
 }
 
-/// Figures that the engine counts into.
+/// The figures that the engine counts into.
 #[derive(Debug)]
 pub struct Metrics {
     jobs: Family<JobLabels, Histogram, fn() -> Histogram>,
@@ -80,7 +81,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A job ran that long; waiting for its turn is not in it.
+    /// Counts a job that ran for `took`, without the wait for its turn.
     pub fn job(&self, job: Job, took: Duration) {
         let job = match job {
             Job::Check => "check",
@@ -90,7 +91,7 @@ impl Metrics {
         self.jobs.get_or_create(&JobLabels { job }).observe(took.as_secs_f64());
     }
 
-    /// A model's transaction took that long, and is on the disk or not.
+    /// Counts a model's transaction that took `took`; `done` is true if it is on the disk.
     pub fn commit(&self, took: Duration, done: bool) {
         self.commit.observe(took.as_secs_f64());
         if !done {
@@ -98,7 +99,7 @@ impl Metrics {
         }
     }
 
-    /// A submission's state changed: counted when it is final.
+    /// Counts a submission when its new state is final ([`SubmissionState::is_final`]).
     pub fn submission(&self, model: &ModelName, state: &SubmissionState) {
         if !state.is_final() {
             return;
@@ -116,18 +117,18 @@ impl Metrics {
         self.submissions.get_or_create(&labels).inc();
     }
 
-    /// The collector removed blobs.
+    /// Counts blobs that the collector removed.
     pub fn collected(&self, blobs: usize) {
         self.collected.inc_by(blobs as u64);
     }
 
-    /// The open round of a joined model changed.
+    /// Takes the contributions of a joined model's open round, which changed.
     pub fn open_round(&self, spec: SpecId, round: &RoundView) {
         let fresh = round.contributions.iter().filter(|c| !c.late).count();
         self.open().insert(spec, fresh as u64);
     }
 
-    /// A model was left.
+    /// Forgets the open round of a model that was left.
     pub fn left(&self, spec: &SpecId) {
         self.open().remove(spec);
     }
@@ -137,11 +138,11 @@ impl Metrics {
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<SpecId, u64>> {
-        // Plain numbers: whoever panicked left them whole.
+        // The map holds plain numbers: a panic leaves them whole.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows these, and what can be read of the node at a scrape. The registry does not keep the node alive.
+    /// Registers these figures, and a [`Reading`] of the node at each scrape. The registry does not keep the node alive.
     pub(crate) fn register(&self, registry: &mut Registry, core: Weak<Core>, transfer: Arc<TransferCounters>) {
         registry.register_with_unit(
             "qres_job_duration",

@@ -1,4 +1,5 @@
-//! Why a call fails, for programs. docs/errors.md says of each what causes it and what to do; a test keeps page and list equal.
+//! Reasons of failed calls, for programs. docs/errors.md gives the cause and the remedy of each; a test keeps page and list
+//! equal.
 
 use crate::error::Kind;
 
@@ -12,17 +13,17 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// All of them.
+            /// All reasons, in the order of the list.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// As programs see it, `UPPER_SNAKE`.
+            /// Returns the name that programs see, in `UPPER_SNAKE`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
                 }
             }
 
-            /// The kind of failure it is.
+            /// Returns the [`Kind`] of the failure.
             pub const fn kind(self) -> Kind {
                 match self {
                     $(Self::$variant => Kind::$kind,)*
@@ -98,7 +99,7 @@ mod tests {
 
     const PAGE: &str = include_str!("../../../docs/errors.md");
 
-    /// `FailedPrecondition` as gRPC writes it.
+    /// Returns a kind as gRPC writes it: `FAILED_PRECONDITION` for `FailedPrecondition`.
     fn code(kind: Kind) -> String {
         let mut code = String::new();
         for letter in format!("{kind:?}").chars() {

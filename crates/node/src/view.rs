@@ -1,4 +1,4 @@
-//! What a node answers to its callers, as plain values. `api` turns them into protobuf.
+//! The answers of a node to its callers, as plain values. `api` turns them into protobuf.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,70 +11,70 @@ use crate::descriptors::Descriptors;
 pub use crate::mesh::{PeerState, PeerView};
 pub use crate::store::{DiskUse, HeardModel};
 
-/// A commit number of this node's store: one sequence, across restarts.
+/// The number of an event on this node: one ascending sequence, across restarts.
 pub type Revision = u64;
 
-/// How a node stands to a model.
+/// The relation of a node to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Known from an announcement, not joined.
+    /// The model is known, but not joined.
     Available,
-    /// Joined, weights of checkpoint 0 or the head still on their way.
+    /// The model is joined; weights of checkpoint 0 or the head are still on their way.
     Syncing,
-    /// Joined and standing on a head.
+    /// The model is joined, and the node stands on a head.
     Joined,
 }
 
 /// A checkpoint on the head's branch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckpointView {
-    /// Its id.
+    /// The id of the checkpoint.
     pub id: CheckpointId,
-    /// Its round.
+    /// The round that made the checkpoint; 0 for checkpoint 0.
     pub round: u64,
-    /// `None` for checkpoint 0.
+    /// The parent checkpoint; `None` for checkpoint 0.
     pub parent: Option<CheckpointId>,
     /// The weights' digest.
     pub weights: BlobId,
-    /// The weights' length (0 while unknown).
+    /// The weights' length in bytes.
     pub bytes: u64,
-    /// A quorum stands on it.
+    /// True if a quorum stands on the checkpoint.
     pub confirmed: bool,
 }
 
 /// A model as this node knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelView {
-    /// Its spec.
+    /// The spec of the model.
     pub spec: Spec,
     /// The spec's id.
     pub id: SpecId,
-    /// This node's relation to it.
+    /// The relation of this node to the model.
     pub standing: Standing,
-    /// Whether this node may contribute.
+    /// True if this node may contribute.
     pub member: bool,
-    /// Where it stands, once joined.
+    /// The model's head, once joined.
     pub head: Option<CheckpointView>,
-    /// What trainers apply: `mu`, `learning_rate`, …
+    /// Settings that trainers apply: `mu`, `learning_rate`, …
     pub trainer_config: BTreeMap<String, f64>,
-    /// Things a person should know, e.g. "2 identities own this open model".
+    /// Texts that a person should know, e.g. "2 identities own this open model".
     pub warnings: Vec<String>,
-    /// What keeps this node from contributing, or its rounds from counting, right now.
+    /// The conditions that keep this node from contributing, or its rounds from counting, right now.
     pub conditions: Vec<ConditionView>,
 }
 
-/// What is the matter with a model on this node right now.
+/// A condition of a model on this node that its operator should know right now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionView {
-    /// Which kind.
+    /// The kind of the condition.
     pub kind: ConditionKind,
-    /// In words, with the remedy.
+    /// The condition in words, with the remedy.
     pub text: String,
-    /// Of a conviction: the proof, where it is held.
+    /// The proof of a conviction ([`ConditionKind::Convicted`]), where it is held.
     pub proof: Option<ProofId>,
 }
 
-/// The kinds of conditions.
+/// The kinds of conditions that a model can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConditionKind {
     /// This node signed two contributions on one parent: its work is refused for good.
@@ -87,29 +87,30 @@ pub enum ConditionKind {
     Unsettled,
 }
 
-/// One contribution as a round shows it.
+/// A contribution as a round shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContributionView {
-    /// Its id.
+    /// The id of the contribution.
     pub id: ContributionId,
-    /// By whom; `None`, and all below 0, once it is forgotten: of old rounds the seal alone is kept.
+    /// The author. Once the contribution is forgotten, the author is `None` and the next three fields are 0: of old rounds the
+    /// seal alone is kept.
     pub author: Option<NodeId>,
-    /// Its weight.
+    /// The training samples behind it, which are its weight.
     pub samples: u64,
-    /// As its author measured.
+    /// The fidelity that its author measured.
     pub fidelity: f32,
-    /// Length of the coded update.
+    /// The length of the coded update in bytes.
     pub bytes: u64,
-    /// Taken as late work.
+    /// True if it was taken as late work.
     pub late: bool,
 }
 
-/// A seal that lost.
+/// A seal on a round that the head's branch passed over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LosingSealView {
-    /// The checkpoint it would have made.
+    /// The checkpoint that the seal would have made.
     pub checkpoint: CheckpointId,
-    /// By whom.
+    /// The member that signed the seal.
     pub sealer: NodeId,
 }
 
@@ -118,69 +119,69 @@ pub struct LosingSealView {
 pub struct RoundView {
     /// The model's spec.
     pub spec: SpecId,
-    /// Its name.
+    /// The name of the model.
     pub model: ModelName,
-    /// 1 for the first.
+    /// The number of the round, from 1.
     pub round: u64,
     /// The parent checkpoint.
     pub parent: CheckpointId,
-    /// `None` while open.
+    /// The checkpoint that the round made; `None` while it is open.
     pub checkpoint: Option<CheckpointView>,
-    /// Who sealed (each valid sealer known), empty while open.
+    /// The members that sealed (each valid sealer known), empty while open.
     pub sealers: Vec<NodeId>,
-    /// What is in.
+    /// The contributions that are in.
     pub contributions: Vec<ContributionView>,
-    /// Expected, not in.
+    /// Members whose contributions are expected and not in.
     pub missing: Vec<NodeId>,
-    /// k.
+    /// The contributions that the round needs at least (k).
     pub min_contributions: u32,
-    /// Until the deadline; `None` when none runs.
+    /// The time until the deadline in ms; `None` when none runs.
     pub deadline_in_ms: Option<u64>,
     /// Seals on the same round that the head's branch passed over.
     pub losing_seals: Vec<LosingSealView>,
 }
 
-/// A submission and what became of it.
+/// A submission and its fate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SubmissionView {
-    /// Its id.
+    /// The id of the submission.
     pub id: SubmissionId,
     /// The model's spec.
     pub spec: SpecId,
-    /// Its name.
+    /// The name of the model.
     pub model: ModelName,
-    /// Which trainer.
+    /// The name of the trainer.
     pub trainer: String,
-    /// The base that it named (or that was inferred).
+    /// The base that the trainer named (or that was inferred).
     pub base: CheckpointId,
-    /// Samples.
+    /// The training samples behind the submission.
     pub samples: u64,
-    /// What the trainer reported.
+    /// The metrics that the trainer reported.
     pub metrics: BTreeMap<String, f64>,
-    /// Bytes of the safetensors file.
+    /// The bytes of the safetensors file.
     pub bytes: u64,
-    /// When it was acknowledged, Unix ms.
+    /// The time of its acknowledgement in Unix ms.
     pub at_unix_ms: u64,
-    /// What became of it.
+    /// The current state of the submission.
     pub state: SubmissionState,
 }
 
-/// A published state.
+/// A state that was published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateView {
     /// The model's spec.
     pub spec: SpecId,
-    /// Its name.
+    /// The name of the model.
     pub model: ModelName,
-    /// Who published.
+    /// The node that published the state.
     pub publisher: NodeId,
-    /// Which of the publisher's states.
+    /// The name of this one of the publisher's states.
     pub name: String,
-    /// The publisher's sequence: orders the states.
+    /// The publisher's sequence number, which orders the states.
     pub sequence: u64,
-    /// What the publisher's clock said: informs only.
+    /// The time that the publisher gave, in Unix ms; it informs only.
     pub timestamp_unix_ms: u64,
-    /// The publisher's measured claim.
+    /// The fidelity that the publisher claims to have measured.
     pub fidelity: f64,
     /// The tensors, decoded, as a safetensors file.
     pub tensors: bytes::Bytes,
@@ -189,57 +190,57 @@ pub struct StateView {
 /// A model in a list.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ListedModel {
-    /// It is or was joined here.
+    /// The model is or was joined here.
     Here(Box<ModelView>),
-    /// It was announced: [`crate::handle::NodeHandle::model`] shows the rest.
+    /// The model was only announced: [`crate::handle::NodeHandle::model`] shows the rest.
     Heard(Arc<HeardModel>),
 }
 
-/// This node.
+/// The state of this node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeView {
-    /// Who.
+    /// The id of this node.
     pub node: NodeId,
     /// The libp2p peer id as text.
     pub peer_id: String,
-    /// Software version.
+    /// The version of the software.
     pub version: String,
-    /// Swarm protocol, e.g. `10.0`.
+    /// The version of the swarm protocol, e.g. `10.0`.
     pub protocol: String,
-    /// `node` or `bootstrap`.
+    /// The mode of the node, `node` or `bootstrap`.
     pub mode: String,
-    /// Mesh addresses.
+    /// The addresses on which the mesh listens.
     pub listen: Vec<String>,
-    /// How long it has run.
+    /// The time since the start in ms.
     pub uptime_ms: u64,
-    /// Connected peers.
+    /// The number of connected peers.
     pub peers: u32,
-    /// Whether it drains: it takes no new submissions.
+    /// True while the node drains: it takes no new work.
     pub draining: bool,
-    /// The store's newest revision.
+    /// The newest revision given out.
     pub revision: Revision,
-    /// Bytes of blobs held.
+    /// The bytes of all blobs held.
     pub blob_bytes: u64,
-    /// What the node takes of its disk, and may take.
+    /// The bytes that the node takes of its disk, and may take.
     pub disk: DiskUse,
     /// The process's file descriptors.
     pub descriptors: Descriptors,
 }
 
-/// What a watch tells.
-// Events are kept behind an `Arc` each, so the largest one sets nobody's size.
+/// An event that a watch tells.
+// Each kept event is behind an `Arc`, so the largest variant does not set the size of the others.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A model was created, joined, left, became available, or its head moved.
+    /// A model was created, joined or left, became available, or its head moved.
     Model(ModelView),
-    /// A model was left: it is gone from here (or only available).
+    /// A model was left or forgotten: it is gone from here, or it is [`Standing::Available`].
     ModelLeft(SpecId, ModelName),
     /// A round opened, gained a contribution, or was sealed.
     Round(RoundView),
-    /// A submission's state.
+    /// A submission's state changed.
     Submission(SubmissionView),
-    /// A peer's state.
+    /// A peer's state changed.
     Peer(PeerView),
     /// A model was announced.
     ModelHeard(Arc<HeardModel>),
@@ -247,15 +248,15 @@ pub enum Event {
     State(StateView),
 }
 
-/// One item of a watch.
+/// An item of a watch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WatchItem {
     /// The revision asked for is no longer kept: a snapshot follows. Holds the oldest one kept.
     TooOld(Revision),
-    /// As things stand at this revision (several of these, then `SnapshotEnd`).
+    /// An item of the snapshot at this revision (several of these, then [`WatchItem::SnapshotEnd`]).
     Snapshot(Revision, Event),
     /// The snapshot is complete at this revision; changes follow.
     SnapshotEnd(Revision),
-    /// Something changed with this revision.
+    /// An event that happened with this revision.
     Change(Revision, Event),
 }

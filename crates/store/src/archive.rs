@@ -1,4 +1,5 @@
-//! The rounds of a model that its machine holds no more in memory: their seals by round, and where the machine begins.
+//! The archive: rounds of a model that its round machine holds no more in memory. Keeps their seals and proofs by round,
+//! and the checkpoint at which the machine begins.
 
 use std::ops::RangeInclusive;
 
@@ -15,9 +16,9 @@ use super::{StoreError, query, table, value};
 #[derive(BorshSerialize, BorshDeserialize)]
 enum RoundRow {
     V1 {
-        /// As among the seals.
+        /// The signed seal, encoded as in [`table::SEALS`].
         seal: Vec<u8>,
-        /// As among the proofs.
+        /// The proofs, encoded as in [`table::PROOFS`].
         proofs: Vec<Vec<u8>>,
     },
 }
@@ -76,7 +77,7 @@ fn to_root(bytes: &[u8]) -> Result<Root, StoreError> {
     })
 }
 
-/// The records of a round, by id.
+/// Returns the ids of a round's records: its proofs, then its seal.
 fn ids(archived: &Archived) -> impl Iterator<Item = RecordId> {
     let proofs = archived.proofs.iter().map(|proof| RecordId::Proof(proof.id()));
     proofs.chain([RecordId::Seal(archived.seal.record.id())])
@@ -90,7 +91,7 @@ fn bytes_of(id: &RecordId) -> &[u8; 32] {
     }
 }
 
-/// Adds rounds; a machine begins at `root`.
+/// Adds rounds to the archive; from now on the machine begins at `root`.
 pub(super) fn add(tx: &WriteTransaction, spec: SpecId, root: &Root, rounds: &[Archived]) -> Done {
     for archived in rounds {
         let round = archived.seal.record.round.to_be_bytes();
@@ -112,13 +113,13 @@ pub(super) fn add(tx: &WriteTransaction, spec: SpecId, root: &Root, rounds: &[Ar
     put(tx, table::ROOTS, &spec.0, &from_root(root))
 }
 
-/// Removes the root's round and all above; a machine begins at `root`.
+/// Removes the root's round and all later rounds from the archive; from now on the machine begins at `root`.
 pub(super) fn cut(tx: &WriteTransaction, spec: SpecId, root: &Root) -> Done {
     remove_from(tx, spec, root.round)?;
     put(tx, table::ROOTS, &spec.0, &from_root(root))
 }
 
-/// Removes all of a model.
+/// Removes all archived rounds of a model, and its root.
 pub(super) fn clear(tx: &WriteTransaction, spec: SpecId) -> Done {
     remove_from(tx, spec, 0)?;
     remove(tx, table::ROOTS, &spec.0)
@@ -140,18 +141,18 @@ fn remove_from(tx: &WriteTransaction, spec: SpecId, round: u64) -> Done {
     Ok(())
 }
 
-/// The keys of these rounds.
+/// Returns the range of keys of these rounds in [`table::ARCHIVE`].
 fn keys(spec: SpecId, rounds: &RangeInclusive<u64>) -> RangeInclusive<[u8; 40]> {
     let key = |round: &u64| table::key(&[&spec.0, &round.to_be_bytes()]);
     key(rounds.start())..=key(rounds.end())
 }
 
-/// Where a model's machine begins; `None` = at checkpoint 0.
+/// Returns the checkpoint at which a model's machine begins; `None` = checkpoint 0.
 pub(super) fn root(tx: &ReadTransaction, spec: SpecId) -> Result<Option<Root>, Fault> {
     query::get(tx, table::ROOTS, &spec.0, to_root)
 }
 
-/// These rounds, ascending.
+/// Returns those of the rounds that the archive has, ascending.
 pub(super) fn rounds(tx: &ReadTransaction, spec: SpecId, rounds: &RangeInclusive<u64>) -> Result<Vec<Archived>, Fault> {
     if rounds.is_empty() {
         return Ok(vec![]);
@@ -165,7 +166,8 @@ pub(super) fn rounds(tx: &ReadTransaction, spec: SpecId, rounds: &RangeInclusive
     Ok(out)
 }
 
-/// The ids of the records of later rounds than this one, the newest first; rounds are added until there are `enough`.
+/// Returns round and id of the records of rounds later than `above`, the newest first. Whole rounds are added until there
+/// are `enough` ids.
 pub(super) fn ids_above(
     tx: &ReadTransaction,
     spec: SpecId,
@@ -186,7 +188,7 @@ pub(super) fn ids_above(
     Ok(out)
 }
 
-/// The round that holds a record.
+/// Returns the archived round that holds a record; `None` when there is none.
 pub(super) fn round_of(tx: &ReadTransaction, spec: SpecId, id: &RecordId) -> Result<Option<Archived>, Fault> {
     let key = table::key(&[&spec.0, bytes_of(id)]);
     let round = query::get(tx, table::ARCHIVE_ROUNDS, &key, |bytes| {

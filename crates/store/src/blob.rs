@@ -15,19 +15,19 @@ use rustix::io::Errno;
 use super::reader::Reader;
 use super::{BlobStore, BlobWriter, Owner, SegmentTree, StoreError, file};
 
-/// A flushed blob is read-only, one that is not flushed yet has the owner's write bit: so it can be told after a power cut
-/// which ones may be torn, without a record of its own.
+/// Mode of a flushed blob: read-only. A blob that is not flushed yet has [`WRITE_BIT`]. So after a power cut the modes
+/// tell which blobs may be torn, without a record of their own.
 pub(super) const FLUSHED: u32 = 0o400;
 pub(super) const WRITE_BIT: u32 = 0o200;
 
-/// The blobs of one owner. Cheap to clone.
+/// The blobs of one [`Owner`]. Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
     store: BlobStore,
     owner: Owner,
 }
 
-/// A blob open for reading: positioned reads, from any thread. It stays readable when the blob is removed.
+/// A blob open for positioned reads, from any thread. The bytes stay readable when the blob is removed.
 #[derive(Debug)]
 pub struct BlobFile {
     file: File,
@@ -40,22 +40,22 @@ impl Blobs {
         Self { store, owner }
     }
 
-    /// Whose they are.
+    /// Returns the owner of these blobs.
     pub fn owner(&self) -> Owner {
         self.owner
     }
 
-    /// Whether the blob is here, whole.
+    /// Returns true if the whole blob is here.
     pub fn contains(&self, id: &BlobId) -> bool {
         self.len(id).is_some()
     }
 
-    /// Its length, if it is here.
+    /// Returns the length of a blob in bytes; `None` when the blob is not here.
     pub fn len(&self, id: &BlobId) -> Option<u64> {
         file::len(&self.path(id))
     }
 
-    /// Opens it, if it is here.
+    /// Opens a blob for reading; `None` when the blob is not here.
     pub fn open(&self, id: &BlobId) -> Result<Option<BlobFile>, StoreError> {
         let path = self.path(id);
         let reader = self.store.readers().enter(*id);
@@ -71,13 +71,14 @@ impl Blobs {
         }
     }
 
-    /// A temporary file for a blob of about so many bytes: a guess costs room, never correctness.
+    /// Starts to write a blob of about `expected` bytes. A wrong guess costs room, never correctness.
     pub fn writer(&self, expected: u64) -> Result<BlobWriter, StoreError> {
         let (file, path, length) = self.store.temporary_file(expected)?;
         Ok(BlobWriter::temporary(self.clone(), file, path, length))
     }
 
-    /// A small blob at once; `sync` = fsynced before it returns. One that is here already costs its hash.
+    /// Stores a small blob in one call; `sync` = fsynced before the call returns. A blob that is here already costs only
+    /// its hash. Fails with [`StoreError::Full`] when there is no room.
     pub fn put(&self, bytes: &[u8], sync: bool) -> Result<BlobId, StoreError> {
         let tree = SegmentTree::of(bytes);
         let id = tree.root();
@@ -100,7 +101,7 @@ impl Blobs {
         Ok(id)
     }
 
-    /// Removes a blob, if it is here. Whoever has it open reads on.
+    /// Removes a blob, if it is here. A [`BlobFile`] that is open reads on.
     pub fn remove(&self, id: &BlobId) -> Result<(), StoreError> {
         let path = self.path(id);
         let _names = self.store.names();
@@ -111,7 +112,8 @@ impl Blobs {
         file::remove(&values_path(&path)).map(|_| ())
     }
 
-    /// Reads a blob again and compares its digest: `false` removes it. `false`, too, when it is not here.
+    /// Reads a whole blob again and compares its digest with `id`. Returns `false` when the digest differs, and removes
+    /// the blob then; returns `false`, too, when the blob is not here.
     pub fn verify(&self, id: &BlobId) -> Result<bool, StoreError> {
         let Some(open) = self.open(id)? else { return Ok(false) };
         let tree = SegmentTree::build(open.file).map_err(|error| StoreError::from_io(self.path(id), error))?;
@@ -135,8 +137,9 @@ impl Blobs {
         self.store.sync_names(&path)
     }
 
-    /// Gives another owner the same blob, flushed, without a copy of its bytes; `false` when it is not here. The caller answers
-    /// for it: whoever may read what is `to`'s may then read the blob.
+    /// Gives another owner the same blob, flushed, without a copy of its bytes. Returns `false` when the blob is not
+    /// here. The caller must have checked the right to do so: every peer that may read the blobs of `to` may then read
+    /// this one.
     pub fn share(&self, id: &BlobId, to: Owner) -> Result<bool, StoreError> {
         let (from, other) = (self.path(id), self.store.of(to));
         if !self.contains(id) || other.contains(id) {
@@ -148,7 +151,7 @@ impl Blobs {
         file::make_dir_of(&path)?;
         match fs::hard_link(&from, &path) {
             Ok(()) => {}
-            // Somebody else was faster with the same bytes.
+            // Another writer of the same bytes was faster.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(StoreError::from_io(&path, error)),
         }
@@ -157,13 +160,15 @@ impl Blobs {
         Ok(true)
     }
 
-    /// The chaining values of a blob's segments (see [`SegmentTree`]), kept beside blobs of more than one segment; `None` when
-    /// the blob is not here.
+    /// Returns the chaining values of a blob's segments (see [`SegmentTree`]), which are kept beside a blob of more than
+    /// one segment; `None` when the blob is not here.
     pub fn segments(&self, id: &BlobId) -> Result<Option<Vec<[u8; 32]>>, StoreError> {
         Ok(self.tree(id)?.map(|tree| tree.values().to_vec()))
     }
 
-    /// The same as a tree, the blob's length included. One that is lost or torn is made anew.
+    /// Returns the [`SegmentTree`] of a blob, which has the blob's length, too; `None` when the blob is not here. Builds
+    /// a kept list of values again if it is lost or torn. Fails with [`StoreError::Damaged`] when the blob's bytes do not
+    /// match `id`.
     pub fn tree(&self, id: &BlobId) -> Result<Option<SegmentTree>, StoreError> {
         let Some(open) = self.open(id)? else { return Ok(None) };
         let kept = match SegmentTree::count_for(open.len) {
@@ -189,7 +194,7 @@ impl Blobs {
     }
 }
 
-/// For the other files of this module's parts: writers, uploads, partial blobs.
+/// Methods for the other files of this crate: writers, uploads, partial blobs.
 impl Blobs {
     pub(super) fn store(&self) -> &BlobStore {
         &self.store
@@ -199,7 +204,8 @@ impl Blobs {
         self.store.path(self.owner, id)
     }
 
-    /// Moves a blob's file to a name of ours, unless somebody has it open or shares it: it is no blob any more.
+    /// Moves a blob's file to the path `to`, so that it is no blob any more. Returns `false`, and moves nothing, when a
+    /// reader has the blob open, another owner shares the file or there is no such file.
     pub(super) fn move_away(&self, id: &BlobId, to: &Path) -> Result<bool, StoreError> {
         let path = self.path(id);
         let _names = self.store.names();
@@ -216,14 +222,14 @@ impl Blobs {
         file::remove(&values_path(&path)).map(|_| true)
     }
 
-    /// Makes a whole file, counted as on its way in, a blob. `synced` = its content is flushed: the names will be, too. If the
-    /// blob is here already, that one stays.
+    /// Turns the whole file `from`, whose bytes are counted as on their way in, into a blob. `synced` = the content is
+    /// flushed; the names are then flushed, too. If the blob is here already, that file stays and `from` is removed.
     pub(super) fn adopt(&self, from: &Path, tree: &SegmentTree, synced: bool) -> Result<(), StoreError> {
         let values = (tree.count() > 1).then(|| self.store.write_values(tree)).transpose()?;
         self.adopt_with(from, values.as_deref(), tree, synced)
     }
 
-    /// The same with a file that holds the tree's values already, which is moved, too.
+    /// Does the same as [`Blobs::adopt`] with a file that holds the tree's values already; moves that file, too.
     pub(super) fn adopt_with(
         &self,
         from: &Path,
@@ -256,7 +262,7 @@ impl Blobs {
     }
 }
 
-/// What the disk gets back when the name goes: nothing while another owner shares the file.
+/// Returns the bytes that the disk gets back when this name goes: 0 while another owner shares the file.
 fn bytes_of_its_own(path: &Path) -> u64 {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.nlink() == 1 => metadata.len(),
@@ -264,12 +270,12 @@ fn bytes_of_its_own(path: &Path) -> u64 {
     }
 }
 
-/// Where the chaining values of a blob's segments are.
+/// Returns the path of the chaining values of a blob's segments.
 pub(super) fn values_path(blob: &Path) -> PathBuf {
     blob.with_extension("seg")
 }
 
-/// `count` values, when the file holds just so many.
+/// Reads `count` values of 32 bytes; `None` when the file does not have just that length.
 pub(super) fn read_values(path: &Path, count: u64) -> Option<Vec<[u8; 32]>> {
     if file::len(path)? != count.checked_mul(32)? {
         return None;
@@ -280,7 +286,8 @@ pub(super) fn read_values(path: &Path, count: u64) -> Option<Vec<[u8; 32]>> {
 }
 
 impl BlobFile {
-    /// So many bytes from there, in memory that nobody filled with zeros first.
+    /// Reads `length` bytes from `offset`, into memory that was not filled with zeros first. Fails with `UnexpectedEof`
+    /// when the blob ends before.
     pub fn read_vec(&self, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {

@@ -17,7 +17,7 @@ use super::unfinished::Unfinished;
 use super::usage::Usage;
 use super::{Blobs, Owner, Quota, SegmentTree, StoreError, file};
 
-/// The blob files below one directory, each with its owner. Cheap to clone.
+/// The blob files below one data directory, each with its [`Owner`]. Cheap to clone.
 #[derive(Clone)]
 pub struct BlobStore(Arc<Inner>);
 
@@ -33,13 +33,13 @@ struct Inner {
 }
 
 impl BlobStore {
-    /// Takes over a directory: looks through what a power cut may have torn, counts what is there.
+    /// Takes over a data directory: checks the blobs that a power cut may have torn, and counts the bytes of all.
     pub(super) fn take_over(mut directory: Directory, quota: Quota) -> Result<Self, StoreError> {
         let mut held = 0u64;
         let mut shared = HashSet::new();
         for (owner, id, metadata) in scan(directory.root())? {
             if metadata.nlink() > 1 && !shared.insert(metadata.ino()) {
-                // Another owner's name for a file that was looked at already.
+                // This is another owner's name for a file that was looked at already.
                 continue;
             }
             let flushed = metadata.permissions().mode() & WRITE_BIT == 0;
@@ -62,12 +62,12 @@ impl BlobStore {
         })))
     }
 
-    /// The blobs of one owner.
+    /// Returns the blobs of one owner.
     pub fn of(&self, owner: Owner) -> Blobs {
         Blobs::new(self.clone(), owner)
     }
 
-    /// Every blob held: its owner, its id, its length; ascending.
+    /// Lists every blob held, ascending: its owner, its id, its length in bytes.
     pub fn list(&self) -> Result<Vec<(Owner, BlobId, u64)>, StoreError> {
         let found = scan(self.root())?.into_iter();
         let mut all: Vec<_> = found.map(|(owner, id, m)| (owner, id, m.len())).collect();
@@ -80,18 +80,18 @@ impl BlobStore {
         let blobs = self.root().join("blobs");
         let _names = self.names();
         for name in file::directories(&blobs).unwrap_or_default() {
-            // One that is not empty stays.
+            // `remove_dir` fails on a directory that is not empty; such a directory stays.
             let _ = fs::remove_dir(blobs.join(name));
         }
     }
 
-    /// Bytes of all blobs held (a running count). A blob that two owners share counts once.
+    /// Returns the bytes of all blobs held (a running count). A blob that two owners share counts once.
     pub fn bytes(&self) -> u64 {
         self.usage().held()
     }
 }
 
-/// For the other files of this module's parts: blobs, writers, uploads, partial blobs.
+/// Methods for the other files of this crate: blobs, writers, uploads, partial blobs.
 impl BlobStore {
     pub(super) fn root(&self) -> &Path {
         self.0.directory.root()
@@ -101,7 +101,8 @@ impl BlobStore {
         &self.0.usage
     }
 
-    /// Takes room for bytes on their way in, from spare files when there is no other.
+    /// Takes room for `bytes` bytes on their way in, from spare files and unfinished uploads when there is no other.
+    /// Fails with [`StoreError::Full`].
     pub(super) fn take_room(&self, bytes: u64) -> Result<(), StoreError> {
         self.take_or_make_room(bytes)?;
         self.limit_spares();
@@ -120,17 +121,18 @@ impl BlobStore {
         &self.0.uploads
     }
 
-    /// Held while a name below `blobs` comes or goes.
+    /// Locks the names below `blobs`. Held while a name there comes or goes.
     pub(super) fn names(&self) -> MutexGuard<'_, ()> {
         self.0.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where an owner's blob is.
+    /// Returns the path of an owner's blob.
     pub(super) fn path(&self, owner: Owner, id: &BlobId) -> PathBuf {
         self.root().join(path_of(owner, id))
     }
 
-    /// A file below `tmp` for about so many bytes, and its length: of a spare one, which holds rubbish, or 0.
+    /// Opens a file below `tmp` for about `expected` bytes; returns the file, its path and its length. The file is a
+    /// spare one, which holds rubbish, or a new one of length 0.
     pub(super) fn temporary_file(&self, expected: u64) -> Result<(File, PathBuf, u64), StoreError> {
         if let Some(spare) = self.spares().take(expected) {
             return Ok(spare);
@@ -139,14 +141,15 @@ impl BlobStore {
         Ok((file::make(&path)?, path, 0))
     }
 
-    /// A name below `tmp` that no one else has: the directory is ours and was empty when it was opened.
+    /// Returns a path below `tmp` that no other file has: only this process writes there, and [`Directory::open`] emptied
+    /// `tmp`.
     pub(super) fn temporary(&self) -> PathBuf {
         let number = self.0.temporary.fetch_add(1, Ordering::Relaxed);
         self.root().join("tmp").join(number.to_string())
     }
 
-    /// Removes a file that will be no blob, if it is there, and gives its room back. Errors do not matter: what stays is found
-    /// at the next start.
+    /// Removes a file that will be no blob, if it is there, and gives back its `counted` bytes of room. Errors do not
+    /// matter: a file that stays is found at the next start.
     pub(super) fn abandon(&self, path: &Path, counted: u64) {
         match file::remove(path) {
             Ok(true) => self.usage().give(counted),
@@ -155,13 +158,14 @@ impl BlobStore {
         }
     }
 
-    /// Makes a blob's name durable, and that of the directory it is in: someone else may have made it and not flushed it.
+    /// Makes a blob's name durable, and the name of the directory that it is in: another writer may have made that
+    /// directory and not flushed it yet.
     pub(super) fn sync_names(&self, blob: &Path) -> Result<(), StoreError> {
         file::sync_dir_of(blob)?;
         file::sync_dir(&self.root().join("blobs"))
     }
 
-    /// Writes a tree's values to a temporary file.
+    /// Writes a tree's values to a temporary file and returns its path.
     pub(super) fn write_values(&self, tree: &SegmentTree) -> Result<PathBuf, StoreError> {
         let path = self.temporary();
         file::make(&path)?
@@ -172,12 +176,13 @@ impl BlobStore {
     }
 }
 
-/// Below the data directory.
+/// Returns the path of a blob, relative to the data directory.
 fn path_of(owner: Owner, id: &BlobId) -> PathBuf {
     Path::new("blobs").join(owner.to_string()).join(id.to_string())
 }
 
-/// Whether a file that was never flushed has the blob's bytes after a power cut. Then it is as good as flushed; else it goes.
+/// Returns true if a file that was never flushed has the blob's bytes after a power cut, and marks it as flushed then.
+/// Else removes the file.
 fn is_whole(path: &Path, id: &BlobId) -> Result<bool, StoreError> {
     let fail = |error| StoreError::from_io(path, error);
     let tree = File::open(path).and_then(SegmentTree::build).map_err(fail)?;
@@ -191,7 +196,7 @@ fn is_whole(path: &Path, id: &BlobId) -> Result<bool, StoreError> {
     Ok(false)
 }
 
-/// Every blob below a data directory, in any order.
+/// Lists every blob below a data directory, in any order.
 fn scan(root: &Path) -> Result<Vec<(Owner, BlobId, Metadata)>, StoreError> {
     let blobs = root.join("blobs");
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! The redb database behind the records: opened, and opened again after it failed.
+//! The redb database behind the records: opened, and opened again after an error.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,15 +12,16 @@ use redb::{
 
 use super::{StoreError, file, table};
 
-/// redb's page cache. Records are small and read at the start; its default of 1 GiB would let an idle node grow.
+/// Bytes of redb's page cache. Records are small and read at the start; redb's default of 1 GiB would let an idle node
+/// grow.
 const CACHE_BYTES: usize = 4 << 20;
 
-/// Why a transaction came to nothing.
+/// Reason why a transaction failed.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The database failed.
     Redb(redb::Error),
-    /// What was asked for cannot be; the database is fine.
+    /// The request cannot be carried out; the database is fine.
     Store(StoreError),
 }
 
@@ -49,25 +50,25 @@ impl Fault {
     }
 }
 
-/// How to open a database file; `true` = check the whole of it first.
+/// Opens a database file; `true` = check all of its pages first.
 type Opener = Box<dyn Fn(&Path, bool) -> Result<Database, DatabaseError> + Send + Sync>;
 
 /// Makes room on a full disk; `false` when there is nothing more to give.
 type Relief = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// The database. After an I/O error (a full disk, say) redb refuses everything until it is opened anew, so that is done here:
-/// the next transaction finds what was committed.
+/// The database. After an I/O error (a full disk, for example) redb refuses every transaction until it is opened anew.
+/// [`Records`] does that, and the next transaction finds the committed records.
 pub(super) struct Records {
     path: PathBuf,
     opener: Opener,
     relief: Relief,
-    /// The database and how many were opened before it; `None` = to be opened.
+    /// The database, and the number of databases opened before it; `None` = must be opened.
     slot: RwLock<(u64, Option<Database>)>,
 }
 
 impl Records {
-    /// Opens or makes the file, with all tables. What is there is checked, every page: a damaged file is told here rather than
-    /// met later. `relief` is asked when the disk is too full to open it, which writes.
+    /// Opens the file, or makes it with all tables. Checks every page, so that a damaged file is reported here and not
+    /// met later. Opening writes: `relief` is called to make room when the disk is too full for that.
     pub(super) fn open(path: &Path, relief: impl Fn() -> bool + Send + Sync + 'static) -> Result<Self, StoreError> {
         Self::open_with(
             path,
@@ -98,7 +99,8 @@ impl Records {
         Ok(records)
     }
 
-    /// Makes the file under another name first: redb does not open one that it was stopped making.
+    /// Makes the file under another name first: redb does not open a file when an earlier process was stopped while
+    /// making it.
     fn make(&self) -> Result<(), StoreError> {
         let path = self.path.with_extension("redb.new");
         file::remove(&path)?;
@@ -109,13 +111,13 @@ impl Records {
         file::sync_dir_of(&self.path)
     }
 
-    /// Reads one state of the database. `work` may be done twice.
+    /// Reads one state of the database. `work` may be run twice.
     pub(super) fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
         self.run(|database| work(&database.begin_read()?))
     }
 
-    /// Writes in one transaction, durable when it returns. `work` may be done twice. After an error of the database it is
-    /// unknown whether the transaction is in: what is written must be such that writing it again does no harm.
+    /// Writes in one transaction, durable when the call returns. `work` may be run twice. After an error of the database
+    /// the transaction may be in or not: `work` must write only what may be written again without harm.
     pub(super) fn write<T>(&self, work: impl Fn(&WriteTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
         self.run(|database| {
             // redb's default durability is `Immediate`: fsynced when `commit` returns.
@@ -135,7 +137,7 @@ impl Records {
 
     fn run<T>(&self, work: impl Fn(&Database) -> Result<T, Fault>) -> Result<T, StoreError> {
         match self.attempt(&work) {
-            // Another thread's error closed the database under us.
+            // Another thread's error closed the database during this work.
             Err(Fault::Redb(redb::Error::PreviousIo | redb::Error::DatabaseClosed)) => self.attempt(&work),
             other => other,
         }
@@ -167,7 +169,7 @@ impl Records {
         Ok(())
     }
 
-    /// Opens the file, on a full disk with the room that there is for it.
+    /// Opens the file. While the disk is full, makes room with `relief` and tries again.
     fn opened(&self, check: bool) -> Result<Database, Fault> {
         loop {
             let fault = match (self.opener)(&self.path, check) {
@@ -180,7 +182,7 @@ impl Records {
         }
     }
 
-    /// Closes the database that failed, if nobody has yet.
+    /// Closes database `number`, which failed, unless another thread has closed it already.
     fn close(&self, number: u64) {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         if slot.0 == number {
@@ -223,10 +225,10 @@ mod tests {
     use super::super::write::apply;
     use super::*;
 
-    /// Nothing fails.
+    /// A number of calls that no test reaches: no call fails.
     const NEVER: u64 = u64::MAX / 2;
 
-    /// A disk that is full after so many more calls that change it.
+    /// A disk that is full after a number of calls that change it.
     #[derive(Debug, Clone)]
     struct Disk(Arc<AtomicU64>);
 
@@ -314,7 +316,7 @@ mod tests {
             let path = dir.path().join("records.redb");
             disk.full_after(calls);
             match Records::open_with(&path, Box::new(|| false), opener(&disk)) {
-                // Closing writes, too; what fails there is for the next start to make good.
+                // Closing writes, too; the next start must repair an error there.
                 Ok(records) => drop(records),
                 Err(error) => {
                     assert!(matches!(error, StoreError::Full(_)), "{calls}: {error}");
@@ -339,7 +341,7 @@ mod tests {
         let path = dir.path().join("records.redb");
         let (records, disk) = on_full_disk(&path);
         commit(&records, 1).unwrap();
-        // Not closed: the next one mends it, and writes.
+        // The disk is full, so the file is not closed: the next open mends it, and writes.
         disk.full_after(0);
         drop(records);
         assert!(Records::open_with(&path, Box::new(|| false), opener(&disk)).is_err());
@@ -351,7 +353,7 @@ mod tests {
         };
         let records = Records::open_with(&path, Box::new(relief.clone()), opener(&disk)).unwrap();
         assert_eq!(read(&records, "last").unwrap(), Some(1));
-        // A failed commit closes it; readers open it again.
+        // A failed commit closes the database; readers open it again.
         disk.full_after(0);
         let _ = commit(&records, 2);
         assert!(
@@ -361,7 +363,7 @@ mod tests {
         );
     }
 
-    /// Commits numbers `0..=number` as far as they are big, 20 kB each so that the file grows.
+    /// Commits `number` as two values of 20 kB each, so that the file grows.
     fn commit(records: &Records, number: u32) -> Result<(), StoreError> {
         let mut bytes = number.to_le_bytes().to_vec();
         bytes.resize(20_000, number as u8);
@@ -395,12 +397,12 @@ mod tests {
             let error = failed.unwrap_err();
             assert!(matches!(error, StoreError::Full(_)), "{number}: {error}");
             failures += 1;
-            // Still full: an error each time, and no panic.
+            // The disk is still full: each commit is an error, and no panic.
             disk.full_after(0);
             let again = commit(&records, number).unwrap_err();
             assert!(matches!(again, StoreError::Full(_)), "{number}: {again}");
             disk.full_after(NEVER);
-            // All of it is in or nothing is; what was committed before is.
+            // All of the transaction is in, or nothing; earlier commits are in.
             let (first, last) = (read(&records, "first").unwrap(), read(&records, "last").unwrap());
             assert_eq!(first, last);
             assert!(
@@ -421,7 +423,8 @@ mod tests {
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 for _ in 0..200 {
-                    // While the disk is full the file may not open again: an error, or what was committed.
+                    // While the disk is full the file may not open again: then reading is an error, or gives a committed
+                    // number.
                     match read(&records, "first") {
                         Ok(found) => assert!(found == Some(1) || found == Some(2)),
                         Err(error) => assert!(matches!(error, StoreError::Full(_) | StoreError::Io { .. }), "{error}"),

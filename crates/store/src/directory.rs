@@ -1,4 +1,4 @@
-//! The data directory: who uses it, which format it has, what is where.
+//! The data directory: its lock, its format, and the directories inside it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,16 +10,17 @@ use rustix::io::Errno;
 use super::reserve::Reserve;
 use super::{StoreError, file, guard};
 
-/// The format that this build writes. A change that an older build would misread is one more.
+/// The format that this build writes. A change that an older build would misread adds 1.
 pub(super) const FORMAT: u32 = 4;
 
-/// The directories below it.
+/// The directories below the data directory.
 const DIRECTORIES: [&str; 4] = ["blobs", "tmp", "uploads", "partial"];
 
-/// Linux' id of this boot: another one means that what was not flushed may be lost.
+/// File in which Linux gives the id of this boot. Another id than at the last start means that files that were not
+/// flushed may be lost.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// A data directory of ours, locked until it is dropped.
+/// The data directory of this node, locked until it is dropped.
 #[derive(Debug)]
 pub(super) struct Directory {
     root: PathBuf,
@@ -29,7 +30,9 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Makes or opens it: refuses one that others may write to, in use or of a newer format, empties `tmp`.
+    /// Opens the data directory, or makes it, and empties `tmp`. Refuses a directory that others may write to
+    /// ([`StoreError::Guard`]), that is in use ([`StoreError::InUse`]), or of another format ([`StoreError::Newer`],
+    /// [`StoreError::Older`]).
     pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
         let made = file::make_dir(root)?;
         guard::root(root)?;
@@ -48,7 +51,7 @@ impl Directory {
             file::remove(&tmp.join(name))?;
         }
         Ok(Self {
-            // After `tmp` is empty: it may have held the room.
+            // The reserve comes after `tmp` is empty: files there may have held the room.
             reserve: Arc::new(Reserve::open(root)),
             root: root.to_owned(),
             rebooted: boot_id().is_none_or(|now| fs::read_to_string(root.join("boot")).ok() != Some(now)),
@@ -56,23 +59,24 @@ impl Directory {
         })
     }
 
-    /// The room that is kept for a full disk.
+    /// Returns the reserve: room that is kept for a full disk.
     pub(super) fn reserve(&self) -> Arc<Reserve> {
         self.reserve.clone()
     }
 
-    /// Where it is.
+    /// Returns the path of the data directory.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Whether the machine started anew since [`Directory::settle`]: then files that were never flushed may hold anything.
+    /// Returns true if the machine started anew since the last [`Directory::settle`]: then files that were never flushed
+    /// may hold anything.
     pub(super) fn rebooted(&self) -> bool {
         self.rebooted
     }
 
-    /// What was not flushed has been looked through: remembers this boot. On a full disk it does not, and it is looked through
-    /// again at the next start.
+    /// Remembers this boot: all files that were not flushed have been checked. On a full disk it is not remembered, and
+    /// the next start checks the files again.
     pub(super) fn settle(&mut self) -> Result<(), StoreError> {
         if let (true, Some(id)) = (self.rebooted, boot_id()) {
             match file::replace(&self.root.join("boot"), id.as_bytes()) {
@@ -87,7 +91,7 @@ impl Directory {
     }
 }
 
-/// `None` where the system has none: every start then counts as one after a reboot.
+/// Returns the id of this boot; `None` where the system has none: every start then counts as one after a reboot.
 fn boot_id() -> Option<String> {
     fs::read_to_string(BOOT_ID).ok()
 }
@@ -210,7 +214,7 @@ mod tests {
     #[test]
     fn an_unwritable_directory_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        // A file where a directory should be: no one can write below it, root included.
+        // A file where a directory should be: no user can write below it, not even root.
         let root = dir.path().join("file/data");
         fs::write(dir.path().join("file"), "").unwrap();
         let error = Directory::open(&root).unwrap_err();

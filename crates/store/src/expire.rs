@@ -1,4 +1,4 @@
-//! What is forgotten after its time.
+//! Removal of old submissions and idempotency keys.
 
 use qres_fed::id::SubmissionId;
 use redb::{ReadableTable, WriteTransaction};
@@ -8,7 +8,8 @@ use super::table::{self, Mark};
 use super::write::{forget_key, forget_submission};
 use super::{KeyOutcome, value};
 
-/// Forgets the submissions that were final before that time, and the keys of before it whose outcome is gone as well.
+/// Forgets the submissions that became final before that time. Also forgets the keys from before that time whose
+/// submission is gone, too, or whose outcome is a model.
 pub(super) fn expire(tx: &WriteTransaction, before_unix_ms: u64) -> Result<(), Fault> {
     for id in ids_before(tx, table::SUBMISSIONS_FINAL, before_unix_ms)? {
         forget_submission(tx, SubmissionId(id))?;
@@ -21,7 +22,8 @@ pub(super) fn expire(tx: &WriteTransaction, before_unix_ms: u64) -> Result<(), F
     Ok(())
 }
 
-/// Whether a key's submission is still here: a key lives as long.
+/// Returns true if a key's submission is still here: a key stays at least as long as its submission. A key whose outcome
+/// is a model gives `false`.
 fn is_alive(tx: &WriteTransaction, name: &[u8; 32]) -> Result<bool, Fault> {
     let keys = tx.open_table(table::KEYS)?;
     let Some(bytes) = keys.get(name)? else { return Ok(false) };
@@ -31,7 +33,7 @@ fn is_alive(tx: &WriteTransaction, name: &[u8; 32]) -> Result<bool, Fault> {
     }
 }
 
-/// The ids in a table by time, of before that time.
+/// Returns the ids in a table sorted by time, of entries before that time.
 fn ids_before(tx: &WriteTransaction, table: Mark<40>, before_unix_ms: u64) -> Result<Vec<[u8; 32]>, Fault> {
     let end: [u8; 40] = table::key(&[&before_unix_ms.to_be_bytes(), &[0; 32]]);
     let table = tx.open_table(table)?;

@@ -1,4 +1,4 @@
-//! What the file system owes: private files, durable renames, durable directories.
+//! File operations of the store: private files, durable renames, durable directories.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
@@ -8,10 +8,11 @@ use std::path::Path;
 use super::{GuardError, StoreError};
 use qres_files::private::{self, MODE as PRIVATE, NO_LINK};
 
-/// All for the owner alone.
+/// Mode of directories: all rights for the owner alone.
 const PRIVATE_DIRECTORY: u32 = 0o700;
 
-/// Makes a directory and those above it; `true` when it was not there.
+/// Makes a directory and its missing parents. Returns `true` when the directory was not there. Fails with
+/// [`GuardError::Kind`] when the path is no directory.
 pub(super) fn make_dir(path: &Path) -> Result<bool, StoreError> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Ok(false),
@@ -32,13 +33,14 @@ pub(super) fn make_dir(path: &Path) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Makes the directory that a file is to be in.
+/// Makes the directory in which a file will be.
 pub(super) fn make_dir_of(path: &Path) -> Result<(), StoreError> {
     path.parent()
         .map_or(Ok(()), |directory| make_dir(directory).map(|_| ()))
 }
 
-/// Opens a file for reading and writing, made when it is not there; what it holds stays. A link is an error.
+/// Opens a file for reading and writing, and makes it when it is not there; its content stays. A link is an error
+/// ([`GuardError::Link`]).
 pub(super) fn open_or_make(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new()
         .read(true)
@@ -51,7 +53,7 @@ pub(super) fn open_or_make(path: &Path) -> Result<File, StoreError> {
         .map_err(|error| StoreError::from_io(path, error))
 }
 
-/// Makes a file that must not be there yet.
+/// Makes a file; it is an error when the path exists already.
 pub(super) fn make(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new()
         .read(true)
@@ -67,8 +69,8 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     private::replace(path, bytes).map_err(|error| StoreError::from_io(path, error))
 }
 
-/// Lets the disk begin with what was just written there, so that an fsync to come finds little left; waits for nothing. A hint: what
-/// goes wrong is told by that fsync (a `sync_data` from another thread would be told instead of it). Linux only.
+/// Makes the disk begin to write these bytes, so that a later fsync finds little left; does not wait. This is a hint: the
+/// fsync reports any error (a `sync_data` from another thread would take the error away from it). Linux only.
 pub(super) fn start_writeback(file: &File, offset: u64, length: u64) {
     #[cfg(target_os = "linux")]
     if let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) {
@@ -90,12 +92,12 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), StoreError> {
         .map_err(|error| StoreError::from_io(path, error))
 }
 
-/// The same for the directory that a file is in.
+/// Makes renames and new names durable in the directory that a file is in.
 pub(super) fn sync_dir_of(path: &Path) -> Result<(), StoreError> {
     path.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Removes a file; `false` when it is not there.
+/// Removes a file; returns `false` when it is not there.
 pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -104,7 +106,7 @@ pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// A file's length; `None` when it is not there, or is a link.
+/// Returns a file's length in bytes; `None` when the path is not there or is no regular file (a link, for example).
 pub(super) fn len(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path)
         .ok()
@@ -112,7 +114,7 @@ pub(super) fn len(path: &Path) -> Option<u64> {
         .map(|m| m.len())
 }
 
-/// The names of the directories in a directory, in any order. What has no readable name is left out.
+/// Lists the names of the directories in a directory, in any order. Leaves names out that are not valid Unicode.
 pub(super) fn directories(path: &Path) -> Result<Vec<String>, StoreError> {
     let fail = |error| StoreError::from_io(path, error);
     let mut out = Vec::new();
@@ -128,13 +130,14 @@ pub(super) fn directories(path: &Path) -> Result<Vec<String>, StoreError> {
     Ok(out)
 }
 
-/// The files of a directory by name, in any order. What is no file, or has no readable name, is left out.
+/// Lists the files of a directory with their metadata, in any order. Leaves out entries that are no files, and names that
+/// are not valid Unicode.
 pub(super) fn files(path: &Path) -> Result<Vec<(String, fs::Metadata)>, StoreError> {
     let fail = |error| StoreError::from_io(path, error);
     let mut out = Vec::new();
     for entry in fs::read_dir(path).map_err(fail)? {
         let entry = entry.map_err(fail)?;
-        // A file may go away while we look: then it is none.
+        // A file may be removed during the listing: then it is left out.
         let Ok(metadata) = entry.metadata() else { continue };
         if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
             out.push((name, metadata));

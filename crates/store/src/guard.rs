@@ -1,7 +1,7 @@
-//! Who may write to the data directory: its user and root, nobody else. And what is inside it is really inside.
+//! Checks that only this node's user and root may write to the data directory, and that no link inside leads out of it.
 //!
-//! A container platform may give the group of a volume every right to what is in it, at each mount (Kubernetes' `fsGroup`). Of
-//! its own files the node takes these rights away again; what all users may write to it refuses.
+//! A container platform may give the group of a volume every right to all files in it, at each mount (Kubernetes'
+//! `fsGroup`). The node takes these rights away again from its own files. A file that all users may write to is refused.
 
 use std::fs::{self, Metadata, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -11,15 +11,15 @@ use super::StoreError;
 use super::reserve::RESERVE_FILE;
 use qres_files::private::NO_LINK;
 
-/// The write bits of the group and of all others.
+/// The write bits of the group and of all other users.
 const OTHERS_WRITE: u32 = 0o022;
-/// That of all others alone.
+/// The write bit of all other users.
 const ALL_WRITE: u32 = 0o002;
-/// Their right to reach what is inside of a directory.
+/// The bits that let the group and all other users reach the files inside a directory.
 const OTHERS_ENTER: u32 = 0o011;
 const ROOT: u32 = 0;
 
-/// The files that a node keeps in its data directory. All else that is made there is made under a name that was free.
+/// The files that a node keeps in its data directory. Every other file there is made under a name that was free.
 const FILES: [&str; 7] = [
     "lock",
     "format",
@@ -30,7 +30,7 @@ const FILES: [&str; 7] = [
     RESERVE_FILE,
 ];
 
-/// Why a data directory is not used as it is.
+/// Reason why a data directory is refused.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum GuardError {
@@ -57,7 +57,8 @@ pub enum GuardError {
     Kind { path: PathBuf, wanted: &'static str },
 }
 
-/// Refuses a data directory that others may write to. It may itself be a link: the operator named it.
+/// Refuses a data directory that others may write to ([`GuardError`]). The directory may itself be a link: the operator
+/// named it.
 pub(super) fn root(path: &Path) -> Result<(), StoreError> {
     let metadata = fs::metadata(path).map_err(|error| StoreError::from_io(path, error))?;
     let mended = private(path, &metadata, "700")?;
@@ -65,10 +66,12 @@ pub(super) fn root(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses what others may write to inside of it, and links. Whatever is found here stays so: nobody else can write there.
+/// Refuses links inside the data directory, and files and directories there that others may write to. The result stays
+/// valid: no other user can write there.
 pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError> {
     let around = fs::metadata(root).map_err(|error| StoreError::from_io(root, error))?;
-    // Where nobody else comes in, a file's own mode says nothing: older versions left hints to the umask.
+    // Where no other user can enter the directory, a file's own mode does not matter: older versions left the mode of
+    // hints to the umask.
     let open = around.permissions().mode() & OTHERS_ENTER != 0;
     let mut mended = vec![];
     for name in FILES {
@@ -107,7 +110,7 @@ pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError
     Ok(())
 }
 
-/// One line, however many there are.
+/// Logs one line for all paths together.
 fn warn(mended: &[PathBuf]) {
     let Some(first) = mended.first() else { return };
     tracing::warn!(
@@ -117,7 +120,7 @@ fn warn(mended: &[PathBuf]) {
     );
 }
 
-/// What is there under that name itself; `None` when nothing is.
+/// Returns the metadata of the path itself (a link is not followed); `None` when it is not there.
 fn look(path: &Path) -> Result<Option<Metadata>, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
@@ -133,7 +136,8 @@ fn of_another_kind(path: PathBuf, metadata: &Metadata, wanted: &'static str) -> 
     GuardError::Kind { path, wanted }
 }
 
-/// Refuses what others may write to; `true` = it was this node's own, and its group's right is taken away.
+/// Refuses a file or directory that others may write to. If it is this node's own and only its group may write to it,
+/// takes the group's right away and returns `true`.
 fn private(path: &Path, metadata: &Metadata, wanted: &'static str) -> Result<bool, GuardError> {
     let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
     if owner != user && owner != ROOT {
@@ -181,7 +185,7 @@ mod tests {
         }
     }
 
-    /// A data directory that was used once.
+    /// Makes a data directory that was used once.
     fn used() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("data");
@@ -200,7 +204,7 @@ mod tests {
             .unwrap()
             .path();
         let places = [
-            // That others may read, the operator may want.
+            // The operator may want that others can read it.
             (root.clone(), 0o755, "700"),
             (root.join("tmp"), 0o700, "700"),
             (prefix, 0o700, "700"),
@@ -248,7 +252,7 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        // Another user's, root's too, are not the node's to change.
+        // Directories of other users, and of root, are not the node's to change.
         chmod(&root, 0o775);
         chown(&root, Some(12_345), None).unwrap();
         assert!(matches!(refused(&root), GuardError::Owner { .. }));
@@ -265,7 +269,7 @@ mod tests {
     #[test]
     fn a_directory_of_another_user_is_refused() {
         if !rustix::process::geteuid().is_root() {
-            // Only root can give a directory away.
+            // Only root can give a directory to another user.
             return;
         }
         let (_dir, root) = used();

@@ -1,8 +1,8 @@
-//! What a node remembers: records in a transactional store (redb), tensors as content-addressed files.
+//! The store of a node: records in a transactional store (redb), tensors as content-addressed files.
 //!
-//! Plain synchronous types: callers on an async task go through a blocking pool. `commit` returns once its writes are
-//! durable; a crash at any instruction leaves a store that opens and keeps what was committed. `docs/adr/0004-store.md` says
-//! why it is as it is.
+//! Plain synchronous types: callers on an async task go through a blocking pool. [`Store::commit`] returns once its writes are
+//! durable; a crash at any instruction leaves a store that opens and keeps all commits. `docs/adr/0004-store.md` gives the
+//! reasons for this design.
 //!
 //! ```text
 //! lock  format  boot                       whose it is, its version, the boot in which it was last opened
@@ -64,7 +64,7 @@ use std::path::PathBuf;
 use qres_fed::id::{BlobId, SubmissionId};
 use rustix::io::Errno;
 
-/// Why the store cannot do it.
+/// Error of the store.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum StoreError {
@@ -112,15 +112,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What an I/O error at `path` means: a full disk is [`StoreError::Full`], a link that is not followed is
-    /// [`StoreError::Guard`], an error of the store's own that went through an [`io::Write`] is itself again.
+    /// Turns an I/O error at `path` into an error of the store. A full disk is [`StoreError::Full`], a link that is not
+    /// followed is [`StoreError::Guard`]; a [`StoreError`] that went through an [`io::Write`] is unwrapped again.
     pub fn from_io(path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();
         let error = match error.downcast::<Self>() {
             Ok(own) => return own,
             Err(error) => error,
         };
-        // The kernel's answer to O_NOFOLLOW.
+        // The kernel's error for `O_NOFOLLOW` on a link.
         if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
             return GuardError::Link { path }.into();
         }
@@ -130,7 +130,7 @@ impl StoreError {
         }
     }
 
-    /// The way through an [`io::Write`].
+    /// Wraps the error for its way through an [`io::Write`]; [`StoreError::from_io`] unwraps it.
     fn into_io(self) -> io::Error {
         let kind = match &self {
             Self::Full(_) | Self::UploadQuota { .. } => ErrorKind::StorageFull,

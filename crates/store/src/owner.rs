@@ -1,23 +1,25 @@
-//! Whose a blob is.
+//! The owners of blobs.
 
 use std::fmt;
 
 use qres_fed::id::{BlobId, SpecId};
 
-/// Whose a blob is. A blob is found only under the owner it was put under: what one model holds is never used for another
-/// model, and never served under another model, whoever names its digest (`docs/adr/0006-blobs-by-owner.md`).
+/// Owner of a blob. A blob is found only under the owner under which it was put: a blob of one model is never used for
+/// another model, and never served under another model, even if a peer names its digest
+/// (`docs/adr/0006-blobs-by-owner.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
-    /// This node: what its trainers sent. Never served.
+    /// This node: blobs that its trainers sent. They are never served.
     Node,
-    /// The specs of known models. Anyone may read them.
+    /// The specs of known models. Every peer may read them.
     Specs,
-    /// One model: its members alone may read it when the model has a list.
+    /// A model. If it has a list of members, only they may read its blobs.
     Model(SpecId),
 }
 
 impl Owner {
-    /// Whose a blob of this model is: a spec's own bytes belong to the specs.
+    /// Returns the owner of a blob of this model. The spec's own bytes belong to [`Owner::Specs`], all other blobs to the
+    /// model.
     pub fn of(spec: SpecId, blob: &BlobId) -> Self {
         if BlobId::from(spec) == *blob {
             Self::Specs
@@ -26,7 +28,7 @@ impl Owner {
         }
     }
 
-    /// Whose directory has this name.
+    /// Returns the owner whose directory has this name; `None` when no owner has it.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         match name {
             "node" => Some(Self::Node),
@@ -36,7 +38,7 @@ impl Owner {
     }
 }
 
-/// The name of the owner's directory.
+/// Writes the name of the owner's directory.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -14,11 +14,12 @@ use super::segment::{SEGMENT_BYTES, SEGMENT_LEN};
 use super::upload::is_idle;
 use super::{BlobStore, Blobs, Owner, SegmentTree, StoreError, file};
 
-/// A blob on its way in, segment by segment, in any order, from any thread. Dropped, it keeps what it has, over restarts,
-/// until [`Blobs::collect_partials`] removes it.
+/// A blob on its way in, segment by segment, in any order, from any thread. A dropped `Partial` keeps its segments on the
+/// disk, over restarts, until [`BlobStore::collect_partials`] removes them.
 ///
-/// Three files: the bytes, as long as the blob, sparse or holding rubbish where nothing was written; the tree's values; and one byte a segment that says which were
-/// written. That last one is a hint of where to look: what is opened again is checked again.
+/// There are three files. The first holds the bytes: it is as long as the blob, and sparse or full of rubbish where no
+/// segment was written. The second holds the tree's values. The third has a byte for each segment that says whether it
+/// was written. That byte is only a hint: each written segment is checked again when the blob is opened again.
 pub struct Partial {
     blobs: Blobs,
     id: BlobId,
@@ -29,7 +30,7 @@ pub struct Partial {
     here: Mutex<Vec<bool>>,
 }
 
-/// Where a partial blob's files are.
+/// Paths of the three files of a partial blob.
 struct Paths {
     data: PathBuf,
     tree: PathBuf,
@@ -37,7 +38,8 @@ struct Paths {
 }
 
 impl Paths {
-    /// One owner's are never another's: what is here of a blob says as much as the blob.
+    /// Returns the paths for one owner. Owners never share the files, because the segments that are here tell as much as
+    /// the blob.
     fn new(root: &Path, owner: Owner, id: &BlobId) -> Self {
         let data = root.join("partial").join(format!("{owner}-{id}"));
         Self {
@@ -55,13 +57,13 @@ impl Paths {
     }
 }
 
-/// Whose and which blob a file of this name holds.
+/// Parses the name of a data file into the owner and the id of the blob; `None` for any other name.
 fn key(name: &str) -> Option<(Owner, BlobId)> {
     let (owner, id) = name.split_once('-')?;
     Some((Owner::from_name(owner)?, id.parse().ok()?))
 }
 
-/// Counts what is kept at the start, and removes what a crash left half made or half removed.
+/// Counts the bytes of partial blobs at the start, and removes files that a crash left half made or half removed.
 pub(super) fn recover(directory: &Directory) -> Result<u64, StoreError> {
     let partial = directory.root().join("partial");
     let mut bytes = 0u64;
@@ -76,8 +78,9 @@ pub(super) fn recover(directory: &Directory) -> Result<u64, StoreError> {
 }
 
 impl Blobs {
-    /// A blob that arrives in segments, in any order; goes on where an earlier one (before a restart, too) stopped. `tree` must
-    /// be the blob's: its root is compared with `id`. Room for the whole blob is taken at once.
+    /// Opens a blob that arrives in segments, in any order. Goes on where an earlier [`Partial`] stopped, also one before
+    /// a restart. `tree` must be the blob's: its root is compared with `id` ([`StoreError::Partial`]). Takes room for the
+    /// whole blob at once ([`StoreError::Full`]).
     pub fn partial(&self, id: BlobId, tree: SegmentTree) -> Result<Partial, StoreError> {
         if tree.root() != id {
             return Err(StoreError::Partial {
@@ -113,7 +116,8 @@ impl Blobs {
         })
     }
 
-    /// The tree of a partial blob that is kept: what is missing can be asked for without asking for the tree again.
+    /// Returns the tree of a partial blob that is kept, so that the caller can ask peers for the missing segments without
+    /// asking for the tree again.
     pub fn partial_tree(&self, id: &BlobId) -> Option<SegmentTree> {
         let paths = Paths::new(self.store().root(), self.owner(), id);
         let bytes = file::len(&paths.data)?;
@@ -121,7 +125,7 @@ impl Blobs {
         SegmentTree::from_values(bytes, values).filter(|tree| tree.root() == *id)
     }
 
-    /// The files of a new partial blob; the data comes last, as it says that there is one.
+    /// Makes the files of a new partial blob. The data comes last, because its file says that there is a partial blob.
     fn start_partial(&self, paths: &Paths, tree: &SegmentTree) -> Result<(), StoreError> {
         paths.remove()?;
         self.keep_tree(paths, tree)?;
@@ -138,7 +142,7 @@ impl Blobs {
 }
 
 impl BlobStore {
-    /// Removes partial blobs that nobody wrote to for so long; returns how many.
+    /// Removes the partial blobs whose data was not written to for `idle` or longer, and returns their number.
     pub fn collect_partials(&self, idle: Duration) -> Result<usize, StoreError> {
         let mut collected = 0;
         for (name, metadata) in file::files(&self.root().join("partial"))? {
@@ -152,7 +156,7 @@ impl BlobStore {
     }
 }
 
-/// Which of the segments that were written are what they should be.
+/// Returns a flag for each segment: true if it was written and its bytes are right.
 fn check_segments(tree: &SegmentTree, data: &File, hint: &File) -> std::io::Result<Vec<bool>> {
     let mut written = vec![0; usize::try_from(tree.count()).unwrap_or(usize::MAX)];
     hint.read_exact_at(&mut written, 0)?;
@@ -171,17 +175,17 @@ fn check_segments(tree: &SegmentTree, data: &File, hint: &File) -> std::io::Resu
 }
 
 impl Partial {
-    /// Which blob.
+    /// Returns the id of the blob.
     pub fn id(&self) -> BlobId {
         self.id
     }
 
-    /// Its tree.
+    /// Returns the tree of the blob.
     pub fn tree(&self) -> &SegmentTree {
         &self.tree
     }
 
-    /// Segments that are not here, ascending.
+    /// Returns the indices of the missing segments, ascending.
     pub fn missing(&self) -> Vec<u64> {
         let here = self.here();
         (0..)
@@ -191,7 +195,7 @@ impl Partial {
             .collect()
     }
 
-    /// Takes a segment in; `false`, and nothing written, when these are not its bytes.
+    /// Writes a segment. Returns `false`, and writes nothing, when `bytes` are not the bytes of that segment.
     pub fn write(&self, index: u64, bytes: &[u8]) -> Result<bool, StoreError> {
         if !self.tree.verify(index, bytes) {
             return Ok(false);
@@ -201,12 +205,13 @@ impl Partial {
             .with_room(|| self.data.write_all_at(bytes, index * SEGMENT_BYTES))
             .and_then(|()| self.hint.write_all_at(&[1], index))
             .map_err(|error| StoreError::from_io(&self.paths.data, error))?;
-        // Verified, so it is one of them.
+        // The segment is verified, so its index is in range.
         self.here()[index as usize] = true;
         Ok(true)
     }
 
-    /// Makes a blob of it; every segment must be here. `sync` = fsynced before it returns.
+    /// Turns the partial blob into a blob. A missing segment is [`StoreError::Partial`]. `sync` = fsynced before the call
+    /// returns.
     pub fn finish(self, sync: bool) -> Result<(), StoreError> {
         let missing = self.missing().len();
         if missing > 0 {
@@ -216,22 +221,22 @@ impl Partial {
             });
         }
         if !self.paths.data.exists() && self.blobs.contains(&self.id) {
-            // Someone else has brought it in meanwhile.
+            // Another `Partial` of the same blob has finished meanwhile.
             return self.paths.remove();
         }
         if sync && let Err(error) = self.data.sync_all() {
-            // The kernel may now take lost pages for written ones: nothing of this file can be trusted.
+            // The kernel may now take lost pages for written ones: no byte of this file can be trusted.
             let error = StoreError::from_io(&self.paths.data, error);
             self.discard()?;
             return Err(error);
         }
-        // A blob of one segment needs no list beside it.
+        // A blob of one segment needs no list of values beside it.
         let values = (self.tree.count() > 1).then_some(self.paths.tree.as_path());
         self.blobs.adopt_with(&self.paths.data, values, &self.tree, sync)?;
         self.paths.remove()
     }
 
-    /// Leaves nothing behind.
+    /// Removes all files of the partial blob and gives its room back.
     pub fn discard(self) -> Result<(), StoreError> {
         if file::remove(&self.paths.data)? {
             self.blobs.store().usage().give(self.tree.bytes());
@@ -239,7 +244,7 @@ impl Partial {
         self.paths.remove()
     }
 
-    /// Flags are whole at any time, whoever panicked.
+    /// Locks the flags. A poisoned lock is used all the same: a panic leaves flags whole.
     fn here(&self) -> MutexGuard<'_, Vec<bool>> {
         self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -295,7 +300,7 @@ mod tests {
         let unfinished = partial.finish(false).unwrap_err();
         assert!(unfinished.to_string().contains("1 of 4 segments"), "{unfinished}");
         drop(first);
-        // A byte of segment 2 is lost on the disk.
+        // This changes a byte of segment 2 on the disk.
         let data = dir.path().join("partial").join(format!("node-{id}"));
         let file = std::fs::OpenOptions::new().write(true).open(&data).unwrap();
         file.write_all_at(&[!bytes[2 * SEGMENT_LEN]], 2 * SEGMENT_BYTES)
@@ -305,7 +310,7 @@ mod tests {
         let partial = second.partial(id, tree).unwrap();
         assert_eq!(partial.missing(), [1, 2]);
         drop(partial);
-        // A torn list of values is replaced by the one that is given.
+        // A torn list of values is replaced by the values that the caller gives.
         std::fs::write(data.with_extension("tree"), [0; 127]).unwrap();
         assert!(second.partial_tree(&id).is_none());
         let partial = second.partial(id, SegmentTree::of(&bytes)).unwrap();

@@ -1,4 +1,4 @@
-//! What is read from the tables.
+//! Reads of the tables.
 
 use qres_fed::id::{CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::{Canonical, Signed, Spec};
@@ -10,10 +10,10 @@ use super::{
     HeardModel, ModelRecords, StoreError, StoredModel, StoredState, StoredSubmission, SubmissionPage, archive, value,
 };
 
-/// Items of one page at most.
+/// Largest number of items on a page.
 const PAGE_MAX: usize = 1000;
 
-/// Every value below a prefix, read by `read`.
+/// Reads every value whose key begins with `prefix`, with `read`.
 fn values_below<const N: usize, T>(
     tx: &ReadTransaction,
     table: Values<N>,
@@ -30,7 +30,7 @@ fn values_below<const N: usize, T>(
     Ok(out)
 }
 
-/// One value.
+/// Reads the value of a key; `None` when the table does not have it.
 pub(super) fn get<const N: usize, T>(
     tx: &ReadTransaction,
     table: Values<N>,
@@ -42,7 +42,8 @@ pub(super) fn get<const N: usize, T>(
     Ok(found.map(|bytes| read(bytes.value())).transpose()?)
 }
 
-/// A record whose id is the end of its key: the disk is not believed.
+/// Checks a record against its id, which is the end of its key: the disk is not trusted. Another record is
+/// [`StoreError::Damaged`].
 fn checked<T>(key: &[u8], record: T, id: impl Fn(&T) -> [u8; 32]) -> Result<T, StoreError> {
     if id(&record) == table::last_id(key) {
         return Ok(record);
@@ -136,7 +137,8 @@ pub(super) fn open_submissions(tx: &ReadTransaction, spec: SpecId) -> Result<Vec
     Ok(out)
 }
 
-/// A page of submissions, the newest first. A token is where the page before ended: time and id of its last item, in hex.
+/// Returns a page of submissions, the newest first. A token is the end of the page before: time and id of its last item,
+/// in hex.
 pub(super) fn submissions(
     tx: &ReadTransaction,
     spec: Option<SpecId>,
@@ -178,7 +180,7 @@ pub(super) fn submissions(
     Ok(page)
 }
 
-/// One more than the page has, to know whether there is a next one.
+/// Takes one more place than the page has, to know whether there is a next page.
 fn last_places(
     entries: impl Iterator<Item = Result<[u8; 40], redb::StorageError>>,
     size: usize,
@@ -186,7 +188,7 @@ fn last_places(
     Ok(entries.take(size + 1).collect::<Result<_, _>>()?)
 }
 
-/// Time and id: how submissions are sorted.
+/// Returns the last 40 bytes of a key, time and id: the order of submissions.
 fn place(key: &[u8]) -> [u8; 40] {
     key.last_chunk().copied().unwrap_or([0; 40])
 }

@@ -1,34 +1,35 @@
-//! How much of the disk blobs may take.
+//! The share of the disk that blobs may take.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a node takes unless it is told otherwise: records, logs and others' programs need the rest.
+/// Default share, in percent: records, logs and other programs need the rest.
 const SHARE_DEFAULT: u8 = 90;
-/// Unfinished uploads take at most one part in so many: a node whose rounds fit holds ten times a model's weights and more.
+/// Unfinished uploads take at most one part in 4 of the limit: the store of a node whose rounds fit holds ten times a
+/// model's weights and more.
 const UPLOADS_PART: u64 = 4;
 
-/// The most bytes of blobs, those on their way in included.
+/// The limit for the bytes of blobs, those on their way in included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quota {
-    /// So many.
+    /// A number of bytes.
     Bytes(u64),
-    /// So many percent, 1 to 100, of what blobs take and what is free on their disk.
+    /// A percentage, 1 to 100, of the bytes that blobs take and that are free on their disk together.
     Share(u8),
-    /// Until the disk is full.
+    /// No limit: blobs may fill the disk.
     Unlimited,
 }
 
-/// Why a text is no quota.
+/// Error for a text that is no [`Quota`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no quota: say a number of bytes from 1, a share of the disk from 1% to 100%, or none")]
 pub struct QuotaError(String);
 
 impl Quota {
-    /// A node's, where nobody says another.
+    /// The quota of a node whose operator sets none: 90 %.
     pub const DEFAULT: Self = Self::Share(SHARE_DEFAULT);
 
-    /// In bytes, when that many are free or taken by blobs; `None` = no limit.
+    /// Returns the limit in bytes, when `within_reach` bytes are free or taken by blobs; `None` = no limit.
     pub(super) fn limit(self, within_reach: u64) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
@@ -37,7 +38,8 @@ impl Quota {
         }
     }
 
-    /// The same for unfinished uploads, which always have one: callers leave them behind.
+    /// Returns the limit of unfinished uploads, in bytes. They always have a limit, because callers can leave them
+    /// behind.
     pub(super) fn uploads_limit(self, within_reach: u64) -> u64 {
         let blobs = self.limit(within_reach);
         blobs.unwrap_or_else(|| share(within_reach, SHARE_DEFAULT)) / UPLOADS_PART

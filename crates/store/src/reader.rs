@@ -1,16 +1,16 @@
-//! Who has which blob open.
+//! The count of readers of each open blob.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use qres_fed::id::BlobId;
 
-/// Counts a store's open blobs: a file is written over only when nobody reads it any more. By the blob alone, whoever the owner is:
-/// owners share files.
+/// Counts the readers of each blob of a store: a file is written over only when no reader has it open. Counts by the
+/// blob's id alone, not by owner, because owners share files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Readers(Arc<Mutex<HashMap<BlobId, usize>>>);
 
-/// A blob counts as open until this is dropped.
+/// A reader of a blob; the blob counts as open until this is dropped.
 #[derive(Debug)]
 pub(super) struct Reader {
     readers: Readers,
@@ -18,7 +18,8 @@ pub(super) struct Reader {
 }
 
 impl Readers {
-    /// Counts one more. Before the file is opened: whoever takes it away looks first, then renames it.
+    /// Counts one more reader. The caller does this before it opens the file: code that takes the file away first checks
+    /// the count, then renames the file.
     pub(super) fn enter(&self, blob: BlobId) -> Reader {
         *self.counts().entry(blob).or_default() += 1;
         Reader {
@@ -27,13 +28,14 @@ impl Readers {
         }
     }
 
-    /// Runs `work` if nobody has the blob open; nobody comes to it meanwhile.
+    /// Runs `work` if no reader has the blob open; no reader can be added meanwhile. Returns `None` when the blob is
+    /// open.
     pub(super) fn unless_open<T>(&self, blob: &BlobId, work: impl FnOnce() -> T) -> Option<T> {
         let counts = self.counts();
         (!counts.contains_key(blob)).then(work)
     }
 
-    /// Plain numbers: whoever panicked left them whole.
+    /// Locks the counts. A poisoned lock is used all the same: a panic leaves plain numbers whole.
     fn counts(&self) -> MutexGuard<'_, HashMap<BlobId, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

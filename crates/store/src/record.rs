@@ -14,10 +14,10 @@ use super::directory::Directory;
 use super::reserve::Reserve;
 use super::{BlobStore, Blobs, Owner, Quota, StoreError, archive, expire, query, table, value, write};
 
-/// Settings.
+/// The settings of a [`Store`].
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Refuse new blobs above this many bytes in all.
+    /// Limit for the bytes of all blobs; new blobs above it are refused with [`StoreError::Full`].
     pub blob_bytes_max: Quota,
 }
 
@@ -29,7 +29,7 @@ impl Default for StoreOptions {
     }
 }
 
-/// A model as stored.
+/// A known model: its signed [`Spec`], and whether this node has joined it.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct StoredModel {
@@ -37,7 +37,7 @@ pub struct StoredModel {
     pub joined: bool,
 }
 
-/// A model that was announced and that nobody here joined; its spec is a blob.
+/// A model that was announced and that this node has not joined; its spec is a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct HeardModel {
@@ -46,13 +46,13 @@ pub struct HeardModel {
     pub creator: NodeId,
     /// Length of the spec's canonical bytes.
     pub spec_bytes: u64,
-    /// The creator's, over them.
+    /// The creator's signature over the spec's canonical bytes.
     pub signature: Signature,
-    /// Who brought it.
+    /// The node that brought the announcement.
     pub carrier: NodeId,
 }
 
-/// A submission as stored: everything an answer needs.
+/// A submission as stored: all that an answer about it needs.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct StoredSubmission {
@@ -62,28 +62,28 @@ pub struct StoredSubmission {
     pub trainer: String,
     pub base: CheckpointId,
     pub samples: u64,
-    /// Already weights minus base.
+    /// True if the trainer sent weights minus base, not weights.
     pub delta: bool,
     pub metrics: BTreeMap<String, f64>,
     /// The safetensors file, as the trainer sent it.
     pub blob: BlobId,
     pub bytes: u64,
     pub at_unix_ms: u64,
-    /// Final since, Unix ms: kept 7 days from then.
+    /// Time at which the state became final, in Unix ms; `None` = not final. The submission is kept 7 days from then.
     pub final_unix_ms: Option<u64>,
     pub state: SubmissionState,
-    /// The trainer's call, W3C.
+    /// The W3C `traceparent` of the trainer's call.
     pub traceparent: Option<String>,
 }
 
 impl StoredSubmission {
-    /// It was not taken: its trainer may submit on the same base again.
+    /// Returns true if the submission was not taken: its trainer may submit on the same base again.
     pub fn is_rejected(&self) -> bool {
         matches!(self.state, SubmissionState::Rejected { .. })
     }
 }
 
-/// What an idempotency key came to.
+/// The record that the call with an idempotency key made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum KeyOutcome {
@@ -96,13 +96,13 @@ pub enum KeyOutcome {
 #[allow(missing_docs)]
 pub struct StoredKey {
     pub key: String,
-    /// BLAKE3 of the request (header and content).
+    /// BLAKE3 of the request: header and content.
     pub request: [u8; 32],
     pub outcome: KeyOutcome,
     pub at_unix_ms: u64,
 }
 
-/// A published state as stored.
+/// A state that a node published under a model, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct StoredState {
@@ -110,24 +110,25 @@ pub struct StoredState {
     pub publisher: NodeId,
     pub name: String,
     pub sequence: u64,
-    /// The whole signed envelope as received.
+    /// The whole signed envelope, as received.
     pub envelope: Vec<u8>,
 }
 
-/// One change; a list of them is one transaction.
+/// A change of the store; a list of them is one transaction ([`Store::commit`]).
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub enum Write {
-    /// A spec became known (not joined unless it is already).
+    /// Makes a spec known. The model is not joined by this, and stays joined if it is already.
     Spec(Signed<Spec>),
-    /// A spec that is not joined, and in which nothing was signed here, is no longer known.
+    /// Forgets a spec, unless its model is joined or this node holds a contribution to it.
     ForgetSpec(SpecId),
-    /// A model was announced.
+    /// Keeps a model that was announced.
     Heard(HeardModel),
-    /// It is joined now, or had to make room.
+    /// Forgets an announced model: it is joined now, or had to make room for others.
     ForgetHeard(SpecId),
     Join(SpecId),
-    /// Also forgets the model's records, states and the `Verified` marks; submissions stay.
+    /// Leaves a model, and forgets its records, states, archived rounds and [`Write::Verified`] marks; its submissions
+    /// stay.
     Leave(SpecId),
     Contribution(Signed<Contribution>),
     Seal(Signed<Seal>),
@@ -140,9 +141,10 @@ pub enum Write {
         final_unix_ms: Option<u64>,
     },
     Forget(SpecId, Forgotten),
-    /// Rounds that are no longer in memory, and the oldest checkpoint that is.
+    /// Moves rounds that are no longer in memory into the archive; the [`Root`] is the oldest checkpoint that is in
+    /// memory.
     Archive(SpecId, Root, Vec<Archived>),
-    /// This checkpoint and what stands above it in the archive are in memory again.
+    /// Removes this checkpoint's round and all later rounds from the archive: they are in memory again.
     Unarchive(SpecId, Root),
     Key(StoredKey),
     State(StoredState),
@@ -152,11 +154,11 @@ pub enum Write {
         name: String,
         sequence: u64,
     },
-    /// A small named value, e.g. `revision_ceiling`.
+    /// Stores a small value under a name, for example `revision_ceiling`.
     Meta(&'static str, Vec<u8>),
 }
 
-/// A model's records, in any order.
+/// The records of a model, in any order.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]
 pub struct ModelRecords {
@@ -168,7 +170,7 @@ pub struct ModelRecords {
     pub root: Option<Root>,
 }
 
-/// A page of submissions, newest first.
+/// A page of submissions, the newest first; `next` is the token of the page after it.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]
 pub struct SubmissionPage {
@@ -176,22 +178,23 @@ pub struct SubmissionPage {
     pub next: Option<String>,
 }
 
-/// The store. Cheap to clone; a data directory has one at a time (a lock file says so).
+/// The store of a node. Cheap to clone. A data directory has one store at a time, which a lock file ensures.
 #[derive(Clone)]
 pub struct Store {
     records: Arc<Records>,
     blobs: BlobStore,
     reserve: Arc<Reserve>,
-    /// The disk takes no records: for tests.
+    /// For tests: true if every commit meets a full disk.
     full: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Store {
-    /// Opens or makes `dir` (0700); refuses one in use or of a newer format.
+    /// Opens `dir`, or makes it with mode 0700. Refuses a directory that is in use ([`StoreError::InUse`]) or of another
+    /// format ([`StoreError::Newer`], [`StoreError::Older`]).
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let directory = Directory::open(dir)?;
         let reserve = directory.reserve();
-        // A database that was not closed is mended when it is opened, and then written to.
+        // Opening mends a database that was not closed, and so writes; on a full disk the reserve makes room for that.
         let room = reserve.clone();
         let records = Records::open(&dir.join("records.redb"), move || room.give_up())?;
         Ok(Self {
@@ -202,26 +205,27 @@ impl Store {
         })
     }
 
-    /// From here on every commit meets a full disk, or none does: for tests.
+    /// For tests: makes every commit from now on meet a full disk, or none.
     #[doc(hidden)]
     pub fn fill(&self, full: bool) {
         self.full.store(full, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// The blobs of every owner.
+    /// Returns the blobs of every owner.
     pub fn blobs(&self) -> &BlobStore {
         &self.blobs
     }
 
-    /// The blobs of one owner.
+    /// Returns the blobs of one owner.
     pub fn blobs_of(&self, owner: Owner) -> Blobs {
         self.blobs.of(owner)
     }
 
-    /// One transaction, durable when it returns.
+    /// Applies all changes in one transaction, which is durable when the call returns.
     ///
-    /// After an error nothing of it is in, except after [`StoreError::Io`] and [`StoreError::Full`], when all of it may be: a
-    /// disk that fails while flushing does not say. Committing the same again is then right, and does no harm.
+    /// After an error none of the changes is in, except after [`StoreError::Io`] and [`StoreError::Full`], when all of
+    /// them may be: a disk that fails while flushing does not say. Committing the same changes again is then right, and
+    /// does no harm.
     pub fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
@@ -235,8 +239,8 @@ impl Store {
         })
     }
 
-    /// Does `work`; on a full disk again with the room of what is less than records: spare files, unfinished uploads, and the
-    /// reserve for what `frees` room itself.
+    /// Does `work`. While the disk is full, makes room and does `work` again: first gives up spare files, then unfinished
+    /// uploads. If `frees` is true (`work` itself frees room), the reserve goes last.
     pub(super) fn with_room<T>(&self, frees: bool, work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         loop {
             match work() {
@@ -246,47 +250,49 @@ impl Store {
         }
     }
 
-    /// Every model that was announced and is not joined.
+    /// Returns every model that was announced and is not joined.
     pub fn heard(&self) -> Result<Vec<HeardModel>, StoreError> {
         self.records.read(query::heard)
     }
 
-    /// Every model that is or was joined.
+    /// Returns every model whose spec is known, joined or not.
     pub fn models(&self) -> Result<Vec<StoredModel>, StoreError> {
         self.records.read(query::models)
     }
 
-    /// A spec known here, joined or not.
+    /// Returns a spec that is known here, joined or not.
     pub fn spec(&self, spec: &SpecId) -> Result<Option<Signed<Spec>>, StoreError> {
         self.records.read(|tx| query::spec(tx, *spec))
     }
 
-    /// A model's records; none when it is not known.
+    /// Returns a model's records; they are empty when the model is not known.
     pub fn records(&self, spec: SpecId) -> Result<ModelRecords, StoreError> {
         self.records.read(|tx| query::records(tx, spec))
     }
 
-    /// What the archive has of these rounds, ascending.
+    /// Returns those of the rounds that the archive has, ascending.
     pub fn archived(&self, spec: SpecId, rounds: RangeInclusive<u64>) -> Result<Vec<Archived>, StoreError> {
         self.records.read(|tx| archive::rounds(tx, spec, &rounds))
     }
 
-    /// The ids of the archive's records of later rounds than this one, the newest first; rounds are added until there are `enough`.
+    /// Returns round and id of the archived records of rounds later than `above`, the newest first. Whole rounds are
+    /// added until there are `enough` ids.
     pub fn archived_ids(&self, spec: SpecId, above: u64, enough: usize) -> Result<Vec<(u64, RecordId)>, StoreError> {
         self.records.read(|tx| archive::ids_above(tx, spec, above, enough))
     }
 
-    /// The archived round that has this seal or proof.
+    /// Returns the archived round that has this seal or proof.
     pub fn archived_with(&self, spec: SpecId, id: &RecordId) -> Result<Option<Archived>, StoreError> {
         self.records.read(|tx| archive::round_of(tx, spec, id))
     }
 
-    /// A submission.
+    /// Returns a submission; `None` when it is not known.
     pub fn submission(&self, id: SubmissionId) -> Result<Option<StoredSubmission>, StoreError> {
         self.records.read(|tx| query::submission(tx, id))
     }
 
-    /// By trainer and base: at most one that is not rejected. Committing a second is [`StoreError::Taken`].
+    /// Returns the submission that holds the place of a trainer on a base; a rejected one holds none. Committing a second
+    /// submission for that place fails with [`StoreError::Taken`].
     pub fn submission_for(
         &self,
         spec: SpecId,
@@ -296,13 +302,13 @@ impl Store {
         self.records.read(|tx| query::submission_for(tx, spec, trainer, base))
     }
 
-    /// Those that are not final.
+    /// Returns the submissions to a model that are not final.
     pub fn open_submissions(&self, spec: SpecId) -> Result<Vec<StoredSubmission>, StoreError> {
         self.records.read(|tx| query::open_submissions(tx, spec))
     }
 
-    /// A page of submissions, of one model or of all, the newest first: 1 to 1,000. A token that is none of ours is
-    /// [`StoreError::Token`].
+    /// Returns a page of 1 to 1,000 submissions, of one model or of all, the newest first. A token that this store did
+    /// not make is refused with [`StoreError::Token`].
     pub fn submissions(
         &self,
         spec: Option<SpecId>,
@@ -312,19 +318,19 @@ impl Store {
         self.records.read(|tx| query::submissions(tx, spec, token, size))
     }
 
-    /// What an idempotency key came to.
+    /// Returns an idempotency key with its outcome; `None` when the key was not used or has expired.
     pub fn key(&self, key: &str) -> Result<Option<StoredKey>, StoreError> {
         let name = table::hashed(key);
         self.records
             .read(|tx| query::get(tx, table::KEYS, &name, value::to_key))
     }
 
-    /// The states published under a model.
+    /// Returns the states published under a model.
     pub fn states(&self, spec: SpecId) -> Result<Vec<StoredState>, StoreError> {
         self.records.read(|tx| query::states(tx, spec))
     }
 
-    /// A small named value.
+    /// Returns the small value of this name.
     pub fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.records.read(|tx| {
             let table = tx.open_table(table::META)?;
@@ -332,14 +338,15 @@ impl Store {
         })
     }
 
-    /// Removes submissions final for longer than 7 days (given in Unix ms) and idempotency keys of that age. A key whose
-    /// submission is still here stays with it.
+    /// Removes the submissions that became final before this time (Unix ms; the caller gives 7 days ago), and the
+    /// idempotency keys from before this time. A key whose submission is still here stays with it.
     pub fn expire(&self, before_unix_ms: u64) -> Result<(), StoreError> {
         self.with_room(true, || self.records.write(|tx| expire::expire(tx, before_unix_ms)))
     }
 }
 
-/// Whether a transaction frees room, at once or by what is collected after it, or is a few bytes that a start needs.
+/// Returns true if a transaction frees room, at once or through the collection that follows it, or if it writes the few
+/// bytes that a start needs ([`Write::Meta`]).
 fn frees(writes: &[Write]) -> bool {
     let frees = |write: &Write| {
         matches!(

@@ -1,8 +1,8 @@
-//! Room that is kept for a full disk, so that what frees space can be written down.
+//! Room that is kept for a full disk, so that transactions that free space can be written.
 //!
-//! Leaving a model is a transaction, and redb needs new pages for one. A file holds the room for them; when a transaction that
-//! frees something finds the disk full, the file is removed and the transaction tried again. Until the file is back no blob is
-//! taken in: else uploads would take the room at once.
+//! Leaving a model is a transaction, and redb needs new pages for one. A file holds the room for them. When a transaction
+//! that frees something finds the disk full, the file is removed and the transaction is tried again. Until the file is
+//! back no blob is taken in: else uploads would take the room at once.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -13,26 +13,27 @@ use rustix::fs::statvfs;
 
 use super::{StoreError, file};
 
-/// Thousands of redb's pages (4 KiB): leaving a model with 10,000 records rewrites some hundred.
+/// Bytes of the reserve: 2,048 of redb's pages (4 KiB). Leaving a model with 10,000 records rewrites some hundred pages.
 pub(super) const RESERVE_BYTES: u64 = 8 << 20;
-/// More than the reserve must be free before it is made again, so that it does not come and go.
+/// Bytes that must be free besides the reserve before it is made again, so that it does not come and go.
 const SLACK_BYTES: u64 = 1 << 20;
-/// Where it is, below the data directory.
+/// Name of the reserve's file, below the data directory.
 pub(super) const RESERVE_FILE: &str = "reserve";
 
 /// The reserve of one data directory.
 #[derive(Debug)]
 pub(super) struct Reserve {
     path: PathBuf,
-    /// Whether the file is there, whole.
+    /// True while the whole file is there.
     held: Mutex<bool>,
 }
 
 impl Reserve {
-    /// Finds it, or makes it if there is room.
+    /// Finds the reserve below `root`, or makes it if there is room.
     pub(super) fn open(root: &Path) -> Self {
         let path = root.join(RESERVE_FILE);
-        // Blocks of 512 bytes, whatever the file system's: a torn one has a hole, or fewer.
+        // `blocks` counts units of 512 bytes on every file system. A torn file has a hole or is too short, and so has
+        // fewer blocks.
         let held = std::fs::symlink_metadata(&path)
             .is_ok_and(|found| found.is_file() && found.blocks() * 512 >= RESERVE_BYTES);
         let reserve = Self {
@@ -49,12 +50,12 @@ impl Reserve {
         reserve
     }
 
-    /// Whether it is there.
+    /// Returns true if the reserve is there.
     pub(super) fn is_held(&self) -> bool {
         *self.held()
     }
 
-    /// Gives the room away; `true` when there was some.
+    /// Removes the reserve, so that its room is free. Returns `true` if there was one.
     pub(super) fn give_up(&self) -> bool {
         let mut held = self.held();
         if !*held || file::remove(&self.path).is_err() {
@@ -67,7 +68,7 @@ impl Reserve {
         true
     }
 
-    /// Makes it again when there is room; whether it is there.
+    /// Makes the reserve again if there is room. Returns true if the reserve is there now.
     pub(super) fn restore(&self) -> bool {
         let mut held = self.held();
         if *held {
@@ -87,13 +88,13 @@ impl Reserve {
         *held
     }
 
-    /// A flag is whole at any time, whoever panicked.
+    /// Locks the flag. A poisoned lock is used all the same: a panic leaves a flag whole.
     fn held(&self) -> MutexGuard<'_, bool> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a user without privileges may still write on a directory's disk; `None` when the system does not say.
+/// Returns the free bytes on a directory's disk for a user without privileges; `None` when the system does not say.
 pub(super) fn free_bytes(directory: &Path) -> Option<u64> {
     let found = statvfs(directory).ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))
@@ -105,13 +106,14 @@ fn make(path: &Path) -> Result<(), StoreError> {
     allocate(&made).map_err(|error| StoreError::from_io(path, error))
 }
 
-/// Has the file system set the blocks aside; where it cannot, they are written, with bytes that no file system makes smaller.
+/// Makes the file system set the blocks aside. On a file system that cannot do that, writes them, with bytes that no file
+/// system can compress.
 fn allocate(made: &File) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     match rustix::fs::fallocate(made, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES) {
         Ok(()) => return Ok(()),
         Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => return Err(error.into()),
-        // Not on this file system.
+        // This file system does not support it.
         Err(_) => {}
     }
     let noise = blake3::Hasher::new().finalize_xof();
@@ -134,7 +136,7 @@ mod tests {
         assert!(!reserve.is_held());
         assert!(reserve.restore() && reserve.restore() && blocks() >= RESERVE_BYTES);
         drop(reserve);
-        // Torn: as long, and a hole.
+        // A torn file: as long as the reserve, but a hole.
         let file = File::create(&path).unwrap();
         file.set_len(RESERVE_BYTES).unwrap();
         assert!(Reserve::open(dir.path()).is_held() && blocks() >= RESERVE_BYTES);

@@ -1,14 +1,14 @@
-//! Whether something large will fit, asked before its first byte is written.
+//! A check for room before the first byte of something large is written.
 
 use super::reserve::free_bytes;
 use super::{BlobStore, StoreError};
 
 impl BlobStore {
-    /// Whether so many bytes more fit below the limit and on the disk. A promise it is not: others write meanwhile, and each
-    /// byte is counted when it is written.
+    /// Checks that `bytes` more bytes fit below the limit and on the disk; else fails with [`StoreError::Full`]. Success
+    /// is no promise: others write meanwhile, and each byte is counted when it is written.
     pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         let left = self.usage().room();
-        // Unfinished uploads make room for what is written.
+        // Unfinished uploads give way to this, so only whole blobs count here.
         if !self.usage().could_take(bytes) {
             return Err(StoreError::Full(format!(
                 "blob_bytes_max leaves {left} bytes, {bytes} more are asked for: raise it or keep less"
@@ -16,7 +16,7 @@ impl BlobStore {
         }
         let free = || free_bytes(self.root()).unwrap_or(u64::MAX);
         if bytes > free() {
-            // Spare files are free room too.
+            // Spare files count as free room: they are removed.
             self.spares().shrink(0);
         }
         let free = free();

@@ -1,4 +1,4 @@
-//! A blob's BLAKE3 tree, cut into segments that can be checked alone.
+//! The BLAKE3 tree of a blob, cut into segments that can be checked alone.
 
 use std::io::Read;
 
@@ -6,21 +6,22 @@ use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, me
 use qres_fed::id::BlobId;
 use rayon::prelude::*;
 
-/// Bytes of one verifiable segment: the unit in which blobs are hashed, moved and resumed. A power of two times BLAKE3's
-/// 1 KiB chunk, so that each segment is a subtree of the blob's BLAKE3 tree.
+/// Bytes of a verifiable segment: the unit in which blobs are hashed, moved and resumed. A power of two times BLAKE3's 1
+/// KiB chunk, so that each segment is a subtree of the blob's BLAKE3 tree.
 pub const SEGMENT_BYTES: u64 = 1 << 20;
 
 /// [`SEGMENT_BYTES`] as a length in memory.
 pub(super) const SEGMENT_LEN: usize = SEGMENT_BYTES as usize;
 
-/// Segments read and hashed at once: 4 MiB of memory, and work for four cores.
+/// Number of segments read and hashed at once: 4 MiB of memory, and work for four cores.
 pub(super) const SEGMENTS_AT_ONCE: usize = 4;
 
-/// The upper part of a blob's BLAKE3 tree: one value a segment.
+/// The upper part of a blob's BLAKE3 tree: one value for each segment.
 ///
-/// A receiver checks the list of values against the blob's id ([`SegmentTree::root`]), then each segment alone against its
-/// value ([`SegmentTree::verify`]), in any order. The value of a segment is the chaining value of that subtree. A blob of at
-/// most one segment (the empty blob included) has one segment, whose value is the root itself, `blake3::hash` of the bytes.
+/// A receiver checks the list of values against the blob's id ([`SegmentTree::root`]), then each segment alone against
+/// its value ([`SegmentTree::verify`]), in any order. The value of a segment is the chaining value of that subtree. A
+/// blob of at most one segment (the empty blob included) has one segment, whose value is the root itself, `blake3::hash`
+/// of the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentTree {
     bytes: u64,
@@ -28,7 +29,7 @@ pub struct SegmentTree {
 }
 
 impl SegmentTree {
-    /// Hashes what `reader` gives, to its end. Memory is a constant, a few MiB.
+    /// Hashes all bytes of `reader`, to its end. Takes a constant amount of memory, a few MiB.
     pub fn build(mut reader: impl Read) -> std::io::Result<Self> {
         let mut builder = SegmentTreeBuilder::default();
         let mut buffer = Vec::new();
@@ -43,25 +44,26 @@ impl SegmentTree {
         }
     }
 
-    /// The tree of a blob in memory.
+    /// Returns the tree of a blob in memory.
     pub fn of(bytes: &[u8]) -> Self {
         let mut builder = SegmentTreeBuilder::default();
         builder.push(bytes);
         builder.finish()
     }
 
-    /// The tree of a blob of `bytes` bytes as someone else states it; `None` when the count of values does not fit. Whether the
-    /// values are the blob's is told by [`SegmentTree::root`].
+    /// Returns the tree of a blob of `bytes` bytes as a peer states it; `None` when the number of values does not match
+    /// that length. The values are the blob's only if [`SegmentTree::root`] is its id.
     pub fn from_values(bytes: u64, values: Vec<[u8; 32]>) -> Option<Self> {
         (values.len() as u64 == Self::count_for(bytes)).then_some(Self { bytes, values })
     }
 
-    /// Segments of a blob of so many bytes, at least one. Check a stated length against a limit before allocating.
+    /// Returns the number of segments of a blob of `bytes` bytes, at least one. Check a stated length against a limit
+    /// before you allocate for this number.
     pub fn count_for(bytes: u64) -> u64 {
         bytes.div_ceil(SEGMENT_BYTES).max(1)
     }
 
-    /// The blob's id.
+    /// Returns the blob's id: the root of the tree.
     pub fn root(&self) -> BlobId {
         match self.values.as_slice() {
             [only] => BlobId(*only),
@@ -72,28 +74,28 @@ impl SegmentTree {
         }
     }
 
-    /// Bytes of the blob.
+    /// Returns the blob's length, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Segments of the blob, at least one.
+    /// Returns the number of the blob's segments, at least one.
     pub fn count(&self) -> u64 {
         self.values.len() as u64
     }
 
-    /// Their values, in order.
+    /// Returns the values of the segments, in order.
     pub fn values(&self) -> &[[u8; 32]] {
         &self.values
     }
 
-    /// Bytes of a segment; 0 past the end.
+    /// Returns the length of a segment in bytes; 0 past the end.
     pub fn len_of(&self, index: u64) -> usize {
         let start = index.saturating_mul(SEGMENT_BYTES);
         self.bytes.saturating_sub(start).min(SEGMENT_BYTES) as usize
     }
 
-    /// Whether `bytes` are that segment's.
+    /// Returns true if `bytes` are the bytes of that segment.
     pub fn verify(&self, index: u64, bytes: &[u8]) -> bool {
         if index >= self.count() || bytes.len() != self.len_of(index) {
             return false;
@@ -106,17 +108,17 @@ impl SegmentTree {
     }
 }
 
-/// A tree in the making. Every slice but the last must be whole segments.
+/// A [`SegmentTree`] in the making. Every slice but the last must be whole segments.
 #[derive(Debug, Default)]
 pub(super) struct SegmentTreeBuilder {
     bytes: u64,
     values: Vec<ChainingValue>,
-    /// The first segment's hash, until it is known whether it is the only one.
+    /// The hasher of the first segment, kept until it is known whether the blob has more than one.
     first: blake3::Hasher,
 }
 
 impl SegmentTreeBuilder {
-    /// Bytes hashed.
+    /// Returns the number of bytes hashed so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -147,7 +149,7 @@ impl SegmentTreeBuilder {
             .par_extend(segments.map(|(i, segment)| hasher(next + i as u64, segment).finalize_non_root()));
     }
 
-    /// The tree of everything pushed.
+    /// Returns the tree of all bytes pushed.
     pub(super) fn finish(mut self) -> SegmentTree {
         if self.values.len() <= 1 {
             self.values = vec![*self.first.finalize().as_bytes()];
@@ -159,19 +161,21 @@ impl SegmentTreeBuilder {
     }
 }
 
-/// A hasher that has taken in one segment at its place.
+/// Returns a hasher that has taken in one segment at its place in the blob.
 fn hasher(index: u64, segment: &[u8]) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
     hasher.set_input_offset(index * SEGMENT_BYTES).update(segment);
     hasher
 }
 
-/// Segments below the left child of a node over `count` of them: the largest power of two below `count`.
+/// Returns the number of segments below the left child of a node over `count` segments: the largest power of two below
+/// `count`.
 fn left_len(count: usize) -> usize {
     count.div_ceil(2).next_power_of_two()
 }
 
-/// The chaining value over some segments (never all of a blob). As deep as the tree is: at most 44 calls for 2^64 bytes.
+/// Returns the chaining value over some segments (never all of a blob). Recursion is as deep as the tree: at most 44
+/// calls for 2^64 bytes.
 fn merge(values: &[ChainingValue]) -> ChainingValue {
     match values {
         [only] => *only,
@@ -187,7 +191,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Bytes that differ from place to place.
+    /// Returns bytes that differ from place to place.
     fn bytes(len: usize) -> Vec<u8> {
         let mut out = vec![0; len];
         blake3::Hasher::new().update(b"segment").finalize_xof().fill(&mut out);

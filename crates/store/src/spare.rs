@@ -16,7 +16,7 @@ use qres_fed::id::BlobId;
 
 use super::{BlobStore, Owner, StoreError, file};
 
-/// Smaller ones are not worth their bookkeeping.
+/// Smallest spare file, in bytes: for smaller files the bookkeeping costs more than it saves.
 const SPARE_BYTES_MIN: u64 = 1 << 20;
 
 /// The spare files of one store, in any order.
@@ -25,7 +25,8 @@ pub(super) struct Spares {
     files: Mutex<Vec<Spare>>,
 }
 
-/// A file that nobody refers to or reads, below `tmp`: it goes when the store is opened again.
+/// A spare file below `tmp`: the file of a blob that was removed, and that no reader has open.
+/// [`Directory::open`](super::directory::Directory::open) removes it at the next start.
 #[derive(Debug)]
 struct Spare {
     path: PathBuf,
@@ -33,24 +34,25 @@ struct Spare {
     since: Instant,
 }
 
-/// Blobs that are gone, whose files may become spare.
+/// Blobs that were removed, and those of their files that may become spare files ([`BlobStore::keep_spare`]).
 #[must_use = "the files stay in `tmp`, counted by nobody, until they are kept as spare"]
 pub struct Retired {
     blobs: usize,
     files: Vec<(PathBuf, u64)>,
-    /// Where their names were.
+    /// The directories that the files were moved out of; they are flushed before a file is written over.
     left: BTreeSet<PathBuf>,
 }
 
 impl Retired {
-    /// How many.
+    /// Returns the number of blobs that were removed.
     pub fn blobs(&self) -> usize {
         self.blobs
     }
 }
 
 impl BlobStore {
-    /// Removes blobs that nothing refers to, those that are here. Files that nobody reads are moved out of the way.
+    /// Removes those of the blobs that are here; the caller knows that nothing refers to them. Moves their files into
+    /// `tmp` when no reader has them open, no other owner shares them and they are long enough to be spare files.
     pub fn retire(&self, ids: &[(Owner, BlobId)]) -> Result<Retired, StoreError> {
         let mut retired = Retired {
             blobs: 0,
@@ -66,7 +68,7 @@ impl BlobStore {
                 blobs.remove(id)?;
                 continue;
             }
-            // A new blob in it is not flushed: the owner's write bit says so.
+            // A new blob in this file is not flushed: the owner's write bit says so.
             fs::set_permissions(&to, Permissions::from_mode(0o600)).map_err(|error| StoreError::from_io(&to, error))?;
             retired.left.extend(blobs.path(id).parent().map(Path::to_owned));
             retired.files.push((to, bytes));
@@ -74,14 +76,15 @@ impl BlobStore {
         Ok(retired)
     }
 
-    /// Makes spare files of what was moved out of the way, as far as there is room. Flushes directories: nobody should wait for it.
+    /// Makes spare files of the moved files, as far as there is room. Flushes directories, so a caller that must not wait
+    /// for the disk runs this in the background.
     pub fn keep_spare(&self, retired: Retired) -> Result<(), StoreError> {
         let Retired { files, mut left, .. } = retired;
         if files.is_empty() {
             return Ok(());
         }
-        // Written over only when the move is durable: else a power cut could bring an old name back, with other bytes and marked
-        // as flushed.
+        // The files may be written over only when the move is durable: else a power cut could bring an old name back,
+        // with other bytes and marked as flushed.
         left.insert(self.root().join("tmp"));
         if let Err(error) = left.iter().try_for_each(|directory| file::sync_dir(directory)) {
             files.iter().for_each(|(path, _)| self.abandon(path, 0));
@@ -94,23 +97,25 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Spare files take at most as much as blobs do, and never what those need.
+    /// Removes spare files until they take at most as many bytes as the blobs do, and at most the bytes that the limit
+    /// still leaves to blobs.
     pub(super) fn limit_spares(&self) {
         self.spares().shrink(self.usage().held().min(self.usage().room()));
     }
 
-    /// Removes spare files that nobody has needed for so long.
+    /// Removes the files that have been spare for `idle` or longer.
     pub fn collect_spares(&self, idle: Duration) {
         self.spares().collect(idle);
     }
 
-    /// Gives something up, as the disk is full: all spare files, then one unfinished upload after the other. `false` when there is
-    /// nothing more to give.
+    /// Makes room on a full disk: removes all spare files at the first call, then one unfinished upload a call, the
+    /// oldest first. Returns `false` when there is nothing more to remove.
     pub(super) fn give_way(&self) -> bool {
         self.spares().shrink(0) || self.discard_unfinished().unwrap_or(false)
     }
 
-    /// Does `work`; on a full disk again without the spare files, and without the oldest unfinished upload, and so on.
+    /// Does `work`. While the disk is full, makes room with [`BlobStore::give_way`] and does `work` again; returns the
+    /// error when there is nothing more to remove.
     pub(super) fn with_room<T>(&self, work: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
         let full = |error: &std::io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
         loop {
@@ -128,19 +133,22 @@ impl Spares {
         self.files().push(Spare { path, bytes, since });
     }
 
-    /// The one whose length comes closest, open for writing: what it holds is rubbish, and it may be longer or shorter.
+    /// Takes the spare file whose length comes closest to `wanted` bytes, open for writing, with its path and length. The
+    /// file holds rubbish and may be longer or shorter than `wanted`. Returns `None` when no file is near enough.
     pub(super) fn take(&self, wanted: u64) -> Option<(File, PathBuf, u64)> {
         let spare = {
             let mut files = self.files();
             let distances = files.iter().map(|spare| spare.bytes.abs_diff(wanted)).enumerate();
             let (nearest, distance) = distances.min_by_key(|(_, distance)| *distance)?;
-            // Far longer ones would have to be cut, and those who need them would miss them.
+            // A file of more than twice the wanted length would have to be cut, and would then be missing for a blob of
+            // its length.
             if distance > wanted {
                 return None;
             }
             files.swap_remove(nearest)
         };
-        // Again: whoever flushed the old blob until a moment ago may have marked the file as flushed since.
+        // The mode is set again: a caller of `Blobs::sync` that had the old blob open may have marked the file as flushed
+        // after `retire` set the mode.
         let opened = fs::set_permissions(&spare.path, Permissions::from_mode(0o600))
             .and_then(|()| OpenOptions::new().read(true).write(true).open(&spare.path));
         match opened {
@@ -152,7 +160,7 @@ impl Spares {
         }
     }
 
-    /// Removes the oldest until at most so many bytes are left; whether any went.
+    /// Removes the oldest spare files until at most `bytes_max` bytes are left. Returns true if any file was removed.
     pub(super) fn shrink(&self, bytes_max: u64) -> bool {
         let mut files = self.files();
         let mut bytes: u64 = files.iter().map(|spare| spare.bytes).sum();
@@ -166,19 +174,19 @@ impl Spares {
                 return true;
             }
             bytes -= spare.bytes;
-            // What stays is found at the next start.
+            // A file that cannot be removed stays; the next start removes it.
             file::remove(&spare.path).is_err()
         });
         files.len() < before
     }
 
-    /// Removes what nobody has needed for so long.
+    /// Removes the files that have been spare for `idle` or longer.
     pub(super) fn collect(&self, idle: Duration) {
         self.files()
             .retain(|spare| spare.since.elapsed() < idle || file::remove(&spare.path).is_err());
     }
 
-    /// Whoever panicked left it whole.
+    /// Locks the list. A poisoned lock is used all the same: a panic leaves the list whole.
     fn files(&self) -> MutexGuard<'_, Vec<Spare>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,7 +216,7 @@ mod tests {
         spares
     }
 
-    /// Makes blobs of noise that differ in their first byte, and retires them.
+    /// Makes `count` blobs of noise that differ in their first byte, and retires them.
     fn retire(blobs: &Blobs, count: u8) {
         let ids: Vec<_> = (0..count).map(|first| (Owner::Node, put(blobs, first))).collect();
         let store = blobs.store();

@@ -1,64 +1,64 @@
-//! The tables, and how their keys are put together.
+//! The tables, and the layout of their keys.
 //!
-//! Keys have a fixed width: ids as they are, names as their BLAKE3, numbers big-endian so that they sort by value. What a range
-//! is read by comes first.
+//! Keys have a fixed width: ids as they are, names as their BLAKE3, numbers big-endian so that they sort by value. The
+//! parts by which ranges are read come first.
 
 use std::ops::RangeInclusive;
 
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
-/// Nothing: the key says it all.
+/// A table without values: the key says all.
 pub(super) type Mark<const N: usize> = TableDefinition<'static, &'static [u8; N], ()>;
-/// Bytes that `value` reads and writes.
+/// A table of byte strings, which the module `value` encodes and decodes.
 pub(super) type Values<const N: usize> = TableDefinition<'static, &'static [u8; N], &'static [u8]>;
 
-/// Small named values.
+/// Key: a name. Value: a small value of any kind.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-/// Spec: the signed spec.
+/// Key: spec. Value: the signed spec.
 pub(super) const SPECS: Values<32> = TableDefinition::new("specs");
-/// Spec: what is kept of one that was announced and is not joined.
+/// Key: spec. Value: an announced model that is not joined.
 pub(super) const HEARD: Values<32> = TableDefinition::new("heard");
-/// Spec: it is joined.
+/// Key: spec of a joined model. No value.
 pub(super) const JOINED: Mark<32> = TableDefinition::new("joined");
-/// Spec, contribution: the signed contribution.
+/// Key: spec, contribution. Value: the signed contribution.
 pub(super) const CONTRIBUTIONS: Values<64> = TableDefinition::new("contributions");
-/// Spec, seal: the signed seal.
+/// Key: spec, seal. Value: the signed seal.
 pub(super) const SEALS: Values<64> = TableDefinition::new("seals");
-/// Spec, round: what is kept of a round that is no longer in memory.
+/// Key: spec, round. Value: seal and proofs of a round that is no longer in memory.
 pub(super) const ARCHIVE: Values<40> = TableDefinition::new("archive");
-/// Spec, seal or proof: the archived round that has it.
+/// Key: spec, seal or proof. Value: the archived round that holds this record.
 pub(super) const ARCHIVE_ROUNDS: Values<64> = TableDefinition::new("archive_rounds");
-/// Spec: the oldest checkpoint in memory.
+/// Key: spec. Value: the oldest checkpoint in memory.
 pub(super) const ROOTS: Values<32> = TableDefinition::new("roots");
-/// Spec, proof: the proof.
+/// Key: spec, proof. Value: the proof.
 pub(super) const PROOFS: Values<64> = TableDefinition::new("proofs");
-/// Spec, checkpoint: its weights are here and right.
+/// Key: spec, checkpoint whose weights are here and verified. No value.
 pub(super) const VERIFIED: Mark<64> = TableDefinition::new("verified");
-/// Submission: all of it.
+/// Key: submission. Value: the whole submission.
 pub(super) const SUBMISSIONS: Values<32> = TableDefinition::new("submissions");
-/// Spec, base, trainer: the submission that is not rejected.
+/// Key: spec, base, trainer. Value: the submission that holds this place; a rejected one holds none.
 pub(super) const SUBMISSION_BY_BASE: Values<96> = TableDefinition::new("submission_by_base");
-/// Time, submission.
+/// Key: time, submission. No value.
 pub(super) const SUBMISSIONS_BY_TIME: Mark<40> = TableDefinition::new("submissions_by_time");
-/// Spec, time, submission.
+/// Key: spec, time, submission. No value.
 pub(super) const SUBMISSIONS_BY_SPEC: Mark<72> = TableDefinition::new("submissions_by_spec");
-/// Spec, submission: not final.
+/// Key: spec, submission that is not final. No value.
 pub(super) const SUBMISSIONS_OPEN: Mark<64> = TableDefinition::new("submissions_open");
-/// Time since which it is final, submission.
+/// Key: time at which the submission became final, submission. No value.
 pub(super) const SUBMISSIONS_FINAL: Mark<40> = TableDefinition::new("submissions_final");
-/// Key: the key's outcome.
+/// Key: idempotency key. Value: that key with its outcome.
 pub(super) const KEYS: Values<32> = TableDefinition::new("keys");
-/// Time, key.
+/// Key: time, idempotency key. No value.
 pub(super) const KEYS_BY_TIME: Mark<40> = TableDefinition::new("keys_by_time");
-/// Spec, publisher, name, sequence: the state.
+/// Key: spec, publisher, name, sequence. Value: the state.
 pub(super) const STATES: Values<104> = TableDefinition::new("states");
 
-/// A name of any length as a part of a key.
+/// Turns a name of any length into a part of a key: its BLAKE3.
 pub(super) fn hashed(name: &str) -> [u8; 32] {
     *blake3::hash(name.as_bytes()).as_bytes()
 }
 
-/// A key of these parts; together they are `N` bytes.
+/// Joins the parts to a key; together they must be `N` bytes.
 pub(super) fn key<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut out = [0; N];
     let mut rest = out.as_mut_slice();
@@ -71,7 +71,7 @@ pub(super) fn key<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     out
 }
 
-/// All keys that begin with `prefix`.
+/// Returns the range of all keys that begin with `prefix`.
 pub(super) fn below<const N: usize>(prefix: &[u8]) -> RangeInclusive<[u8; N]> {
     let (mut low, mut high) = ([0; N], [u8::MAX; N]);
     low[..prefix.len()].copy_from_slice(prefix);
@@ -79,7 +79,7 @@ pub(super) fn below<const N: usize>(prefix: &[u8]) -> RangeInclusive<[u8; N]> {
     low..=high
 }
 
-/// The last 32 bytes of a key: an id.
+/// Returns the id that is the last 32 bytes of a key.
 pub(super) fn last_id(key: &[u8]) -> [u8; 32] {
     key.last_chunk().copied().unwrap_or_default()
 }
@@ -119,12 +119,12 @@ macro_rules! all_tables {
     };
 }
 
-/// Makes those that are not there: reads then find every table.
+/// Makes the tables that are missing, so that reads find every table.
 pub(super) fn make_all(transaction: &WriteTransaction) -> Result<(), TableError> {
     all_tables!(transaction)
 }
 
-/// Whether there is nothing to make.
+/// Returns true if no table is missing.
 pub(super) fn all_there(transaction: &ReadTransaction) -> Result<bool, TableError> {
     let look = |transaction: &ReadTransaction| all_tables!(transaction);
     match look(transaction) {

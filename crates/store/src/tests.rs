@@ -1,4 +1,4 @@
-//! Records, through the store's front; and what the tests of its parts share.
+//! Tests of records through [`Store`], and helpers that the tests of the other files share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -23,7 +23,7 @@ pub(super) fn blobs(dir: &Path) -> Blobs {
     open(dir).blobs_of(Owner::Node)
 }
 
-/// Bytes that differ from place to place, the same every time.
+/// Returns bytes that differ from place to place, and are the same every time.
 pub(super) fn noise(len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
     blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut out);
@@ -110,7 +110,7 @@ fn a_full_disk_takes_what_is_less_than_records_and_the_reserve_only_for_what_fre
     for key in ["a", "b"] {
         blobs.resume(key, 0).unwrap().write_all(b"abc").unwrap();
     }
-    // Full as long as that is there.
+    // The disk is full as long as this path exists.
     let full_with = |path: &str| {
         let path = dir.path().join(path);
         move || match path.exists() {
@@ -125,7 +125,7 @@ fn a_full_disk_takes_what_is_less_than_records_and_the_reserve_only_for_what_fre
     assert!(dir.path().join("reserve").exists() && blobs.kept("b") == 0);
     store.with_room(true, full_with("reserve")).unwrap();
     store.with_room(true, full_with("format")).unwrap_err();
-    // It is made again by whoever needs room, as there is some.
+    // The next write that needs room makes the reserve again, as there is room now.
     blobs.measure_disk();
     blobs.of(Owner::Node).put(b"abc", true).unwrap();
     assert!(dir.path().join("reserve").exists());

@@ -1,4 +1,4 @@
-//! Which uploads with a key are unfinished, how long they are, and who writes to them.
+//! The table of unfinished uploads with a key: their lengths, and the streams that write to them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,21 +6,22 @@ use std::sync::{Arc, Mutex};
 use super::directory::Directory;
 use super::{StoreError, file};
 
-/// Uploads kept at once, those without a byte included: each is a file. More than streams at a time, and than trainers a node.
+/// Largest number of uploads kept at once, empty ones included: each is a file. More than the streams at a time, and than
+/// the trainers of a node.
 pub(super) const UPLOADS_KEPT_MAX: usize = 2048;
 
-/// Who may write to an upload: the stream of the latest turn. Held while its file changes.
+/// Number of the latest stream of an upload, which alone may write to it. Locked while the upload's file changes.
 pub(super) type Slot = Arc<Mutex<u64>>;
 /// BLAKE3 of a caller's key.
 pub(super) type Name = [u8; 32];
 
-/// Every unfinished upload of a store.
+/// All unfinished uploads of a store.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
     uploads: HashMap<Name, Upload>,
-    /// Of all of them. An append counts before it is written.
+    /// Bytes of all uploads. An append counts before it is written.
     bytes: u64,
-    /// Grows with every change: the lowest is the oldest.
+    /// Counter that grows with every change: the upload with the lowest [`Upload::changed`] is the oldest.
     clock: u64,
 }
 
@@ -29,12 +30,13 @@ struct Upload {
     bytes: u64,
     changed: u64,
     slot: Slot,
-    /// Streams that hold it.
+    /// Number of streams that hold the upload.
     holders: usize,
 }
 
 impl Unfinished {
-    /// What is kept at the start, by its age. After a reboot nothing is: bytes that were never flushed may be anything.
+    /// Reads the kept uploads at the start, sorted by age. After a reboot removes them all: bytes that were never flushed
+    /// may be anything.
     pub(super) fn recover(directory: &Directory) -> Result<Self, StoreError> {
         let uploads = directory.root().join("uploads");
         let mut found = file::files(&uploads)?;
@@ -51,27 +53,27 @@ impl Unfinished {
         Ok(all)
     }
 
-    /// Bytes of all of them.
+    /// Returns the bytes of all uploads.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// How many there are.
+    /// Returns the number of uploads.
     pub(super) fn count(&self) -> usize {
         self.uploads.len()
     }
 
-    /// Every name.
+    /// Returns the names of all uploads.
     pub(super) fn names(&self) -> Vec<Name> {
         self.uploads.keys().copied().collect()
     }
 
-    /// How many bytes are kept of one, or about to be.
+    /// Returns the bytes of an upload that are kept or about to be appended; `None` when there is no such upload.
     pub(super) fn kept(&self, name: &Name) -> Option<u64> {
         self.uploads.get(name).map(|upload| upload.bytes)
     }
 
-    /// One more stream has it.
+    /// Counts one more stream that holds the upload, and adds the upload if it is new. Returns its slot.
     pub(super) fn enter(&mut self, name: Name) -> Slot {
         if !self.uploads.contains_key(&name) {
             self.set(name, 0);
@@ -83,7 +85,8 @@ impl Unfinished {
         upload.slot.clone()
     }
 
-    /// A stream that has it ends; `bytes` = what is on the disk now, `None` when nothing is.
+    /// Counts one stream less. When the last stream of an upload leaves, sets its length to `bytes`, the length on the
+    /// disk; `None` removes the upload, as it has no file.
     pub(super) fn leave(&mut self, name: &Name, bytes: impl FnOnce() -> Option<u64>) {
         let Some(upload) = self.uploads.get_mut(name) else {
             return;
@@ -110,7 +113,7 @@ impl Unfinished {
         }
     }
 
-    /// Bytes that were counted are not appended.
+    /// Takes back bytes that were counted and are not appended.
     pub(super) fn take_back(&mut self, name: &Name, bytes: u64) {
         if let Some(upload) = self.uploads.get_mut(name) {
             upload.bytes = upload.bytes.saturating_sub(bytes);
@@ -118,13 +121,13 @@ impl Unfinished {
         }
     }
 
-    /// The oldest that no stream has.
+    /// Returns the oldest upload that no stream holds.
     pub(super) fn oldest_idle(&self) -> Option<Name> {
         let idle = self.uploads.iter().filter(|(_, upload)| upload.holders == 0);
         idle.min_by_key(|(_, upload)| upload.changed).map(|(name, _)| *name)
     }
 
-    /// It is gone.
+    /// Removes an upload from the table; returns its bytes.
     pub(super) fn remove(&mut self, name: &Name) -> u64 {
         let bytes = self.uploads.remove(name).map_or(0, |upload| upload.bytes);
         self.bytes = self.bytes.saturating_sub(bytes);

@@ -1,4 +1,4 @@
-//! Uploads under a caller's key: what was sent stays, and a later stream goes on from there.
+//! Uploads under a caller's key: the bytes that were sent stay, and a later stream goes on from there.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::unfinished::{Name, Slot, UPLOADS_KEPT_MAX, Unfinished};
 use super::{BlobStore, BlobWriter, DiskUse, Owner, StoreError, file};
 
-/// One stream's right to write to an upload, until another stream takes over.
+/// The right of one stream to write to an upload, until another stream takes over ([`StoreError::Overtaken`]).
 #[derive(Clone)]
 pub(super) struct Hold {
-    /// Keeps the slot known while a stream holds it.
+    /// Keeps the upload's slot in the table while a stream holds it.
     lease: Arc<Lease>,
     number: u64,
 }
@@ -22,7 +22,8 @@ struct Lease {
 }
 
 impl Hold {
-    /// The upload's file is this stream's while the answer lives.
+    /// Locks the upload's file for this stream while the returned guard lives. Fails with [`StoreError::Overtaken`] when
+    /// a later stream has taken the upload over.
     pub(super) fn turn(&self) -> Result<MutexGuard<'_, u64>, StoreError> {
         let turn = lock(&self.lease.slot);
         if *turn == self.number {
@@ -40,14 +41,16 @@ impl Drop for Lease {
     }
 }
 
-/// Poison tells of a panic elsewhere; a number and a table of slots are whole at any time.
+/// Locks a mutex, poisoned or not. Poison tells of a panic elsewhere; a number and a table of slots are whole at any
+/// time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl BlobStore {
-    /// A resumable upload under a caller's key, from `offset` (at most what is kept; what lies beyond it is cut off). A stream
-    /// that still writes under this key is overtaken: its next write fails.
+    /// Opens a resumable upload under a caller's key and goes on from `offset` bytes. `offset` is at most the number of
+    /// bytes kept ([`StoreError::Offset`]); kept bytes beyond it are cut off. A stream that still writes under this key
+    /// is overtaken: its next write fails with [`StoreError::Overtaken`].
     pub fn resume(&self, key: &str, offset: u64) -> Result<BlobWriter, StoreError> {
         let name = name(key);
         self.make_place(&name)?;
@@ -75,17 +78,18 @@ impl BlobStore {
         BlobWriter::resumed(self.of(Owner::Node), open, path.clone(), hold, offset)
     }
 
-    /// Bytes kept of a resumable upload.
+    /// Returns the number of bytes kept of a resumable upload; 0 when there is none.
     pub fn kept(&self, key: &str) -> u64 {
         file::len(&self.upload_path(name(key))).unwrap_or(0)
     }
 
-    /// Removes what is kept of an upload; a stream that still writes to it is overtaken.
+    /// Removes the kept bytes of an upload; a stream that still writes to it is overtaken.
     pub fn discard(&self, key: &str) -> Result<(), StoreError> {
         self.discard_if(name(key), |_| true).map(|_| ())
     }
 
-    /// Removes uploads that nobody touched for so long; returns how many. Looks at the disk again, too.
+    /// Removes the uploads that were not written to for `idle` or longer, and returns their number. Also measures the
+    /// disk again.
     pub fn collect_uploads(&self, idle: Duration) -> Result<usize, StoreError> {
         self.measure_disk();
         let names = lock(self.uploads()).names();
@@ -95,7 +99,8 @@ impl BlobStore {
         discarded.try_fold(0, |collected, discarded| Ok(collected + usize::from(discarded?)))
     }
 
-    /// Refuses an upload that could never be finished: one of more bytes than all of them may take.
+    /// Refuses with [`StoreError::UploadQuota`] an upload that could never be finished: one of more bytes than all
+    /// unfinished uploads together may take.
     pub fn check_upload(&self, bytes: u64) -> Result<(), StoreError> {
         let limit = self.usage().uploads_limit();
         if bytes <= limit {
@@ -108,18 +113,19 @@ impl BlobStore {
         })
     }
 
-    /// How much of the disk blobs take, and may take.
+    /// Returns the bytes of disk that blobs take and may take.
     pub fn disk_use(&self) -> DiskUse {
         let uploads = lock(self.uploads()).bytes();
         self.usage().view(uploads)
     }
 
-    /// Looks at the disk again: what others take and free there.
+    /// Measures the disk again: what other programs take and free there.
     pub fn measure_disk(&self) {
         self.usage().measure();
     }
 
-    /// Takes room for an append; the unfinished uploads that nobody writes to make place, the oldest first.
+    /// Takes room for an append of `bytes` bytes. To make place, discards unfinished uploads that no stream writes to,
+    /// the oldest first. Fails with [`StoreError::UploadQuota`] when that is not enough.
     pub(super) fn take_upload_room(&self, hold: &Hold, bytes: u64) -> Result<(), StoreError> {
         let limit = self.usage().uploads_limit();
         loop {
@@ -142,7 +148,8 @@ impl BlobStore {
             .inspect_err(|_| lock(self.uploads()).take_back(&hold.lease.name, bytes))
     }
 
-    /// Takes room for bytes, of spare files and of the oldest unfinished uploads when there is no other.
+    /// Takes room for `bytes` bytes. When there is no free room, gives up spare files (only on a full disk), then the
+    /// oldest unfinished uploads.
     pub(super) fn take_or_make_room(&self, bytes: u64) -> Result<(), StoreError> {
         loop {
             let Err(refused) = self.usage().take(bytes) else {
@@ -159,12 +166,13 @@ impl BlobStore {
         }
     }
 
-    /// Discards the oldest upload that nobody writes to; whether there was one.
+    /// Discards the oldest upload that no stream writes to. Returns true if there was one.
     pub(super) fn discard_unfinished(&self) -> Result<bool, StoreError> {
         self.discard_oldest(&mut lock(self.uploads()))
     }
 
-    /// The table is locked meanwhile: no stream comes to it.
+    /// Discards the oldest upload that no stream holds. The caller keeps the table locked, so no stream can take the
+    /// upload meanwhile.
     fn discard_oldest(&self, uploads: &mut Unfinished) -> Result<bool, StoreError> {
         let Some(oldest) = uploads.oldest_idle() else {
             return Ok(false);
@@ -176,7 +184,8 @@ impl BlobStore {
         Ok(true)
     }
 
-    /// Makes a place for one more upload, if this one is not there yet.
+    /// Makes a place for one more upload, unless the upload is in the table already. Fails with
+    /// [`StoreError::UploadsKept`] when streams hold all [`UPLOADS_KEPT_MAX`] uploads.
     fn make_place(&self, name: &Name) -> Result<(), StoreError> {
         let mut uploads = lock(self.uploads());
         while uploads.count() >= UPLOADS_KEPT_MAX && uploads.kept(name).is_none() {
@@ -216,12 +225,13 @@ impl BlobStore {
     }
 }
 
-/// A key as a file name: any text, always as long.
+/// Turns a key, a text of any length, into a file name of fixed length: its BLAKE3.
 fn name(key: &str) -> Name {
     *blake3::hash(key.as_bytes()).as_bytes()
 }
 
-/// Whether a file was last written longer ago than that. A time to come (the clock was set back) is not idle.
+/// Returns true if the file was last written `idle` or longer ago. A time in the future (the clock was set back) does not
+/// count as idle.
 pub(super) fn is_idle(metadata: &std::fs::Metadata, idle: Duration) -> bool {
     metadata
         .modified()
@@ -318,7 +328,7 @@ mod tests {
         Store::open(dir, options).unwrap().blobs().clone()
     }
 
-    /// Leaves so many bytes behind; what is refused.
+    /// Leaves `bytes` more bytes of an unfinished upload behind; returns the error of a refused write.
     fn leave(blobs: &BlobStore, key: &str, bytes: usize) -> Result<(), StoreError> {
         let mut writer = blobs.resume(key, blobs.kept(key))?;
         writer
@@ -329,12 +339,12 @@ mod tests {
     #[test]
     fn the_oldest_that_nobody_writes_to_makes_room_for_a_new_one() {
         let dir = tempfile::tempdir().unwrap();
-        // Uploads: 100 bytes.
+        // Unfinished uploads get a quarter of the limit: 100 bytes.
         let first = with_quota(dir.path(), 400);
         for key in ["a", "b", "c"] {
             leave(&first, key, 30).unwrap();
         }
-        // Written to once more: now the youngest.
+        // Upload a is written to once more: now it is the youngest.
         leave(&first, "a", 10).unwrap();
         assert_eq!(first.disk_use().uploads, 100);
         let mut writer = first.resume("b", 30).unwrap();
@@ -400,7 +410,7 @@ mod tests {
             leave(&blobs, &number.to_string(), 1).unwrap();
         }
         assert_eq!((count(), blobs.kept("0"), blobs.kept("1")), (UPLOADS_KEPT_MAX, 0, 1));
-        // All of them in use: refused.
+        // All uploads are held by streams, so one more is refused.
         let held: Vec<_> = (1..=UPLOADS_KEPT_MAX)
             .map(|number| blobs.lease(name(&number.to_string())))
             .collect();

@@ -1,4 +1,4 @@
-//! How much blobs take, and may take.
+//! The bytes of disk that blobs take, and the limit for them.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::reserve::{Reserve, free_bytes};
 use super::{Quota, StoreError, file};
 
-/// What other programs take and free is looked at again after that.
+/// Time after which the disk is measured again, because other programs take and free room there.
 const MEASURED_KEPT: Duration = Duration::from_secs(10);
-/// Before bytes are refused, already after that.
+/// Time after which the disk is measured again before bytes are refused.
 const MEASURED_KEPT_WHEN_FULL: Duration = Duration::from_secs(1);
-/// Where files are that are no blobs yet, or no longer.
+/// Directories of files that are not blobs yet, or are blobs no longer.
 const ON_THE_WAY: [&str; 3] = ["tmp", "uploads", "partial"];
 
-/// Counts the bytes of blobs and of those on their way in, against the limit.
+/// Counts the bytes of blobs, and of blobs on their way in, against the limit.
 #[derive(Debug)]
 pub(super) struct Usage {
     root: PathBuf,
@@ -27,41 +27,41 @@ pub(super) struct Usage {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Of whole blobs.
+    /// Bytes of whole blobs.
     held: u64,
-    /// Of temporary files, uploads and partial blobs.
+    /// Bytes of temporary files, uploads and partial blobs.
     pending: u64,
 }
 
-/// What the disk said.
+/// The room on the disk at one moment, and the limits in bytes that follow from it.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
     at: Instant,
-    /// `None` when the system does not say.
+    /// Free bytes on the disk; `None` when the system does not say.
     free: Option<u64>,
     limit: Option<u64>,
     uploads_limit: u64,
 }
 
-/// How much of the disk a node takes, and may take.
+/// Bytes of the disk that a node takes, and may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DiskUse {
     /// Bytes of blobs.
     pub held: u64,
     /// Bytes on their way in: temporary files, unfinished uploads, half-fetched blobs.
     pub pending: u64,
-    /// The most of both; `None` = no limit but the disk.
+    /// Limit of [`DiskUse::held`] and [`DiskUse::pending`] together, in bytes; `None` = no limit but the disk.
     pub limit: Option<u64>,
-    /// Of them, bytes of unfinished uploads with a key.
+    /// Bytes of unfinished uploads with a key; they are a part of [`DiskUse::pending`].
     pub uploads: u64,
-    /// The most of those.
+    /// Limit of [`DiskUse::uploads`], in bytes.
     pub uploads_limit: u64,
-    /// What is free on the disk; `None` when the system does not say.
+    /// Free bytes on the disk; `None` when the system does not say.
     pub free: Option<u64>,
 }
 
 impl Usage {
-    /// With what is on the disk already.
+    /// Starts to count with the bytes that are on the disk already: `held` of whole blobs, `pending` on their way in.
     pub(super) fn new(root: &Path, reserve: Arc<Reserve>, quota: Quota, held: u64, pending: u64) -> Self {
         Self {
             measured: Mutex::new(measure(root, quota, held)),
@@ -73,11 +73,11 @@ impl Usage {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        // Plain numbers: whoever panicked left them whole.
+        // A poisoned lock is used all the same: a panic leaves plain numbers whole.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the disk said, at most that long ago.
+    /// Returns the last measurement of the disk, at most `kept` old; measures again when it is older.
     fn measured(&self, kept: Duration) -> Measured {
         let held = self.held();
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,29 +88,29 @@ impl Usage {
         *measured
     }
 
-    /// Looks at the disk again.
+    /// Measures the disk again.
     pub(super) fn measure(&self) {
         self.measured(Duration::ZERO);
     }
 
-    /// Bytes of whole blobs.
+    /// Returns the bytes of whole blobs.
     pub(super) fn held(&self) -> u64 {
         self.counts().held
     }
 
-    /// Bytes that may still come.
+    /// Returns the number of bytes that the limit still leaves.
     pub(super) fn room(&self) -> u64 {
         let limit = self.measured(MEASURED_KEPT).limit;
         let taken = self.counts().taken();
         limit.map_or(u64::MAX, |max| max.saturating_sub(taken))
     }
 
-    /// The most bytes of unfinished uploads.
+    /// Returns the limit of unfinished uploads, in bytes.
     pub(super) fn uploads_limit(&self) -> u64 {
         self.measured(MEASURED_KEPT).uploads_limit
     }
 
-    /// All of it; `uploads` = bytes of unfinished uploads.
+    /// Returns all figures as a [`DiskUse`]; `uploads` = bytes of unfinished uploads, which the caller counts.
     pub(super) fn view(&self, uploads: u64) -> DiskUse {
         let measured = self.measured(MEASURED_KEPT);
         let counts = self.counts();
@@ -124,18 +124,18 @@ impl Usage {
         }
     }
 
-    /// Whether the reserve is given up: the disk is full, and what is left of it is for records.
+    /// Returns true if the reserve is given up: the disk is full, and the room that is left is for records.
     pub(super) fn is_disk_full(&self) -> bool {
         !self.reserve.is_held()
     }
 
-    /// Whether there would be room for bytes if nothing else were on its way in.
+    /// Returns true if there would be room for `bytes` bytes if nothing else were on its way in.
     pub(super) fn could_take(&self, bytes: u64) -> bool {
         let limit = self.measured(MEASURED_KEPT).limit;
         limit.is_none_or(|max| self.held().saturating_add(bytes) <= max)
     }
 
-    /// Takes room for bytes on their way in.
+    /// Takes room for `bytes` bytes on their way in; fails with [`StoreError::Full`].
     pub(super) fn take(&self, bytes: u64) -> Result<(), StoreError> {
         self.take_now(bytes, MEASURED_KEPT)
             .or_else(|_| self.take_now(bytes, MEASURED_KEPT_WHEN_FULL))
@@ -168,20 +168,20 @@ impl Usage {
         }
     }
 
-    /// Bytes on their way in are gone.
+    /// Gives back the room of bytes that were on their way in and are gone.
     pub(super) fn give(&self, bytes: u64) {
         let mut counts = self.counts();
         counts.pending = counts.pending.saturating_sub(bytes);
     }
 
-    /// Bytes on their way in became a blob.
+    /// Counts bytes that were on their way in as a whole blob.
     pub(super) fn settle(&self, bytes: u64) {
         let mut counts = self.counts();
         counts.pending = counts.pending.saturating_sub(bytes);
         counts.held = counts.held.saturating_add(bytes);
     }
 
-    /// A blob is gone.
+    /// Gives back the room of a blob that was removed.
     pub(super) fn remove(&self, bytes: u64) {
         let mut counts = self.counts();
         counts.held = counts.held.saturating_sub(bytes);
@@ -194,8 +194,9 @@ impl Counts {
     }
 }
 
-/// The limit holds for what is free and what is ours, so it stays the same while blobs come and go. Half-fetched blobs are sparse,
-/// so files on their way count with the blocks that they have.
+/// Measures the disk. A share ([`Quota::Share`]) is taken of the free bytes and the bytes of this node together, so the
+/// limit stays the same while blobs come and go. Half-fetched blobs are sparse files, so files on their way in count with
+/// the blocks that they have.
 fn measure(root: &Path, quota: Quota, held: u64) -> Measured {
     let free = free_bytes(root);
     let on_the_way: u64 = ON_THE_WAY.iter().map(|name| allocated(&root.join(name))).sum();
@@ -208,7 +209,7 @@ fn measure(root: &Path, quota: Quota, held: u64) -> Measured {
     }
 }
 
-/// Bytes that the files of a directory have on the disk.
+/// Returns the bytes that the files of a directory take on the disk.
 fn allocated(directory: &Path) -> u64 {
     let files = file::files(directory).unwrap_or_default();
     files
@@ -252,7 +253,7 @@ mod tests {
         let error = usage.take(free).unwrap_err();
         assert!(error.to_string().contains("90%"), "{error}");
         usage.take(free / 2).unwrap();
-        // Sparse files on their way take nothing yet.
+        // Sparse files on their way in take no blocks yet.
         std::fs::create_dir(dir.path().join("partial")).unwrap();
         let sparse = std::fs::File::create(dir.path().join("partial/x")).unwrap();
         sparse.set_len(1 << 40).unwrap();
@@ -268,7 +269,7 @@ mod tests {
         assert!(usage.reserve.give_up());
         let error = usage.take(1).unwrap_err();
         assert!(matches!(error, StoreError::Full(_)), "{error}");
-        // There is room: the next look makes it again.
+        // The disk has room, so the next measurement makes the reserve again.
         usage.measure();
         usage.take(1).unwrap();
     }

@@ -1,5 +1,6 @@
-//! How records look in their tables. What is canonical (specs, contributions, seals, proofs) lies there verbatim, the
-//! signature after it; the rest has a version of its own, so that `fed`'s types and ours may change apart from the files.
+//! The encoding of records in their tables. Canonical records (specs, contributions, seals, proofs) are stored verbatim,
+//! with the signature after them. All other records have a version of their own, so that the types of `fed` and of this
+//! crate may change apart from the files.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +11,21 @@ use qres_fed::round::SubmissionState;
 
 use super::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
 
-/// Bytes of a signature.
+/// Length of an Ed25519 signature, in bytes.
 const SIGNATURE_LEN: usize = 64;
 
 fn damaged(what: &str, why: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("a stored {what} cannot be read: {why}"))
 }
 
-/// The canonical bytes, then the signature.
+/// Encodes a signed record: the canonical bytes, then the signature.
 pub fn from_signed<T: Canonical>(signed: &Signed<T>) -> Vec<u8> {
     let mut bytes = signed.record.to_canonical();
     bytes.extend_from_slice(&signed.signature.0);
     bytes
 }
 
-/// The reverse.
+/// Decodes the bytes of [`from_signed`]; fails with [`StoreError::Damaged`].
 pub fn to_signed<T: Canonical>(bytes: &[u8]) -> Result<Signed<T>, StoreError> {
     let tag = T::TAG.trim_end();
     let (canonical, signature) = bytes
@@ -36,7 +37,7 @@ pub fn to_signed<T: Canonical>(bytes: &[u8]) -> Result<Signed<T>, StoreError> {
     })
 }
 
-/// A record without a signature of its own.
+/// Decodes a record without a signature of its own; fails with [`StoreError::Damaged`].
 pub fn to_canonical<T: Canonical>(bytes: &[u8]) -> Result<T, StoreError> {
     T::from_canonical(bytes).map_err(|error| damaged(T::TAG.trim_end(), error))
 }
@@ -55,7 +56,8 @@ struct SubmissionV1 {
     base: CheckpointId,
     samples: u64,
     delta: bool,
-    /// As bits: borsh refuses NaN, and what a trainer measured is no reason to refuse its work.
+    /// Metrics as the bits of their `f64`: borsh refuses NaN, and a NaN that a trainer measured is no reason to refuse
+    /// its work.
     metrics: BTreeMap<String, u64>,
     blob: BlobId,
     bytes: u64,
@@ -134,7 +136,7 @@ impl From<StateV1> for SubmissionState {
     }
 }
 
-/// A submission as bytes.
+/// Encodes a submission.
 pub fn from_submission(submission: &StoredSubmission) -> Vec<u8> {
     let submission = submission.clone();
     encode(&Submission::V1(SubmissionV1 {
@@ -159,7 +161,7 @@ pub fn from_submission(submission: &StoredSubmission) -> Vec<u8> {
     }))
 }
 
-/// The reverse.
+/// Decodes the bytes of [`from_submission`]; fails with [`StoreError::Damaged`].
 pub fn to_submission(bytes: &[u8]) -> Result<StoredSubmission, StoreError> {
     let Submission::V1(submission) = decode("submission", bytes)?;
     Ok(StoredSubmission {
@@ -200,7 +202,7 @@ enum OutcomeV1 {
     Model(SpecId),
 }
 
-/// An idempotency key as bytes.
+/// Encodes an idempotency key.
 pub fn from_key(key: &StoredKey) -> Vec<u8> {
     encode(&Key::V1 {
         key: key.key.clone(),
@@ -213,7 +215,7 @@ pub fn from_key(key: &StoredKey) -> Vec<u8> {
     })
 }
 
-/// The reverse.
+/// Decodes the bytes of [`from_key`]; fails with [`StoreError::Damaged`].
 pub fn to_key(bytes: &[u8]) -> Result<StoredKey, StoreError> {
     let Key::V1 {
         key,
@@ -255,7 +257,7 @@ enum Heard {
     },
 }
 
-/// An announced model as bytes.
+/// Encodes an announced model.
 pub fn from_heard(heard: &HeardModel) -> Vec<u8> {
     encode(&Heard::V1 {
         id: heard.id,
@@ -267,7 +269,7 @@ pub fn from_heard(heard: &HeardModel) -> Vec<u8> {
     })
 }
 
-/// The reverse.
+/// Decodes the bytes of [`from_heard`]; fails with [`StoreError::Damaged`].
 pub fn to_heard(bytes: &[u8]) -> Result<HeardModel, StoreError> {
     let Heard::V1 {
         id,
@@ -287,7 +289,7 @@ pub fn to_heard(bytes: &[u8]) -> Result<HeardModel, StoreError> {
     })
 }
 
-/// A state as bytes.
+/// Encodes a published state.
 pub fn from_state(state: &StoredState) -> Vec<u8> {
     let state = state.clone();
     encode(&State::V1 {
@@ -299,7 +301,7 @@ pub fn from_state(state: &StoredState) -> Vec<u8> {
     })
 }
 
-/// The reverse.
+/// Decodes the bytes of [`from_state`]; fails with [`StoreError::Damaged`].
 pub fn to_state(bytes: &[u8]) -> Result<StoredState, StoreError> {
     let State::V1 {
         spec,
@@ -318,7 +320,7 @@ pub fn to_state(bytes: &[u8]) -> Result<StoredState, StoreError> {
 }
 
 pub(super) fn encode(value: &impl BorshSerialize) -> Vec<u8> {
-    // Writing into memory cannot fail, and no float is in there.
+    // Writing into memory cannot fail, and the values hold no float.
     borsh::to_vec(value).expect("values without floats always encode")
 }
 

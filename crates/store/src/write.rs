@@ -1,4 +1,4 @@
-//! What each kind of write does to the tables. Every write may be done again without harm.
+//! The changes that each kind of [`Write`] makes in the tables. Every write may be done again without harm.
 
 use qres_fed::id::{SpecId, SubmissionId};
 use qres_fed::record::{Canonical, Contribution, Seal, Signed};
@@ -11,7 +11,7 @@ use super::{StoreError, StoredKey, StoredSubmission, Write, archive, value};
 
 pub(super) type Done = Result<(), Fault>;
 
-/// Carries out one write.
+/// Applies one [`Write`] in a transaction.
 pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
     match write {
         Write::Spec(signed) => {
@@ -81,7 +81,7 @@ pub(super) fn unmark<const N: usize>(tx: &WriteTransaction, table: Mark<N>, key:
     Ok(())
 }
 
-/// The keys of a table below a prefix.
+/// Lists the keys of a table that begin with `prefix`.
 fn keys_below<const N: usize>(tx: &WriteTransaction, table: Values<N>, prefix: &[u8]) -> Result<Vec<[u8; N]>, Fault> {
     let range = table::below::<N>(prefix);
     let table = tx.open_table(table)?;
@@ -145,7 +145,7 @@ fn put_seal(tx: &WriteTransaction, signed: &Signed<Seal>) -> Done {
     put(tx, table::SEALS, &key, &value::from_signed(signed))
 }
 
-/// Removes an entry and gives its value.
+/// Removes an entry and returns its value.
 pub(super) fn take<const N: usize>(
     tx: &WriteTransaction,
     table: Values<N>,
@@ -162,7 +162,7 @@ fn get<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N]) -
     Ok(found.map(|bytes| bytes.value().to_vec()))
 }
 
-/// The key in [`table::SUBMISSION_BY_BASE`].
+/// Returns the key of a submission in [`table::SUBMISSION_BY_BASE`].
 pub(super) fn base_key(submission: &StoredSubmission) -> [u8; 96] {
     table::key(&[
         &submission.spec.0,
@@ -171,7 +171,7 @@ pub(super) fn base_key(submission: &StoredSubmission) -> [u8; 96] {
     ])
 }
 
-/// Who has the place of that trainer on that base.
+/// Returns the submission that holds the place of a trainer on a base; a rejected one holds none.
 fn holder(tx: &WriteTransaction, key: &[u8; 96]) -> Result<Option<SubmissionId>, Fault> {
     Ok(get(tx, table::SUBMISSION_BY_BASE, key)?.map(|id| SubmissionId(table::last_id(&id))))
 }
@@ -201,7 +201,7 @@ fn set_submission_state(
     state: &SubmissionState,
     final_unix_ms: Option<u64>,
 ) -> Done {
-    // One that is not here was forgotten after its time: there is nothing to say of it any more.
+    // A submission that is not here was forgotten after its time: its state no longer matters.
     let Some(bytes) = get(tx, table::SUBMISSIONS, &id.0)? else {
         return Ok(());
     };
@@ -212,7 +212,7 @@ fn set_submission_state(
     place_submission(tx, &submission)
 }
 
-/// Writes a submission and what depends on its state.
+/// Writes a submission and the index entries that depend on its state.
 fn place_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Done {
     let id = &submission.id.0;
     let key = base_key(submission);
@@ -226,7 +226,7 @@ fn place_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Don
     put(tx, table::SUBMISSIONS, id, &value::from_submission(submission))
 }
 
-/// Removes what depends on a submission's state.
+/// Removes the index entries that depend on a submission's state.
 fn displace_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Done {
     let id = &submission.id.0;
     let key = base_key(submission);
@@ -239,7 +239,7 @@ fn displace_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> 
     }
 }
 
-/// Removes all of a submission, if it is there.
+/// Removes a submission and all its index entries, if it is there.
 pub(super) fn forget_submission(tx: &WriteTransaction, id: SubmissionId) -> Done {
     let Some(bytes) = take(tx, table::SUBMISSIONS, &id.0)? else {
         return Ok(());
@@ -267,7 +267,7 @@ fn put_key(tx: &WriteTransaction, key: &StoredKey) -> Done {
     put(tx, table::KEYS, &name, &value::from_key(key))
 }
 
-/// Removes an idempotency key.
+/// Removes an idempotency key, if it is there.
 pub(super) fn forget_key(tx: &WriteTransaction, name: &[u8; 32]) -> Done {
     let Some(bytes) = take(tx, table::KEYS, name)? else {
         return Ok(());

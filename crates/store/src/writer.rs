@@ -1,4 +1,4 @@
-//! A blob on its way in, from front to back.
+//! A blob that is written from front to back.
 
 use std::fs::File;
 use std::io;
@@ -11,36 +11,37 @@ use super::segment::{SEGMENT_LEN, SegmentTreeBuilder};
 use super::upload::Hold;
 use super::{Blobs, Owner, StoreError, file};
 
-/// Bytes that wait to be hashed together: all the memory a writer takes. Whoever writes whole segments, as most uploads do, has
-/// them hashed and written where they are.
+/// Bytes that are buffered and hashed together: all the memory that a writer takes. A caller that writes whole segments,
+/// as most uploads do, has them hashed and written without a copy.
 pub(super) const BUFFER_LEN: usize = SEGMENT_LEN;
 
-/// A blob on its way in: hashes while it writes. Dropped without `finish` it leaves nothing, unless it is an upload with a
-/// key, whose bytes stay to be resumed.
+/// A blob on its way in, which is hashed while it is written. When a writer is dropped without [`BlobWriter::finish`],
+/// its file is removed. Only an upload with a key keeps its bytes, to be resumed.
 ///
-/// An error that `write` gives wraps the [`StoreError`]: [`StoreError::from_io`] gets it out.
+/// An error of `write` wraps a [`StoreError`], which [`StoreError::from_io`] unwraps.
 pub struct BlobWriter {
     blobs: Blobs,
     file: File,
     path: PathBuf,
-    /// An upload with a key: the right to write to it.
+    /// The right to write to an upload; `None` when the blob is no upload with a key.
     hold: Option<Hold>,
     tree: SegmentTreeBuilder,
-    /// What comes after the bytes that are in the tree.
+    /// Bytes that come after the bytes in the tree.
     buffer: Vec<u8>,
-    /// How much of the buffer is in the file.
+    /// Number of the buffer's bytes that are in the file already.
     filed: usize,
-    /// The file's length, counted as on its way in. Always the tree's bytes and the filed ones.
+    /// Bytes in the file, counted as on their way in. Always the sum of the tree's bytes and of the filed bytes of the
+    /// buffer.
     disk: u64,
-    /// How long the file is, if that is more: it was a spare one.
+    /// Length of the file in bytes, which is more than `disk` when the file was a spare one.
     length: u64,
-    /// It will be flushed, so the disk may begin.
+    /// True if `finish` will flush the file, so that the disk may begin to write it.
     flushed: bool,
     done: bool,
 }
 
 impl BlobWriter {
-    /// Writes over a file of that length.
+    /// Starts a blob that is written over a temporary file of `length` bytes.
     pub(super) fn temporary(blobs: Blobs, file: File, path: PathBuf, length: u64) -> Self {
         Self {
             blobs,
@@ -57,7 +58,7 @@ impl BlobWriter {
         }
     }
 
-    /// Goes on with a file whose bytes are counted already: hashes them.
+    /// Goes on with an upload's file, whose `kept` bytes are counted already: reads and hashes them.
     pub(super) fn resumed(blobs: Blobs, file: File, path: PathBuf, hold: Hold, kept: u64) -> Result<Self, StoreError> {
         let mut writer = Self::temporary(blobs, file, path, kept);
         writer.hold = Some(hold);
@@ -77,24 +78,27 @@ impl BlobWriter {
         Ok(writer)
     }
 
-    /// Says that `finish` will flush it: the disk then works while the rest is still on its way.
+    /// Announces that [`BlobWriter::finish`] will flush the blob: the disk then begins to write while the rest is still
+    /// on its way.
     pub fn to_be_flushed(mut self) -> Self {
         self.flushed = true;
         self
     }
 
-    /// Bytes written so far (kept ones included).
+    /// Returns the number of bytes written so far (kept ones of an upload included).
     pub fn written(&self) -> u64 {
         self.tree.bytes() + self.buffer.len() as u64
     }
 
-    /// Hashes done, file renamed into place; `sync` = file and directory fsynced before it returns.
+    /// Completes the hash and moves the file into place; returns the blob's id and its length in bytes. `sync` = file and
+    /// directory are fsynced before the call returns. Fails with [`StoreError::Overtaken`] when another stream goes on
+    /// with the upload.
     pub fn finish(self, sync: bool) -> Result<(BlobId, u64), StoreError> {
         let owner = self.blobs.owner();
         self.finish_for(sync, |_| owner)
     }
 
-    /// The same for an owner that follows from the blob's id, as a new model's spec does.
+    /// Does the same as [`BlobWriter::finish`] for an owner that follows from the blob's id, as a new model's spec does.
     pub fn finish_for(mut self, sync: bool, owner: impl FnOnce(&BlobId) -> Owner) -> Result<(BlobId, u64), StoreError> {
         let hold = self.hold.clone();
         let _turn = hold.as_ref().map(Hold::turn).transpose()?;
@@ -105,7 +109,7 @@ impl BlobWriter {
                 .map_err(|error| StoreError::from_io(&self.path, error))?;
         }
         if sync && let Err(error) = self.file.sync_all() {
-            // The kernel may now take lost pages for written ones: nothing of this file can be trusted.
+            // The kernel may now take lost pages for written ones: no byte of this file can be trusted.
             self.blobs.store().abandon(&self.path, self.disk);
             self.done = true;
             return Err(StoreError::from_io(&self.path, error));
@@ -122,7 +126,7 @@ impl BlobWriter {
         adopted.map(|()| (tree.root(), tree.bytes()))
     }
 
-    /// Leaves nothing behind, whatever it was.
+    /// Removes the file, also that of an upload with a key, unless another stream goes on with the upload.
     pub fn abort(mut self) {
         let hold = self.hold.clone();
         let turn = hold.as_ref().map(Hold::turn).transpose();
@@ -132,14 +136,14 @@ impl BlobWriter {
         self.done = true;
     }
 
-    /// Brings the file up to the buffer's end.
+    /// Writes the rest of the buffer to the file.
     fn file_rest(&mut self) -> Result<(), StoreError> {
         self.disk += self.append(&self.buffer[self.filed..])?;
         self.filed = self.buffer.len();
         Ok(())
     }
 
-    /// Writes bytes at the file's end; how many.
+    /// Writes bytes at the file's end and returns their number. Takes room for them first.
     fn append(&self, bytes: &[u8]) -> Result<u64, StoreError> {
         let more = bytes.len() as u64;
         if more == 0 {
@@ -152,7 +156,7 @@ impl BlobWriter {
         }
         if let Err(error) = store.with_room(|| self.file.write_all_at(bytes, self.disk)) {
             store.usage().give(more);
-            // What did get written is cut off, so that an upload is kept up to what is known of it.
+            // Bytes that did get written are cut off, so that an upload keeps only bytes that are counted.
             let _ = self.file.set_len(self.disk);
             return Err(StoreError::from_io(&self.path, error));
         }
@@ -162,7 +166,7 @@ impl BlobWriter {
         Ok(more)
     }
 
-    /// Hashes the buffer when it is full.
+    /// Hashes the buffer and empties it, when it is full.
     fn hash_full(&mut self) {
         if self.buffer.len() == BUFFER_LEN {
             self.tree.push(&self.buffer);
@@ -183,7 +187,7 @@ impl BlobWriter {
         let before = self.buffer.len();
         let part = &bytes[..bytes.len().min(BUFFER_LEN - before)];
         self.buffer.extend_from_slice(part);
-        // An upload goes to the file at once: what a caller sent is kept over a crash.
+        // An upload is written to the file at once: the bytes that a caller sent survive a crash.
         if (self.hold.is_some() || self.buffer.len() == BUFFER_LEN)
             && let Err(error) = turn.transpose().and_then(|_turn| self.file_rest())
         {
@@ -200,7 +204,7 @@ impl io::Write for BlobWriter {
         self.take_in(bytes).map_err(StoreError::into_io)
     }
 
-    /// Nothing to do: `finish` sees to it.
+    /// Does nothing: [`BlobWriter::finish`] flushes.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -296,7 +300,7 @@ mod tests {
             let bytes = &all[..len];
             let id = BlobId::of(bytes);
             prop_assert_eq!(store(&blobs, bytes, step).0, id);
-            // Some of the files to come are written over this one.
+            // Some of the later blobs are written over this blob's file.
             let store = blobs.store();
             store.keep_spare(store.retire(&[(Owner::Node, id)]).unwrap()).unwrap();
             let (kept, again) = ((len as f64 * cut) as usize, (len as f64 * cut * cut) as usize);

@@ -1,7 +1,8 @@
-//! `kill -9` at any moment: what was reported as committed is there afterwards, and nothing is half there.
+//! Test of `kill -9` at any moment: all reported commits are there afterwards, and no commit is half there.
 //!
-//! The test runs itself as a child that commits without end and reports each commit over a pipe. The parent kills it after a
-//! number of reports that a seed decides, wherever the child is by then, and looks at what it left.
+//! The test runs itself as a child that commits without end and reports each commit over a pipe. A seed decides the
+//! number of reports after which the parent kills the child, at any point of its work. The parent then checks the data
+//! directory.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
@@ -16,20 +17,20 @@ use qres_store::{
     Write,
 };
 
-/// Names the directory, in the child alone.
+/// Environment variable that names the data directory; only the child has it.
 const DIRECTORY: &str = "QRES_TEST_STORE_CRASH_DIRECTORY";
-/// Children killed. Each dies somewhere else.
+/// Number of children killed. Each dies at another moment.
 const KILLS: u64 = 25;
-/// Reports before a kill, at most.
+/// Number of reports before a kill, at most.
 const REPORTS_MAX: u64 = 12;
-/// What the child says.
+/// Start of a child's report; the number of the commit follows.
 const COMMITTED: &str = "committed ";
 
 fn spec() -> SpecId {
     SpecId([5; 32])
 }
 
-/// The bytes of submission `number`: now and then more than one segment.
+/// Returns the bytes of submission `number`: every fourth has more than one segment.
 fn weights(number: u64) -> Vec<u8> {
     let numbers = if number % 4 == 3 {
         SEGMENT_BYTES as usize / 8 + 9
@@ -86,8 +87,8 @@ fn key(number: u64) -> StoredKey {
     }
 }
 
-/// One submission after the other, as a node would: blob first, then all records of it, then the report. In between come an
-/// upload that is never finished, a partial blob, and the rounds' bookkeeping.
+/// Commits submissions one after the other, as a node would: blob first, then all records of it, then the report. In
+/// between come an upload that is never finished, a partial blob, and the rounds' bookkeeping.
 fn commit_without_end(store: &Store, first: u64) -> Result<(), StoreError> {
     let blobs = store.blobs();
     for number in first.. {
@@ -116,7 +117,7 @@ fn commit_without_end(store: &Store, first: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A download of which only some segments arrive.
+/// Starts a download of which only some segments arrive.
 fn keep_partial(blobs: &Blobs, number: u64) -> Result<(), StoreError> {
     let bytes = vec![9; 2 * SEGMENT_BYTES as usize];
     let tree = SegmentTree::of(&bytes);
@@ -126,7 +127,7 @@ fn keep_partial(blobs: &Blobs, number: u64) -> Result<(), StoreError> {
     if number % 8 == 7 { partial.discard() } else { Ok(()) }
 }
 
-/// What must hold after any crash, up to what was reported.
+/// Checks the store after a crash, up to the last `reported` commit; returns the number of the next commit.
 fn check(store: &Store, reported: Option<u64>) -> u64 {
     let last = store
         .meta("last")
@@ -148,7 +149,7 @@ fn check(store: &Store, reported: Option<u64>) -> u64 {
             "{number} of {next}"
         );
     }
-    // Of the one that was under way, nothing or only its blob is there.
+    // Of the commit that was under way, nothing or only its blob is there.
     assert!(store.submission(submission(next).id).unwrap().is_none());
     assert!(store.key(&key(next).key).unwrap().is_none());
     let held: u64 = store.blobs().list().unwrap().iter().map(|(.., bytes)| bytes).sum();
@@ -161,7 +162,7 @@ fn open(dir: &Path) -> Store {
     Store::open(dir, StoreOptions::default()).unwrap()
 }
 
-/// The child's part; for everyone else it does nothing.
+/// The child's part of the test; does nothing in other processes.
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(DIRECTORY) else { return };
@@ -182,7 +183,7 @@ fn start(dir: &Path) -> Child {
         .unwrap()
 }
 
-/// Kills a child after so many reports; the last report that was whole.
+/// Kills a child after `reports` reports; returns the number of its last whole report.
 fn kill_after(mut child: Child, reports: u64, spins: u64) -> Option<u64> {
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut last = None;

@@ -1,4 +1,4 @@
-//! Blobs over `/qres/blob/10`.
+//! Transfer of blobs over `/qres/blob/10`.
 
 mod assembly;
 mod board;
@@ -28,53 +28,56 @@ use qres_mesh::Mesh;
 use qres_store::BlobStore;
 use session::Depot;
 
-/// The stream protocol.
+/// The stream protocol for blobs.
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/blob/10");
-/// Longest request.
+/// Longest request frame, in bytes.
 pub(super) const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// Longest answer, without the bytes that follow it.
+/// Longest answer frame in bytes, without the raw bytes that follow it.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Segments that may be asked for at once.
+/// Segments that one request may ask for.
 const SEGMENTS_PER_ASK_MAX: usize = 64;
-/// Finished downloads that wait for the engine; the next ones wait before they are told.
+/// Events of finished downloads that may wait for the engine; the next event is sent when one of them has been taken.
 const EVENTS_MAX: usize = 64;
 
-/// A blob to fetch.
+/// A blob that this node is to fetch.
 #[derive(Debug, Clone)]
 pub struct Want {
-    /// The model it is for: who may read it follows from that, and nothing that another model holds is used.
+    /// The model that the blob is for: it decides which peers may read the blob, and a copy that another model holds is
+    /// not used.
     pub spec: SpecId,
-    /// Which.
+    /// Id of the blob, which is its digest.
     pub blob: BlobId,
-    /// Its length, where a record names it: another length is refused before a byte moves. Wants of one blob that name two
-    /// lengths relax it (the digest alone decides), so whoever relies on a record's length compares it again.
+    /// Length of the blob in bytes, if a record names it: an answer with another length is refused before a byte of the
+    /// blob moves. Two wants of one blob that name two lengths relax this check (then the digest alone decides), so a
+    /// caller that relies on a record's length compares it again.
     pub bytes: Option<u64>,
-    /// No longer than this, whatever a holder says.
+    /// Largest length in bytes that is accepted from a holder.
     pub bytes_max: u64,
-    /// Who should have it; then everyone connected.
+    /// Peers that should have the blob; they are asked before the other connected peers.
     pub holders: Vec<NodeId>,
-    /// Who must have it, as the author of a contribution to the open round must: saying that it has not is withholding.
+    /// The peer that must have the blob, as the author of a contribution to the open round must: if it answers repeatedly
+    /// that it does not have the blob, that is withholding.
     pub owed_by: Option<NodeId>,
-    /// Trace context of whoever wants it.
+    /// Trace context of the caller that wants the blob.
     pub traceparent: Option<String>,
 }
 
-/// What became of a want.
+/// Result of a [`Want`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DownloadEvent {
-    /// The blob is in the store (its digest is right).
+    /// The blob is in the store, and its digest is right.
     Here {
-        /// The model.
+        /// The model that the blob is for.
         spec: SpecId,
-        /// Which.
+        /// Id of the blob in the store.
         blob: BlobId,
-        /// From whom the last of it came; all zeros when it was in the store before.
+        /// The peer that sent the last part of the blob; all zeros if the blob was in the store before.
         from: NodeId,
     },
 }
 
-/// Fetches blobs, each at most once at a time for a model, from any holder, verified segment by segment while they arrive, resumed after
-/// a break, for ever until it is here or no longer wanted. Cheap to clone.
+/// Fetches each [`Want`] from any holder, at most once at a time for a model and a blob. Segments are verified while they
+/// arrive, and a download resumes after a break. It goes on until the blob is here or no longer wanted. Cheap to clone.
 #[derive(Clone)]
 pub struct Downloads {
     shared: Arc<Shared>,
@@ -82,7 +85,7 @@ pub struct Downloads {
 }
 
 impl Downloads {
-    /// Starts the manager.
+    /// Starts the task that downloads from peers of `mesh` into `store`; returns the handle and the events.
     pub fn start(mesh: Mesh, store: BlobStore) -> (Self, mpsc::Receiver<DownloadEvent>) {
         Self::start_with(mesh, store, Pace::default())
     }
@@ -114,23 +117,24 @@ impl Downloads {
         (downloads, receiver)
     }
 
-    /// Wants a blob; a second want of the same blob for the same model adds its holders. Never waits and is never lost: wants are kept on a board,
-    /// one entry a model and blob, and their number is bounded by the records that name them.
+    /// Adds a [`Want`]; a second want of the same blob for the same model adds its holders. This call never waits, and no
+    /// want is lost: wants are kept on a board, one entry for each model and blob, and their number is bounded by the
+    /// records that name them.
     pub fn want(&self, want: Want) {
         self.shared.change(|board| board.want(want));
     }
 
-    /// No longer wanted.
+    /// Removes the [`Want`] of this blob for this model.
     pub fn cancel(&self, spec: SpecId, blob: BlobId) {
         self.shared.change(|board| board.cancel(spec, blob));
     }
 
-    /// A peer has come or has something new: try waiting downloads now rather than after their backoff.
+    /// Tells the downloads that a peer has connected or has something new: they try this peer now, not after its backoff.
     pub fn nudge(&self, peer: NodeId) {
         self.shared.change(|board| board.nudge(&peer));
     }
 
-    /// What has been received.
+    /// Returns the counters of the bytes received.
     pub fn counters(&self) -> Arc<TransferCounters> {
         self.counters.clone()
     }

@@ -1,8 +1,8 @@
-//! What moved, for metrics.
+//! Counters of the bytes that moved, for metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Running totals since the node started. Blob bytes alone, without frames and encryption.
+/// Running totals since the node started. Bytes are those of blobs alone, without frames and encryption.
 #[derive(Debug, Default)]
 pub struct TransferCounters {
     sent_bytes: AtomicU64,
@@ -17,19 +17,19 @@ impl TransferCounters {
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes.load(Ordering::Relaxed)
     }
-    /// Blob bytes received from peers that were right.
+    /// Blob bytes received that match their digest.
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes.load(Ordering::Relaxed)
     }
-    /// Blob bytes received from peers that did not match their digest.
+    /// Blob bytes received that do not match their digest.
     pub fn refused_bytes(&self) -> u64 {
         self.refused_bytes.load(Ordering::Relaxed)
     }
-    /// Times a peer was told to come back later.
+    /// Times that a peer was told to come back later, because there was no upload place for it.
     pub fn busy(&self) -> u64 {
         self.busy.load(Ordering::Relaxed)
     }
-    /// Streams dropped unread, because the peer had too many open.
+    /// Blob streams dropped unread, because the peer, or all peers together, had too many open.
     pub fn dropped_streams(&self) -> u64 {
         self.dropped_streams.load(Ordering::Relaxed)
     }

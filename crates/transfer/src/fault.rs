@@ -1,11 +1,11 @@
-//! Why an exchange with a peer failed, and whether the peer is to blame.
+//! Errors of an exchange with a peer, and the [`Fault`] that the peer is penalized for.
 
 use std::time::Duration;
 
 use qres_mesh::{Fault, MeshError};
 use qres_store::StoreError;
 
-/// Why an exchange failed.
+/// Reason why an exchange with a peer failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransferError {
     #[error("the stream broke: {0}")]
@@ -35,13 +35,13 @@ pub(crate) enum TransferError {
 }
 
 impl TransferError {
-    /// Bytes that no honest peer sends.
+    /// Makes the error [`TransferError::Malformed`] for bytes that no honest peer sends.
     pub(crate) fn malformed(what: &'static str, why: impl Into<String>) -> Self {
         Self::Malformed { what, why: why.into() }
     }
 
-    /// What the peer is to blame for, as far as one exchange can tell. A broken stream blames nobody, and neither does a
-    /// length: whoever announced it may be the one who lied.
+    /// Returns the fault of the peer, as far as one exchange can tell. A broken stream is not its fault, and neither is a
+    /// wrong length: the record that announced the length may be the one that is wrong.
     pub(crate) fn fault(&self) -> Option<Fault> {
         match self {
             Self::Stalled { .. } | Self::Slow { .. } => Some(Fault::Withheld),

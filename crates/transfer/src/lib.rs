@@ -1,4 +1,4 @@
-//! How bytes move between two nodes: blobs (`/qres/blob/10`) and records (`/qres/sync/10`), each on its own stream protocol.
+//! Moves bytes between two nodes: blobs (`/qres/blob/10`) and records (`/qres/sync/10`), each on its own stream protocol.
 
 #[doc(hidden)]
 pub mod blob;
@@ -23,25 +23,27 @@ use qres_fed::round::RecordId;
 
 use fault::TransferError;
 
-/// What this node lets others read, and finds for them.
+/// The data that this node serves to peers, and the rules that decide which peer may read what.
 pub trait Library: Send + Sync + 'static {
-    /// Whether `peer` may read what belongs to this model: the peer is a member, or the model is open. The bytes of a known
-    /// spec (`blob` = `spec`) may be read by anyone. Whether the blob belongs to the model is told by where the store has it.
+    /// Returns true if `peer` may read blobs of this model: the peer is a member, or the model is open. Every peer may
+    /// read the bytes of a known spec (then `blob` has the digest of `spec`). This method does not check that the blob
+    /// belongs to the model: the server looks only among the blobs that its store keeps for the model.
     fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool;
-    /// Whether `peer` is on the member list of a model that is joined here: members are served before strangers.
+    /// Returns true if `peer` is on the member list of a model that this node has joined: members are served before
+    /// strangers.
     fn is_member(&self, peer: &NodeId) -> bool;
-    /// The models known here (joined or not), for a peer that wants to know what there is.
+    /// Returns the models that this node knows (joined or not), for a peer that asks which models there are.
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>>;
-    /// Ids of every record held of a model, by round, those of rounds above `above` at least; `None` when it is not joined here or
-    /// the peer may not read it.
+    /// Returns the round and the id of every record that this node holds of a model, at least of the rounds above
+    /// `above`; `None` if this node has not joined the model or the peer may not read it.
     fn record_ids(&self, peer: NodeId, spec: SpecId, above: u64) -> BoxFuture<'_, Option<Vec<(u64, RecordId)>>>;
-    /// These records, those held.
+    /// Returns the records with these ids, without those that this node does not hold.
     fn records(&self, peer: NodeId, spec: SpecId, ids: Vec<RecordId>) -> BoxFuture<'_, Vec<Record>>;
-    /// The signed state envelopes held of a model; empty when the peer may not read it.
+    /// Returns the signed state envelopes that this node holds of a model; empty if the peer may not read it.
     fn states(&self, peer: NodeId, spec: SpecId) -> BoxFuture<'_, Vec<Vec<u8>>>;
 }
 
-/// A 32-byte digest out of a message.
+/// Reads a 32-byte digest out of a message; another length is [`TransferError::Malformed`].
 fn hash_of(what: &'static str, bytes: &[u8]) -> Result<[u8; 32], TransferError> {
     bytes
         .try_into()

@@ -1,7 +1,8 @@
-//! A stream to one peer: frames and raw bytes, with limits and deadlines on everything.
+//! A stream to one peer: frames and raw bytes, with size limits, and with a deadline on every read and write.
 //!
-//! An exchange that fails drops its stream without closing it: yamux then resets it, and a peer that waits for credit learns
-//! so at once. A stream that was closed before it is dropped leaves such a peer waiting (facts: yamux 0.14 sends no reset).
+//! An exchange that fails drops its stream without closing it: yamux then resets the stream, and a peer that waits for
+//! credit learns of it at once. A stream that is closed before it is dropped leaves such a peer waiting, because yamux
+//! 0.14 then sends no reset.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,18 +15,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::TransferError;
 
-/// Frames are gathered up to this many bytes before they are written: each write is a frame of the muxer's.
+/// Size of the write buffer, in bytes, at which it is written out: each write becomes a frame of the muxer, so small
+/// frames are gathered.
 const GATHER_BYTES: usize = 64 * 1024;
 
-/// Deadlines of an exchange.
+/// Deadlines of an exchange with a peer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// No byte for so long: the peer has stalled. Progress, not the whole: a slow link may take its time.
+    /// Longest time without a byte; then the peer has stalled ([`TransferError::Stalled`]). It limits a pause, not the
+    /// whole transfer: a slow link may take its time.
     pub(crate) idle: Duration,
-    /// A frame or a segment that is still not through after this long, drop by drop, has stalled too: at 1 MiB in two
-    /// minutes, 9 KB/s, a download holds its place against everyone else's.
+    /// Longest time for one whole frame or segment; then the peer is too slow ([`TransferError::Slow`]), though bytes
+    /// arrive drop by drop. A download of 1 MiB in two minutes, 9 KB/s, still holds its place against all other peers.
     pub(crate) whole: Duration,
-    /// How long a stream may rest between two requests.
+    /// Longest time that a stream may rest between two requests.
     pub(crate) rest: Duration,
 }
 
@@ -39,7 +42,7 @@ impl Default for Pace {
     }
 }
 
-/// A stream that speaks frames.
+/// A stream to a peer that carries frames (a 4-byte length, then a message) and raw bytes.
 pub(crate) struct Link<S> {
     stream: S,
     pace: Pace,
@@ -61,7 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         }
     }
 
-    /// Counts the bytes that the stream takes from here on there, piece by piece.
+    /// Adds all bytes that the stream takes from now on to `sent`, after each write.
     pub(crate) fn count_sent_into(&mut self, sent: Arc<AtomicU64>) {
         self.sent = sent;
     }
@@ -70,13 +73,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         self.pace
     }
 
-    /// Counts the bytes that arrive from here on there, piece by piece, and reads no more once this is cancelled.
+    /// Adds all bytes that arrive from now on to `received`, after each read. Once `given_up` is cancelled, a read ends
+    /// with [`TransferError::Revoked`].
     pub(crate) fn watch(&mut self, received: Arc<AtomicU64>, given_up: CancellationToken) {
         self.received = received;
         self.given_up = given_up;
     }
 
-    /// Puts a frame into the buffer, which goes out once it is full or flushed.
+    /// Puts a frame into the buffer, which is written once it holds [`GATHER_BYTES`] or is flushed.
     pub(crate) async fn queue<M: Message>(&mut self, message: &M) -> Result<(), TransferError> {
         let length = u32::try_from(message.encoded_len()).map_err(|_| TransferError::TooLarge {
             what: "frame",
@@ -84,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             limit: u64::from(u32::MAX),
         })?;
         self.out.extend_from_slice(&length.to_le_bytes());
-        // A Vec grows: encoding into it cannot run out of room.
+        // Encoding into a Vec cannot run out of room, because a Vec grows.
         let _ = message.encode(&mut self.out);
         if self.out.len() >= GATHER_BYTES {
             return self.drain().await;
@@ -92,13 +96,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         Ok(())
     }
 
-    /// Sends a frame now.
+    /// Sends a frame at once, after the frames in the buffer.
     pub(crate) async fn send<M: Message>(&mut self, message: &M) -> Result<(), TransferError> {
         self.queue(message).await?;
         self.flush().await
     }
 
-    /// Sends what is buffered.
+    /// Writes the frames in the buffer and flushes the stream.
     pub(crate) async fn flush(&mut self) -> Result<(), TransferError> {
         self.drain().await?;
         let idle = self.pace.idle;
@@ -116,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         written
     }
 
-    /// Writes bytes as they are, after the frames before them; `flush` comes after.
+    /// Writes bytes as they are, after the frames in the buffer; the caller calls [`Link::flush`] afterwards.
     pub(crate) async fn write_raw(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
         self.drain().await?;
         self.write_all(bytes).await
@@ -139,8 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         Ok(())
     }
 
-    /// The next frame of at most `limit` bytes, awaited for at most `wait`; `None` when the peer has closed the stream between
-    /// two frames.
+    /// Reads the next frame of at most `limit` bytes, and waits at most `wait` for its start; `None` when the peer has
+    /// closed the stream between two frames.
     pub(crate) async fn next<M: Message + Default>(
         &mut self,
         limit: usize,
@@ -167,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             .map_err(|error| TransferError::malformed("frame", error.to_string()))
     }
 
-    /// Fills `into`.
+    /// Reads until `into` is full; `what` names the bytes in an error.
     pub(crate) async fn read_raw(&mut self, into: &mut [u8], what: &'static str) -> Result<(), TransferError> {
         let Pace { idle, whole, .. } = self.pace;
         let end = Instant::now() + whole;
@@ -191,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         Ok(read)
     }
 
-    /// Says that nothing more comes.
+    /// Flushes and closes the stream, which tells the peer that nothing more comes.
     pub(crate) async fn close(&mut self) -> Result<(), TransferError> {
         self.flush().await?;
         let idle = self.pace.idle;

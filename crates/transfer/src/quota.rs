@@ -1,11 +1,12 @@
-//! How much one peer, and all peers together, may have under way at once.
+//! Limits how much one peer, and all peers together, may have under way at once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use qres_fed::id::NodeId;
 
-/// Counts what is under way. Cheap to clone; holds one entry a peer that has something under way.
+/// Counts the operations under way, of each peer and in all. Cheap to clone; holds one entry for each peer that has an
+/// operation under way.
 #[derive(Clone)]
 pub(crate) struct Quota {
     in_all: usize,
@@ -13,7 +14,7 @@ pub(crate) struct Quota {
     held: Arc<Mutex<BTreeMap<NodeId, usize>>>,
 }
 
-/// One thing under way; dropping it makes room.
+/// Permission for one operation; dropping it makes room for another.
 pub(crate) struct Permit {
     peer: NodeId,
     held: Arc<Mutex<BTreeMap<NodeId, usize>>>,
@@ -28,7 +29,8 @@ impl Quota {
         }
     }
 
-    /// Room for one more of this peer's, if there is any.
+    /// Takes a [`Permit`] for one more operation of this peer; `None` if the peer, or all peers together, have no room
+    /// for it.
     pub(crate) fn take(&self, peer: NodeId) -> Option<Permit> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = held.values().sum();

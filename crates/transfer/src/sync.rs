@@ -1,4 +1,4 @@
-//! Records over `/qres/sync/10`: two nodes compare the record ids of a model and fetch what is missing.
+//! Transfer of records over `/qres/sync/10`: two nodes compare the record ids of a model and fetch what is missing.
 
 mod bucket;
 mod client;
@@ -26,32 +26,32 @@ use server::SyncServer;
 
 pub use held::Held;
 
-/// The stream protocol.
+/// The stream protocol for records.
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/sync/10");
-/// Longest request.
+/// Longest request frame, in bytes.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// Longest item: the largest holds 4,096 keys (164 KiB).
+/// Longest item of an answer, in bytes: the largest item holds 4,096 keys with their rounds (164 KiB).
 const ITEM_BYTES_MAX: usize = 256 * 1024;
-/// Buckets whose keys may be asked for at once.
+/// Buckets whose keys one request may ask for.
 const BUCKETS_PER_ASK_MAX: usize = 1024;
-/// Keys that are taken in at once (a larger bucket goes alone).
+/// Keys that one request asks for at most (a larger bucket is asked for alone).
 const KEYS_AT_ONCE: usize = 16_384;
-/// Keys in one item.
+/// Keys in one item of an answer.
 const KEYS_PER_ITEM_MAX: usize = 4096;
-/// Records that may be asked for at once, and a batch's size.
+/// Records that one request may ask for, and the largest size of a batch.
 const RECORDS_PER_ASK_MAX: usize = 256;
 /// Models that a peer may offer.
 const SPECS_MAX: usize = 1024;
 /// States of one model that a peer may send.
 const STATES_MAX: usize = 4096;
-/// Longest state envelope.
+/// Longest state envelope, in bytes.
 const STATE_BYTES_MAX: usize = 64 * 1024;
-/// Their bytes in all.
+/// Bytes of all state envelopes of one model together (32 MiB).
 const STATES_BYTES_MAX: usize = 32 << 20;
-/// Exchanges that this node has under way; the next one waits.
+/// Exchanges that this node has under way as the asking side; the next exchange waits.
 const EXCHANGES_MAX: usize = 8;
 
-/// A record as it moves. Received ones are decoded, their signatures not yet verified.
+/// A record as it moves between nodes. A received record is decoded, but its signatures are not yet verified.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Record {
@@ -65,15 +65,15 @@ pub enum Record {
 #[allow(missing_docs)]
 pub struct SpecOffer {
     pub spec: SpecId,
-    /// Length of the canonical bytes.
+    /// Length of the spec's canonical bytes.
     pub bytes: u64,
     pub name: String,
     pub creator: NodeId,
-    /// The creator's, over the canonical bytes.
+    /// Signature of the creator over the spec's canonical bytes.
     pub signature: Signature,
 }
 
-/// Asks peers.
+/// Asks peers for their models, records and states.
 #[derive(Clone)]
 pub struct SyncClient {
     mesh: Mesh,
@@ -81,7 +81,7 @@ pub struct SyncClient {
 }
 
 impl SyncClient {
-    /// Asks through this mesh.
+    /// Makes a client that asks through this mesh.
     pub fn new(mesh: Mesh) -> Self {
         Self {
             mesh,
@@ -89,16 +89,17 @@ impl SyncClient {
         }
     }
 
-    /// What the peer knows.
+    /// Returns a [`SpecOffer`] for each model that the peer knows.
     pub async fn specs(&self, peer: NodeId) -> Result<Vec<SpecOffer>, MeshError> {
         let (mut exchange, _permit) = self.open(peer).await?;
         let specs = exchange.specs().await;
         self.end(peer, exchange, specs).await
     }
 
-    /// Compares by round buckets (digest, then ids) and returns the records that the peer has and we do not, parents first
-    /// (ascending by round), in batches through the callback so that nothing is held whole. Stops when the receiver closes;
-    /// answers how many records came. A peer that does not show us the model has none.
+    /// Compares the records of a model in buckets of rounds (digests, then ids), and fetches each [`Record`] that the
+    /// peer has and this node does not. The records go to `batch` in batches, parents first (ascending by round), so that
+    /// the whole answer is never in memory. Stops when the receiver of `batch` closes; returns how many records came. A
+    /// peer that does not show the model to this node counts as one without records.
     pub async fn missing(
         &self,
         peer: NodeId,
@@ -111,7 +112,7 @@ impl SyncClient {
         self.end(peer, exchange, count).await
     }
 
-    /// The signed state envelopes that the peer holds of a model.
+    /// Returns the signed state envelopes that the peer holds of a model.
     pub async fn states(&self, peer: NodeId, spec: SpecId) -> Result<Vec<Vec<u8>>, MeshError> {
         let (mut exchange, _permit) = self.open(peer).await?;
         let states = exchange.states(spec).await;
@@ -124,8 +125,8 @@ impl SyncClient {
         Ok((Exchange::new(Link::new(stream, Pace::default())), permit))
     }
 
-    /// Closes a conversation that went well, and tells on a peer that broke the limits. One that is slow to answer may be busy
-    /// with its rounds: that is no fault.
+    /// Closes an exchange that went well, and penalizes a peer that broke the limits. A peer that is slow to answer may
+    /// be busy with its rounds: that is no fault.
     async fn end<T>(
         &self,
         peer: NodeId,
@@ -134,7 +135,7 @@ impl SyncClient {
     ) -> Result<T, MeshError> {
         match outcome {
             Ok(answer) => {
-                // The answer is here, whatever becomes of the goodbye.
+                // The answer is here, so a failure to close the stream does not matter.
                 let _ = exchange.close().await;
                 Ok(answer)
             }

@@ -153,7 +153,7 @@ async fn records_go_from_node_to_node() {
     let b = node(&[&a]).await;
     let client = SyncClient::new(b.mesh.clone());
     let (batch, mut batches) = mpsc::channel(4);
-    // Every tenth is missing here.
+    // Every tenth record is missing here.
     let ours = ids(&records)
         .into_iter()
         .enumerate()

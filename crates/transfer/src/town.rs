@@ -1,4 +1,4 @@
-//! A mesh in memory: peers behind pipes, honest ones and others.
+//! A mesh in memory for tests: peers behind pipes, honest ones and others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -23,15 +23,15 @@ use qres_wire::pb::blob_request::Kind;
 use qres_wire::pb::{BlobAnswer, BlobRequest, BlobStatus};
 
 pub(crate) const SPEC: SpecId = SpecId([7; 32]);
-/// The node that downloads.
+/// Id of the node that downloads.
 pub(crate) const ME: NodeId = NodeId([1; 32]);
-/// Where nothing stalls.
+/// Deadlines (20 s) for tests in which no peer stalls.
 pub(crate) const PATIENT: Pace = Pace {
     idle: Duration::from_secs(20),
     whole: Duration::from_secs(20),
     rest: Duration::from_secs(20),
 };
-/// Where someone stalls.
+/// Deadlines for tests in which a peer stalls: 2 s without a byte.
 pub(crate) const FAST: Pace = Pace {
     idle: Duration::from_secs(2),
     ..PATIENT
@@ -49,25 +49,26 @@ pub(crate) fn node(n: u8) -> NodeId {
     NodeId([n; 32])
 }
 
-/// Bytes that differ from place to place and seed to seed.
+/// Returns `length` bytes that differ from place to place and from seed to seed.
 pub(crate) fn bytes(seed: u8, length: u64) -> Vec<u8> {
     let mut out = vec![0; usize::try_from(length).unwrap()];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut out);
     out
 }
 
-/// In memory where there is such a place: making a store flushes a dozen times, and none of that is tested here.
+/// Makes a temporary directory, in memory if the machine has `/dev/shm`: making a store flushes a dozen times, and none
+/// of that is tested here.
 pub(crate) fn tempdir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
 }
 
-/// A store in a directory of its own.
+/// A blob store in a directory of its own.
 pub(crate) struct Shelf {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: BlobStore,
-    /// Those of [`SPEC`].
+    /// The blobs of the model [`SPEC`].
     pub(crate) blobs: Blobs,
 }
 
@@ -94,12 +95,12 @@ impl Shelf {
     }
 }
 
-/// Whom a library lets read.
+/// A [`Library`] without records, which only decides which peers may read.
 pub(crate) enum Readers {
     All,
     None,
     Of(SpecId),
-    /// All; these are members.
+    /// All peers may read, and these are members.
     AllBeside(Vec<NodeId>),
 }
 
@@ -128,12 +129,12 @@ impl Library for Readers {
     }
 }
 
-/// An honest server of one shelf.
+/// Makes an honest [`BlobServer`] of one shelf.
 pub(crate) fn honest(shelf: &Shelf, readers: Readers) -> BlobServer {
     BlobServer::new(shelf.store.clone(), Arc::new(readers)).with_limits(PATIENT, Places::new(16, 4))
 }
 
-/// Peers, what was held against them, and how often each was called.
+/// Peers, the faults that they were penalized for, and how often a stream to each was opened.
 #[derive(Clone, Default)]
 pub(crate) struct Town {
     inner: Arc<Inner>,
@@ -181,7 +182,7 @@ impl Town {
         self.inner.calls.lock().unwrap().get(node).copied().unwrap_or(0)
     }
 
-    /// Waits until something that the town knows is so.
+    /// Waits until `so` is true of this town, at most 20 s.
     pub(crate) async fn until(&self, so: impl Fn(&Self) -> bool) {
         let wait = async {
             loop {
@@ -221,24 +222,24 @@ impl Holders for Town {
     }
 }
 
-/// What a link runs over.
+/// A stream that a [`Link`] runs over.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A server that speaks the protocol and does as it is told.
+/// A server that speaks the protocol and misbehaves as its fields say.
 pub(crate) struct Fake {
     pub(crate) blob: Vec<u8>,
     /// Flips a bit of this segment.
     pub(crate) corrupt: Option<u32>,
-    /// Falls silent before the segment after so many.
+    /// Falls silent after it has sent this number of segments.
     pub(crate) silent_after: Option<usize>,
-    /// Closes before the segment after so many.
+    /// Closes the stream after it has sent this number of segments.
     pub(crate) close_after: Option<usize>,
-    /// Waits for this before the second segment.
+    /// Waits for this notification before it sends the second segment.
     pub(crate) gate: Option<Arc<Notify>>,
-    /// Claims this length.
+    /// Announces this length instead of the blob's.
     pub(crate) length: Option<u64>,
-    /// Claims these chaining values.
+    /// Sends these chaining values instead of the blob's.
     pub(crate) values: Option<Vec<[u8; 32]>>,
 }
 

@@ -1,37 +1,38 @@
-//! The two clocks of a node: a monotonic one for decisions, the wall's for people.
+//! The two clocks of a node: a monotonic one for decisions, and the wall clock for people.
 
 use qres_fed::id::Instant;
 
-/// Stands for an instant beyond what the clock can tell.
+/// Time from now, one year, that stands for an instant beyond the range of the clock.
 const FAR: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Milliseconds since the node started: what `fed` calls now.
+/// A monotonic clock that counts the milliseconds since the node started: its time is the [`Instant`] of `fed`.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: std::time::Instant,
 }
 
 impl Clock {
-    /// Starts at 0.
+    /// Starts a clock at 0 ms.
     pub fn start() -> Self {
         Self {
             origin: std::time::Instant::now(),
         }
     }
 
-    /// Now.
+    /// Returns the milliseconds since the clock was started.
     pub fn now(&self) -> Instant {
         Instant(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The same point for tokio's timers.
+    /// Converts a time of this clock to tokio's timers. A time beyond their range becomes one year from now.
     pub fn deadline(&self, at: Instant) -> tokio::time::Instant {
         let at = self.origin.checked_add(std::time::Duration::from_millis(at.0));
         tokio::time::Instant::from_std(at.unwrap_or_else(|| std::time::Instant::now() + FAR))
     }
 }
 
-/// Milliseconds since 1970 on the wall clock: it informs people, and orders nothing but the revisions of starts on a full disk.
+/// Returns the milliseconds since 1970 on the wall clock. This time informs people; it orders nothing but the revisions
+/// of starts on a full disk.
 pub fn unix_ms() -> u64 {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

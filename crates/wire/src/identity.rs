@@ -12,58 +12,59 @@ use qres_fed::record::{Authored, Signature, Signed};
 
 use qres_files::private;
 
-/// A longer file is no key: one has 32 bytes.
+/// Largest key file that is read, in bytes. A key has 32 bytes, so a longer file is no key.
 const FILE_BYTES_MAX: u64 = 4096;
 
-/// Why there is no identity.
+/// Reason why a node has no [`Identity`].
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The file cannot be read or made.
+    /// The key file cannot be read or made.
     #[error("identity key {path}: {error}")]
     Io {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         error: std::io::Error,
     },
-    /// Others could write the key, or it is not this user's and others could read it.
+    /// Other users could replace or read the key: all users may write it, or it belongs to another user (a key of root
+    /// that at most its group may read is accepted), or its mode cannot be set to 0600.
     #[error("identity key {path} has mode {mode:o}, so others could read or replace it: run `chmod 600 {path}`")]
     Mode {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
-        /// Its permission bits.
+        /// Permission bits of the key file.
         mode: u32,
     },
-    /// An empty file in a data directory in which a node has worked.
+    /// The key file is empty, in a data directory in which a node has worked.
     #[error(
         "identity key {path} is empty, and this data directory holds records of a node: put that node's copy of the key back; \
          without one, start with an empty --data-dir: the node is then another one, a member of nothing"
     )]
     Empty {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
     },
-    /// Not 32 bytes.
+    /// The key file does not hold a key of 32 bytes.
     #[error(
         "identity key {path} is no Ed25519 key: expected 32 bytes, found {bytes}. Put this node's copy of the key back; without \
          one, start with an empty --data-dir: the node is then another one, a member of nothing"
     )]
     Malformed {
-        /// Where.
+        /// Path of the key file.
         path: PathBuf,
-        /// Its length.
+        /// Length of the key file, in bytes.
         bytes: usize,
     },
 }
 
-/// A key pair.
+/// The Ed25519 key pair of a node.
 #[derive(Clone)]
 pub struct Identity {
     keypair: ed25519::Keypair,
 }
 
 impl Identity {
-    /// Reads the key file, or makes one (0600) when there is none.
+    /// Reads the key file, or makes one (mode 0600) when there is none. Fails with an [`IdentityError`].
     pub fn load_or_create(path: &Path) -> Result<Self, IdentityError> {
         let fail = |error| IdentityError::Io {
             path: path.to_owned(),
@@ -89,8 +90,9 @@ impl Identity {
         Ok(Self { keypair: secret.into() })
     }
 
-    /// Takes the rights of others to read the key away, where the file is this user's: copies and volumes of containers set
-    /// them. One of root's may be read by its group, as a mounted secret is. A key that all could write is nobody's.
+    /// Makes a key file of this user private (mode 0600) if its group may read or write it, or others may read it: copies
+    /// and volumes of containers set such modes. A key file of root may be readable by its group, as a mounted secret is.
+    /// A key that all users could write is refused with [`IdentityError::Mode`]: any of them may have replaced it.
     fn make_private(path: &Path, found: &Metadata) -> Result<(), IdentityError> {
         let mode = found.permissions().mode() & 0o777;
         let own = found.uid() == rustix::process::geteuid().as_raw();
@@ -113,8 +115,9 @@ impl Identity {
         Ok(())
     }
 
-    /// Removes an empty key file: a node of before left it behind when it was killed, or met a full disk, while it made its key.
-    /// Only for a data directory in which no node has worked, so that nothing can have been signed with the key.
+    /// Removes an empty key file. An earlier start of a node left it behind when it was killed, or met a full disk, while
+    /// it made its key. Only for a data directory in which no node has worked, so that no record can have been signed
+    /// with the key.
     pub fn forget_empty(path: &Path) -> Result<(), IdentityError> {
         let removed = match std::fs::symlink_metadata(path) {
             Ok(found) if found.is_file() && found.len() == 0 => std::fs::remove_file(path),
@@ -126,26 +129,26 @@ impl Identity {
         })
     }
 
-    /// A fresh key, on the disk before it is used.
+    /// Makes a new key and writes it to the disk before it is used.
     fn create(path: &Path) -> std::io::Result<Self> {
         let keypair = ed25519::Keypair::generate();
         private::replace(path, keypair.secret().as_ref())?;
         Ok(Self { keypair })
     }
 
-    /// A fresh key that is stored nowhere, for tests.
+    /// Makes a new key that is stored nowhere, for tests.
     pub fn ephemeral() -> Self {
         Self {
             keypair: ed25519::Keypair::generate(),
         }
     }
 
-    /// The public key.
+    /// Returns the public key, which is the node's id ([`NodeId`]).
     pub fn node(&self) -> NodeId {
         NodeId(self.keypair.public().to_bytes())
     }
 
-    /// For libp2p.
+    /// Returns the key pair in the form that libp2p takes.
     pub fn keypair(&self) -> identity::Keypair {
         self.keypair.clone().into()
     }
@@ -156,14 +159,14 @@ impl Identity {
         Signed { record, signature }
     }
 
-    /// Signs bytes.
+    /// Signs bytes with the node's key.
     pub fn sign_bytes(&self, bytes: &[u8]) -> Signature {
         let signature = self.keypair.sign(bytes);
         Signature(signature.try_into().expect("an Ed25519 signature has 64 bytes"))
     }
 }
 
-/// Whether the record's author made the signature.
+/// Returns true if the record's author made the signature.
 pub fn verify<T: Authored>(signed: &Signed<T>) -> bool {
     verify_bytes(
         &signed.record.author(),
@@ -172,26 +175,27 @@ pub fn verify<T: Authored>(signed: &Signed<T>) -> bool {
     )
 }
 
-/// Whether `node` signed these bytes.
+/// Returns true if `node` signed these bytes.
 pub fn verify_bytes(node: &NodeId, bytes: &[u8], signature: &Signature) -> bool {
     ed25519::PublicKey::try_from_bytes(&node.0).is_ok_and(|key| key.verify(bytes, &signature.0))
 }
 
-/// A node by its node id (64 lowercase hex digits) or its libp2p peer id; `None` when it is neither, or no key.
+/// Parses a node id (64 lowercase hex digits) or a libp2p peer id; `None` when the text is neither, or names no valid
+/// key.
 pub fn parse(text: &str) -> Option<NodeId> {
     let from_peer_id = || node_id(&text.parse().ok()?);
     let node = text.parse::<NodeId>().ok().or_else(from_peer_id);
-    // Most 32 bytes are no point on the curve.
+    // Not every 32 bytes are a point on the curve, and so a key.
     node.filter(|node| peer_id(node).is_some())
 }
 
-/// The libp2p peer id of a node.
+/// Returns the libp2p [`PeerId`] of a node; `None` when the node id is no valid key.
 pub fn peer_id(node: &NodeId) -> Option<PeerId> {
     let key = ed25519::PublicKey::try_from_bytes(&node.0).ok()?;
     Some(identity::PublicKey::from(key).to_peer_id())
 }
 
-/// The node behind a libp2p peer id: an Ed25519 peer id holds the whole key.
+/// Returns the node behind a libp2p [`PeerId`], which holds the whole Ed25519 key; `None` for other peer ids.
 pub fn node_id(peer: &PeerId) -> Option<NodeId> {
     let multihash = peer.as_ref();
     // Code 0 is the identity hash: the digest is the protobuf-encoded public key itself.

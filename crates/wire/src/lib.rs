@@ -1,5 +1,5 @@
-//! What every part of a node that speaks to others needs: the messages between nodes, their identities, the trace context that
-//! travels with a message, and the clocks.
+//! Parts that every piece of a node needs to speak to others: the messages between nodes, their identities, the trace
+//! context that travels with a message, and the clocks.
 
 pub mod clock;
 pub mod identity;

@@ -1,13 +1,14 @@
-//! W3C trace context: how one trace shows a submission's way through several nodes.
+//! W3C trace context: one trace shows the way of a submission through several nodes.
 //!
-//! A trainer's own context is adopted (its node works for it). Another node's is only linked to, and its sampling flag is
-//! never believed: the OpenTelemetry messaging conventions ask for a link, and the sender is not trusted.
+//! The context of a trainer is adopted, because its node works for it. The context of another node is only linked to, and
+//! its sampling flag is never believed: the OpenTelemetry messaging conventions ask for a link, and the sender is not
+//! trusted.
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// `traceparent` of a span, version 00; `None` when nothing is exported.
+/// Returns the `traceparent` of a [`Span`], version 00; `None` when nothing is exported.
 pub fn traceparent(span: &Span) -> Option<String> {
     let context = span.context();
     let context = context.span().span_context().clone();
@@ -21,7 +22,8 @@ pub fn traceparent(span: &Span) -> Option<String> {
     })
 }
 
-/// Reads a `traceparent`, strictly; anything else is no context.
+/// Reads a `traceparent`, strictly: any text that is not version 00 in lowercase hex with a valid [`SpanContext`] gives
+/// `None`. The sampling flag is read only if `trust_sampling` is true.
 fn parse(text: &str, trust_sampling: bool) -> Option<SpanContext> {
     let mut parts = text.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -50,7 +52,7 @@ fn parse(text: &str, trust_sampling: bool) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// Links a span to another node's.
+/// Links a span to the context of another node. A text that is no `traceparent` is ignored.
 pub fn link(span: &Span, traceparent: &str) {
     if let Some(context) = parse(traceparent, false) {
         span.add_link(context);
@@ -63,11 +65,11 @@ pub fn link_text(traceparent: &str) {
     link(&Span::none(), traceparent);
 }
 
-/// Makes a span a child of this node's own earlier one (or of its trainer's).
+/// Makes a span a child of an earlier span of this node, or of its trainer's span.
 pub fn adopt(span: &Span, traceparent: Option<&str>) {
     if let Some(context) = traceparent.and_then(|t| parse(t, true)) {
         let parent = opentelemetry::Context::new().with_remote_span_context(context);
-        // Fails only when the span has started already or nothing is exported: then there is nothing to show.
+        // This fails only when the span has started already or nothing is exported: then there is nothing to show.
         let _ = span.set_parent(parent);
     }
 }
@@ -78,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_remote_context_is_read_strictly_and_its_sampling_is_not_believed() {
-        // The W3C recommendation's own example.
+        // This is the example of the W3C recommendation.
         let example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let context = parse(example, false).unwrap();
         assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");

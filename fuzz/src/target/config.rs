@@ -1,11 +1,11 @@
-//! The daemon's configuration file: a value or a sentence, never a panic.
+//! The daemon's configuration file: reading it gives a value or an error with a text, and never panics.
 
 use qres_daemon::args::Args;
 use qres_daemon::config::{Config, Environment, report};
 
 use crate::{Fixture, Target};
 
-/// A TOML file of settings.
+/// Reads a TOML file of settings.
 pub const CONFIG: Target = Target {
     name: "config",
     run,

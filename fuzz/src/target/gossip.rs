@@ -1,4 +1,4 @@
-//! What gossip carries: what decodes is what would be sent again.
+//! Messages that gossip carries: a message that is decoded must be the one that would be sent again.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{Fixture, Target, record};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// An envelope of `qres/v1/epiphany`.
+/// Reads an envelope of the topic `qres/v1/epiphany`.
 pub const ENVELOPE: Target = Target {
     name: "envelope",
     run: |_, data| envelope(data),
@@ -30,7 +30,7 @@ pub const ENVELOPE: Target = Target {
     },
 };
 
-/// An envelope of `qres/v1/state`.
+/// Reads an envelope of the topic `qres/v1/state`.
 pub const STATE_ENVELOPE: Target = Target {
     name: "state-envelope",
     run: state_envelope,
@@ -50,7 +50,7 @@ pub const STATE_ENVELOPE: Target = Target {
     },
 };
 
-/// A heartbeat.
+/// Reads a heartbeat and encodes it again.
 pub const HEARTBEAT: Target = Target {
     name: "heartbeat",
     run: |_, data| {
@@ -96,7 +96,7 @@ fn envelope(data: &[u8]) -> bool {
         }
         announce::Announcement::Seal(signed) => announce::seal(signed, trace.clone()),
         announce::Announcement::Proof(proof) => announce::proof(proof),
-        // Its bytes are elsewhere.
+        // An announcement of a spec does not contain the bytes of the spec, so it cannot be made again here.
         announce::Announcement::Spec { .. } => return true,
     };
     let (read, _) = announce::decode(&again)
@@ -106,7 +106,8 @@ fn envelope(data: &[u8]) -> bool {
     true
 }
 
-/// As it is, and signed by an author whose key is known: past the signature begins the rest.
+/// Reads the envelope as it is, and once more signed by an author whose key is known: the checks that follow the
+/// signature are reached only so.
 fn state_envelope(fixture: &Fixture, data: &[u8]) -> bool {
     let accepted = usable(data);
     let Ok(mut envelope) = wire::StateEnvelope::decode(data) else {

@@ -1,4 +1,4 @@
-//! What a caller of gRPC sends: metadata, and the fields of requests.
+//! Bytes that a caller of gRPC sends: metadata, and the fields of requests.
 
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -11,7 +11,7 @@ use tonic::codegen::http::{HeaderMap, HeaderValue};
 
 use crate::Target;
 
-/// `grpc-timeout`, `traceparent` and `tracestate`, a line each.
+/// Reads the metadata `grpc-timeout`, `traceparent` and `tracestate`, one on each line.
 pub const METADATA: Target = Target {
     name: "grpc-metadata",
     run: |_, data| {
@@ -39,7 +39,7 @@ pub const METADATA: Target = Target {
     },
 };
 
-/// A request; the first byte says which.
+/// Reads a request; the first byte selects its type.
 pub const FIELDS: Target = Target {
     name: "grpc-fields",
     run: |_, data| {

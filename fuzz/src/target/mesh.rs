@@ -1,4 +1,4 @@
-//! What is read before a peer is believed, and the file of peers known from before.
+//! Bytes that are read before a peer is believed, and the file of peers known from before.
 
 use prost::Message;
 use qres_fed::record::is_printable;
@@ -6,7 +6,7 @@ use qres_node::fuzzing::{hello, hints, wire};
 
 use crate::Target;
 
-/// A hello.
+/// Reads a hello, in which a peer names its network, its versions and its software.
 pub const HELLO: Target = Target {
     name: "hello",
     run: |_, data| {
@@ -38,7 +38,7 @@ pub const HELLO: Target = Target {
     },
 };
 
-/// The file of routing hints.
+/// Reads the file of routing hints.
 pub const HINTS: Target = Target {
     name: "hints",
     run: |_, data| {

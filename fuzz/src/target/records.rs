@@ -1,16 +1,16 @@
-//! Signed records: their canonical bytes are the only ones, and what was checked is usable.
+//! Signed records: no other bytes than the canonical ones are accepted, and a record that was checked is usable.
 
 use qres_fed::record::{Canonical, Checkpoint, Contribution, Outline, Proof, Seal, Spec, StateRecord, is_printable};
 use qres_fed::tensor::Layout;
 
 use crate::{Target, record};
 
-/// A spec.
+/// Reads and checks a [`Spec`], whole and as an [`Outline`].
 pub const SPEC: Target = Target {
     name: "spec",
     run: |_, data| {
         let sound = canonical::<Spec>(data).filter(check);
-        // What is kept of a spec that nobody joined is read apart, and judged the same.
+        // The outline, which is kept of a spec of a model that was not joined, is read apart and must be judged the same.
         let outline = Outline::read(data).ok();
         assert_eq!(
             outline.map(|outline| (outline.name, outline.creator)),
@@ -24,7 +24,7 @@ pub const SPEC: Target = Target {
     },
 };
 
-/// A contribution.
+/// Reads the canonical bytes of a [`Contribution`].
 pub const CONTRIBUTION: Target = Target {
     name: "contribution",
     run: |_, data| canonical::<Contribution>(data).is_some(),
@@ -37,7 +37,7 @@ pub const CONTRIBUTION: Target = Target {
     },
 };
 
-/// A seal.
+/// Reads the canonical bytes of a [`Seal`], and makes its [`Checkpoint`].
 pub const SEAL: Target = Target {
     name: "seal",
     run: |_, data| {
@@ -46,7 +46,7 @@ pub const SEAL: Target = Target {
     seeds: |fixture| vec![record::seal(&fixture.identity).record.to_canonical()],
 };
 
-/// A checkpoint.
+/// Reads the canonical bytes of a [`Checkpoint`].
 pub const CHECKPOINT: Target = Target {
     name: "checkpoint",
     run: |_, data| canonical::<Checkpoint>(data).is_some(),
@@ -57,13 +57,13 @@ pub const CHECKPOINT: Target = Target {
     },
 };
 
-/// A proof of equivocation.
+/// Reads and checks a [`Proof`] of equivocation.
 pub const PROOF: Target = Target {
     name: "proof",
     run: |_, data| {
         canonical::<Proof>(data).is_some_and(|proof| {
             let right = proof.check().is_ok();
-            // Made again from its parts, in either order, it is the same.
+            // The proof made again from its parts, in the other order, must be the same.
             if right {
                 let again = Proof::new(proof.second.clone(), proof.first.clone());
                 assert_eq!(again.as_ref(), Ok(&proof));
@@ -74,7 +74,7 @@ pub const PROOF: Target = Target {
     seeds: |fixture| vec![record::proof(&fixture.identity).to_canonical()],
 };
 
-/// A state's record.
+/// Reads a [`StateRecord`] and checks its name.
 pub const STATE: Target = Target {
     name: "state",
     run: |_, data| canonical::<StateRecord>(data).is_some_and(|state| StateRecord::check_name(&state.name).is_ok()),

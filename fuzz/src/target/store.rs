@@ -1,4 +1,4 @@
-//! Values of the store's tables: what is read is written as it was.
+//! Values of the store's tables: a value that was read is written as it was.
 
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::{Contribution, Proof, Seal, Spec};
@@ -8,7 +8,7 @@ use qres_node::store::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredStat
 
 use crate::{Fixture, Target, record};
 
-/// A value; the first byte says of which table.
+/// Reads a value; the first byte selects its table.
 pub const VALUE: Target = Target {
     name: "store-value",
     run: |_, data| {
@@ -33,7 +33,7 @@ fn same<T>(data: &[u8], read: impl Fn(&[u8]) -> Result<T, StoreError>, write: im
     let Ok(value) = read(data) else {
         return false;
     };
-    // Not `data`: borsh reads a map in any order.
+    // The comparison is not with `data`, because borsh reads a map in any order.
     let written = write(&value);
     let Ok(again) = read(&written) else {
         panic!("what was written is not read");

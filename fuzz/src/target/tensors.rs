@@ -1,4 +1,4 @@
-//! Tensors: files, coded updates, coded states. What was checked is on the schema and finite.
+//! Tensors: files, coded updates, coded states. Tensors that were checked must fit the schema and be finite.
 
 use qres_fed::record::{Rule, Spec, is_printable};
 use qres_fed::state;
@@ -7,10 +7,10 @@ use qres_fed::update::{self, Part, Weighted};
 
 use crate::{Target, record};
 
-/// Bytes of a decoded state.
+/// Largest length of a decoded state, in bytes (1 MiB).
 const STATE_BYTES_MAX: u64 = 1 << 20;
 
-/// A safetensors file.
+/// Reads and checks a safetensors file.
 pub const SAFETENSORS: Target = Target {
     name: "safetensors",
     run: |_, data| file(data),
@@ -25,28 +25,28 @@ pub const SAFETENSORS: Target = Target {
     },
 };
 
-/// A coded update, `none/1`.
+/// Reads an update that is coded with `none/1`.
 pub const UPDATE_NONE: Target = Target {
     name: "update-none",
     run: |_, data| update("none/1", data),
     seeds: |_| updates("none/1"),
 };
 
-/// A coded update, `bf16/1`.
+/// Reads an update that is coded with `bf16/1`.
 pub const UPDATE_BF16: Target = Target {
     name: "update-bf16",
     run: |_, data| update("bf16/1", data),
     seeds: |_| updates("bf16/1"),
 };
 
-/// A coded update, `int8/1`.
+/// Reads an update that is coded with `int8/1`.
 pub const UPDATE_INT8: Target = Target {
     name: "update-int8",
     run: |_, data| update("int8/1", data),
     seeds: |_| updates("int8/1"),
 };
 
-/// A coded state.
+/// Decodes a coded state of at most [`STATE_BYTES_MAX`].
 pub const STATE: Target = Target {
     name: "state-tensors",
     run: |_, data| match state::decode(data, STATE_BYTES_MAX) {
@@ -68,8 +68,8 @@ pub const STATE: Target = Target {
     },
 };
 
-/// Weights on the schema of [`record::tensors`], the same every time: a small count in every byte, which is finite in all
-/// dtypes, and 0 or 1.
+/// Returns weights on the schema of [`record::tensors`], the same every time: a small count in every byte (0 or 1), which
+/// is finite in all dtypes and also valid for a bool.
 fn weights() -> Vec<u8> {
     let layout = Layout::of(&record::tensors());
     let mut file = layout.header().to_vec();
@@ -85,7 +85,7 @@ fn zeros(spec: &Spec) -> Vec<u8> {
     file
 }
 
-/// Whether it is a file whose canonical form is one too.
+/// Returns true if `data` is a usable file; checks that its canonical form is one too.
 fn file(data: &[u8]) -> bool {
     let schema = match tensor::read_schema(&data) {
         Ok(schema) => schema,
@@ -108,7 +108,8 @@ fn file(data: &[u8]) -> bool {
     true
 }
 
-/// Whether it is an update. Cut or filled up to the length that alone is possible, so that its elements are looked at.
+/// Returns true if `data` is an update. Cuts it or fills it up to the only possible length too, so that its elements are
+/// always looked at.
 fn update(codec: &str, data: &[u8]) -> bool {
     let spec = record::spec(record::tensors(), codec);
     let whole = update::coded_bytes(&spec).expect("a known codec");
@@ -119,7 +120,7 @@ fn update(codec: &str, data: &[u8]) -> bool {
         assert!(error.to_string().chars().all(is_printable), "{error:?}");
         return false;
     }
-    // Twice, once of them late: so that weights other than 1 are multiplied with.
+    // The update is given three times, once as a late one, so that weights other than 1 are multiplied with.
     let part = |samples, staleness| Weighted {
         update: &coded,
         samples,

@@ -1,4 +1,4 @@
-//! Streams: both sides of `/qres/blob/10` and `/qres/sync/10`, each hearing a stranger.
+//! Streams: both sides of `/qres/blob/10` and `/qres/sync/10`, each of which reads the bytes of a stranger.
 
 use std::io;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use crate::{Fixture, Target, record};
 
 const PEER: NodeId = NodeId([1; 32]);
 
-/// Requests for blobs.
+/// Reads requests for blobs, as the serving side.
 pub const BLOB_SERVER: Target = Target {
     name: "blob-server",
     run: |fixture, data| {
@@ -49,14 +49,14 @@ pub const BLOB_SERVER: Target = Target {
     },
 };
 
-/// Answers with a blob; the first byte says which one is wanted.
+/// Reads the answers with a blob, as the fetching side; the first byte selects the blob that is wanted.
 pub const BLOB_CLIENT: Target = Target {
     name: "blob-client",
     run: |fixture, data| {
         let Some((which, data)) = data.split_first() else {
             return false;
         };
-        // Those that the store has not.
+        // The store does not have the blob of the kinds 0 and 1; it has the large one.
         let (wanted, bytes) = match which {
             0 => (BlobId::of(b"wanted"), Some(6)),
             1 => (BlobId::of(b"wanted"), None),
@@ -99,7 +99,7 @@ pub const BLOB_CLIENT: Target = Target {
     },
 };
 
-/// Requests for records.
+/// Reads requests for records, as the answering side.
 pub const SYNC_SERVER: Target = Target {
     name: "sync-server",
     run: |fixture, data| {
@@ -130,7 +130,7 @@ pub const SYNC_SERVER: Target = Target {
     },
 };
 
-/// Answers with records; the first byte says what was asked.
+/// Reads the answers with records, as the asking side; the first byte selects the request.
 pub const SYNC_CLIENT: Target = Target {
     name: "sync-client",
     run: |fixture, data| {
@@ -143,7 +143,7 @@ pub const SYNC_CLIENT: Target = Target {
             .is_ok()
     },
     seeds: |fixture| {
-        // What the serving side answers, as it comes.
+        // Records the answers of the serving side to these requests, byte by byte.
         let answered = |requests: Vec<u8>| {
             let said = Said::new(&requests);
             let heard = said.heard.clone();
@@ -172,14 +172,14 @@ fn request(kind: wire::blob_request::Kind) -> Vec<u8> {
     framed(&wire::BlobRequest { kind: Some(kind) })
 }
 
-/// The other side: says what is given, then closes; hears everything.
+/// The other side of a stream: sends the given bytes, then closes; takes in everything that is written to it.
 struct Said {
     bytes: Vec<u8>,
     at: usize,
     heard: Arc<std::sync::Mutex<Vec<u8>>>,
 }
 
-/// Bytes of what is heard that are kept.
+/// Bytes that are kept of what was written to the stream (64 KiB).
 const HEARD_BYTES_MAX: usize = 1 << 16;
 
 impl Said {
@@ -219,7 +219,7 @@ impl AsyncWrite for Said {
     }
 }
 
-/// A library of one model.
+/// A [`Library`] of one model.
 struct Shelf {
     records: Vec<Record>,
     offer: SpecOffer,

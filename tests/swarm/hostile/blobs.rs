@@ -1,4 +1,4 @@
-//! Contributions whose blobs do not come, come wrong, or are no updates.
+//! Contributions whose blobs never arrive, arrive with wrong bytes, or are no valid updates.
 
 use qres_api::pb::PeerState;
 use qres_tests::weights::read_vector;
@@ -6,7 +6,7 @@ use qres_tests::weights::read_vector;
 use super::peer::Service;
 use super::{Scene, bytes_of};
 
-/// The liar announces, the honest go on; answers after a round without the liar.
+/// Announces a contribution of the liar, and asserts that the honest nodes seal a round without it.
 async fn goes_on_without(scene: &Scene) {
     scene.peer.announce(&scene.contribution(&[3.0])).await;
     let sealed = scene.honest_round().await;
@@ -61,7 +61,7 @@ async fn a_blob_given_to_one_alone_is_fetched_from_that_one() {
         }
     });
     scene.peer.announce(&scene.contribution(&[4.0])).await;
-    // Each node counts it only once it holds the blob.
+    // Each node counts the contribution only once it holds the blob.
     scene.gathered(1).await;
     scene.submit(scene.base, 8.0).await;
     let sealed = scene.agreed(1).await;

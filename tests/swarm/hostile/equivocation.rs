@@ -1,4 +1,4 @@
-//! Two contributions by one member on one parent.
+//! Equivocation: one member signs two contributions on one parent.
 
 use qres_api::pb;
 use qres_fed::id::{CheckpointId, SpecId};
@@ -26,7 +26,7 @@ async fn who_says_two_things_to_all_is_listed_by_nobody_who_knows() {
     proven(&scene.swarm.daemons).await;
     let sealed = scene.honest_round().await;
     assert_eq!(sealed.file, vector(&[10.0]));
-    // The proof is in the chain: what the liar makes from here on counts no more, though it is one a parent.
+    // The proof is in the chain. Later contributions of the liar do not count, although there is only one for each parent.
     let base: CheckpointId = sealed.id().parse().unwrap();
     peer.put(&bytes_of(&[50.0]));
     peer.announce(&contribution(
@@ -67,7 +67,7 @@ async fn a_forged_proof_convicts_nobody() {
 async fn a_convicted_node_says_so_and_takes_no_work() {
     let scene = Scene::start(2).await;
     let daemon = &scene.swarm.daemons[0];
-    // Somebody has a copy of its key, and signed with it.
+    // A thief has a copy of the node's key and signs with it.
     let key = Identity::load_or_create(&daemon.data_dir().join("identity.key")).expect("its key");
     assert_eq!(key.node(), scene.ids[0]);
     let signed = |value| contribution(&key, scene.spec.id(), scene.base, 1, &bytes_of(&[value]));
@@ -95,11 +95,11 @@ async fn a_convicted_node_says_so_and_takes_no_work() {
             .lines()
             .any(|line| line.contains("ERROR") && line.contains(&convicted.proof))
     );
-    // The others have nothing of the kind to say.
+    // The other node shows no such condition.
     assert_eq!(scene.nodes[1].model("hostile").await.unwrap().conditions, []);
 }
 
-/// Waits until each of these daemons has seen the proof.
+/// Waits until each [`Daemon`] has logged the proof.
 async fn proven(daemons: &[Daemon]) {
     for daemon in daemons {
         wait::until("the equivocation to be proven", || async {
@@ -114,7 +114,7 @@ async fn proven(daemons: &[Daemon]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_tells_two_halves_two_things_is_convicted_when_they_meet() {
-    // Nobody knows anybody: each half has its own copy of the liar.
+    // The daemons do not know each other, and each half has its own copy of the liar.
     let daemons = [(); 2].map(|()| Daemon::start(Options::default()));
     let nodes: Vec<_> = daemons.iter().map(Daemon::node).collect();
     let names = node_ids(&nodes).await;
@@ -128,7 +128,7 @@ async fn who_tells_two_halves_two_things_is_convicted_when_they_meet() {
     };
     let model = nodes[0].create(request).await.unwrap();
     let (spec, base): (SpecId, CheckpointId) = (model.id.parse().unwrap(), head(&model).parse().unwrap());
-    // The model spreads, then the link is cut: a ban is what an operator has to keep two nodes apart.
+    // The model spreads, then the link is cut. A ban is the means that an operator has to keep two nodes apart.
     dial(&nodes[1], &daemons[0]).await;
     nodes[1].join("hostile").await;
     nodes[1].wait_for_round("hostile", 0).await;
@@ -175,7 +175,7 @@ async fn who_tells_two_halves_two_things_is_convicted_when_they_meet() {
     dial(&nodes[0], &daemons[1]).await;
     proven(&daemons).await;
 
-    // One head, whichever; and what the liar says on it counts no more once the proof is in the chain.
+    // Both nodes agree on one head, no matter which. Contributions of the liar do not count once the proof is in the chain.
     let mut now = agreed(&nodes, 1).await;
     for value in [20.0, 30.0] {
         for node in &nodes {

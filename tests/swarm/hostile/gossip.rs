@@ -8,7 +8,7 @@ use qres_node::mesh::{HeadClaim, Topic};
 use super::peer::epiphany;
 use super::{Scene, bytes_of, contribution};
 
-/// As much garbage as costs a peer its score.
+/// Publishes enough garbage to make the score of the liar fall.
 async fn babble(scene: &Scene) {
     for length in 1..=16usize {
         // Field 1 announces more bytes than follow.
@@ -30,23 +30,23 @@ async fn garbage_costs_its_sender_and_no_one_else() {
 async fn forgeries_cost_their_sender_and_are_in_no_round() {
     let scene = Scene::start(2).await;
     let (peer, victim) = (&scene.peer, scene.ids[0]);
-    // Everything is there to be listed, were it taken.
+    // All blobs are available, so a round could list the forgeries if a node accepted them.
     peer.serve(|_| super::peer::Service::Right);
     for value in [1.0, 5.0, 6.0] {
         peer.put(&bytes_of(&[value]));
     }
-    // Signed by the liar, said to be the victim's.
+    // The liar signs this contribution, but it names the victim as the author.
     let own = scene.contribution(&[5.0]);
     let mut forged = Contribution {
         author: victim,
         ..own.record.clone()
     };
     peer.announce(&peer.identity.sign(forged.clone())).await;
-    // Rightly signed by a member that is not who publishes it.
+    // The author signs this contribution correctly, but another peer publishes it.
     let other = Identity::ephemeral();
     peer.announce(&contribution(&other, scene.spec.id(), scene.base, 1, &bytes_of(&[1.0])))
         .await;
-    // A wrong signature under its own name.
+    // The liar names itself as the author, but the signature is wrong: it belongs to another record.
     forged.author = peer.node();
     let signature = peer
         .identity
@@ -60,15 +60,15 @@ async fn forgeries_cost_their_sender_and_are_in_no_round() {
         signature,
     })
     .await;
-    // What people read is not what is signed.
+    // The fidelity score that people read is not the signed one.
     let mut embellished = epiphany(&own);
     embellished.epiphany.as_mut().unwrap().fidelity_score = 0.5;
     peer.gossip(&embellished).await;
-    // Weights that are not the contribution's.
+    // The weights in the envelope are not the update of the contribution.
     let mut stuffed = epiphany(&own);
     stuffed.epiphany.as_mut().unwrap().weights = bytes_of(&[6.0]);
     peer.gossip(&stuffed).await;
-    // Heard in this order: when it costs, the forgeries have been looked at.
+    // Nodes hear the messages in this order: when the garbage costs score, they have looked at the forgeries.
     babble(&scene).await;
     scene.seen("the liar's score to fall", |peer| peer.score < 0.0).await;
     let sealed = scene.honest_round().await;
@@ -94,7 +94,7 @@ async fn the_same_contribution_announced_again_and_again_counts_once() {
     peer.put(&bytes_of(&[3.0]));
     let mine = scene.contribution(&[3.0]);
     for turn in 0..20 {
-        // Another traceparent makes other bytes: gossip itself does not see that they say the same.
+        // Another traceparent makes other bytes, so gossip itself does not see that the contribution is the same.
         let mut again = epiphany(&mine);
         again.traceparent = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902{turn:02x}-01");
         peer.gossip(&again).await;
@@ -132,7 +132,7 @@ async fn rounds_and_heads_beyond_all_measure_harm_nobody() {
         .send(vec![claim(nowhere, u64::MAX), claim(scene.base, u64::MAX - 1)])
         .unwrap();
     for round in [0, 2, u64::MAX - 1, u64::MAX] {
-        // On a parent that nobody knows: nobody can tell that it is wrong.
+        // No node knows this parent, so no node can tell that the round is wrong.
         peer.announce(&contribution(&peer.identity, spec, nowhere, round, &update))
             .await;
         let seal = Seal {
@@ -149,7 +149,7 @@ async fn rounds_and_heads_beyond_all_measure_harm_nobody() {
     }
     let sealed = scene.honest_round().await;
     assert_eq!(sealed.round(), 1);
-    // On a known one everybody can.
+    // All nodes know this parent, so each can tell that the round is wrong.
     peer.announce(&contribution(&peer.identity, spec, scene.base, u64::MAX, &update))
         .await;
     scene.seen("the liar's score to fall", |peer| peer.score < 0.0).await;

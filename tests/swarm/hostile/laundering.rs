@@ -1,4 +1,5 @@
-//! A stranger's open model that names a list model's blobs, so that a node of both would use or serve them as the open one's.
+//! A stranger creates an open model that names blobs of a list model. A node that has joined both models must neither use nor
+//! serve these blobs as blobs of the open model.
 
 use qres_api::pb;
 use qres_fed::id::{BlobId, SpecId};
@@ -8,7 +9,8 @@ use qres_tests::weights::{read_vector, vector};
 use super::peer::Service;
 use super::{Scene, bytes_of, contribution, wire};
 
-/// A list model of two honest nodes with a head of 15 (of 10 and 20), and a stranger that serves what is on its shelf.
+/// Starts a [`Scene`] with a list model of two honest nodes, and a stranger that serves the blobs on its shelf. Returns the file
+/// of the head, too. Its value is 15, the mean of 10 and 20.
 async fn scene() -> (Scene, Vec<u8>) {
     let scene = Scene::with(2, false).await;
     scene.peer.serve(|_| Service::Right);
@@ -23,7 +25,7 @@ async fn scene() -> (Scene, Vec<u8>) {
     (scene, sealed.file)
 }
 
-/// The stranger's own open model, closing with one contribution, on these first weights.
+/// Returns the [`Spec`] of an open model of the stranger on these first weights. Its rounds close with one contribution.
 fn open_spec(scene: &Scene, checkpoint0: BlobId) -> Signed<Spec> {
     scene.peer.identity.sign(Spec {
         name: "stolen".parse().expect("a name"),
@@ -39,7 +41,7 @@ fn open_spec(scene: &Scene, checkpoint0: BlobId) -> Signed<Spec> {
     })
 }
 
-/// Has the first honest node join the stranger's model, as its operator says.
+/// Lets the first honest node join the stranger's model, as if its operator wanted that. Returns the `name@id` of the model.
 async fn victim_joins(scene: &Scene, spec: &Signed<Spec>) -> String {
     scene.peer.announce_spec(spec).await;
     let name = format!("stolen@{}", spec.record.id());
@@ -61,12 +63,12 @@ async fn an_open_model_on_private_weights_has_no_first_checkpoint_here() {
     let private = BlobId::of(&head);
     let spec = open_spec(&scene, private);
     let name = victim_joins(&scene, &spec).await;
-    // The node asks the stranger for what it holds itself as the list model's: it must not use that.
+    // The node itself holds this blob for the list model. It must not use its copy, so it asks the stranger.
     scene.peer.until_asked_for(private).await;
     refused(&scene, spec.record.id(), private).await;
     let model = scene.nodes[0].model(&name).await.expect("known");
     assert_eq!(model.standing(), pb::ModelStanding::Syncing, "no weights, no head");
-    // A stranger that has the weights itself gives nothing away by serving them.
+    // If the stranger has the weights itself and serves them, no secret is given away.
     scene.peer.put(&head);
     assert_eq!(scene.nodes[0].wait_for_round(&name, 0).await.file, head);
     // The list model goes on.
@@ -85,7 +87,7 @@ async fn a_private_update_counts_in_no_open_model() {
     let base_id = base.id().parse().expect("an id");
     let stolen = contribution(&scene.peer.identity, id, base_id, 1, &update);
     scene.peer.announce(&stolen).await;
-    // k = 1: had the node used its own copy, the round would be sealed and its result, base and secret added up, be anyone's.
+    // k = 1: if the node used its own copy, the round would be sealed. Its result, the sum of base and secret, would be public.
     scene.peer.until_asked_for(BlobId::of(&update)).await;
     refused(&scene, id, BlobId::of(&update)).await;
     let round = pb::GetRoundRequest {
@@ -109,7 +111,7 @@ async fn a_private_result_or_state_is_not_an_open_model_s() {
     let name = victim_joins(&scene, &spec).await;
     let base = scene.nodes[0].wait_for_round(&name, 0).await;
     let (id, private) = (spec.record.id(), BlobId::of(&head));
-    // A contribution that can be read, and a seal that says its result is the list model's head.
+    // The contribution can be read. The seal claims that its result is the head of the list model.
     let update = bytes_of(&[1.0]);
     let base_id = base.id().parse().expect("an id");
     let honest = contribution(&scene.peer.identity, id, base_id, 1, &update);
@@ -139,7 +141,7 @@ async fn a_private_result_or_state_is_not_an_open_model_s() {
     scene.peer.announce_seal(&seal).await;
     scene.peer.put(&update);
     scene.peer.announce(&honest).await;
-    // The node's own trainer is in, too: a round is sealed, and its result is no sealer's word.
+    // The node's own trainer submits, too: a round is sealed, and its result is not the one that the stranger's seal claims.
     let trained = scene.nodes[0].submit(&name, &base.id(), 1, &vector(&[3.0])).await;
     trained.expect("submitted");
     let sealed = scene.nodes[0].wait_for_round(&name, 1).await;

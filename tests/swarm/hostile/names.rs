@@ -1,4 +1,4 @@
-//! A peer whose specs have names that a terminal would obey.
+//! Peers whose specs contain names that a terminal would obey.
 
 use qres_api::pb;
 use qres_fed::id::{BlobId, NodeId};
@@ -41,7 +41,7 @@ async fn a_spec_with_a_name_that_a_terminal_would_obey_is_never_listed() {
     let id = node_id(&info.into_inner().node.expect("a node").node_id);
     let dialled = [id];
     let meet = || Peer::start(Identity::ephemeral(), std::slice::from_ref(&daemon.mesh), &dialled);
-    // One such spec is enough to send its peer away, so each has a peer of its own.
+    // The node refuses a peer after one such spec, so each spec has a peer of its own.
     for (name, tensor, strategy) in [
         ("escape", "w\u{1b}[2J", "fedavg/1"),
         ("line", "w\nmodel  joined", "fedavg/1"),

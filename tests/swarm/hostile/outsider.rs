@@ -1,4 +1,4 @@
-//! A peer that is no member.
+//! A peer that is not a member of the model.
 
 use qres_fed::id::BlobId;
 use qres_tests::weights::vector;
@@ -36,7 +36,7 @@ async fn an_outsider_neither_reads_nor_writes_a_list_model() {
             ..Default::default()
         };
         assert_eq!(peer.sync(*node, &states).await, (wire::SYNC_OK, 0));
-        // The ids of the honest nodes' contributions, as an envelope that was overheard shows them.
+        // Ids of the honest nodes' contributions, which an outsider can learn from an envelope that it overhears.
         let mut keys = vec![];
         for contribution in super::round(&scene.nodes[0], Some(1)).await.contributions {
             keys.push(1);
@@ -53,7 +53,7 @@ async fn an_outsider_neither_reads_nor_writes_a_list_model() {
         };
         assert_eq!(peer.sync(*node, &records).await, (wire::SYNC_OK, 0));
     }
-    // Asking is no crime; contributing to another's model is one a time, below what sends a peer away.
+    // A request costs no score. Each contribution to a model of others costs some, but less than what makes nodes refuse a peer.
     assert_eq!(scene.honest_round().await.round(), 2);
     assert!(!scene.authors(1).await.contains(&peer.node()));
 }
@@ -71,7 +71,7 @@ async fn a_member_reads_what_an_outsider_may_not() {
         ..Default::default()
     };
     assert_eq!(scene.peer.sync(scene.ids[0], &digest).await.0, wire::SYNC_OK);
-    // Under another model's name it stays closed.
+    // The same blob is denied under another model.
     let elsewhere = qres_fed::id::SpecId([7; 32]);
     assert_eq!(
         scene.peer.read_blob(scene.ids[0], elsewhere, blob).await.0,

@@ -1,4 +1,4 @@
-//! A peer that passes the hello like any other, and then does as the test says.
+//! A hostile peer. It passes the hello like any other peer, and then does as the test says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,37 +22,37 @@ use super::wire;
 const BLOB: StreamProtocol = StreamProtocol::new("/qres/blob/10");
 const SYNC: StreamProtocol = StreamProtocol::new("/qres/sync/10");
 
-/// How it answers one who asks for a blob.
+/// Way in which the hostile [`Peer`] answers a request for a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// With the blob.
+    /// Answers with the requested blob.
     Right,
-    /// With as many other bytes.
+    /// Answers with wrong bytes, as many as the blob has.
     Wrong,
-    /// That it has none.
+    /// Answers that the peer does not have the blob.
     Absent,
-    /// Never.
+    /// Gives no answer and keeps the stream open.
     Silent,
 }
 
 type Shelf = Arc<Mutex<BTreeMap<BlobId, Vec<u8>>>>;
 
-/// The hostile peer.
+/// A hostile peer with an [`Identity`] and a [`Mesh`] of its own.
 pub struct Peer {
     pub mesh: Mesh,
     pub identity: Identity,
     shelf: Shelf,
-    /// How often it was asked for a blob.
+    /// Number of requests for blobs that this peer has received.
     pub asked: Arc<AtomicUsize>,
-    /// Which blobs it was asked for.
+    /// Ids of the blobs that other nodes have requested.
     asked_for: Arc<Mutex<BTreeSet<BlobId>>>,
-    /// What its heartbeat says.
+    /// Heads that the heartbeat of this peer claims.
     pub heads: watch::Sender<Vec<HeadClaim>>,
     _dir: TempDir,
 }
 
 impl Peer {
-    /// Starts it and waits until it is connected to all of these.
+    /// Starts a peer that dials the addresses in `dial`, and waits until it is connected to all nodes in `until_connected`.
     pub async fn start(identity: Identity, dial: &[String], until_connected: &[NodeId]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut config = MeshConfig::new(Mode::Node, dir.path().join("hints"));
@@ -92,7 +92,7 @@ impl Peer {
         self.identity.node()
     }
 
-    /// Serves what is on the shelf, to each peer in its own way.
+    /// Serves the blobs on the shelf; `how` gives the [`Service`] for each node that asks.
     pub fn serve(&self, how: impl Fn(NodeId) -> Service + Send + Sync + 'static) {
         let mut incoming = self.mesh.accept(BLOB);
         let (shelf, asked, how) = (self.shelf.clone(), self.asked.clone(), Arc::new(how));
@@ -105,7 +105,7 @@ impl Peer {
                     asked.fetch_add(1, Ordering::Relaxed);
                     asked_for.lock().expect("no panic").insert(blob);
                 };
-                // The other side may break off at any moment.
+                // The other side may break off at any moment, so errors are ignored.
                 tokio::spawn(async move { drop(answer(stream, &shelf, note, || how(node)).await) });
             }
         });
@@ -121,7 +121,7 @@ impl Peer {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Waits until some node has asked for this blob.
+    /// Waits until a node has asked for this blob.
     pub async fn until_asked_for(&self, blob: BlobId) {
         let asked = || self.asked_for.lock().expect("no panic").contains(&blob);
         wait::until("the blob to be asked for", || async { asked().then_some(()) }).await;
@@ -161,7 +161,7 @@ impl Peer {
         self.gossip(&envelope).await;
     }
 
-    /// Announces a spec of this peer's own, and serves its bytes to whoever asks.
+    /// Announces a [`Spec`] of this peer, and puts its bytes on the shelf.
     pub async fn announce_spec(&self, signed: &Signed<Spec>) {
         let bytes = signed.record.to_canonical();
         let spec = wire::SpecAnnouncement {
@@ -191,7 +191,7 @@ impl Peer {
             .expect("published");
     }
 
-    /// Asks a node for a small blob: the status, and the bytes when it is OK.
+    /// Asks a node for a small blob. Returns the status, and the bytes if the status is [`wire::OK`].
     pub async fn read_blob(&self, node: NodeId, spec: SpecId, blob: BlobId) -> (i32, Vec<u8>) {
         let mut stream = self.mesh.open(node, BLOB).await.expect("a stream");
         let get = wire::BlobGet {
@@ -207,8 +207,8 @@ impl Peer {
         (answer.status, bytes)
     }
 
-    /// Asks a node for a large blob again and again over one stream, and for none of its segments; says each time that the
-    /// node begins to serve it. Ends when the node does.
+    /// Asks a node for a large blob again and again over one stream, but for none of its segments. Calls `served` each time
+    /// that the node begins to serve the blob. Ends with an error when the node ends the stream or refuses the blob.
     pub async fn ask_now_and_then(
         &self,
         node: NodeId,
@@ -230,14 +230,14 @@ impl Peer {
                 return Err(std::io::Error::other("no place"));
             }
             served();
-            // The chaining values of its segments follow.
+            // The chaining values of the segments follow: 32 bytes for each segment of 1 MiB.
             let segments = usize::try_from(answer.bytes.div_ceil(1 << 20)).expect("few");
             stream.read_exact(&mut vec![0; 32 * segments]).await?;
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Asks a node something over sync: how the answer ends, and how many items it had.
+    /// Sends a request over the sync protocol. Returns the status at the end of the answer, and the number of items.
     pub async fn sync(&self, node: NodeId, request: &wire::SyncRequest) -> (i32, usize) {
         let mut stream = self.mesh.open(node, SYNC).await.expect("a stream");
         send(&mut stream, request).await.expect("asked");
@@ -298,7 +298,7 @@ async fn answer(
     }
 }
 
-/// A frame: its length as a little-endian u32, then the message.
+/// Sends a frame: the length of the message as a little-endian u32, then the message.
 async fn send(stream: &mut Stream, message: &impl Message) -> std::io::Result<()> {
     let bytes = message.encode_to_vec();
     let length = u32::try_from(bytes.len()).expect("small");

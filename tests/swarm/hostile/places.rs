@@ -1,4 +1,4 @@
-//! Peers that keep upload places by talking, and take no bytes.
+//! Peers that hold the upload places of a node: they send requests, but take no bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,24 +14,24 @@ use super::node_id;
 use super::peer::Peer;
 use crate::vector_model;
 
-/// Streams of one peer, as many as it may have places.
+/// Number of streams of one [`Peer`]: as many as the places that it may hold.
 const STREAMS: usize = 4;
-/// So many fill the 16 places of a node.
+/// Number of peers that fill the 16 upload places of a node.
 const PEERS: usize = 4;
-/// Places that strangers may hold of the 16.
+/// Number of the 16 places that strangers may hold.
 const HELD: usize = 12;
-/// Less than the 10 seconds after which a place without a request is free again.
+/// Pause between two requests: less than the 10 seconds after which a place without a request is free again.
 const NOW_AND_THEN: Duration = Duration::from_secs(6);
-/// A file of more than one segment (1 MiB).
+/// Number of f32 values of the model: its file has more than one segment (1 MiB).
 const VALUES: usize = 300_000;
 
-/// Holds places of this node for as long as the test lasts; counts those that it got.
+/// Holds places of this node for as long as the test lasts, on [`STREAMS`] streams. `held` counts the requests that were served.
 fn hold(peer: &Arc<Peer>, node: NodeId, spec: SpecId, blob: BlobId, held: &Arc<AtomicUsize>) {
     for _ in 0..STREAMS {
         let (peer, held) = (peer.clone(), held.clone());
         tokio::spawn(async move {
             loop {
-                // It ends when the node sends the stream away, or says that it is busy.
+                // This call ends when the node ends the stream, or answers that it is busy.
                 let _ = peer
                     .ask_now_and_then(node, spec, blob, NOW_AND_THEN, || {
                         held.fetch_add(1, Ordering::Relaxed);
@@ -56,7 +56,7 @@ async fn peers_that_ask_for_blobs_and_take_none_keep_no_follower_out() {
         target: Some(1),
         ..vector_model("open", &values)
     };
-    // One message takes at most 1 MiB.
+    // One message holds at most 1 MiB, so the file goes in two.
     let (first, rest) = request.data.split_at(request.data.len() / 2);
     let more = pb::CreateModelRequest {
         data: rest.to_vec().into(),

@@ -1,4 +1,4 @@
-//! Who reads which blob: every kind of blob, every standing, every way to ask.
+//! Access to blobs: every kind of blob, every standing of the reader, every way to ask.
 
 use qres_api::pb;
 use qres_fed::id::{BlobId, NodeId, SpecId};
@@ -12,12 +12,12 @@ use crate::vector_model;
 struct Private {
     /// Blobs that members may read.
     of_members: Vec<(&'static str, BlobId)>,
-    /// What a trainer sent to its own node: nobody else's.
+    /// Blobs that a trainer sent to its own node. No other node may read them.
     of_node: Vec<(&'static str, BlobId)>,
 }
 
 impl Private {
-    /// Makes them on the two honest nodes of a scene.
+    /// Makes these blobs on the two honest nodes of a [`Scene`].
     async fn make(scene: &Scene) -> Self {
         let state = vector(&[0.5, 0.25]);
         let request = pb::PublishStateRequest {
@@ -60,7 +60,7 @@ impl Private {
     }
 }
 
-/// An open model on the same nodes: under its name nothing of the list model may be had.
+/// Creates an open model on the same nodes. A request under this model must give no blob of the list model.
 async fn open_model(scene: &Scene) -> SpecId {
     let request = pb::CreateModelRequest {
         open: true,
@@ -74,7 +74,7 @@ async fn open_model(scene: &Scene) -> SpecId {
     open.id.parse().expect("a spec id")
 }
 
-/// Every model that a blob can be asked for under, beside its own.
+/// Lists every model under which a blob can be requested, besides its own.
 fn elsewhere(open: SpecId, blob: BlobId) -> [(&'static str, SpecId); 3] {
     [
         ("under its own digest", SpecId(blob.0)),
@@ -101,7 +101,7 @@ async fn a_stranger_reads_no_blob_of_a_list_model_however_asked_for() {
                 refused(&scene, *node, other, *blob, &format!("{kind}, {way}")).await;
             }
         }
-        // What is anyone's: the specs, and an open model's weights to whoever follows that model.
+        // Every peer may read the specs, and the weights of an open model under that model.
         for spec in [spec, open] {
             assert_eq!(scene.peer.read_blob(*node, spec, spec.into()).await.0, wire::OK);
         }

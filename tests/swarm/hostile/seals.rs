@@ -9,7 +9,7 @@ use super::peer::Service;
 use super::{Scene, bytes_of};
 
 impl Scene {
-    /// The liar's seal of round 1.
+    /// Returns a [`Seal`] of round 1 that the liar signed.
     fn seal(&self, fresh: &[ContributionId], result: &[u8]) -> Signed<Seal> {
         let mut fresh = fresh.to_vec();
         fresh.sort();
@@ -25,7 +25,7 @@ impl Scene {
         })
     }
 
-    /// The honest nodes' contributions to the open round, once all of them know all.
+    /// Waits until every honest node knows all contributions of the honest nodes to the open round, and returns their ids.
     async fn honest(&self) -> Vec<ContributionId> {
         let liar = self.peer.node().to_string();
         self.gathered(self.nodes.len()).await;
@@ -35,7 +35,7 @@ impl Scene {
     }
 }
 
-/// The honest nodes seal round 1 by themselves, and go on.
+/// Asserts that the honest nodes of a [`Scene`] seal round 1 by themselves, with this value, and go on.
 async fn goes_on(scene: &Scene, expected: f32) {
     let sealed = scene.agreed(1).await;
     assert_eq!(sealed.file, vector(&[expected]));
@@ -62,7 +62,7 @@ async fn a_seal_below_k_is_refused_and_its_sealer_shown_as_a_forger() {
         .seen("the sealer's score to fall", |peer| peer.score <= -40.0)
         .await;
     scene.submit(scene.base, 9.0).await;
-    // Its contribution is none the worse: (3 + 9 + 9) / 3.
+    // The contribution of the liar still counts: (3 + 9 + 9) / 3.
     goes_on(&scene, 7.0).await;
 }
 
@@ -74,7 +74,7 @@ async fn a_seal_of_what_nobody_can_fetch_holds_nobody_up() {
     let honest = scene.honest().await;
     let withheld = scene.contribution(&[3.0]);
     scene.peer.announce(&withheld).await;
-    // One seal of a contribution whose blob is withheld, one of a contribution that does not even exist.
+    // The first seal lists a contribution whose blob is withheld, the second one a contribution that does not exist.
     for missing in [withheld.record.id(), ContributionId([9; 32])] {
         scene
             .peer
@@ -110,7 +110,7 @@ async fn two_valid_seals_of_one_sealer_leave_one_head() {
     let mine = scene.contribution(&[3.0]);
     scene.peer.announce(&mine).await;
     for other in honest {
-        // (3 + 9) / 2, whichever of the honest two is left out: the lists alone differ.
+        // (3 + 9) / 2 with either of the two honest contributions: only the lists of the two seals differ.
         let (parent, theirs) = (vector(&[0.0]), bytes_of(&[9.0]));
         let weighted = [&update, &theirs].map(|update| Weighted {
             update,
@@ -125,7 +125,7 @@ async fn two_valid_seals_of_one_sealer_leave_one_head() {
             .await;
     }
     let sealed = scene.agreed(1).await;
-    // Whatever was sealed when, all stand on the same one of the valid seals, and go on from there.
+    // In whichever order the seals were made, all nodes stand on the same one of the valid seals, and go on from there.
     assert!([vector(&[6.0]), vector(&[7.0]), vector(&[9.0])].contains(&sealed.file));
     assert_eq!(scene.honest_round().await.round(), sealed.round() + 1);
     scene

@@ -1,4 +1,4 @@
-//! Strangers' specs: what is merely heard of takes little memory, little disk, and nobody else's place.
+//! Specs of strangers: a spec that a node has only heard of takes little memory, little disk, and no place of another peer.
 
 use qres_api::pb;
 use qres_fed::id::{BlobId, NodeId};
@@ -9,11 +9,11 @@ use qres_tests::{Daemon, Node, Options, wait};
 use super::peer::{Peer, Service};
 use super::{node_id, seen, wire};
 
-/// Of one stranger: 64 specs of 1 MiB, of which 16 MiB are kept (`HEARD_BYTES_PER_CARRIER_MAX`).
+/// Number of specs of one stranger. Each has 1 MiB; 16 MiB of them are kept (`HEARD_BYTES_PER_CARRIER_MAX`).
 const SPECS: usize = 64;
-/// Tiny tensors that make 1 MiB of canonical bytes, and 20 MiB once they are decoded.
+/// Number of tiny tensors of a [`Spec`]. They make 1 MiB of canonical bytes, and 20 MiB once they are decoded.
 const TENSORS: usize = 45_000;
-/// What a flood of specs may add to a daemon's memory. Decoded they would take 1.2 GiB.
+/// Number of bytes that a flood of specs may add to the memory of a [`Daemon`]. All specs decoded would take 1.2 GiB.
 const GROWTH_BYTES_MAX: u64 = 96 << 20;
 
 fn spec(creator: NodeId, name: &str, tensors: usize) -> Spec {
@@ -57,7 +57,7 @@ async fn listed(node: &Node) -> Vec<pb::Model> {
         .models
 }
 
-/// Waits until a model of that name is listed.
+/// Waits until the node lists a model of that name.
 async fn until_listed(node: &Node, name: &str) {
     wait::until("the model to be listed", || async {
         listed(node).await.iter().any(|model| model.name == name).then_some(())
@@ -83,17 +83,17 @@ async fn a_flood_of_specs_fills_neither_memory_nor_disk_nor_the_next_start() {
         let name = format!("flood-{number:03}");
         let spec = spec(stranger.node(), &name, TENSORS);
         stranger.announce_spec(&stranger.identity.sign(spec)).await;
-        // One after the other, so that each is looked at.
+        // The specs come one after the other, so that the node looks at each.
         until_listed(&node, &name).await;
     }
     let models = listed(&node).await;
     let floods = models.iter().filter(|model| model.name.starts_with("flood")).count();
-    // Twice: the other peer forwards what the stranger announces.
+    // The limit counts twice, because the other peer forwards what the stranger announces.
     assert!((1..=2 * 16).contains(&floods), "{floods} of the stranger's are kept");
     assert!(models.iter().any(|model| model.name == "honest"), "its own gave way");
     let grown = daemon.resident_bytes().saturating_sub(before);
     assert!(grown < GROWTH_BYTES_MAX, "{} MiB more", grown >> 20);
-    // What is kept can be looked at, one at a time.
+    // The specs that are kept can be shown, one at a time.
     let shown = node.model("flood-063").await.expect("shown");
     assert_eq!(shown.tensor_count as usize, TENSORS);
     assert!(!shown.tensors.is_empty(), "a first part of them comes along");
@@ -150,7 +150,7 @@ async fn a_spec_is_fetched_no_further_than_it_was_announced() {
     let envelope = wire::Envelope {
         spec: Some(wire::SpecAnnouncement {
             spec: blob.0.to_vec(),
-            // A lie: the node must not take more than this.
+            // This length is a lie: the node must not take more bytes than this.
             bytes: 100,
             name: "large".into(),
             creator: stranger.node().0.to_vec(),
@@ -160,7 +160,7 @@ async fn a_spec_is_fetched_no_further_than_it_was_announced() {
     };
     stranger.gossip(&envelope).await;
     stranger.until_asked_for(blob).await;
-    // Another one, announced as it is, comes; the first did not.
+    // Another spec, announced with its true length, is listed; the first one is not.
     let small = stranger.identity.sign(spec(stranger.node(), "small", 1));
     stranger.announce_spec(&small).await;
     until_listed(&node, "small").await;

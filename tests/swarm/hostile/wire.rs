@@ -1,6 +1,6 @@
-//! The mesh's messages as docs and protos state them, written again by hand: a hostile peer shares no code with the nodes.
+//! Messages of the mesh as docs and protos state them, written again by hand: a hostile peer shares no code with the nodes.
 
-/// `qres.mesh.v1.Envelope`; a oneof is its fields, at most one of them set.
+/// The message `qres.mesh.v1.Envelope`. Its oneof is written as optional fields, of which at most one is set.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Envelope {
     #[prost(message, optional, tag = "1")]
@@ -57,7 +57,7 @@ pub struct SpecAnnouncement {
     pub signature: Vec<u8>,
 }
 
-/// What travels on `qres/v1/state`.
+/// The message that travels on the topic `qres/v1/state`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct StateEnvelope {
     #[prost(bytes = "vec", tag = "1")]
@@ -90,11 +90,11 @@ pub struct BlobAnswer {
     pub bytes: u64,
 }
 
-/// `BLOB_STATUS_OK`.
+/// Status of a [`BlobAnswer`] that has the blob: `BLOB_STATUS_OK`.
 pub const OK: i32 = 1;
-/// `BLOB_STATUS_NOT_FOUND`.
+/// Status of a [`BlobAnswer`] without the blob: `BLOB_STATUS_NOT_FOUND`.
 pub const NOT_FOUND: i32 = 2;
-/// `BLOB_STATUS_DENIED`.
+/// Status of a [`BlobAnswer`] to a peer that may not read the blob: `BLOB_STATUS_DENIED`.
 pub const DENIED: i32 = 3;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -107,7 +107,7 @@ pub struct SyncRequest {
     pub states: Option<OfSpec>,
 }
 
-/// `SyncDigest` and `SyncStates`.
+/// The messages `SyncDigest` and `SyncStates`, which both name a spec.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct OfSpec {
     #[prost(bytes = "vec", tag = "1")]
@@ -134,7 +134,7 @@ pub struct SyncEnd {
     pub status: i32,
 }
 
-/// `SYNC_STATUS_OK`.
+/// Status of a [`SyncEnd`] after all items were sent: `SYNC_STATUS_OK`.
 pub const SYNC_OK: i32 = 1;
-/// `SYNC_STATUS_NOT_FOUND`.
+/// Status of a [`SyncEnd`] if the model is not joined, or the peer may not read it: `SYNC_STATUS_NOT_FOUND`.
 pub const SYNC_NOT_FOUND: i32 = 2;

@@ -29,7 +29,7 @@ async fn connections_that_say_nothing_are_closed_and_those_with_a_call_are_not()
     let mut idle = Raw::connect(&served.address, WINDOW).await;
     assert_eq!(idle.statuses(GET_NODE, &pb::GetNodeRequest {}, 1).await.0, [0]);
     let mut rest = vec![];
-    // Closed without a word, or reset.
+    // The server closes this connection without a word, or resets it.
     let _ = within(silent.read_to_end(&mut rest)).await;
     idle.closed().await;
     assert_eq!(busy.statuses(WATCH, &watch, 1).await.0, [0]);
@@ -58,7 +58,7 @@ async fn a_new_connection_takes_the_place_of_the_one_that_was_quiet_longest() {
     open.push(fourth.statuses(WATCH, &watch, 1).await);
     assert!(open.iter().all(|(statuses, _)| *statuses == [0]));
     quiet.closed().await;
-    // All have a call: there is no place for another.
+    // All three connections have a call now, so there is no place for another one.
     let mut fifth = TcpStream::connect(&served.address).await.unwrap();
     let mut rest = vec![];
     let _ = within(fifth.read_to_end(&mut rest)).await;
@@ -67,12 +67,12 @@ async fn a_new_connection_takes_the_place_of_the_one_that_was_quiet_longest() {
     }
 }
 
-/// Time that a process has worked.
+/// Processor time that a process has used, in user and in system mode.
 fn worked(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process of ours");
     let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().expect("user") + fields[12].parse::<u64>().expect("system");
-    // A hundred a second, on every Linux.
+    // Linux counts a hundred ticks a second.
     Duration::from_millis(ticks * 10)
 }
 
@@ -91,7 +91,7 @@ async fn a_process_without_descriptors_waits_and_serves_again() {
     for _ in 0..60 {
         silent.push(TcpStream::connect(&daemon.grpc).await.unwrap());
     }
-    // They stay open; the operator comes through, after those before it.
+    // The silent connections stay open. The operator gets through, after the connections before it.
     let answered = tokio::time::timeout(
         wait::DEADLINE,
         wait::until("an answer", || async {

@@ -1,4 +1,4 @@
-//! A caller that speaks HTTP/2 by hand: it stops where it likes, and reads only what it wants.
+//! A caller that speaks HTTP/2 by hand: it may stop anywhere in a call, and reads only as much as a test wants.
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
@@ -9,25 +9,25 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::codegen::http::{Request, Response};
 
-/// Room for what all answers send at first.
+/// Flow-control window of a connection, in bytes: room for the first bytes of all answers.
 const CONNECTION_WINDOW: u32 = 1 << 24;
 
-/// A connection. What it receives makes no room for more unless somebody says so.
+/// A connection. Received data gives the server no room for more, unless the test releases it.
 pub struct Raw {
     send: SendRequest<Bytes>,
     driver: JoinHandle<Result<(), h2::Error>>,
 }
 
-/// A call: both of its directions.
+/// A call with both of its directions.
 pub struct Call {
-    /// Its answer.
+    /// Future of the answer, a [`ResponseFuture`].
     pub answer: ResponseFuture,
-    /// Where its messages go.
+    /// Stream of the caller's messages, a [`SendStream`].
     pub messages: SendStream<Bytes>,
 }
 
 impl Raw {
-    /// Takes so many bytes of each answer at first.
+    /// Connects to a server, which may send `window` bytes of each answer at first.
     pub async fn connect(address: &str, window: u32) -> Self {
         let stream = TcpStream::connect(address).await.expect("it listens");
         let (send, connection) = Builder::new()
@@ -42,7 +42,7 @@ impl Raw {
         }
     }
 
-    /// Begins a call.
+    /// Begins a call of the method `path`, and sends no message yet.
     pub async fn begin(&mut self, path: &str) -> Call {
         let request = Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")
@@ -54,14 +54,15 @@ impl Raw {
         Call { answer, messages }
     }
 
-    /// A call of one message.
+    /// Begins a call with one message, after which the request ends.
     pub async fn call(&mut self, path: &str, message: &impl Message) -> Call {
         let mut call = self.begin(path).await;
         call.send(message, true);
         call
     }
 
-    /// How many of these calls at once are answered with each status; 0 = an open answer. The answers stay open.
+    /// Makes this many calls at once. Returns their statuses in ascending order (0 = an open answer), and the answers, which
+    /// stay open.
     pub async fn statuses(&mut self, path: &str, message: &impl Message, calls: usize) -> (Vec<u32>, Vec<RecvStream>) {
         let mut begun = vec![];
         for _ in 0..calls {
@@ -77,35 +78,35 @@ impl Raw {
         (statuses, open)
     }
 
-    /// Until the other side closes it.
+    /// Waits until the other side closes the connection.
     pub async fn closed(self) {
         let _ = within(self.driver).await;
     }
 
-    /// Whether the other side has closed it.
+    /// Returns true if the other side has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.driver.is_finished()
     }
 }
 
 impl Call {
-    /// Sends a message.
+    /// Sends a message in a gRPC frame. If `end`, the request ends with it.
     pub fn send(&mut self, message: &impl Message, end: bool) {
         let message = message.encode_to_vec();
         let mut frame = vec![0];
         frame.extend_from_slice(&u32::try_from(message.len()).expect("a small message").to_be_bytes());
         frame.extend_from_slice(&message);
-        // A stream that the other side has ended takes nothing.
+        // If the other side has ended the stream, it takes no message.
         let _ = self.messages.send_data(frame.into(), end);
     }
 }
 
-/// Waits no longer than any test does.
+/// Waits for a future, and panics after [`DEADLINE`].
 pub async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.expect("waited too long")
 }
 
-/// The status of an answer that has nothing else; 0 where there is more.
+/// Returns the gRPC status of an answer that consists of headers only; 0 if the answer has more.
 pub fn status<T>(answer: &Response<T>) -> u32 {
     let status = answer.headers().get("grpc-status");
     status.map_or(0, |status| status.to_str().expect("text").parse().expect("a number"))

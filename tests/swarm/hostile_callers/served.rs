@@ -1,4 +1,4 @@
-//! A node and its gRPC server in this process, so that a test can say what callers are limited to.
+//! A node and its gRPC server in this process, so that a test can set the [`Limits`] for callers.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -12,16 +12,16 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// A running server; it ends when this is dropped.
+/// A running gRPC server. It ends when this value is dropped.
 pub struct Served {
-    /// Where it listens.
+    /// Address on which the server listens: `127.0.0.1:port`.
     pub address: String,
     dir: TempDir,
     _stop: oneshot::Sender<()>,
 }
 
 impl Served {
-    /// Starts one.
+    /// Starts a node and a server with these [`Limits`].
     pub async fn start(limits: Limits) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mesh = MeshConfig {
@@ -58,18 +58,18 @@ impl Served {
         }
     }
 
-    /// A caller of good will.
+    /// Returns a [`Node`], a caller that behaves well.
     pub fn node(&self) -> Node {
         Node::new(&self.address)
     }
 
-    /// Weights that this process has open.
+    /// Number of files of weights that this process has open.
     pub fn open_weights(&self) -> usize {
         open_files(std::process::id(), &self.dir.path().join("data/blobs"))
     }
 }
 
-/// Files below a folder that a process has open.
+/// Number of files below a folder that a process has open.
 fn open_files(pid: u32, folder: &Path) -> usize {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a process of ours");
     let links = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());

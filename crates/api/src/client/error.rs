@@ -1,4 +1,4 @@
-//! What went wrong with a call, for people and for programs.
+//! Errors of calls, for people and for programs.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -9,34 +9,34 @@ use tonic_types::StatusExt;
 use crate::address::{Address, AddressError, PORT_OF_MESH};
 use crate::code;
 
-/// A call that failed.
+/// The error of a call that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
-    /// No node answers there.
+    /// No node answers at the address.
     #[error("no node answers at {address} ({problem}): {hint}")]
     Connect {
-        /// Where.
+        /// The address, with its port.
         address: String,
-        /// Why.
+        /// The innermost error of the connection.
         problem: String,
-        /// The likely mistake.
+        /// The likely mistake, as a hint for people.
         hint: &'static str,
     },
-    /// What was given is no address.
+    /// The given text is no address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The node refused or failed.
+    /// The node answered the call with an error, or the connection broke during the call.
     #[error("{}", show(.code, .reason, .field, .message, .retry_after))]
     Refused {
-        /// The canonical code.
+        /// The canonical gRPC code.
         code: Code,
-        /// A stable reason for programs, e.g. `BASE_STALE`; empty when it is not the node that answered.
+        /// A stable reason for programs, e.g. `BASE_STALE`; empty if the error does not come from the node.
         reason: String,
-        /// The field at fault, as the contract names it; empty when there is none.
+        /// The field at fault, as the contract names it; empty if there is none.
         field: String,
-        /// For people: what is wrong, the limit and the remedy.
+        /// The message for people: the problem, the limit and the remedy.
         message: String,
-        /// When trying again makes sense.
+        /// Time after which trying again makes sense; `None` if the node named none.
         retry_after: Option<Duration>,
     },
     /// The data to be sent could not be read; nothing was submitted.
@@ -45,18 +45,18 @@ pub enum ClientError {
     /// A stream of data ended before its announced end.
     #[error("the data ended after {got} of {expected} bytes: fetch the checkpoint again from offset {got}")]
     Cut {
-        /// Bytes that came, from the beginning of the file.
+        /// Bytes that came, counted from the beginning of the file.
         got: u64,
         /// Bytes of the whole file.
         expected: u64,
     },
-    /// The node answered something that the contract does not allow.
+    /// The node's answer breaks the contract.
     #[error("the node broke the contract: {0}")]
     Contract(&'static str),
 }
 
 impl ClientError {
-    /// The canonical code, when a node answered.
+    /// Returns the canonical code of [`ClientError::Refused`].
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused { code, .. } => Some(*code),
@@ -64,7 +64,7 @@ impl ClientError {
         }
     }
 
-    /// The reason for programs, when a node gave one.
+    /// Returns the reason for programs, e.g. `BASE_STALE`; empty if the node gave none.
     pub fn reason(&self) -> &str {
         match self {
             Self::Refused { reason, .. } => reason,
@@ -72,7 +72,7 @@ impl ClientError {
         }
     }
 
-    /// When trying the same again makes sense; `None` when it does not.
+    /// Returns the time after which the same call may be tried again; `None` if the node named none.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
@@ -81,7 +81,7 @@ impl ClientError {
     }
 }
 
-/// What is most often the matter with an address at which nobody answers.
+/// Returns a hint at the most likely mistake in an [`Address`] at which no node answers.
 pub(super) fn hint(address: &Address) -> &'static str {
     match address.port {
         PORT_OF_MESH => "that is the port of the mesh; the API listens on 4002 by default.",
@@ -99,11 +99,11 @@ impl From<Status> for ClientError {
             .map(|violation| violation.field.clone());
         let field = info.and_then(|info| info.metadata.get("field").cloned());
         let message = match std::error::Error::source(&status) {
-            // The connection's trouble: only the innermost error says what it is.
+            // An error of the connection: only the innermost error names the cause.
             Some(source) if status.details().is_empty() => format!("{}: {}", status.message(), innermost(source)),
             _ => status.message().to_owned(),
         };
-        // tonic's client keeps the caller's deadline by itself and calls it CANCELLED.
+        // tonic's client also enforces the caller's deadline itself, with the code CANCELLED.
         let code = match std::error::Error::source(&status) {
             Some(source) if is_timeout(source) => Code::DeadlineExceeded,
             _ => status.code(),
@@ -118,7 +118,8 @@ impl From<Status> for ClientError {
     }
 }
 
-/// One line: the message, its field where the message does not begin with it, when to try again, code and reason.
+/// Formats an error as one line: the field unless the message begins with it, the message, the time after which to try
+/// again, code and reason.
 fn show(code: &Code, reason: &str, field: &str, message: &str, retry_after: &Option<Duration>) -> String {
     let mut line = String::new();
     if !field.is_empty() && !message.starts_with(field) {
@@ -140,7 +141,7 @@ fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<tonic::TimeoutExpired>() || error.source().is_some_and(is_timeout)
 }
 
-/// The error at the end of the chain: it names the cause, the others only say "transport error".
+/// Returns the text of the error at the end of the chain. It names the cause; the others only say "transport error".
 pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

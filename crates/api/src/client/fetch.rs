@@ -1,4 +1,4 @@
-//! Weights from the node.
+//! Reads weights from the node.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -7,27 +7,27 @@ use futures::stream::BoxStream;
 use super::{Client, ClientError};
 use crate::pb;
 
-/// Memory set aside before the data comes, whatever length is announced.
+/// Most bytes of memory that are reserved before the data come, even if a greater length is announced.
 const RESERVED_BYTES_MAX: u64 = 1 << 30;
 
-/// A fetch under way: what it is, and its data.
+/// A running fetch: the fields of its first message, and the stream of data.
 pub struct Fetch {
-    /// Which checkpoint.
+    /// The checkpoint whose weights are read.
     pub checkpoint: pb::Checkpoint,
-    /// The model's spec.
+    /// The id of the model's spec.
     pub spec_id: String,
-    /// What the trainer must apply, e.g. `mu`.
+    /// The numbers that the trainer must apply, e.g. `mu`.
     pub trainer_config: std::collections::BTreeMap<String, f64>,
     /// Bytes of the whole file.
     pub total_bytes: u64,
-    /// Where the data begins.
+    /// Position in the file at which the data begin, in bytes.
     pub offset: u64,
-    /// The safetensors file from the offset on. Ends with an error when it was cut.
+    /// The safetensors file from the offset on. The stream ends with [`ClientError::Cut`] if data are missing.
     pub data: BoxStream<'static, Result<Bytes, ClientError>>,
 }
 
 impl Client {
-    /// Reads a checkpoint: the head, or one that is named; with `after` it waits for another head.
+    /// Begins to read a checkpoint: the head, or the one that the request names. With `after` the node waits for another head.
     pub async fn fetch(&self, request: pb::FetchWeightsRequest) -> Result<Fetch, ClientError> {
         let mut stream = self.weights().fetch_weights(request).await?.into_inner();
         let first = stream
@@ -48,7 +48,7 @@ impl Client {
         })
     }
 
-    /// Like [`Client::fetch`], with all the data in memory.
+    /// Reads like [`Client::fetch`] and also returns all the data, in memory.
     pub async fn fetch_all(&self, request: pb::FetchWeightsRequest) -> Result<(Fetch, Vec<u8>), ClientError> {
         let mut fetch = self.fetch(request).await?;
         let announced = fetch.total_bytes.saturating_sub(fetch.offset).min(RESERVED_BYTES_MAX);
@@ -60,7 +60,7 @@ impl Client {
     }
 }
 
-/// The data, with an error at its end unless it is exactly as long as announced.
+/// Returns the data, with a [`ClientError`] at the end unless they are exactly as long as announced.
 fn whole(
     data: BoxStream<'static, Result<Bytes, ClientError>>,
     offset: u64,

@@ -1,10 +1,10 @@
-//! A model with all its tensors, of which one message holds a part.
+//! Reads a model with all its tensors; one message may hold only a part of them.
 
 use super::{Client, ClientError};
 use crate::pb;
 
 impl Client {
-    /// One model, with all its tensors.
+    /// Reads the model `name` or `name@id` with all its tensors.
     pub async fn model(&self, model: &str) -> Result<pb::Model, ClientError> {
         let request = pb::GetModelRequest {
             model: model.to_owned(),
@@ -16,7 +16,8 @@ impl Client {
         self.with_all_tensors(model).await
     }
 
-    /// Asks for the tensors that did not fit into the message which the model came in.
+    /// Asks for the tensors that did not fit into the message of the model, and adds them. Returns [`ClientError::Contract`] if
+    /// the node sends fewer than the model's number of tensors.
     pub async fn with_all_tensors(&self, mut model: pb::Model) -> Result<pb::Model, ClientError> {
         while model.tensors.len() < model.tensor_count as usize {
             let request = pb::ListTensorsRequest {

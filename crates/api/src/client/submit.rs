@@ -1,4 +1,4 @@
-//! Streams of data to the node: submissions and first weights.
+//! Sends streams of data to the node: submissions and first weights.
 
 use std::io;
 
@@ -29,12 +29,13 @@ impl Chunk for pb::CreateModelRequest {
 }
 
 impl Client {
-    /// Hands in weights: `header` without data, and a safetensors file. Answers once they are durable on the node.
+    /// Submits weights: `header` without data, and a safetensors file. Returns once they are durable on the node.
     pub async fn submit(&self, header: pb::SubmitWeightsRequest, data: Bytes) -> Result<pb::Submission, ClientError> {
         self.submit_stream(header, stream::iter([Ok(data)])).await
     }
 
-    /// Like [`Client::submit`], from a stream of bytes, e.g. [`file_chunks`]. When reading fails, nothing is submitted.
+    /// Submits like [`Client::submit`], from a stream of bytes, e.g. [`file_chunks`]. If reading fails, nothing is submitted and
+    /// the error is [`ClientError::Data`].
     pub async fn submit_stream(
         &self,
         header: pb::SubmitWeightsRequest,
@@ -42,7 +43,7 @@ impl Client {
     ) -> Result<pb::Submission, ClientError> {
         let (messages, failed) = messages(header, data);
         let mut weights = self.weights();
-        // Boxed: the compiler cannot see by itself that this call, awaited by a generic function, is `Send`.
+        // The call is boxed because the compiler cannot see that it is `Send` when a generic function awaits it.
         let answer = or_failed(weights.submit_weights(messages).boxed(), failed).await?;
         answer
             .into_inner()
@@ -50,7 +51,8 @@ impl Client {
             .ok_or(ClientError::Contract("a submit was answered without its submission"))
     }
 
-    /// How many bytes of a broken keyed upload the node has kept: the header's `offset` to go on from.
+    /// Returns the number of bytes that the node has kept of a broken upload with this key: the `offset` of the header with which
+    /// the upload goes on.
     pub async fn upload_offset(&self, idempotency_key: &str) -> Result<u64, ClientError> {
         let request = pb::GetUploadRequest {
             idempotency_key: idempotency_key.to_owned(),
@@ -58,12 +60,13 @@ impl Client {
         Ok(self.weights().get_upload(request).await?.into_inner().kept_bytes)
     }
 
-    /// Makes a model: `header` without data, and a safetensors file with the first weights (empty for a successor).
+    /// Makes a model from `header` without data and a safetensors file with the first weights. The file is empty for a successor
+    /// and for weights from a seed.
     pub async fn create_model(&self, header: pb::CreateModelRequest, data: Bytes) -> Result<pb::Model, ClientError> {
         self.create_model_stream(header, stream::iter([Ok(data)])).await
     }
 
-    /// Like [`Client::create_model`], from a stream of bytes.
+    /// Makes a model like [`Client::create_model`], from a stream of bytes.
     pub async fn create_model_stream(
         &self,
         mut header: pb::CreateModelRequest,
@@ -82,10 +85,10 @@ impl Client {
     }
 }
 
-/// Tensors in one message: with the longest names and shapes they stay below its 4 MiB.
+/// Most tensors in one message: with the longest names and shapes they stay below the 4 MiB of a message.
 const TENSORS_PER_MESSAGE: usize = 4_096;
 
-/// Cuts off the tensors that the first message does not hold.
+/// Moves the tensors that do not fit into the first message from `header` to the later messages that are returned.
 fn later_tensors(header: &mut pb::CreateModelRequest) -> Vec<pb::CreateModelRequest> {
     let first = header.tensors.len().min(TENSORS_PER_MESSAGE);
     let rest = header.tensors.split_off(first);
@@ -96,7 +99,7 @@ fn later_tensors(header: &mut pb::CreateModelRequest) -> Vec<pb::CreateModelRequ
     rest.chunks(TENSORS_PER_MESSAGE).map(message).collect()
 }
 
-/// A file (or any reader) as a stream for [`Client::submit_stream`]: memory stays at a chunk.
+/// Converts a file (or any reader) to a stream for [`Client::submit_stream`], which holds one chunk in memory.
 pub fn file_chunks(reader: impl AsyncRead + Send + Unpin + 'static) -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::try_unfold(reader, |mut reader| async move {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES_MAX);
@@ -108,8 +111,9 @@ pub fn file_chunks(reader: impl AsyncRead + Send + Unpin + 'static) -> impl Stre
     })
 }
 
-/// The messages of a stream: the first has the header and data, each at most [`CHUNK_BYTES_MAX`] bytes of it. A failure to
-/// read does not end the stream, which would look like its end: it comes out of the receiver, and the call is dropped.
+/// Makes the messages of a stream: the first has the header, and each has at most [`CHUNK_BYTES_MAX`] bytes of data. A failed
+/// read does not end the stream, because the node would take that for the end of the data: the error comes out of the
+/// receiver, and the call is dropped.
 fn messages<M: Chunk>(
     header: M,
     data: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -132,14 +136,14 @@ fn messages<M: Chunk>(
                 }
                 std::future::pending().await
             }
-            // No data at all: the header still goes.
+            // If there are no data at all, the header is still sent.
             None => header.take().map(|header| (header, (chunks, None, fail))),
         }
     });
     (messages.boxed(), failed)
 }
 
-/// Slices of at most [`CHUNK_BYTES_MAX`] bytes, without copying; none for no bytes.
+/// Splits `bytes` into slices of at most [`CHUNK_BYTES_MAX`] bytes, without copying; no bytes give no slice.
 fn split(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || {
         let length = bytes.len().min(CHUNK_BYTES_MAX);
@@ -168,7 +172,7 @@ mod tests {
         }
     }
 
-    /// Trainers spawn tasks: a call in one must be `Send`. Compiles, or does not.
+    /// Checks at compile time that calls are `Send`: trainers await them in spawned tasks.
     #[allow(dead_code)]
     fn calls_can_be_spawned(client: &Client) {
         fn send(_: impl Send) {}
@@ -211,7 +215,7 @@ mod tests {
         assert_eq!(lengths, [CHUNK_BYTES_MAX, CHUNK_BYTES_MAX, 5, 3]);
         assert_eq!(messages[0].model, "m");
         assert!(messages[1..].iter().all(|message| message.model.is_empty()));
-        // Slices of the caller's bytes, not copies.
+        // The messages hold slices of the caller's bytes, not copies.
         assert_eq!(messages[0].data.as_ptr(), data.as_ptr());
     }
 

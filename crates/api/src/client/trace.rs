@@ -1,6 +1,7 @@
-//! W3C trace context of the current span, in every call's metadata.
+//! Adds the W3C trace context of the current span to the metadata of every call.
 //!
-//! Which propagator writes it is the process's choice (`opentelemetry::global`); without one nothing is sent.
+//! The process chooses the propagator that writes the context (`opentelemetry::global`). Without a propagator no context is
+//! sent.
 
 use opentelemetry::propagation::Injector;
 use tonic::metadata::{MetadataKey, MetadataMap};
@@ -8,7 +9,7 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// See the module.
+/// The [`Interceptor`] that adds the trace context.
 #[derive(Debug, Clone, Copy)]
 pub struct TraceContext;
 

@@ -1,4 +1,4 @@
-//! Watches as plain streams.
+//! Opens watches as plain streams of messages.
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -6,7 +6,7 @@ use futures::stream::BoxStream;
 use super::{Client, ClientError};
 use crate::pb;
 
-/// Messages of a watch, in order; after an error go on from the last message's revision.
+/// The messages of a watch, in order. After a [`ClientError`] a caller can go on from the revision of the last message.
 pub type Watch<M> = BoxStream<'static, Result<M, ClientError>>;
 
 fn plain<M: Send + 'static>(answer: tonic::Response<tonic::Streaming<M>>) -> Watch<M> {
@@ -14,13 +14,13 @@ fn plain<M: Send + 'static>(answer: tonic::Response<tonic::Streaming<M>>) -> Wat
 }
 
 impl Client {
-    /// All models, from a revision (0: a snapshot first).
+    /// Watches all models from a revision on (0: a snapshot first).
     pub async fn watch_models(&self, from_revision: u64) -> Result<Watch<pb::WatchModelsResponse>, ClientError> {
         let request = pb::WatchModelsRequest { from_revision };
         Ok(plain(self.models().watch_models(request).await?))
     }
 
-    /// A model's rounds, from a revision (0: a snapshot first).
+    /// Watches the rounds of a model from a revision on (0: a snapshot first).
     pub async fn watch_rounds(
         &self,
         model: &str,
@@ -33,7 +33,7 @@ impl Client {
         Ok(plain(self.rounds().watch_rounds(request).await?))
     }
 
-    /// Submissions of a model (all when empty), from a revision (0: a snapshot first).
+    /// Watches the submissions of a model (of all models if `model` is empty) from a revision on (0: a snapshot first).
     pub async fn watch_submissions(
         &self,
         model: &str,
@@ -46,13 +46,13 @@ impl Client {
         Ok(plain(self.submissions().watch_submissions(request).await?))
     }
 
-    /// All peers, from a revision (0: a snapshot first).
+    /// Watches all peers from a revision on (0: a snapshot first).
     pub async fn watch_peers(&self, from_revision: u64) -> Result<Watch<pb::WatchPeersResponse>, ClientError> {
         let request = pb::WatchPeersRequest { from_revision };
         Ok(plain(self.peers().watch_peers(request).await?))
     }
 
-    /// States of a model (only these names when there are any), from a revision (0: a snapshot first).
+    /// Watches the states of a model, or only those of `names` if there are any, from a revision on (0: a snapshot first).
     pub async fn subscribe_state(
         &self,
         model: &str,

@@ -1,4 +1,4 @@
-//! A caller's connection: its share of the places, when it last had a call, and how it is closed from outside.
+//! A caller's connection: it has a share of the places, knows when its last call ended, and can be closed from outside.
 
 use std::io;
 use std::pin::Pin;
@@ -17,26 +17,26 @@ use tonic::transport::server::Connected;
 use super::limits::Limits;
 use super::place::Places;
 
-/// HTTP/2's preface (24 bytes) and the head of the SETTINGS frame that must follow (9): RFC 9113, section 3.4.
+/// Bytes of HTTP/2's preface (24) and of the head of the SETTINGS frame that must follow (9): RFC 9113, section 3.4.
 const GREETING_BYTES: usize = 24 + 9;
 
-/// See the module.
+/// The state of a caller's connection, shared by its calls, its [`Io`] and the task of [`Connection::watch`].
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Its share.
+    /// The connection's share of the node's places.
     pub(super) places: Places,
     life: Mutex<Life>,
     cut: AtomicBool,
-    /// The task that drives the connection.
+    /// Wakes the task that drives the connection.
     driver: AtomicWaker,
 }
 
 #[derive(Debug)]
 struct Life {
     calls: usize,
-    /// Since when it has been without a call.
+    /// The time when the last call ended, or when the connection began.
     quiet: Instant,
-    /// Bytes read, up to those of a greeting.
+    /// Bytes read so far, up to [`GREETING_BYTES`].
     greeting: usize,
 }
 
@@ -54,36 +54,37 @@ impl Connection {
         })
     }
 
-    /// The connection that a request came by; one of its own where it came by none.
+    /// Returns the connection by which a request came, or a new [`Connection`] if the request came by none.
     pub(super) fn of(extensions: &Extensions, limits: &Limits) -> Arc<Self> {
         let found = extensions.get::<Arc<Self>>().cloned();
         found.unwrap_or_else(|| Self::new(limits))
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
-        // Plain values: whoever panicked left them whole.
+        // A poisoned lock is still valid: it guards plain values.
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a call until the answer is dropped.
+    /// Counts a call until the [`RunningCall`] is dropped.
     pub(super) fn call(self: &Arc<Self>) -> RunningCall {
         self.life().calls += 1;
         RunningCall(self.clone())
     }
 
-    /// Since when it has been without a call; `None` while it has one.
+    /// Returns the time since when the connection has been without a call; `None` while it has one.
     pub(super) fn quiet_since(&self) -> Option<Instant> {
         let life = self.life();
         (life.calls == 0).then_some(life.quiet)
     }
 
-    /// Closes it, its calls with it: the task that drives it finds its next read and write failed.
+    /// Closes the connection and ends its calls: the next read or write of the task that drives it fails.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         self.driver.wake();
     }
 
-    /// Closes it when it does not speak in time, and when it has been without a call for too long.
+    /// Closes the connection if it does not begin to speak HTTP/2 within `handshake`, or if it has been without a call for
+    /// `idle`.
     pub(super) async fn watch(self: Arc<Self>, handshake: Duration, idle: Duration) {
         tokio::time::sleep(handshake).await;
         if self.life().greeting < GREETING_BYTES {
@@ -100,9 +101,9 @@ impl Connection {
         }
     }
 
-    /// Fails once it is cut; called by the task that drives it.
+    /// Returns an error once the connection is cut. Called by the task that drives the connection.
     fn check(&self, context: &Context<'_>) -> io::Result<()> {
-        // Registered before the flag is read: a cut in between wakes.
+        // The waker is registered before the flag is read, so that a cut in between wakes the task.
         self.driver.register(context.waker());
         if self.cut.load(Ordering::Acquire) {
             return Err(io::ErrorKind::ConnectionAborted.into());
@@ -111,7 +112,7 @@ impl Connection {
     }
 }
 
-/// A call under way on a connection.
+/// A running call on a [`Connection`], which counts the call until this is dropped.
 #[derive(Debug)]
 pub(super) struct RunningCall(Arc<Connection>);
 
@@ -123,13 +124,13 @@ impl Drop for RunningCall {
     }
 }
 
-/// The bytes of a connection.
+/// The stream of bytes of a [`Connection`].
 pub(super) struct Io {
     stream: TcpStream,
     connection: Arc<Connection>,
-    /// Ends what watches over it.
+    /// Ends the task of [`Connection::watch`].
     watch: AbortHandle,
-    /// Dropped with it: counts it.
+    /// The entry in the table of open connections, dropped with this stream.
     _open: Box<dyn Send + Sync>,
 }
 

@@ -1,4 +1,4 @@
-//! The fields of requests, parsed into what they mean; an error names the field as the contract does.
+//! Parses the fields of requests. An error names the field as the contract does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -14,21 +14,21 @@ use tonic::Status;
 use super::status::status;
 use crate::pb;
 
-/// Bytes of an idempotency key, a trainer's and a state's name.
+/// Most bytes of an idempotency key, of a trainer's name and of a state's name.
 pub(super) const NAME_BYTES_MAX: usize = 128;
-/// Metrics of a submission.
+/// Most metrics of a submission.
 const METRICS_MAX: usize = 64;
-/// Numbers of a rule, as a spec holds them.
+/// Most numbers of a [`Rule`], as a spec holds them.
 const PARAMS_MAX: usize = 32;
-/// Bytes of a rule's name, as a spec holds it.
+/// Most bytes of the name of a [`Rule`], as a spec holds it.
 const RULE_BYTES_MAX: usize = 64;
 
-/// A status for a field that can never work. The message begins with the field.
+/// Makes the [`Status`] INVALID_ARGUMENT for a field. Its message begins with the field's name.
 pub(super) fn invalid(field: &str, problem: impl Display) -> Status {
     status(NodeError::invalid(field, format!("{field}: {problem}")))
 }
 
-/// `name` or `name@id`.
+/// Parses a model reference: `name` or `name@id`.
 pub(super) fn model(field: &str, text: &str) -> Result<ModelRef, Status> {
     if text.is_empty() {
         return Err(invalid(field, "missing: give a model's name, or name@id"));
@@ -41,7 +41,7 @@ pub(super) fn model(field: &str, text: &str) -> Result<ModelRef, Status> {
     Ok(ModelRef { name, id })
 }
 
-/// `name`, `name@id`, or nothing for all models.
+/// Parses `name` or `name@id`. An empty text gives `None`, which means all models.
 pub(super) fn optional_model(field: &str, text: &str) -> Result<Option<ModelRef>, Status> {
     if text.is_empty() {
         return Ok(None);
@@ -49,7 +49,7 @@ pub(super) fn optional_model(field: &str, text: &str) -> Result<Option<ModelRef>
     model(field, text).map(Some)
 }
 
-/// A model's name alone.
+/// Parses a [`ModelName`] without an id.
 pub(super) fn model_name(field: &str, text: &str) -> Result<ModelName, Status> {
     text.parse().map_err(|_| {
         let got: String = text.chars().take(160).collect();
@@ -60,12 +60,12 @@ pub(super) fn model_name(field: &str, text: &str) -> Result<ModelName, Status> {
     })
 }
 
-/// An id that must be there.
+/// Parses an id that must be given.
 pub(super) fn id<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, Status> {
     text.parse().map_err(|error| invalid(field, error))
 }
 
-/// An id that may be left out.
+/// Parses an id that may be left out.
 pub(super) fn optional_id<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<Option<T>, Status> {
     if text.is_empty() {
         return Ok(None);
@@ -73,7 +73,8 @@ pub(super) fn optional_id<T: FromStr<Err: Display>>(field: &str, text: &str) -> 
     id(field, text).map(Some)
 }
 
-/// A text of at most `bytes_max` bytes, of characters that a terminal shows as they are; it may be empty.
+/// Checks that a text has at most `bytes_max` bytes and only characters that a terminal shows as they are. The text may be
+/// empty.
 pub(super) fn text(field: &str, text: String, bytes_max: usize) -> Result<String, Status> {
     if text.len() > bytes_max {
         return Err(invalid(
@@ -101,7 +102,7 @@ fn printable(field: &str, text: &str) -> Result<(), Status> {
     }
 }
 
-/// A rule that may be left out.
+/// Parses a [`Rule`] that may be left out. Its numbers must be finite.
 pub(super) fn rule(field: &str, rule: Option<pb::Rule>) -> Result<Option<Rule>, Status> {
     let Some(pb::Rule { id, params }) = rule else {
         return Ok(None);
@@ -127,7 +128,7 @@ pub(super) fn rule(field: &str, rule: Option<pb::Rule>) -> Result<Option<Rule>, 
     }
 }
 
-/// What a trainer reports: a loss that is no number, too.
+/// Checks the metrics of a trainer. A value need not be finite: a loss of NaN is taken, too.
 pub(super) fn metrics(field: &str, metrics: BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>, Status> {
     numbers(field, metrics, METRICS_MAX)
 }
@@ -151,7 +152,7 @@ fn numbers(field: &str, numbers: BTreeMap<String, f64>, max: usize) -> Result<BT
     Ok(numbers)
 }
 
-/// A submission's weight.
+/// Checks the number of training samples of a submission, which is its weight: 1 to [`SAMPLES_MAX`].
 pub(super) fn samples(field: &str, samples: u64) -> Result<u64, Status> {
     if (1..=SAMPLES_MAX).contains(&samples) {
         return Ok(samples);
@@ -162,7 +163,7 @@ pub(super) fn samples(field: &str, samples: u64) -> Result<u64, Status> {
     ))
 }
 
-/// Who may contribute; `None` is this node alone.
+/// Parses the nodes that may contribute to a model. Returns `None` if this node alone may.
 pub(super) fn membership(members: &[String], open: bool) -> Result<Option<Membership>, Status> {
     if open && !members.is_empty() {
         return Err(invalid("open", "an open model has no members: give one or the other"));
@@ -188,7 +189,7 @@ pub(super) fn membership(members: &[String], open: bool) -> Result<Option<Member
     Ok(Some(Membership::List(list)))
 }
 
-/// A schema and the seed that its first weights come from: both or neither.
+/// Parses a schema and the seed of its first weights. Both must be given, or neither.
 pub(super) fn seeded(
     tensors: Vec<pb::TensorSpec>,
     seed: Option<u64>,
@@ -234,12 +235,12 @@ pub(super) fn seeded(
     Ok(Some(Seeded { tensors, seed }))
 }
 
-/// The same, if one is given.
+/// Parses a node like [`node`], if one is given.
 pub(super) fn optional_node(field: &str, text: &str) -> Result<Option<NodeId>, Status> {
     (!text.is_empty()).then(|| node(field, text)).transpose()
 }
 
-/// A node by its node id or its libp2p peer id.
+/// Parses a [`NodeId`], given as a node id or as a libp2p peer id.
 pub(super) fn node(field: &str, text: &str) -> Result<NodeId, Status> {
     identity::parse(text).ok_or_else(|| {
         let got: String = text.chars().take(80).collect();
@@ -250,7 +251,7 @@ pub(super) fn node(field: &str, text: &str) -> Result<NodeId, Status> {
     })
 }
 
-/// A peer by its libp2p peer id or its node id, as the former.
+/// Parses a peer, given as a libp2p peer id or as a node id. Returns the peer id.
 pub(super) fn peer(field: &str, text: &str) -> Result<String, Status> {
     let node = node(field, text)?;
     identity::peer_id(&node)
@@ -258,7 +259,7 @@ pub(super) fn peer(field: &str, text: &str) -> Result<String, Status> {
         .ok_or_else(|| invalid(field, "is no Ed25519 key"))
 }
 
-/// What a stream announces of itself.
+/// Parses the fields by which an upload's first message announces the stream.
 pub(super) fn upload(
     idempotency_key: String,
     offset: u64,
@@ -286,7 +287,7 @@ pub(super) fn upload(
     })
 }
 
-/// A point in time that may be left out, as Unix milliseconds.
+/// Parses a point in time that may be left out. Returns Unix milliseconds.
 pub(super) fn unix_ms(field: &str, time: Option<prost_types::Timestamp>) -> Result<Option<u64>, Status> {
     let Some(time) = time else {
         return Ok(None);
@@ -296,7 +297,7 @@ pub(super) fn unix_ms(field: &str, time: Option<prost_types::Timestamp>) -> Resu
     let ms = seconds
         .zip(nanos)
         .and_then(|(s, n)| s.checked_mul(1_000)?.checked_add(n / 1_000_000));
-    // The year 9999, where protobuf's timestamps end.
+    // The limit is the end of the year 9999, where protobuf's timestamps end.
     ms.filter(|&ms| ms < 253_402_300_800_000)
         .map(Some)
         .ok_or_else(|| invalid(field, "is no time between 1970 and 9999"))
@@ -310,7 +311,7 @@ mod tests {
 
     use super::*;
 
-    /// The field that the status blames, also named in its message.
+    /// Returns the field that the [`Status`] blames. Checks that its message names the field, too.
     fn blamed<T>(result: Result<T, Status>) -> String {
         let status = result.err().expect("must be refused");
         assert_eq!(status.code(), Code::InvalidArgument);

@@ -1,4 +1,4 @@
-//! The readers of what callers send, for the fuzz targets (`fuzz/`) alone: no interface, and free to change.
+//! The readers of callers' input, for the fuzz targets (`fuzz/`) alone: this module is no stable interface.
 #![allow(missing_docs)]
 
 use std::time::Duration;

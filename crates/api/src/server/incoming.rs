@@ -1,4 +1,4 @@
-//! Callers' connections as they come: a bounded number, and a pause where the process has no descriptor left.
+//! Accepts callers' connections: a bounded number, and with a pause when the process has no file descriptor left.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,13 +13,13 @@ use super::connection::{Connection, Io};
 use super::layer::metrics::Metrics;
 use super::limits::Limits;
 
-/// How long nothing is accepted after the process had no descriptor left: long enough to cost nothing, short enough that
-/// nobody notices.
+/// Pause in accepting after the process had no file descriptor left: long enough to cost no processor time, short enough
+/// that callers do not notice the pause.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The log says the same trouble once in this time.
+/// Least time between two log lines about the same problem.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
-/// Every connection that is open.
+/// All open [`Connection`]s.
 #[derive(Debug)]
 struct Open {
     connections: Mutex<Table>,
@@ -34,11 +34,11 @@ struct Table {
 
 impl Open {
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Whoever panicked left it whole: it only inserts and removes.
+        // A poisoned table is still valid: code under this lock only inserts and removes entries.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes the connection that has been without a call for longest; whether there was one.
+    /// Closes the [`Connection`] that has been without a call for longest. Returns true if there was one without a call.
     fn close_quietest(&self) -> bool {
         let mut table = self.table();
         let quiet = table.open.iter().filter_map(|(id, c)| Some((c.quiet_since()?, *id)));
@@ -52,7 +52,7 @@ impl Open {
     }
 }
 
-/// Takes a connection out of the table when it ends.
+/// Removes a [`Connection`] from the table when it is dropped.
 struct Entry {
     id: u64,
     open: Arc<Open>,
@@ -65,14 +65,14 @@ impl Drop for Entry {
     }
 }
 
-/// Accepts what comes to a listener.
+/// Accepts the connections that come to a listener.
 pub(super) struct Incoming {
     listener: TcpListener,
     open: Arc<Open>,
     limits: Arc<Limits>,
-    /// When the log said that accepting fails.
+    /// Time of the last log line about failing to accept.
     failing: Option<Instant>,
-    /// When the log said that a connection was refused.
+    /// Time of the last log line about a refused connection.
     full: Option<Instant>,
 }
 
@@ -91,7 +91,7 @@ impl Incoming {
         }
     }
 
-    /// The connections; never an error, as the server would ask again at once.
+    /// Returns the stream of accepted connections. An item is never an error: after an error the server would ask again at once.
     pub(super) fn stream(self) -> impl Stream<Item = io::Result<Io>> {
         futures::stream::unfold(self, |mut incoming| async move {
             let io = incoming.accept().await;
@@ -102,7 +102,7 @@ impl Incoming {
     async fn accept(&mut self) -> Io {
         loop {
             match self.listener.accept().await {
-                // The last descriptors are the store's.
+                // The last descriptors are kept for the store.
                 Ok((stream, _)) if descriptors::is_for_store(&stream) => {
                     drop(stream);
                     self.without_descriptors("the last descriptors are kept for the store")
@@ -113,14 +113,14 @@ impl Incoming {
                         return io;
                     }
                 }
-                // The caller has gone again.
+                // The caller hung up before the connection was accepted.
                 Err(error) if is_callers(&error) => {}
                 Err(error) => self.without_descriptors(&error.to_string()).await,
             }
         }
     }
 
-    /// Gives back the descriptor of a connection that nobody uses, and pauses.
+    /// Closes a connection without a call, which frees its descriptor, and waits for [`PAUSE`].
     async fn without_descriptors(&mut self, problem: &str) {
         if is_news(&mut self.failing) {
             tracing::warn!(
@@ -133,7 +133,8 @@ impl Incoming {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Takes a connection in, in the place of a quiet one where there are too many.
+    /// Admits a connection. At the limit, a connection without a call is closed first. Returns `None` if there is no such
+    /// connection.
     fn admit(&mut self, stream: TcpStream) -> Option<Io> {
         let max = self.limits.connections;
         if self.open.table().open.len() >= max && !self.open.close_quietest() {
@@ -146,7 +147,7 @@ impl Incoming {
             self.open.metrics.refuse("connections");
             return None;
         }
-        // Without it a loopback download ran at 2 MB/s instead of 506. It can only fail where the caller has gone.
+        // Without this option a loopback download ran at 2 MB/s instead of 506. The call can only fail if the caller has gone.
         let _ = stream.set_nodelay(true);
         let connection = Connection::new(&self.limits);
         let watch = connection
@@ -168,7 +169,7 @@ impl Incoming {
     }
 }
 
-/// Whether something is to be said again; it then counts as said.
+/// Returns true if a problem is to be logged again, [`SAID_EVERY`] after the last time, and sets `said` to now.
 fn is_news(said: &mut Option<Instant>) -> bool {
     let news = said.is_none_or(|said| said.elapsed() >= SAID_EVERY);
     if news {
@@ -177,7 +178,7 @@ fn is_news(said: &mut Option<Instant>) -> bool {
     news
 }
 
-/// Errors that concern one connection, and not the listener.
+/// Returns true for an error that concerns a single connection and not the listener.
 fn is_callers(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(

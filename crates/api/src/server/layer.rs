@@ -1,4 +1,4 @@
-//! What stands around every call: one file a layer.
+//! The tower layers around every call, one file each, and what they share.
 
 pub(super) mod answer;
 pub(super) mod deadline;

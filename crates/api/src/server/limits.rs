@@ -1,46 +1,47 @@
-//! How much of the node its callers may take, and how long they may take it without doing anything.
+//! Limits of callers: their share of the node's resources, and the time for which they may hold it without using it.
 
 use std::time::Duration;
 
-/// What callers are limited to. One connection gets at most a quarter of each kind of place, so no connection alone can
-/// keep the others out.
+/// The limits of callers. A connection gets at most a quarter of each kind of place, so no connection alone can keep the
+/// others out.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Uploads at the same time (SubmitWeights, CreateModel, PublishState). Worst-case memory is this many times a
-    /// message (4 MiB).
+    /// Most uploads at the same time (SubmitWeights, CreateModel, PublishState). Worst-case memory is this many times a message
+    /// (4 MiB).
     pub uploads: usize,
-    /// Open watches. A watch may be idle for ever, so their number alone bounds them.
+    /// Most open watches. A watch may be idle for ever, so only this number bounds them.
     pub watches: usize,
-    /// FetchWeights and GetSubmission: both may wait for hours. As many as a node may have trainers.
+    /// Most calls of FetchWeights and GetSubmission, which may wait for hours. The default is the most trainers of a node.
     pub waits: usize,
-    /// Fetches that send weights: each holds a descriptor and about 4 MiB of chunks. Further ones wait for their turn.
+    /// Most fetches that send weights: each holds a file descriptor and about 4 MiB of chunks. More fetches wait for their turn.
     pub sends: usize,
-    /// All other calls: they are short.
+    /// Most calls of all other methods, which are short.
     pub calls: usize,
-    /// Open streams of health and reflection.
+    /// Most open calls of health and reflection.
     pub probes: usize,
-    /// Places that only a short call gets, and only while the node works on its answer: an operator's call and a probe
-    /// are answered whatever else is taken.
+    /// Places that only a short call gets, and only while the node works on its answer. With them, an operator's call and a
+    /// probe are answered even if all other places are taken.
     pub reserved: usize,
-    /// Requests of more than 1 KiB that are not whole yet: each holds up to 64 KiB.
+    /// Most requests of more than 1 KiB that are not complete yet: each holds up to 64 KiB.
     pub requests: usize,
-    /// Open connections. Another one takes the place of the connection that has been without a call for longest. More
-    /// than there are places for streams, so there always is such a one.
+    /// Most open connections. One more takes the place of the connection that has been without a call for longest. The default
+    /// is above the number of places for streams, so that there always is such a connection.
     pub connections: usize,
-    /// A new connection must say within this that it speaks HTTP/2.
+    /// Time within which a new connection must begin to speak HTTP/2.
     pub handshake: Duration,
-    /// A connection without a call is closed after this.
+    /// Time after which a connection without a call is closed.
     pub connection_idle: Duration,
-    /// A request that is one message must be here within this. A reflection stream must ask something that often.
+    /// Time within which a request of one message must be complete. A reflection stream must send a request at least this often.
     pub request: Duration,
-    /// An upload brings `upload_bytes` of data in every such time that the node waits for it, or it is ended.
+    /// Window of the pace of uploads: an upload is ended if the node waits for it for this long and gets less than
+    /// [`Limits::upload_bytes`].
     pub upload_window: Duration,
-    /// See `upload_window`.
+    /// Least bytes of data that an upload must bring in each [`Limits::upload_window`].
     pub upload_bytes: u64,
-    /// A caller that reads nothing of its answer for this long, and for as long as the data on their way would take at
-    /// `read_bytes_per_s`, has its call ended. After the same time once more its connection is closed.
+    /// Time after which the call of a caller that reads nothing of its answer is ended, in addition to the time that the data on
+    /// their way would take at [`Limits::read_bytes_per_s`]. After the same time once more the connection is closed.
     pub unread: Duration,
-    /// The slowest reading that is waited for: a chunk of 1 MiB in half a minute.
+    /// The slowest rate of reading that is waited for, in bytes per second. The default takes a chunk of 1 MiB in half a minute.
     pub read_bytes_per_s: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The node's views as the contract's messages.
+//! Converts the node's views to the messages of the contract.
 
 use prost::Message;
 use prost_types::Timestamp;
@@ -11,11 +11,11 @@ use qres_node::view::{
 
 use crate::pb;
 
-/// Unix milliseconds as a timestamp.
+/// Converts Unix milliseconds to a [`Timestamp`].
 pub(super) fn timestamp(unix_ms: u64) -> Timestamp {
     Timestamp {
         seconds: i64::try_from(unix_ms / 1_000).unwrap_or(i64::MAX),
-        // Below 10^9: fits.
+        // The number is below 10^9, so it fits into an `i32`.
         nanos: (unix_ms % 1_000) as i32 * 1_000_000,
     }
 }
@@ -68,21 +68,21 @@ fn tensor(tensor: TensorSpec) -> pb::TensorSpec {
     }
 }
 
-/// Bytes of tensors in one message: callers that set nothing accept 4 MiB, and names of 65,536 tensors may take 32.
+/// Most bytes of tensors in one message (1 MiB): callers accept 4 MiB by default, and the names of 65,536 tensors may take 32.
 const TENSOR_BYTES_MAX: usize = 1 << 20;
 
-/// The first tensors, as many as one message holds.
+/// Converts the first tensors, as many as fit into [`TENSOR_BYTES_MAX`].
 pub(super) fn tensors(all: &[TensorSpec]) -> Vec<pb::TensorSpec> {
     let mut bytes = 0;
     let fits = |tensor: &pb::TensorSpec| {
-        // Key and length before each.
+        // 8 bytes for the key and the length in front of each tensor.
         bytes += tensor.encoded_len() + 8;
         bytes <= TENSOR_BYTES_MAX
     };
     all.iter().cloned().map(tensor).take_while(fits).collect()
 }
 
-/// A model with its tensors, as far as they fit.
+/// Converts a model with its tensors, as many as [`tensors`] returns.
 pub(super) fn model(view: ModelView) -> pb::Model {
     let tensors = tensors(&view.spec.tensors);
     pb::Model {
@@ -91,7 +91,7 @@ pub(super) fn model(view: ModelView) -> pb::Model {
     }
 }
 
-/// What is kept of a model that was only announced.
+/// Converts a model that was only announced: name, id and creator are all that is known.
 pub(super) fn heard_model(heard: &HeardModel) -> pb::Model {
     pb::Model {
         name: text(&heard.name),
@@ -102,7 +102,7 @@ pub(super) fn heard_model(heard: &HeardModel) -> pb::Model {
     }
 }
 
-/// A model in a list.
+/// Converts an entry of the list of models.
 pub(super) fn listed_model(listed: ListedModel) -> pb::Model {
     match listed {
         ListedModel::Here(view) => model_in_brief(*view),
@@ -110,7 +110,7 @@ pub(super) fn listed_model(listed: ListedModel) -> pb::Model {
     }
 }
 
-/// A model without its tensors, for lists and watches: 65,536 of them are possible.
+/// Converts a model without its tensors, for lists and watches: a model may have 65,536 tensors.
 pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
     let quorum = u32::try_from(view.spec.quorum()).unwrap_or(u32::MAX);
     let spec = view.spec;

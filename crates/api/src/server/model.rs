@@ -1,4 +1,4 @@
-//! `qres.v1.ModelService`.
+//! Serves `qres.v1.ModelService`.
 
 use std::future::Future;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use super::watch::Watch;
 use super::{Api, field, message, page};
 use crate::pb;
 
-/// What a model that names no strategy gets.
+/// Strategy of a model if the request names none.
 const STRATEGY_DEFAULT: &str = "fedavg/1";
-/// What a model that names no codec gets.
+/// Codec of a model if the request names none.
 const CODEC_DEFAULT: &str = "bf16/1";
 
 impl Chunk for pb::CreateModelRequest {
@@ -50,12 +50,12 @@ pub(super) fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Stat
     })
 }
 
-/// Bytes of a schema that comes in several messages: twice as many as a spec may have.
+/// Most bytes of a schema that comes in several messages: twice as many as a spec may have.
 const SCHEMA_BYTES_MAX: usize = 16 << 20;
 
 impl Api {
-    /// The tensors that later messages bring. One schema at a time, as it may take 16 MiB, and within the time of a request, as
-    /// others wait.
+    /// Reads the tensors of later messages into `header`. Only one schema is read at a time, because it may take 16 MiB, and only
+    /// for the time of a request, because other calls wait for their turn.
     async fn more_tensors(
         &self,
         header: &mut pb::CreateModelRequest,
@@ -86,7 +86,7 @@ impl Api {
     }
 }
 
-/// Adds what a later message brings; `room` = bytes that may still come.
+/// Adds the tensors of a later message to `header`; `room` is the number of bytes that may still come.
 fn add_tensors(
     header: &mut pb::CreateModelRequest,
     mut message: pb::CreateModelRequest,
@@ -105,7 +105,7 @@ fn add_tensors(
     Ok(())
 }
 
-/// A part of a schema from the number in the token on.
+/// Returns the page of a schema that begins at the tensor whose number is the token.
 fn tensors_page(all: &[TensorSpec], size: u32, token: &str) -> Result<pb::ListTensorsResponse, Status> {
     let from = match token {
         "" => Some(0),

@@ -1,4 +1,4 @@
-//! `qres.v1.NodeService`.
+//! Serves `qres.v1.NodeService`.
 
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
@@ -7,7 +7,8 @@ use super::status::status;
 use super::{Api, message, set_health};
 use crate::pb;
 
-/// What a draining node refuses new work of. The node as a whole stays healthy: it is alive, and serves what it has.
+/// The services whose health is NOT_SERVING while the node drains, because they refuse new work. The node as a whole stays
+/// healthy: it still serves reads.
 const DRAINED: [&str; 2] = [
     pb::weights_service_server::SERVICE_NAME,
     pb::model_service_server::SERVICE_NAME,

@@ -1,4 +1,4 @@
-//! How fast a caller's data come: the time that the node waits for them, and how much it then gets.
+//! Measures how fast a caller's data come: the time that the node waits for them, and the bytes that it gets.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use super::layer::metrics::Metrics;
 use super::limits::Limits;
 use super::status::status;
 
-/// An upload's pace. Only waiting for the caller counts: a slow disk is no fault of the caller.
+/// The pace of an upload. Only the time of waiting for the caller counts: a slow disk is no fault of the caller.
 pub(super) struct Pace<'a> {
     limits: &'a Limits,
     metrics: &'a Metrics,
-    /// Of the current window.
+    /// Time that the node has waited for the caller in the current window.
     waited: Duration,
-    /// Of data that came in it: a message without data is none.
+    /// Bytes of data that came in the current window. A message without data adds none.
     bytes: u64,
 }
 
@@ -30,12 +30,13 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// Counts data.
+    /// Adds `bytes` of data to the current window.
     pub(super) fn came(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
-    /// Waits for the caller's next message, or until too little has come for too long.
+    /// Waits for the caller's next message. Returns the error [`Reason::UploadTooSlow`] if fewer than
+    /// [`Limits::upload_bytes`] came in a window of [`Limits::upload_window`].
     pub(super) async fn next<T>(&mut self, message: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let mut message = std::pin::pin!(message);
         loop {
@@ -72,7 +73,7 @@ impl<'a> Pace<'a> {
     }
 }
 
-/// When the caller of an upload that was ended should send again.
+/// Milliseconds after which the caller of an upload that was ended should send again.
 const RETRY_MS: u64 = 1_000;
 
 #[cfg(test)]
@@ -95,7 +96,7 @@ mod tests {
         let (limits, metrics) = (limits(), Metrics::default());
         let mut pace = Pace::new(&limits, &metrics);
         pace.came(10);
-        // The first window has enough; the second has nothing.
+        // The first window has enough data; the second has none.
         let error = pace
             .next(std::future::pending::<Result<(), Status>>())
             .await
@@ -110,7 +111,7 @@ mod tests {
             .await
             .unwrap_err();
         assert!(error.message().contains("9 bytes came"), "{}", error.message());
-        // What is there is taken, however much was waited before.
+        // A message that is there already is taken, however long the node has waited before.
         pace.next(std::future::ready(Ok(()))).await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Pages of lists.
+//! Reads the pages of lists.
 
 use std::future::Future;
 
@@ -9,16 +9,16 @@ use tonic::Status;
 
 use super::status::status;
 
-/// Items of a page that asks for none.
+/// Number of items of a page if the request names none.
 const SIZE_DEFAULT: usize = 50;
-/// Items of a page at most.
+/// Most items of a page.
 const SIZE_MAX: usize = 1_000;
-/// Bytes of a page: untuned callers accept 4 MiB.
+/// Most bytes of a page (3 MiB): callers accept messages of 4 MiB by default.
 const BYTES_MAX: usize = 3 * 1024 * 1024;
-/// Bytes of a page token.
+/// Most bytes of a page token.
 const TOKEN_BYTES_MAX: usize = 1_024;
 
-/// Parses what a list request says of its page.
+/// Parses the page size and the page token of a list request. Returns INVALID_ARGUMENT for a token that is too long.
 pub(super) fn request(size: u32, token: String) -> Result<PageRequest, Status> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(status(NodeError::invalid(
@@ -36,7 +36,8 @@ pub(super) fn request(size: u32, token: String) -> Result<PageRequest, Status> {
     })
 }
 
-/// Asks for a page, and for a shorter one when its messages are too long together.
+/// Asks for a [`Page`], and for one of half the size while the messages have more than [`BYTES_MAX`] bytes together.
+/// Returns the messages and the token of the next page, which is empty on the last one.
 pub(super) async fn fitting<T, M, Asked>(
     mut request: PageRequest,
     ask: impl Fn(PageRequest) -> Asked,

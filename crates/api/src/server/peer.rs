@@ -1,4 +1,4 @@
-//! `qres.v1.PeerService`.
+//! Serves `qres.v1.PeerService`.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::watch::Watch;
 use super::{Api, field, message, page};
 use crate::pb;
 
-/// Bytes of an address: the longest multiaddress with a host name and a peer id has about 350.
+/// Most bytes of an address: the longest multiaddress with a host name and a peer id has about 350.
 const ADDRESS_BYTES_MAX: usize = 512;
-/// Bytes of a ban's reason.
+/// Most bytes of the reason of a ban.
 const REASON_BYTES_MAX: usize = 256;
-/// How long a ban lasts that says nothing.
+/// Length of a ban if the request names none: an hour.
 const BAN_DEFAULT: Duration = Duration::from_secs(3_600);
-/// How long a ban lasts at most.
+/// Greatest length of a ban: 365 days.
 const BAN_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 fn ban_duration(duration_ms: Option<u64>) -> Result<Duration, Status> {

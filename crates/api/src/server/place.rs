@@ -1,4 +1,4 @@
-//! Places: how many calls of a kind may be under way, on the whole node and on one connection.
+//! Places: they limit the calls of each kind that run at the same time, on the whole node and on one connection.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::Limits;
 
-/// When a refused caller should try again.
+/// Milliseconds after which a refused caller should try again.
 const RETRY_MS: u64 = 500;
-/// One connection gets one in so many places of each kind.
+/// A connection gets one in this many places of each kind.
 const SHARES: usize = 4;
 
-/// A kind of place; see [`Limits`].
+/// A kind of place. [`Limits`] has the number of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Upload,
@@ -37,7 +37,7 @@ impl Place {
         Self::Request,
     ];
 
-    /// As messages and metrics say it.
+    /// Returns the name of the kind in messages and metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Upload => "uploads",
@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-/// The places of a node, or of one connection.
+/// The places of the whole node, or the share of one connection.
 #[derive(Debug)]
 pub(super) struct Places {
     free: [Arc<Semaphore>; Place::ALL.len()],
@@ -73,12 +73,12 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Those of the whole node.
+    /// Makes the places of the whole node.
     pub(super) fn of_node(limits: &Limits) -> Self {
         Self::new(Place::ALL.map(|place| place.of(limits)))
     }
 
-    /// The share of one connection: a quarter, rounded up, and at least one.
+    /// Makes the share of one connection: a quarter of the node's places of each kind, rounded up, and at least one.
     pub(super) fn of_connection(limits: &Limits) -> Self {
         Self::new(Place::ALL.map(|place| place.of(limits).div_ceil(SHARES).max(1)))
     }
@@ -90,7 +90,8 @@ impl Places {
         }
     }
 
-    /// One of the node's places and one of the connection's share.
+    /// Takes one of the node's places and one of the connection's `share`. Returns an error with [`Reason::ConnectionShare`] or
+    /// [`Reason::Busy`] if there is none.
     pub(super) fn try_take_with(&self, share: &Self, place: Place) -> Result<[OwnedSemaphorePermit; 2], NodeError> {
         let (what, max) = (place.name(), self.max[place as usize]);
         let shared = share.try_take(place).ok_or_else(|| {
@@ -107,12 +108,12 @@ impl Places {
         Ok([shared, own])
     }
 
-    /// One, if one is free.
+    /// Takes a place, if one is free.
     fn try_take(&self, place: Place) -> Option<OwnedSemaphorePermit> {
         self.free[place as usize].clone().try_acquire_owned().ok()
     }
 
-    /// One, in the order of asking.
+    /// Waits for a place and takes it. Places are given in the order of the calls to this method.
     pub(super) async fn take(&self, place: Place) -> OwnedSemaphorePermit {
         let free = self.free[place as usize].clone();
         free.acquire_owned().await.expect("the semaphore is never closed")

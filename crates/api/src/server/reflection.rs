@@ -1,8 +1,9 @@
-//! Reflection: with `grpcurl` and no proto files a person can do everything.
+//! gRPC reflection: a person can call every method with `grpcurl` and without proto files.
 
 use tonic_reflection::server::{Builder, v1, v1alpha};
 
-/// All that is served, and what its errors' details are made of: without google.rpc's set a caller sees base64.
+/// The descriptors of all served services and of the details of their errors: without those of google.rpc, `grpcurl` shows
+/// the details as base64.
 pub(super) const DESCRIPTOR_SETS: [&[u8]; 5] = [
     crate::FILE_DESCRIPTOR_SET,
     tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -11,7 +12,7 @@ pub(super) const DESCRIPTOR_SETS: [&[u8]; 5] = [
     tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
 ];
 
-/// Both versions: grpcurl asks v1 first, older tools know only v1alpha.
+/// Makes the reflection services in both versions: grpcurl asks v1 first, older tools know only v1alpha.
 pub(super) fn services() -> (
     v1::ServerReflectionServer<impl v1::ServerReflection>,
     v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>,

@@ -1,4 +1,4 @@
-//! `qres.v1.RoundService`.
+//! Serves `qres.v1.RoundService`.
 
 use qres_node::handle::WatchFilter;
 use qres_node::view::Event;

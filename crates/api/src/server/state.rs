@@ -1,4 +1,4 @@
-//! `qres.v1.StateService`.
+//! Serves `qres.v1.StateService`.
 
 use qres_node::handle::{PublishState, WatchFilter};
 use qres_node::view::Event;
@@ -9,7 +9,7 @@ use super::watch::Watch;
 use super::{Api, field, message};
 use crate::{CHUNK_BYTES_MAX, pb};
 
-/// Names that one subscription may list.
+/// Most names that one subscription may list.
 const NAMES_MAX: usize = 256;
 
 pub(super) fn publish(request: pb::PublishStateRequest) -> Result<PublishState, Status> {

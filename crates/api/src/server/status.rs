@@ -1,4 +1,4 @@
-//! The one place where failures become gRPC statuses.
+//! Converts failures to gRPC statuses; no other module does.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::ERROR_DOMAIN;
 
-/// A message travels percent-encoded (up to 3 bytes for one) and twice in the details, in base64: 1,024 bytes of it stay
-/// below the 8 KiB that implementations allow for trailers.
+/// Most bytes of a status message. A message travels percent-encoded (up to 3 bytes for one) and twice in the details, in
+/// base64: with 1,024 bytes all that stays below the 8 KiB that implementations allow for trailers.
 const MESSAGE_BYTES_MAX: usize = 1024;
-/// When to try again after UNAVAILABLE that does not say so itself.
+/// Milliseconds after which to try again after UNAVAILABLE, if the error names no time.
 const RETRY_MS: u64 = 1_000;
 
-/// A node's failure as callers see it.
+/// Converts an error of the node to the [`Status`] that callers get, with code, message and details.
 pub(super) fn status(error: NodeError) -> Status {
-    // Whatever a message quotes of a stranger's is shown to people, by tools that print it as it is.
+    // A message may quote text of other nodes, and tools print the message to people as it is: so it is escaped here.
     let message = cut(printable(&error.message).into_owned());
     let field = error.field.unwrap_or_default();
     let mut retry_ms = error.retry_after_ms;
@@ -74,8 +74,8 @@ pub(super) fn status(error: NodeError) -> Status {
     Status::with_error_details(code, message, details)
 }
 
-/// A call that took longer than its caller allowed. tonic's own answer would be CANCELLED, which retry policies of other
-/// languages take for the caller's wish.
+/// Makes the [`Status`] of a call that took longer than its caller allowed. tonic's own answer would be CANCELLED, which
+/// retry policies of other languages take for the caller's wish.
 pub(super) fn deadline_exceeded(after: Duration) -> Status {
     let message = format!(
         "the call's deadline of {} ms has passed: what was acknowledged stays, ask again or allow more time",
@@ -86,14 +86,14 @@ pub(super) fn deadline_exceeded(after: Duration) -> Status {
     Status::with_error_details(Code::DeadlineExceeded, message, details)
 }
 
-/// What the contract says where tonic itself answered (all our own statuses carry details, tonic's none); `None` when
-/// there is nothing to translate.
+/// Returns the contract's [`Status`] for an error with which tonic itself answered, or `None` if there is nothing to
+/// translate. The statuses of this module carry details, those of tonic none.
 pub(super) fn translate(tonics: &Status) -> Option<Status> {
     if !tonics.details().is_empty() {
         return None;
     }
     match tonics.code() {
-        // A message above the decoding limit. OUT_OF_RANGE means something else here (a position past the end).
+        // A message above the decoding limit. In the contract OUT_OF_RANGE means a position past the end.
         Code::OutOfRange => Some(status(NodeError::new(
             Reason::MessageTooLarge,
             format!(
@@ -102,7 +102,7 @@ pub(super) fn translate(tonics: &Status) -> Option<Status> {
                 crate::CHUNK_BYTES_MAX
             ),
         ))),
-        // Bytes that are no such message: the caller's fault.
+        // The bytes are no message of the expected type, which is the caller's fault.
         Code::Internal if tonics.message().contains("failed to decode") => Some(status(NodeError::new(
             Reason::MalformedMessage,
             format!("{}: is the caller's contract qres.v1?", tonics.message()),
@@ -120,7 +120,7 @@ pub(super) fn translate(tonics: &Status) -> Option<Status> {
     }
 }
 
-/// At most [`MESSAGE_BYTES_MAX`] bytes, whole characters.
+/// Cuts a message after at most [`MESSAGE_BYTES_MAX`] bytes, at the end of a character.
 fn cut(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES_MAX {
         let end = (0..=MESSAGE_BYTES_MAX - 3).rev().find(|&i| message.is_char_boundary(i));
@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    /// Through the headers and back, as a caller reads it.
+    /// Writes the [`Status`] to headers and reads it again, as a caller does.
     fn over_the_wire(status: &Status) -> Status {
         let mut headers = HeaderMap::new();
         status.add_header(&mut headers).unwrap();

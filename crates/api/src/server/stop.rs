@@ -1,4 +1,4 @@
-//! The end of serving, as everything that runs long hears of it.
+//! The signal that serving ends, which every long call waits for.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,15 +12,16 @@ use tonic::Status;
 
 use super::status::status;
 
-/// A supervisor restarts a daemon within seconds; a caller that tries again sooner only finds the port closed.
+/// Milliseconds after which a caller should try again: a supervisor restarts a daemon within seconds, and a caller that tries
+/// sooner only finds the port closed.
 const RETRY_MS: u64 = 2_000;
 
-/// Resolves once, for every clone, when serving is to end.
+/// A future that resolves when serving is to end. All clones resolve at the same time.
 #[derive(Clone)]
 pub(super) struct Stop(Shared<BoxFuture<'static, ()>>);
 
 impl Stop {
-    /// Whichever comes first.
+    /// Makes a signal that is given when the first of two futures resolves.
     pub(super) fn when(
         a: impl Future<Output = ()> + Send + 'static,
         b: impl Future<Output = ()> + Send + 'static,
@@ -34,12 +35,12 @@ impl Stop {
         Self(either.boxed().shared())
     }
 
-    /// Waits for it.
+    /// Waits for the signal.
     pub(super) async fn wait(self) {
         self.0.await;
     }
 
-    /// The future's result, or UNAVAILABLE when serving ends first.
+    /// Returns the result of `work`, or the [`Status`] UNAVAILABLE if serving ends first.
     pub(super) async fn or<T>(&self, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         tokio::select! {
             answer = work => answer,
@@ -47,7 +48,7 @@ impl Stop {
         }
     }
 
-    /// The stream until serving ends, then UNAVAILABLE.
+    /// Returns `stream`, which gets UNAVAILABLE as its last item when serving ends.
     pub(super) fn or_stream<T>(
         &self,
         mut stream: Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>,

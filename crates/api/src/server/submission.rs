@@ -1,4 +1,4 @@
-//! `qres.v1.SubmissionService`.
+//! Serves `qres.v1.SubmissionService`.
 
 use qres_node::handle::WatchFilter;
 use qres_node::view::Event;

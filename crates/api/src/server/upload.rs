@@ -1,4 +1,4 @@
-//! A caller's stream of data on its way into the node.
+//! Reads a caller's stream of data into the node.
 
 use bytes::Bytes;
 use qres_node::error::{NodeError, Reason};
@@ -12,12 +12,12 @@ use crate::CHUNK_BYTES_MAX;
 
 /// A message that may carry data.
 pub(super) trait Chunk: Default + PartialEq {
-    /// Takes the data out; what is left is the header.
+    /// Takes the data out of the message; the fields that are left are the header.
     fn take_data(&mut self) -> Bytes;
 }
 
 impl Api {
-    /// The first message of a stream: header and perhaps data.
+    /// Reads the first message of a stream. Returns the header and the data of the message, which may be empty.
     pub(super) async fn first<M: Chunk>(&self, stream: &mut Streaming<M>) -> Result<(M, Bytes), Status> {
         let mut pace = Pace::new(&self.limits, &self.metrics);
         let first = pace.next(self.stop.or(stream.message())).await?;
@@ -32,9 +32,10 @@ impl Api {
         Ok((first, data))
     }
 
-    /// Carries the rest of the stream into the upload and answers with what became of it.
+    /// Writes `first` and the rest of the stream to `upload` and returns the outcome of the upload.
     ///
-    /// When this is dropped or fails, the upload is dropped: a keyed one keeps its bytes and can go on later.
+    /// If this future is dropped or fails, the [`Upload`] is dropped. An upload with an idempotency key keeps its bytes and can
+    /// go on later.
     pub(super) async fn carry<M: Chunk, T: Clone + Send + 'static>(
         &self,
         mut upload: Upload<T>,
@@ -63,7 +64,7 @@ impl Api {
     }
 }
 
-/// The answer to a later message with more than it may have.
+/// Makes the error for a later message that sets another field than `allowed`.
 pub(super) fn late_header(allowed: &str) -> NodeError {
     let message =
         format!("a later message sets a field other than {allowed}: fields belong in the first message of the stream");

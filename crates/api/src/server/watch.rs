@@ -1,4 +1,4 @@
-//! Watches: the node's items as the contract's messages, until serving ends.
+//! Watches: convert the node's items to the contract's messages until serving ends.
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -10,13 +10,13 @@ use super::Api;
 use super::status::status;
 use crate::pb::WatchKind;
 
-/// One message of a watch before it has its type.
+/// A message of a watch before it has its type.
 pub(super) struct Item<R> {
-    /// Its revision.
+    /// The node's revision of the message.
     pub(super) revision: u64,
-    /// Its `WatchKind`, as protobuf holds it.
+    /// The [`WatchKind`] of the message as the number that protobuf holds.
     pub(super) kind: i32,
-    /// The resource, when it has one.
+    /// The resource of the message, if it has one.
     pub(super) resource: Option<R>,
 }
 
@@ -24,7 +24,8 @@ pub(super) struct Item<R> {
 pub(super) type Watch<M> = BoxStream<'static, Result<M, Status>>;
 
 impl Api {
-    /// Watches what `filter` says. `resource` picks the events of its kind, `message` gives the item its type.
+    /// Watches the events of `filter` from a [`Revision`] on. `resource` returns `None` for events of another kind, and
+    /// `message` converts an [`Item`] to the type of the call.
     pub(super) async fn watch<R: 'static, M: Send + 'static>(
         &self,
         filter: WatchFilter,

@@ -1,4 +1,4 @@
-//! `qres.v1.WeightsService`.
+//! Serves `qres.v1.WeightsService`.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -122,7 +122,7 @@ impl pb::weights_service_server::WeightsService for Api {
         let connection = Connection::of(request.extensions(), &self.limits);
         let fetching = async {
             let found = self.node.fetch(fetch).await.map_err(status)?;
-            // When a round closes all trainers come at once. Their turn takes no descriptor, and little memory.
+            // When a round closes, all trainers fetch at once. Waiting for a turn takes no file descriptor and little memory.
             let turn = [
                 connection.places.take(Place::Send).await,
                 self.places.take(Place::Send).await,
@@ -139,7 +139,7 @@ impl pb::weights_service_server::WeightsService for Api {
             data: Bytes::new(),
         };
         let chunks = fetched.chunks.map(move |chunk| {
-            // The turn is over when the stream is dropped.
+            // The stream holds the turn, so the turn ends when the stream is dropped.
             let _turn = &turn;
             match chunk {
                 Ok(data) => Ok(pb::FetchWeightsResponse {

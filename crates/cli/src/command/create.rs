@@ -1,4 +1,4 @@
-//! `qres model create`.
+//! The command `qres model create`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::upload::Source;
 /// Makes a model from its first weights, or from a seed.
 #[derive(Debug, clap::Args)]
 pub struct Create {
-    /// Its name: segments of [a-z0-9._-] joined by `/`, e.g. metabrain/v4
+    /// Name of the model: segments of [a-z0-9._-] joined by `/`, e.g. metabrain/v4
     name: String,
     /// A safetensors file with the first weights
     #[arg(
@@ -26,23 +26,23 @@ pub struct Create {
         conflicts_with_all = ["succeeds", "seed"]
     )]
     weights: Option<PathBuf>,
-    /// Let the node make the first weights, from this number: the same one makes the same model
+    /// Let the node make the first weights, from this number: the same number makes the same model
     #[arg(long, value_name = "NUMBER", requires = "tensors", conflicts_with = "succeeds")]
     seed: Option<u64>,
-    /// The tensors that a seed's weights are for: JSON, [{"name": "w", "dtype": "F32", "shape": [64, 10]}, …], or what
-    /// `qres model show --json` prints
+    /// The tensors of the weights from a seed: JSON, [{"name": "w", "dtype": "F32", "shape": [64, 10]}, …], or the output of
+    /// `qres model show --json`
     #[arg(long, value_name = "FILE", requires = "seed")]
     tensors: Option<PathBuf>,
-    /// How contributions become a checkpoint, e.g. fedprox/1 [default: fedavg/1]
+    /// Strategy by which contributions become a checkpoint, e.g. fedprox/1 [default: fedavg/1]
     #[arg(long, value_name = "NAME/VERSION")]
     strategy: Option<String>,
-    /// A number of the strategy, e.g. mu=0.1; may be repeated
+    /// A parameter of the strategy, e.g. mu=0.1; may be repeated
     #[arg(long = "param", value_name = "NAME=NUMBER", value_parser = named_number, requires = "strategy")]
     params: Vec<(String, f64)>,
-    /// How updates are coded on their way [default: bf16/1]
+    /// Codec by which updates are coded for sending [default: bf16/1]
     #[arg(long, value_name = "NAME/VERSION")]
     codec: Option<String>,
-    /// The least share of an update that coding must keep, 0 to 1: below it work is rejected [default: 0.99]
+    /// The least share of an update that coding must keep, 0 to 1: an update that keeps less is rejected [default: 0.99]
     #[arg(long, value_name = "NUMBER")]
     fidelity_min: Option<f64>,
     /// k: contributions that a checkpoint needs [default: a majority of the members]
@@ -54,19 +54,19 @@ pub struct Create {
     /// A fixed deadline from a round's first contribution, e.g. 30s [default: 3 times the median pace]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     deadline: Option<Duration>,
-    /// The longest deadline
+    /// The longest deadline that a round may have, e.g. 5m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     deadline_max: Option<Duration>,
     /// Rounds that late work may be behind and still count, discounted; 0 takes none [default: 10]
     #[arg(long, value_name = "ROUNDS")]
     max_staleness: Option<u32>,
-    /// Who may contribute and read, these and no others: node id or peer id; may be repeated [default: this node alone]
+    /// A node that may contribute and read; no others may: node id or peer id; may be repeated [default: this node alone]
     #[arg(long = "member", value_name = "ID", value_delimiter = ',')]
     members: Vec<String>,
-    /// This node and the peers connected to it now may contribute and read: shows them and asks
+    /// Take this node and the peers connected to it now as members, who may contribute and read: shows them and asks
     #[arg(long, conflicts_with = "members")]
     members_connected: bool,
-    /// Anyone may contribute; needs --min-contributions and --target
+    /// Any node may contribute; needs --min-contributions and --target
     #[arg(long, conflicts_with_all = ["members", "members_connected"])]
     open: bool,
     /// Take the connected peers as members without asking
@@ -81,7 +81,7 @@ pub struct Create {
 }
 
 impl Create {
-    /// Uploads, and prints the model that came of it.
+    /// Uploads the first weights, or asks for a model without them, and prints the new model.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let members = match self.members_connected {
             true => connected_members(&context, self.yes).await?,
@@ -156,10 +156,11 @@ impl Create {
     }
 }
 
-/// What the node takes where no codec is named.
+/// The codec that the node takes if none is named.
 const CODEC_DEFAULT: &str = "bf16/1";
 
-/// This node and the peers connected to it now, once a person has agreed to them.
+/// Returns the ids of this node and of the peers connected to it now, once a person has agreed to them. Returns a
+/// [`Failure`] if the person does not agree.
 async fn connected_members(context: &Context, yes: bool) -> Result<Vec<String>, Failure> {
     let own = context.node().await?;
     let mut peers = context.peers().await?;
@@ -179,7 +180,7 @@ async fn connected_members(context: &Context, yes: bool) -> Result<Vec<String>, 
         .collect())
 }
 
-/// One tensor, as `qres model show --json` prints it.
+/// A tensor, as `qres model show --json` prints it.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tensor {
@@ -188,7 +189,7 @@ struct Tensor {
     shape: Vec<u64>,
 }
 
-/// A whole model, of which only the tensors count.
+/// A model, as `qres model show --json` prints it; only the tensors are read.
 #[derive(serde::Deserialize)]
 struct Shown {
     tensors: Vec<Tensor>,

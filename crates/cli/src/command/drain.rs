@@ -1,4 +1,4 @@
-//! `qres drain`.
+//! The command `qres drain`.
 
 use qres_api::pb;
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::show::json;
 pub struct Drain {}
 
 impl Drain {
-    /// Asks and prints.
+    /// Asks the node to drain and prints its state.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let answer = context
             .client

@@ -1,4 +1,4 @@
-//! `qres fetch`.
+//! The command `qres fetch`.
 
 use std::path::PathBuf;
 
@@ -15,24 +15,24 @@ use crate::show::json;
 use crate::show::table::facts;
 use crate::show::text;
 
-/// Attempts at one download without any progress: each goes on where the one before broke.
+/// Most attempts in a row at one download without any progress: each goes on where the attempt before broke.
 const ATTEMPTS_MAX: u32 = 5;
 
 /// Reads a checkpoint's weights into a file.
 #[derive(Debug, clap::Args)]
 pub struct Fetch {
-    /// Name, name@id
+    /// Name of the model, or name@id
     model: String,
-    /// Where the weights go, as a safetensors file
+    /// File to write the weights to, in the safetensors format
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
     /// Only weights newer than this checkpoint
     #[arg(long, value_name = "CHECKPOINT", conflicts_with = "checkpoint")]
     after: Option<String>,
-    /// Wait for weights newer than --after, or than the head now
+    /// Wait for weights newer than --after, or than the present head
     #[arg(long, conflicts_with = "checkpoint")]
     wait: bool,
-    /// Exactly this checkpoint
+    /// The weights of exactly this checkpoint
     #[arg(long, value_name = "CHECKPOINT")]
     checkpoint: Option<String>,
     /// The newest confirmed checkpoint instead of a provisional head: for deployment
@@ -41,13 +41,13 @@ pub struct Fetch {
     /// Wait for any newer head, also for one that this node has contributed on already
     #[arg(long, requires = "wait")]
     every_head: bool,
-    /// Wait for weights that this trainer can still submit on: it has not done so yet
+    /// Wait for weights that this trainer can still submit on, because it has not done so yet
     #[arg(long, value_name = "NAME", conflicts_with_all = ["checkpoint", "confirmed_only", "every_head"])]
     trainer: Option<String>,
 }
 
 impl Fetch {
-    /// Downloads, checks, and prints what it was.
+    /// Downloads the weights, checks their digest, and prints the checkpoint.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let after = self.after(&context).await?;
         let request = pb::FetchWeightsRequest {
@@ -94,8 +94,8 @@ impl Fetch {
         Ok(())
     }
 
-    /// The checkpoint that the answer must differ from; empty when any will do. The node waits until there is one, so it is
-    /// only asked to when that was wanted.
+    /// Returns the checkpoint that the answer must differ from; empty if any checkpoint will do. The node would wait for a newer
+    /// one, so without `--wait` this returns a [`Failure`] if the head is still `--after`.
     async fn after(&self, context: &Context) -> Result<String, Failure> {
         let head = async || Ok::<_, Failure>(context.model(&self.model).await?.head.map(|head| head.id));
         match (&self.after, self.wait) {
@@ -113,7 +113,7 @@ impl Fetch {
         }
     }
 
-    /// Writes the data, going on after breaks, in this run or from one before.
+    /// Writes the data to the file. Goes on after a broken stream, also one of an earlier run.
     async fn download(&self, context: &Context, first: client::Fetch) -> Result<(), Failure> {
         let (id, digest) = (first.checkpoint.id.clone(), first.checkpoint.weights_digest.clone());
         let total = first.total_bytes;

@@ -1,4 +1,4 @@
-//! Follows a watch, over the node's restarts, without a gap.
+//! Follows a watch without a gap, also when the node restarts.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use qres_api::pb;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Attempts in a row to find a lost node again: with [`WAIT`] between them, two minutes.
+/// Most attempts in a row to reach a lost node again: with [`WAIT`] between them, two minutes.
 const ATTEMPTS_MAX: u32 = 120;
-/// Between two attempts, unless the node said when.
+/// Time between two attempts, unless the node named a time.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// What every watch's messages have.
+/// A message of a watch, of any kind.
 pub trait Message {
-    /// The node's revision.
+    /// Returns the node's revision of the message.
     fn revision(&self) -> u64;
-    /// What the message is.
+    /// Returns the kind of the message, as [`pb::WatchKind`].
     fn what(&self) -> pb::WatchKind;
 }
 
@@ -43,16 +43,16 @@ message!(
     SubscribeStateResponse
 );
 
-/// Whether to go on after a message.
+/// The decision after a message: to go on or to stop.
 pub enum Next {
-    /// Yes.
+    /// Go on with the next message.
     More,
-    /// No: what was looked for is here, or nobody reads any more.
+    /// Stop: the message that the caller waits for has come, or the reader of the output is gone.
     Enough,
 }
 
-/// Opens a watch from `from` with `open` and gives each message to `each`. When the node goes away, opens it again from
-/// where it was.
+/// Opens a watch with `open` from the revision `from` and passes each message to `each`, until it returns [`Next::Enough`].
+/// When the node goes away, opens the watch again from the last revision.
 pub async fn follow<M, F>(
     output: Output,
     from: u64,
@@ -70,7 +70,7 @@ where
         let failure = match stream.next().await {
             Some(Ok(message)) => {
                 lost = 0;
-                // In the middle of a snapshot its revision is no place to go on from: the rest of it would be missing.
+                // The watch cannot go on from a revision in the middle of a snapshot: the rest of the snapshot would be missing.
                 if matches!(message.what(), pb::WatchKind::SnapshotEnd | pb::WatchKind::Change) {
                     from = message.revision();
                 }
@@ -86,7 +86,8 @@ where
     }
 }
 
-/// Tries again until the node is back, or it has been long enough. `lost` counts the attempts since the last message.
+/// Tries again until the node is back. Returns the [`Failure`] after [`ATTEMPTS_MAX`] attempts, or at once if it cannot
+/// pass by itself. `lost` counts the attempts since the last message.
 async fn reopen<M, F>(
     output: Output,
     first: Failure,
@@ -132,7 +133,8 @@ mod tests {
         })
     }
 
-    /// Follows the given streams, one after another; answers with the revisions seen and those asked from.
+    /// Follows the given streams, one after another. Returns the revisions that were seen and those that the watches were opened
+    /// from.
     async fn run(streams: Vec<Vec<Result<pb::WatchPeersResponse, ClientError>>>, enough: u64) -> (Vec<u64>, Vec<u64>) {
         let streams = Mutex::new(streams.into_iter());
         let asked = Mutex::new(Vec::new());

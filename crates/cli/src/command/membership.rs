@@ -1,4 +1,4 @@
-//! `qres model join`, `leave`, `list` and `show`.
+//! The commands `qres model join`, `leave`, `list` and `show`.
 
 use futures::TryStreamExt;
 use qres_api::pb;
@@ -14,12 +14,12 @@ use crate::show::model::model_text;
 use crate::show::table::Table;
 use crate::show::text;
 
-/// Takes part in a model, as soon as this node has heard of it.
+/// Takes part in a model as soon as this node has heard of the model.
 #[derive(Debug, clap::Args)]
 pub struct Join {
     /// name@id, or a name: then the creator, the members and the id are shown first
     model: String,
-    /// Only if this node made it: node id or peer id
+    /// Join only if the node with this id made the model: node id or peer id
     #[arg(long, value_name = "ID")]
     creator: Option<String>,
     /// Join the only model of that name without asking
@@ -27,28 +27,28 @@ pub struct Join {
     yes: bool,
 }
 
-/// Leaves a model.
+/// Leaves a model on this node.
 #[derive(Debug, clap::Args)]
 pub struct Leave {
-    /// Name, name@id
+    /// Name of the model, or name@id
     model: String,
 }
 
-/// Lists models.
+/// Lists joined and available models.
 #[derive(Debug, clap::Args)]
 pub struct List {}
 
-/// Shows a model.
+/// Shows a model with all its details.
 #[derive(Debug, clap::Args)]
 pub struct Show {
-    /// Name, name@id
+    /// Name of the model, or name@id
     model: String,
 }
 
 impl Join {
-    /// Asks and prints.
+    /// Joins the model, waits for its announcement if need be, and prints the model.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
-        // Before the first try: what is announced meanwhile is not missed.
+        // The watch begins before the first try, so that no announcement in between is missed.
         let mut watch = context.client.watch_models(0).await?;
         let mut said = false;
         let model = loop {
@@ -86,12 +86,12 @@ impl Join {
         needed(answer.model, "model")
     }
 
-    /// Whether an announcement may make it work: of the model, or of that creator's model of the name.
+    /// Returns true if an announcement may make the join work: of the model, or of the creator's model of that name.
     fn may_come(&self, failure: &Failure) -> bool {
         failure.is_not_found() || self.creator.is_some() && failure.reason() == "CREATOR_UNKNOWN"
     }
 
-    /// Whether the model that a watch tells of may be the one.
+    /// Returns true if the model of a watch's message may be the model to join.
     fn is_about(&self, model: &pb::Model) -> bool {
         let (name, id) = self.model.split_once('@').unwrap_or((&self.model, ""));
         model.name == name && (id.is_empty() || model.id == id) || model.id == self.model
@@ -99,7 +99,7 @@ impl Join {
 }
 
 impl Leave {
-    /// Asks and prints.
+    /// Leaves the model and prints a confirmation.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let request = pb::LeaveModelRequest {
             model: self.model.clone(),
@@ -114,7 +114,7 @@ impl Leave {
 }
 
 impl List {
-    /// Asks and prints.
+    /// Reads all models and prints them.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let models = context.models().await?;
         context.output.print(
@@ -126,7 +126,7 @@ impl List {
 }
 
 impl Show {
-    /// Asks and prints.
+    /// Reads the model and prints it.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let model = context.model(&self.model).await?;
         print(context.output, &model);
@@ -134,11 +134,12 @@ impl Show {
     }
 }
 
-/// What a bare name means, as name@id, once a person has agreed: a name is anyone's to give.
+/// Returns the model of this name as name@id, once a person has agreed, because any node can give any name to a model. With
+/// `yes` no person is asked.
 async fn chosen(context: &Context, name: &str, yes: bool) -> Result<String, Failure> {
     let model = context.model(name).await?;
     let taken = !matches!(model.standing(), pb::ModelStanding::Available);
-    // An id alone says it all, too.
+    // A full id as the name needs no question either: an id names one model.
     if !taken && name != model.id {
         let members = match model.open {
             true => "anyone (open)".to_owned(),
@@ -153,7 +154,7 @@ async fn chosen(context: &Context, name: &str, yes: bool) -> Result<String, Fail
     Ok(format!("{}@{}", model.name, model.id))
 }
 
-/// A model with all there is to know of it, and its warnings apart, where a person sees them.
+/// Prints a model with all its details. With text output, its warnings and conditions go to stderr.
 pub fn print(output: Output, model: &pb::Model) {
     output.print(|| json!({"model": json::model(model)}), || model_text(model));
     if !output.is_json() {

@@ -1,4 +1,4 @@
-//! `qres peers`.
+//! The command `qres peers`.
 
 use std::time::Duration;
 
@@ -22,33 +22,33 @@ pub struct Peers {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List known peers (what `qres peers` does too)
+    /// List known peers (the same as `qres peers` alone)
     List,
     /// Connect to an address: IP, host, host:port or multiaddr
     Dial {
-        /// Where
+        /// Address of the node to connect to
         address: String,
     },
     /// Disconnect a peer and refuse it for a time
     Ban {
-        /// Peer id or node id
+        /// Peer id or node id of the peer
         peer: String,
-        /// Why, for the peer list
+        /// Reason of the ban, as the peer list shows it
         #[arg(long, default_value = "banned by hand")]
         reason: String,
-        /// For how long [default: 1h]
+        /// Length of the ban, e.g. 30m [default: 1h]
         #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
         for_: Option<Duration>,
     },
-    /// End a ban
+    /// End the ban of a peer
     Unban {
-        /// Peer id or node id
+        /// Peer id or node id of the peer
         peer: String,
     },
 }
 
 impl Peers {
-    /// Does what was asked and prints.
+    /// Runs the command and prints the peers.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         match self.command.unwrap_or(Command::List) {
             Command::List => list(context).await,

@@ -1,4 +1,4 @@
-//! `qres round`.
+//! The command `qres round`.
 
 use clap::Subcommand;
 use qres_api::pb;
@@ -15,30 +15,30 @@ use crate::show::text;
 /// Shows, lists and seals rounds.
 #[derive(Debug, Subcommand)]
 pub enum Round {
-    /// Show a round: the open one unless a number says otherwise
+    /// Show a round: the open one unless a number is given
     Show {
-        /// Name, name@id
+        /// Name of the model, or name@id
         model: String,
-        /// Which, from 1
+        /// Number of the round, from 1
         round: Option<u64>,
     },
     /// List rounds, newest first
     List {
-        /// Name, name@id
+        /// Name of the model, or name@id
         model: String,
-        /// At most this many
+        /// The most rounds to list
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
     /// End the waiting for more contributions to the open round
     Seal {
-        /// Name, name@id
+        /// Name of the model, or name@id
         model: String,
     },
 }
 
 impl Round {
-    /// Does what was asked and prints.
+    /// Runs the command and prints the rounds.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let mut rounds = context.client.rounds();
         match self {
@@ -65,7 +65,7 @@ impl Round {
     }
 }
 
-/// The newest rounds, at most `limit`.
+/// Reads the newest rounds of a model, at most `limit`.
 pub async fn list(context: &Context, model: &str, limit: usize) -> Result<Vec<pb::Round>, Failure> {
     let mut found = Vec::new();
     let mut page_token = String::new();

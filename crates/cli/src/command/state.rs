@@ -1,4 +1,4 @@
-//! `qres state`.
+//! The command `qres state`.
 
 use std::path::{Path, PathBuf};
 
@@ -17,21 +17,21 @@ use crate::show::text;
 /// Publishes and follows states.
 #[derive(Debug, Subcommand)]
 pub enum State {
-    /// Send a state to everyone who joined the model
+    /// Send a state to all nodes that joined the model
     Publish {
-        /// Name, name@id of a joined model
+        /// Name of a joined model, or name@id
         model: String,
-        /// Which of this node's states
+        /// Name of the state, one of this node's
         name: String,
         /// The tensors: a safetensors file of at most 1 MiB
         file: PathBuf,
-        /// How it is coded on its way [default: bf16/1]
+        /// Codec by which the state is coded for sending [default: bf16/1]
         #[arg(long, value_name = "NAME/VERSION")]
         codec: Option<String>,
     },
     /// Follow the states of a model
     Subscribe {
-        /// Name, name@id of a joined model
+        /// Name of a joined model, or name@id
         model: String,
         /// Only states of these names
         names: Vec<String>,
@@ -45,7 +45,7 @@ pub enum State {
 }
 
 impl State {
-    /// Does what was asked.
+    /// Publishes or follows states and prints them.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         match self {
             Self::Publish {
@@ -81,7 +81,7 @@ impl State {
     }
 }
 
-/// The file, unless the node is sure to refuse its size.
+/// Reads the file. Returns a [`Failure`] if it has more than [`CHUNK_BYTES_MAX`] bytes, which the node would refuse.
 fn read(path: &Path) -> Result<Bytes, Failure> {
     let bytes = std::fs::metadata(path)
         .map_err(|error| Failure::file(path, error))?
@@ -139,15 +139,16 @@ async fn subscribe(
     follow(output, from, open, each).await
 }
 
-/// Writes a state's tensors; one that is there already is the same: a publisher's sequence never repeats.
+/// Writes the tensors of a [`pb::State`] and returns the path. A file of that name already has the same content, because a
+/// publisher's sequence never repeats.
 fn save(dir: &Path, state: &pb::State) -> Result<PathBuf, Failure> {
     let path = dir.join(file_name(state));
     file::write(&path, "state", &state.data)?;
     Ok(path)
 }
 
-/// `<publisher>-<name>-<sequence>.safetensors`. The name comes from another node: what a file's name may not hold, or could
-/// lead elsewhere, becomes `_`.
+/// Returns the file's name, `<publisher>-<name>-<sequence>.safetensors`. The state's name comes from another node:
+/// characters that a file's name may not have, or that could lead to another folder, become `_`.
 fn file_name(state: &pb::State) -> String {
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {

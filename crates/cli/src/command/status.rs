@@ -1,4 +1,4 @@
-//! `qres status`.
+//! The command `qres status`.
 
 use qres_api::pb;
 use serde_json::json;
@@ -10,12 +10,12 @@ use crate::show::lines::Lines;
 use crate::show::table::{Table, facts};
 use crate::show::text;
 
-/// Shows the node, its models and who is missing.
+/// Shows the node, its models and the members that a round waits for.
 #[derive(Debug, clap::Args)]
 pub struct Status {}
 
 impl Status {
-    /// Asks and prints.
+    /// Asks for the node, its models and their open rounds, and prints them.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let answer = context
             .client
@@ -39,7 +39,7 @@ impl Status {
     }
 }
 
-/// The round that gathers contributions, of a joined model.
+/// Reads the round of a joined model that gathers contributions. Returns `None` if there is none or the model is not joined.
 async fn open_round(context: &Context, model: &pb::Model) -> Result<Option<pb::Round>, Failure> {
     if model.standing() != pb::ModelStanding::Joined {
         return Ok(None);
@@ -50,13 +50,13 @@ async fn open_round(context: &Context, model: &pb::Model) -> Result<Option<pb::R
     };
     match context.client.rounds().get_round(request).await.map_err(Failure::from) {
         Ok(answer) => Ok(answer.into_inner().round),
-        // Left, or without an open round, since the list was made.
+        // Since the list was made the model was left, or it has no open round any more.
         Err(failure) if failure.is_not_found() => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
-/// The node's part.
+/// Formats the part of the status that is about the node.
 pub fn node_text(node: &pb::Node, address: &str) -> Lines {
     let mode = match node.mode() {
         pb::NodeMode::Bootstrap => ", bootstrap",

@@ -1,4 +1,4 @@
-//! `qres submissions`.
+//! The command `qres submissions`.
 
 use qres_api::pb;
 use serde_json::json;
@@ -11,22 +11,23 @@ use crate::show::lines::Lines;
 use crate::show::table::{Table, facts};
 use crate::show::text;
 
-/// Shows what became of submissions.
+/// Shows submissions and their outcomes.
 #[derive(Debug, clap::Args)]
 pub struct Submissions {
-    /// Only this model's
+    /// Only the submissions of this model
     #[arg(conflicts_with = "id")]
     model: Option<String>,
-    /// Only this one
+    /// Only the submission with this id
     #[arg(long, value_name = "SUBMISSION")]
     id: Option<String>,
-    /// Wait until it is in a checkpoint, rejected or superseded
+    /// Wait until the submission is in a checkpoint, rejected or superseded
     #[arg(long, requires = "id")]
     wait: bool,
 }
 
 impl Submissions {
-    /// Asks and prints.
+    /// Asks for the submissions and prints them. With `--wait`, returns a [`Failure`] if the submission was rejected or
+    /// superseded.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         if let Some(id) = self.id {
             let request = pb::GetSubmissionRequest { id, wait: self.wait };
@@ -86,7 +87,7 @@ fn table(submissions: &[pb::Submission]) -> Table {
     table
 }
 
-/// One submission, with its whole ids.
+/// Formats a submission as [`Lines`], with its ids in full.
 pub fn submission_text(submission: &pb::Submission) -> Lines {
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     facts([

@@ -1,4 +1,4 @@
-//! `qres submit`.
+//! The command `qres submit`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,29 +16,29 @@ use crate::show::json;
 use crate::show::text;
 use crate::upload::Source;
 
-/// Rounds that `--base-from` looks through: older ones are beyond any staleness that a model takes (64 at most).
+/// Number of rounds that `--base-from` looks through: older ones are beyond any staleness that a model takes (64 at most).
 const ROUNDS_SEARCHED: usize = 100;
 
 /// Hands in trained weights.
 #[derive(Debug, clap::Args)]
 pub struct Submit {
-    /// Name, name@id
+    /// Name of the model, or name@id
     model: String,
-    /// A safetensors file
+    /// A safetensors file with the weights
     file: PathBuf,
-    /// Training samples behind it: its weight
+    /// Number of training samples behind the weights: the weight of this submission
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     samples: u64,
-    /// The checkpoint it was trained from [default: the one this node has handed out]
+    /// The checkpoint that the weights were trained from [default: the one that this node has handed out]
     #[arg(long, value_name = "CHECKPOINT")]
     base: Option<String>,
-    /// The weights it was trained from, as fetched: their checkpoint is the base
+    /// The file of weights, as fetched, that these were trained from: their checkpoint is the base
     #[arg(long, value_name = "FILE", conflicts_with = "base")]
     base_from: Option<PathBuf>,
-    /// Which trainer this is, unique on its node [default: default]
+    /// Name of the trainer, unique on its node [default: default]
     #[arg(long, value_name = "NAME", default_value = "")]
     trainer: String,
-    /// The file holds weights minus base
+    /// The file holds the weights minus those of the base
     #[arg(long)]
     delta: bool,
     /// A number for people, e.g. loss=0.3; may be repeated
@@ -47,24 +47,25 @@ pub struct Submit {
     /// Make the upload resumable and its answer repeatable under this key
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Wait until it is in a checkpoint, or until that is confirmed or final
+    /// Wait until the submission is in a checkpoint, or until that checkpoint is confirmed or final
     #[arg(long, value_name = "UNTIL", num_args = 0..=1, require_equals = true, default_missing_value = "sealed")]
     wait: Option<Until>,
 }
 
-/// What to wait for.
+/// The state of the submission to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Until {
     /// In a checkpoint, which may still be provisional.
     Sealed,
     /// In a checkpoint that a majority has built on: needs the next round's contributions.
     Confirmed,
-    /// In a checkpoint that no other branch can replace: needs those of the two next rounds.
+    /// In a checkpoint that no other branch can replace: needs the contributions of the two next rounds.
     Final,
 }
 
 impl Submit {
-    /// Uploads, waits if asked to, and prints what became of it.
+    /// Uploads the weights, waits if `--wait` is given, and prints the submission. Returns a [`Failure`] if the submission was
+    /// rejected or superseded.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let base = match (&self.base, &self.base_from) {
             (Some(base), _) => base.clone(),
@@ -112,7 +113,7 @@ impl Submit {
     }
 }
 
-/// A submission that can never be in is a failed command.
+/// Returns a [`Failure`] for a submission that was rejected or superseded, which makes the command fail.
 pub fn failed(submission: &pb::Submission) -> Result<(), Failure> {
     match submission.state() {
         pb::SubmissionState::Rejected | pb::SubmissionState::Superseded => Err(Failure::local(format!(
@@ -129,7 +130,7 @@ pub fn failed(submission: &pb::Submission) -> Result<(), Failure> {
     }
 }
 
-/// Waits until the submission is where it was to be, or can no longer get there.
+/// Waits until the submission is in the state `until`, or can no longer get there.
 async fn wait(context: &Context, submission: pb::Submission, until: Until) -> Result<pb::Submission, Failure> {
     if is_there(&submission, until) {
         return Ok(submission);
@@ -171,7 +172,8 @@ fn is_there(submission: &pb::Submission, until: Until) -> bool {
     }
 }
 
-/// The checkpoint whose weights a file holds: the newest, where several rounds came to the same ones.
+/// Returns the checkpoint whose weights the file holds: the newest one, if several rounds have the same weights. Returns a
+/// [`Failure`] if there is none in the last [`ROUNDS_SEARCHED`] rounds.
 async fn base_of(context: &Context, model: &str, file: &Path) -> Result<String, Failure> {
     let digest = Source::open(file).await?.digest;
     let found = context.model(model).await?;

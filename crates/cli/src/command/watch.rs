@@ -1,4 +1,4 @@
-//! `qres watch`.
+//! The command `qres watch`.
 
 use clap::Subcommand;
 use qres_api::pb;
@@ -10,12 +10,12 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::show::{json, text};
 
-/// Follows things as they change.
+/// Follows rounds, peers, models or submissions as they change.
 #[derive(Debug, clap::Args)]
 pub struct Watch {
     #[command(subcommand)]
     what: What,
-    /// Go on after this revision instead of beginning with how things stand
+    /// Go on after this revision instead of beginning with the present state
     #[arg(long, global = true, value_name = "REVISION", default_value_t = 0)]
     from: u64,
 }
@@ -24,22 +24,22 @@ pub struct Watch {
 enum What {
     /// A model's rounds: opened, gained a contribution, sealed
     Rounds {
-        /// Name, name@id
+        /// Name of the model, or name@id
         model: String,
     },
-    /// Peers
+    /// Peers: connecting, connected, disconnected, refused or banned
     Peers,
     /// Models: made, joined, left, available, or a head that moved
     Models,
-    /// What becomes of submissions
+    /// Submissions: pending, merged, sealed, carried, rejected or superseded
     Submissions {
-        /// Only this model's
+        /// Only the submissions of this model
         model: Option<String>,
     },
 }
 
 impl Watch {
-    /// Follows until nobody reads any more.
+    /// Follows the changes and prints them, until stdout cannot be written any more.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
         let Context { client, output } = context;
         let client = &client;
@@ -89,7 +89,7 @@ impl Watch {
     }
 }
 
-/// One message: its JSON, or a line for the resource in it.
+/// Prints a message: its JSON, or a line of text for the resource in it. Returns [`Next::Enough`] if stdout cannot be written.
 fn print<T>(
     output: Output,
     message: &impl Message,
@@ -148,7 +148,7 @@ fn model(model: &pb::Model) -> String {
     )
 }
 
-/// A submission in a line.
+/// Formats a [`pb::Submission`] as one line.
 pub fn submission(submission: &pb::Submission) -> String {
     let (id, base) = (text::short(&submission.id), text::short(&submission.base));
     let state = text::submission_state(submission);

@@ -1,4 +1,4 @@
-//! The contract's messages as JSON: every field under its name in the proto, always there. Enums are the lower-case last
+//! Formats the contract's messages as JSON: every field is there, under its name in the proto. Enums are the lower-case last
 //! word of their name (`joined`), numbers are numbers, points in time are RFC 3339, a message that is unset is null.
 
 use base64::Engine;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::text;
 
-/// A repeated field.
+/// Converts a repeated field to a JSON array.
 pub fn list<T>(items: &[T], each: impl Fn(&T) -> Value) -> Value {
     items.iter().map(each).collect()
 }
@@ -21,7 +21,7 @@ fn rule(rule: Option<&pb::Rule>) -> Value {
     rule.map(|rule| json!({"id": rule.id, "params": rule.params})).into()
 }
 
-/// A `qres.v1.Checkpoint`.
+/// Converts a [`pb::Checkpoint`] to JSON.
 pub fn checkpoint(checkpoint: &pb::Checkpoint) -> Value {
     json!({
         "id": checkpoint.id,
@@ -55,7 +55,7 @@ fn condition(condition: &pb::Condition) -> Value {
     })
 }
 
-/// A `qres.v1.Model`.
+/// Converts a [`pb::Model`] to JSON.
 pub fn model(model: &pb::Model) -> Value {
     json!({
         "name": model.name,
@@ -81,7 +81,7 @@ pub fn model(model: &pb::Model) -> Value {
     })
 }
 
-/// A `qres.v1.Node`.
+/// Converts a [`pb::Node`] to JSON.
 pub fn node(node: &pb::Node) -> Value {
     json!({
         "peer_id": node.peer_id,
@@ -114,7 +114,7 @@ fn peer_head(head: &pb::PeerHead) -> Value {
     json!({"spec_id": head.spec_id, "checkpoint": head.checkpoint, "round": head.round})
 }
 
-/// A `qres.v1.Peer`.
+/// Converts a [`pb::Peer`] to JSON.
 pub fn peer(peer: &pb::Peer) -> Value {
     json!({
         "peer_id": peer.peer_id,
@@ -147,7 +147,7 @@ fn losing_seal(seal: &pb::LosingSeal) -> Value {
     json!({"checkpoint": seal.checkpoint, "sealer": seal.sealer})
 }
 
-/// A `qres.v1.Round`.
+/// Converts a [`pb::Round`] to JSON.
 pub fn round(round: &pb::Round) -> Value {
     json!({
         "model": round.model,
@@ -165,7 +165,7 @@ pub fn round(round: &pb::Round) -> Value {
     })
 }
 
-/// A number; one that JSON has no number for is its name, as protobuf's JSON has it.
+/// Converts a number to JSON. NaN and the infinities, which JSON has no numbers for, become the names of protobuf's JSON.
 fn number(value: f64) -> Value {
     match value {
         _ if value.is_finite() => json!(value),
@@ -175,7 +175,7 @@ fn number(value: f64) -> Value {
     }
 }
 
-/// A `qres.v1.Submission`.
+/// Converts a [`pb::Submission`] to JSON.
 pub fn submission(submission: &pb::Submission) -> Value {
     json!({
         "id": submission.id,
@@ -198,7 +198,7 @@ pub fn submission(submission: &pb::Submission) -> Value {
     })
 }
 
-/// A `qres.v1.State`; its data in base64.
+/// Converts a [`pb::State`] to JSON, with its data in base64.
 pub fn state(state: &pb::State) -> Value {
     json!({
         "model": state.model,
@@ -212,7 +212,7 @@ pub fn state(state: &pb::State) -> Value {
     })
 }
 
-/// What one message of a watch is.
+/// Returns the name of a [`pb::WatchKind`].
 pub fn watch_kind(kind: pb::WatchKind) -> &'static str {
     match kind {
         pb::WatchKind::Unspecified => "unknown",
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    /// The fields of a message as the contract names them.
+    /// Returns the fields of a message, as the contract names them.
     fn fields(message: &str) -> BTreeSet<String> {
         let set = FileDescriptorSet::decode(qres_api::FILE_DESCRIPTOR_SET).unwrap();
         let ours = set.file.iter().filter(|file| file.package() == "qres.v1");

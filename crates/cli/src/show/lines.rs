@@ -1,41 +1,42 @@
-//! Text on its way to a person: lines, in which nothing commands the terminal.
+//! Text for people: lines without characters that a terminal would obey.
 
 use std::fmt;
 
 use qres_api::printable;
 
-/// Lines to print. Names, reasons and messages in them may be a stranger's, so each line is escaped as it comes in: control
-/// characters, characters that turn the direction of writing, and line ends, which would forge a line.
+/// Lines to print. Names, reasons and messages in them may come from other nodes, so each line is escaped by [`printable`]
+/// when it is added: control characters, characters that change the direction of writing, and line ends, which would forge
+/// a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lines(Vec<String>);
 
 impl Lines {
-    /// Adds a line.
+    /// Adds a line, escaped.
     pub fn push(&mut self, line: &str) {
         self.0.push(printable(line).into_owned());
     }
 
-    /// These lines, an empty one, then others.
+    /// Returns these lines, an empty line and the lines of `others`.
     pub fn then(mut self, others: Self) -> Self {
         self.0.push(String::new());
         self.0.extend(others.0);
         self
     }
 
-    /// One by one.
+    /// Returns the lines one after another.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 }
 
-/// One line.
+/// Makes a single line, escaped.
 impl From<String> for Lines {
     fn from(line: String) -> Self {
         Self(vec![printable(&line).into_owned()])
     }
 }
 
-/// A line each.
+/// Makes one line of each item, escaped.
 impl<'a> FromIterator<&'a str> for Lines {
     fn from_iter<I: IntoIterator<Item = &'a str>>(lines: I) -> Self {
         let mut all = Self::default();

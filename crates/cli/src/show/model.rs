@@ -1,4 +1,4 @@
-//! A model for people: what it is, who may contribute and when a round closes.
+//! Formats a model for people: its identity, its members and the rule by which a round closes.
 
 use qres_api::pb;
 
@@ -6,10 +6,10 @@ use super::lines::Lines;
 use super::table::facts;
 use super::text;
 
-/// Tensors shown; more are counted.
+/// Most tensors that are shown; of further ones only the number is.
 const TENSORS_SHOWN: usize = 20;
 
-/// All there is to know of a model.
+/// Formats all details of a [`pb::Model`].
 pub fn model_text(model: &pb::Model) -> Lines {
     let head = model.head.as_ref().map(|head| {
         let size = text::bytes(head.total_bytes);
@@ -38,7 +38,7 @@ pub fn model_text(model: &pb::Model) -> Lines {
     text
 }
 
-/// Who may contribute, with n, k and what confirms.
+/// Adds the members, their number n, the contributions k that make a checkpoint and the number that confirms it.
 fn membership(model: &pb::Model, text: &mut Lines) {
     let k = model.rounds.as_ref().map_or(0, |rounds| rounds.min_contributions);
     let numbers = format!(

@@ -1,31 +1,31 @@
-//! Columns that line up.
+//! Tables with aligned columns.
 
 use qres_api::printable;
 
 use super::lines::Lines;
 
-/// Rows under a heading, every column as wide as its widest cell.
+/// A table of rows under headings. Every column is as wide as its widest cell.
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with these headings.
+    /// Makes a table with these headings and no rows.
     pub fn new<const N: usize>(headings: [&str; N]) -> Self {
         Self {
             rows: vec![headings.map(str::to_owned).to_vec()],
         }
     }
 
-    /// Adds a row: as many cells as there are headings.
+    /// Adds a row, which has a cell for each heading.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.rows[0].len(), "a row has a cell for each heading");
-        // Here already, so that the columns are as wide as what is shown.
+        // The cells are escaped here already, so that the columns are as wide as the text that is shown.
         self.rows.push(cells.map(|cell| printable(&cell).into_owned()).to_vec());
     }
 
-    /// The lines; `nothing` when there are no rows.
+    /// Formats the table as [`Lines`]; returns the text `nothing` if there are no rows.
     pub fn text(&self, nothing: &str) -> Lines {
         if self.rows.len() == 1 {
             return Lines::from(nothing.to_owned());
@@ -42,7 +42,7 @@ impl Table {
     }
 }
 
-/// `key  value` lines, values in one column (each of a value's lines); what has no value is left out.
+/// Formats `key  value` lines, with all lines of the values in one column. A key without a value is left out.
 pub fn facts<const N: usize, V: Into<Lines>>(facts: [(&str, Option<V>); N]) -> Lines {
     let known = facts.into_iter().filter_map(|(key, value)| Some((key, value?.into())));
     let known: Vec<(&str, Lines)> = known.collect();

@@ -1,11 +1,11 @@
-//! The contract's values in a few characters, for people.
+//! Formats the contract's values in a few characters, for people.
 
 use qres_api::pb;
 
-/// Digits of an id that tell two apart in a line; `--json` has the whole.
+/// Number of digits of an id in a line, enough to tell two ids apart; `--json` prints the whole id.
 const ID_DIGITS: usize = 8;
 
-/// The beginning of an id; `-` for none.
+/// Returns the first [`ID_DIGITS`] digits of an id; `-` for an empty one.
 pub fn short(id: &str) -> String {
     match id.is_empty() {
         true => "-".to_owned(),
@@ -13,12 +13,12 @@ pub fn short(id: &str) -> String {
     }
 }
 
-/// The beginnings of ids, comma separated.
+/// Returns the beginnings of ids as [`short`] does, with commas between them.
 pub fn shorts<'a>(ids: impl IntoIterator<Item = &'a String>) -> String {
     ids.into_iter().map(|id| short(id)).collect::<Vec<_>>().join(", ")
 }
 
-/// `yes` or `no`.
+/// Returns `yes` or `no`.
 pub fn yes(value: bool) -> String {
     match value {
         true => "yes".to_owned(),
@@ -26,7 +26,7 @@ pub fn yes(value: bool) -> String {
     }
 }
 
-/// Bytes in the unit that keeps the number short.
+/// Formats bytes in the binary unit that keeps the number short, e.g. `1.5 MiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
@@ -41,7 +41,7 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A length of time in its two largest units.
+/// Formats milliseconds as a length of time in its two largest units.
 pub fn duration_ms(ms: u128) -> String {
     if ms < 1_000 {
         return format!("{ms} ms");
@@ -58,7 +58,7 @@ pub fn duration_ms(ms: u128) -> String {
     }
 }
 
-/// A rule and its numbers: `fedprox/1 (mu = 0.1)`.
+/// Formats a [`pb::Rule`] and its numbers: `fedprox/1 (mu = 0.1)`.
 pub fn rule(rule: Option<&pb::Rule>) -> String {
     let Some(rule) = rule else {
         return "-".to_owned();
@@ -69,13 +69,13 @@ pub fn rule(rule: Option<&pb::Rule>) -> String {
     }
 }
 
-/// `mu = 0.1, learning_rate = 0.05`.
+/// Formats named numbers: `mu = 0.1, learning_rate = 0.05`.
 pub fn numbers<'a>(numbers: impl IntoIterator<Item = (&'a String, &'a f64)>) -> String {
     let each = numbers.into_iter().map(|(name, value)| format!("{name} = {value}"));
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// Confirmed or provisional.
+/// Returns `confirmed` or `provisional`.
 pub fn confirmed(confirmed: bool) -> &'static str {
     match confirmed {
         true => "confirmed",
@@ -83,7 +83,7 @@ pub fn confirmed(confirmed: bool) -> &'static str {
     }
 }
 
-/// How a model stands.
+/// Returns the name of a model's [`pb::ModelStanding`].
 pub fn standing(model: &pb::Model) -> &'static str {
     match model.standing() {
         pb::ModelStanding::Unspecified => "unknown",
@@ -94,7 +94,7 @@ pub fn standing(model: &pb::Model) -> &'static str {
     }
 }
 
-/// What is the matter with a model.
+/// Returns the name of a condition's [`pb::ConditionKind`].
 pub fn condition(condition: &pb::Condition) -> &'static str {
     match condition.kind() {
         pb::ConditionKind::Unspecified => "unknown",
@@ -105,7 +105,7 @@ pub fn condition(condition: &pb::Condition) -> &'static str {
     }
 }
 
-/// How the connection to a peer stands.
+/// Returns the name of a peer's [`pb::PeerState`].
 pub fn peer_state(peer: &pb::Peer) -> &'static str {
     match peer.state() {
         pb::PeerState::Unspecified => "unknown",
@@ -117,7 +117,7 @@ pub fn peer_state(peer: &pb::Peer) -> &'static str {
     }
 }
 
-/// Whether a round is over.
+/// Returns the name of a round's [`pb::RoundState`].
 pub fn round_state(round: &pb::Round) -> &'static str {
     match round.state() {
         pb::RoundState::Unspecified => "unknown",
@@ -126,7 +126,7 @@ pub fn round_state(round: &pb::Round) -> &'static str {
     }
 }
 
-/// What became of a submission, in a word.
+/// Returns the name of a submission's [`pb::SubmissionState`].
 pub fn submission_state(submission: &pb::Submission) -> &'static str {
     match submission.state() {
         pb::SubmissionState::Unspecified => "unknown",
@@ -139,7 +139,7 @@ pub fn submission_state(submission: &pb::Submission) -> &'static str {
     }
 }
 
-/// What became of a submission, with what belongs to it.
+/// Formats the outcome of a submission: its contribution, its checkpoint, its next round or the reason of its rejection.
 pub fn outcome(submission: &pb::Submission) -> String {
     match submission.state() {
         pb::SubmissionState::Merged => format!("in contribution {}", short(&submission.contribution)),
@@ -158,7 +158,7 @@ pub fn outcome(submission: &pb::Submission) -> String {
     }
 }
 
-/// A round in a line: `round 8  open  2 in, 2 needed, waiting for 5e6f7a8b`.
+/// Formats a [`pb::Round`] as one line: `round 8  open  2 in, 2 needed, waiting for 5e6f7a8b`.
 pub fn round_line(round: &pb::Round) -> String {
     let mut parts = vec![format!(
         "{} in, {} needed",

@@ -1,9 +1,10 @@
-//! Announced addresses may be templates: in a StatefulSet every pod gets the same text.
+//! Templates for announced addresses: in a StatefulSet every pod gets the same text, and fills its own values in.
 
 use super::Environment;
 
-/// Fills `$(NAME)` in from the environment. `$(ORDINAL)` is the number at the end of the host's name, which is how a
-/// StatefulSet numbers its pods, unless a variable of that name is set.
+/// Replaces each `$(NAME)` by the environment variable of that name. `$(ORDINAL)` is the number at the end of the host's
+/// name (`HOSTNAME`), by which a StatefulSet numbers its pods, unless a variable `ORDINAL` is set. Returns an error text
+/// if a `$(` is not closed or a variable is missing.
 pub fn expand(template: &str, env: &Environment) -> Result<String, String> {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;

@@ -1,44 +1,44 @@
-//! What is wrong with a configuration.
+//! Errors of the configuration.
 
 use super::Origin;
 
-/// A configuration error: which setting, where its value came from, what is wrong and what to say instead.
+/// A configuration error. It names the setting, the [`Origin`] of its value, the problem and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
+    /// The configuration file cannot be read.
     #[error("the configuration file {path} cannot be read: {error}; name another with --config")]
     File {
-        /// Which.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The error of the operating system.
         error: String,
     },
-    /// The file is no TOML.
+    /// The configuration file is not valid TOML.
     #[error("the configuration file {path} is not valid TOML: {error}")]
     Syntax {
-        /// Which.
+        /// The path of the file.
         path: String,
-        /// Where and why.
+        /// The parser's error, with the line.
         error: String,
     },
-    /// A key that means nothing.
+    /// A key that is no setting.
     #[error("{origin}: there is no setting {key:?}{}; `qres-daemon --help` lists them all", nearest.map(|n| format!(", did you mean {n:?}?")).unwrap_or_default())]
     UnknownKey {
-        /// Where it stands.
+        /// The layer in which the key stands.
         origin: Origin,
-        /// As it was written.
+        /// The key as it was written.
         key: String,
-        /// A known key that looks like it.
+        /// A known key that looks like the unknown one.
         nearest: Option<&'static str>,
     },
-    /// A value that cannot be.
+    /// A value that its setting does not allow.
     #[error("{key} (from {origin}): {problem}")]
     Value {
-        /// The setting.
+        /// The key of the setting.
         key: &'static str,
-        /// Where its value came from.
+        /// The layer that the value came from.
         origin: Origin,
-        /// What is wrong, and the remedy.
+        /// The problem and the remedy.
         problem: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The four layers a setting can come from, and how they are put together.
+//! The four layers that a setting can come from (defaults, file, environment, flags), and their merging.
 
 use std::fmt;
 use std::path::Path;
@@ -13,27 +13,29 @@ use super::settings::{KEYS, LogFormat, Mode, Settings, Shape};
 use super::{ConfigError, Environment};
 use crate::args::Args;
 
-/// Below this similarity (Jaro-Winkler, 1 = equal) two keys only happen to share letters.
+/// Least similarity (Jaro-Winkler, 1 = equal) at which a known key is suggested for an unknown one. Below it the two keys
+/// only happen to share letters.
 const SIMILARITY_MIN: f64 = 0.7;
 
 const LOG_DEFAULT: &str = "info";
 
-/// What the names of our variables begin with.
+/// Prefix of the names of this program's environment variables.
 const PREFIX: &str = "QRES_";
 
-/// Variables of ours that are no settings of the daemon: the file's own name, and the tool's node.
+/// Variables with the prefix that are no settings of the daemon: `QRES_CONFIG` names the configuration file, and
+/// `QRES_ADDR` is the node that the tool `qres` talks to.
 const NO_SETTINGS: [&str; 2] = ["QRES_CONFIG", "QRES_ADDR"];
 
-/// Where a value came from.
+/// The layer that a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// The value is the default: no other layer sets the key.
     Default,
-    /// This file.
+    /// The configuration file with this path.
     File(String),
-    /// This environment variable.
+    /// The environment variable of this name.
     Environment(String),
-    /// This flag.
+    /// The command-line flag of this name.
     Flag(String),
 }
 
@@ -48,7 +50,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One layer, as figment takes it: its name finds the origin of a value again.
+/// A layer as figment takes it. Its name is figment's metadata of each value, from which [`origin`] finds the [`Origin`].
 struct Layer {
     name: String,
     values: Dict,
@@ -57,7 +59,7 @@ struct Layer {
 const DEFAULTS: &str = "defaults";
 const ENVIRONMENT: &str = "environment";
 const FLAGS: &str = "flags";
-/// In front of a file's path, so that a file called `flags` stays a file.
+/// Prefix of the name of a file's layer, so that a file called `flags` is not taken for the layer of the flags.
 const FILE: &str = "file ";
 
 impl Provider for Layer {
@@ -70,17 +72,17 @@ impl Provider for Layer {
     }
 }
 
-/// All layers, merged, with the origin of every value.
+/// All layers, merged, with the [`Origin`] of every value.
 #[derive(Debug)]
 pub struct Layers {
-    /// What was said, a later layer over an earlier one.
+    /// The merged settings; a later layer wins over an earlier one.
     pub settings: Settings,
     merged: Figment,
 }
 
 impl Layers {
-    /// Reads file and environment, and puts them and the flags over the defaults. Each layer is checked on its own: a wrong
-    /// value is an error even where another layer overrides it.
+    /// Reads file and environment, and puts them and the flags of `args` over the defaults. Each layer is checked on its own:
+    /// a wrong value is a [`ConfigError`] even if another layer overrides it.
     pub fn read(args: &Args, env: &Environment) -> Result<Self, ConfigError> {
         let mut layers = vec![Layer::of(DEFAULTS, &defaults())];
         if let Some(path) = &args.config {
@@ -97,7 +99,7 @@ impl Layers {
         Ok(Self { settings, merged })
     }
 
-    /// Where a key's value came from.
+    /// Returns the [`Origin`] of the value of `key`.
     pub fn origin(&self, key: &str) -> Origin {
         match self.merged.find_metadata(key) {
             Some(found) => origin(&found.name, key),
@@ -105,7 +107,7 @@ impl Layers {
         }
     }
 
-    /// An error about a key's value.
+    /// Makes a [`ConfigError::Value`] about the value of `key`, with its [`Origin`].
     pub fn error(&self, key: &'static str, problem: impl Into<String>) -> ConfigError {
         ConfigError::Value {
             key,
@@ -115,7 +117,8 @@ impl Layers {
     }
 }
 
-/// What holds where nobody says anything. Keys without an entry are off, or found out when they are resolved.
+/// The layer of the [`Settings`] that hold if no other layer sets them. `data_dir` has no entry: its default depends on
+/// the user and is found when the settings are resolved.
 fn defaults() -> Settings {
     Settings {
         mode: Some(Mode::Node),
@@ -142,9 +145,9 @@ fn defaults() -> Settings {
 }
 
 impl Layer {
-    /// The keys that `settings` mentions.
+    /// Makes a layer of the keys that `settings` mentions.
     fn of(name: impl Into<String>, settings: &Settings) -> Self {
-        // Plain options, lists and enums: serialising them cannot fail.
+        // The settings are plain options, lists and enums: serialising them cannot fail.
         let value = Value::serialize(settings).expect("settings are plain data");
         let mut values = value.into_dict().expect("a struct is a dictionary");
         // An option that is None must not override an earlier layer.
@@ -175,7 +178,7 @@ impl Layer {
         })
     }
 
-    /// The `QRES_` variables. An empty one counts as not set, which is how a chart leaves one out.
+    /// Makes a layer of the `QRES_` variables. An empty variable counts as not set: a Helm chart leaves a setting out that way.
     fn of_environment(env: &Environment) -> Self {
         let read = |(name, text): (&String, &String)| {
             let text = text.trim();
@@ -217,7 +220,8 @@ impl Layer {
 }
 
 impl Shape {
-    /// A text of the environment as the value its key needs. What does not fit stays a text: the check then names it.
+    /// Converts a variable's text to the type that its key needs. A text that does not fit stays a text, and
+    /// [`Layer::check`] then reports it.
     fn read(self, text: &str) -> Value {
         let parsed = match self {
             Self::Text => None,
@@ -236,8 +240,9 @@ impl Shape {
     }
 }
 
-/// Kubernetes sets `QRES_PORT=tcp://10.0.0.1:4001`, `QRES_SERVICE_HOST`, `QRES_PORT_4001_TCP_ADDR` and the like in every pod
-/// beside a Service called `qres`: these are not meant for us.
+/// Returns true for a variable of a Kubernetes service link, which is no setting. Kubernetes sets
+/// `QRES_PORT=tcp://10.0.0.1:4001`, `QRES_SERVICE_HOST`, `QRES_PORT_4001_TCP_ADDR` and the like in every pod beside a
+/// Service called `qres`.
 fn is_service_link(name: &str, text: &str) -> bool {
     let link = text.starts_with("tcp://") || text.starts_with("udp://");
     link || name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT_")
@@ -256,7 +261,7 @@ fn origin(layer: &str, key: &str) -> Origin {
     }
 }
 
-/// The known key that `key` was probably meant to be.
+/// Returns the known key that is most similar to `key`, if its similarity is at least [`SIMILARITY_MIN`].
 fn nearest(key: &str) -> Option<&'static str> {
     let key = key.to_ascii_lowercase().replace('-', "_");
     KEYS.iter()
@@ -266,7 +271,7 @@ fn nearest(key: &str) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// A layer's value of the wrong type.
+/// Converts figment's error about a value of the wrong type in `layer` to a [`ConfigError::Value`].
 fn failure(error: &figment::Error, layer: &str) -> ConfigError {
     let at = error.path.first().map_or("", String::as_str);
     let key = KEYS.iter().map(|(known, _)| *known).find(|known| *known == at);

@@ -1,4 +1,4 @@
-//! What `--check-config` prints: the resolved configuration as a file that says the same, with the origin of each value.
+//! The output of `--check-config`: the resolved configuration as a TOML file, with the origin of each value as a comment.
 
 use std::fmt::Write;
 
@@ -6,7 +6,8 @@ use qres_node::store::Quota;
 
 use super::{Config, Layers, Retention};
 
-/// A TOML file; read back with `--config` it gives the same configuration.
+/// Returns `config` as the text of a TOML file, with the origin of each value from `layers`. Read back with `--config`, the
+/// file gives the same [`Config`].
 pub fn report(config: &Config, layers: &Layers) -> String {
     let said = &layers.settings;
     let number = |n: u64| i64::try_from(n).map_or_else(|_| toml::Value::from(n.to_string()), toml::Value::from);

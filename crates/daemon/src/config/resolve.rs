@@ -1,4 +1,4 @@
-//! From what was said to what it means.
+//! Turns the merged settings into a checked configuration.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,22 +11,23 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce};
 
-/// The mesh's port where an address names none.
+/// Port of the mesh if no layer sets `port`.
 const MESH_PORT: u16 = 4001;
-/// Entries of `bootstrap`, `announce` and `join`: a node needs a handful.
+/// Most entries of one list (`listen`, `bootstrap`, `announce`, `join`, `creator`, `trust`): a node needs a handful.
 const LIST_MAX: usize = 64;
-/// Addresses to listen on: a socket for TCP and one for QUIC each.
+/// Most addresses to listen on: each takes a socket for TCP and one for QUIC.
 const LISTEN_MAX: usize = 8;
-/// Trainers of one node. Their submissions are merged together, so this bounds a merge.
+/// Most trainers of one node. Their submissions are merged together, so this bounds a merge.
 const TRAINERS_MAX: u32 = 1024;
-/// Bytes of a network's name: it is part of the first message between two nodes.
+/// Most bytes of a network's name: the name is part of the first message between two nodes.
 const NETWORK_BYTES_MAX: usize = 64;
-/// Bytes of one address.
+/// Most bytes of one entry of a list, an address for example.
 const ADDRESS_BYTES_MAX: usize = 512;
 
 type Outcome<T> = Result<T, ConfigError>;
 
-/// Checks every setting and fills the last defaults in.
+/// Checks every setting of `layers` and fills in the defaults that depend on this machine. Returns a [`ConfigError`] that
+/// names the first wrong setting.
 pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
     let said = &layers.settings;
     let mode = said.mode.unwrap_or(Mode::Node);
@@ -67,7 +68,7 @@ pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
     })
 }
 
-/// Why gRPC does not listen there.
+/// Text of the error for a gRPC address that other machines can reach, if `grpc_insecure` is not set.
 fn refusal(address: SocketAddr) -> String {
     format!(
         "{address} can be reached from other machines, and gRPC has no encryption and no authentication yet: whoever \
@@ -124,7 +125,7 @@ fn listen(layers: &Layers) -> Outcome<Vec<IpAddr>> {
     Ok(addresses)
 }
 
-/// Nodes by their ids, as they were written.
+/// Returns the peer ids of a list as they were written, or an error if one of them is no peer id.
 fn nodes(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Outcome<Vec<String>> {
     let nodes = list(layers, key, values)?;
     match nodes.iter().find(|node| identity::parse(node).is_none()) {
@@ -158,7 +159,7 @@ fn list(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Out
     Ok(values)
 }
 
-/// What can be seen to be wrong without asking anybody; a name is looked up when it is dialled, again and again.
+/// Checks the form of the bootstrap addresses only. A host name is not looked up here: the mesh looks it up at each dial.
 fn bootstrap(layers: &Layers) -> Outcome<Vec<String>> {
     let addresses = list(layers, "bootstrap", layers.settings.bootstrap.as_ref())?;
     if let Some(bad) = addresses
@@ -228,7 +229,8 @@ fn retention(layers: &Layers) -> Outcome<Retention> {
     }
 }
 
-/// From the smallest header of one tensor to the longest that the format allows.
+/// Returns the limit of a header in bytes: from 64, about the smallest header of one tensor, to 100,000,000, the longest
+/// header that the safetensors format allows.
 fn header_bytes_max(layers: &Layers) -> Outcome<u64> {
     let value = layers.settings.header_bytes_max.unwrap_or(HEADER_BYTES_MAX);
     if (64..=100_000_000).contains(&value) {
@@ -261,7 +263,7 @@ fn data_dir(layers: &Layers) -> Outcome<PathBuf> {
         if said.is_empty() {
             return Err(layers.error("data_dir", "is empty: name a directory"));
         }
-        // Absolute, so that what is printed and logged can be found again from anywhere.
+        // The path is made absolute, so that a printed or logged path leads to the directory from anywhere.
         return std::path::absolute(said).map_err(|error| layers.error("data_dir", format!("{said:?}: {error}")));
     }
     match directories::BaseDirs::new() {

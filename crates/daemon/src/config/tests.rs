@@ -1,4 +1,4 @@
-//! The configuration as a user meets it: files, variables and flags in, a value or a sentence out.
+//! Tests of the configuration as a user meets it: files, variables and flags go in, a value or an error text comes out.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -6,7 +6,7 @@ use clap::Parser;
 
 use super::*;
 
-/// What a daemon with these flags, this file and this environment would run with.
+/// Returns the [`Config`] and the [`Layers`] of a daemon with these flags, this file and this environment.
 fn load(file: Option<&str>, env: &[(&str, &str)], flags: &[&str]) -> Result<(Config, Layers), String> {
     let dir = tempfile::tempdir().unwrap();
     let mut args = Args::try_parse_from(std::iter::once("qres-daemon").chain(flags.iter().copied())).unwrap();

@@ -1,4 +1,4 @@
-//! An exporter that says once that the collector is gone.
+//! An exporter that logs once that the collector is gone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
-/// Wraps an exporter: the first failure is one log line, the next ones are silent until spans get through again.
+/// Wraps an exporter and logs its failures: the first failure is one line, later ones are silent until an export succeeds.
 #[derive(Debug)]
 pub struct Once<E> {
     inner: E,
@@ -16,7 +16,7 @@ pub struct Once<E> {
 }
 
 impl<E> Once<E> {
-    /// `endpoint` is named in the log.
+    /// Wraps `inner`; the log lines name `endpoint`.
     pub fn new(inner: E, endpoint: String) -> Self {
         Self {
             inner,
@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers as its switch says.
+    /// An exporter that succeeds while its switch is true, and fails otherwise.
     #[derive(Debug)]
     struct Switch(Arc<AtomicBool>);
 

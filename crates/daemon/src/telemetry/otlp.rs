@@ -1,5 +1,5 @@
-//! The OTLP exporter, as the standard `OTEL_*` variables ask for it. The SDK itself reads those about sampling, limits,
-//! batches, headers and timeouts; here is only what it does not decide.
+//! The OTLP exporter, as the standard `OTEL_*` variables ask for it. The SDK itself reads the variables for sampling, limits,
+//! batches, headers and timeouts; this module handles those that the SDK does not.
 
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::SpanExporter;
@@ -12,10 +12,11 @@ use crate::config::Environment;
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 
-/// The provider that exports, `None` when nobody asked for one, an error text when it was asked for and cannot be.
+/// Returns the provider that exports spans, `None` if no variable of `env` asks for one, or an error text if the export
+/// that the variables ask for is not possible.
 ///
-/// Its queue is bounded (2,048 spans unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise): when a collector does not keep up
-/// spans are dropped and nobody waits.
+/// The queue is bounded (2,048 spans unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise): when a collector does not keep up,
+/// spans are dropped and no caller waits.
 pub fn provider(env: &Environment) -> Result<Option<SdkTracerProvider>, String> {
     let Some(endpoint) = endpoint(env)? else {
         return Ok(None);
@@ -33,7 +34,8 @@ pub fn provider(env: &Environment) -> Result<Option<SdkTracerProvider>, String> 
     Ok(Some(provider))
 }
 
-/// Where traces go, if anywhere.
+/// Returns the collector's endpoint, `None` if traces are off, or an error text for a protocol or an endpoint that is not
+/// supported.
 fn endpoint(env: &Environment) -> Result<Option<String>, String> {
     let get = |name: &str| {
         env.get(name)
@@ -63,7 +65,8 @@ fn endpoint(env: &Environment) -> Result<Option<String>, String> {
     Ok(Some(endpoint.to_owned()))
 }
 
-/// Who sends: the variables' attributes, with a name, a version and an instance where they give none.
+/// The sender of the spans: the attributes of the variables, plus a service name, a version and an instance id where the
+/// variables give none.
 fn resource(env: &Environment) -> Resource {
     let given = env.get("OTEL_RESOURCE_ATTRIBUTES").map_or("", String::as_str);
     let names = |key: &str| {
@@ -127,7 +130,7 @@ mod tests {
                 .map(|value| value.to_string())
         };
         assert_eq!(name(&[]).as_deref(), Some("qres-daemon"));
-        // Then it is left to the SDK's own detectors, which read the process's real environment.
+        // With these variables the name is left to the SDK's own detectors, which read the process's real environment.
         assert_ne!(name(&[("OTEL_SERVICE_NAME", "x")]).as_deref(), Some("qres-daemon"));
         assert_ne!(
             name(&[("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.name=x")]).as_deref(),

@@ -1,4 +1,4 @@
-//! The log's writer: whatever a line quotes of a stranger's, its terminal shows it and does not obey it.
+//! The log's writer. It escapes text that a line quotes from other nodes, so that a terminal shows it and does not obey it.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,8 +8,8 @@ use tracing::field::Field;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format;
 
-/// Writes a field, as `name=value`, or the message. The library's own way leaves a field's escape characters as they are
-/// where it writes colours (tracing-subscriber 0.3.23).
+/// Writes a [`Field`] as `name=value`, or the message as it is, escaped by [`printable`]. The library's own formatter does
+/// not escape a field's escape characters when it writes colours (tracing-subscriber 0.3.23).
 pub fn field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = format!("{value:?}");
     match field.name() {
@@ -18,14 +18,15 @@ pub fn field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::De
     }
 }
 
-/// Makes writers of [`Line`]s.
+/// Makes a [`Line`] writer for each event.
 pub struct Lines<M> {
     inner: M,
     colours: bool,
 }
 
 impl<M> Lines<M> {
-    /// With `colours`, escape characters pass: they are the formatter's own, as [`field`] leaves none in a value.
+    /// Wraps `inner`. With `colours`, escape characters pass: they are the formatter's own, because [`field`] escapes those of
+    /// a value.
     pub fn new(inner: M, colours: bool) -> Self {
         Self { inner, colours }
     }
@@ -42,7 +43,7 @@ impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Lines<M> {
     }
 }
 
-/// Writes one event: the formatter gives it whole, its line's end included.
+/// A writer of one event: the formatter writes the whole event at once, with the end of the line.
 pub struct Line<W> {
     inner: W,
     colours: bool,
@@ -59,7 +60,7 @@ impl<W: Write> Write for Line<W> {
             true => line.split('\u{1b}').map(printable).collect::<Vec<_>>().join("\u{1b}"),
             false => printable(line).into_owned(),
         };
-        // One write, so that lines of several threads do not mix.
+        // The line is one write, so that lines of several threads do not mix.
         self.inner.write_all((shown + end).as_bytes())?;
         Ok(bytes.len())
     }

@@ -1,19 +1,19 @@
-//! The codecs' kernels: runs of floats, from a multiple of [`INT8_BLOCK`] on, to coded bytes and back.
+//! The codecs' kernels. They code runs of floats, which begin at a multiple of [`INT8_BLOCK`], into bytes and back.
 
 use super::{Codec, float};
 use crate::record::Dtype;
 
-/// Elements with one scale. 256: 1.6 % more bytes than none and F = 0.99995 on a Gaussian; 4096 would save those bytes,
-/// but on heavy-tailed updates (t with 3 degrees of freedom) it reaches 0.9979 only, below the 0.99 that state needs by
-/// little.
+/// Elements that share one scale. With 256 the scales add 1.6 % of bytes and the fidelity of a Gaussian update is 0.99995.
+/// With 4096 the scales would add nearly nothing, but the fidelity of a heavy-tailed update (t with 3 degrees of freedom)
+/// would be only 0.9979, little above the least fidelity of 0.99.
 pub(crate) const INT8_BLOCK: usize = 256;
-/// The largest code: -128 is never used, so that the grid is symmetric.
+/// The largest code. -128 is never used, so that the codes are symmetric around 0.
 const CODE_MAX: f64 = 127.0;
-/// Adding it to a number below 2^51 in magnitude rounds that to an integer, ties to even, and leaves the integer in the
-/// low bits: 1.5 × 2^52. `f64::round_ties_even` would be a library call on a processor without SSE4.1.
+/// The number 1.5 × 2^52. Adding it to a number below 2^51 in magnitude rounds that number to an integer, ties to even, and
+/// leaves the integer in the low bits. `f64::round_ties_even` would be a library call on a processor without SSE4.1.
 const TO_INTEGER: f64 = 6_755_399_441_055_744.0;
 
-/// Codes `x` into `out` (as long as [`Codec::run_bytes`] says).
+/// Codes `x` into `out`, whose length is [`Codec::run_bytes`].
 pub(crate) fn encode(codec: Codec, dtype: Dtype, x: &[f64], out: &mut [u8]) {
     match codec {
         Codec::None => float::round(dtype, x, out),
@@ -26,8 +26,8 @@ pub(crate) fn encode(codec: Codec, dtype: Dtype, x: &[f64], out: &mut [u8]) {
     }
 }
 
-/// `sum += weight * decoded` for one `(coded, weight)` after the other, coordinate by coordinate. The decoded value is
-/// exact, so the only roundings are those of the product and the sum.
+/// Adds `weight * decoded` to `sum`, coordinate by coordinate, for one `(coded, weight)` pair after the other. The decoded
+/// value is exact, so only the product and the sum are rounded.
 pub(crate) fn accumulate_all(codec: Codec, dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64)]) {
     match codec {
         Codec::None => float::accumulate_all(dtype, sum, parts),
@@ -43,14 +43,15 @@ pub(crate) fn accumulate_all(codec: Codec, dtype: Dtype, sum: &mut [f64], parts:
     }
 }
 
-/// `out = decoded`.
+/// Decodes `coded` into `out`.
 pub(crate) fn decode(codec: Codec, dtype: Dtype, coded: &[u8], out: &mut [f64]) {
-    // -0.0 and not 0.0: x + -0.0 is x for every x, a negative zero included.
+    // The start value is -0.0 and not 0.0, because x + -0.0 is x for every x, including a negative zero.
     out.fill(-0.0);
     accumulate_all(codec, dtype, out, &[(coded, 1.0)]);
 }
 
-/// What is wrong with coded floats, and at which element: `None` when every one is finite and canonical.
+/// Returns the index of the first bad element of coded floats and a description of its problem, or `None` if every float is
+/// finite and canonical.
 pub(crate) fn first_bad(codec: Codec, dtype: Dtype, coded: &[u8]) -> Option<(usize, String)> {
     let plain = match codec {
         Codec::None => dtype,
@@ -65,7 +66,7 @@ pub(crate) fn first_bad(codec: Codec, dtype: Dtype, coded: &[u8]) -> Option<(usi
 fn encode_int8(x: &[f64], out: &mut [u8]) {
     let largest = largest_magnitude(x);
     let mut scale = float::to_f32(largest / CODE_MAX);
-    // Rounded up, so that no code exceeds 127; matters for subnormal scales, which have few bits.
+    // The scale is rounded up, so that no code exceeds 127. This matters for subnormal scales, which have few bits.
     if f64::from(scale) * CODE_MAX < largest && scale < f32::MAX {
         scale = scale.next_up();
     }
@@ -73,13 +74,14 @@ fn encode_int8(x: &[f64], out: &mut [u8]) {
     head.copy_from_slice(&scale.to_le_bytes());
     let inverse = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
     for (code, x) in codes.iter_mut().zip(x) {
-        // The limit bites only where the scale itself is at f32's end (differences of f64 tensors).
+        // The limit takes effect only if the scale itself is the largest f32 (possible for differences of f64 tensors).
         let steps = (x * inverse).clamp(-CODE_MAX, CODE_MAX);
         *code = (steps + TO_INTEGER).to_bits() as u8;
     }
 }
 
-/// In eight lanes, so that the processor can follow them in parallel; a maximum knows no order.
+/// Returns the largest magnitude in `x`. Eight lanes let the processor work in parallel; the result of a maximum does not
+/// depend on the order.
 fn largest_magnitude(x: &[f64]) -> f64 {
     let mut lanes = [0.0f64; 8];
     let (eights, rest) = x.as_chunks::<8>();

@@ -1,20 +1,20 @@
-//! Floats as bytes: every dtype to f64 and back, rounded once, never to infinity.
+//! Floats as bytes: conversion of every dtype to f64 and back, rounded once and never to infinity.
 //!
-//! The loops are plain and branch-free over slices of equal length, so that the compiler vectorises them. No fused
-//! multiply-add anywhere: the result of each operation is IEEE 754's, hence the same on every machine.
+//! The loops are plain and branch-free over slices of equal length, so that the compiler vectorises them. No operation is a
+//! fused multiply-add: each result is that of IEEE 754, hence the same on every machine.
 
 use crate::record::Dtype;
 
-/// f64 to f32, ties to even; what is beyond the largest finite f32 becomes that one.
+/// Converts f64 to f32, ties to even. A value beyond the largest finite f32 becomes that one.
 #[inline(always)]
 pub(crate) fn to_f32(x: f64) -> f32 {
-    // Rust's max and min give the other operand for a NaN, so the result is finite whatever comes in.
+    // For a NaN, Rust's max and min return the other operand, so the result is finite for every input.
     x.max(f64::from(f32::MIN)).min(f64::from(f32::MAX)) as f32
 }
 
-/// f64 to f32, rounded to odd: exact, or the neighbour towards zero with its last bit set. A second rounding to a
-/// format that is at least two bits narrower is then right (Boldo and Melquiond 2008, "Emulation of FMA and correctly
-/// rounded sums: proved algorithms using rounding to odd").
+/// Converts f64 to f32, rounded to odd: the result is exact, or the neighbour towards zero with its last bit set. A second
+/// rounding to a format that is at least two bits narrower then gives the correctly rounded value (Boldo and Melquiond
+/// 2008, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
 #[inline(always)]
 fn to_f32_odd(x: f64) -> u32 {
     let nearest = to_f32(x);
@@ -23,25 +23,25 @@ fn to_f32_odd(x: f64) -> u32 {
     towards_zero | u32::from(back != x)
 }
 
-/// f64 to bfloat16, ties to even; what is beyond the largest finite one becomes that one.
+/// Converts f64 to bfloat16, ties to even. A value beyond the largest finite bfloat16 becomes that one.
 #[inline(always)]
 pub(crate) fn to_bf16(x: f64) -> u16 {
     let bits = to_f32_odd(x);
     let rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    // Only the step to infinity has this magnitude: to_f32_odd is finite.
+    // Only a rounding up to infinity has this magnitude, because to_f32_odd is finite.
     let overflow = u32::from(rounded & 0x7fff == 0x7f80);
     (rounded - overflow) as u16
 }
 
-/// bfloat16 to f64, exact.
+/// Converts bfloat16 to f64, exactly.
 #[inline(always)]
 pub(crate) fn from_bf16(bits: u16) -> f64 {
     f64::from(f32::from_bits(u32::from(bits) << 16))
 }
 
-/// f64 to IEEE half precision, ties to even; what is beyond the largest finite one becomes that one.
+/// Converts f64 to IEEE half precision, ties to even. A value beyond the largest finite half becomes that one.
 ///
-/// Not `half::f16::from_f64`: with the F16C instructions it rounds twice, so its result differs from machine to
+/// `half::f16::from_f64` is not used: with the F16C instructions it rounds twice, so its result differs from machine to
 /// machine.
 #[inline(always)]
 pub(crate) fn to_f16(x: f64) -> u16 {
@@ -50,22 +50,22 @@ pub(crate) fn to_f16(x: f64) -> u16 {
     half::f16::from_f32(f32::from_bits(to_f32_odd(clamped))).to_bits()
 }
 
-/// IEEE half precision to f64, exact.
+/// Converts IEEE half precision to f64, exactly.
 #[inline(always)]
 pub(crate) fn from_f16(bits: u16) -> f64 {
     f64::from(half::f16::from_bits(bits).to_f32())
 }
 
-/// f64 as it is; an infinity becomes the largest finite one.
-// Not clamp, which would let a NaN through.
+/// Returns a finite f64 unchanged; an infinity becomes the largest finite f64 of its sign.
+// `clamp` is not used because it would let a NaN through.
 #[allow(clippy::manual_clamp)]
 #[inline(always)]
 pub(crate) fn to_f64(x: f64) -> f64 {
     x.max(f64::MIN).min(f64::MAX)
 }
 
-/// Runs `$body` for a float dtype with `$width` bytes an element, `$get: [u8; width] -> f64` and `$put: f64 -> [u8;
-/// width]`.
+/// Runs `$body` for a float dtype: `$width` is the bytes of an element, `$get` converts `[u8; width]` to f64 and `$put`
+/// converts f64 to `[u8; width]`.
 macro_rules! with_float {
     ($dtype:expr, |$width:ident, $get:ident, $put:ident| $body:expr) => {
         match $dtype {
@@ -105,12 +105,12 @@ macro_rules! with_float {
     };
 }
 
-/// `sum += weight * x`, coordinate by coordinate.
+/// Adds `weight * x` to `sum`, coordinate by coordinate.
 pub(crate) fn accumulate(dtype: Dtype, sum: &mut [f64], x: &[u8], weight: f64) {
     accumulate_all(dtype, sum, &[(x, weight)]);
 }
 
-/// `sum += weight * x` for one `(x, weight)` after the other, coordinate by coordinate.
+/// Adds `weight * x` to `sum`, coordinate by coordinate, for one `(x, weight)` pair after the other.
 pub(crate) fn accumulate_all(dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64)]) {
     with_float!(dtype, |W, get, _put| {
         let part = |i: usize| (parts[i].0.as_chunks::<W>().0, parts[i].1);
@@ -118,8 +118,9 @@ pub(crate) fn accumulate_all(dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64
     });
 }
 
-/// `sum += weight * get(x)` for `part(0)`, `part(1)`, … one after the other, coordinate by coordinate. Four are taken
-/// at a time, so that a sum is loaded and stored a quarter as often; its order, and so its bits, are the same.
+/// Adds `weight * get(x)` to `sum`, coordinate by coordinate, for `part(0)`, `part(1)` and so on, one after the other. Four
+/// parts are taken at a time, so that a sum is loaded and stored a quarter as often. The order of the additions, and so the
+/// bits of the result, stay the same.
 #[inline(always)]
 pub(crate) fn accumulate_elements<'a, E: Copy + 'a>(
     sum: &mut [f64],
@@ -127,8 +128,8 @@ pub(crate) fn accumulate_elements<'a, E: Copy + 'a>(
     part: impl Fn(usize) -> (&'a [E], f64),
     get: impl Fn(E) -> f64 + Copy,
 ) {
-    // Long runs of few updates: more at a time, or runs short enough for the first cache, measured slower, as the
-    // processor's prefetch begins anew with each run.
+    // The runs are long and the updates of one pass few. More updates at a time, or runs short enough for the first-level
+    // cache, measured slower, because the processor's prefetch begins anew with each run.
     let (fours, n) = (parts / 4 * 4, sum.len());
     let elements = |i: usize| {
         let (x, weight) = part(i);
@@ -142,8 +143,8 @@ pub(crate) fn accumulate_elements<'a, E: Copy + 'a>(
     }
 }
 
-/// Not inlined, this and [`add_one`]: as arguments the slices are known not to overlap, without which the loops stay
-/// scalar.
+/// Adds four parts to `sum`, in order. This function and [`add_one`] are not inlined: as function arguments the slices are
+/// known not to overlap, and without that knowledge the compiler does not vectorise the loops.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn add_four<E: Copy>(
     sum: &mut [f64],
@@ -153,7 +154,7 @@ fn add_four<E: Copy>(
     (d, s): (&[E], f64),
     get: impl Fn(E) -> f64,
 ) {
-    // Cut to one length, so that the loop has no bounds to check.
+    // The slices are cut to one length, so that the loop has no bounds to check.
     let n = sum.len();
     let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
     for i in 0..n {
@@ -173,14 +174,14 @@ fn add_one<E: Copy>(sum: &mut [f64], (x, weight): (&[E], f64), get: impl Fn(E) -
     }
 }
 
-/// `sum += weight * (x - base)`, coordinate by coordinate. The difference is finite.
+/// Adds `weight * (x - base)` to `sum`, coordinate by coordinate. The difference is limited to finite values.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(crate) fn accumulate_difference(dtype: Dtype, sum: &mut [f64], x: &[u8], base: &[u8], weight: f64) {
     with_float!(dtype, |W, get, _put| {
         let pairs = x.as_chunks::<W>().0.iter().zip(base.as_chunks::<W>().0);
         for (sum, (x, base)) in sum.iter_mut().zip(pairs) {
             let difference = get(*x) - get(*base);
-            // Only f64 can overflow here: the difference of two narrower floats is far inside f64's range.
+            // Only the difference of f64 numbers can overflow: that of two narrower floats is far inside f64's range.
             *sum += weight
                 * if W == 8 {
                     difference.clamp(f64::MIN, f64::MAX)
@@ -191,7 +192,7 @@ pub(crate) fn accumulate_difference(dtype: Dtype, sum: &mut [f64], x: &[u8], bas
     });
 }
 
-/// `out = base + sum`, added in f64 and rounded once.
+/// Writes `base + sum` to `out`, added in f64 and rounded once.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(crate) fn add_rounded(dtype: Dtype, base: &[u8], sum: &[f64], out: &mut [u8]) {
     with_float!(dtype, |W, get, put| {
@@ -202,7 +203,7 @@ pub(crate) fn add_rounded(dtype: Dtype, base: &[u8], sum: &[f64], out: &mut [u8]
     });
 }
 
-/// `out = x`, rounded once.
+/// Writes `x` to `out`, rounded once to `dtype`.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(crate) fn round(dtype: Dtype, x: &[f64], out: &mut [u8]) {
     with_float!(dtype, |W, _get, put| {
@@ -212,10 +213,11 @@ pub(crate) fn round(dtype: Dtype, x: &[f64], out: &mut [u8]) {
     });
 }
 
-/// Index of the first element that is a NaN, an infinity, or a boolean other than 0 and 1.
+/// Returns the index of the first element that is a NaN, an infinity, or a boolean other than 0 and 1.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(crate) fn first_bad(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
-    // A block is nearly always good: one pass without branches decides, a second one finds.
+    // A block nearly always has no bad element. The first pass has no branches and decides only whether there is one, the
+    // second finds it.
     fn find<const W: usize>(bytes: &[u8], bad: impl Fn([u8; W]) -> bool) -> Option<usize> {
         let elements = bytes.as_chunks::<W>().0;
         let any = elements.iter().fold(false, |any, e| any | bad(*e));
@@ -235,7 +237,7 @@ pub(crate) fn first_bad(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// What is wrong with an element that [`first_bad`] found, and the remedy.
+/// Describes the problem of an element that [`first_bad`] found, and the remedy.
 pub(crate) fn describe_bad(dtype: Dtype, element: &[u8]) -> String {
     if dtype == Dtype::Bool {
         return format!("{}: a BOOL is 0 or 1", element[0]);

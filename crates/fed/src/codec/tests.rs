@@ -1,4 +1,4 @@
-//! Rounding tables, error bounds and lengths.
+//! Tests of the codecs: rounding tables, error bounds and lengths.
 
 use proptest::prelude::*;
 
@@ -19,11 +19,11 @@ fn bf16_rounds_once_and_ties_to_even() {
         (-2.0, 0xc000),
         (std::f64::consts::PI, 0x4049),
         (1.0 / 3.0, 0x3eab),
-        // Ties: the even neighbour.
+        // Ties are rounded to the even neighbour.
         (one(1.0), 0x3f80),
         (one(3.0), 0x3f82),
         (-one(1.0), 0xbf80),
-        // A little beyond the tie, less than an f32 would show: rounding by way of f32 would make a tie of it.
+        // These values are beyond the tie by less than an f32 can show: a rounding by way of f32 would make a tie of them.
         (one(1.0) + 2f64.powi(-40), 0x3f81),
         (one(3.0) - 2f64.powi(-40), 0x3f81),
         // Subnormals: the smallest is 2^-133.
@@ -33,7 +33,7 @@ fn bf16_rounds_once_and_ties_to_even() {
         (2f64.powi(-1074), 0x0000),
         (-(2f64.powi(-1074)), 0x8000),
         (2f64.powi(-126), 0x0080),
-        // Never infinite.
+        // Values beyond the range never become infinite.
         (f64::from(f32::MAX), 0x7f7f),
         (-f64::from(f32::MAX), 0xff7f),
         (f64::MAX, 0x7f7f),
@@ -52,13 +52,13 @@ fn f16_rounds_once_and_ties_to_even() {
         (65504.0, 0x7bff),
         (1.0 + 2f64.powi(-11), 0x3c00),
         (1.0 + 3.0 * 2f64.powi(-11), 0x3c02),
-        // Twice rounded, by way of f32, these would be ties.
+        // A double rounding by way of f32 would make ties of these values.
         (1.0 + 2f64.powi(-11) + 2f64.powi(-40), 0x3c01),
         (1.0 + 3.0 * 2f64.powi(-11) - 2f64.powi(-40), 0x3c01),
         (2f64.powi(-24), 0x0001),
         (2f64.powi(-25), 0x0000),
         (2f64.powi(-25) + 2f64.powi(-70), 0x0001),
-        // IEEE would make these infinite.
+        // IEEE 754 would round these values to infinity.
         (65520.0, 0x7bff),
         (-1e300, 0xfbff),
         (f64::INFINITY, 0x7bff),
@@ -86,8 +86,8 @@ fn every_16_bit_float_survives_its_own_format() {
     }
 }
 
-/// Whether `got` is the nearest of its format to x, ties to even, by its neighbours and the (exact) middles between
-/// them.
+/// Returns true if `got` is the number of its format that is nearest to x, ties to even. The check compares x with the
+/// exact middles between `got` and its neighbours.
 fn is_nearest(x: f64, got: u16, from: fn(u16) -> f64, largest: u16) -> bool {
     let magnitude = got & 0x7fff;
     let x = x.abs();
@@ -180,7 +180,7 @@ proptest! {
                 let bytes = codec.run_bytes(dtype, elements);
                 prop_assert_eq!(bytes as u64, codec.coded_bytes(&schema(dtype)));
                 prop_assert_eq!(codec.run_elements(dtype, bytes), elements);
-                // A tensor cut at a multiple of the block is as long as the whole.
+                // The two parts of a tensor that is cut at a multiple of the block are together as long as the whole.
                 let head = (cut * INT8_BLOCK).min(elements / INT8_BLOCK * INT8_BLOCK);
                 let parts = codec.run_bytes(dtype, head) + codec.run_bytes(dtype, elements - head);
                 prop_assert_eq!(parts, bytes);
@@ -206,7 +206,7 @@ fn int8_is_the_layout_that_the_table_states() {
 
 #[test]
 fn int8_holds_at_the_ends_of_the_range() {
-    // Subnormal scales have few bits; the bound holds all the same, as the scale is rounded up.
+    // Subnormal scales have few bits. The bound holds for them too, because the scale is rounded up.
     for largest in [f64::from(f32::MAX), 1e-38, 1e-42, 1e-44, 3e-45, 1.4e-45, 1e-300] {
         let x = [largest, -largest, largest / 3.0, 0.0];
         let (bytes, decoded) = coded(Codec::Int8, Dtype::F32, &x);
@@ -216,7 +216,7 @@ fn int8_holds_at_the_ends_of_the_range() {
             assert!((x - y).abs() <= scale / 2.0 * (1.0 + 1e-12), "{x:e} became {y:e}");
         }
     }
-    // Beyond f32: the largest that the format has.
+    // An f64 beyond the format's range becomes the format's largest value.
     let (bytes, decoded) = coded(Codec::Int8, Dtype::F64, &[f64::MAX, -1.0]);
     assert!(block::first_bad(Codec::Int8, Dtype::F64, &bytes).is_none());
     assert_eq!(decoded, [f64::from(f32::MAX) * 127.0, 0.0]);

@@ -1,9 +1,10 @@
 //! The affine layer's kernels: y = W x + b and its gradients, for a batch of rows.
 
-/// Partial sums of one dot product: eight lanes are one AVX register, and the compiler may not reorder a single sum.
+/// Number of partial sums of one dot product. Eight f32 lanes are one AVX register, and the compiler may not reorder a
+/// single sum.
 const LANES: usize = 8;
 
-/// The sum of products of two slices of one length.
+/// Returns the sum of products of two slices of one length.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
@@ -17,7 +18,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
-/// `into += factor × from`.
+/// Adds `factor × from` to `into`.
 pub(super) fn add_scaled(into: &mut [f32], factor: f32, from: &[f32]) {
     for (y, x) in into.iter_mut().zip(from) {
         *y += factor * x;
@@ -34,14 +35,15 @@ pub(super) fn forward(rows: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32
     }
 }
 
-/// Adds the gradients of weight and bias, given the loss's gradient `upstream` by the layer's outputs.
+/// Adds the gradients of weight and bias to `weight_gradient` and `bias_gradient`. `upstream` is the gradient of the loss
+/// by the layer's outputs.
 pub(super) fn backward(rows: &[f32], upstream: &[f32], weight_gradient: &mut [f32], bias_gradient: &mut [f32]) {
     let outputs = bias_gradient.len();
     let inputs = weight_gradient.len() / outputs;
     for (row, upstream) in rows.chunks_exact(inputs).zip(upstream.chunks_exact(outputs)) {
         add_scaled(bias_gradient, 1.0, upstream);
         for (&u, w) in upstream.iter().zip(weight_gradient.chunks_exact_mut(inputs)) {
-            // Spikes' and ReLU's gradients are often exactly 0.
+            // The gradients of spikes and of ReLU are often exactly 0, so the work for them is skipped.
             if u != 0.0 {
                 add_scaled(w, u, row);
             }
@@ -49,7 +51,7 @@ pub(super) fn backward(rows: &[f32], upstream: &[f32], weight_gradient: &mut [f3
     }
 }
 
-/// Writes the loss's gradient by the layer's inputs.
+/// Writes the gradient of the loss by the layer's inputs to `out`.
 pub(super) fn backward_inputs(weight: &[f32], upstream: &[f32], outputs: usize, out: &mut [f32]) {
     let inputs = weight.len() / outputs;
     out.fill(0.0);

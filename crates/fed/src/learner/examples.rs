@@ -1,31 +1,31 @@
-//! Labelled rows to learn from.
+//! Data sets of labelled rows.
 
 use super::{Batch, Random};
 
-/// Why rows and labels are no data set.
+/// Reason why rows and labels are no data set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExamplesError {
-    /// The features are not `rows × inputs`.
+    /// The number of features is not `rows × inputs`.
     #[error("{features} features are not {rows} rows (one a label) of {inputs}")]
     Size {
-        /// Numbers given.
+        /// Number of features that were given.
         features: usize,
-        /// Labels given.
+        /// Number of labels that were given.
         rows: usize,
-        /// Features a row should have.
+        /// Number of features that a row should have.
         inputs: usize,
     },
     /// A feature is NaN or infinite.
     #[error("row {row}: feature {feature} is not finite; clean the data first")]
     NotFinite {
-        /// Which row, from 0.
+        /// Index of the row, from 0.
         row: usize,
-        /// Which feature of it, from 0.
+        /// Index of the feature in that row, from 0.
         feature: usize,
     },
 }
 
-/// Labelled rows, row-major.
+/// Labelled rows of finite features, row-major.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Examples {
     features: Vec<f32>,
@@ -34,7 +34,7 @@ pub struct Examples {
 }
 
 impl Examples {
-    /// Rows of `inputs` finite features, one a label.
+    /// Makes a data set of rows of `inputs` finite features, with one label for each row.
     pub fn new(features: Vec<f32>, labels: Vec<u32>, inputs: usize) -> Result<Self, ExamplesError> {
         if inputs == 0 || labels.len().checked_mul(inputs) != Some(features.len()) {
             return Err(ExamplesError::Size {
@@ -56,32 +56,32 @@ impl Examples {
         })
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are no rows.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// Features a row has.
+    /// Returns the number of features in a row.
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// One more than the greatest label, 0 without rows.
+    /// Returns the greatest label plus one, 0 without rows.
     pub fn classes(&self) -> usize {
         self.labels.iter().max().map_or(0, |&label| label as usize + 1)
     }
 
-    /// The labels, in row order.
+    /// Returns the labels, in row order.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// These rows, in this order. Panics on an index that is not below [`Self::len`].
+    /// Returns a copy of these rows, in this order. Panics on an index that is not below [`Self::len`].
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
         let mut chosen = Self {
@@ -95,7 +95,7 @@ impl Examples {
         chosen
     }
 
-    /// Consecutive batches of `rows` rows (the last may be shorter).
+    /// Returns consecutive [`Batch`]es of `rows` rows (the last may be shorter).
     pub(super) fn chunks(&self, rows: usize) -> impl Iterator<Item = Batch<'_>> {
         // An empty set yields no chunk, so its width of 0 does no harm.
         let features = self.features.chunks(rows * self.inputs.max(1));
@@ -104,7 +104,7 @@ impl Examples {
             .map(|(features, labels)| Batch { features, labels })
     }
 
-    /// Visits every row once in an order drawn from `random`, `rows` at a time.
+    /// Visits every row once, `rows` rows at a time, in an order drawn from `random`.
     pub(super) fn shuffled(&self, rows: usize, random: &mut Random, mut visit: impl FnMut(&Batch<'_>)) {
         let mut order: Vec<usize> = (0..self.len()).collect();
         random.shuffle(&mut order);

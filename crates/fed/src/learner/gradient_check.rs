@@ -1,8 +1,8 @@
-//! Gradients against finite differences of the loss.
+//! Comparison of gradients with finite differences of the loss.
 
 use super::{Batch, Network, Random};
 
-/// Compares the gradient in every coordinate with the central difference (L(w + h) − L(w − h)) / 2h on a drawn batch.
+/// Compares the gradient in every coordinate with the central difference (L(w + h) − L(w − h)) / 2h on a random batch.
 ///
 /// h = 1/128 balances truncation (about h²/6 of the third derivative, 1e-5) and f32 rounding (about 1e-7 / h, 1e-5).
 pub(super) fn check(network: &dyn Network, seed: u64, tolerance: f32) {

@@ -1,6 +1,6 @@
 //! Cross-entropy after softmax.
 
-/// The index of the greatest number, the first of equals.
+/// Returns the index of the greatest number, the first of equal ones.
 pub(super) fn greatest(row: &[f32]) -> usize {
     let mut best = 0;
     for (i, x) in row.iter().enumerate() {
@@ -11,13 +11,14 @@ pub(super) fn greatest(row: &[f32]) -> usize {
     best
 }
 
-/// Mean cross-entropy of rows of scores; **replaces the scores by its gradient**: (softmax(s) − onehot(label)) / rows.
+/// Returns the mean cross-entropy of rows of scores and **replaces the scores by its gradient**: (softmax(s) −
+/// onehot(label)) / rows.
 pub(super) fn cross_entropy(scores: &mut [f32], labels: &[u32]) -> f32 {
     let classes = scores.len() / labels.len();
     let share = 1.0 / labels.len() as f32;
     let mut loss = 0.0;
     for (row, &label) in scores.chunks_exact_mut(classes).zip(labels) {
-        // Subtracting the greatest keeps exp from overflowing; softmax does not change.
+        // Subtracting the greatest score keeps exp from overflowing and does not change the softmax.
         let top = row[greatest(row)];
         let own = row[label as usize] - top;
         let mut sum = 0.0;

@@ -2,12 +2,12 @@
 
 use super::{Batch, Network, Parameter, dense, loss};
 
-/// What the hidden layer does to its sums.
+/// Function that the hidden layer applies to its sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
-    /// max(0, x).
+    /// Rectified linear unit: max(0, x).
     Relu,
-    /// Hyperbolic tangent.
+    /// Hyperbolic tangent: tanh(x).
     Tanh,
 }
 
@@ -21,7 +21,7 @@ impl Activation {
         }
     }
 
-    /// The slope, from the activation's own output.
+    /// Returns the slope of the activation, computed from its output.
     fn slope(self, output: f32) -> f32 {
         match self {
             Self::Relu => f32::from(u8::from(output > 0.0)),
@@ -33,17 +33,17 @@ impl Activation {
 /// A multi-layer perceptron with one hidden layer: scores = W₂ f(W₁ x + b₁) + b₂.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mlp {
-    /// Features a row has, at least 1.
+    /// Number of features in a row, at least 1.
     pub inputs: usize,
-    /// Hidden units, at least 1.
+    /// Number of hidden units, at least 1.
     pub hidden: usize,
-    /// Classes, at least 1.
+    /// Number of classes, at least 1.
     pub classes: usize,
-    /// f.
+    /// The hidden layer's function f, an [`Activation`].
     pub activation: Activation,
 }
 
-/// The parameter vector's four tensors.
+/// The four tensors of the parameter vector.
 struct Parts<T> {
     weight1: T,
     bias1: T,
@@ -76,7 +76,7 @@ impl Mlp {
         }
     }
 
-    /// Writes the scores and answers the hidden layer's outputs.
+    /// Writes the scores and returns the hidden layer's outputs.
     fn forward(&self, w: &Parts<&[f32]>, batch: &Batch<'_>, scores: &mut [f32]) -> Vec<f32> {
         let mut hidden = vec![0.0; batch.labels.len() * self.hidden];
         dense::forward(batch.features, w.weight1, w.bias1, &mut hidden);
@@ -144,7 +144,7 @@ mod tests {
         check(&network(Activation::Tanh), 12, 1e-3);
     }
 
-    /// The seed is one where no hidden sum lies within the difference step of ReLU's kink.
+    /// The seed is chosen so that no hidden sum lies within the difference step of ReLU's kink.
     #[test]
     fn relu_s_gradient_is_the_loss_s_slope() {
         check(&network(Activation::Relu), 13, 1e-3);

@@ -1,11 +1,11 @@
-//! What can be learned: parameters, scores, loss and gradient.
+//! The interface of a network: parameters, scores, loss and gradient.
 
-/// One tensor of a network's parameters: its name and row-major shape. Matrices are `[outputs, inputs]`, as PyTorch's are.
+/// A tensor of a network's parameters: its name and row-major shape. Matrices are `[outputs, inputs]`, as in PyTorch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {
-    /// Unique within the network.
+    /// The parameter's name, unique within the network.
     pub name: &'static str,
-    /// Sizes of the dimensions.
+    /// Sizes of the dimensions, row-major.
     pub shape: Vec<usize>,
 }
 
@@ -15,7 +15,7 @@ impl Parameter {
         Self { name, shape }
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
@@ -25,25 +25,25 @@ impl Parameter {
     }
 }
 
-/// Some rows of data: `features` holds one row of the network's inputs for each label.
+/// A batch of rows: `features` holds one row of the network's inputs for each label.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    /// Row-major, `labels.len()` rows.
+    /// The features, row-major, `labels.len()` rows.
     pub features: &'a [f32],
-    /// Each below the network's classes.
+    /// The labels, each below the network's number of classes.
     pub labels: &'a [u32],
 }
 
-/// A classifier as a function of a flat parameter vector (the parameters in order, one after the other).
+/// A classifier as a function of a flat parameter vector (all [`Parameter`]s in order, one after the other).
 pub trait Network: Send + Sync {
-    /// The tensors that make up the vector.
+    /// Returns the tensors that make up the parameter vector, in order.
     fn parameters(&self) -> Vec<Parameter>;
-    /// Features a row has.
+    /// Returns the number of features in a row.
     fn inputs(&self) -> usize;
-    /// Classes told apart.
+    /// Returns the number of classes.
     fn classes(&self) -> usize;
-    /// Writes one row of class scores (before softmax) for each row of the batch.
+    /// Writes one row of class scores (before softmax) for each row of the [`Batch`].
     fn scores(&self, weights: &[f32], batch: &Batch<'_>, scores: &mut [f32]);
-    /// The batch's mean cross-entropy; **adds** its gradient to `gradient`, which is as long as `weights`.
+    /// Returns the batch's mean cross-entropy and **adds** its gradient to `gradient`, which is as long as `weights`.
     fn loss_and_gradient(&self, weights: &[f32], batch: &Batch<'_>, gradient: &mut [f32]) -> f32;
 }

@@ -1,17 +1,17 @@
-//! Randomness that comes in as a seed.
+//! Pseudo-random numbers from a seed.
 
-/// SplitMix64 (Steele, Lea & Flood 2014): a counter that is mixed. Small, seedable with any number and the same on every
-/// machine. For initial weights and shuffling only: it is no source of secrets.
+/// The generator SplitMix64 (Steele, Lea & Flood 2014): a counter whose bits are mixed. It is small, takes any seed and
+/// gives the same numbers on every machine. Use it only for initial weights and shuffling: it is not suitable for secrets.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// A stream of its own for each seed.
+    /// Makes a generator; each seed gives its own stream of numbers.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// 64 evenly distributed bits.
+    /// Returns 64 evenly distributed bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -20,18 +20,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Uniform in [0, 1), a multiple of 2⁻²⁴ (every such number is an f32).
+    /// Returns a number uniform in [0, 1), a multiple of 2⁻²⁴ (every such number is an f32).
     pub fn unit(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u32 << 24) as f32
     }
 
-    /// Uniform below `bound` (which must not be 0) by multiplication (Lemire 2019, without the rejection step: the bias
-    /// is below `bound` / 2⁶⁴).
+    /// Returns a number uniform below `bound` (which must not be 0) by multiplication (Lemire 2019, without the rejection
+    /// step: the bias is below `bound` / 2⁶⁴).
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
-    /// Fisher–Yates.
+    /// Shuffles the items in place (Fisher–Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn the_stream_is_splitmix64() {
-        // First outputs for seed 1234567, as in the reference C program (prng.di.unimi.it/splitmix64.c).
+        // These are the first outputs for seed 1234567 of the reference C program (prng.di.unimi.it/splitmix64.c).
         let mut random = Random::new(1_234_567);
         let first: Vec<u64> = (0..5).map(|_| random.bits()).collect();
         assert_eq!(
@@ -68,7 +68,7 @@ mod tests {
             seen[random.below(6)] += 1;
             assert!((0.0..1.0).contains(&random.unit()));
         }
-        // Each expects 1000 with a standard deviation of 29: 200 is seven of them.
+        // Each count has an expected value of 1000 and a standard deviation of 29; 200 is seven of them.
         assert!(seen.iter().all(|&n| n.abs_diff(1000) < 200), "{seen:?}");
     }
 }

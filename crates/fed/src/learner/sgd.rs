@@ -5,26 +5,27 @@ use std::collections::BTreeMap;
 use super::dense::add_scaled;
 use super::{Examples, Network, Random};
 
-/// How to train.
+/// Settings of a training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainConfig {
-    /// Passes over the data.
+    /// Number of passes over the data.
     pub epochs: u32,
-    /// Rows a step; 0 counts as 1.
+    /// Number of rows in a step; 0 counts as 1.
     pub batch: usize,
-    /// Step length η.
+    /// Step length η of the descent.
     pub learning_rate: f32,
-    /// Share of the last step carried into the next, 0 = plain SGD (v ← m v + g, w ← w − η v).
+    /// Share of the last step that is added to the next; 0 is plain SGD (v ← m v + g, w ← w − η v).
     pub momentum: f32,
-    /// FedProx's μ: the pull towards the reference weights, 0 = none.
+    /// FedProx's μ, the strength of the pull towards the reference weights; 0 is none.
     pub mu: f32,
-    /// Orders the rows: the same seed, the same order. Give each round another.
+    /// Seed of the rows' order: the same seed gives the same order. Use another seed in each round.
     pub seed: u64,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        // FedProx's own protocol is batch 10 and plain SGD (Li et al. 2020, §5.1); the rest suits inputs scaled to [0, 1].
+        // FedProx's own protocol is batch 10 and plain SGD (Li et al. 2020, §5.1); the other values suit inputs scaled to
+        // [0, 1].
         Self {
             epochs: 1,
             batch: 10,
@@ -37,15 +38,15 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// These settings with the numbers that a strategy tells its trainers (`mu`, `learning_rate`, `local_epochs`,
-    /// `batch_size`) in place of their own; other names are passed over.
+    /// Returns these settings with the numbers that a strategy gives its trainers (`mu`, `learning_rate`, `local_epochs`,
+    /// `batch_size`) in place of its own; other names are ignored.
     #[must_use]
     pub fn told(mut self, numbers: &BTreeMap<String, f64>) -> Self {
         for (name, &number) in numbers {
             match name.as_str() {
                 "mu" => self.mu = number as f32,
                 "learning_rate" => self.learning_rate = number as f32,
-                // `as` saturates: absurd numbers become the nearest bound, never a panic.
+                // `as` saturates: a number out of range becomes the nearest bound and never causes a panic.
                 "local_epochs" => self.epochs = number as u32,
                 "batch_size" => self.batch = number as usize,
                 _ => {}
@@ -55,14 +56,15 @@ impl TrainConfig {
     }
 }
 
-/// Adds the proximal term's gradient μ (w − w_t), of the loss's extra term μ/2 ‖w − w_t‖² (Li et al. 2020, eq. 2).
+/// Adds the proximal term's gradient μ (w − w_t). The term μ/2 ‖w − w_t‖² is added to the loss (Li et al. 2020, eq. 2).
 fn add_proximal(gradient: &mut [f32], mu: f32, weights: &[f32], reference: &[f32]) {
     for ((g, w), r) in gradient.iter_mut().zip(weights).zip(reference) {
         *g += mu * (w - r);
     }
 }
 
-/// Trains in place and answers the last pass's mean loss, without the proximal term.
+/// Trains `weights` in place by the settings of a [`TrainConfig`] and returns the last pass's mean loss, without the
+/// proximal term.
 pub(super) fn descend(
     network: &dyn Network,
     weights: &mut [f32],
@@ -99,7 +101,8 @@ mod tests {
         Examples::new(vec![1.0], vec![0], 1).unwrap()
     }
 
-    /// One step from w on one row (x = 1, label 0, two classes): softmax's gradient by hand plus μ (w − w_t).
+    /// Takes one step from w on one row (x = 1, label 0, two classes) and compares it with softmax's gradient, computed by
+    /// hand, plus μ (w − w_t).
     #[test]
     fn one_step_worked_by_hand() {
         let network = Softmax { inputs: 1, classes: 2 };

@@ -1,13 +1,13 @@
-//! Softmax regression.
+//! Softmax regression as a [`Network`].
 
 use super::{Batch, Network, Parameter, dense, loss};
 
 /// Softmax (multinomial logistic) regression: scores = W x + b.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Softmax {
-    /// Features a row has, at least 1.
+    /// Number of features in a row, at least 1.
     pub inputs: usize,
-    /// Classes, at least 1.
+    /// Number of classes, at least 1.
     pub classes: usize,
 }
 

@@ -2,56 +2,57 @@
 
 use super::{Batch, Network, Parameter, dense, loss};
 
-/// What is left of a potential after one step: β = exp(−Δt/τ) for a membrane time constant of about ten steps.
+/// Share of a potential that is left after one step: β = exp(−Δt/τ) for a membrane time constant of about ten steps.
 const DECAY: f32 = 0.9;
-/// A neuron fires when its potential passes this, and loses as much.
+/// Threshold θ of a potential. A neuron fires when its potential exceeds θ, and the spike reduces the potential by θ.
 const THRESHOLD: f32 = 1.0;
-/// How fast the surrogate's slope falls off around the threshold (Zenke & Ganguli's β).
+/// Rate at which the surrogate's slope falls off around the threshold (Zenke & Ganguli's β).
 const STEEPNESS: f32 = 5.0;
 
-/// One layer of leaky integrate-and-fire neurons and a leaky readout without threshold.
+/// A layer of leaky integrate-and-fire neurons and a leaky readout without threshold.
 ///
-/// A row's features are a constant current over `steps` steps. Hidden neuron j integrates
-/// u_j\[t\] = β u_j\[t−1\] + (W₁ x + b₁)_j − θ s_j\[t−1\] and fires s_j\[t\] = 1 when u_j\[t\] > θ, else 0. The readout integrates
-/// W₂ s\[t\] with the same β, and the scores are its mean over time plus b₂.
+/// A row's features are a constant current over `steps` steps. Hidden neuron j integrates u_j\[t\] = β u_j\[t−1\] + (W₁ x +
+/// b₁)_j − θ s_j\[t−1\] and fires s_j\[t\] = 1 when u_j\[t\] > θ, else 0. The readout integrates W₂ s\[t\] with the same β,
+/// and the scores are its mean over time plus b₂.
 ///
-/// The step that fires has no slope, so training uses that of the fast sigmoid, 1 / (1 + k |u − θ|)², through time and
-/// through the reset (Zenke & Ganguli 2018, "SuperSpike", eq. 5; Neftci, Mostafa & Zenke 2019, "Surrogate gradient learning
-/// in spiking neural networks").
+/// The step function of a spike has no useful slope. Training therefore uses the slope of the fast sigmoid, 1 / (1 + k |u −
+/// θ|)², through time and through the reset (Zenke & Ganguli 2018, "SuperSpike", eq. 5; Neftci, Mostafa & Zenke 2019,
+/// "Surrogate gradient learning in spiking neural networks").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spiking {
-    /// Features a row has, at least 1.
+    /// Number of features in a row, at least 1.
     pub inputs: usize,
-    /// Hidden neurons, at least 1.
+    /// Number of hidden neurons, at least 1.
     pub hidden: usize,
-    /// Classes, at least 1.
+    /// Number of classes, at least 1.
     pub classes: usize,
-    /// Time steps, at least 1.
+    /// Number of time steps, at least 1.
     pub steps: usize,
 }
 
-/// A neuron's output for its potential's distance from the threshold. Only tests put anything but [`spike`] here.
+/// Function from a potential's distance to the threshold to the neuron's output. Only tests use another function than
+/// [`spike`].
 type Fire = fn(f32) -> f32;
 
 fn spike(distance: f32) -> f32 {
     f32::from(u8::from(distance > 0.0))
 }
 
-/// The fast sigmoid's slope.
+/// Returns the slope of the fast sigmoid, of steepness [`STEEPNESS`], at this distance from [`THRESHOLD`].
 fn surrogate(distance: f32) -> f32 {
     1.0 / (1.0 + STEEPNESS * distance.abs()).powi(2)
 }
 
-/// What the backward pass needs of the forward one.
+/// Results of the forward pass that the backward pass needs.
 struct Run {
-    /// Distances of the potentials from the threshold, one row of all neurons of all rows a step.
+    /// Distances of the potentials from the threshold: for each step one row of all neurons of all rows.
     distances: Vec<Vec<f32>>,
     /// The readout's trace of each neuron's output: Σ_t share\[t\] s\[t\].
     traces: Vec<f32>,
 }
 
 impl Spiking {
-    /// What an output at each step weighs in the readout's mean potential: (1 + β + … + β^(steps−1−t)) / steps.
+    /// Returns the weight of an output at each step t in the readout's mean potential: (1 + β + … + β^(steps−1−t)) / steps.
     fn shares(&self) -> Vec<f32> {
         let mut shares = vec![0.0; self.steps];
         let mut reached = 0.0;
@@ -81,10 +82,11 @@ impl Spiking {
         Run { distances, traces }
     }
 
-    /// The loss's gradient by the neurons' currents, given that by their traces: back through time.
+    /// Computes the gradient of the loss by the neurons' currents from the gradient by their traces, backwards through
+    /// time.
     fn currents_gradient(&self, run: &Run, by_trace: &[f32]) -> Vec<f32> {
         let mut by_current = vec![0.0f32; by_trace.len()];
-        // By the potential of the step after the one at hand.
+        // The gradient by the potential of the following step.
         let mut by_next = vec![0.0f32; by_trace.len()];
         for (share, distances) in self.shares().into_iter().zip(&run.distances).rev() {
             let neurons = by_next
@@ -158,8 +160,8 @@ mod tests {
     use super::super::gradient_check::check;
     use super::*;
 
-    /// The network whose neurons answer with the fast sigmoid itself instead of a spike: it is smooth, and the surrogate
-    /// gradient is its true one.
+    /// The network with the fast sigmoid itself as the neurons' output instead of a spike. It is smooth, and the surrogate
+    /// gradient is its true gradient.
     struct Smooth(Spiking);
 
     fn fast_sigmoid(distance: f32) -> f32 {
@@ -193,8 +195,8 @@ mod tests {
         }
     }
 
-    /// Through time, through the reset and through the readout. The fast sigmoid's second derivative jumps at the
-    /// threshold, hence the wider tolerance.
+    /// Checks the gradient through time, through the reset and through the readout. The fast sigmoid's second derivative
+    /// jumps at the threshold, hence the wider tolerance.
     #[test]
     fn the_smooth_network_s_gradient_is_the_loss_s_slope() {
         let network = Spiking {
@@ -206,7 +208,7 @@ mod tests {
         check(&Smooth(network), 14, 3e-3);
     }
 
-    /// A neuron with β = 0.9, θ = 1 and a current of 0.6: potentials 0.6, 1.14 (fires), 0.626, 1.1634 (fires).
+    /// A neuron with β = 0.9, θ = 1 and a current of 0.6 has the potentials 0.6, 1.14 (fires), 0.626, 1.1634 (fires).
     #[test]
     fn a_neuron_worked_by_hand() {
         let network = Spiking {
@@ -224,7 +226,7 @@ mod tests {
         for (got, expected) in potentials.iter().zip([0.6, 1.14, 0.626, 1.1634]) {
             assert!((got - expected).abs() < 1e-6, "{potentials:?}");
         }
-        // The spikes of steps 1 and 3 weigh (1 + 0.9 + 0.81) / 4 and 1 / 4.
+        // The spikes of steps 1 and 3 (counted from 0) have the weights (1 + 0.9 + 0.81) / 4 and 1 / 4.
         assert!((run.traces[0] - (2.71 + 1.0) / 4.0).abs() < 1e-6);
     }
 }

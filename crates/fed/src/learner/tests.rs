@@ -1,6 +1,6 @@
 use super::*;
 
-/// Points around `classes` centres on a circle, too near each other to be told apart perfectly.
+/// Makes points around `classes` centres on a circle. They are too near each other to be told apart perfectly.
 fn clusters(rows: usize, classes: usize, seed: u64) -> Examples {
     let mut random = Random::new(seed);
     let mut features = Vec::new();
@@ -15,7 +15,7 @@ fn clusters(rows: usize, classes: usize, seed: u64) -> Examples {
     Examples::new(features, labels, 2).unwrap()
 }
 
-/// The inner and the outer of two rings: no line parts them.
+/// Makes points on an inner and an outer ring, which no line separates.
 fn rings(rows: usize, seed: u64) -> Examples {
     let mut random = Random::new(seed);
     let mut features = Vec::new();

@@ -1,24 +1,24 @@
-//! Aggregated weights and their place in a model's history.
+//! Checkpoints: aggregated weights and their place in a model's history.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::Canonical;
 use crate::id::{BlobId, CheckpointId, ContributionId, ProofId, ProposalId, SpecId};
 
-/// What is, or would be, aggregated: a checkpoint before its result is known.
+/// The inputs of an aggregation: a [`Checkpoint`] whose result is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct Proposal {
-    /// The spec it is for.
+    /// The spec of the model.
     pub spec: SpecId,
     /// The parent's round plus one.
     pub round: u64,
-    /// What the fresh contributions are on.
+    /// The checkpoint that the fresh contributions build on.
     pub parent: CheckpointId,
-    /// Ascending.
+    /// Ids of the contributions on the parent, ascending.
     pub fresh: Vec<ContributionId>,
-    /// Ascending.
+    /// Ids of the contributions on older checkpoints, ascending.
     pub late: Vec<ContributionId>,
-    /// Ascending.
+    /// Ids of the proofs of equivocation, ascending.
     pub proofs: Vec<ProofId>,
 }
 
@@ -27,26 +27,27 @@ impl Canonical for Proposal {
 }
 
 impl Proposal {
-    /// BLAKE3 of the canonical bytes: local bookkeeping, it never travels.
+    /// Returns the BLAKE3 of the canonical bytes. The id is local bookkeeping; no message carries it.
     pub fn id(&self) -> ProposalId {
         ProposalId::of(&self.to_canonical())
     }
 }
 
-/// One checkpoint. Its id is a hash over its whole ancestry: a model's history is a chain anyone can recompute.
+/// A checkpoint of a model. Its id is a hash that covers its whole ancestry, so a model's history is a chain that any node
+/// can recompute.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Checkpoint {
-    /// The spec it belongs to.
+    /// The spec that the checkpoint belongs to.
     pub spec: SpecId,
-    /// 0 for the first, then one more than the parent's.
+    /// The round: 0 for the first checkpoint, then one more than the parent's.
     pub round: u64,
-    /// `None` for checkpoint 0 only.
+    /// The checkpoint that this one builds on; `None` for checkpoint 0 only.
     pub parent: Option<CheckpointId>,
-    /// Contributions on the parent, ascending.
+    /// Ids of the contributions on the parent, ascending.
     pub fresh: Vec<ContributionId>,
-    /// Contributions on older checkpoints, ascending.
+    /// Ids of the contributions on older checkpoints, ascending.
     pub late: Vec<ContributionId>,
-    /// Proofs of equivocation, ascending.
+    /// Ids of the proofs of equivocation, ascending.
     pub proofs: Vec<ProofId>,
     /// The weights, a canonical safetensors blob.
     pub result: BlobId,
@@ -57,7 +58,7 @@ impl Canonical for Checkpoint {
 }
 
 impl Checkpoint {
-    /// The model's first checkpoint.
+    /// Makes the model's first checkpoint, number 0, with the [`BlobId`] of its weights.
     pub fn zero(spec: SpecId, weights: BlobId) -> Self {
         Self {
             spec,
@@ -70,7 +71,7 @@ impl Checkpoint {
         }
     }
 
-    /// BLAKE3 of the canonical bytes.
+    /// Returns the [`CheckpointId`]: the BLAKE3 of the canonical bytes.
     pub fn id(&self) -> CheckpointId {
         CheckpointId::of(&self.to_canonical())
     }

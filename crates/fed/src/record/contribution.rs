@@ -1,36 +1,38 @@
-//! A node's update on one parent checkpoint.
+//! Contributions: a node's update on one parent checkpoint.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Authored, Canonical};
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId};
 
-/// The largest sample count that is believed: 2^40, about 10^12. A weight above it is a mistake or an attack.
+/// The largest sample count that is accepted: 2^40, about 10^12. A greater weight is a mistake or an attack.
 pub const SAMPLES_MAX: u64 = 1 << 40;
 
-/// One node's update, merged from its trainers' submissions, on one parent checkpoint.
+/// The update of one node on one parent checkpoint, merged from its trainers' submissions.
 ///
-/// A node signs at most one a parent. Two different ones are a [`super::Proof`] of equivocation.
+/// A node signs at most one contribution for each parent. Two different ones are a [`super::Proof`] of equivocation.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Contribution {
-    /// The spec it is for.
+    /// The spec of the model.
     pub spec: SpecId,
     /// The checkpoint that the update is a difference against.
     pub parent: CheckpointId,
-    /// The parent's round plus one.
+    /// The round of the contribution: the parent's round plus one.
     pub round: u64,
-    /// Who trained.
+    /// The node that made and signed the contribution.
     pub author: NodeId,
-    /// Training samples behind it, `1..=SAMPLES_MAX`: its weight.
+    /// Training samples of the update, 1 to [`SAMPLES_MAX`]: the contribution's weight in the aggregation.
     pub samples: u64,
-    /// The coded update (the spec's codec over the spec's schema).
+    /// The coded update (the spec's codec applied to the spec's schema).
     pub update: BlobId,
     /// Length of that blob, in bytes.
     pub update_bytes: u64,
-    /// Squared cosine of the update before and after coding, in `0.0..=1.0`, as measured by the author.
+    /// Fidelity of the coded update, in `0.0..=1.0`, as measured by the author: `1 - |x - y|^2 / |x|^2` for an update x
+    /// that receivers decode as y. For small errors this is the squared cosine of the two.
     pub fidelity: f32,
-    /// The vote for the parent: the newest round below the parent's, on its branch, that the author knew as confirmed. `None`
-    /// when the author abstains, because a vote would contradict an earlier vote of its own (docs/adr/0007).
+    /// The source round of the author's vote for the parent: the newest round below the parent's, on the parent's branch,
+    /// that the author knew as confirmed. `None` if the author abstains, because a vote would contradict an earlier vote of
+    /// its own (docs/adr/0007).
     pub source: Option<u64>,
 }
 
@@ -48,7 +50,7 @@ impl Authored for Contribution {
 }
 
 impl Contribution {
-    /// BLAKE3 of the canonical bytes.
+    /// Returns the [`ContributionId`]: the BLAKE3 of the canonical bytes.
     pub fn id(&self) -> ContributionId {
         ContributionId::of(&self.to_canonical())
     }

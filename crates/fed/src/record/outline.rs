@@ -1,4 +1,4 @@
-//! What is kept of a spec that nobody joined.
+//! Outlines of specs: the part that a node keeps of a spec whose model it has not joined.
 
 use borsh::BorshDeserialize;
 
@@ -6,13 +6,13 @@ use super::schema::{check_tensor, check_tensor_count};
 use super::{Canonical, DecodeError, ModelName, Spec, TensorSpec};
 use crate::id::NodeId;
 
-/// A spec's name and creator. 37,000 tiny tensors are 1 MiB of canonical bytes and 19 MiB once decoded (measured), so whoever only
-/// heard of a model checks its tensors one by one and keeps none.
+/// Name and creator of a [`Spec`]. 37,000 tiny tensors are 1 MiB of canonical bytes and 19 MiB once decoded (measured). A
+/// node that has only heard of a model therefore checks the spec's tensors one by one and keeps none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
-    /// What people call it.
+    /// The model's name for people.
     pub name: ModelName,
-    /// Who made it, and must have signed it.
+    /// The node that made the spec and must have signed it.
     pub creator: NodeId,
 }
 
@@ -20,7 +20,7 @@ impl Outline {
     /// Reads a spec's canonical bytes with one tensor in memory at a time.
     ///
     /// # Errors
-    /// Whenever [`Spec::from_canonical`] or [`Spec::check`] has one.
+    /// Returns an error for exactly those bytes that [`Spec::from_canonical`] or [`Spec::check`] refuses.
     pub fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
         let malformed = |error: &dyn std::fmt::Display| DecodeError::Malformed(error.to_string());
         let tag = Spec::TAG;
@@ -48,7 +48,7 @@ impl Outline {
     }
 }
 
-/// The fields behind the tensors, which must be all there is, and canonical.
+/// Reads the fields behind the tensors. The bytes must hold these fields and nothing else, in the canonical encoding.
 fn without_tensors(name: ModelName, rest: &[u8]) -> std::io::Result<Spec> {
     let mut reader = rest;
     let spec = Spec {
@@ -104,7 +104,7 @@ mod tests {
         }
     }
 
-    /// What reading and checking the whole spec says.
+    /// Returns the result of reading and checking the whole spec.
     fn whole(bytes: &[u8]) -> Option<(ModelName, NodeId)> {
         let spec = Spec::from_canonical(bytes).ok()?;
         spec.check().ok()?;
@@ -150,7 +150,7 @@ mod tests {
                 assert_eq!(outline(&bent), whole(&bent), "bit {bit} of byte {at}");
             }
         }
-        // Members in another order.
+        // The bytes name the members in another order.
         let (one, two) = ([1u8; 32], [2u8; 32]);
         let at = good.windows(64).position(|w| w == [one, two].concat()).unwrap();
         let mut turned = good;

@@ -1,16 +1,16 @@
-//! Text of strangers: which characters a name may have, and how any text is shown to a person.
+//! Text from other nodes: the characters that a name may have, and the form in which any text is shown to a person.
 //!
-//! A terminal obeys control characters: they recolour it, overwrite lines and forge others. Characters that turn the
-//! direction of writing, or that take no room, make two names look alike. None of them stands in a record's names, and
-//! whatever a person reads shows them escaped.
+//! A terminal obeys control characters: they change its colours, overwrite lines and forge others. Characters that change
+//! the direction of writing, or that take no room, make two names look alike. A record's names contain none of these
+//! characters, and a text that is shown to a person shows them escaped.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Whether a character is shown as itself. The others are, in Unicode's order: C0 controls; DEL and C1 controls; the soft
-/// hyphen; the Arabic letter mark; the Mongolian vowel separator; zero-width characters and direction marks; line and
-/// paragraph separators, direction embeddings and overrides; the word joiner, invisible operators and direction isolates;
-/// the byte order mark; interlinear annotations; tags.
+/// Returns true if the character is shown as itself. The others are, in Unicode's order: C0 controls; DEL and C1 controls;
+/// the soft hyphen; the Arabic letter mark; the Mongolian vowel separator; zero-width characters and direction marks; line
+/// and paragraph separators, direction embeddings and overrides; the word joiner, invisible operators and direction
+/// isolates; the byte order mark; interlinear annotations; tags.
 pub fn is_printable(c: char) -> bool {
     !matches!(c,
         '\0'..='\u{1f}'
@@ -26,8 +26,8 @@ pub fn is_printable(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A text on one line, every character that is not printable escaped as JSON escapes it: `\n`, `\u001b`, a pair of
-/// surrogates beyond U+FFFF. JSON stays the same JSON, and what is escaped already stays as it is.
+/// Returns the text on one line, with every character that is not printable escaped as JSON escapes it: `\n`, `\u001b`, a
+/// pair of surrogates beyond U+FFFF. A JSON text keeps its meaning, and an escape in the text stays as it is.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         return Cow::Borrowed(text);
@@ -50,7 +50,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a text can be a name of at most `bytes_max` bytes: not empty, of printable characters only.
+/// Returns true if the text can be a name of at most `bytes_max` bytes: not empty, and only characters for which
+/// [`is_printable`] is true.
 pub(crate) fn is_name(text: &str, bytes_max: usize) -> bool {
     (1..=bytes_max).contains(&text.len()) && text.chars().all(is_printable)
 }

@@ -1,4 +1,4 @@
-//! A schema: a model's tensors.
+//! Schemas: the names, element types and shapes of a model's tensors.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::is_name;
 use super::spec::SpecError;
 
-/// Tensors a schema may name. Llama-405B has about 1,100; 65,536 leaves room and bounds the spec at a few MiB.
+/// Largest number of tensors in a schema. Llama-405B has about 1,100; 65,536 leaves room and bounds the spec at a few MiB.
 pub const TENSORS_MAX: usize = 65_536;
-/// Dimensions of one tensor.
+/// Largest number of dimensions of one tensor.
 const DIMENSIONS_MAX: usize = 16;
-/// Bytes of one tensor's name.
+/// Largest length of a tensor's name, in bytes.
 pub(crate) const TENSOR_NAME_BYTES_MAX: usize = 512;
-/// Bytes of one model: 16 TiB, far above any, far below overflow.
+/// Largest size of one model, in bytes: 16 TiB, far above any model and far below an overflow of u64.
 const MODEL_BYTES_MAX: u64 = 1 << 44;
 
-/// Element types, as safetensors names them.
+/// Types of a tensor's elements, as safetensors names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 #[borsh(use_discriminant = true)]
 #[repr(u8)]
@@ -39,7 +39,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Bytes of one element.
+    /// Returns the bytes of one element.
     pub fn bytes(self) -> usize {
         match self {
             Self::F64 | Self::I64 | Self::U64 => 8,
@@ -49,12 +49,12 @@ impl Dtype {
         }
     }
 
-    /// Whether it is averaged (floats) or travels losslessly and follows the integer rule (the others).
+    /// Returns true for floats, which are averaged. All other types travel losslessly and follow the integer rule.
     pub fn is_float(self) -> bool {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
     }
 
-    /// The name that safetensors gives it.
+    /// Returns the name that safetensors gives the type.
     pub fn name(self) -> &'static str {
         match self {
             Self::F64 => "F64",
@@ -73,7 +73,8 @@ impl Dtype {
         }
     }
 
-    /// The dtype of a safetensors name, or `None` for one we do not carry (FP8, say).
+    /// Returns the dtype of a safetensors name (the inverse of [`Dtype::name`]), or `None` for a type that models cannot
+    /// have here (FP8, for example).
     pub fn from_name(name: &str) -> Option<Self> {
         use Dtype::*;
         [F64, F32, F16, Bf16, I64, I32, I16, I8, U64, U32, U16, U8, Bool]
@@ -82,21 +83,21 @@ impl Dtype {
     }
 }
 
-/// One tensor of a schema.
+/// A tensor of a [`Schema`], without its data.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct TensorSpec {
-    /// Unique within the schema.
+    /// The tensor's name, unique within the schema.
     pub name: String,
-    /// Element type.
+    /// Type of the elements.
     pub dtype: Dtype,
-    /// Sizes of the dimensions, row-major; `[]` is a scalar, a 0 makes the tensor empty.
+    /// Sizes of the dimensions, row-major. `[]` is a scalar; a size of 0 makes the tensor empty.
     pub shape: Vec<u64>,
 }
 
 impl TensorSpec {
-    /// Number of elements, `None` when it overflows.
+    /// Returns the number of elements, or `None` if it overflows u64.
     pub fn elements(&self) -> Option<u64> {
-        // A zero dimension makes the product zero however large the others are.
+        // A dimension of 0 makes the product 0 even if the product of the others overflows.
         if self.shape.contains(&0) {
             return Some(0);
         }
@@ -104,8 +105,8 @@ impl TensorSpec {
     }
 }
 
-/// A model's tensors, ascending by name. Clones share the list: the registry of models, the round machine and every view hold the
-/// model's spec, and 65,536 tensors take 8 MiB.
+/// A model's tensors, ascending by name. Clones share the list, because the registry of models, the round machine and every
+/// view hold the model's spec, and 65,536 tensors take 8 MiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema(Arc<[TensorSpec]>);
 
@@ -150,7 +151,8 @@ impl BorshDeserialize for Schema {
     }
 }
 
-/// Reads a list of tensors. One of 9 bytes takes 56 in memory, so a list that is too long is refused before it is read.
+/// Reads a list of tensors. A tensor of 9 encoded bytes takes 56 bytes in memory, so a list of more than [`TENSORS_MAX`] is
+/// refused before its tensors are read.
 pub(crate) fn read_tensors<R: std::io::Read>(reader: &mut R) -> std::io::Result<Vec<TensorSpec>> {
     let count = u32::deserialize_reader(reader)? as usize;
     if count > TENSORS_MAX {
@@ -160,10 +162,10 @@ pub(crate) fn read_tensors<R: std::io::Read>(reader: &mut R) -> std::io::Result<
     (0..count).map(|_| TensorSpec::deserialize_reader(reader)).collect()
 }
 
-/// What a tensor's name must be, for error texts.
+/// Rule for a tensor's name, for error texts.
 pub(crate) const TENSOR_NAME_RULE: &str = "1 to 512 bytes, printable characters only, not __metadata__";
 
-/// Whether a tensor can have this name.
+/// Returns true if a tensor can have this name: it keeps [`TENSOR_NAME_RULE`].
 pub(crate) fn is_tensor_name(name: &str) -> bool {
     is_name(name, TENSOR_NAME_BYTES_MAX) && name != "__metadata__"
 }
@@ -182,7 +184,8 @@ pub(super) fn check_tensor_count(count: usize) -> Result<(), SpecError> {
     }
 }
 
-/// Checks a tensor that comes after `previous`; `total` are the bytes of those before. Answers with the bytes up to this one.
+/// Checks a tensor that follows the tensor named `previous`. `total` is the bytes of all tensors before it; the result is
+/// the bytes including it.
 pub(super) fn check_tensor(previous: Option<&str>, total: u64, tensor: &TensorSpec) -> Result<u64, SpecError> {
     let name = &tensor.name;
     if !is_tensor_name(name) {

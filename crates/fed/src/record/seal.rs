@@ -1,31 +1,33 @@
-//! The statement that closes a round.
+//! Seals: the signed statement that closes a round.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Authored, Canonical, Checkpoint};
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SpecId};
 
-/// Equivocation proofs one seal may carry; the rest wait for the next.
+/// Largest number of equivocation proofs in one seal; the others wait for the next seal.
 pub const PROOFS_PER_SEAL_MAX: usize = 64;
 
-/// Closes a round: what was aggregated, on which parent, with which result. Signed by whoever sealed.
+/// A statement that closes a round. It names the aggregated contributions, their parent and the result, and the sealer
+/// signs it.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Seal {
-    /// The spec it is for.
+    /// The spec of the model.
     pub spec: SpecId,
     /// The parent's round plus one.
     pub round: u64,
-    /// The checkpoint that the fresh contributions are on.
+    /// The checkpoint that the fresh contributions build on.
     pub parent: CheckpointId,
-    /// Contributions on `parent`, ascending.
+    /// Ids of the contributions on `parent`, ascending.
     pub fresh: Vec<ContributionId>,
-    /// Contributions on older checkpoints, ascending; applied with a discount.
+    /// Ids of the contributions on older checkpoints, ascending. The aggregation discounts them by
+    /// [`late_discount`](crate::update::late_discount).
     pub late: Vec<ContributionId>,
-    /// Proofs of equivocation that take effect from here on, ascending.
+    /// Ids of the proofs of equivocation that take effect from this seal on, ascending.
     pub proofs: Vec<ProofId>,
     /// The aggregated weights, a canonical safetensors blob.
     pub result: BlobId,
-    /// Who says so.
+    /// The node that made and signed the seal.
     pub sealer: NodeId,
 }
 
@@ -40,12 +42,12 @@ impl Authored for Seal {
 }
 
 impl Seal {
-    /// BLAKE3 of the canonical bytes, the sealer included.
+    /// Returns the [`SealId`]: the BLAKE3 of the canonical bytes, which name the sealer.
     pub fn id(&self) -> SealId {
         SealId::of(&self.to_canonical())
     }
 
-    /// The checkpoint this seal makes: everything but the sealer.
+    /// Returns the [`Checkpoint`] that this seal makes: all its fields except the sealer.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
             spec: self.spec,

@@ -1,4 +1,4 @@
-//! A model's immutable description.
+//! Specs: a model's immutable description.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,24 +14,25 @@ use crate::record::Checkpoint;
 #[cfg(test)]
 mod tests;
 
-/// Members a list may name: a seal of all of them, with as many late ones, stays below the mesh's 64 KiB envelope.
+/// Largest number of members in a list. A seal of all of them, with as many late contributions, stays below the mesh's 64
+/// KiB envelope.
 pub const MEMBERS_MAX: usize = 512;
-/// Bytes of a model name.
+/// Largest length of a model name, in bytes.
 const MODEL_NAME_BYTES_MAX: usize = 128;
-/// Bytes of a rule's name and of the names of its numbers.
+/// Largest length of a rule's name and of each of its numbers' names, in bytes.
 const RULE_NAME_BYTES_MAX: usize = 64;
-/// Numbers of a rule.
+/// Largest number of numbers in a rule.
 const RULE_PARAMS_MAX: usize = 32;
-/// Rounds a late contribution may be behind.
+/// Largest [`RoundPolicy::max_staleness`]: rounds that a late contribution may be behind.
 const STALENESS_MAX: u32 = 64;
-/// The longest deadline: a day.
+/// Largest [`RoundPolicy::deadline_ms_max`], in ms: one day.
 const DEADLINE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
-/// A text that is no model name.
+/// Error for a text that is no model name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("model: {got:?} is no model name: 1 to 128 bytes, segments of [a-z0-9._-] joined by single '/'")]
 pub struct ModelNameError {
-    /// What was given, cut to 160 characters.
+    /// The text that was given, cut to 160 characters.
     pub got: String,
 }
 
@@ -40,7 +41,7 @@ pub struct ModelNameError {
 pub struct ModelName(String);
 
 impl ModelName {
-    /// The text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -77,19 +78,20 @@ impl BorshDeserialize for ModelName {
     }
 }
 
-/// A strategy, codec or privacy mechanism: a versioned name and its numbers. One changed result bit is a new version.
+/// A strategy, codec or privacy mechanism: a versioned name and its numbers. A rule that changes one bit of any result
+/// needs a new version.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Rule {
     /// Name and version, e.g. `fedprox/1`.
     pub id: String,
-    /// Its numbers, e.g. `mu`.
+    /// The rule's numbers by name, e.g. `mu`.
     pub params: BTreeMap<String, f64>,
 }
 
 impl Eq for Rule {}
 
 impl Rule {
-    /// A rule without numbers.
+    /// Makes a rule without numbers.
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -98,17 +100,18 @@ impl Rule {
     }
 }
 
-/// Who may contribute.
+/// The nodes that may contribute to a model.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Membership {
-    /// These nodes and no others.
+    /// Only the listed nodes may contribute.
     List(BTreeSet<NodeId>),
-    /// Anyone: k identities own the model.
+    /// Every node may contribute. Because node identities are free to make, an attacker with k of them controls the model.
     Open,
 }
 
 impl Membership {
-    /// So many can contribute to one round.
+    /// Returns the largest number of nodes that can contribute to one round: the list's length, or [`MEMBERS_MAX`] in an
+    /// open model.
     pub(crate) fn authors_max(&self) -> usize {
         match self {
             Self::List(members) => members.len(),
@@ -117,24 +120,27 @@ impl Membership {
     }
 }
 
-/// When a round closes.
+/// Conditions on which a round closes.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct RoundPolicy {
-    /// k: fresh contributions of distinct members that a seal needs at least.
+    /// The number k: a seal needs fresh contributions of at least k distinct members.
     pub min_contributions: u32,
-    /// Contributions at which an open model's round closes early; for a list `None` means all expected members.
+    /// Number of contributions at which a round closes before its deadline. A spec of an open model must give it; for a
+    /// list `None` means all members that are expected to contribute.
     pub target: Option<u32>,
-    /// A fixed deadline from the first contribution, in ms; `None` = 3 × the members' median pace, below the ceiling.
+    /// Fixed deadline in ms, counted from the round's first contribution. `None` means 3 × the median of the members' pace,
+    /// at least 1 s and at most [`RoundPolicy::deadline_ms_max`].
     pub deadline_ms: Option<u64>,
-    /// The longest deadline, in ms.
+    /// Longest deadline, in ms.
     pub deadline_ms_max: u64,
-    /// Rounds a late contribution may be behind, 0 = none is taken.
+    /// Rounds that a late contribution may be behind; 0 means that late contributions are not taken.
     pub max_staleness: u32,
 }
 
 impl Default for RoundPolicy {
     fn default() -> Self {
-        // Ten minutes: a straggler ten times slower than a one-minute pace is still in; the wait it costs is paid once.
+        // The longest deadline is ten minutes: a member ten times slower than a pace of one minute still takes part. The
+        // round waits so long for a member that does not contribute only once.
         Self {
             min_contributions: 1,
             target: None,
@@ -145,38 +151,38 @@ impl Default for RoundPolicy {
     }
 }
 
-/// Why a spec contradicts itself.
+/// Reason why a [`Spec`] contradicts itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct SpecError {
-    /// The field at fault, as the gRPC contract names it.
+    /// Name of the wrong field, as in the gRPC contract.
     pub field: &'static str,
-    /// What is wrong, the limit and the remedy.
+    /// Description of the problem, with the limit and the remedy.
     pub problem: String,
 }
 
-/// A model's immutable description. Its id is the BLAKE3 of its canonical bytes: nodes with different specs never mix.
+/// A model's immutable description. Its id is the BLAKE3 of its canonical bytes, so models with different specs never mix.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Spec {
-    /// What people call it; a node's alias for the id.
+    /// The model's name for people; each node uses it as an alias for the spec's id.
     pub name: ModelName,
-    /// The schema, ascending by name.
+    /// The model's tensors, ascending by name.
     pub tensors: Schema,
-    /// How contributions become a checkpoint, e.g. `fedavg/1`.
+    /// Rule by which contributions become a checkpoint, e.g. `fedavg/1`; see [`crate::strategy`].
     pub strategy: Rule,
-    /// When a round closes.
+    /// Conditions on which a round closes.
     pub rounds: RoundPolicy,
-    /// How an update is coded, e.g. `bf16/1`.
+    /// Rule by which an update is coded, e.g. `bf16/1`; see [`crate::codec`].
     pub codec: Rule,
-    /// What is done to an update before it leaves, e.g. `none/1`.
+    /// Rule that changes an update before it leaves its node, e.g. `none/1`; see [`crate::strategy::check_privacy`].
     pub privacy: Rule,
-    /// Who may contribute.
+    /// The nodes that may contribute.
     pub membership: Membership,
-    /// The first weights, a canonical safetensors blob.
+    /// The weights of checkpoint 0, a canonical safetensors blob.
     pub checkpoint0: BlobId,
-    /// Who made it.
+    /// The node that made and signed the spec.
     pub creator: NodeId,
-    /// The spec that this one takes over from; its checkpoint 0 is then that one's head.
+    /// The spec that this one succeeds, if any: checkpoint 0 of this one is then the head of that one.
     pub succeeds: Option<SpecId>,
 }
 
@@ -191,18 +197,18 @@ impl Authored for Spec {
 }
 
 impl Spec {
-    /// BLAKE3 of the canonical bytes.
+    /// Returns the [`SpecId`]: the BLAKE3 of the canonical bytes.
     pub fn id(&self) -> SpecId {
         SpecId::of(&self.to_canonical())
     }
 
-    /// Checkpoint 0 and its id.
+    /// Returns checkpoint 0 and its id.
     pub fn zero(&self) -> (CheckpointId, Checkpoint) {
         let zero = Checkpoint::zero(self.id(), self.checkpoint0);
         (zero.id(), zero)
     }
 
-    /// Whether `node` may contribute and seal.
+    /// Returns true if the [`Membership`] lets `node` contribute and seal.
     pub fn admits(&self, node: &NodeId) -> bool {
         match &self.membership {
             Membership::List(members) => members.contains(node),
@@ -210,7 +216,8 @@ impl Spec {
         }
     }
 
-    /// Contributions on a checkpoint that confirm it: a list's majority whatever k is, an open model's k.
+    /// Returns the number of contributions on a checkpoint that confirm it. For a list this is the majority of the members,
+    /// independent of k; for an open model it is k ([`RoundPolicy::min_contributions`]).
     pub fn quorum(&self) -> usize {
         match &self.membership {
             Membership::List(members) => members.len() / 2 + 1,
@@ -218,8 +225,8 @@ impl Spec {
         }
     }
 
-    /// Checks that the spec agrees with itself. Whether its rules are known is [`crate::strategy`]'s and
-    /// [`crate::codec`]'s to say.
+    /// Checks that the spec does not contradict itself. The modules [`crate::strategy`] and [`crate::codec`] check that its
+    /// rules are known.
     pub fn check(&self) -> Result<(), SpecError> {
         self.check_tensors()?;
         self.check_rounds()?;

@@ -1,39 +1,40 @@
-//! A published state embedding, without its tensors.
+//! States: the record of a published state embedding, without its tensors.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Authored, Canonical, is_name};
 use crate::id::{BlobId, NodeId, SpecId};
 
-/// Bytes of a state's name.
+/// Largest length of a state's name, in bytes.
 pub const STATE_NAME_BYTES_MAX: usize = 128;
 
-/// A text that is no state's name.
+/// Error for a text that cannot be a state's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("name: {got:?} is no name of a state: 1 to {STATE_NAME_BYTES_MAX} bytes, printable characters only")]
 pub struct StateNameError {
-    /// What was given, cut to 160 characters.
+    /// The text that was given, cut to 160 characters.
     pub got: String,
 }
 
-/// Named tensors of one publisher under a model: the seed's `State { timestamp, fidelity, tensor_blob }`.
+/// Named tensors that one node publishes under a model: the seed's `State { timestamp, fidelity, tensor_blob }`.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct StateRecord {
-    /// The model whose membership governs it.
+    /// The spec of the model; its membership also applies to the state.
     pub spec: SpecId,
-    /// Who publishes.
+    /// The node that publishes and signs the state.
     pub publisher: NodeId,
-    /// Which of the publisher's states.
+    /// Name of the state, one of several that the publisher may have.
     pub name: String,
-    /// Orders a publisher's states; the timestamp only informs.
+    /// Number that orders a publisher's states of one name; the timestamp is for information only.
     pub sequence: u64,
-    /// What the publisher's clock said, Unix ms.
+    /// Time of the publisher's clock, in ms since the Unix epoch.
     pub timestamp_unix_ms: u64,
-    /// Squared cosine between what was given and what is sent, as measured by the publisher.
+    /// Fidelity of the coded tensors, in `0.0..=1.0`, as measured by the publisher: `1 - |x - y|^2 / |x|^2` for given
+    /// tensors x that receivers decode as y. For small errors this is the squared cosine of the two.
     pub fidelity: f64,
     /// The coded tensors ([`crate::state`]).
     pub blob: BlobId,
-    /// Their length.
+    /// Length of that blob, in bytes.
     pub bytes: u64,
 }
 
@@ -45,7 +46,7 @@ impl Canonical for StateRecord {
 }
 
 impl StateRecord {
-    /// Whether a state can have this name.
+    /// Checks that a state can have this name: 1 to [`STATE_NAME_BYTES_MAX`] bytes of printable characters.
     pub fn check_name(name: &str) -> Result<(), StateNameError> {
         if is_name(name, STATE_NAME_BYTES_MAX) {
             return Ok(());

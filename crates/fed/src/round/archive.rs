@@ -1,8 +1,9 @@
-//! The head's branch below what is in memory: its seals lie in the store, by round.
+//! The archive: the rounds of the head's branch below the oldest checkpoint in memory. Their seals lie in the store, by round.
 //!
-//! The oldest checkpoint in memory is the tree's root. It stands below the horizon by as many rounds as a late contribution may
-//! be behind, as a seal may not list one twice. What is below the root comes back when a quorum (or a trusted node) stands on a
-//! branch that parts from ours down there.
+//! The oldest checkpoint in memory is the tree's root. The root lies below the horizon by one round more than a
+//! late contribution may be behind, because the seals in between show if a seal lists a contribution a second
+//! time. Rounds below the root come back into memory when a quorum (or a trusted node) stands on a branch that
+//! parts from this node's branch below the root.
 
 use std::collections::BTreeSet;
 
@@ -12,25 +13,28 @@ use super::{Forgotten, Output, Persist};
 use crate::id::{BlobId, CheckpointId, Instant, NodeId};
 use crate::record::{Proof, Seal, Signed, Spec};
 
-/// Rounds that are taken back below the root at most: as many seals as a newcomer holds of a chain that nobody vouches for, about
-/// 32 MiB. A branch that parts further down needs a fresh data directory.
+/// Maximum number of rounds below the root that are taken back. A newcomer holds as many seals of a chain for which no quorum
+/// vouches, about 32 MiB. A node whose branch parts further down needs a fresh data directory.
 const BACK_MAX: u64 = 32_768;
-/// For each round that was taken back and archived again the archive rests so long. A member, in an open model anyone, can ask for the
-/// rounds with one seal whenever another seal is late, and each costs a read and two writes, some 50 µs.
+/// Rest of the archive in milliseconds, for each round that was taken back and archived again. A member (in
+/// an open model any node) can ask for the rounds with one seal whenever another seal is late, and each
+/// round costs a read and two writes, about 50 µs.
 const REST_MS_A_ROUND: u64 = 4;
 
-/// What was read from the archive.
+/// The rounds that were read back from the archive, and the limits on reading more.
 #[derive(Debug, Default)]
 pub(super) struct TakenBack {
-    /// The round from which on it was asked for.
+    /// The first round of the request that waits for an answer, if there is one.
     wanted: Option<u64>,
-    /// So many of its rounds are in memory.
+    /// Number of rounds that were taken back and are in memory now.
     held: u64,
     rests_until: Instant,
 }
 
 impl TakenBack {
-    /// Whether the archive may be read from this round on now: it rests, but not while some of it is in memory anyway.
+    /// Returns true if the archive may be read from round `from` on now. The archive rests until
+    /// `rests_until`, unless some of its rounds are in memory anyway. A request for the same or an older
+    /// round that waits for its answer also forbids the read.
     fn may_read(&self, from: u64, now: Instant) -> bool {
         let rests = self.held == 0 && now < self.rests_until;
         !rests && self.wanted.is_none_or(|wanted| from < wanted)
@@ -40,29 +44,29 @@ impl TakenBack {
 /// The oldest checkpoint in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
-    /// Its id.
+    /// Id of the checkpoint.
     pub id: CheckpointId,
-    /// Its round.
+    /// Round of the checkpoint.
     pub round: u64,
-    /// `None` for checkpoint 0.
+    /// Parent of the checkpoint; `None` for checkpoint 0.
     pub parent: Option<CheckpointId>,
-    /// Its weights.
+    /// Blob with the weights of the checkpoint.
     pub weights: BlobId,
-    /// Who is convicted on its branch, by its own seal included.
+    /// Nodes that are convicted on the branch of the checkpoint, by its own seal included.
     pub convicted: BTreeSet<NodeId>,
 }
 
-/// A round below the root.
+/// A round below the [`Root`], as the archive holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archived {
-    /// The seal that made its checkpoint.
+    /// The seal that made the checkpoint of the round.
     pub seal: Signed<Seal>,
     /// The proofs that the seal names.
     pub proofs: Vec<Proof>,
 }
 
 impl Archived {
-    /// As a round is shown: its contributions are forgotten.
+    /// Describes the round as a [`RoundInfo`]. Its contributions are forgotten, so only their ids are given.
     pub fn info(&self) -> RoundInfo {
         let seal = &self.seal.record;
         let fresh = seal.fresh.iter().map(|id| ContributionInfo::forgotten(*id, false));
@@ -89,7 +93,7 @@ impl Archived {
 }
 
 impl Root {
-    /// Checkpoint 0.
+    /// Returns checkpoint 0 as a [`Root`].
     pub(super) fn zero(spec: &Spec) -> Self {
         let (id, checkpoint) = spec.zero();
         Self {
@@ -101,7 +105,7 @@ impl Root {
         }
     }
 
-    /// As the tree holds it. What is below the horizon is settled, and so confirmed.
+    /// Makes the [`Node`] for the tree. A checkpoint below the horizon is settled, and so it is confirmed.
     pub(super) fn node(self) -> Node {
         let mut node = Node::new(
             self.id,
@@ -118,7 +122,8 @@ impl Root {
 }
 
 impl Machine {
-    /// Rounds below the horizon whose seals stay in memory: a seal above it can be checked for contributions listed twice.
+    /// Number of rounds below the horizon whose seals stay in memory. With them a seal above the horizon can be checked for
+    /// contributions that its branch lists already.
     fn rounds_below_horizon(&self) -> u64 {
         u64::from(self.spec.rounds.max_staleness) + 1
     }
@@ -139,7 +144,8 @@ impl Machine {
         })
     }
 
-    /// Moves what is far enough below the horizon into the archive. While another branch is looked for down there all stays.
+    /// Moves the rounds that lie far enough below the horizon into the archive, with [`Persist::Archive`]. Moves none while a
+    /// branch that parts down there is looked for.
     pub(super) fn archive(&mut self) {
         let low = self.horizon.saturating_sub(self.rounds_below_horizon());
         if self.attested.is_some() || !self.doubted.is_empty() {
@@ -160,7 +166,7 @@ impl Machine {
         }
     }
 
-    /// Takes the root out of the tree. Its child on the head's branch is the root from here on; all others go.
+    /// Takes the root out of the tree. Its child on the head's branch becomes the root, and all other children are dropped.
     fn advance_root(&mut self) -> Option<Node> {
         let next = self.chain.at(self.chain.first() + 1)?;
         let others = self.tree.get(&self.tree.root())?.children.clone();
@@ -172,7 +178,8 @@ impl Machine {
         Some(node)
     }
 
-    /// Takes the records behind a former root out of memory. `None` for checkpoint 0.
+    /// Takes the records of a former root out of memory, as an [`Archived`] round.
+    /// Returns `None` for checkpoint 0, which has no seal.
     fn archive_node(&mut self, node: Node) -> Option<Archived> {
         let mut seals = node.seals.iter();
         let first = seals.next().and_then(|id| self.ledger.remove_seal(id))?;
@@ -202,7 +209,8 @@ impl Machine {
         Some(Archived { seal: first, proofs })
     }
 
-    /// A seal's parent is in the archive: asks for it, where such seals are looked for.
+    /// Asks for archived rounds with [`Output::WantArchived`] if the parent of `seal` may be among
+    /// them and a branch from down there is looked for.
     pub(super) fn look_in_archive(&mut self, seal: &Seal) {
         let root = self.chain.first();
         if self.attested.is_none() || seal.round > root {
@@ -215,14 +223,14 @@ impl Machine {
         }
     }
 
-    /// Takes back what the archive holds from some round up to the root.
+    /// Takes back the [`Archived`] rounds that the store returned, from some round up to the root.
     pub(super) fn take_archived(&mut self, rounds: Vec<Archived>) {
         self.taken_back.wanted = None;
         if self.attested.is_none() {
             return;
         }
         let mut added = vec![];
-        // The root may have gone down since they were asked for.
+        // The root may have moved down since these rounds were asked for.
         let root = self.chain.first();
         let below = |round: &Archived| round.seal.record.round < root;
         for round in rounds.into_iter().filter(below).rev() {
@@ -241,7 +249,7 @@ impl Machine {
         self.head_dirty = true;
     }
 
-    /// Puts the root's parent back, which is the root from here on. `None` where the round is another's.
+    /// Puts back the parent of the root, which becomes the root. Returns `None` if `round` did not make the parent of the root.
     fn unarchive(&mut self, round: Archived) -> Option<CheckpointId> {
         let Archived { seal: signed, proofs } = round;
         let seal = &signed.record;
@@ -276,7 +284,7 @@ impl Machine {
         Some(id)
     }
 
-    /// Checkpoint 0 has no seal, so the archive holds its children at most.
+    /// Puts back checkpoint 0 if the root is of round 1. Checkpoint 0 has no seal, so the archive cannot hold it.
     fn unarchive_zero(&mut self) -> Option<CheckpointId> {
         let root = self.tree.get(&self.tree.root())?;
         if root.round != 1 {

@@ -1,33 +1,34 @@
-//! Who contributed on which checkpoint: to contribute is to vote.
+//! The contributions on each checkpoint, by author. A contribution on a checkpoint is a vote.
 
 use std::collections::BTreeMap;
 
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::Contribution;
 
-/// One contribution on a checkpoint.
+/// A contribution on a checkpoint, as far as votes need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cast {
     pub id: ContributionId,
-    /// The round it declares; it counts as a vote, and as fresh, only where that is the checkpoint's plus one.
+    /// The round that the contribution declares. The contribution counts as a vote, and as fresh,
+    /// only if this is the checkpoint's round plus one.
     pub round: u64,
-    /// Its vote, as in [`Contribution::source`].
+    /// The vote in the contribution, as in [`Contribution::source`].
     pub source: Option<u64>,
 }
 
-/// What the contributions by one author say of the checkpoint that they are on.
+/// Votes for a checkpoint by the contributions on it: of one author, or the sum over several authors.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Votes {
-    /// It stands on the checkpoint: 0 or 1 an author.
+    /// Number of authors that stand on the checkpoint; 0 or 1 for one author.
     pub stands: usize,
-    /// It votes for the checkpoint.
+    /// Number of authors that vote for the checkpoint.
     pub confirms: usize,
-    /// Its vote links the checkpoint to the parent, as one that was confirmed.
+    /// Number of authors whose vote links the checkpoint to its parent, which they knew as confirmed.
     pub settles: usize,
 }
 
 impl Votes {
-    /// Of one author, whose contributions on a checkpoint of round `round` these are.
+    /// Counts the votes of one author. `casts` are the contributions of the author on a checkpoint of round `round`.
     pub fn of(casts: &[Cast], round: u64) -> Self {
         let next = casts.iter().filter(|cast| round.checked_add(1) == Some(cast.round));
         let sources: Vec<_> = next.map(|cast| cast.source).collect();
@@ -38,7 +39,7 @@ impl Votes {
         }
     }
 
-    /// What these say and `before` did not.
+    /// The votes that are in `self` and not in `before`.
     pub fn beyond(self, before: Self) -> Self {
         Self {
             stands: self.stands - before.stands,
@@ -64,7 +65,7 @@ impl std::iter::Sum for Votes {
 
 type Casts = BTreeMap<NodeId, Vec<Cast>>;
 
-/// The held contributions, by the checkpoint they are on and by author.
+/// The held contributions as [`Cast`]s, by the checkpoint they are on and by author.
 #[derive(Debug, Default)]
 pub(super) struct Ballots {
     on: BTreeMap<CheckpointId, Casts>,
@@ -110,23 +111,23 @@ impl Ballots {
         }
     }
 
-    /// Whether any contribution by this author is held.
+    /// Returns true if any contribution by this author is held.
     pub fn has(&self, author: &NodeId) -> bool {
         self.by_author.contains_key(author)
     }
 
-    /// All whose contributions are held, ascending.
+    /// All authors of held contributions, ascending.
     pub fn all_authors(&self) -> impl Iterator<Item = &NodeId> {
         self.by_author.keys()
     }
 
-    /// What `author` contributed on `checkpoint`.
+    /// The contributions by `author` on `checkpoint`, each as a [`Cast`].
     pub fn by(&self, checkpoint: &CheckpointId, author: &NodeId) -> &[Cast] {
         let casts = self.on.get(checkpoint).and_then(|casts| casts.get(author));
         casts.map_or(&[], Vec::as_slice)
     }
 
-    /// All that is on `checkpoint`, ascending by author.
+    /// All contributions on `checkpoint`, ascending by author.
     pub fn on<'a>(&'a self, checkpoint: &CheckpointId) -> impl Iterator<Item = (&'a NodeId, &'a [Cast])> + use<'a> {
         let casts = self.on.get(checkpoint);
         casts
@@ -135,12 +136,12 @@ impl Ballots {
             .map(|(node, casts)| (node, casts.as_slice()))
     }
 
-    /// How many nodes contributed on `checkpoint`.
+    /// Number of nodes that contributed on `checkpoint`.
     pub fn authors(&self, checkpoint: &CheckpointId) -> usize {
         self.on.get(checkpoint).map_or(0, BTreeMap::len)
     }
 
-    /// How many contributions by `author` declare `round`, on whatever parent.
+    /// Number of contributions by `author` that declare `round`, on any parent.
     pub fn of_round(&self, round: u64, author: NodeId) -> usize {
         self.by_round.get(&(round, author)).copied().unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! Which blobs are here, bad, or on their way.
+//! The state of blobs: here, bad, or on their way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,11 @@ use super::{Output, late};
 use crate::id::{BlobId, ContributionId, NodeId};
 use crate::record::Contribution;
 
-/// Nodes named as holders of one blob: the first to ask; the driver asks others by itself.
+/// Maximum number of nodes, beside the author, that are named as holders of one update. The driver asks
+/// the named holders first, and others by itself.
 const HOLDERS_MAX: usize = 16;
 
-/// A blob to fetch.
+/// A blob to fetch, with the nodes that should have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Want {
     pub bytes: Option<u64>,
@@ -18,7 +19,7 @@ pub(super) struct Want {
     pub holders: BTreeSet<NodeId>,
 }
 
-/// Which blobs are here, and which were looked at and are not what they should be.
+/// The blobs that are here, and the blobs that were checked and are not what they should be.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     here: BTreeSet<BlobId>,
@@ -34,7 +35,7 @@ impl Known {
         self.bad.contains(blob)
     }
 
-    /// Notes a blob; says whether that is news.
+    /// Notes that a blob is here. Returns true if that is new.
     pub fn set_here(&mut self, blob: BlobId) -> bool {
         self.here.insert(blob)
     }
@@ -45,7 +46,7 @@ impl Known {
         self.bad.insert(blob);
     }
 
-    /// The blob is not here after all; a wish that the driver works on stands.
+    /// Notes that a blob is not here after all. A request that the driver works on stays.
     pub fn set_gone(&mut self, blob: &BlobId) {
         self.here.remove(blob);
     }
@@ -56,14 +57,14 @@ impl Known {
     }
 }
 
-/// What is known of blobs, as updates and as weights apart: anyone may name any blob as its update, a checkpoint's weights
-/// too, and what is known of it as the one says nothing about it as the other. Bounded by the contributions held and the
-/// checkpoints that might be the head.
+/// The state of blobs, in one [`Known`] for updates and one for weights. Any node may name any blob as its update, also the
+/// weights of a checkpoint, and a check of a blob as an update says nothing about the blob as weights. The size is bounded by
+/// the contributions held and by the checkpoints that might become the head.
 #[derive(Debug, Default)]
 pub(super) struct Blobs {
     pub updates: Known,
     pub weights: Known,
-    /// What the driver works on, and whether as an update.
+    /// The blobs that the driver works on; true if the blob is wanted as an update.
     wanted: BTreeMap<BlobId, bool>,
     users: BTreeMap<BlobId, BTreeSet<ContributionId>>,
 }
@@ -73,7 +74,7 @@ impl Blobs {
         self.users.entry(c.update).or_default().insert(id);
     }
 
-    /// A contribution was forgotten: when it was the last one, so is what was known of its blob.
+    /// Removes a contribution from the users of its blob. With the last user, the state of the blob as an update is forgotten.
     pub fn remove_user(&mut self, id: &ContributionId, c: &Contribution) {
         if let Some(users) = self.users.get_mut(&c.update) {
             users.remove(id);
@@ -84,7 +85,7 @@ impl Blobs {
         }
     }
 
-    /// Everything that is believed to be here.
+    /// All blobs that are believed to be here, as updates or as weights.
     pub fn here(&self) -> impl Iterator<Item = &BlobId> {
         self.updates.here.iter().chain(&self.weights.here)
     }
@@ -94,7 +95,7 @@ impl Blobs {
         self.users.get(blob).into_iter().flatten().copied().collect()
     }
 
-    /// Ends a wish with its answer: whether it was one.
+    /// Ends a request with its answer. Returns true if the blob was requested in this role.
     fn answer(&mut self, blob: &BlobId, update: bool) -> bool {
         let asked = self.wanted.get(blob) == Some(&update);
         if asked {
@@ -161,7 +162,8 @@ impl Machine {
         known.is_here(blob) || known.is_bad(blob)
     }
 
-    /// The wish for a contribution's update.
+    /// Makes the [`Want`] for a contribution's update. Returns `None` if the update is known as here or
+    /// bad already, or if the contribution is unknown.
     pub(super) fn want_update(&self, id: &ContributionId, more: &BTreeSet<NodeId>) -> Option<(BlobId, Want)> {
         let c = &self.ledger.contribution(id)?.record;
         if self.is_settled(&c.update, true) {
@@ -178,13 +180,14 @@ impl Machine {
         Some((c.update, want))
     }
 
-    /// Compares what is wanted with what was asked for, and says the difference.
+    /// Compares the wanted blobs with the requested ones, and emits the difference as
+    /// [`Output::WantBlob`] and [`Output::DropBlob`].
     pub(super) fn refresh_wants(&mut self) {
         if !std::mem::take(&mut self.wants_dirty) {
             return;
         }
         let mut desired = self.pursuits.wants().clone();
-        // What is bad stays so: asked for again it would be looked at again, without end.
+        // A bad blob stays bad: if it was asked for again, it would be checked again, without end.
         desired.retain(|blob, want| !self.is_settled(blob, want.update));
         let zero = self.spec.checkpoint0;
         if !self.is_settled(&zero, false) {
@@ -234,7 +237,7 @@ impl Machine {
         open.find(|c| c.record.update == *update).map(|c| c.record.author)
     }
 
-    /// Contributions on the head that may be listed as fresh: one a member, no equivocator's, none whose update is bad.
+    /// Contributions on the head that may be listed as fresh: one per member, none by an equivocator, none whose update is bad.
     pub(super) fn open_contributions(&self) -> impl Iterator<Item = ContributionId> {
         let head = self.chain.head();
         let round = self.chain.round() + 1;
@@ -245,8 +248,9 @@ impl Machine {
         fresh.filter(|id| !self.blobs.updates.is_bad(&self.update_of(id)))
     }
 
-    /// Those that the next seal may list whose updates are fetched: in an open model none any more once twice the target are here,
-    /// so that strangers cannot fill the disk. Until then all: whoever withholds what it announces takes nobody's place.
+    /// Contributions of `listed` whose updates are fetched. In an open model no more are fetched once twice the
+    /// target are here, so that strangers cannot fill the disk. Until then all are fetched, so that a node that
+    /// withholds its update takes no other node's place.
     fn worth_fetching(&self, listed: impl Iterator<Item = ContributionId>) -> Vec<ContributionId> {
         let (here, away): (Vec<_>, Vec<_>) = listed.partition(|id| self.blobs.updates.is_here(&self.update_of(id)));
         let target = self.spec.rounds.target.filter(|_| !self.is_list);

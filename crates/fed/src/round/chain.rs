@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use super::tree::Tree;
 use crate::id::CheckpointId;
 
-/// The ids of the head's branch, from the root on.
+/// The ids on the head's branch, from the root up to the head.
 #[derive(Debug)]
 pub(super) struct Chain {
-    /// The round of the first.
+    /// The round of the first id, which is the root.
     first: u64,
-    /// Never empty.
+    /// The ids, the root first; never empty.
     ids: VecDeque<CheckpointId>,
 }
 
@@ -40,7 +40,7 @@ impl Chain {
         self.ids.get(usize::try_from(index).ok()?).copied()
     }
 
-    /// The child of the root on this branch is the root from here on, if there is one.
+    /// Makes the root's child on this branch the root, if there is such a child.
     pub fn forget_first(&mut self) {
         if self.ids.len() > 1 {
             self.ids.pop_front();
@@ -48,7 +48,7 @@ impl Chain {
         }
     }
 
-    /// The root's parent is the root from here on.
+    /// Makes the root's parent `id` the root.
     pub fn put_first(&mut self, id: CheckpointId) {
         self.ids.push_front(id);
         self.first -= 1;
@@ -58,7 +58,7 @@ impl Chain {
         self.at(round).as_ref() == Some(id)
     }
 
-    /// Stands on `head`: walks up only to where the branches part.
+    /// Moves to `head`. Walks through the [`Tree`] from `head` back to the checkpoint where the branches part, and no further.
     pub fn stand_on(&mut self, head: &CheckpointId, tree: &Tree) {
         let mut path = vec![];
         let mut at = tree.get(head);

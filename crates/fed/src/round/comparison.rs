@@ -1,5 +1,6 @@
-//! Nothing is signed after a start before records were compared with others: the data directory may be an old copy, and a
-//! second contribution on a parent that the first one's copy no longer knows convicts an honest member.
+//! Comparison of records after a start: this node signs nothing before its records were compared with others. The data
+//! directory may be an old copy that does not know this node's newest contribution. A second contribution on the same parent
+//! would convict this node, although it is honest.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +8,16 @@ use super::condition::Comparing;
 use super::machine::Machine;
 use crate::id::{Instant, NodeId};
 
-/// With no member in reach that was not compared with, no longer than this: dialling all known addresses takes a few seconds.
+/// Maximum wait in milliseconds if all members in reach were compared with already. To
+/// dial all known addresses takes a few seconds.
 const ALONE_MS: u64 = 10_000;
-/// However many are in reach: one that never answers must not keep this node from work.
+/// Maximum wait in milliseconds in all other cases: a member that never answers must not keep this node from work.
 const COMPARE_MS_MAX: u64 = 60_000;
-/// Nodes of an open model to compare with: they have no quorum, and two of them may not have heard what one has not.
+/// Number of nodes of an open model to compare with. An open model has no quorum, and a
+/// second node may have heard what the first has not.
 const OPEN_NEEDED: usize = 2;
 
-/// With whom records were compared since the start.
+/// The progress of the comparison with other nodes since the start.
 #[derive(Debug)]
 pub(super) struct Comparison {
     since: Instant,
@@ -35,7 +38,7 @@ impl Comparison {
         }
     }
 
-    /// When waiting ends, as far as is known now.
+    /// End of the wait, as far as it is known now.
     fn until(&self) -> Instant {
         let wait = if self.reachable.is_subset(&self.with) {
             ALONE_MS
@@ -45,7 +48,7 @@ impl Comparison {
         self.since.after_ms(wait)
     }
 
-    /// Whether enough was compared, or waited for long enough. Once it is so it stays so.
+    /// Returns true if enough nodes were compared with, or if the wait is over. Once true, the result stays true.
     fn check(&mut self, now: Instant) -> bool {
         self.done |= self.with.len() >= self.needed || self.until() <= now;
         self.done
@@ -53,7 +56,7 @@ impl Comparison {
 }
 
 impl Machine {
-    /// How many others this node compares its records with before it signs.
+    /// Number of other nodes that this node compares its records with before it signs.
     pub(super) fn to_compare(is_list: bool, is_member: bool, quorum: usize) -> usize {
         match (is_list, is_member) {
             (_, false) => 0,
@@ -62,7 +65,7 @@ impl Machine {
         }
     }
 
-    /// All that this node lacked of what a peer holds has been taken in.
+    /// Notes that all records that this node lacked and `with` holds have been taken in.
     pub(super) fn compared(&mut self, with: NodeId) {
         if !self.comparison.done && with != self.config.node && self.spec.admits(&with) {
             self.comparison.with.insert(with);
@@ -70,9 +73,9 @@ impl Machine {
         }
     }
 
-    /// The peers that are connected now.
+    /// Notes the peers that are connected now.
     pub(super) fn reachable(&mut self, peers: &BTreeSet<NodeId>) {
-        // Anyone is connected to a node of an open model: most of them have not joined it.
+        // Any peer may be connected in an open model, and most of them have not joined the model.
         if self.is_list && !self.comparison.done {
             let members = peers.iter().filter(|node| self.spec.admits(node));
             self.comparison.reachable = members.copied().collect();
@@ -80,18 +83,18 @@ impl Machine {
         }
     }
 
-    /// Whether this node signs.
+    /// Returns true if this node may sign.
     pub(super) fn may_sign(&mut self) -> bool {
         let now = self.now;
         self.comparison.check(now)
     }
 
-    /// When this node signs whoever has answered, while it does not.
+    /// Time at which this node signs even if some nodes have not answered; `None` once it signs.
     pub(super) fn comparison_ends(&self) -> Option<Instant> {
         (!self.comparison.done).then(|| self.comparison.until())
     }
 
-    /// What this node compares before it signs; `None` once it signs.
+    /// The progress of the comparison, as [`Comparing`]; `None` once this node signs.
     pub(super) fn comparing(&self) -> Option<Comparing> {
         (!self.comparison.done).then_some(Comparing {
             compared: self.comparison.with.len(),

@@ -1,26 +1,27 @@
-//! What an operator should know of a model right now: why this node does not contribute, or why its work does not count.
+//! Conditions of a model that an operator should know now: why this node does not contribute, or why its work does not count.
 
 use super::machine::Machine;
 use crate::id::ProofId;
 
-/// Rounds above the newest settled checkpoint from which an operator is told: a healthy model settles within a few.
+/// Number of rounds above the newest settled checkpoint from which on the operator is
+/// told. A healthy model settles within a few rounds.
 const UNSETTLED_TOLD: u64 = 32;
-/// Rounds above the newest settled checkpoint at which this node seals no more. Everything above it is kept, as any of it may still
-/// lose: records in memory, and the weights of every round on the disk.
+/// Number of rounds above the newest settled checkpoint at which this node seals no more. All these rounds are kept, because
+/// each of them may still lose: their records in memory, and their weights on the disk.
 const UNSETTLED_MAX: u64 = 1_024;
 
-/// All is well where each is `None`.
+/// Conditions of a model on this node. All is well if each of them is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// The others leave this node's work out for good.
+    /// Set if this node is convicted: the other members leave its work out for good.
     pub convicted: Option<Convicted>,
-    /// This node signs nothing yet.
+    /// Set while this node signs nothing, because the comparison after the start is not over.
     pub comparing: Option<Comparing>,
-    /// No quorum has confirmed the newest rounds.
+    /// Set if no quorum has settled the newest rounds.
     pub unsettled: Option<Unsettled>,
 }
 
-/// This node signed two contributions on one parent.
+/// Conviction of this node, because it signed two contributions on one parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this node is convicted{}: it signed two contributions on one parent (an old backup, or two copies of its data directory?), \
@@ -29,40 +30,41 @@ pub struct Conditions {
     .proof.map(|id| format!(" by proof {id}")).unwrap_or_default()
 )]
 pub struct Convicted {
-    /// The proof, where it is held. Others may have forgotten it once the chain had done its work.
+    /// The proof, if this node holds it. Other nodes may have forgotten the proof once
+    /// their confirmed head had convicted this node.
     pub proof: Option<ProofId>,
 }
 
-/// After a start records are compared before anything is signed.
+/// Progress of the comparison after a start. This node signs nothing before its records were compared with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Comparing {
-    /// Others that were compared with since the start.
+    /// Number of other nodes that this node has compared its records with since the start.
     pub compared: usize,
-    /// So many make a quorum with this node.
+    /// Number of other nodes needed. In a list they make a quorum together with this node.
     pub needed: usize,
 }
 
-/// Rounds go on, but most members do not take part.
+/// Warning that rounds go on while most members do not take part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsettled {
-    /// Rounds above the newest settled checkpoint.
+    /// Number of rounds above the newest settled checkpoint.
     pub rounds: u64,
-    /// At so many no more are sealed.
+    /// Number of such rounds at which this node seals no more.
     pub limit: u64,
 }
 
 impl Machine {
-    /// Rounds of the head's branch above its newest settled checkpoint.
+    /// Number of rounds of the head's branch above its newest settled checkpoint.
     fn unsettled_rounds(&self) -> u64 {
         self.chain.round().saturating_sub(self.settled_round())
     }
 
-    /// Whether so many rounds wait for a quorum that no more are made.
+    /// Returns true if [`UNSETTLED_MAX`] rounds wait for a quorum, so that this node makes no more.
     pub(super) fn is_far_ahead(&self) -> bool {
         self.unsettled_rounds() >= UNSETTLED_MAX
     }
 
-    /// What an operator should know now.
+    /// The [`Conditions`] that an operator should know now.
     pub fn conditions(&self) -> Conditions {
         let rounds = self.unsettled_rounds();
         Conditions {

@@ -1,4 +1,4 @@
-//! Taking in contributions.
+//! Checks contributions and takes them in.
 
 use std::collections::BTreeSet;
 
@@ -9,15 +9,15 @@ use crate::codec::fidelity_min;
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::{Contribution, MEMBERS_MAX, Membership, SAMPLES_MAX, Signed};
 
-/// Contributions held an author and parent: two are the proof of equivocation, more prove nothing more. Those that a seal
-/// names are held whatever their number.
+/// Maximum number of contributions held per author and parent. Two are the proof of equivocation, and more prove nothing more.
+/// Contributions that a seal lists are held beyond this limit.
 const PER_PARENT_MAX: usize = 2;
-/// Contributions held an author and round, on whatever parents: an honest node makes one for each head it stood on while a
-/// round was open, and more than a handful of those the simulator never saw.
+/// Maximum number of contributions held per author and round, on any parents. An honest node makes one for each head it stood
+/// on while a round was open; the simulator never saw more than a handful of them.
 const PER_ROUND_MAX: usize = 16;
 
 impl Machine {
-    /// What is wrong with it, whatever the receiver knows.
+    /// Returns the fault that makes a contribution invalid for every receiver, independent of what the receiver knows.
     fn fault_of(&self, c: &Contribution) -> Option<String> {
         let least = fidelity_min(&self.spec.codec);
         if c.spec != self.spec_id {
@@ -41,7 +41,7 @@ impl Machine {
         }
     }
 
-    /// Takes in anyone's contribution.
+    /// Takes in a [`Contribution`] of any author.
     pub(super) fn take_contribution(&mut self, signed: Signed<Contribution>) {
         let c = &signed.record;
         let id = c.id();
@@ -53,10 +53,10 @@ impl Machine {
             return;
         }
         if c.author == self.config.node {
-            // Even where it cannot be held: its vote was given.
+            // The vote counts even if the contribution cannot be held, because this node gave the vote.
             self.remember_vote(c);
         }
-        // What the store holds was within bounds when it was written; its parent may be on a branch that was dropped since.
+        // A stored contribution was within bounds when it was written. The branch of its parent may have been dropped since.
         if self.is_listed(&id, c) || self.restoring {
             self.orphans.take_contribution(&id);
             return self.admit(id, signed);
@@ -79,7 +79,8 @@ impl Machine {
         }
     }
 
-    /// Whether a seal that may list it does. One that may not is refuted: its lists would make anything welcome.
+    /// Returns true if a seal lists the contribution and may do so. A checkpoint whose seal may not list it is invalidated,
+    /// because its lists would make any contribution welcome.
     fn is_listed(&mut self, id: &ContributionId, c: &Contribution) -> bool {
         for checkpoint in self.named.get(id).cloned().unwrap_or_default() {
             let seal = self.tree.get(&checkpoint).and_then(|node| self.seal_of(node));
@@ -100,15 +101,15 @@ impl Machine {
         let on_branch = self.chain.contains(c.round - 1, &c.parent);
         let own = c.author == self.config.node;
         let others = self.ballots.on(&c.parent).any(|(author, _)| *author != c.author);
-        // A list bounds the authors by itself.
+        // In a list the number of members bounds the authors.
         let open = self.spec.membership == Membership::Open;
         let crowded = open && !own && earlier == 0 && self.ballots.authors(&c.parent) >= MEMBERS_MAX;
         let few = earlier < PER_PARENT_MAX || self.says_more(c, casts);
         few && (round < PER_ROUND_MAX || on_branch || others || own) && !crowded
     }
 
-    /// Whether a contribution says more of its parent than its author's others: two that abstain must not keep out one that
-    /// votes, or nodes that heard them in another order would count differently for ever.
+    /// Returns true if a contribution adds votes to the other ones of its author on the parent. Two contributions that abstain
+    /// must not keep out one that votes, because nodes that heard them in another order would count differently for ever.
     fn says_more(&self, c: &Contribution, casts: &[Cast]) -> bool {
         let cast = Cast {
             id: c.id(),
@@ -129,8 +130,9 @@ impl Machine {
         }
     }
 
-    /// A quorum of a list (or a trusted node) stands on a checkpoint that is unknown here: its branch may part below the horizon, where
-    /// branches that nobody confirms are refused. Opens that door up to its round.
+    /// Looks for the branch of an unknown checkpoint that a quorum of a list (or a trusted node) stands on.
+    /// The branch may part below the horizon, where unconfirmed branches are refused. Up to the round of
+    /// that checkpoint such branches are let in now.
     fn look_below(&mut self, parent: &CheckpointId, round: u64) {
         let casts = self
             .orphans
@@ -144,8 +146,9 @@ impl Machine {
         }
     }
 
-    /// An operator trusts these nodes: what they contributed on, or sealed, may be adopted by its digest. For open models,
-    /// where a quorum's word is worth nothing: what lies below the others' horizon cannot be recomputed.
+    /// Trusts these nodes on the word of an operator: a checkpoint that one of them contributed on, or sealed, may be adopted
+    /// by its digest. Open models need that, because there a quorum's votes are worth nothing, and rounds below the horizon of
+    /// the others cannot be recomputed.
     pub(super) fn trust(&mut self, nodes: BTreeSet<NodeId>) {
         self.trusted = nodes;
         let known: Vec<_> = self.tree.rounds_from(self.horizon + 1).map(|n| n.id).collect();
@@ -172,7 +175,7 @@ impl Machine {
         }
     }
 
-    /// Holds it for good.
+    /// Holds a contribution for good, and counts its votes.
     fn admit(&mut self, id: ContributionId, signed: Signed<Contribution>) {
         let c = signed.record.clone();
         let earlier = self.ballots.by(&c.parent, &c.author).to_vec();
@@ -204,7 +207,7 @@ impl Machine {
         self.wants_dirty = true;
     }
 
-    /// A contribution came in beside its author's earlier ones on the same parent: what it adds to the votes there.
+    /// Counts the [`Votes`] that a contribution adds to its author's earlier ones on the same parent.
     fn count_votes(&mut self, c: &Contribution, earlier: &[Cast]) {
         let Some(parent) = self.tree.get(&c.parent).filter(|n| !n.convicted.contains(&c.author)) else {
             return;
@@ -215,12 +218,12 @@ impl Machine {
             self.tree.add_votes(&c.parent, news);
             self.attest_if_trusted(&c.parent);
             self.head_dirty = true;
-            // What is confirmed now may let this node sign again.
+            // A checkpoint that is confirmed now may let this node sign again.
             self.round_dirty = true;
         }
     }
 
-    /// A contribution is here, and so is its blob.
+    /// Handles a contribution that is here together with its blob.
     pub(super) fn heard(&mut self, id: &ContributionId) {
         let Some(signed) = self.ledger.contribution(id) else {
             return;
@@ -236,10 +239,10 @@ impl Machine {
         self.pursued_came(&update);
     }
 
-    /// A contribution on verified weights says that its author is alive. One on a chain that nobody can check says nothing: its
-    /// round is whatever its author likes, so a silent member would be waited for in every round.
+    /// Notes that the author of a contribution on verified weights is alive. A contribution on a chain that cannot be checked
+    /// says nothing: its author chooses the round at will, so a silent member would be waited for in every round.
     pub(super) fn attend(&mut self, id: &ContributionId) {
-        // Nobody is expected in an open model.
+        // No particular node is expected in an open model.
         let Some(c) = self.ledger.contribution(id).filter(|_| self.is_list).map(|c| &c.record) else {
             return;
         };
@@ -249,7 +252,7 @@ impl Machine {
         }
     }
 
-    /// Counts the votes for a checkpoint that has just come in, and takes up what waited for it.
+    /// Counts the [`Votes`] for a checkpoint that has just come in, and takes up the records that waited for it.
     pub(super) fn adopt_children(&mut self, id: &CheckpointId) {
         let Some(node) = self.tree.get(id) else { return };
         let voters = self
@@ -261,7 +264,7 @@ impl Machine {
             self.tree.add_votes(id, votes);
         }
         self.attest_if_trusted(id);
-        // Once they are taken in they name it, or are refused and do not.
+        // The orphans name the checkpoint only if they are taken in, so its names are reviewed afterwards.
         self.shares.doubted.insert(*id);
         for orphan in self.orphans.ids_on(id) {
             if let Some(signed) = self.orphans.take_contribution(&orphan) {

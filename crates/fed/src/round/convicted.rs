@@ -1,11 +1,11 @@
-//! Who is convicted on a branch: a set that shares what it can with the parent's.
+//! The set of nodes that are convicted on a branch. It shares as much as possible with the set of the parent.
 
 use std::sync::Arc;
 
 use crate::id::NodeId;
 
-/// A set of nodes. Every checkpoint has one, and an open model may convict any number of identities, so a child's set is made in a few
-/// steps and shares the rest of the tree with its parent's.
+/// A set of nodes. Every checkpoint has such a set, and an open model may convict any number of identities. So a child's set is
+/// made in a few steps and shares the rest of the tree with its parent's set.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Convicted(Link);
 
@@ -15,7 +15,7 @@ type Link = Option<Arc<Branch>>;
 #[derive(Debug)]
 enum Branch {
     One(NodeId),
-    /// Those whose next bit is 0, and those whose next bit is 1.
+    /// The nodes whose next bit is 0, and the nodes whose next bit is 1.
     Two([Link; 2]),
 }
 
@@ -28,7 +28,7 @@ fn insert(into: Link, node: NodeId, depth: usize) -> Arc<Branch> {
         None => return Arc::new(Branch::One(node)),
         Some(Branch::Two(sides)) => sides.clone(),
         Some(Branch::One(other)) => {
-            // Two different ids part at some bit, so this goes no deeper than they are long.
+            // Two different ids differ in some bit, so the tree is at most as deep as the ids are long.
             let mut sides = [None, None];
             sides[bit(other, depth)] = into.clone();
             sides
@@ -53,7 +53,7 @@ impl Convicted {
         false
     }
 
-    /// All of them, ascending.
+    /// All nodes of the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = NodeId> {
         let mut open: Vec<Link> = vec![self.0.clone()];
         std::iter::from_fn(move || {
@@ -68,7 +68,7 @@ impl Convicted {
         })
     }
 
-    /// Adds a node; says whether that is news.
+    /// Adds a node. Returns true if it was not in the set.
     pub fn insert(&mut self, node: NodeId) -> bool {
         let news = !self.contains(&node);
         if news {

@@ -1,4 +1,4 @@
-//! How long an open round waits.
+//! The time that an open round waits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,41 +6,42 @@ use super::machine::Machine;
 use crate::id::{CheckpointId, Instant, NodeId};
 use crate::record::MEMBERS_MAX;
 
-/// The deadline is so many times the members' median pace: someone three times slower than most is still in.
+/// The deadline in multiples of the members' median pace: a member three times slower than most is still in.
 const PACES: u64 = 3;
-/// A pace up to this one is always waited for: below it timers and queues decide, not trainers.
+/// Pace in milliseconds up to which a member is always waited for: below it timers and queues decide, not trainers.
 const PATIENCE_MS_MIN: u64 = 250;
-/// The least such deadline: where a round takes milliseconds, one lost packet must not cost a member its round.
+/// Minimum of a measured deadline in milliseconds: where a round takes milliseconds, one
+/// lost packet must not cost a member its round.
 const DEADLINE_MS_MIN: u64 = 1_000;
 
 /// The round on the head, as this node's clock sees it.
 #[derive(Debug, Default)]
 pub(super) struct OpenRound {
-    /// The first contribution known on the head: the deadline runs from here.
+    /// Time of the first known contribution on the head; the deadline runs from here.
     pub first: Option<Instant>,
-    /// The first submission of this node on the head: merging waits from here.
+    /// Time of the first submission of this node on the head; merging waits from here.
     pub submitted: Option<Instant>,
-    /// An operator ended the waiting.
+    /// True if an operator ended the wait.
     pub seal_now: bool,
-    /// The policy is met.
+    /// Set once the policy of the round is met.
     pub closing: Option<super::sealer::Closing>,
-    /// Members that were waited for while it was open.
+    /// Members that the round waited for while it was open.
     pub expected: BTreeSet<NodeId>,
 }
 
-/// Heads whose beginnings are remembered, so that the pace of late work is known too.
+/// Maximum number of heads whose beginnings are remembered, so that the pace of late work is known too.
 const HEADS_MAX: usize = 64;
 
-/// How long each contributor took from a head to its contribution, the last two times.
+/// Milliseconds that each contributor took from a head to its contribution, the last two times.
 #[derive(Debug, Default)]
 pub(super) struct Paces {
     ms: BTreeMap<NodeId, [u64; 2]>,
-    /// When heads came, live.
+    /// Heads that came live, each with the time at which it came.
     since: VecDeque<(CheckpointId, Instant)>,
 }
 
 impl Paces {
-    /// A head came, live.
+    /// Notes a head that came live at `now`.
     pub fn begin(&mut self, head: CheckpointId, now: Instant) {
         self.since.push_back((head, now));
         if self.since.len() > HEADS_MAX {
@@ -57,12 +58,12 @@ impl Paces {
         self.ms.insert(author, [last, ms]);
     }
 
-    /// The better of the last two: one lost packet makes nobody slow.
+    /// Pace of a node in milliseconds: the better of the last two, so that one lost packet does not make a node slow.
     fn pace(&self, node: &NodeId) -> Option<u64> {
         self.ms.get(node).map(|paces| paces[0].min(paces[1]))
     }
 
-    /// Whether a node can be in time, as far as its pace is known.
+    /// Returns true if a node can be in time, as far as its pace is known.
     pub fn fits(&self, node: &NodeId, patience_ms: u64) -> bool {
         self.pace(node).is_none_or(|ms| ms <= patience_ms)
     }
@@ -70,15 +71,15 @@ impl Paces {
     fn median<'a>(&self, of: impl Iterator<Item = &'a NodeId>) -> Option<u64> {
         let mut paces: Vec<u64> = of.filter_map(|node| self.pace(node)).collect();
         paces.sort_unstable();
-        // The upper one of two: waiting a little longer loses nobody's work.
+        // Of two middle paces the upper one counts: a wait that is a little longer loses no work.
         paces.get(paces.len() / 2).copied()
     }
 }
 
 impl Machine {
-    /// A contribution on this parent came in whole.
+    /// Measures the pace of an author whose contribution on `parent` came in whole.
     pub(super) fn clock_pace(&mut self, author: NodeId, parent: &CheckpointId) {
-        // On checkpoint 0 the clock starts when a node joins, which says something about its own trainers only.
+        // On checkpoint 0 the clock starts when this node joins, which tells something about its own trainers only.
         let telling = *parent != self.zero || author == self.config.node;
         let room = self.paces.ms.len() < MEMBERS_MAX || self.paces.ms.contains_key(&author);
         if let Some(since) = self.paces.since(parent).filter(|_| telling && room) {
@@ -86,8 +87,9 @@ impl Machine {
         }
     }
 
-    /// The members' median pace: of all of a list whose pace is known, so that the fast ones do not decide alone; of those in
-    /// in an open model.
+    /// Median pace of the members in milliseconds. In a list all members with a known pace count, so
+    /// that the fast ones do not decide alone. In an open model the nodes that contributed on the head
+    /// count, or all known paces if none of theirs is known.
     fn median_pace_ms(&self) -> Option<u64> {
         if let Some(members) = self.members() {
             return self.paces.median(members.iter().filter(|m| !self.is_excluded(m)));
@@ -116,7 +118,7 @@ impl Machine {
             .flatten()
             .filter_map(|m| self.paces.pace(m))
             .collect();
-        // Before most paces are known, a few fast members would decide.
+        // Before a quorum of paces is known, a few fast members would decide.
         let (Some(fastest), true) = (known.iter().min(), known.len() >= self.quorum) else {
             return u64::MAX;
         };
@@ -125,18 +127,18 @@ impl Machine {
         median.saturating_mul(PACES).max(PATIENCE_MS_MIN).min(in_time)
     }
 
-    /// When the open round is sealed even if expected members are missing; `None` while nobody has contributed.
+    /// Time at which the open round is sealed even if expected members are missing; `None` before the first contribution.
     pub(super) fn deadline(&self) -> Option<Instant> {
         Some(self.open.first?.after_ms(self.deadline_ms()))
     }
 
-    /// When this node's submissions are merged even if not all trainers are in.
+    /// Time at which this node's submissions are merged even if not all trainers have submitted.
     pub(super) fn merge_at(&self) -> Option<Instant> {
         let from = [self.open.first, self.open.submitted].into_iter().flatten().min()?;
         Some(from.after_ms(self.deadline_ms().saturating_sub(self.config.merge_margin_ms)))
     }
 
-    /// A new round: `live` when the head has just grown by one, so that its beginning is known.
+    /// Opens an [`OpenRound`] on the head. `live` is true if the head has just grown by one, so that its beginning is known.
     pub(super) fn open_round_on_head(&mut self, live: bool) {
         self.take_attendance();
         let head = self.chain.head();

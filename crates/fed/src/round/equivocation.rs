@@ -9,21 +9,22 @@ use super::{Forgotten, Output, Persist};
 use crate::id::{CheckpointId, ContributionId, NodeId, ProofId};
 use crate::record::{PROOFS_PER_SEAL_MAX, Proof};
 
-/// Proofs held in an open model against authors of whom no contribution is held: strangers can make any number of identities. A proof
-/// against one of whom a contribution is held always stays, so there are no more of those than of contributions.
+/// Maximum number of proofs held in an open model against authors of whom no contribution is held, because strangers can make
+/// any number of identities. A proof against an author of whom a contribution is held always stays, so there are no more of
+/// these proofs than contributions.
 const SPARE_MAX: usize = 1_024;
 
-/// Which held proofs are of use.
+/// The held proofs whose use is in question.
 #[derive(Debug, Default)]
 pub(super) struct ProofUse {
-    /// Those that may be of no more use, or of use again.
+    /// Proofs that may be of no more use, or of use again.
     pub loose: BTreeSet<ProofId>,
-    /// Those against authors of an open model of whom nothing else is held.
+    /// Proofs against authors of an open model of whom nothing else is held.
     spare: BTreeSet<ProofId>,
 }
 
 impl Machine {
-    /// Two contributions by one author on one parent are held: that is proof. One proof an author is enough.
+    /// Makes a [`Proof`] from two held contributions by one author on one parent. Only one proof is made per author.
     pub(super) fn convict(&mut self, author: &NodeId, one: &ContributionId, two: &ContributionId) {
         if self.proved.contains_key(author) {
             return;
@@ -40,10 +41,10 @@ impl Machine {
         }
     }
 
-    /// Takes in anyone's proof; `node` has verified both signatures.
+    /// Takes in a [`Proof`] from any node. The `node` crate has verified both signatures.
     pub(super) fn take_proof(&mut self, proof: &Proof) {
         let first = &proof.first.record;
-        // Only the two that signed can be at fault, and a broken proof names neither surely: it is dropped.
+        // Only the two signers can be at fault, and a broken proof does not identify them surely, so it is dropped.
         if proof.check().is_err() || first.spec != self.spec_id || !self.spec.admits(&first.author) {
             return;
         }
@@ -60,7 +61,7 @@ impl Machine {
         self.proof_use.loose.insert(id);
     }
 
-    /// Keeps a proof: the lowest an author, and those that seals name. Says whether it is kept now.
+    /// Keeps a proof that is the lowest of its author or that a seal names. Returns true if the proof is added.
     fn hold_proof(&mut self, id: ProofId, proof: &Proof) -> bool {
         let author = proof.author();
         if self.ledger.proof(&id).is_some() {
@@ -94,7 +95,7 @@ impl Machine {
         true
     }
 
-    /// The checkpoint is gone, and names its proofs no more.
+    /// Notes that a dropped checkpoint names its proofs no more.
     pub(super) fn unname_proofs(&mut self, node: &Node) {
         let Some(seal) = node.seals.first().and_then(|id| self.ledger.seal(id)) else {
             return;
@@ -103,7 +104,7 @@ impl Machine {
         self.unname_list(&named);
     }
 
-    /// One seal less names these proofs. Says which none names any more.
+    /// Counts one seal less for each of these proofs. Returns the proofs that no seal names any more.
     pub(super) fn unname_list(&mut self, proofs: &[ProofId]) -> Vec<ProofId> {
         let mut unnamed = vec![];
         for proof in proofs {
@@ -119,8 +120,8 @@ impl Machine {
         unnamed
     }
 
-    /// Forgets proofs that no held seal names, that no orphan names and that are not the lowest of their authors, and in an open model
-    /// those that are too many against authors of whom nothing is held.
+    /// Forgets proofs that no held seal and no orphan names and that are not the lowest of their authors. In an open model it
+    /// also forgets proofs beyond [`SPARE_MAX`] against authors of whom nothing else is held.
     pub(super) fn forget_unused_proofs(&mut self) {
         self.proof_use.loose.extend(self.orphans.take_released());
         while let Some(id) = self.proof_use.loose.pop_first() {
@@ -150,12 +151,13 @@ impl Machine {
         self.named_proofs.contains_key(id) || self.orphans.names_proof(id)
     }
 
-    /// Whether a proof decides here whose work counts: one against a node of which a contribution is held, or against this node.
+    /// Returns true if a proof against `author` decides whose work counts: a contribution
+    /// of `author` is held, or `author` is this node.
     fn needs_proof(&self, author: &NodeId) -> bool {
         self.ballots.has(author) || *author == self.config.node
     }
 
-    /// Whether a proof that nothing names would be dropped at once.
+    /// Returns true if a proof that no record names would be dropped at once.
     fn is_crowded_out(&self, id: &ProofId, author: &NodeId) -> bool {
         let crowded =
             self.proof_use.spare.len() >= SPARE_MAX && self.proof_use.spare.last().is_some_and(|last| last < id);
@@ -168,7 +170,7 @@ impl Machine {
         held.filter_map(|id| Some((self.ledger.proof(id)?.author(), *id)))
     }
 
-    /// Forgets a proof.
+    /// Forgets a proof, in memory and with [`Persist::Forget`] in the store.
     pub(super) fn forget_proof(&mut self, id: &ProofId) {
         if self.drop_proof(id) {
             self.out.persist(Persist::Forget(Forgotten {
@@ -178,7 +180,8 @@ impl Machine {
         }
     }
 
-    /// Takes a proof out of memory. Where it was the lowest of its author, the next one counts, if one is held. Says whether it was held.
+    /// Takes a proof out of memory. If it was the lowest of its author, the next lowest counts, if
+    /// one is held. Returns true if the proof was held.
     pub(super) fn drop_proof(&mut self, id: &ProofId) -> bool {
         self.proof_use.spare.remove(id);
         let Some(proof) = self.ledger.remove_proof(id) else {
@@ -198,20 +201,22 @@ impl Machine {
         self.tree.get(&head).is_some_and(|node| node.convicted.contains(author))
     }
 
-    /// Whether this node's own seals leave an author out: convicted on the head's branch, or proven to be so soon.
+    /// Returns true if this node's own seals leave an author out: the author is convicted on the head's
+    /// branch, or will be soon because a proof is held.
     pub(super) fn is_excluded(&self, author: &NodeId) -> bool {
         self.proved.contains_key(author) || self.head_convicted(author)
     }
 
-    /// Whether this node is convicted.
+    /// Returns the conviction of this node as [`Convicted`], if there is one.
     pub(super) fn own_conviction(&self) -> Option<Convicted> {
         let own = self.config.node;
         let proof = self.proved.get(&own).copied();
         self.is_excluded(&own).then_some(Convicted { proof })
     }
 
-    /// Proofs for the next seal: one for each author that the head's branch has not convicted, ascending. In an open model only of those
-    /// whose work might count: a conviction is kept by everyone for ever, and identities by the thousand are not worth it.
+    /// Proofs for the next seal, ascending: one for each author that the head's branch has not convicted. In an open model only
+    /// authors of held contributions matter, because their work might count. Every node keeps a conviction for ever, and
+    /// thousands of identities are not worth it.
     pub(super) fn proofs_to_carry(&self) -> Vec<ProofId> {
         let authors: Vec<_> = if self.is_list {
             self.proved.keys().collect()

@@ -1,4 +1,4 @@
-//! What goes into the round machine and what comes out.
+//! The inputs and outputs of the round machine.
 
 use std::collections::BTreeSet;
 
@@ -6,59 +6,59 @@ use super::archive::{Archived, Root};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId, SealId, SubmissionId};
 use crate::record::{Contribution, Proof, Proposal, Seal, Signed};
 
-/// What one trainer handed in; its bytes are stored and checked (schema, finiteness) before the machine hears of it.
+/// Work that one trainer handed in. Its bytes are stored and checked (schema, finiteness) before the machine hears of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
-    /// What the trainer was answered.
+    /// Id that the trainer got as the answer.
     pub id: SubmissionId,
-    /// Which trainer, a name unique on this node.
+    /// Name of the trainer, unique on this node.
     pub trainer: String,
     /// The checkpoint it trained from.
     pub base: CheckpointId,
-    /// Samples behind it.
+    /// Number of samples behind the work.
     pub samples: u64,
 }
 
-/// What became of a submission.
+/// The state of a [`Submission`]: what became of it so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubmissionState {
-    /// Waiting to be merged.
+    /// The submission waits to be merged.
     Pending,
-    /// In this node's contribution.
+    /// The submission is in a contribution of this node.
     Merged {
-        /// That contribution.
+        /// The contribution that holds the submission.
         contribution: ContributionId,
     },
-    /// In a checkpoint of the head's branch.
+    /// The submission is in a checkpoint of the head's branch.
     Sealed {
-        /// That checkpoint.
+        /// The checkpoint that holds the submission.
         checkpoint: CheckpointId,
         /// The share of the result that the contribution had, in parts per million.
         weight_ppm: u32,
-        /// Whether a quorum stands on top.
+        /// True if a quorum stands on top of the checkpoint.
         confirmed: bool,
-        /// Whether that is for good: the checkpoint is settled (docs/adr/0007), so that no branch without it can win.
+        /// True if the state is final: the checkpoint is settled (docs/adr/0007), so no branch without it can win.
         settled: bool,
     },
-    /// Not in its own round's checkpoint; offered as late work to this round.
+    /// The submission is not in the checkpoint of its own round. It is offered as late work to a later round.
     Carried {
-        /// The round that may take it.
+        /// The round that may take the late work.
         round: u64,
     },
-    /// Never in: the reason says why.
+    /// The submission will never be in a checkpoint; the reason says why.
     Rejected {
-        /// For people.
+        /// The reason, as text for people.
         reason: String,
     },
-    /// Overtaken by something else: the reason says by what.
+    /// The submission was replaced by something else; the reason says by what.
     Superseded {
-        /// For people.
+        /// The reason, as text for people.
         reason: String,
     },
 }
 
 impl SubmissionState {
-    /// Whether it stays so for ever, whatever heads do later. Until then the answer is provisional.
+    /// Returns true if the state stays for ever, even if the head moves later. Until then the state is provisional.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Sealed { settled, .. } => *settled,
@@ -68,24 +68,24 @@ impl SubmissionState {
     }
 }
 
-/// Something that happened. Signatures are verified before a record comes in.
+/// An event for the machine. Signatures are verified before a record comes in.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A trainer's submission, already durable.
     Submission(Submission),
-    /// A trainer of this node tried to submit and was refused: it is there, and the next merge waits for it.
+    /// A trainer of this node tried to submit and was refused. The trainer is alive, so the next merge waits for it.
     TrainerHere(String),
-    /// A contribution, one's own included (after a restart or from a peer).
+    /// A contribution of any node, this node included (after a restart or from a peer).
     Contribution(Signed<Contribution>),
-    /// A seal.
+    /// A seal of any node.
     Seal(Signed<Seal>),
     /// The answer to [`Output::WantArchived`]: the archive's rounds from there on, ascending.
     Archived(Vec<Archived>),
-    /// A peer says which checkpoint it stands on.
+    /// A peer said which checkpoint it stands on.
     HeadClaim {
-        /// The peer.
+        /// The peer that said so.
         by: NodeId,
-        /// Its head.
+        /// The checkpoint that the peer stands on.
         head: CheckpointId,
     },
     /// All records that a peer holds and this node lacked have come in, or the peer has none of this model.
@@ -94,114 +94,118 @@ pub enum Input {
     Reachable(BTreeSet<NodeId>),
     /// An equivocation proof, both signatures verified.
     Proof(Proof),
-    /// The answer to [`Output::WantBlob`]: the blob is here, and on the schema and finite as what it was wanted as.
+    /// The answer to [`Output::WantBlob`]: the blob is here, fits the schema and is finite, in the role in which it was wanted.
     BlobHere {
-        /// Which.
+        /// The blob that is here.
         blob: BlobId,
-        /// Looked at as an update, or as weights.
+        /// True if the blob was checked as an update, false if as weights.
         update: bool,
     },
-    /// The answer to [`Output::WantBlob`]: the blob is here but off the schema or not finite. As such it is never used, by anyone.
+    /// The answer to [`Output::WantBlob`]: the blob is here but off the schema or
+    /// not finite. In this role no node ever uses it.
     BlobBad {
-        /// Which.
+        /// The blob that is bad.
         blob: BlobId,
-        /// Looked at as an update, or as weights: what is no update may be weights.
+        /// True if the blob was checked as an update, false if as weights. A blob that is no update may be weights.
         update: bool,
     },
     /// The answer to [`Output::Encode`].
     Encoded {
-        /// The job's parent.
+        /// The parent checkpoint of the job.
         parent: CheckpointId,
         /// The coded update's blob, stored.
         update: BlobId,
-        /// Its length.
+        /// Length of the coded update in bytes.
         update_bytes: u64,
         /// Sum of the merged submissions' samples.
         samples: u64,
-        /// As measured.
+        /// Fidelity of the coded update, as measured.
         fidelity: f32,
     },
-    /// [`Output::Encode`] could not be done; these submissions are rejected with the reason, the others tried again.
+    /// [`Output::Encode`] could not be done. The submissions at fault are rejected
+    /// with the reason, and the others are tried again.
     EncodeFailed {
-        /// The job's parent.
+        /// The parent checkpoint of the job.
         parent: CheckpointId,
-        /// Those at fault.
+        /// The submissions that are at fault.
         submissions: Vec<SubmissionId>,
-        /// For people.
+        /// The reason, as text for people.
         reason: String,
     },
     /// The answer to [`Output::Sign`] of a contribution.
     SignedContribution(Signed<Contribution>),
     /// The answer to [`Output::Sign`] of a seal.
     SignedSeal(Signed<Seal>),
-    /// The answer to [`Output::Aggregate`]: the result's blob, stored.
+    /// The answer to [`Output::Aggregate`]: the blob of the result, stored.
     Aggregated {
-        /// The job.
+        /// Id of the aggregation job.
         proposal: ProposalId,
-        /// The weights.
+        /// The blob with the new weights.
         result: BlobId,
     },
-    /// [`Output::Aggregate`] could not be done (a blob vanished, the disk is full): it is tried again later.
+    /// [`Output::Aggregate`] could not be done (a blob vanished, the disk is full). The job is tried again later.
     AggregateFailed {
-        /// The job.
+        /// Id of the aggregation job.
         proposal: ProposalId,
     },
-    /// An operator ends the waiting (`SealRound`); never below k.
+    /// An operator ends the wait of the open round (`SealRound`). The round still never closes with fewer than k contributions.
     SealNow,
-    /// From here on this node merges what it has at once, as it will be stopped; the round waits for the others as ever.
+    /// From here on this node merges its submissions at once, because it will be stopped.
+    /// The round waits for the other members as before.
     MergeNow,
-    /// The measured one-way delay to the other members (an upper percentile), ms: the seal stagger follows it.
+    /// The measured one-way delay to the other members (an upper percentile), in milliseconds. The seal stagger follows it.
     DelayMs(u64),
-    /// An operator takes these nodes' word: a checkpoint that one of them contributed on or sealed may be adopted by its
-    /// digest. An open model needs it to catch up from below the others' horizon; in a list a quorum's word is enough.
+    /// An operator trusts these nodes: a checkpoint that one of them contributed on or sealed may be adopted by its digest. An
+    /// open model needs that to catch up from below the horizon of the others; in a list the votes of a quorum are enough.
     Trust(BTreeSet<NodeId>),
     /// The instant asked for by [`Output::WakeAt`] has come.
     Tick,
 }
 
-/// What must be durable. Everything in one answer is one transaction, durable before any later output is carried out.
+/// A change that must be durable. All changes in one answer are one transaction,
+/// durable before any later output is carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Persist {
-    /// A contribution (anyone's), as received.
+    /// A contribution of any node, as received.
     Contribution(Signed<Contribution>),
     /// A seal, as received.
     Seal(Signed<Seal>),
-    /// A proof.
+    /// An equivocation proof, received or made here.
     Proof(Proof),
-    /// This checkpoint's weights are here and are right (recomputed, or attested by a quorum).
+    /// The weights of this checkpoint are here and right (recomputed, or attested by a quorum).
     Verified(CheckpointId),
-    /// A submission's state changed.
+    /// A submission has a new [`SubmissionState`].
     Submission(SubmissionId, SubmissionState),
-    /// Forget these records: below the horizon or on a branch that can no longer win.
+    /// Forget these records, which are below the horizon or on a branch that can no longer win.
     Forget(Forgotten),
-    /// Keep these rounds in the archive, which is not read at a start: a machine begins at `root` then.
+    /// Keep these rounds in the archive. A start does not read the archive: the machine then begins at `root`.
     Archive {
         /// The oldest checkpoint that stays in memory.
         root: Root,
-        /// What lies below it since the last time, ascending.
+        /// The rounds below `root` that were not archived yet, ascending.
         rounds: Vec<Archived>,
     },
-    /// Begin at `root`, which was in the archive; it and all above it there are records again.
+    /// Begin at `root`, which was in the archive. `root` and all archived rounds above it are records again.
     Unarchive {
         /// The oldest checkpoint in memory.
         root: Root,
     },
 }
 
-/// Records that are no longer held.
+/// Records that are no longer held, for [`Persist::Forget`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Contributions.
+    /// Ids of the forgotten contributions.
     pub contributions: Vec<ContributionId>,
-    /// Seals.
+    /// Ids of the forgotten seals.
     pub seals: Vec<SealId>,
-    /// Proofs.
+    /// Ids of the forgotten proofs.
     pub proofs: Vec<ProofId>,
     /// Checkpoints that were [`Persist::Verified`].
     pub verified: Vec<CheckpointId>,
 }
 
-/// A record to be signed with this node's key.
+/// A record to be signed with this node's key, for [`Output::Sign`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Unsigned {
     /// A contribution: comes back as [`Input::SignedContribution`].
@@ -210,133 +214,136 @@ pub enum Unsigned {
     Seal(Seal),
 }
 
-/// Merge these submissions, difference them against the base's weights, code the result.
+/// Job of [`Output::Encode`]: merge these submissions, take the difference to the base's weights, and code the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodeJob {
-    /// The base checkpoint.
+    /// The checkpoint that the submissions are based on.
     pub parent: CheckpointId,
-    /// Its weights.
+    /// The blob with the weights of that checkpoint.
     pub weights: BlobId,
-    /// Ascending by id, with samples.
+    /// The submissions, ascending by id, each with its number of samples.
     pub submissions: Vec<(SubmissionId, u64)>,
 }
 
-/// A fresh contribution to aggregate.
+/// A fresh contribution in an [`AggregateJob`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshItem {
-    /// Its id.
+    /// Id of the contribution.
     pub id: ContributionId,
-    /// Its update.
+    /// The blob with its update.
     pub update: BlobId,
-    /// Its weight.
+    /// Number of its samples, which is its weight.
     pub samples: u64,
 }
 
-/// A late contribution to aggregate.
+/// A late contribution in an [`AggregateJob`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LateItem {
-    /// The contribution.
+    /// The contribution, described like a fresh one.
     pub item: FreshItem,
-    /// Rounds behind, at least 1: the discount is a function of it.
+    /// Number of rounds behind, at least 1. The discount is a function of this number.
     pub staleness: u32,
 }
 
-/// Aggregate these updates onto the parent's weights.
+/// Job of [`Output::Aggregate`]: aggregate these updates onto the parent's weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AggregateJob {
-    /// Comes back in the answer.
+    /// Id of the job, which comes back in the answer.
     pub id: ProposalId,
-    /// What it is.
+    /// The proposal that the job computes.
     pub proposal: Proposal,
-    /// The parent's weights.
+    /// The blob with the parent's weights.
     pub weights: BlobId,
-    /// Ascending by id.
+    /// The fresh contributions, ascending by id.
     pub fresh: Vec<FreshItem>,
-    /// Ascending by id.
+    /// The late contributions, ascending by id.
     pub late: Vec<LateItem>,
 }
 
-/// Why a record was refused.
+/// Kind of reason for which a record was refused, in [`Output::Refused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// No node that keeps the rules makes such a record, whatever it knows: its author is at fault.
+    /// A fault of the author: no node that keeps the rules makes such a record, independent of what it knows.
     Fault,
-    /// An honest node may have made it (it was cut off from the others, say), but it is of no use here.
+    /// No fault: an honest node may have made the record (it was cut off from the others, say), but it is of no use here.
     Useless,
 }
 
-/// What to do, in this order.
+/// An action for the driver. The driver carries out the outputs in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Make durable before going on.
+    /// Make this change durable before going on.
     Persist(Persist),
-    /// Sign and hand back.
+    /// Sign this record and hand it back.
     Sign(Unsigned),
-    /// Announce to everyone.
+    /// Announce this contribution to everyone.
     SendContribution(Signed<Contribution>),
-    /// Announce to everyone.
+    /// Announce this seal to everyone.
     SendSeal(Signed<Seal>),
-    /// Announce to everyone.
+    /// Announce this proof to everyone.
     SendProof(Proof),
-    /// Fetch this blob, from these nodes first; comes back as `BlobHere` or `BlobBad`. Asked once, the driver keeps trying.
+    /// Fetch this blob, from these nodes first. The answer is [`Input::BlobHere`] or [`Input::BlobBad`]. The machine asks once,
+    /// and the driver keeps trying until [`Output::DropBlob`].
     WantBlob {
-        /// Which.
+        /// The blob to fetch.
         blob: BlobId,
-        /// Its length where a record names it.
+        /// Length of the blob in bytes, if a record names it.
         bytes: Option<u64>,
-        /// Whether it is an update (checked against the schema) or weights.
+        /// True for an update (checked against the schema), false for weights.
         update: bool,
-        /// Who should have it.
+        /// Nodes that should have the blob.
         holders: Vec<NodeId>,
-        /// The author of the open round's contribution with this update, if there is one: a node that announced it and says
-        /// that it has it not is at fault. Of an older one that can no longer be said: its author may have dropped it.
+        /// The author of the open round's contribution with this update, if there is one. A node that announced the
+        /// update and says that it does not have it is at fault. For an older contribution that cannot be said,
+        /// because its author may have dropped the update.
         owed_by: Option<NodeId>,
     },
-    /// No longer wanted: stop fetching.
+    /// Stop fetching this blob, because it is no longer wanted.
     DropBlob(BlobId),
-    /// Records named by others are missing here: sync with these nodes (all peers when empty).
+    /// Sync with these nodes (with all peers if empty), because records that others named are missing here.
     WantRecords {
-        /// Who named them.
+        /// The nodes that named the missing records.
         from: Vec<NodeId>,
     },
-    /// Read the archive from this round on; comes back as `Archived`.
+    /// Read the archive from this round on. The answer is [`Input::Archived`].
     WantArchived {
-        /// Which round.
+        /// The first round to read.
         from: u64,
     },
-    /// Code an update; comes back as `Encoded`.
+    /// Code an update. The answer is [`Input::Encoded`] or [`Input::EncodeFailed`].
     Encode(EncodeJob),
-    /// Aggregate; comes back as `Aggregated`.
+    /// Aggregate updates. The answer is [`Input::Aggregated`] or [`Input::AggregateFailed`].
     Aggregate(AggregateJob),
-    /// The head is now this one.
+    /// The head is now this checkpoint.
     Head {
-        /// Its id.
+        /// Id of the checkpoint.
         checkpoint: CheckpointId,
-        /// Its round.
+        /// Round of the checkpoint.
         round: u64,
-        /// Its weights.
+        /// The blob with the weights of the checkpoint.
         weights: BlobId,
     },
     /// A checkpoint of the head's branch is now confirmed: a quorum stands on it.
     Confirmed(CheckpointId),
-    /// The open round changed: someone contributed, or a deadline was set.
+    /// The open round changed: a node contributed, or a deadline was set.
     RoundChanged,
     /// A member signed two contributions on one parent.
     Equivocation {
-        /// Who.
+        /// The member that signed both.
         author: NodeId,
-        /// The evidence.
+        /// Id of the proof.
         proof: ProofId,
     },
     /// A record was refused.
     Refused {
-        /// Who made it.
+        /// The author of the record.
         author: NodeId,
-        /// Whether that is the author's fault.
+        /// The [`Refusal`], which says if the author is at fault.
         refusal: Refusal,
-        /// For people.
+        /// The reason, as text for people.
         reason: String,
     },
-    /// Call again with [`Input::Tick`] at this instant; replaces the earlier one. `None` = nothing to wait for.
+    /// Call again with [`Input::Tick`] at this instant. A new instant replaces the earlier one;
+    /// `None` means that there is nothing to wait for.
     WakeAt(Option<Instant>),
 }

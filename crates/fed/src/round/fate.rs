@@ -1,11 +1,11 @@
-//! What became of this node's contributions, and so of its submissions.
+//! The fate of this node's contributions, and so of its submissions.
 
 use super::machine::Machine;
 use super::{SubmissionState, tree};
 use crate::id::{CheckpointId, ContributionId};
 
 impl Machine {
-    /// The head's branch changed: says what became of this node's contributions.
+    /// Updates the states of this node's submissions after the head's branch changed.
     pub(super) fn refresh_submissions(&mut self) {
         let ids: Vec<_> = self.submissions.merged.keys().copied().collect();
         for id in ids {
@@ -26,13 +26,13 @@ impl Machine {
         }
     }
 
-    /// Whether a contribution of this node holds submissions whose fate is not final.
+    /// Returns true if a contribution of this node holds submissions whose state is not final.
     pub(super) fn is_unsettled(&self, id: &ContributionId) -> bool {
         self.submissions.merged.contains_key(id)
     }
 
-    /// The round up to which this node never changes its mind: in a list what a quorum's votes settled; in an open model, where
-    /// anyone can vote, what lies below the horizon.
+    /// The round up to which this node never changes its mind. In a list this is the newest round that the votes of a quorum
+    /// settled. In an open model, where any node can vote, this is the horizon.
     fn final_round(&self) -> u64 {
         if self.is_list {
             self.settled_round()
@@ -41,7 +41,7 @@ impl Machine {
         }
     }
 
-    /// What became of a contribution of this node, of which `before` was said.
+    /// The [`SubmissionState`] of the submissions in a contribution of this node. `before` is the state that was said last.
     fn fate_of(&self, id: &ContributionId, before: Option<&SubmissionState>) -> SubmissionState {
         let Some(signed) = self.ledger.contribution(id) else {
             let reason = "its contribution is no longer held".to_owned();
@@ -54,7 +54,7 @@ impl Machine {
             }) => (Some(*checkpoint), *weight_ppm),
             _ => (None, 0),
         };
-        // Below the horizon the lists of seals are forgotten: what was said then is still so.
+        // Below the horizon the lists of seals are forgotten, so the state that was said before them still holds.
         let on_chain = |id: &CheckpointId| self.tree.get(id).is_some_and(|n| self.chain.contains(n.round, id));
         let listed = self.listed_in_chain(id).or(known.filter(on_chain));
         if let Some(node) = listed.and_then(|c| self.tree.get(&c)) {
@@ -69,7 +69,7 @@ impl Machine {
                 settled: node.round <= self.final_round(),
             };
         }
-        // The last round that could list the contribution.
+        // A contribution is rejected once the last round that could list it is final.
         let staleness = u64::from(self.spec.rounds.max_staleness);
         if c.round.saturating_add(staleness) <= self.final_round() {
             let reason = format!(
@@ -85,7 +85,7 @@ impl Machine {
         SubmissionState::Carried { round }
     }
 
-    /// A contribution's share of a checkpoint, in parts per million; 0 where the others in it are unknown.
+    /// Share of a contribution in a checkpoint, in parts per million; 0 if other contributions in it are unknown.
     fn share_of(&self, id: &ContributionId, node: &tree::Node) -> u32 {
         let Some(seal) = self.seal_of(node) else { return 0 };
         let (mut mine, mut all) = (0.0, 0.0);
@@ -93,7 +93,7 @@ impl Machine {
             let Some(c) = self.ledger.contribution(listed) else {
                 return 0;
             };
-            // The discount of `update::aggregate`; this figure only informs.
+            // The same discount as in `update::aggregate`. The figure here only informs.
             let behind = seal.round.saturating_sub(c.record.round);
             #[allow(clippy::cast_precision_loss)]
             let weight = c.record.samples as f64 / (1.0 + behind as f64).sqrt();

@@ -1,4 +1,4 @@
-//! Which checkpoint this node stands on, and which it works to verify.
+//! The choice of the head (the checkpoint that this node stands on), and the work to verify checkpoints that would be the head.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -9,34 +9,37 @@ use super::tree::{Node, Rank};
 use super::{Forgotten, Output, Persist};
 use crate::id::{CheckpointId, NodeId};
 
-/// Tombstones of invalid checkpoints: each is a seal that need not be looked at again. Past the limit the oldest round goes.
+/// Maximum number of tombstones of invalid checkpoints. With a tombstone a seal need not be looked at again. Beyond the limit
+/// the tombstone of the oldest round goes.
 const INVALID_MAX: usize = 4_096;
 
-/// Steps whose updates are fetched while an earlier one is recomputed.
+/// Maximum number of steps whose updates are fetched while an earlier step is recomputed.
 const STEPS_AHEAD_MAX: usize = 16;
-/// Blobs asked for at once for one leaf.
+/// Maximum number of blobs asked for at once for one leaf.
 const PREFETCH_MAX: usize = 64;
 
-/// A node so many rounds behind an attested checkpoint recomputes while it fetches that one's weights.
+/// Maximum number of rounds behind an attested checkpoint at which a node recomputes
+/// while it fetches the weights of that checkpoint.
 const SIDE_BY_SIDE_ROUNDS_MAX: usize = 4;
 
-/// From a leaf (first) up to the last checkpoint below a verified one.
+/// The unverified checkpoints on the way from a leaf (first) back to a verified checkpoint, which is not included.
 pub(super) type Path = VecDeque<CheckpointId>;
 
-/// What to do for a leaf.
+/// The work to do for a leaf.
 struct Aim {
-    /// The first unverified checkpoint on the way.
+    /// The first unverified checkpoint on the way to the leaf.
     step: CheckpointId,
-    /// The newest on the way that may be adopted by its digest.
+    /// The newest checkpoint on the way that may be adopted by its digest.
     attested: Option<CheckpointId>,
-    /// The steps after the next one: their updates are fetched meanwhile.
+    /// The steps after the next one, whose updates are fetched meanwhile.
     ahead: Vec<CheckpointId>,
 }
 
 impl Machine {
-    /// Stands on the greatest verified checkpoint, and works on those that would be greater.
+    /// Moves the head to the greatest verified checkpoint, and works on the leaves that would be greater.
     ///
-    /// A child ranks above its parent, so only the leaves' paths need to be looked at, and a path ends at the first verified checkpoint.
+    /// A child ranks above its parent, so only the paths of the leaves need to be looked at,
+    /// and a path ends at the first verified checkpoint.
     pub(super) fn choose_head(&mut self) {
         let best = self.tree.leaves.best_verified();
         if let Some(best) = best
@@ -45,7 +48,7 @@ impl Machine {
             self.move_head(&best.id.0);
         }
         if self.is_list {
-            // Its leaves are few.
+            // The leaves of a list are few.
             self.tree.look_at_all_again();
             self.pursuits = Pursuits::default();
         }
@@ -65,14 +68,14 @@ impl Machine {
                 break;
             }
         }
-        // Checkpoint 0 is never pursued itself, so it stands for what the head needs.
+        // Checkpoint 0 is never pursued itself, so its entry stands for the blobs that the head needs.
         let (zero, head) = (self.zero, self.chain.head());
         self.pursuits.begin(zero, zero, None);
         self.want_weights_of(&zero, &head);
         self.wants_dirty = true;
     }
 
-    /// On a long way to the greatest leaf each blob that comes makes room for another one.
+    /// Looks again at the greatest leaf if the way to it is long, because each blob that comes makes room for another one.
     fn look_at_long_way_again(&mut self) {
         let top = self.tree.leaves().next().map(|rank| rank.id.0);
         let long = self.cached_path.as_ref().filter(|path| path.len() > 1);
@@ -104,8 +107,8 @@ impl Machine {
         }
     }
 
-    /// The unverified checkpoints from a leaf up. The best leaf's is kept from one time to the next: a node that catches up
-    /// over thousands of rounds walks it once.
+    /// The unverified checkpoints on the way of a leaf, as a [`Path`]. The path of the best leaf is kept from one time to the
+    /// next, so that a node that catches up over thousands of rounds walks it once.
     fn path_from(&mut self, leaf: CheckpointId, first: bool) -> Path {
         let mut path = Path::new();
         if first && let Some(cached) = self.cached_path.take() {
@@ -131,7 +134,7 @@ impl Machine {
         path
     }
 
-    /// What to work on for a leaf: the next step, and the newest checkpoint on the way that a quorum attests.
+    /// The [`Aim`] for a leaf: the next step, and the newest checkpoint on the way that may be adopted by its digest.
     fn aim_of(&self, path: &Path) -> Option<Aim> {
         let leaf = self.tree.get(path.front()?)?;
         let step = self.tree.get(path.back()?)?;
@@ -146,7 +149,7 @@ impl Machine {
         })
     }
 
-    /// Works towards a leaf that would be the head: adopts by digest what a quorum attests, or recomputes the next step.
+    /// Works towards a leaf that would be the head: adopts an attested checkpoint by its digest, or recomputes the next step.
     fn pursue(&mut self, leaf: &CheckpointId, aim: &Aim) {
         let Some(attested) = aim.attested else {
             self.recompute(leaf, &aim.step);
@@ -157,14 +160,15 @@ impl Machine {
         if behind > 0 || !self.can_recompute(&aim.step) {
             self.adopt(leaf, &attested);
         }
-        // A few updates can be here sooner than the whole weights, and the holder of either may be gone.
+        // A few updates may be here sooner than the whole weights, and the holder of either may be gone.
         if behind <= SIDE_BY_SIDE_ROUNDS_MAX {
             self.recompute(leaf, &aim.step);
             self.prefetch(leaf, aim.ahead.get(..behind).unwrap_or(&aim.ahead));
         }
     }
 
-    /// Asks for updates of the steps after the next one: one fetch a step would make catching up slower than a fast model.
+    /// Asks for updates of the steps after the next one, because one fetch per step
+    /// would make catching up slower than a fast model.
     fn prefetch(&mut self, leaf: &CheckpointId, steps: &[CheckpointId]) {
         for step in steps {
             let Some(node) = self.tree.get(step).filter(|n| n.complete) else {
@@ -184,7 +188,7 @@ impl Machine {
         }
     }
 
-    /// Adopts a checkpoint that a quorum attests, once its weights are here.
+    /// Adopts an attested checkpoint once its weights are here; asks for the weights before.
     fn adopt(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self.tree.get(id) else { return };
         let result = node.result;
@@ -211,14 +215,15 @@ impl Machine {
         seals.map(|s| s.record.sealer).collect()
     }
 
-    /// The weights of a checkpoint are here and right.
+    /// Notes that the weights of a checkpoint are here and right.
     pub(super) fn mark_verified(&mut self, id: CheckpointId) {
         let Some(node) = self.tree.get_mut(&id) else { return };
         if node.verified {
             return;
         }
         node.verified = true;
-        // An ancestor in the middle ends the path there; the walk to it is short.
+        // A checkpoint that was verified in the middle of the cached path ends the path
+        // there. The path is dropped; the new walk is short.
         self.cached_path.take_if(|path| path.back() != Some(&id));
         let (result, parent) = (node.result, node.parent);
         self.blobs.weights.set_here(result);
@@ -229,7 +234,7 @@ impl Machine {
             .and_then(|id| self.tree.get(&id))
             .is_some_and(|node| !node.verified)
         {
-            // Adopted in the middle of a way: whoever goes that way goes on from here.
+            // The checkpoint was adopted in the middle of a way, so each leaf on that way goes on from here.
             self.tree.look_at_all_again();
         }
         self.out.persist(Persist::Verified(id));
@@ -239,8 +244,8 @@ impl Machine {
         }
     }
 
-    /// The newest confirmed checkpoint of the greatest branch, verified or not. In an open model anyone can vote, so there
-    /// only the head's own branch counts: strangers must not forbid to go on with what they withhold.
+    /// The newest confirmed checkpoint of the greatest branch, verified or not. In an open model, where any node can vote, only
+    /// the head's own branch counts, so that strangers cannot stop this node with data that they withhold.
     fn confirmed_anywhere(&self) -> CheckpointId {
         let best = self.tree.leaves().next().filter(|_| self.is_list);
         let best = best.and_then(|rank| self.ancestor_of(rank.id.0, rank.confirmed));
@@ -248,7 +253,7 @@ impl Machine {
             .unwrap_or(self.tree.root())
     }
 
-    /// The checkpoint of a round on the way from checkpoint 0 to this one.
+    /// The checkpoint of round `round` on the way from checkpoint 0 to `id`.
     fn ancestor_of(&self, id: CheckpointId, round: u64) -> Option<CheckpointId> {
         let mut at = self.tree.get(&id)?;
         while at.round > round {
@@ -260,14 +265,15 @@ impl Machine {
         (at.round == round).then_some(at.id)
     }
 
-    /// The confirmed checkpoint that this one is neither above nor below, if there is one: a node that signed on it would
-    /// help a branch that a quorum has left.
+    /// The confirmed checkpoint, if it is neither `id` nor an ancestor or a descendant of `id`. A node that signed on `id`
+    /// would then help a branch that a quorum has left.
     pub(super) fn confirmed_against(&self, id: &CheckpointId) -> Option<CheckpointId> {
         let confirmed = self.confirmed_anywhere();
         let round = self.tree.get(&confirmed)?.round;
         let node = self.tree.get(id)?;
         if node.confirmed >= round {
-            // Liars can have two checkpoints of one round confirmed, and withhold what one of them needs: the head decides.
+            // Liars can have two checkpoints of one round confirmed, and withhold
+            // data that one of them needs, so the head decides.
             return None;
         }
         let mine = node.round;
@@ -306,7 +312,7 @@ impl Machine {
         self.wants_dirty = true;
     }
 
-    /// A checkpoint cannot be: it and all that was built on it go, whatever comes.
+    /// Makes a checkpoint invalid for ever, and drops it with all that was built on it.
     pub(super) fn invalidate(&mut self, id: &CheckpointId, fault: &str) {
         let Some(node) = self.tree.get(id) else { return };
         let (round, parent) = (node.round, node.parent);
@@ -323,7 +329,7 @@ impl Machine {
         }
     }
 
-    /// Remembers a checkpoint that can never be.
+    /// Remembers that a checkpoint is invalid for ever. Keeps at most [`INVALID_MAX`] of them.
     pub(super) fn bury(&mut self, id: CheckpointId, round: u64) {
         self.invalid.insert(id, round);
         while self.invalid.len() > INVALID_MAX {
@@ -332,7 +338,7 @@ impl Machine {
         }
     }
 
-    /// Forgets a checkpoint and all below it. Returns their ids and rounds.
+    /// Forgets a checkpoint and all its descendants. Returns their ids and rounds.
     pub(super) fn drop_branch(&mut self, id: &CheckpointId) -> Vec<(CheckpointId, u64)> {
         let mut order = vec![*id];
         let mut next = 0;
@@ -371,7 +377,7 @@ impl Machine {
         removed.iter().map(|n| (n.id, n.round)).collect()
     }
 
-    /// The contributions that a checkpoint lists are no longer named by it.
+    /// Notes that a checkpoint no longer names the contributions that it lists.
     pub(super) fn unname(&mut self, id: &CheckpointId) {
         let Some(seal) = self.tree.get(id).and_then(|n| self.seal_of(n)) else {
             return;

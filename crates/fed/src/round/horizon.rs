@@ -1,11 +1,13 @@
-//! What is forgotten: below the horizon only the seals of the head's branch stay, and soon go to the archive.
+//! The horizon: the round up to which records are forgotten. Only the seals of the head's branch
+//! stay below it, and they soon go to the archive.
 
 use super::machine::Machine;
 use super::{Forgotten, Persist};
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId};
 
-/// Rounds kept below the last settled one beyond `max_staleness`, whatever the configuration: a contribution that may be
-/// listed so late is held until its fate is final, and the votes that settled a round stay to tell others.
+/// Minimum number of rounds kept below the last settled one beyond `max_staleness`, independent of the
+/// configuration. A contribution that may be listed so late is held until its fate is final, and the
+/// votes that settled a round stay to tell others.
 const MARGIN_ROUNDS: u64 = 2;
 
 impl Machine {
@@ -14,13 +16,12 @@ impl Machine {
         self.tree.get(&self.chain.head()).map_or(0, |n| n.confirmed)
     }
 
-    /// The newest round of the head's branch that is final: no branch without it can win.
+    /// The newest final round of the head's branch: no branch without it can win.
     pub(super) fn settled_round(&self) -> u64 {
         self.tree.get(&self.chain.head()).map_or(0, |n| n.settled)
     }
 
-    /// Moves the horizon after the newest settled round.
-    /// Says whether it moved.
+    /// Moves the horizon up after the newest settled round. Returns true if the horizon moved.
     pub(super) fn prune(&mut self) -> bool {
         let Some(keep) = self.config.keep_rounds else {
             return false;
@@ -74,7 +75,7 @@ impl Machine {
         self.forget_served_proofs();
     }
 
-    /// Forgets contributions, but for those of this node whose submissions have no final answer yet.
+    /// Forgets contributions, except those of this node whose submissions have no final answer yet.
     fn forget_contributions(&mut self, mut old: Vec<ContributionId>) {
         old.retain(|id| !self.is_unsettled(id));
         for id in &old {
@@ -95,7 +96,8 @@ impl Machine {
         }
     }
 
-    /// The submissions in a contribution of this node have their final answer: below the horizon it is of no more use.
+    /// Forgets a contribution of this node whose submissions have their final answer,
+    /// if it is below the horizon and so of no more use.
     pub(super) fn forget_settled(&mut self, id: &ContributionId) {
         let round = self.ledger.contribution(id).map(|c| c.record.round);
         if round.is_some_and(|round| round <= self.horizon) {
@@ -103,7 +105,7 @@ impl Machine {
         }
     }
 
-    /// Weights below the horizon may be collected: they are no base any more. Two checkpoints can share them.
+    /// Releases weights below the horizon, because they are no base any more. Weights that a newer checkpoint shares are kept.
     fn forget_weights(&mut self, result: BlobId, round: u64) {
         let alone = self.tree.count_weights(&result) == 1 && result != self.spec.checkpoint0;
         if alone || !self.tree.rounds_from(round + 1).any(|n| n.result == result) {
@@ -111,7 +113,7 @@ impl Machine {
         }
     }
 
-    /// A checkpoint is gone: its weights may be collected where nothing else has them.
+    /// Releases the weights of a removed checkpoint, if no other checkpoint has them.
     pub(super) fn release_weights(&mut self, result: &BlobId) {
         if self.tree.count_weights(result) == 0 {
             self.forget_blob(result);
@@ -124,7 +126,7 @@ impl Machine {
         }
     }
 
-    /// Proofs against members that the confirmed head has convicted, and that no seal names, have done their work.
+    /// Forgets proofs that have done their work: the confirmed head has convicted the member, and no seal names the proof.
     fn forget_served_proofs(&mut self) {
         let confirmed = self.chain.at(self.confirmed_round());
         let Some(node) = confirmed.and_then(|id| self.tree.get(&id)) else {
@@ -132,7 +134,8 @@ impl Machine {
         };
         let is_served =
             |(author, _): &(NodeId, ProofId)| node.convicted.contains(author) && *author != self.config.node;
-        // An open model may have convicted any number; those whose contributions are held still are looked at again later.
+        // An open model may have convicted any number of nodes. Proofs against those whose
+        // contributions are still held are looked at later.
         let served: Vec<_> = if self.is_list {
             let all = self.proved.iter().map(|(author, id)| (*author, *id));
             all.filter(is_served).collect()

@@ -1,4 +1,4 @@
-//! Aggregations: what is being computed, what came out.
+//! Aggregations: the jobs under way, and the results that came out.
 
 use std::collections::BTreeMap;
 
@@ -7,39 +7,40 @@ use super::{AggregateJob, FreshItem, LateItem, Output};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, ProposalId};
 use crate::record::Proposal;
 
-/// Recomputations at once, beside the aggregation of this node's own proposal: a job reads every listed update.
+/// Maximum number of recomputations at once, beside the aggregation of this node's
+/// own proposal: a job reads every listed update.
 const RECOMPUTED_MAX: usize = 1;
-/// Results remembered above the head; each saves an aggregation when a seal comes that says the same.
+/// Maximum number of results remembered above the head. Each saves an aggregation when a seal of the same proposal comes.
 const RESULTS_MAX: usize = 64;
-/// Pause before a failed job is tried again: a full disk does not empty faster.
+/// Milliseconds before a failed job is tried again: a full disk does not empty faster.
 pub(super) const RETRY_MS: u64 = 1_000;
 
 #[derive(Debug)]
 struct Job {
     since: Instant,
-    /// Of this node's own proposal. Strangers' seals never keep it waiting.
+    /// True for the job of this node's own proposal, which never waits for seals of strangers.
     own: bool,
     parent: CheckpointId,
     round: u64,
-    /// Fresh and late.
+    /// The listed contributions, fresh and late.
     listed: Vec<ContributionId>,
 }
 
 #[derive(Debug)]
 struct Known {
     round: u64,
-    /// Its place in the order in which results came.
+    /// Place of the result in the order in which results came.
     count: u64,
     result: BlobId,
 }
 
-/// The jobs under way and the results of late.
+/// The jobs under way and the recent results.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     flying: BTreeMap<ProposalId, Job>,
-    /// Only of rounds above the head's: below it, what matters is a checkpoint already.
+    /// Results of rounds above the head's round only. Below it, the results that matter are checkpoints already.
     results: BTreeMap<ProposalId, Known>,
-    /// Results known so far, forgotten ones included.
+    /// Number of results known so far, forgotten ones included.
     count: u64,
     retry: BTreeMap<ProposalId, Instant>,
     last_ms: u64,
@@ -54,7 +55,7 @@ impl Jobs {
         self.results.values().map(|known| &known.result)
     }
 
-    /// How long the last aggregation took here.
+    /// Duration of the last aggregation on this node, in milliseconds.
     pub fn last_ms(&self) -> u64 {
         self.last_ms
     }
@@ -68,17 +69,17 @@ impl Jobs {
         others.map(|(id, _)| *id).collect()
     }
 
-    /// Whether one more recomputation may run.
+    /// Returns true if one more recomputation may run.
     pub fn has_room(&self) -> bool {
         self.flying.values().filter(|job| !job.own).count() < RECOMPUTED_MAX
     }
 
-    /// Whether a job neither runs nor has just failed.
+    /// Returns true if a job neither runs nor has just failed.
     pub fn may_start(&self, id: &ProposalId, now: Instant) -> bool {
         !self.flying.contains_key(id) && self.retry.get(id).is_none_or(|at| *at <= now)
     }
 
-    /// The failed jobs that may be tried again from now on.
+    /// Takes out the failed jobs that may be tried again from now on.
     pub fn take_due_retries(&mut self, now: Instant) -> Vec<ProposalId> {
         let due: Vec<_> = self
             .retry
@@ -90,14 +91,15 @@ impl Jobs {
         due
     }
 
-    /// When a failed job may be tried again, the earliest after `now`.
+    /// Time at which a failed job may be tried again, the earliest after `now`.
     pub fn next_retry(&self, now: Instant) -> Option<Instant> {
         self.retry.values().filter(|at| **at > now).min().copied()
     }
 }
 
 impl Machine {
-    /// Starts an aggregation unless it runs, has just failed, or too many run. All its blobs are here.
+    /// Starts an aggregation as [`Output::Aggregate`], unless it runs, has just
+    /// failed, or too many run. All its blobs are here.
     pub(super) fn start_job(&mut self, proposal: &Proposal) {
         let id = proposal.id();
         let own = self.is_own_proposal(&id);
@@ -158,7 +160,8 @@ impl Machine {
         self.round_dirty = true;
     }
 
-    /// The oldest go. The newest never does, or it would be computed again at once; nor does what this node is about to seal.
+    /// Forgets the oldest results beyond [`RESULTS_MAX`]. The newest result stays, or it would be computed again at once; the
+    /// result that this node is about to seal stays too.
     fn forget_results_beyond_max(&mut self) {
         while self.jobs.results.len() > RESULTS_MAX {
             let others = self.jobs.results.iter().filter(|(id, _)| !self.is_own_proposal(id));
@@ -176,7 +179,8 @@ impl Machine {
         }
     }
 
-    /// The head moved: results of its round and below have done their work, and their blobs may go.
+    /// Forgets the results of the head's round and below after the head moved. They
+    /// have done their work, and their blobs may go.
     pub(super) fn forget_results(&mut self) {
         let round = self.chain.round();
         let old = self.jobs.results.iter().filter(|(_, known)| known.round <= round);
@@ -186,8 +190,8 @@ impl Machine {
         }
     }
 
-    /// Tried again later. All it read is asked for again: what vanished is fetched, what turns out bad is never listed again, the
-    /// others are answered at once.
+    /// Schedules a failed job for another try. All blobs that the job read are asked for again: a vanished blob is fetched, a
+    /// bad one is never listed again, and the requests for the others are answered at once.
     pub(super) fn aggregate_failed(&mut self, id: ProposalId) {
         let Some(job) = self.jobs.flying.remove(&id) else {
             return;
@@ -209,13 +213,13 @@ impl Machine {
         self.wants_dirty = true;
     }
 
-    /// A contribution's update; a digest of nothing where the contribution is unknown.
+    /// The update of a contribution; 32 zero bytes if the contribution is unknown.
     pub(super) fn update_of(&self, id: &ContributionId) -> BlobId {
         let known = self.ledger.contribution(id);
         known.map_or(BlobId([0; 32]), |c| c.record.update)
     }
 
-    /// What a checkpoint would be recomputed from; `None` for checkpoint 0.
+    /// The [`Proposal`] that a checkpoint would be recomputed from; `None` for checkpoint 0.
     pub(super) fn proposal_of(&self, id: &CheckpointId) -> Option<Proposal> {
         let seal = self.seal_of(self.tree.get(id)?)?;
         Some(Proposal {
@@ -228,7 +232,7 @@ impl Machine {
         })
     }
 
-    /// Whether everything needed to recompute a checkpoint is here.
+    /// Returns true if everything needed to recompute a checkpoint is here.
     pub(super) fn can_recompute(&self, id: &CheckpointId) -> bool {
         let Some(node) = self.tree.get(id) else { return false };
         let parent = node.parent.and_then(|p| self.tree.get(&p));
@@ -239,7 +243,8 @@ impl Machine {
             && listed.is_some_and(|mut l| l.all(|id| self.blobs.updates.is_here(&self.update_of(id))))
     }
 
-    /// Recomputes a checkpoint whose parent is verified: compares the digest, or asks for what is missing.
+    /// Recomputes a checkpoint whose parent is verified: compares the digest of a known result,
+    /// or starts the job, or asks for missing blobs.
     pub(super) fn recompute(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self.tree.get(id) else { return };
         let Some(proposal) = self.proposal_of(id).filter(|_| node.complete) else {
@@ -266,7 +271,7 @@ impl Machine {
         self.want_weights_of(leaf, &proposal.parent);
     }
 
-    /// A verified checkpoint's weights that have vanished are fetched again.
+    /// Asks again for the weights of a verified checkpoint if they have vanished.
     pub(super) fn want_weights_of(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self
             .tree

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::machine::Machine;
 use crate::id::{ContributionId, NodeId};
 
-/// Late contributions that the next seal on the head may take, by author, the oldest first: a member gets one into each
-/// seal, so the one that would expire first goes first and the fewest are lost.
+/// Late contributions that the next seal on the head may take, by author, the oldest first. A member gets one into each seal,
+/// so the one that would expire first goes first and the fewest are lost.
 fn eligible(machine: &Machine) -> BTreeMap<NodeId, Vec<ContributionId>> {
     let head = machine.chain.head();
     let round = machine.chain.round() + 1;
@@ -23,14 +23,15 @@ fn eligible(machine: &Machine) -> BTreeMap<NodeId, Vec<ContributionId>> {
     by_author
 }
 
-/// What the next seal on the head may take: one an author, so that nobody makes others fetch a heap of old work.
+/// The late contributions that the next seal on the head may take: one per author, so that no
+/// author makes others fetch a heap of old work.
 pub(super) fn next(machine: &Machine) -> impl Iterator<Item = ContributionId> {
     let any = machine.spec.rounds.max_staleness > 0;
     let by_author = if any { eligible(machine) } else { BTreeMap::new() };
     by_author.into_values().filter_map(|ids| ids.first().copied())
 }
 
-/// What this node's seal on the head takes, ascending: the oldest of each author whose blob is here.
+/// The late contributions that this node's seal on the head takes, ascending: the oldest of each author whose blob is here.
 pub(super) fn chosen(machine: &Machine) -> Vec<ContributionId> {
     if machine.spec.rounds.max_staleness == 0 {
         return vec![];
@@ -45,7 +46,7 @@ pub(super) fn chosen(machine: &Machine) -> Vec<ContributionId> {
 }
 
 impl Machine {
-    /// The checkpoint of the head's branch that lists a contribution, if one does.
+    /// The checkpoint of the head's branch that lists a contribution, if there is one.
     pub(super) fn listed_in_chain(&self, id: &ContributionId) -> Option<crate::id::CheckpointId> {
         let by = self.named.get(id)?;
         let on_chain = |c: &&crate::id::CheckpointId| self.tree.get(c).is_some_and(|n| self.chain.contains(n.round, c));

@@ -1,4 +1,4 @@
-//! The ends of the branches, in the order of heads, and which of them there is something to do for.
+//! The leaves of the tree (the ends of its branches), in the order of heads, and the leaves for which there is work.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -6,20 +6,20 @@ use std::ops::Bound::{Excluded, Unbounded};
 use super::tree::Rank;
 use crate::id::CheckpointId;
 
-/// How a checkpoint is filed.
+/// The place of a checkpoint in the sets of [`Leaves`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Filed {
     pub rank: Rank,
     pub leaf: bool,
-    /// Its weights are here and right.
+    /// True if the weights of the checkpoint are here and right.
     pub verified: bool,
-    /// A leaf that was looked at: what would make it the head is under way, or nothing can be done for it now.
+    /// True for a leaf that was looked at: the work to make it the head is under way, or nothing can be done for it now.
     pub seen: bool,
-    /// One of those whose next step can be computed once no other one is.
+    /// True for a leaf whose next step can be computed once no other step is computed.
     pub ready: bool,
 }
 
-/// Candidates without candidate children, and the verified checkpoints.
+/// The candidates without candidate children, and the verified checkpoints, in the order of [`Rank`].
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
     all: BTreeSet<Rank>,
@@ -27,12 +27,12 @@ pub(super) struct Leaves {
     seen: BTreeSet<Rank>,
     unseen: BTreeSet<Rank>,
     ready: BTreeSet<Rank>,
-    /// Those that were looked at and are leaves no more.
+    /// Checkpoints that were looked at and are leaves no more.
     left: Vec<CheckpointId>,
 }
 
 impl Leaves {
-    /// Files a checkpoint anew.
+    /// Files a checkpoint anew after a change from `old` to `now`.
     pub fn refile(&mut self, old: Option<Filed>, now: Filed) {
         if let Some(old) = old {
             self.remove(&old);
@@ -52,7 +52,7 @@ impl Leaves {
         }
     }
 
-    /// Takes a checkpoint out.
+    /// Takes a checkpoint out of all sets.
     pub fn remove(&mut self, old: &Filed) {
         for set in [
             &mut self.all,
@@ -65,23 +65,24 @@ impl Leaves {
         }
     }
 
-    /// The greatest first.
+    /// All leaves, the greatest first.
     pub fn all(&self) -> impl Iterator<Item = &Rank> {
         self.all.iter().rev()
     }
 
-    /// The greatest verified checkpoint: the head. A child ranks above its parent, so none is greater on the way to any leaf.
+    /// The greatest verified checkpoint, which is the head. A child ranks above its parent, so no verified
+    /// checkpoint on the way to any leaf is greater.
     pub fn best_verified(&self) -> Option<Rank> {
         self.verified.last().copied()
     }
 
-    /// Those above this one that were not looked at, the greatest first.
+    /// The leaves above `best` that were not looked at, the greatest first.
     pub fn unseen_above(&self, best: Option<Rank>) -> Vec<Rank> {
         let above = (best.map_or(Unbounded, Excluded), Unbounded);
         self.unseen.range(above).rev().copied().collect()
     }
 
-    /// The greatest one above `best` whose next step can be computed.
+    /// The greatest leaf above `best` whose next step can be computed.
     pub fn next_ready(&self, best: Option<Rank>) -> Option<Rank> {
         self.ready
             .last()
@@ -89,7 +90,7 @@ impl Leaves {
             .filter(|rank| best.is_none_or(|best| *rank > best))
     }
 
-    /// Those that were looked at and stand no higher than this one.
+    /// The leaves that were looked at and rank no higher than `best`.
     pub fn seen_up_to(&self, best: Option<Rank>) -> Vec<CheckpointId> {
         let Some(best) = best else { return vec![] };
         self.seen.range(..=best).map(|rank| rank.id.0).collect()
@@ -99,7 +100,7 @@ impl Leaves {
         self.seen.iter().map(|rank| rank.id.0).collect()
     }
 
-    /// Those that were looked at and are leaves no more, since this was asked last.
+    /// Takes out the checkpoints that were looked at and are leaves no more, since the last call.
     pub fn take_left(&mut self) -> Vec<CheckpointId> {
         std::mem::take(&mut self.left)
     }

@@ -6,7 +6,7 @@ use super::RecordId;
 use crate::id::{ContributionId, NodeId, ProofId, SealId};
 use crate::record::{Contribution, Proof, Seal, Signed};
 
-/// Every record that is held for good (until the horizon passes it): all of it is durable and spread by sync.
+/// All records that are held for good (until the horizon passes them). They are durable and spread by sync.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     contributions: BTreeMap<ContributionId, Signed<Contribution>>,
@@ -16,7 +16,7 @@ pub(super) struct Ledger {
     index: BTreeSet<(u64, RecordId)>,
 }
 
-/// A proof's place among the rounds: that of its first contribution, as that one declares it.
+/// The round under which a [`Proof`] is filed: the round that its first contribution declares.
 fn proof_round(proof: &Proof) -> u64 {
     proof.first.record.round
 }

@@ -1,4 +1,4 @@
-//! The round as a state machine.
+//! The round as a state machine: its settings, its state, and the order of its work after an input.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -28,30 +28,31 @@ use crate::record::{Contribution, Proof, Seal, Signed, Spec};
 /// A node's own settings for one model. None of them makes a record valid or invalid.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
-    /// Trainers to wait for before merging (a follower's are refused whatever this says).
+    /// Number of trainers to wait for before merging. A follower refuses all trainers, so the number has no effect there.
     pub trainers: u32,
-    /// How long before the round's deadline what is here is merged anyway.
+    /// Milliseconds before the round's deadline at which the submissions that are here are merged anyway.
     pub merge_margin_ms: u64,
-    /// Rounds whose checkpoints stay below the newest settled one; `None` = all.
+    /// Number of rounds below the newest settled one whose checkpoints stay; `None` keeps all.
     pub keep_rounds: Option<u64>,
 }
 
-/// What a store remembers of a model, in any order.
+/// The records and states that a store remembers of a model, in any order.
 #[derive(Debug, Clone, Default)]
 pub struct Restored {
-    /// As persisted.
+    /// Contributions as they were persisted.
     pub contributions: Vec<Signed<Contribution>>,
-    /// As persisted.
+    /// Seals as they were persisted.
     pub seals: Vec<Signed<Seal>>,
-    /// As persisted.
+    /// Proofs as they were persisted.
     pub proofs: Vec<Proof>,
     /// Checkpoints whose weights are here and right (checkpoint 0 included, once its blob is here).
     pub verified: BTreeSet<CheckpointId>,
     /// Submissions that are not final.
     pub submissions: Vec<(Submission, SubmissionState)>,
-    /// Of the last [`Persist::Archive`](super::Persist::Archive) or `Unarchive`; checkpoint 0 when there was none.
+    /// The root of the last [`Persist::Archive`](super::Persist::Archive) or [`Persist::Unarchive`](super::Persist::Unarchive);
+    /// `None` if there was neither, and then checkpoint 0 is the root.
     pub root: Option<Root>,
 }
 
@@ -72,9 +73,9 @@ pub struct CheckpointInfo {
     pub round: u64,
     pub parent: Option<CheckpointId>,
     pub weights: BlobId,
-    /// A quorum votes for it or for a descendant.
+    /// True if a quorum votes for the checkpoint or for a descendant.
     pub confirmed: bool,
-    /// The weights are here and right.
+    /// True if the weights are here and right.
     pub verified: bool,
 }
 
@@ -83,18 +84,19 @@ pub struct CheckpointInfo {
 #[allow(missing_docs)]
 pub struct ContributionInfo {
     pub id: ContributionId,
-    /// `None`, and all below 0, once the contribution is forgotten: of old rounds the seal alone is kept.
+    /// Author of the contribution. `None` once the contribution is forgotten, and then all numbers
+    /// below are 0: of old rounds only the seal is kept.
     pub author: Option<NodeId>,
     pub samples: u64,
     pub fidelity: f32,
     pub bytes: u64,
     pub late: bool,
-    /// Its blob is here and checked.
+    /// True if the contribution's blob is here and checked.
     pub here: bool,
 }
 
 impl ContributionInfo {
-    /// Those that a seal lists and that are forgotten.
+    /// Describes a contribution that a seal lists and that is forgotten.
     pub(super) fn forgotten(id: ContributionId, late: bool) -> Self {
         Self {
             id,
@@ -108,25 +110,25 @@ impl ContributionInfo {
     }
 }
 
-/// A round of the head's branch, or the open one.
+/// A sealed round of the head's branch, or the open round.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct RoundInfo {
     pub round: u64,
     pub parent: CheckpointId,
-    /// `None` while open.
+    /// The checkpoint that closed the round; `None` while the round is open.
     pub checkpoint: Option<CheckpointInfo>,
     pub sealers: Vec<NodeId>,
     pub contributions: Vec<ContributionInfo>,
-    /// Expected, not in.
+    /// Members that are expected and not in.
     pub missing: Vec<NodeId>,
-    /// Members whose work does not count, as there is proof against them. Of the open round.
+    /// Members whose work does not count, because there is proof against them (open round only).
     pub excluded: Vec<NodeId>,
     pub deadline: Option<Instant>,
     pub losing_seals: Vec<(CheckpointId, NodeId)>,
 }
 
-/// Why a submission's base cannot be taken.
+/// Reason why a submission's base cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum BaseError {
@@ -164,13 +166,14 @@ pub(super) enum Queued {
     Seal(Signed<Seal>),
 }
 
-/// Drives one model on one node: `handle(input, now)` answers with what to do, in order.
+/// State machine of one model on one node. [`Machine::handle`] takes an input and
+/// answers with the outputs to carry out, in order.
 ///
-/// The fields are the nouns of the files beside this one; each file adds the methods that concern its noun.
+/// The fields are the subjects of the files beside this one; each file adds the methods that concern its subject.
 pub struct Machine {
     pub(super) spec: Spec,
     pub(super) spec_id: SpecId,
-    /// Length of every update: spec and codec fix it. `None` when the codec is unknown here.
+    /// Length of every update in bytes, which spec and codec fix. `None` if the codec is unknown here.
     pub(super) update_bytes: Option<u64>,
     pub(super) zero: CheckpointId,
     pub(super) config: Config,
@@ -191,41 +194,42 @@ pub struct Machine {
     pub(super) submissions: Submissions,
     pub(super) comparison: Comparison,
     pub(super) out: Outbox,
-    /// Records that something made welcome; worked off before anything is decided.
+    /// Records that became welcome; they are worked off before any decision.
     pub(super) queue: VecDeque<Queued>,
-    /// Checkpoints that list a contribution, known or not.
+    /// The checkpoints that list each contribution, also for contributions that are unknown here.
     pub(super) named: BTreeMap<ContributionId, BTreeSet<CheckpointId>>,
-    /// Blobs needed to verify what would be the head.
+    /// The blobs needed to verify checkpoints that would be the head.
     pub(super) pursuits: Pursuits,
     /// The lowest proof held against an author.
     pub(super) proved: BTreeMap<NodeId, ProofId>,
-    /// How many held checkpoints name each proof: it stays as long as they do.
+    /// Number of held checkpoints that name each proof. A proof stays as long as they do.
     pub(super) named_proofs: BTreeMap<ProofId, usize>,
     pub(super) proof_use: ProofUse,
-    /// Tombstones of checkpoints that cannot be, with their rounds.
+    /// Tombstones of checkpoints that are invalid for ever, with their rounds.
     pub(super) invalid: BTreeMap<CheckpointId, u64>,
     /// Invalid checkpoints by sealer, with parent and round.
     pub(super) refuted: BTreeMap<NodeId, BTreeMap<CheckpointId, (CheckpointId, u64)>>,
     pub(super) claims: Claims,
     pub(super) shares: Shares,
-    /// Nodes whose word an operator takes.
+    /// Nodes that an operator trusts.
     pub(super) trusted: BTreeSet<NodeId>,
     pub(super) told_below_horizon: BTreeSet<NodeId>,
-    /// Checkpoints that the store says are verified, until their seals are read.
+    /// Checkpoints that are verified according to the store, until their seals are read.
     pub(super) known_verified: BTreeSet<CheckpointId>,
-    /// An unknown checkpoint (and its round) that a quorum stands on: branches from below the horizon are let in to find it.
+    /// Round and id of an unknown checkpoint that a quorum stands on. While it is set, branches
+    /// from below the horizon are let in to find it.
     pub(super) attested: Option<(u64, CheckpointId)>,
-    /// What of the archive was read to that end.
+    /// The rounds of the archive that were read to find that checkpoint.
     pub(super) taken_back: TakenBack,
-    /// What was let in that way.
+    /// The checkpoints that were let in to find it.
     pub(super) doubted: BTreeSet<CheckpointId>,
     pub(super) cached_path: Option<Path>,
     pub(super) told_confirmed: CheckpointId,
-    /// The round up to which everything but the head branch's seals is forgotten.
+    /// The round up to which everything but the seals of the head's branch is forgotten.
     pub(super) horizon: u64,
     pub(super) delay_ms: u64,
     pub(super) now: Instant,
-    /// The store is being read back: what it holds was within bounds when it was written.
+    /// True while the store is read back: its records were within bounds when they were written.
     pub(super) restoring: bool,
     pub(super) head_dirty: bool,
     pub(super) round_dirty: bool,
@@ -235,14 +239,14 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// From what the store remembers; the outputs are to be carried out like any other's.
+    /// Makes a machine from what the store remembers. The outputs must be carried out like those of [`Machine::handle`].
     pub fn new(spec: Spec, config: Config, restored: Restored, now: Instant) -> (Self, Vec<Output>) {
         Self::restore(spec, config, restored, now)
     }
 
-    /// Takes one input in and answers with what to do, in order.
+    /// Takes one input in and returns the outputs to carry out, in order.
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
-        // A monotonic clock that goes back is a driver's mistake; time stands still instead.
+        // A monotonic clock that goes back is a mistake of the driver. The machine's time stands still instead.
         self.now = self.now.max(now);
         let due = self.out.is_due(self.now);
         self.head_dirty |= due;
@@ -294,7 +298,7 @@ impl Machine {
                 self.round_dirty = true;
             }
             Input::Trust(nodes) => self.trust(nodes),
-            // What is due is found by the clock, after any input.
+            // Due work is found by the clock, after any input.
             Input::Tick => {}
         }
     }
@@ -308,8 +312,8 @@ impl Machine {
         }
     }
 
-    /// Takes up what was waiting and stands on the greatest head, until nothing moves any more. Each turn verifies or
-    /// refutes a checkpoint or takes a record in, so it ends.
+    /// Takes up waiting records and moves to the greatest head, until nothing moves any more. Each turn verifies or refutes a
+    /// checkpoint or takes a record in, so the loop ends.
     pub(super) fn settle_head(&mut self) {
         loop {
             self.work_off_queue();
@@ -321,7 +325,7 @@ impl Machine {
         }
     }
 
-    /// Brings everything in line after an input.
+    /// Brings all parts in line after an input.
     pub(super) fn settle(&mut self) {
         self.settle_head();
         if std::mem::take(&mut self.round_dirty) && self.may_sign() {

@@ -1,4 +1,4 @@
-//! Whom the open round waits for, and who seals it.
+//! The members that the open round waits for, and the order in which members seal it.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::machine::Machine;
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::Membership;
 
-/// The hash by which members are ranked for sealing on a parent: nobody chooses its place.
+/// The hash by which members are ranked for sealing on a parent, so that no member chooses its place.
 fn draw(parent: &CheckpointId, node: &NodeId) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"qres/sealer/1\n");
@@ -16,7 +16,7 @@ fn draw(parent: &CheckpointId, node: &NodeId) -> [u8; 32] {
 }
 
 impl Machine {
-    /// A list's members; nobody in particular in an open model.
+    /// The members of a list; `None` in an open model.
     pub(super) fn members(&self) -> Option<&BTreeSet<NodeId>> {
         match &self.spec.membership {
             Membership::List(members) => Some(members),
@@ -24,7 +24,7 @@ impl Machine {
         }
     }
 
-    /// Members the open round waits for: those that attend, whose pace lets them be in, and that are not convicted.
+    /// Members that the open round waits for: they attend, their pace lets them be in, and they are not convicted.
     pub(super) fn expected(&self) -> impl Iterator<Item = &NodeId> {
         self.expected_in(self.chain.round() + 1)
     }
@@ -36,7 +36,7 @@ impl Machine {
             .filter(move |m| self.attendance.expects(m, round) && self.paces.fits(m, patience) && !self.is_excluded(m))
     }
 
-    /// Remembers whom the open round waits for, once it waits: somebody has contributed.
+    /// Remembers the members that the open round waits for. The round waits once there is a contribution.
     pub(super) fn note_expected(&mut self) {
         if self.is_list && self.open.first.is_some() {
             let expected: Vec<_> = self.expected().copied().collect();
@@ -44,7 +44,8 @@ impl Machine {
         }
     }
 
-    /// Expected members whose contribution on the head, blob included, is not here. One whose blob is bad has had its turn.
+    /// Expected members whose contribution on the head is not here with its blob. A member whose
+    /// blob is bad has had its turn and is not missing.
     pub(super) fn missing(&self) -> Vec<NodeId> {
         let head = self.chain.head();
         let round = self.chain.round() + 1;
@@ -58,8 +59,9 @@ impl Machine {
         self.expected().filter(|m| !is_in(m)).copied().collect()
     }
 
-    /// This node's place among the sealers of the head, 0 = first. Whoever contributed, its update being here, goes before those
-    /// who did not: a list's silent members, or strangers who withhold, must not cost a stagger each. `None`: it does not seal.
+    /// Place of this node among the sealers of the head, 0 = first; `None` if this node does not seal.
+    /// Nodes that contributed and whose update is here go before the others. So a list's silent members, or
+    /// strangers who withhold, do not cost a stagger each.
     pub(super) fn place(&self) -> Option<u64> {
         let head = self.chain.head();
         let whole = |id: &ContributionId| self.blobs.updates.is_here(&self.update_of(id));
@@ -81,14 +83,14 @@ impl Machine {
         Some(count as u64)
     }
 
-    /// Contributions on a checkpoint whose updates are here.
+    /// The contributions on a checkpoint whose updates are here.
     fn whole_on(&self, checkpoint: &CheckpointId) -> Vec<ContributionId> {
         let casts = self.ballots.on(checkpoint).flat_map(|(_, casts)| casts);
         let whole = casts.filter(|cast| self.blobs.updates.is_here(&self.update_of(&cast.id)));
         whole.map(|cast| cast.id).collect()
     }
 
-    /// The head moved: who contributed to the round that closed, and who missed it although it waited for them.
+    /// Notes, after the head moved, which members contributed to the round that closed and which ones it waited for in vain.
     pub(super) fn take_attendance(&mut self) {
         if !self.is_list {
             return;
@@ -105,7 +107,7 @@ impl Machine {
         for id in listed.unwrap_or_default() {
             match self.ledger.contribution(&id) {
                 Some(signed) => authors.push(signed.record.author),
-                // Adopted by its digest: who contributed is not known, so nobody is held absent.
+                // The head was adopted by its digest: its contributors are not known, so no member is held absent.
                 None => return,
             }
         }
@@ -117,7 +119,7 @@ impl Machine {
             expected = self.expected_in(round).copied().collect();
         }
         self.attendance.close(round, &expected);
-        // Those who were ahead of this node when they came in.
+        // Some contributions came in while their authors were ahead of this node.
         for id in self.whole_on(&head) {
             self.attend(&id);
         }

@@ -1,4 +1,4 @@
-//! Which checkpoints others build on or stand on: those are held whatever their number.
+//! Named checkpoints: the checkpoints that others build on or stand on. They are held in any number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::orphans::Missing;
 use crate::id::{CheckpointId, NodeId};
 use crate::record::MEMBERS_MAX;
 
-/// Checkpoints of a sealer's own that are looked through for someone who builds on them.
+/// Maximum number of a sealer's own checkpoints that are looked through for another node that builds on them.
 const OWN_DESCENDANTS_MAX: usize = 64;
 
 /// The checkpoints that other members say they stand on.
@@ -18,7 +18,7 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Notes where a member stands. Returns where it stood before.
+    /// Notes the checkpoint that a member stands on. Returns the one it stood on before.
     fn insert(&mut self, by: NodeId, head: CheckpointId) -> Option<CheckpointId> {
         let before = self.heads.insert(by, head);
         if let Some(old) = before
@@ -33,7 +33,7 @@ impl Claims {
         before
     }
 
-    /// Whether anyone but `sealer` stands on the checkpoint.
+    /// Returns true if a node other than `sealer` stands on the checkpoint.
     fn by_others(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
         let mut those = self.by_head.get(checkpoint).into_iter().flatten();
         those.any(|by| by != sealer)
@@ -41,10 +41,10 @@ impl Claims {
 }
 
 impl Machine {
-    /// Whether someone but its sealer builds on the checkpoint or stands on it. A sealer's own records name nothing: it could
-    /// make any number of seals welcome.
+    /// Returns true if a node other than `sealer` builds on the checkpoint or stands on it. The sealer's own records name
+    /// nothing, because it could make any number of seals welcome with them.
     pub(super) fn is_named(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
-        // The sealer's own children name it where others build on them.
+        // The sealer's own children name the checkpoint if others build on them.
         let mut open = vec![*checkpoint];
         let mut looks = 0;
         while let Some(id) = open.pop() {
@@ -60,7 +60,7 @@ impl Machine {
         false
     }
 
-    /// Whether a record or a claim of someone but `sealer` names this very checkpoint.
+    /// Returns true if a record or a claim of a node other than `sealer` names this very checkpoint.
     fn others_name(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
         let children = self.tree.get(checkpoint).into_iter().flat_map(|node| &node.children);
         let seals = children.filter_map(|id| self.tree.get(id)).flat_map(|node| &node.seals);
@@ -78,12 +78,13 @@ impl Machine {
             || seals.any(|s| s.record.sealer != *sealer)
     }
 
-    /// Whether a held checkpoint is named. One that two nodes sealed has no sealer whose own records name nothing.
+    /// Returns true if a held checkpoint is named. If two nodes sealed it, the records of both can name it.
     fn is_held_named(&self, checkpoint: &CheckpointId, sealers: &BTreeSet<NodeId>) -> bool {
         sealers.iter().take(2).any(|sealer| self.is_named(checkpoint, sealer))
     }
 
-    /// A peer says that it stands on this checkpoint. One claim a member counts: what it holds, others can hold too.
+    /// Notes the claim of a peer that it stands on this checkpoint. Only one claim per member counts: a checkpoint that one
+    /// member holds, others can hold too.
     pub(super) fn claim(&mut self, by: NodeId, head: CheckpointId) {
         let room = self.claims.heads.len() < MEMBERS_MAX || self.claims.heads.contains_key(&by);
         if room && by != self.config.node && self.spec.admits(&by) {
@@ -93,7 +94,7 @@ impl Machine {
         }
     }
 
-    /// Something names this checkpoint: it, and the sealer's own ones that it builds on, leave the shares.
+    /// Handles a new name of this checkpoint: it leaves the shares, and so do the sealer's own checkpoints that it builds on.
     pub(super) fn name_gained(&mut self, checkpoint: &CheckpointId) {
         let mut at = *checkpoint;
         while let Some(sealers) = self.shares.sealers(&at).cloned() {
@@ -108,7 +109,7 @@ impl Machine {
         }
     }
 
-    /// Files a checkpoint among the unnamed ones if it is one now. Says whether it does.
+    /// Files a checkpoint among the unnamed ones if it is unnamed now. Returns true if it is.
     pub(super) fn file_if_unnamed(&mut self, checkpoint: &CheckpointId) -> bool {
         let Some(place) = self.place_of(checkpoint) else {
             return false;
@@ -120,8 +121,9 @@ impl Machine {
         unnamed
     }
 
-    /// What named these is gone: they count again, and so do their sealers' own ones that they build on. In an open model what is
-    /// too much then goes; a list's member keeps it until its next seal.
+    /// Reviews checkpoints that may have lost their names. Without a name they count again, and so do
+    /// their sealers' own checkpoints that they build on. In an open model the excess is dropped then;
+    /// a list's member keeps it until its next seal.
     pub(super) fn review_names(&mut self) {
         while let Some(first) = self.shares.doubted.pop_first() {
             let mut filed = vec![];
@@ -137,7 +139,7 @@ impl Machine {
         }
     }
 
-    /// The head moves here: what is on its branch counts against nobody.
+    /// Takes the branch of the new head out of the shares, because it counts against no sealer.
     pub(super) fn leave_shares(&mut self, head: &CheckpointId) {
         let mut at = self.tree.get(head);
         while let Some(node) = at.filter(|node| !self.chain.contains(node.round, &node.id)) {
@@ -146,7 +148,7 @@ impl Machine {
         }
     }
 
-    /// The head moved from here: what it left is held for its names alone.
+    /// Reviews the checkpoints that the head left, because from now on only their names hold them.
     pub(super) fn doubt_names_off_chain(&mut self, from: &CheckpointId) {
         let mut at = self.tree.get(from);
         while let Some(node) = at.filter(|node| !self.chain.contains(node.round, &node.id)) {

@@ -1,31 +1,34 @@
-//! Records that name what is not known here yet: kept within bounds, taken up when it comes.
+//! Orphans: records that name a record that is not known here yet. They are kept
+//! within bounds and taken up when that record comes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{CheckpointId, ContributionId, NodeId, ProofId, SealId};
 use crate::record::{Contribution, Seal, Signed};
 
-/// Orphans of each kind one author may have here: a sync delivers parents first, so few are needed.
+/// Maximum number of orphans of each kind per author. A sync delivers parents first, so few are needed.
 const ORPHANS_PER_AUTHOR_MAX: usize = 64;
-/// Orphans of each kind in all (an open model has any number of authors). About 0.3 KiB a contribution, 1 MiB; a seal of
-/// 512 is 32 KiB, so 4,096 of the longest would be 128 MiB; typical ones take 2 MiB.
+/// Maximum number of orphans of each kind in all, because an open model has any number of authors. A contribution takes about
+/// 0.3 KiB, so all of them 1 MiB. A seal of 512 fresh and 512 late contributions takes 32 KiB, so 4,096 of the longest would
+/// take 128 MiB; typical ones take 2 MiB.
 const ORPHANS_MAX: usize = 4_096;
 
-/// What an orphan seal waits for.
+/// The record that an orphan seal waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Missing {
     Parent(CheckpointId),
     Proof(ProofId),
 }
 
-/// The orphans. They are neither durable nor spread: whoever has the parent has them too.
+/// The orphans: contributions, and seals with what is [`Missing`]. They are neither durable nor spread,
+/// because any node that has the parent has them too.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
     contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     contributions_on: BTreeMap<CheckpointId, BTreeSet<ContributionId>>,
     seals: BTreeMap<SealId, (Missing, Signed<Seal>)>,
     seals_for: BTreeMap<Missing, BTreeSet<SealId>>,
-    /// Every proof that an orphan seal names, and how many do.
+    /// Number of orphan seals that name each proof.
     proofs: BTreeMap<ProofId, usize>,
     /// Proofs that no orphan seal names any more.
     released: Vec<ProofId>,
@@ -42,7 +45,8 @@ impl Orphans {
         self.seals.contains_key(id)
     }
 
-    /// Keeps a contribution whose parent is unknown. Past a limit, what is furthest in the future goes first.
+    /// Keeps a contribution whose parent is unknown. Beyond a limit, the orphan that is furthest in the future goes first.
+    /// Returns true if the contribution is kept.
     pub fn add_contribution(&mut self, id: ContributionId, signed: Signed<Contribution>) -> bool {
         let c = &signed.record;
         if !self.make_room(true, c.author, c.round) {
@@ -55,7 +59,7 @@ impl Orphans {
         true
     }
 
-    /// Keeps a seal that names something unknown.
+    /// Keeps a seal that names an unknown record. Returns true if the seal is kept.
     pub fn add_seal(&mut self, id: SealId, missing: Missing, signed: Signed<Seal>) -> bool {
         let s = &signed.record;
         if !self.make_room(false, s.sealer, s.round) {
@@ -156,29 +160,29 @@ impl Orphans {
         ids.into_iter().flatten().copied().collect()
     }
 
-    /// The seals that wait for this.
+    /// The seals that wait for the record `missing`.
     pub fn seals_for(&self, missing: Missing) -> impl Iterator<Item = &Signed<Seal>> {
         let ids = self.seals_for.get(&missing);
         ids.into_iter().flatten().filter_map(|id| Some(&self.seals.get(id)?.1))
     }
 
-    /// Ids of the seals that wait for this.
+    /// Ids of the seals that wait for the record `missing`.
     pub fn seal_ids_for(&self, missing: Missing) -> Vec<SealId> {
         let ids = self.seals_for.get(&missing);
         ids.into_iter().flatten().copied().collect()
     }
 
-    /// Whether a seal here names this proof, be it the one that it waits for or another.
+    /// Returns true if an orphan seal names this proof, as the one that it waits for or as another.
     pub fn names_proof(&self, id: &ProofId) -> bool {
         self.proofs.contains_key(id)
     }
 
-    /// Proofs that no orphan seal names any more, since this was asked last.
+    /// Takes out the proofs that no orphan seal names any more, since the last call.
     pub fn take_released(&mut self) -> Vec<ProofId> {
         std::mem::take(&mut self.released)
     }
 
-    /// Forgets what lies at or below a round.
+    /// Forgets the orphans of this round and of all earlier ones.
     pub fn forget_through(&mut self, round: u64) {
         for contribution in [true, false] {
             let range = (contribution, 0, [0; 32])..=(contribution, round, [0xff; 32]);

@@ -1,25 +1,25 @@
-//! What one input leads to, in the order in which it must be carried out.
+//! The outputs of one input, in the order in which they must be carried out.
 
 use std::collections::BTreeSet;
 
 use super::{Output, Persist, RecordId, Refusal};
 use crate::id::{Instant, NodeId};
 
-/// Collects outputs. What must be durable comes first, whatever the order in which it was decided: nothing is ever sent
-/// that is not durable.
+/// Collects outputs. Every [`Persist`] comes before all actions, independent of the order in which they were decided, because
+/// nothing is ever sent that is not durable.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     persists: Vec<Persist>,
     actions: Vec<Output>,
     sync: Option<BTreeSet<NodeId>>,
     round_changed: bool,
-    /// Records that the store gave us: no need to write them again.
+    /// Records that came from the store and need not be written again.
     stored: BTreeSet<RecordId>,
     waking: Option<Instant>,
 }
 
 impl Outbox {
-    /// Makes something durable, before all actions of this answer.
+    /// Adds a [`Persist`], a change that becomes durable before all actions of this answer.
     pub fn persist(&mut self, what: Persist) {
         let stored = match &what {
             Persist::Contribution(c) => self.stored.contains(&RecordId::Contribution(c.record.id())),
@@ -36,12 +36,12 @@ impl Outbox {
         }
     }
 
-    /// Does something, after everything is durable.
+    /// Adds an action that is carried out after everything is durable.
     pub fn act(&mut self, what: Output) {
         self.actions.push(what);
     }
 
-    /// Says that a record is its author's fault.
+    /// Reports a record that is its author's fault, as [`Refusal::Fault`].
     pub fn refuse(&mut self, author: NodeId, reason: String) {
         let refusal = Refusal::Fault;
         self.act(Output::Refused {
@@ -51,7 +51,7 @@ impl Outbox {
         });
     }
 
-    /// Says that a record is of no use here, which is nobody's fault.
+    /// Reports a record that is of no use here and no fault of its author, as [`Refusal::Useless`].
     pub fn pass_over(&mut self, author: NodeId, reason: String) {
         let refusal = Refusal::Useless;
         self.act(Output::Refused {
@@ -61,7 +61,7 @@ impl Outbox {
         });
     }
 
-    /// Asks for a sync, once an answer, with all that were named.
+    /// Asks for one sync per answer, with all nodes that were named.
     pub fn want_records(&mut self, from: impl IntoIterator<Item = NodeId>) {
         self.sync.get_or_insert_default().extend(from);
     }
@@ -71,7 +71,7 @@ impl Outbox {
         self.round_changed = true;
     }
 
-    /// Sets the one timer; says so only when it differs.
+    /// Sets the only timer. Emits [`Output::WakeAt`] only if the instant differs.
     pub fn wake(&mut self, at: Option<Instant>) {
         if self.waking != at {
             self.waking = at;
@@ -79,18 +79,18 @@ impl Outbox {
         }
     }
 
-    /// Whether the timer's instant has come, be it by its tick or by another input that was faster. The next
-    /// [`Self::wake`] speaks then, even when it names the same instant.
+    /// Returns true if the instant of the timer has come, by its tick or by another input that was faster. After that the next
+    /// [`Self::wake`] emits its output even for the same instant.
     pub fn is_due(&mut self, now: Instant) -> bool {
         self.waking.take_if(|at| *at <= now).is_some()
     }
 
-    /// While a store is read back, its own records need no writing.
+    /// Sets the records that came from the store while it is read back; they need no writing.
     pub fn set_stored(&mut self, stored: BTreeSet<RecordId>) {
         self.stored = stored;
     }
 
-    /// Everything, in order.
+    /// Takes out all outputs, in the order in which they must be carried out.
     pub fn drain(&mut self) -> Vec<Output> {
         let mut all: Vec<_> = self.persists.drain(..).map(Output::Persist).collect();
         all.append(&mut self.actions);

@@ -1,4 +1,4 @@
-//! The promises of a round, one test each.
+//! Tests of the promises of a round, one test for each promise.
 
 mod bounds;
 mod catching_up;

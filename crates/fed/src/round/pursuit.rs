@@ -1,4 +1,4 @@
-//! What is fetched for the leaves that would be the head, and when a leaf is looked at again.
+//! The blobs that are fetched for the leaves that would be the head, and the moments when a leaf is looked at again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,18 +6,18 @@ use super::blobs::Want;
 use super::machine::Machine;
 use crate::id::{BlobId, CheckpointId, ProposalId};
 
-/// What one leaf waits for.
+/// The blobs and the step that one leaf waits for.
 #[derive(Debug)]
 struct Wait {
-    /// The first unverified checkpoint on the way to it.
+    /// The first unverified checkpoint on the way to the leaf.
     step: CheckpointId,
-    /// What the step is computed from.
+    /// The proposal that the step is computed from.
     proposal: Option<ProposalId>,
     blobs: BTreeSet<BlobId>,
 }
 
-/// The blobs that leaves wait for. A leaf is looked at when it comes up, and again when something it waits for has come: an open model
-/// may have any number of leaves, and what came for one of them concerns few others.
+/// The blobs that leaves wait for. A leaf is looked at when it comes up, and again when a blob that it waits for has come. An
+/// open model may have any number of leaves, and a blob that came for one of them concerns few others.
 #[derive(Debug, Default)]
 pub(super) struct Pursuits {
     wants: BTreeMap<BlobId, Want>,
@@ -42,7 +42,7 @@ impl Pursuits {
         &self.wants
     }
 
-    /// A leaf is looked at: it waits for nothing yet.
+    /// Begins to look at a leaf, which waits for no blob yet.
     pub fn begin(&mut self, leaf: CheckpointId, step: CheckpointId, proposal: Option<ProposalId>) {
         self.release(&leaf);
         self.by_step.entry(step).or_default().insert(leaf);
@@ -53,8 +53,8 @@ impl Pursuits {
         self.waits.insert(leaf, Wait { step, proposal, blobs });
     }
 
-    /// A leaf waits for this blob. Weights go first: they are asked for only where they were computed or attested, while an update is
-    /// whatever its author says.
+    /// Notes that a leaf waits for this blob, with its [`Want`]. Weights go before an update: they are asked for only if they
+    /// were computed or attested, while an author can name any blob as its update.
     pub fn add(&mut self, leaf: &CheckpointId, blob: BlobId, want: Want) {
         let Some(wait) = self.waits.get_mut(leaf) else { return };
         wait.blobs.insert(blob);
@@ -65,12 +65,12 @@ impl Pursuits {
         }
     }
 
-    /// How many blobs a leaf waits for.
+    /// Number of blobs that a leaf waits for.
     pub fn count(&self, leaf: &CheckpointId) -> usize {
         self.waits.get(leaf).map_or(0, |wait| wait.blobs.len())
     }
 
-    /// A leaf waits for nothing any more.
+    /// Ends all waits of a leaf.
     pub fn release(&mut self, leaf: &CheckpointId) {
         let Some(wait) = self.waits.remove(leaf) else { return };
         take(&mut self.by_step, &wait.step, leaf);
@@ -84,7 +84,7 @@ impl Pursuits {
         }
     }
 
-    /// A blob came. Returns the leaves for which it was the last update, or the weights.
+    /// Notes that a blob came. Returns the leaves for which it was the last update, or the weights.
     fn came(&mut self, blob: &BlobId) -> Vec<CheckpointId> {
         let weights = self.wants.remove(blob).is_some_and(|want| !want.update);
         let leaves = self.waiting.remove(blob).unwrap_or_default();
@@ -115,7 +115,7 @@ impl Machine {
         self.head_dirty |= !leaves.is_empty();
     }
 
-    /// A blob that leaves may wait for is here.
+    /// Looks again at leaves that waited for this blob, which is here now.
     pub(super) fn pursued_came(&mut self, blob: &BlobId) {
         if self.pursuits.wants.contains_key(blob) {
             let leaves = self.pursuits.came(blob);
@@ -124,19 +124,19 @@ impl Machine {
         }
     }
 
-    /// A checkpoint is verified now, or can be computed now: leaves for which it was the next step go on.
+    /// Lets the leaves for which this was the next step go on: the checkpoint is verified now, or can be computed now.
     pub(super) fn step_moved(&mut self, step: &CheckpointId) {
         let leaves = self.pursuits.at_step(step);
         self.look_again(&leaves);
     }
 
-    /// A computation ended, one way or the other, or may be tried again.
+    /// Looks again at the leaves of a computation that ended, with or without a result, or that may be tried again.
     pub(super) fn job_moved(&mut self, id: &ProposalId) {
         let leaves = self.pursuits.on_proposal(id);
         self.look_again(&leaves);
     }
 
-    /// Works towards having a blob, for the leaf that is looked at.
+    /// Asks for a blob on behalf of the leaf that is looked at.
     pub(super) fn pursue_blob(&mut self, leaf: &CheckpointId, blob: BlobId, want: Want) {
         self.pursuits.add(leaf, blob, want);
     }

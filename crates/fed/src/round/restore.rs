@@ -1,4 +1,4 @@
-//! A machine from what the store remembers.
+//! The start of a [`Machine`] from what the store remembers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -27,7 +27,7 @@ use crate::id::Instant;
 use crate::record::{Membership, Spec};
 
 impl Machine {
-    /// A machine that knows nothing but its spec and the root.
+    /// Makes a [`Machine`] that knows nothing but its spec and the root.
     fn empty(spec: Spec, config: Config, root: Option<Root>, now: Instant) -> Self {
         let zero = spec.zero().0;
         let is_list = matches!(spec.membership, Membership::List(_));
@@ -120,7 +120,7 @@ impl Machine {
                 .map(|c| (c.record.round, Queued::Contribution(c))),
         );
         records.extend(restored.seals.into_iter().map(|s| (s.record.round, Queued::Seal(s))));
-        // Stable: of each round the contributions first, then the seals.
+        // The sort is stable: in each round the contributions come first, then the seals.
         records.sort_by_key(|(round, _)| *round);
         for (_, record) in records {
             machine.queue.push_back(record);
@@ -153,7 +153,7 @@ impl Machine {
             submitted: self.submissions.waits_on(&head).then_some(self.now),
             ..OpenRound::default()
         };
-        // What was persisted just before a crash may never have been sent.
+        // Records that were persisted just before a crash may never have been sent.
         let own = self
             .submissions
             .own(&head)
@@ -174,7 +174,8 @@ impl Machine {
         self.settle();
     }
 
-    /// Before the head is chosen anew: everyone was last heard in the newest round that they contributed to.
+    /// Restores the attendance, before the head is chosen anew: each member was last
+    /// heard in the newest round that it contributed to.
     fn recall_attendance(&mut self) {
         let held: Vec<_> = self.ledger.contributions_of(1, u64::MAX).map(|(id, _)| id).collect();
         for id in held {

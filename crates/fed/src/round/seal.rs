@@ -1,4 +1,4 @@
-//! Taking in seals: each makes a checkpoint, or says once more who made it.
+//! Checks seals and takes them in: each seal makes a checkpoint, or adds a sealer to a known one.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use super::tree::Node;
 use crate::id::{CheckpointId, ContributionId, SealId};
 use crate::record::{Contribution, MEMBERS_MAX, PROOFS_PER_SEAL_MAX, Seal, Signed};
 
-/// Seals of one checkpoint held in an open model; a list has at most its members.
+/// Maximum number of seals of one checkpoint held in an open model; in a list there are at most as many as members.
 const SEALERS_MAX: usize = MEMBERS_MAX;
 fn ascends<T: Ord>(ids: &[T]) -> bool {
     ids.windows(2).all(|pair| pair[0] < pair[1])
 }
 
 impl Machine {
-    /// What is wrong with it, whatever the receiver knows.
+    /// Returns the fault that makes a seal invalid for every receiver, independent of what the receiver knows.
     fn seal_fault(&self, seal: &Seal) -> Option<String> {
         let (fresh, late, proofs) = (seal.fresh.len(), seal.late.len(), seal.proofs.len());
-        // One of each kind a member.
+        // At most one contribution of each kind per member.
         let most = self.spec.membership.authors_max();
         if seal.spec != self.spec_id {
             Some(format!("spec {} is not this model's", seal.spec))
@@ -58,7 +58,7 @@ impl Machine {
             .pass_over(seal.sealer, format!("seal {id} of round {}: {why}", seal.round));
     }
 
-    /// Takes in anyone's seal.
+    /// Takes in a seal of any node.
     pub(super) fn take_seal(&mut self, signed: Signed<Seal>) {
         let seal = &signed.record;
         let id = seal.id();
@@ -66,7 +66,7 @@ impl Machine {
             return;
         }
         if self.orphans.has_seal(&id) {
-            // The archive may not have been to be had when it came first.
+            // The archive may not have been available when the seal came first.
             return self.look_in_archive(seal);
         }
         if let Some(fault) = self.seal_fault(seal) {
@@ -80,7 +80,7 @@ impl Machine {
             return self.add_sealer(id, checkpoint, signed);
         }
         if self.invalid.contains_key(&seal.parent) {
-            // Whoever adopted the parent by its digest could not see that, and stands on it in good faith.
+            // A node that adopted the parent by its digest could not see that, and stands on it in good faith.
             return self.pass_over_seal(&id, seal, "its parent is invalid");
         }
         if seal.round <= self.horizon && self.attested.is_none() {
@@ -95,7 +95,8 @@ impl Machine {
             return self.refuse_seal(&id, seal, &fault);
         }
         if let Some(unknown) = seal.proofs.iter().find(|p| self.ledger.proof(p).is_none()) {
-            // Its proofs are asked for only where it would be held: they would be forgotten with it, and asked for again.
+            // Its proofs are asked for only if the seal would be held. Otherwise they
+            // would be forgotten with it, and asked for again.
             if self.has_room_for_seal(seal, &checkpoint) {
                 self.keep_orphan_seal(id, Missing::Proof(*unknown), signed);
             }
@@ -108,7 +109,7 @@ impl Machine {
         match fault {
             Err(fault) => {
                 self.refuse_seal(&id, seal, &fault);
-                // A function of the records alone: it never becomes valid.
+                // The fault is a function of the records alone, so the seal never becomes valid.
                 self.bury(checkpoint, seal.round);
             }
             Ok(convicted) => {
@@ -119,7 +120,8 @@ impl Machine {
         }
     }
 
-    /// A branch that parts from ours below the horizon and that no quorum vouches for: said once a sealer.
+    /// Refuses a branch that parts from this node's branch below the horizon and that no
+    /// quorum vouches for. Reports it once per sealer.
     fn refuse_below_horizon(&mut self, id: &SealId, seal: &Seal) {
         if self.told_below_horizon.len() < MEMBERS_MAX && self.told_below_horizon.insert(seal.sealer) {
             let fault = format!("an unconfirmed branch from below the horizon (round {})", self.horizon);
@@ -155,7 +157,8 @@ impl Machine {
         self.out.round_changed();
     }
 
-    /// Who is convicted from this seal on; a proof against one who already was, or a second one, is a fault.
+    /// Returns the nodes that are convicted from this seal on. A proof against a node that is convicted already, or a second
+    /// proof against one node, is a fault.
     fn convicted_by(&self, seal: &Seal, before: &Convicted) -> Result<Convicted, String> {
         let mut convicted = before.clone();
         for id in &seal.proofs {
@@ -168,7 +171,8 @@ impl Machine {
         Ok(convicted)
     }
 
-    /// Whether a late contribution stands in the branch already. Only seals of the last `max_staleness` rounds can list it.
+    /// Returns true if the branch lists a late contribution of this seal already. Only
+    /// seals of the last `max_staleness` rounds can list it.
     fn repeats(&self, seal: &Seal) -> bool {
         let mut at = self.tree.get(&seal.parent);
         let mut steps = if seal.late.is_empty() {
@@ -231,7 +235,7 @@ impl Machine {
         if missing == 0 {
             self.judge(&checkpoint);
         } else {
-            // Some may wait among the orphans: named, they are welcome now.
+            // Some listed contributions may wait among the orphans: now a seal names them, so they are welcome.
             let orphans = seal
                 .fresh
                 .iter()
@@ -242,7 +246,7 @@ impl Machine {
         }
     }
 
-    /// One of the contributions that a checkpoint lists came in.
+    /// Notes that one of the contributions that a checkpoint lists came in.
     pub(super) fn found(&mut self, checkpoint: &CheckpointId) {
         let Some(node) = self.tree.get_mut(checkpoint) else {
             return;
@@ -257,7 +261,7 @@ impl Machine {
         }
     }
 
-    /// All that a checkpoint lists is here: may it stand together?
+    /// Judges a checkpoint once all that it lists is here: its contributions may stand together, or it is invalid.
     fn judge(&mut self, checkpoint: &CheckpointId) {
         let Some(node) = self.tree.get(checkpoint) else { return };
         let Some(seal) = self.seal_of(node) else { return };
@@ -276,7 +280,7 @@ impl Machine {
         }
     }
 
-    /// The checkpoint no longer counts against its sealer's share of incomplete ones.
+    /// Notes that the checkpoint no longer counts against its sealer's share of incomplete ones.
     pub(super) fn count_complete(&mut self, checkpoint: &CheckpointId) {
         let Some(sealer) = self
             .tree
@@ -293,7 +297,7 @@ impl Machine {
         }
     }
 
-    /// Why a seal may not list this contribution where it does; a function of the two records alone.
+    /// Returns the reason why a seal may not list this contribution where it does; a function of the two records alone.
     pub(super) fn listing_fault(&self, seal: &Seal, id: &ContributionId, c: &Contribution) -> Option<String> {
         if seal.fresh.binary_search(id).is_ok() {
             let fits = c.parent == seal.parent && c.round == seal.round;
@@ -305,7 +309,7 @@ impl Machine {
         (!fits).then(|| format!("contribution {id} is {behind} rounds behind, 1 to {staleness} are taken"))
     }
 
-    /// What is wrong with the contributions that a seal lists: a function of the records alone.
+    /// Returns the fault of the contributions that a seal lists: a function of the records, and of the updates found bad.
     fn list_fault(&self, seal: &Seal, convicted: &Convicted) -> Option<String> {
         let mut fresh = BTreeSet::new();
         let mut late = BTreeSet::new();
@@ -344,7 +348,7 @@ impl Machine {
         None
     }
 
-    /// The record behind a checkpoint; `None` for checkpoint 0.
+    /// The [`Seal`] behind a checkpoint; `None` if no seal of it is in memory, as for checkpoint 0.
     pub(super) fn seal_of(&self, node: &Node) -> Option<&Seal> {
         let seal = self.ledger.seal(node.seals.first()?)?;
         Some(&seal.record)

@@ -1,4 +1,4 @@
-//! Closing the open round: when, with what, and whose turn it is.
+//! Closes the open round: when, with which contributions, and in which order of sealers.
 
 use std::collections::BTreeSet;
 
@@ -7,32 +7,34 @@ use super::{Output, Unsigned, late};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProposalId};
 use crate::record::{Proposal, Seal, Signed};
 
-/// Stagger between sealers, in measured delays: the seal's way, and as much again for the sets to be equal and for it to be
-/// recomputed. A rough simulation lost 15 % of the work below one delay and 2 of 46 rounds forked above it.
+/// Stagger between sealers, in measured delays: the way of the seal, and as much again for the sets to be equal and for the
+/// seal to be recomputed. A rough simulation lost 15 % of the work below one delay and 2 of 46 rounds forked above it.
 const DELAYS_PER_STAGGER: u64 = 3;
-/// The least stagger: on a busy machine a process may not run for so long, and a fork costs more. Only a round whose first
-/// sealer went away pays for it.
+/// Minimum stagger in milliseconds: on a busy machine a process may not run for so long, and a fork costs more. Only a round
+/// whose first sealer went away pays for it.
 const STAGGER_MS_MIN: u64 = 250;
-/// The largest: a member with a satellite link must not stop the others for hours.
+/// Maximum stagger in milliseconds: a member with a satellite link must not stop the others for hours.
 const STAGGER_MS_MAX: u64 = 30_000;
-/// Others' seals that are waited for in one round while they are recomputed: with free identities there could be any number.
+/// Maximum number of others' seals that are waited for in one round while they are recomputed:
+/// with free identities there could be any number.
 const WAITED_FOR_MAX: usize = 2;
-/// The delay assumed before one is measured: once around the world.
+/// Delay in milliseconds that is assumed before one is measured: once around the world.
 pub(super) const DELAY_MS_DEFAULT: u64 = 100;
 
-/// The open round is being closed.
+/// The progress of closing the open round.
 #[derive(Debug)]
 pub(super) struct Closing {
-    /// When the policy was met.
+    /// Time at which the policy was met.
     at: Instant,
-    /// All expected are in: every node will propose the same, so all compute it at once and the first one only signs.
+    /// True if the target is reached or all expected contributions are in: every node will propose the same, so all compute it
+    /// at once and the first one only signs.
     full: bool,
-    /// What this node would seal; fixed once its aggregation has begun.
+    /// The [`Proposal`] that this node would seal; fixed once its aggregation has begun.
     proposal: Option<Proposal>,
-    /// When its result was known.
+    /// Time at which the result was known.
     computed: Option<Instant>,
     signed: bool,
-    /// Others' proposals that were being recomputed when this node could have signed.
+    /// Proposals of others that were being recomputed when this node could have signed.
     waited_for: BTreeSet<ProposalId>,
 }
 
@@ -45,7 +47,7 @@ impl Machine {
             .saturating_add(self.jobs.last_ms().min(STAGGER_MS_MAX))
     }
 
-    /// Fresh contributions that a seal may list now: blobs here, one a member, no equivocator's. Ascending.
+    /// Fresh contributions that a seal may list now, ascending: their blobs are here, one per member, none by an equivocator.
     pub(super) fn ready(&self) -> Vec<ContributionId> {
         let here = |id: &ContributionId| self.blobs.updates.is_here(&self.update_of(id));
         let mut ready: Vec<_> = self.open_contributions().filter(here).collect();
@@ -54,7 +56,8 @@ impl Machine {
         ready
     }
 
-    /// Whether the policy lets the round close with these; `Some(true)` when nobody is missing.
+    /// Returns `Some` if the policy lets the round close with this number of contributions; `Some(true)` if the target is
+    /// reached or no member is missing.
     fn may_close(&self, ready: usize) -> Option<bool> {
         if ready < self.k {
             return None;
@@ -67,7 +70,7 @@ impl Machine {
         (due || self.open.seal_now).then_some(false)
     }
 
-    /// Closes the round if it is time, as far as it is this node's to do.
+    /// Closes the round if it is time, as far as this node has to do it.
     pub(super) fn close_round(&mut self) {
         let head = self.chain.head();
         if !self.is_member
@@ -97,7 +100,8 @@ impl Machine {
         }
         let Some(turn) = self.turn() else { return };
         let now = self.now;
-        // An equivocation that came to light since takes its author's contribution out again, and so does a blob that vanished.
+        // An equivocation that came to light since then takes its author's
+        // contribution out again, and so does a blob that vanished.
         let gone = |id: &ContributionId| !self.blobs.updates.is_here(&self.update_of(id));
         let proposed = self.open.closing.as_ref().and_then(|c| c.proposal.as_ref());
         let outdated = proposed
@@ -136,7 +140,8 @@ impl Machine {
         }
     }
 
-    /// This node's turn: from the moment the policy was met, or where all compute the same, from its result on.
+    /// Time of this node's turn. The turns count from the moment the policy was met, or, if all
+    /// compute the same, from this node's result on.
     fn turn(&self) -> Option<Instant> {
         let closing = self.open.closing.as_ref()?;
         let place = self.place()?;
@@ -158,8 +163,8 @@ impl Machine {
             return self.start_job(&proposal);
         };
         closing.computed.get_or_insert(self.now);
-        // Someone's seal is being recomputed this moment: to wait for one computation is cheaper than a fork. A sealer that
-        // was refuted on this parent is not waited for, so each can hold the round up once.
+        // The seal of another node is being recomputed at this moment: to wait for one computation is cheaper than a fork. A
+        // sealer that was refuted on this parent is not waited for, so each sealer can hold the round up once.
         let waits = self.waits_for_others(&proposal.parent, &id);
         if waits || self.turn().is_none_or(|turn| turn > self.now) {
             return;
@@ -170,8 +175,8 @@ impl Machine {
         self.sign_seal(proposal, result);
     }
 
-    /// Whether someone's seal is being recomputed that is worth waiting for: so many in a round, and none by a sealer that was
-    /// refuted on the head.
+    /// Returns true if a seal of another node is being recomputed that is worth waiting for: at most [`WAITED_FOR_MAX`] in a
+    /// round, and none by a sealer that was refuted on the head.
     fn waits_for_others(&mut self, parent: &CheckpointId, own: &ProposalId) -> bool {
         let others = self.jobs.on(parent, own);
         if others.is_empty() || self.only_liars_computed() {
@@ -184,7 +189,7 @@ impl Machine {
         closing.waited_for.len() <= WAITED_FOR_MAX
     }
 
-    /// Whether this is the proposal that this node would seal.
+    /// Returns true if this is the proposal that this node would seal.
     pub(super) fn is_own_proposal(&self, id: &ProposalId) -> bool {
         let closing = self.open.closing.as_ref();
         closing
@@ -192,7 +197,7 @@ impl Machine {
             .is_some_and(|own| own.id() == *id)
     }
 
-    /// Whether every unverified seal on the head is by sealers that were refuted there before.
+    /// Returns true if every unverified seal on the head is by sealers that were refuted there before.
     fn only_liars_computed(&self) -> bool {
         let head = self.chain.head();
         let Some(node) = self.tree.get(&head) else { return true };
@@ -218,7 +223,7 @@ impl Machine {
         })));
     }
 
-    /// This node's own seal, signed.
+    /// Takes in this node's own seal, now signed, and sends it.
     pub(super) fn own_seal(&mut self, signed: Signed<Seal>) {
         let id = signed.record.id();
         self.take_seal(signed.clone());
@@ -227,7 +232,7 @@ impl Machine {
         }
     }
 
-    /// When closing goes on by itself.
+    /// Time at which closing goes on without further input.
     pub(super) fn next_seal_turn(&self) -> Option<Instant> {
         let closing = self.open.closing.as_ref().filter(|c| !c.signed)?;
         let waits = closing.full && closing.computed.is_none();

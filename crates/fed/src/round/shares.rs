@@ -1,4 +1,4 @@
-//! How many seals are held that nobody names: a share for each sealer, and in an open model one for all strangers together.
+//! Limits on held seals that no other node names: a share for each sealer, and in an open model one for all strangers together.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,34 +8,38 @@ use super::machine::Machine;
 use crate::id::{CheckpointId, NodeId};
 use crate::record::{MEMBERS_MAX, Seal};
 
-/// Unnamed seals held a sealer and parent: an honest node makes one, or two when a crash made it forget the first.
+/// Maximum number of unnamed seals held per sealer and parent. An honest node makes
+/// one, or two if a crash made it forget the first.
 const PER_PARENT_MAX: usize = 2;
-/// Unnamed seals held a sealer and round, on whatever parents.
+/// Maximum number of unnamed seals held per sealer and round, on any parents.
 const PER_ROUND_MAX: usize = 8;
-/// Unnamed seals held a parent by all sealers together in an open model, where identities cost nothing: one for each of as many as
-/// may contribute on it.
+/// Maximum number of unnamed seals held per parent, by all sealers together, in an open model, where identities cost nothing:
+/// one for each node that may contribute on the parent.
 const OPEN_PER_PARENT_MAX: usize = MEMBERS_MAX;
-/// Unnamed seals held a round in an open model, on whatever parents: two heads' worth. The longest take 16 KiB, so 16 MiB.
+/// Maximum number of unnamed seals held per round in an open model, on any parents: enough for two heads. The longest, with 512
+/// fresh and 512 late contributions, take 32 KiB, so 32 MiB.
 const OPEN_PER_ROUND_MAX: usize = 2 * MEMBERS_MAX;
-/// Invalid seals a sealer may have above the horizon before its further ones are ignored unless someone else names them.
+/// Number of invalid seals of one sealer above the horizon at which its further
+/// seals are ignored, unless another node names them.
 const REFUTED_MAX: usize = 4;
-/// Checkpoints of unknown contributions held in all, unless a quorum vouches for a chain that long. The chain of seals is
-/// what a newcomer has of the rounds below the others' horizon; 32,768 of them take about 32 MiB.
+/// Maximum number of checkpoints of unknown contributions held in all, unless a quorum vouches for a chain that long. A
+/// newcomer has only the chain of seals for the rounds below the others' horizon; 32,768 seals take about 32 MiB.
 const INCOMPLETE_MAX: usize = 32_768;
-/// The least such share of one sealer.
+/// Minimum share of one sealer in [`INCOMPLETE_MAX`].
 const INCOMPLETE_PER_SEALER_MIN: usize = 64;
-/// An open model has so many shares: it cannot tell how many seal in it.
+/// Number of shares in an open model, which cannot tell how many nodes seal in it.
 const INCOMPLETE_SHARES_OPEN: usize = 8;
 
-/// Which of a sealer's seals stay, the greatest first: those that can be checked, then those with more fresh contributions,
-/// then the lower id. A function of the records held, so that nodes that hold the same keep the same.
+/// Order in which the seals of a sealer stay, the greatest first: seals that can be checked, then
+/// those with more fresh contributions, then the lower id. A function of the records held, so that
+/// nodes that hold the same records keep the same seals.
 pub(super) type KeepingOrder = (bool, usize, Reverse<CheckpointId>);
 
-/// The same over all sealers: each one's best of the round stands above anyone's second, so that no sealer has more than its share
-/// while another has less.
+/// Order over all sealers: the best seal of each sealer in the round stands above the second of any. So no sealer has more than
+/// its share while another has less.
 type FairOrder = (Reverse<usize>, KeepingOrder);
 
-/// Where an unnamed checkpoint counts.
+/// The place at which an unnamed checkpoint counts.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub parent: CheckpointId,
@@ -54,13 +58,13 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Shares {
     is_open: bool,
-    /// With the number of better ones by the same sealer in the round: the least, where it has several sealers.
+    /// Each place with the number of better ones by the same sealer in the round; the least number, if it has several sealers.
     filed: BTreeMap<CheckpointId, (Place, usize)>,
     of_sealer: BTreeMap<(u64, NodeId), BTreeSet<KeepingOrder>>,
     on_parent: BTreeMap<CheckpointId, BTreeSet<FairOrder>>,
     of_round: BTreeMap<u64, BTreeSet<FairOrder>>,
     pub incomplete: Incomplete,
-    /// Checkpoints that may be named no more.
+    /// Checkpoints that may have lost their names.
     pub doubted: BTreeSet<CheckpointId>,
 }
 
@@ -133,7 +137,7 @@ impl Shares {
         take(&mut self.of_round, &place.round, &fair);
     }
 
-    /// Something about these sealers' seals of a round changed: each of them has its turn anew.
+    /// Counts the turns of these sealers' seals of a round anew, because something about them changed.
     fn review_turns(&mut self, round: u64, sealers: &BTreeSet<NodeId>) {
         if !self.is_open {
             return;
@@ -156,7 +160,7 @@ impl Shares {
         }
     }
 
-    /// The better ones of this sealer's in the round.
+    /// The better checkpoints of this sealer in the round of `place`.
     fn better(&self, place: &Place, sealer: &NodeId) -> impl Iterator<Item = &Place> {
         let set = self.of_sealer.get(&(place.round, *sealer));
         let better = set.map(|set| set.range((Excluded(place.order), Unbounded)));
@@ -164,7 +168,7 @@ impl Shares {
         better.filter_map(|order| self.filed.get(&order.2.0).map(|(place, _)| place))
     }
 
-    /// Whether a checkpoint is beyond the shares of all its sealers.
+    /// Returns true if a checkpoint is beyond the shares of all its sealers.
     fn is_beyond(&self, id: &CheckpointId) -> bool {
         let Some((place, _)) = self.filed.get(id) else {
             return false;
@@ -175,7 +179,7 @@ impl Shares {
         })
     }
 
-    /// What is too much of a sealer's in the round of `place`: the least on its parent, or the least of all.
+    /// The checkpoint that is too much of a sealer's in the round of `place`: the least on its parent, or the least of all.
     fn excess_of(&self, sealer: &NodeId, place: &Place) -> Option<CheckpointId> {
         let set = self.of_sealer.get(&(place.round, *sealer))?;
         let ids = || set.iter().map(|order| order.2.0);
@@ -192,7 +196,7 @@ impl Shares {
         }
     }
 
-    /// What is too much where this place is.
+    /// The checkpoint that is too much in the shares of `place`, if there is one.
     fn excess(&self, place: &Place) -> Option<CheckpointId> {
         let least = |set: Option<&BTreeSet<FairOrder>>, most: usize| {
             let crowd = set.filter(|set| set.len() > most)?;
@@ -205,7 +209,7 @@ impl Shares {
             .or_else(|| least(self.of_round.get(&place.round), OPEN_PER_ROUND_MAX))
     }
 
-    /// What one more would displace; `None` where it would itself be too much.
+    /// The checkpoints that a new one at `place` would displace; `None` if the new one would itself be too much.
     fn displaced_by(&mut self, place: &Place) -> Option<Vec<CheckpointId>> {
         self.file(place.clone());
         let mut displaced = vec![];
@@ -217,7 +221,7 @@ impl Shares {
             }
             displaced.extend(self.unfile(&id));
             if !self.is_open {
-                // Also where a member has far too many, as they lost their names: one comes, one goes.
+                // This holds even if a member has far too many that lost their names: one comes, one goes.
                 break;
             }
         }
@@ -228,7 +232,7 @@ impl Shares {
     }
 }
 
-/// Checkpoints with unknown contributions, by sealer.
+/// Numbers of checkpoints with unknown contributions, by sealer and in all.
 #[derive(Debug, Default)]
 pub(super) struct Incomplete {
     by_sealer: BTreeMap<NodeId, usize>,
@@ -257,7 +261,7 @@ impl Incomplete {
 }
 
 impl Machine {
-    /// The place of a seal that is not held yet.
+    /// The [`Place`] of a seal that is not held yet.
     fn place_for(&self, seal: &Seal, checkpoint: CheckpointId) -> Place {
         Place {
             parent: seal.parent,
@@ -267,8 +271,8 @@ impl Machine {
         }
     }
 
-    /// The place of a held checkpoint; `None` on the head's branch, and for this node's own. In a list a checkpoint is the member's
-    /// whose seal came first.
+    /// The [`Place`] of a held checkpoint; `None` on the head's branch, and for this node's own. In a list a checkpoint belongs
+    /// to the member whose seal came first.
     pub(super) fn place_of(&self, checkpoint: &CheckpointId) -> Option<Place> {
         let node = self.tree.get(checkpoint)?;
         let parent = node.parent?;
@@ -291,14 +295,14 @@ impl Machine {
         listed.all(|id| self.ledger.contribution(id).is_some())
     }
 
-    /// Whether a seal may be held. Of the unnamed ones those within the shares stay, so that what every node keeps does not depend on
-    /// the order of arrival. One that is named always may, and displaces none: a name can be lost again, and the two would displace
-    /// each other at every sync.
+    /// Returns true if a seal may be held. Of the unnamed seals those within the shares stay, so that the seals that every node
+    /// keeps do not depend on the order of arrival. A named seal always may be held, and displaces none: a name can be lost
+    /// again, and the two would displace each other at every sync.
     pub(super) fn has_room_for_seal(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
         self.displaced_by_seal(seal, checkpoint).is_some()
     }
 
-    /// Drops what a seal that may be held displaces. Says whether it may.
+    /// Drops the checkpoints that a seal displaces if it may be held. Returns true if it may.
     pub(super) fn make_room_for(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> bool {
         let Some(displaced) = self.displaced_by_seal(seal, checkpoint) else {
             return false;
@@ -310,7 +314,7 @@ impl Machine {
     }
 
     fn displaced_by_seal(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> Option<Vec<CheckpointId>> {
-        // The store held it, it is this node's own, or others name it.
+        // No limit applies: the store held the seal, it is this node's own, or others name it.
         if self.restoring || seal.sealer == self.config.node || self.is_named(checkpoint, &seal.sealer) {
             return Some(vec![]);
         }
@@ -322,8 +326,8 @@ impl Machine {
         self.shares.displaced_by(&place)
     }
 
-    /// Whether a seal is one more of those that cannot be checked yet. One of known contributions is none: whoever floods those
-    /// keeps out nobody who goes on with the round.
+    /// Returns true if there is room for a seal among those that cannot be checked yet. A seal of known contributions needs no
+    /// such room, so a flood of unknown ones keeps out no node that goes on with the round.
     fn has_room_for_incomplete(&self, seal: &Seal) -> bool {
         let vouched = self.attested.is_some_and(|(round, _)| seal.round <= round);
         if vouched || self.is_checkable(seal) {
@@ -334,7 +338,7 @@ impl Machine {
         self.shares.incomplete.of(&seal.sealer) < share && self.shares.incomplete.all < INCOMPLETE_MAX
     }
 
-    /// Drops what is too much where this checkpoint is.
+    /// Drops the checkpoints that are too much in the shares of this checkpoint.
     pub(super) fn trim_shares(&mut self, checkpoint: &CheckpointId) {
         let Some(place) = self.place_of(checkpoint) else {
             return;
@@ -344,7 +348,7 @@ impl Machine {
         }
     }
 
-    /// A checkpoint is filed anew: what it lists has come, or someone else sealed it too.
+    /// Files a checkpoint anew, because the contributions that it lists have come, or another node sealed it too.
     pub(super) fn refile(&mut self, checkpoint: &CheckpointId) {
         if self.shares.has(checkpoint) {
             self.shares.unfile(checkpoint);

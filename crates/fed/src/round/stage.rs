@@ -1,4 +1,4 @@
-//! A stage for one machine under test: it answers what a driver would answer, and can hold things back.
+//! A stage for one machine under test: it answers like a driver, and can hold answers back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -26,7 +26,7 @@ pub fn signed<T>(record: T) -> Signed<T> {
     }
 }
 
-/// k of n, one second, four rounds of staleness.
+/// A spec with at least `k` contributions per round, a deadline of one second and four rounds of staleness.
 pub fn spec(membership: Membership, k: u32) -> Spec {
     Spec {
         name: "stage".parse().unwrap(),
@@ -53,23 +53,23 @@ pub fn spec(membership: Membership, k: u32) -> Spec {
     }
 }
 
-/// What an aggregation makes on this stage.
+/// The blob that an aggregation of this proposal makes on the stage.
 pub fn result_of(proposal: &Proposal) -> BlobId {
     BlobId(proposal.id().0)
 }
 
-/// The machine of node 1 (or another), and everything it said.
+/// The machine of node 1 (or another), and all outputs that it made.
 pub struct Stage {
     pub machine: Machine,
     pub spec: Spec,
     pub config: Config,
     pub now: Instant,
     pub said: Vec<Output>,
-    /// Blobs that nobody delivers.
+    /// Blobs that no peer delivers.
     pub withheld: BTreeSet<BlobId>,
     /// Blobs that are no updates.
     pub bad: BTreeSet<BlobId>,
-    /// Aggregations are not answered.
+    /// True if aggregations are not answered.
     pub slow: bool,
     pub disk: Restored,
     pub archive: BTreeMap<u64, Archived>,
@@ -92,7 +92,7 @@ impl Stage {
         Self::with(spec, config, Restored::default(), Instant(1_000))
     }
 
-    /// One that has compared its records with all others.
+    /// Makes a stage whose machine has compared its records with all others.
     pub fn with(spec: Spec, config: Config, disk: Restored, now: Instant) -> Self {
         let others: Vec<_> = match &spec.membership {
             Membership::List(members) => members.iter().copied().collect(),
@@ -103,7 +103,7 @@ impl Stage {
         stage
     }
 
-    /// One that has just started.
+    /// Makes a stage whose machine has just started.
     pub fn uncompared(spec: Spec, config: Config, disk: Restored, now: Instant) -> Self {
         let (machine, outputs) = Machine::new(spec.clone(), config.clone(), disk.clone(), now);
         let mut stage = Self {
@@ -126,7 +126,7 @@ impl Stage {
         stage
     }
 
-    /// The same node after a crash: all it has is what was persisted.
+    /// Restarts the node after a crash: it has only what was persisted.
     pub fn restart(&self) -> Self {
         let mut again = Self::with(self.spec.clone(), self.config.clone(), self.disk.clone(), self.now);
         again.count = self.count + 100;
@@ -220,7 +220,7 @@ impl Stage {
         }
     }
 
-    /// Time passes; timers go off.
+    /// Lets `ms` milliseconds pass, and the timers go off.
     pub fn pass(&mut self, ms: u64) {
         let until = self.now.after_ms(ms);
         while let Some(at) = self.wake.filter(|at| *at <= until) {
@@ -243,7 +243,7 @@ impl Stage {
         self.machine.head().round
     }
 
-    /// A trainer of this node hands in its work.
+    /// Hands in the work of a trainer of this node, as an [`Input::Submission`].
     pub fn submit_on(&mut self, base: CheckpointId, trainer: &str) -> SubmissionId {
         self.count += 1;
         let submission = Submission {
@@ -268,7 +268,7 @@ impl Stage {
         self.machine.submissions()[&id].clone()
     }
 
-    /// What another member contributes; `variant` makes several different ones.
+    /// Makes a contribution of another member; `variant` makes several different ones.
     pub fn contribution(&self, by: u8, parent: CheckpointId, round: u64, variant: u8) -> Signed<Contribution> {
         let mut bytes = parent.0.to_vec();
         bytes.extend([by, variant]);
@@ -285,7 +285,7 @@ impl Stage {
         })
     }
 
-    /// Another member contributes on the head.
+    /// Feeds a contribution of another member on the head.
     pub fn hear(&mut self, by: u8) -> ContributionId {
         let c = self.contribution(by, self.head(), self.round() + 1, 0);
         let id = c.record.id();
@@ -293,7 +293,7 @@ impl Stage {
         id
     }
 
-    /// A right seal by another member.
+    /// Makes a correct seal by another member.
     pub fn seal(
         &self,
         by: u8,
@@ -343,7 +343,7 @@ impl Stage {
         })
     }
 
-    /// A seal by another member on the head, of these contributions; the head follows.
+    /// Feeds a seal on the head by another member, with these contributions, so that the head follows. Returns its checkpoint.
     pub fn sealed_by(&mut self, by: u8, fresh: &[ContributionId]) -> CheckpointId {
         let seal = self.seal(by, self.head(), self.round() + 1, fresh, &[]);
         let id = seal.record.checkpoint().id();
@@ -375,7 +375,7 @@ impl Stage {
         refused.collect()
     }
 
-    /// Authors of refused records, with whether it was their fault.
+    /// Authors of refused records, each with the [`Refusal`] that says if it was their fault.
     pub fn refusals(&self) -> Vec<(NodeId, Refusal)> {
         let refused = self.said.iter().filter_map(|o| match o {
             Output::Refused { author, refusal, .. } => Some((*author, *refusal)),
@@ -393,14 +393,14 @@ impl Stage {
     }
 }
 
-/// One history for several machines: feeds each record once, in the given order.
+/// Feeds each record once, in the given order, so that several machines can get one history.
 pub fn deliver(stage: &mut Stage, records: impl IntoIterator<Item = Input>) {
     for record in records {
         stage.feed(record);
     }
 }
 
-/// The records that a node holds, as inputs for another one, in the order of sync.
+/// The records that a node holds, as an [`Input`] each for another node, in the order of sync.
 pub fn records_of(stage: &Stage) -> Vec<Input> {
     let machine = &stage.machine;
     let archived = stage.archive.values().flat_map(|round| {

@@ -1,4 +1,4 @@
-//! This node's submissions: from the trainers' hands into a contribution, and what became of them.
+//! This node's submissions: from the trainers into a contribution, and what became of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,34 +10,34 @@ use super::{EncodeJob, Output, Persist, Submission, SubmissionState, Unsigned};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, SubmissionId};
 use crate::record::{Contribution, SAMPLES_MAX, Signed};
 
-/// Final submissions whose states are still answered from memory; the store has them all.
+/// Maximum number of final submissions whose states are still answered from memory; the store has them all.
 const FINAL_MAX: usize = 1_024;
 
-/// The submissions that are not final, and the last ones that became so.
+/// The submissions that are not final, and the last ones that became final.
 #[derive(Debug)]
 pub(super) struct Submissions {
     known: BTreeMap<SubmissionId, Submission>,
     pub(super) states: BTreeMap<SubmissionId, SubmissionState>,
-    /// Not merged yet, by base.
+    /// Submissions that are not merged yet, by base.
     pending: BTreeMap<CheckpointId, BTreeSet<SubmissionId>>,
-    /// Being merged: what the job (and then the envelope) holds, by base.
+    /// Submissions that are being merged, by base: those in the job, and then in the envelope.
     encoding: BTreeMap<CheckpointId, Vec<SubmissionId>>,
-    /// The contribution that is being taken in was signed just now.
+    /// The contribution that was signed just now, while it is taken in.
     signed: Option<ContributionId>,
-    /// This node's contributions, by parent: never two.
+    /// Contributions of this node, by parent: never two on one parent.
     own: BTreeMap<CheckpointId, ContributionId>,
-    /// What each live contribution of this node holds.
+    /// The submissions in each live contribution of this node.
     pub(super) merged: BTreeMap<ContributionId, Vec<SubmissionId>>,
-    /// The highest vote given, target and source each.
+    /// The highest [`Vote`] given, target and source each.
     pub(super) last_vote: Option<Vote>,
     retry: BTreeMap<CheckpointId, Instant>,
     finals: VecDeque<SubmissionId>,
     trainers: Trainers,
-    /// No more trainers are waited for: the node is about to stop.
+    /// True if no more trainers are waited for, because the node is about to stop.
     pub merge_now: bool,
-    /// Rejected as no update can be made of them, of those in `known`.
+    /// Submissions in `known` that were rejected because no update can be made of them.
     unusable: BTreeSet<SubmissionId>,
-    /// How many became so in this run.
+    /// Number of submissions that became unusable in this run.
     pub unusable_count: u64,
 }
 
@@ -61,8 +61,8 @@ impl Submissions {
         }
     }
 
-    /// Why no update can be made of a trainer's work on a base. `None` when other work of that trainer stands there, and of work
-    /// that only came too late for its base: the next base takes more.
+    /// Returns the reason why no update can be made of a trainer's work on a base. Returns `None` if other work of that trainer
+    /// stands there, and for work that only came too late for its base, because the next base takes more.
     pub fn unusable(&self, trainer: &str, base: &CheckpointId) -> Option<&str> {
         let mut why = None;
         for (id, submission) in &self.known {
@@ -93,33 +93,33 @@ impl Submissions {
         waiting.map(|submission| submission.trainer.as_str()).collect()
     }
 
-    /// Whether all the trainers that the merge of this round waits for have submitted on this base.
+    /// Returns true if all the trainers that the merge of this round waits for have submitted on this base.
     fn are_all_in(&self, base: &CheckpointId, round: u64) -> bool {
         self.trainers.are_all(&self.trainers_on(base), round)
     }
 
-    /// The merge of this round on this base begins.
+    /// Notes the trainers that are in when the merge of this round on this base begins.
     fn note_trainers(&mut self, base: &CheckpointId, round: u64) {
         let here: BTreeSet<String> = self.trainers_on(base).into_iter().map(str::to_owned).collect();
         self.trainers.merged(&here, round);
     }
 
-    /// Whether a submission waits on this base.
+    /// Returns true if a submission waits on this base.
     pub fn waits_on(&self, base: &CheckpointId) -> bool {
         self.pending.contains_key(base)
     }
 
-    /// Bases that submissions wait on or are being merged on: their weights are needed.
+    /// Bases that submissions wait on or are being merged on. Their weights are needed.
     pub fn bases(&self) -> impl Iterator<Item = &CheckpointId> {
         self.pending.keys().chain(self.encoding.keys())
     }
 
-    /// When a merge that failed may be tried again.
+    /// Time at which a failed merge may be tried again, the earliest after `now`.
     pub fn next_retry(&self, now: Instant) -> Option<Instant> {
         self.retry.values().filter(|at| **at > now).min().copied()
     }
 
-    /// A contribution was forgotten.
+    /// Notes that a contribution was forgotten, so that it is no longer this node's own on `parent`.
     pub fn forget(&mut self, id: &ContributionId, parent: &CheckpointId) {
         if self.own.get(parent) == Some(id) {
             self.own.remove(parent);
@@ -128,7 +128,7 @@ impl Submissions {
 }
 
 impl Machine {
-    /// Whether a submission on this base can be taken.
+    /// Checks if a submission on this base can be taken. The [`BaseError`] says why not.
     pub(super) fn base_fault(&self, base: &CheckpointId) -> Result<(), BaseError> {
         if !self.is_member {
             return Err(BaseError::NotMember);
@@ -156,7 +156,7 @@ impl Machine {
         Ok(())
     }
 
-    /// A trainer submits, or tries to.
+    /// Notes that a trainer submits, or tries to.
     pub(super) fn trainer_here(&mut self, trainer: &str) {
         let round = self.chain.round() + 1;
         self.submissions.trainers.heard(trainer, round);
@@ -209,7 +209,7 @@ impl Machine {
         }
     }
 
-    /// Notes and persists a submission's state, where it is news.
+    /// Notes and persists a submission's [`SubmissionState`], if it is news.
     pub(super) fn set_state(&mut self, id: SubmissionId, state: SubmissionState) {
         if self.submissions.states.get(&id) == Some(&state) {
             return;
@@ -237,7 +237,7 @@ impl Machine {
         }
     }
 
-    /// Merges what is due: on the head when the trainers are in or the deadline nears, on older bases at once.
+    /// Merges the due submissions: on the head when the trainers are in or the deadline nears, on older bases at once.
     pub(super) fn merge(&mut self) {
         let head = self.chain.head();
         let bases: Vec<_> = self.submissions.pending.keys().copied().collect();
@@ -246,7 +246,7 @@ impl Machine {
                 continue;
             }
             if let Err(error) = self.base_fault(&base) {
-                // Weights that vanished are being fetched again.
+                // Weights of the head that vanished are being fetched again.
                 if !(matches!(error, BaseError::NotHeld(_)) && base == head) {
                     self.reject_pending(&base, &error.to_string());
                 }
@@ -288,7 +288,7 @@ impl Machine {
         }));
     }
 
-    /// Those at fault are rejected; the others wait for a second try.
+    /// Handles a failed merge: the submissions at fault are rejected, and the others wait for a second try.
     pub(super) fn encode_failed(&mut self, parent: &CheckpointId, at_fault: &[SubmissionId], reason: &str) {
         let Some(ids) = self.submissions.encoding.remove(parent) else {
             return;
@@ -310,7 +310,7 @@ impl Machine {
         self.round_dirty = true;
     }
 
-    /// The coded update is stored: asks for the one signature that this parent will ever get.
+    /// Asks for the signature of a contribution once its coded update is stored. No parent ever gets a second signature.
     pub(super) fn encoded(&mut self, parent: &CheckpointId, update: BlobId, bytes: u64, samples: u64, fidelity: f32) {
         if !self.submissions.encoding.contains_key(parent) {
             return;
@@ -343,7 +343,7 @@ impl Machine {
         })));
     }
 
-    /// This node's own contribution, signed: durable with its submissions' states, then sent.
+    /// Takes in this node's own contribution, now signed. It is durable with the states of its submissions before it is sent.
     pub(super) fn signed_contribution(&mut self, signed: Signed<Contribution>) {
         let c = &signed.record;
         let (id, parent, update) = (c.id(), c.parent, c.update);
@@ -359,14 +359,14 @@ impl Machine {
             }
             self.out.act(Output::SendContribution(signed));
         } else {
-            // Its base went while it was signed; it never left this node.
+            // The base was dropped while the contribution was signed. The contribution never left this node.
             self.orphans.take_contribution(&id);
             self.reject_encoding(&parent, &BaseError::Unknown(parent).to_string());
         }
     }
 
-    /// A contribution of this node is held now: just signed, or come back from the store or a peer. In the latter case it
-    /// holds none of what waits here.
+    /// Handles a contribution of this node that is held now: it was just signed, or came back from the store or a peer. In the
+    /// latter case it holds none of the submissions that wait here.
     pub(super) fn own_contribution(&mut self, id: ContributionId, c: &Contribution) {
         self.submissions.own.entry(c.parent).or_insert(id);
         if self.submissions.signed == Some(id) {
@@ -383,7 +383,7 @@ impl Machine {
     }
 
     fn reject_encoding(&mut self, base: &CheckpointId, reason: &str) {
-        // What came for this base meanwhile waits for the merge to end, however it ends.
+        // Submissions that came for this base meanwhile wait for the merge to end, with or without success.
         self.round_dirty = true;
         for id in self.submissions.encoding.remove(base).unwrap_or_default() {
             let reason = reason.to_owned();
@@ -391,7 +391,7 @@ impl Machine {
         }
     }
 
-    /// Puts back what the store remembers of a submission.
+    /// Puts back the state of a submission from the store.
     pub(super) fn restore_submission(&mut self, submission: Submission, state: SubmissionState) {
         let (id, base) = (submission.id, submission.base);
         let own = self.submissions.own.get(&base).copied();
@@ -403,7 +403,8 @@ impl Machine {
                 self.submissions.pending.entry(base).or_default().insert(id);
             }
             (_, Some(contribution)) => self.submissions.merged.entry(contribution).or_default().push(id),
-            // Its contribution is gone with the horizon: what was last said is what became of it, or it came to nothing.
+            // The contribution is gone with the horizon. A sealed submission keeps the state
+            // that was said last; any other came to nothing.
             (SubmissionState::Sealed { .. }, None) => {}
             (SubmissionState::Merged { .. } | SubmissionState::Carried { .. }, None) => {
                 let reason =

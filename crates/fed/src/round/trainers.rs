@@ -1,16 +1,17 @@
-//! For which of its trainers a node waits before it merges.
+//! The trainers that a node waits for before it merges.
 
 use std::collections::BTreeSet;
 
 use super::attendance::Attendance;
 
-/// Names of trainers that are remembered beyond the configured number: names that change at every start must not pile up.
+/// Maximum number of remembered trainers' names beyond the configured number, so that
+/// names that change at every start do not pile up.
 const SPARE_NAMES_MAX: usize = 64;
-/// Stands for the configured trainers that were never heard. No trainer has an empty name.
+/// Name that stands for the configured trainers that were never heard. No trainer has an empty name.
 const UNKNOWN: &str = "";
 
-/// A node's trainers. It waits for the configured number of them, but for none that missed merges and was not heard since:
-/// an attempt to submit is a sign of life, whether it was taken or refused.
+/// The trainers of a node. It waits for the configured number of them, but not for a trainer that missed merges and was not
+/// heard since. An attempt to submit is a sign of life, whether it was taken or refused.
 #[derive(Debug)]
 pub(super) struct Trainers {
     wanted: usize,
@@ -25,7 +26,7 @@ impl Trainers {
         }
     }
 
-    /// A trainer submits, or tries to, while this round is open.
+    /// Notes that a trainer submits, or tries to, while this round is open.
     pub fn heard(&mut self, trainer: &str, round: u64) {
         self.attendance.heard(trainer.to_owned(), round);
         for old in self.names().skip(self.wanted + SPARE_NAMES_MAX) {
@@ -37,7 +38,7 @@ impl Trainers {
         self.attendance.known().into_iter().filter(|name| name != UNKNOWN)
     }
 
-    /// Those that a merge in this round waits for.
+    /// Names of the trainers that a merge in this round waits for.
     fn expected(&self, round: u64) -> BTreeSet<String> {
         let names: Vec<_> = self.names().take(self.wanted).collect();
         let unknown = (names.len() < self.wanted).then(|| UNKNOWN.to_owned());
@@ -45,17 +46,17 @@ impl Trainers {
         all.filter(|who| self.attendance.expects(who, round)).collect()
     }
 
-    /// Whether these are all that a merge in this round waits for.
+    /// Returns true if these are all the trainers that a merge in this round waits for.
     pub fn are_all(&self, here: &BTreeSet<&str>, round: u64) -> bool {
         here.len() >= self.wanted || self.expected(round).iter().all(|who| here.contains(who.as_str()))
     }
 
-    /// A merge of these in this round has begun.
+    /// Notes that a merge of these trainers in this round has begun.
     pub fn merged(&mut self, here: &BTreeSet<String>, round: u64) {
         for who in self.expected(round) {
             self.attendance.note(&who, round, here.contains(&who));
             if who == UNKNOWN {
-                // A trainer that has not started yet gives no sign of life: it is waited for again all the same.
+                // A trainer that has not started yet gives no sign of life, but it is waited for again all the same.
                 self.attendance.heard(who, round);
             }
         }

@@ -1,4 +1,4 @@
-//! The known checkpoints, as the tree that their parents make of them, and the order among them.
+//! The tree of the known checkpoints, linked to their parents, and the order among them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,11 +8,11 @@ use super::convicted::Convicted;
 use super::leaves::{Filed, Leaves};
 use crate::id::{BlobId, CheckpointId, SealId};
 
-/// A checkpoint's place in the order of heads, ascending: the newest confirmed round on its branch, its round, the
-/// contributions on it up to the quorum, the fresh ones it lists, the lower id. A function of the records alone.
+/// The rank of a checkpoint in the order of heads, ascending. It compares the newest confirmed round on its branch, its round,
+/// the contributions on it up to the quorum, the fresh ones it lists, and the lower id. It is a function of the records alone.
 ///
-/// The confirmed round stands first (docs/adr/0001): with k at or above the quorum every seal confirms its parent and the
-/// round decides as ever; with a smaller k a minority that ran ahead alone comes back to what the majority confirmed.
+/// The confirmed round comes first (docs/adr/0001): with k at or above the quorum every seal confirms its parent, and the round
+/// decides as ever. With a smaller k a minority that ran ahead alone comes back to what the majority confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     pub confirmed: u64,
@@ -22,50 +22,50 @@ pub(super) struct Rank {
     pub id: Reverse<CheckpointId>,
 }
 
-/// One checkpoint. All its ancestors down to the root are in the tree too.
+/// A checkpoint in the [`Tree`]. All its ancestors down to the root are in the tree too.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub id: CheckpointId,
     pub round: u64,
-    /// `None` for checkpoint 0 only.
+    /// Parent of the checkpoint; `None` for checkpoint 0 only.
     pub parent: Option<CheckpointId>,
     pub result: BlobId,
-    /// How many fresh contributions it lists.
+    /// Number of fresh contributions that the checkpoint lists.
     pub fresh: usize,
-    /// Seals that make it, in order of arrival; they differ in the sealer only.
+    /// Seals that make the checkpoint, in order of arrival. They differ in the sealer only.
     pub seals: Vec<SealId>,
     pub children: BTreeSet<CheckpointId>,
-    /// What the authors with a contribution on it say who are not convicted on its branch.
+    /// Votes of the authors with a contribution on the checkpoint that are not convicted on its branch.
     pub votes: Votes,
     /// The newest round, on the way here from checkpoint 0, that a quorum votes for.
     pub confirmed: u64,
-    /// The newest round, on that way, that no branch without it can win against.
+    /// The newest round, on that way, that is final: no branch without it can win.
     pub settled: u64,
-    /// The newest round, at or above this node, that may be adopted by its digest; 0 = none.
+    /// The newest round, on that way, whose checkpoint may be adopted by its digest; 0 = none.
     pub attested: u64,
-    /// Contributions it lists that are not here.
+    /// Number of listed contributions that are not here.
     pub missing: usize,
-    /// All contributions it lists are here and may stand together.
+    /// True if all listed contributions are here and may stand together.
     pub complete: bool,
-    /// It counts against its sealer's share of incomplete checkpoints.
+    /// True if the checkpoint counts against its sealer's share of incomplete ones.
     pub incomplete: bool,
-    /// Its weights are here and right.
+    /// True if the weights of the checkpoint are here and right.
     pub verified: bool,
-    /// Who is convicted of equivocation on its branch, by itself included.
+    /// Nodes that are convicted of equivocation on the branch, by this checkpoint's seal included.
     pub convicted: Convicted,
-    /// May become the head, once verified.
+    /// True if the checkpoint may become the head, once verified.
     candidate: bool,
-    /// Children that are candidates.
+    /// Number of children that are candidates.
     candidates_below: usize,
-    /// As a leaf: what would make it the head is under way, or nothing can be done for it now.
+    /// True for a leaf that was looked at: the work to make it the head is under way, or nothing can be done for it now.
     seen: bool,
-    /// As a leaf: its next step can be computed once no other one is.
+    /// True for a leaf whose next step can be computed once no other step is computed.
     ready: bool,
     filed: Option<Filed>,
 }
 
 impl Node {
-    /// A node without seals, votes or children.
+    /// Makes a node without seals, votes or children.
     pub fn new(id: CheckpointId, round: u64, parent: Option<&Node>, result: BlobId, convicted: Convicted) -> Self {
         Self {
             id,
@@ -94,7 +94,7 @@ impl Node {
 }
 
 impl Node {
-    /// Whether this leaf was looked at.
+    /// Returns true if this leaf was looked at.
     pub fn is_seen(&self) -> bool {
         self.seen
     }
@@ -108,10 +108,10 @@ pub(super) struct Tree {
     by_round: BTreeMap<u64, BTreeSet<CheckpointId>>,
     /// Candidates without candidate children. A child always ranks above its parent, so the head is on one of their paths.
     pub(super) leaves: Leaves,
-    /// How many checkpoints have these weights.
+    /// Number of checkpoints that have these weights.
     weights: BTreeMap<BlobId, usize>,
     quorum: usize,
-    /// Whether a quorum's word is enough to adopt a checkpoint by its digest (list models).
+    /// True if a quorum's votes are enough to adopt a checkpoint by its digest (list models).
     quorum_attests: bool,
 }
 
@@ -134,7 +134,7 @@ impl Tree {
         self.root
     }
 
-    /// Removes the root; its child `next`, the only one, is the root from here on.
+    /// Removes the root. Its child `next`, the only one, becomes the root.
     pub fn advance_root(&mut self, next: &CheckpointId) -> Option<Node> {
         if self.nodes.get(next)?.parent != Some(self.root) {
             return None;
@@ -149,7 +149,7 @@ impl Tree {
         Some(node)
     }
 
-    /// The root's parent is the root from here on.
+    /// Puts the root's parent back, which becomes the root.
     pub fn retreat_root(&mut self, mut node: Node) {
         let (id, before) = (node.id, self.root);
         node.children.insert(before);
@@ -194,12 +194,12 @@ impl Tree {
         }
     }
 
-    /// How many checkpoints have these weights.
+    /// Number of checkpoints that have these weights.
     pub fn count_weights(&self, blob: &BlobId) -> usize {
         self.weights.get(blob).copied().unwrap_or(0)
     }
 
-    /// Adds a node whose parent is in the tree, or the root.
+    /// Adds a [`Node`] whose parent is in the tree, or the root.
     pub fn add(&mut self, node: Node) {
         let (id, parent) = (node.id, node.parent);
         self.by_round.entry(node.round).or_default().insert(id);
@@ -211,7 +211,7 @@ impl Tree {
         self.review(&id);
     }
 
-    /// Removes a node and all below it; returns them, parents first.
+    /// Removes a [`Node`] and all its descendants. Returns them, parents first.
     pub fn remove(&mut self, id: &CheckpointId) -> Vec<Node> {
         let mut order = vec![*id];
         let mut next = 0;
@@ -220,7 +220,7 @@ impl Tree {
             order.extend(children);
             next += 1;
         }
-        // From the leaves up, so that nobody becomes a leaf on the way but the last one's parent.
+        // The order is from the leaves towards the root, so that only the parent of the removed branch becomes a leaf.
         for at in order.iter().rev() {
             self.set_candidate(at, false);
         }
@@ -250,7 +250,7 @@ impl Tree {
         }
     }
 
-    /// Files a node anew after something about it changed.
+    /// Files a [`Node`] anew after a change of it.
     pub fn review(&mut self, id: &CheckpointId) {
         let Some(node) = self.nodes.get(id) else { return };
         let attested = node.attested == node.round;
@@ -297,7 +297,7 @@ impl Tree {
         self.leaves.refile(old, now);
     }
 
-    /// A leaf was looked at, and its next step can be computed or not; or it is to be looked at again.
+    /// Notes that a leaf was looked at, and whether its next step can be computed; or that it is to be looked at again.
     pub fn set_seen(&mut self, id: &CheckpointId, seen: bool, ready: bool) {
         if let Some(node) = self.nodes.get_mut(id) {
             (node.seen, node.ready) = (seen, ready);
@@ -305,8 +305,8 @@ impl Tree {
         }
     }
 
-    /// Leaves that were looked at and of which nothing is expected now: they are leaves no more, or stand below the head. They are to be
-    /// looked at again where they come back.
+    /// Takes out the leaves that were looked at and of which nothing is expected now: they are leaves no more, or stand below
+    /// the head. They are looked at again if they come back.
     pub fn take_left(&mut self, best: Option<Rank>) -> Vec<CheckpointId> {
         let below = self.leaves.seen_up_to(best);
         below.iter().for_each(|id| self.set_seen(id, false, false));
@@ -315,13 +315,13 @@ impl Tree {
         left
     }
 
-    /// All leaves are to be looked at again.
+    /// Marks all leaves, so that they are looked at again.
     pub fn look_at_all_again(&mut self) {
         let seen = self.leaves.all_seen();
         seen.iter().for_each(|id| self.set_seen(id, false, false));
     }
 
-    /// More authors contributed on this checkpoint, or said more by it.
+    /// Adds the [`Votes`] of more authors on this checkpoint, or of authors that said more by it.
     pub fn add_votes(&mut self, id: &CheckpointId, more: Votes) {
         let quorum = self.quorum;
         let Some(node) = self.nodes.get_mut(id) else { return };
@@ -333,7 +333,7 @@ impl Tree {
         if reached(|v| v.confirms) {
             self.raise(*id, |node| &mut node.confirmed, round);
         }
-        // A quorum's votes link the checkpoint to the parent, which they knew as confirmed: the parent is final.
+        // The votes of a quorum link the checkpoint to the parent, which the voters knew as confirmed: the parent is final.
         if let Some(parent) = parent.filter(|_| reached(|v| v.settles)) {
             self.raise(parent, |node| &mut node.settled, round - 1);
         }
@@ -343,7 +343,7 @@ impl Tree {
         self.review(id);
     }
 
-    /// The checkpoint may be adopted by its digest.
+    /// Notes that the checkpoint may be adopted by its digest.
     pub fn attest(&mut self, id: &CheckpointId) {
         let Some(round) = self.nodes.get(id).map(|n| n.round) else {
             return;
@@ -352,7 +352,7 @@ impl Tree {
         self.review(id);
     }
 
-    /// All on a checkpoint's branch are confirmed, or attested, at least to its round.
+    /// Raises a field of a checkpoint, and of all checkpoints built on it, at least to `round`.
     fn raise(&mut self, id: CheckpointId, field: fn(&mut Node) -> &mut u64, round: u64) {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(leaves(&tree), [id(3), id(1), id(2)]);
         tree.add_votes(&id(2), votes(1));
         assert_eq!(leaves(&tree), [id(2), id(3), id(1)]);
-        // Past the quorum more votes are worth nothing: fresh contributions decide again.
+        // Past the quorum more votes are worth nothing, so fresh contributions decide again.
         tree.add_votes(&id(2), votes(9));
         tree.add_votes(&id(3), votes(3));
         assert_eq!(leaves(&tree), [id(3), id(2), id(1)]);

@@ -1,4 +1,4 @@
-//! What a machine tells those that ask.
+//! The answers of a machine to those that ask.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,8 @@ impl Machine {
         }
     }
 
-    /// A quorum votes for it or for a descendant: on the head's branch that is a matter of rounds, elsewhere it is looked for.
+    /// Returns true if a quorum votes for the checkpoint or for a descendant. On the head's branch its round
+    /// decides; elsewhere the descendants are searched.
     fn is_confirmed(&self, node: &Node) -> bool {
         if node.parent.is_none() || self.chain.contains(node.round, &node.id) {
             return node.round <= self.confirmed_round();
@@ -44,7 +45,8 @@ impl Machine {
         )
     }
 
-    /// The checkpoint this node stands on; not verified only until checkpoint 0's weights are here.
+    /// The checkpoint that this node stands on, as a [`CheckpointInfo`]. The head is unverified
+    /// only until the weights of checkpoint 0 are here.
     pub fn head(&self) -> CheckpointInfo {
         self.chain_info(self.chain.round())
     }
@@ -64,33 +66,34 @@ impl Machine {
         self.tree.get(id).map(|node| self.info(node))
     }
 
-    /// Whether a submission trained from this checkpoint would be taken now.
+    /// Checks if a submission trained from this checkpoint would be taken now. The [`BaseError`] says why not.
     pub fn check_base(&self, base: &CheckpointId) -> Result<(), BaseError> {
         self.base_fault(base)
     }
 
-    /// Why no update could be made of a trainer's work on a base, in this run.
+    /// Reason why no update could be made of a trainer's work on a base, in this run.
     pub fn unusable(&self, trainer: &str, base: &CheckpointId) -> Option<String> {
         self.submissions.unusable(trainer, base).map(str::to_owned)
     }
 
-    /// How many submissions no update could be made of, in this run.
+    /// Number of submissions that no update could be made of, in this run.
     pub fn unusable_count(&self) -> u64 {
         self.submissions.unusable_count
     }
 
-    /// The round up to which everything but the head branch's seals is forgotten here: records of it need no syncing.
+    /// The round up to which everything but the seals of the head's branch is
+    /// forgotten here. Records of these rounds need no sync.
     pub fn horizon(&self) -> u64 {
         self.horizon
     }
 
-    /// The round up to which others' records are of no use here. While a quorum stands on an unknown checkpoint all are: its
-    /// branch may part anywhere.
+    /// The round up to which records of others are of no use here. While a quorum stands on an unknown checkpoint the answer is
+    /// 0, because the branch of that checkpoint may part anywhere.
     pub fn sync_above(&self) -> u64 {
         if self.attested.is_some() { 0 } else { self.horizon }
     }
 
-    /// Whether a record is held, or waits for what it builds on.
+    /// Returns true if a record is held, or waits for a record that it builds on.
     pub fn keeps(&self, id: &RecordId) -> bool {
         match id {
             RecordId::Contribution(id) => self.ledger.contribution(id).is_some() || self.orphans.has_contribution(id),
@@ -99,11 +102,11 @@ impl Machine {
         }
     }
 
-    /// The round on the head that is open now.
+    /// The round on the head that is open now, as a [`RoundInfo`].
     pub fn open_round(&self) -> RoundInfo {
         let head = self.chain.head();
         let round = self.chain.round() + 1;
-        // What a seal would list now: whoever else contributed is missing still, or excluded.
+        // A seal would list these contributions now. The other contributors are still missing, or excluded.
         let mut contributions: Vec<_> = self
             .ready()
             .iter()
@@ -124,8 +127,8 @@ impl Machine {
         }
     }
 
-    /// A sealed round of the head's branch, or the open one. Below the horizon the contributions are forgotten, and only their ids
-    /// are told.
+    /// A sealed round of the head's branch, or the open round. Below the horizon the
+    /// contributions are forgotten, and only their ids are given.
     pub fn round(&self, round: u64) -> Option<RoundInfo> {
         if round == self.chain.round() + 1 {
             return Some(self.open_round());
@@ -165,7 +168,7 @@ impl Machine {
         })
     }
 
-    /// Members that are convicted, or proven to be so soon.
+    /// Members that are convicted, or will be soon because a proof is held.
     fn excluded_members(&self) -> Vec<NodeId> {
         let members = self.members().into_iter().flatten();
         members.filter(|member| self.is_excluded(member)).copied().collect()
@@ -180,8 +183,9 @@ impl Machine {
 
     /// Blobs that must be kept; all others of this model may be collected.
     ///
-    /// Checkpoint 0 (who joins begins with it), the weights of every checkpoint above the horizon, the updates of every
-    /// contribution held, what was computed and may yet be sealed, the bases of waiting submissions, and what would be the head.
+    /// These are checkpoint 0 (a node that joins begins with it), the weights of every checkpoint from the horizon on, the
+    /// updates of every contribution held, the results that were computed and may yet be sealed, the bases of waiting
+    /// submissions, the blobs needed for what would be the head, and the blobs that are believed to be here.
     pub fn live_blobs(&self) -> BTreeSet<BlobId> {
         let mut live = BTreeSet::from([self.spec.checkpoint0]);
         live.extend(self.tree.rounds_from(self.horizon).map(|node| node.result));
@@ -194,12 +198,12 @@ impl Machine {
                 .map(|node| node.result),
         );
         live.extend(self.pursuits.wants().keys());
-        // Whatever is believed to be here must be.
+        // A blob that is believed to be here must stay here.
         live.extend(self.blobs.here());
         live
     }
 
-    /// Every record held, by round: what sync compares.
+    /// All records held, by round. Sync compares this set.
     pub fn records(&self) -> &BTreeSet<(u64, RecordId)> {
         self.ledger.index()
     }
@@ -219,7 +223,7 @@ impl Machine {
         self.ledger.proof(id)
     }
 
-    /// States of this node's submissions that are not final or became so in this run (the last thousand).
+    /// States of this node's submissions that are not final, or became final in this run (the last 1,024).
     pub fn submissions(&self) -> &BTreeMap<SubmissionId, SubmissionState> {
         self.submissions.states()
     }

@@ -1,4 +1,4 @@
-//! Finiteness of a file's floats, and whether its booleans are 0 or 1.
+//! Check that a file's floats are finite and that its booleans are 0 or 1.
 
 use rayon::prelude::*;
 
@@ -6,14 +6,14 @@ use super::{Placement, Source, TensorError, tensor_bytes};
 use crate::codec::float;
 use crate::record::{Dtype, TensorSpec};
 
-/// Bytes read and checked at a time, by each thread.
+/// Bytes that each thread reads and checks at a time.
 const BLOCK_BYTES: u64 = 1 << 18;
-/// Blocks handed to the threads at a time: enough for any machine to be busy, few enough that an error ends the work
-/// early.
+/// Blocks that are given to the threads at a time: enough to keep all processors of any machine busy, and few enough that
+/// an error ends the work early.
 const WINDOW: usize = 256;
 
-/// Checks every float for finiteness and every boolean for being one; the first that fails, in the schema's order, is
-/// named.
+/// Checks that every float is finite and that every boolean is 0 or 1. The error names the first element that fails, in the
+/// schema's order.
 pub fn check(schema: &[TensorSpec], file: &dyn Source, placement: &Placement) -> Result<(), TensorError> {
     let mut window = Vec::with_capacity(WINDOW);
     for (tensor, &offset) in schema.iter().zip(&placement.offsets) {

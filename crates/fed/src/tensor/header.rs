@@ -1,9 +1,9 @@
-//! The header of a safetensors file, hostile until checked.
+//! The header of a safetensors file, which is untrusted until it is checked.
 //!
-//! The format (<https://huggingface.co/docs/safetensors>): eight bytes, a little-endian length n; n bytes of JSON, an
-//! object of `name: {dtype, shape, data_offsets}` and perhaps `__metadata__`; then the data, without holes. Read here
-//! and not with the `safetensors` crate, which keeps the last of two tensors of one name and does not say which tensor
-//! is at fault; the tests hold the two against each other.
+//! The format (<https://huggingface.co/docs/safetensors>) is eight bytes, a little-endian length n; n bytes of JSON, an
+//! object of `name: {dtype, shape, data_offsets}` and perhaps `__metadata__`; then the data, without holes. The header is
+//! read here and not with the `safetensors` crate, because that crate keeps the last of two tensors of one name and does
+//! not say which tensor is wrong. The tests compare the two.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,23 +17,23 @@ use crate::record::{Dtype, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorSpec, is_pr
 #[cfg(test)]
 mod tests;
 
-/// Bytes of a header, as the reference implementation limits it.
+/// Largest length of a header, in bytes; the reference implementation has the same limit.
 pub(super) const HEADER_BYTES_MAX: u64 = 100_000_000;
-/// How much longer than the canonical header a schema's header may be: a name that is written in ASCII alone takes up to
-/// three times its bytes (`\u00e9` for two bytes), and white space comes besides.
+/// Factor by which a file's header may be longer than the schema's canonical header. A name that is written in ASCII alone
+/// takes up to three times its bytes (`\u00e9` for two bytes), and white space comes in addition.
 const LOOSE: u64 = 4;
-/// What a header may have besides its tensors: `__metadata__`, where tools keep the settings of a training.
+/// Bytes that a header may have in addition to its tensors: tools keep the settings of a training in `__metadata__`.
 const METADATA_BYTES: u64 = 1 << 20;
-/// Dimensions of a tensor, as a spec limits them.
+/// Largest number of dimensions of a tensor; a spec has the same limit.
 pub(crate) const DIMENSIONS_MAX: usize = 16;
-/// Bytes before the JSON: its length.
+/// Bytes of the length that stands before the JSON.
 pub(crate) const LENGTH_BYTES: u64 = 8;
 
-/// Why bytes are not a model's tensors.
+/// Reason why bytes are not a model's tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorError {
-    /// The file as such is broken, or a tensor is off the schema or not finite. Names the tensor, what was expected,
-    /// what was found, and the remedy.
+    /// The file is broken, or a tensor does not match the schema or is not finite. The text names the tensor, the expected
+    /// and the found value, and the remedy.
     #[error("{0}")]
     Bad(String),
     /// The bytes could not be read.
@@ -42,27 +42,27 @@ pub enum TensorError {
 }
 
 impl TensorError {
-    /// A [`TensorError::Bad`].
+    /// Makes a [`TensorError::Bad`] from a description of the problem.
     pub(crate) fn bad(problem: impl Into<String>) -> Self {
         Self::Bad(problem.into())
     }
 }
 
-/// Where each tensor of a schema (in the schema's order) begins in one particular file.
+/// Offsets of a schema's tensors (in the schema's order) in one particular file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     /// Offset in the file of each tensor's first byte.
     pub offsets: Vec<u64>,
 }
 
-/// Reads a safetensors file's header: the schema, ascending by name. Nothing is believed: lengths, holes, overlaps,
-/// dtypes, duplicate names.
+/// Reads a safetensors file's header and returns the schema, ascending by name. Lengths, holes, overlaps, dtypes and
+/// duplicate names are all checked.
 pub fn read_schema(file: &dyn Source) -> Result<Vec<TensorSpec>, TensorError> {
     Ok(read_header(file, HEADER_BYTES_MAX)?.0)
 }
 
-/// Reads a safetensors file's header of at most `bytes_max`: the schema, and where the file has its tensors. Their data are
-/// not read: see [`check_finite`].
+/// Reads a safetensors file's header of at most `bytes_max` bytes. Returns the schema and the tensors' [`Placement`]. The
+/// data are not read: [`super::check_finite`] checks them.
 pub fn read_header(file: &dyn Source, bytes_max: u64) -> Result<(Vec<TensorSpec>, Placement), TensorError> {
     let entries = entries(file, Bound::Setting(bytes_max.min(HEADER_BYTES_MAX)))?;
     let offsets = entries.iter().map(|entry| entry.offset).collect();
@@ -70,7 +70,7 @@ pub fn read_header(file: &dyn Source, bytes_max: u64) -> Result<(Vec<TensorSpec>
     Ok((schema, Placement { offsets }))
 }
 
-/// Bytes that a file's header announces for itself.
+/// Returns the length of the header's JSON, in bytes, as the file states it.
 pub fn header_bytes(file: &dyn Source) -> Result<u64, TensorError> {
     if file.len() < LENGTH_BYTES {
         return Err(TensorError::bad(format!(
@@ -84,21 +84,21 @@ pub fn header_bytes(file: &dyn Source) -> Result<u64, TensorError> {
     Ok(u64::from_le_bytes(length))
 }
 
-/// Checks a safetensors file against a schema (names, dtypes, shapes, count) and every float for finiteness, block by
-/// block. Tensors may stand in the file in any order.
+/// Checks a safetensors file's header as [`place`] does and then, block by block, that every float is finite. The tensors
+/// may stand in the file in any order.
 pub fn check_weights(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, TensorError> {
     let placement = place(schema, file)?;
     finite::check(schema, file, &placement)?;
     Ok(placement)
 }
 
-/// Checks a safetensors file's header against a schema; the data are not read. A header that is far longer than the schema
-/// needs is not read either.
+/// Checks a safetensors file's header against a schema and returns the tensors' [`Placement`]. The data are not read, and
+/// neither is a header that is far longer than the schema needs.
 pub fn place(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, TensorError> {
     let found = entries(file, Bound::of(schema))?;
     let mut offsets = Vec::with_capacity(schema.len());
     let mut at = found.iter().peekable();
-    // Both ascend by name: one walk finds what is missing, what is too many and what differs.
+    // Both lists ascend by name, so one pass finds the missing, the unknown and the differing tensors.
     for expected in schema {
         let name = &expected.name;
         if let Some(other) = at.next_if(|entry| entry.spec.name < *name) {
@@ -146,20 +146,20 @@ fn wrapped(schema: &[TensorSpec], found: &[Entry]) -> Option<String> {
     wrapper::difference(schema, &names)
 }
 
-/// One tensor as a file's header places it.
+/// A tensor as a file's header places it.
 struct Entry {
-    /// What it is.
+    /// The tensor's name, dtype and shape.
     spec: TensorSpec,
-    /// Its first byte in the file.
+    /// Offset of the tensor's first byte in the file.
     offset: u64,
 }
 
-/// How long a header may be.
+/// Limit on a header's length.
 #[derive(Debug, Clone, Copy)]
 enum Bound {
-    /// As somebody says.
+    /// A limit in bytes that the caller sets.
     Setting(u64),
-    /// As a schema needs it, whose canonical header is so long.
+    /// A limit that follows from a schema whose canonical header has so many bytes.
     Schema(u64),
 }
 
@@ -175,7 +175,7 @@ impl Bound {
         }
     }
 
-    /// Where it comes from, and what to do.
+    /// Returns the origin of the [`Bound`] and the remedy, for error texts.
     fn remedy(self) -> String {
         match self {
             Self::Setting(_) => "header_bytes_max: write the file without __metadata__, or raise it".into(),
@@ -187,13 +187,13 @@ impl Bound {
     }
 }
 
-/// The checked entries of a header, ascending by name.
+/// Reads and checks the entries of a header, and returns them ascending by name.
 fn entries(file: &dyn Source, bound: Bound) -> Result<Vec<Entry>, TensorError> {
     let json = read_json(file, bound)?;
     let data_at = LENGTH_BYTES + json.len() as u64;
     let text = std::str::from_utf8(&json)
         .map_err(|error| TensorError::bad(format!("safetensors header: not UTF-8 ({error})")))?;
-    // The format wants the brace first; JSON alone would allow white space before it.
+    // The format requires the brace as the first byte; JSON alone would allow white space before it.
     if !text.starts_with('{') {
         return Err(TensorError::bad(
             "safetensors header: does not begin with '{': is this a safetensors file?",
@@ -241,7 +241,8 @@ fn read_json(file: &dyn Source, bound: Bound) -> Result<Vec<u8>, TensorError> {
     Ok(json)
 }
 
-/// Every byte of the data belongs to exactly one tensor, and each range is what dtype and shape need.
+/// Checks that every byte of the data belongs to exactly one tensor and that each range has the length that dtype and shape
+/// need.
 fn check_coverage(raw: &mut [(String, Info)], data_bytes: u64) -> Result<(), TensorError> {
     raw.sort_by_key(|(_, info)| info.data_offsets);
     let mut end = 0;
@@ -288,7 +289,7 @@ fn bytes(dtype: Dtype, shape: &[u64]) -> Option<u64> {
         .try_fold(dtype.bytes() as u64, |product, &d| product.checked_mul(d))
 }
 
-/// One entry as the JSON has it.
+/// A tensor's entry as it stands in the JSON.
 #[derive(Deserialize)]
 struct Info {
     #[serde(deserialize_with = "dtype")]
@@ -308,7 +309,7 @@ fn dtype<'de, D: Deserializer<'de>>(from: D) -> Result<Dtype, D::Error> {
     })
 }
 
-/// A shape, refused before it grows beyond [`DIMENSIONS_MAX`].
+/// A shape; its reading stops with an error when it would exceed [`DIMENSIONS_MAX`] dimensions.
 struct Shape(Vec<u64>);
 
 impl<'de> Deserialize<'de> for Shape {
@@ -336,7 +337,8 @@ impl<'de> Visitor<'de> for ShapeVisitor {
     }
 }
 
-/// The header's object: entries in the order in which they stand, no name twice.
+/// Reader of the header's object. It keeps the entries in the order in which they stand and refuses a name that comes
+/// twice.
 struct HeaderSeed;
 
 impl<'de> DeserializeSeed<'de> for HeaderSeed {
@@ -375,7 +377,8 @@ impl<'de> Visitor<'de> for HeaderSeed {
     }
 }
 
-/// A spec's rule for names; the key `__metadata__` is none.
+/// Checks a name by a spec's rule for tensor names. The key `__metadata__` passes; the caller skips it, because it is no
+/// tensor.
 fn check_name(name: &str) -> Result<(), String> {
     let start = || name.chars().take(64).collect::<String>();
     if name.is_empty() || name.len() > TENSOR_NAME_BYTES_MAX {

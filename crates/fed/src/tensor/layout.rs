@@ -6,24 +6,24 @@ use super::header::LENGTH_BYTES;
 use super::{Placement, Source, TensorError};
 use crate::record::TensorSpec;
 
-/// Bytes copied at a time.
+/// Bytes that are copied at a time.
 const COPY_BYTES: usize = 1 << 18;
 
-/// One tensor's place in the canonical file.
+/// A tensor's range in the canonical file that [`Layout`] describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    /// First byte in the file.
+    /// Offset of the tensor's first byte in the file.
     pub offset: u64,
-    /// Bytes.
+    /// Length of the tensor's data, in bytes.
     pub bytes: u64,
 }
 
-/// The one canonical safetensors file of a schema: tensors ascending by name, no metadata, header padded with spaces to
-/// a multiple of 8. Two nodes with the same tensors write the same bytes.
+/// Layout of the one canonical safetensors file of a schema: tensors ascending by name, no metadata, the header padded with
+/// spaces to a multiple of 8 bytes. Two nodes with the same tensors write the same bytes.
 ///
-/// The JSON is `{"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}` without white space; names are escaped
-/// as JSON demands and no further (`\" \\`; a name has no control characters).
-/// Written here, byte for byte, because every node's digest of a checkpoint hangs on it.
+/// The JSON is `{"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}` without white space; names are escaped as
+/// JSON demands and no further (`\" \\`; a name has no control characters). It is written here, byte for byte, because
+/// every node's digest of a checkpoint depends on it.
 #[derive(Debug, Clone)]
 pub struct Layout {
     header: Vec<u8>,
@@ -32,7 +32,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of a (checked) schema.
+    /// Computes the layout of a (checked) schema.
     pub fn of(schema: &[TensorSpec]) -> Self {
         let mut json = String::from("{");
         let mut slots = Vec::with_capacity(schema.len());
@@ -72,17 +72,18 @@ impl Layout {
         }
     }
 
-    /// The file's first bytes: the length and the JSON header.
+    /// Returns the file's first bytes: the length and the JSON header.
     pub fn header(&self) -> &[u8] {
         &self.header
     }
 
-    /// Bytes of the whole file.
+    /// Returns the length of the whole file, in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
 
-    /// Whether a file has the canonical file's length and header; its data is then in place, whatever it holds.
+    /// Returns true if a file has the canonical file's length and header. Its data are then in the canonical order, but are
+    /// not checked.
     pub fn is_canonical(&self, file: &dyn Source) -> std::io::Result<bool> {
         if file.len() != self.file_bytes {
             return Ok(false);
@@ -92,12 +93,12 @@ impl Layout {
         Ok(found == self.header)
     }
 
-    /// Each tensor's place, in the schema's order.
+    /// Returns each tensor's [`Slot`], in the schema's order.
     pub fn slots(&self) -> &[Slot] {
         &self.slots
     }
 
-    /// Copies a checked file into canonical form.
+    /// Copies a checked file to `out` in canonical form; `placement` gives the tensors' offsets in `file`.
     pub fn write_canonical(
         &self,
         file: &dyn Source,
@@ -118,7 +119,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Whether a file is this layout's, as far as length and header tell.
+    /// Checks what [`Layout::is_canonical`] checks, but returns an error for base weights that names the expected and the
+    /// found length.
     pub(crate) fn check(&self, file: &dyn Source) -> Result<(), TensorError> {
         let differs = || {
             TensorError::bad(format!(
@@ -136,7 +138,8 @@ impl Layout {
     }
 }
 
-/// Bytes of a tensor's elements. A checked schema is far below overflow; an unchecked one saturates.
+/// Returns the bytes of a tensor's elements. A checked schema is far below an overflow; the bytes of an unchecked one
+/// saturate.
 pub(crate) fn tensor_bytes(tensor: &TensorSpec) -> u64 {
     let elements = tensor.elements().unwrap_or(u64::MAX);
     elements.saturating_mul(tensor.dtype.bytes() as u64)

@@ -1,4 +1,4 @@
-//! First weights out of a seed.
+//! Weights of checkpoint 0, made from a seed.
 
 use std::io::{self, Write};
 
@@ -6,21 +6,22 @@ use super::Layout;
 use crate::codec::float;
 use crate::record::TensorSpec;
 
-/// Elements made at a time.
+/// Elements that are made at a time.
 const BLOCK: usize = 1 << 14;
 
-/// Names the generator: another way to make weights would have another.
+/// Key derivation context that names the generator; another way to make weights would have another context.
 const CONTEXT: &str = "qres 2026-11 weights out of a seed";
 
-/// Writes the canonical file of a (checked) schema with first weights out of a seed: the same seed and schema give the same bytes
-/// on every machine, so a model that is made again is the same model.
+/// Writes the canonical file of a (checked) schema with first weights made from a seed. The same seed and schema give the
+/// same bytes on every machine, so a model that is made again is the same model.
 ///
-/// Float tensors of two or more dimensions: uniform in ±1/√(fan in), fan in being the product of all dimensions but the first, as
-/// a linear layer begins in PyTorch (Kaiming uniform with a = √5; He et al. 2015, arXiv 1502.01852, bounds the variance). All
-/// others (biases, scalars, integers, booleans): zero. Where that is wrong, a norm's scale say, the weights must come from a file.
+/// Float tensors of two or more dimensions are uniform in ±1/√(fan in), where fan in is the product of all dimensions but
+/// the first. A linear layer begins like this in PyTorch (Kaiming uniform with a = √5; He et al. 2015, arXiv 1502.01852,
+/// bounds the variance). All other tensors (biases, scalars, integers, booleans) are zero. Where zero is wrong, for example
+/// for the scale of a norm, the weights must come from a file.
 ///
 /// # Errors
-/// Those of `out`.
+/// Returns the errors of writing to `out`.
 pub fn write_seeded(schema: &[TensorSpec], seed: u64, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(Layout::of(schema).header())?;
     let (mut values, mut bytes) = (Vec::with_capacity(BLOCK), Vec::new());
@@ -43,14 +44,14 @@ pub fn write_seeded(schema: &[TensorSpec], seed: u64, out: &mut dyn Write) -> io
     Ok(())
 }
 
-/// Numbers within a bound, from BLAKE3's output of seed and tensor name.
+/// Generator of numbers in ±`bound`, from BLAKE3's output for the seed and the tensor's name.
 struct Uniform {
     bytes: blake3::OutputReader,
     bound: f64,
 }
 
 impl Uniform {
-    /// `None` for a tensor that begins as zero.
+    /// Makes the generator of a tensor, or returns `None` for a tensor that begins as zero.
     fn of(tensor: &TensorSpec, seed: u64) -> Option<Self> {
         let fan_in: u64 = tensor.shape.get(1..)?.iter().product();
         if !tensor.dtype.is_float() || tensor.shape.len() < 2 {
@@ -60,7 +61,7 @@ impl Uniform {
         hasher.update(&seed.to_le_bytes()).update(tensor.name.as_bytes());
         Some(Self {
             bytes: hasher.finalize_xof(),
-            // Both are exact or rounded once by IEEE 754: no machine differs.
+            // The square root and the quotient are exact or rounded once by IEEE 754, so all machines have the same bound.
             bound: 1.0 / (fan_in as f64).sqrt(),
         })
     }
@@ -68,7 +69,7 @@ impl Uniform {
     fn next(&mut self) -> f64 {
         let mut word = [0; 4];
         self.bytes.fill(&mut word);
-        // The middle of one of 2^32 equal parts of -1 to 1.
+        // The number is the middle of one of 2^32 equal parts of the range -1 to 1.
         let unit = (f64::from(u32::from_le_bytes(word)) + 0.5) / f64::from(1u32 << 31) - 1.0;
         unit * self.bound
     }
@@ -128,7 +129,8 @@ mod tests {
             weight.iter().map(|x| x * x).sum::<f64>() / n,
         );
         let largest = weight.iter().fold(0.0f64, |a, x| a.max(x.abs()));
-        // Uniform in ±1/5: variance 1/75; four standard errors of mean and of variance (kurtosis 1.8).
+        // Uniform in ±1/5 means a variance of 1/75. The limits are four standard errors of the mean and of the variance
+        // (kurtosis 1.8).
         assert!((0.199..=0.2).contains(&largest), "{largest}");
         assert!(mean.abs() < 4.0 * (1.0 / 75.0 / n).sqrt(), "{mean}");
         assert!((square * 75.0 - 1.0).abs() < 4.0 * (0.8 / n).sqrt(), "{square}");
@@ -142,10 +144,10 @@ mod tests {
         let tail = |file: Vec<u8>| file[file.len() - 16..].to_vec();
         let files = [tail(seeded(&one, 1)), tail(seeded(&one, 2)), tail(seeded(&other, 1))];
         assert!(files[0] != files[1] && files[0] != files[2]);
-        // Written down: a model that is made again must be the same one after an upgrade.
+        // The bytes are pinned: a model that is made again after an upgrade must be the same model.
         assert_eq!(hex::encode(&files[0]), GOLDEN);
     }
 
-    /// Seed 1, a 2 x 2 matrix named `w`, from an implementation in Python.
+    /// Data bytes of a 2 x 2 matrix named `w` for seed 1, from an implementation in Python.
     const GOLDEN: &str = "b1fe273f02df6b3eb522e03d961b013e";
 }

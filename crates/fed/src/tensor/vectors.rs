@@ -1,4 +1,4 @@
-//! Small safetensors files as plain vectors: what learners, tests and clients hold in memory.
+//! Small safetensors files as plain vectors, the form in which learners, tests and clients hold tensors in memory.
 
 use super::header::{HEADER_BYTES_MAX, read_header};
 use super::{Layout, TensorError};
@@ -7,11 +7,11 @@ use crate::record::{Dtype, TensorSpec};
 /// An f32 tensor: its name, its shape, its elements in row-major order.
 pub type F32Tensor = (String, Vec<u64>, Vec<f32>);
 
-/// A safetensors file of f32 tensors `(name, shape, elements in row-major order)`: the canonical file when the names
-/// are unique, whatever their order here.
+/// Makes a safetensors file of f32 tensors `(name, shape, elements in row-major order)`. If the names are unique, the
+/// result is the canonical file, independent of the order of `tensors`.
 ///
 /// # Panics
-/// When a tensor has not as many elements as its shape says: a mistake in the calling code.
+/// Panics if the number of a tensor's elements is not that of its shape, which is a mistake in the calling code.
 pub fn to_safetensors(tensors: &[F32Tensor]) -> Vec<u8> {
     let mut ordered: Vec<_> = tensors.iter().collect();
     ordered.sort_by(|a, b| a.0.cmp(&b.0));
@@ -39,8 +39,8 @@ pub fn to_safetensors(tensors: &[F32Tensor]) -> Vec<u8> {
     file
 }
 
-/// Reads a safetensors file of f32 tensors back as `(name, shape, elements)`, ascending by name. A tensor of another
-/// dtype is an error that names it. Finiteness is not checked.
+/// Reads a safetensors file of f32 tensors, the inverse of [`to_safetensors`], as `(name, shape, elements)`, ascending by
+/// name. A tensor of another dtype is an error that names it. The function does not check that the floats are finite.
 pub fn f32_from_safetensors(file: &[u8]) -> Result<Vec<F32Tensor>, TensorError> {
     let mut tensors = Vec::new();
     let (schema, placement) = read_header(&file, HEADER_BYTES_MAX)?;
@@ -52,7 +52,7 @@ pub fn f32_from_safetensors(file: &[u8]) -> Result<Vec<F32Tensor>, TensorError> 
                 spec.dtype.name()
             )));
         }
-        // `read_header` has checked that the range is inside the file and as long as the shape says.
+        // `read_header` has checked that the range is inside the file and as long as the shape requires.
         let start = offset as usize;
         let bytes = &file[start..start + super::layout::tensor_bytes(&spec) as usize];
         let values = bytes

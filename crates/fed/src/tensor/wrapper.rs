@@ -1,9 +1,9 @@
-//! Names that differ from a model's only by what a wrapper of the training framework puts into them.
+//! Detection of tensor names that differ from a model's only by the parts that a wrapper of the training framework adds.
 
 use crate::record::TensorSpec;
 
-/// What PyTorch's wrappers put into names: DataParallel and DistributedDataParallel, `torch.compile`, FSDP, and activation
-/// checkpointing.
+/// Parts that PyTorch's wrappers add to names: DataParallel and DistributedDataParallel, `torch.compile`, FSDP, and
+/// activation checkpointing.
 const WRAPPERS: [&str; 4] = [
     "module.",
     "_orig_mod.",
@@ -11,7 +11,8 @@ const WRAPPERS: [&str; 4] = [
     "_checkpoint_wrapped_module.",
 ];
 
-/// How all names of a file differ from those of the schema, if they do so in one way; for the end of an error. Both ascend by name.
+/// Returns the text for the end of an error if all names of a file differ from those of the schema in one and the same way,
+/// else `None`. Both lists ascend by name.
 pub(super) fn difference(schema: &[TensorSpec], found: &[&str]) -> Option<String> {
     let wanted: Vec<&str> = schema.iter().map(|tensor| tensor.name.as_str()).collect();
     if wanted.len() != found.len() || wanted == found {
@@ -34,7 +35,7 @@ pub(super) fn difference(schema: &[TensorSpec], found: &[&str]) -> Option<String
     })
 }
 
-/// What stands before every one of `short` in `long`.
+/// Returns the text that stands before every name of `short` in `long`, or `None` if there is none.
 fn prefix<'a>(short: &[&str], long: &[&'a str]) -> Option<&'a str> {
     let first = long.first()?.strip_suffix(short.first()?)?;
     let all = short

@@ -1,4 +1,4 @@
-//! Contributions to a checkpoint's weights.
+//! Aggregation of contributions into a checkpoint's weights.
 
 use std::io::Write;
 
@@ -12,34 +12,34 @@ use crate::record::Spec;
 use crate::strategy;
 use crate::tensor::{Layout, Source, TensorError};
 
-/// Updates added in one go: the sums go through the caches once for all of them, and their bytes (32 KiB each in bf16)
-/// still fit the second one.
+/// Number of updates that are added in one pass. The sums go through the caches once for the whole group, and the updates'
+/// bytes (32 KiB each in bf16) still fit into the second-level cache.
 const GROUP: usize = 8;
 
-/// What a late contribution's samples are multiplied with: `1 / sqrt(1 + staleness)`, as FedBuff does (Nguyen et al.
-/// 2022, "Federated learning with buffered asynchronous aggregation"). Square root and quotient are IEEE 754's, the
-/// same everywhere.
+/// Returns the factor for a late contribution's samples: `1 / sqrt(1 + staleness)`, as in FedBuff (Nguyen et al. 2022,
+/// "Federated learning with buffered asynchronous aggregation"). Square root and quotient are those of IEEE 754, so they
+/// are the same on every machine.
 pub fn late_discount(staleness: u32) -> f64 {
     1.0 / (1.0 + f64::from(staleness)).sqrt()
 }
 
-/// Aggregates updates (fresh ascending by id, then late ascending by id) onto the parent's canonical weights and writes
-/// the result's canonical file. The same bits on every machine and with any number of threads.
+/// Aggregates updates (fresh ones ascending by id, then late ones ascending by id) onto the parent's canonical weights and
+/// writes the result's canonical file. The bits are the same on every machine and with any number of threads.
 ///
-/// Floats: `result = parent + sum of p_i * update_i` with `p_i = n_i / (sum of all n)`. `n_i` is a fresh contribution's
-/// sample count (FedAvg: McMahan et al. 2017, algorithm 1, in the form of differences), a late one's times
-/// [`late_discount`]: it comes in as a delta, whatever it was trained on. Each coordinate's sum runs in f64 in the
-/// order given, with a product and a sum rounded apart (no fused multiply-add); the parent is added last, in f64, and
-/// the result is rounded once to the tensor's dtype, ties to even. What is beyond the largest finite value becomes that
-/// value: an aggregate is never infinite.
+/// Floats: `result = parent + sum of p_i * update_i` with `p_i = n_i / (sum of all n)`. For a fresh contribution `n_i` is
+/// its sample count (FedAvg: McMahan et al. 2017, algorithm 1, in the form of differences). For a late one `n_i` is its
+/// sample count times [`late_discount`]; its update is added as a difference, although it was trained on an older
+/// checkpoint. Each coordinate's sum runs in f64 in the order given. Product and sum are rounded separately (no fused
+/// multiply-add). The parent is added last, in f64, and the result is rounded once to the tensor's dtype, ties to even. A
+/// value beyond the largest finite value becomes that value: an aggregate is never infinite.
 ///
-/// Integers: the elementwise maximum of the fresh contributions' values (BatchNorm's counters only grow, and a maximum
-/// knows no order); booleans: "or". Late contributions' integers and booleans are ignored: they belong to an older
-/// parent.
+/// Integers: the elementwise maximum of the fresh contributions' values (BatchNorm's counters only grow, and a maximum does
+/// not depend on the order). Booleans: "or". Late contributions' integers and booleans are ignored, because they belong to
+/// an older parent.
 ///
 /// # Errors
-/// When the strategy or codec is unknown, the parent is not the canonical file, an update has not the length that the
-/// spec gives, or no fresh contribution has samples.
+/// Returns an error if the strategy or codec is unknown, if the parent is not the canonical file, if an update has not the
+/// length that the spec determines, or if no fresh contribution has samples.
 pub fn aggregate(
     spec: &Spec,
     parent: &dyn Source,
@@ -69,11 +69,11 @@ pub fn aggregate(
     })
 }
 
-/// [`aggregate`]'s rule for updates of f32 in memory: `out = base + sum of n_i / n * update_i`, the same bits, on all
-/// threads.
+/// Averages updates of f32 in memory by [`aggregate`]'s rule for floats: `out = base + sum of n_i / n * update_i`, with the
+/// same bits, on all threads. If all samples are 0, `out` becomes `base`.
 ///
 /// # Panics
-/// When the lengths differ: a mistake in the calling code. All samples being 0 leaves the base.
+/// Panics if the lengths differ, which is a mistake in the calling code.
 pub fn average(base: &[f32], updates: &[(&[f32], u64)], out: &mut [f32]) {
     let same = |slice: &[f32]| slice.len() == base.len();
     assert!(
@@ -97,14 +97,14 @@ pub fn average(base: &[f32], updates: &[(&[f32], u64)], out: &mut [f32]) {
         .for_each_init(Vec::new, batch);
 }
 
-/// An update and its share of the result.
+/// An update and its weight in the result; the weights of all shares add up to 1.
 struct Share<'a> {
     update: &'a dyn Source,
     weight: f64,
 }
 
-/// Shares, in the order given. Counts up to 2^40 of up to 1,024 contributions add up exactly in f64; discounted ones
-/// are rounded, in that order.
+/// Returns the shares in the order given, fresh ones first. Counts of up to 2^40 of up to 1,024 contributions add up
+/// exactly in f64; discounted counts are rounded, in that order.
 fn weights<'a>(fresh: &[Weighted<'a>], late: &[Weighted<'a>]) -> Result<Vec<Share<'a>>, TensorError> {
     if fresh.iter().all(|part| part.samples == 0) {
         return Err(TensorError::bad(format!(
@@ -131,7 +131,7 @@ struct Aggregate<'a> {
     codec: Codec,
     parent: &'a dyn Source,
     parent_at: u64,
-    /// Fresh ones first.
+    /// The shares of all contributions, those of fresh ones first.
     parts: Vec<Share<'a>>,
     fresh: usize,
 }
@@ -159,7 +159,7 @@ impl Aggregate<'_> {
         Ok(())
     }
 
-    /// Adds the batch's part of the updates `first..`.
+    /// Adds the batch's part of the updates from index `first` on: floats to `sum`, fresh integers and booleans to `out`.
     fn add_group(&self, batch: &Batch, first: usize, coded: &[&[u8]], sum: &mut [f64], out: &mut [u8]) {
         for piece in &batch.pieces {
             if piece.dtype.is_float() {

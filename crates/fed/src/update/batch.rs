@@ -1,59 +1,59 @@
-//! A model cut into batches: runs of elements that stand together in the coded update and in the canonical file.
+//! Batches of a model: runs of elements that are contiguous in the coded update and in the canonical file.
 
 use std::ops::Range;
 
 use crate::codec::Codec;
 use crate::record::{Dtype, TensorSpec};
 
-/// Elements of a batch. 16 Ki: the f64 sums (128 KiB), the base and an update's part of it fit into 512 KiB of L2, and
-/// a read is still long enough (32 KiB in bf16) that the system call does not show. A multiple of the codecs' own
-/// block.
+/// Largest number of elements in a batch: 16 Ki. The f64 sums (128 KiB), the base and one update's part then fit into 512
+/// KiB of L2 cache, and a read is long enough (32 KiB in bf16) that the cost of the system call does not show. A multiple
+/// of the 256 elements of an `int8/1` block.
 pub(crate) const BATCH_ELEMENTS: usize = 1 << 14;
 
-/// Elements of one tensor within a batch.
+/// The elements of one tensor within a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Which tensor of the schema.
+    /// Index of the tensor in the schema.
     pub tensor: usize,
-    /// Its element type.
+    /// The tensor's element type.
     pub dtype: Dtype,
-    /// The first element, counted in the tensor; a multiple of [`BATCH_ELEMENTS`].
+    /// Index of the first element in the tensor; a multiple of [`BATCH_ELEMENTS`].
     pub start: u64,
-    /// Where they stand among the batch's elements.
+    /// Positions of the elements among the batch's elements.
     pub elements: Range<usize>,
-    /// Where they stand in the batch's part of the canonical file.
+    /// Positions of their bytes in the batch's part of the canonical file.
     pub plain: Range<usize>,
-    /// Where they stand in the batch's part of the coded update.
+    /// Positions of their bytes in the batch's part of the coded update.
     pub coded: Range<usize>,
 }
 
-/// Consecutive pieces, [`BATCH_ELEMENTS`] elements at most.
+/// A batch of consecutive pieces, at most [`BATCH_ELEMENTS`] elements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Batch {
-    /// None of them empty.
+    /// The pieces in the schema's order, none of them empty.
     pub pieces: Vec<Piece>,
-    /// First byte in the canonical file, after its header.
+    /// Offset of the batch's first byte in the canonical file, counted from the end of its header.
     pub plain_at: u64,
-    /// First byte in the coded update.
+    /// Offset of the batch's first byte in the coded update.
     pub coded_at: u64,
 }
 
 impl Batch {
-    /// Elements in it.
+    /// Returns the number of elements in the batch.
     pub fn elements(&self) -> usize {
         self.pieces.last().map_or(0, |piece| piece.elements.end)
     }
-    /// Bytes in the canonical file.
+    /// Returns the batch's number of bytes in the canonical file.
     pub fn plain_bytes(&self) -> usize {
         self.pieces.last().map_or(0, |piece| piece.plain.end)
     }
-    /// Bytes in the coded update.
+    /// Returns the batch's number of bytes in the coded update.
     pub fn coded_bytes(&self) -> usize {
         self.pieces.last().map_or(0, |piece| piece.coded.end)
     }
 }
 
-/// All batches of a schema, in order.
+/// Iterator over every [`Batch`] of a schema, in order.
 pub(super) struct Batches<'a> {
     schema: &'a [TensorSpec],
     codec: Codec,
@@ -64,7 +64,7 @@ pub(super) struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// Those of a checked schema.
+    /// Makes the iterator over the batches of a checked schema.
     pub fn of(schema: &'a [TensorSpec], codec: Codec) -> Self {
         Self {
             schema,
@@ -94,7 +94,7 @@ impl Iterator for Batches<'_> {
             }
             let length = left.min(BATCH_ELEMENTS as u64) as usize;
             let (element, plain, coded) = (batch.elements(), batch.plain_bytes(), batch.coded_bytes());
-            // A tensor is cut at multiples of the batch only, so that no codec's block is.
+            // A tensor is cut only at multiples of the batch's size, so that no block of a codec is cut.
             if element + length > BATCH_ELEMENTS {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Whether bytes from a peer are an update.
+//! Check that bytes from a peer are an update.
 
 use super::batch::{Batch, Batches};
 use super::pipeline::{Scratch, bytes_at, run};
@@ -7,8 +7,8 @@ use crate::codec::{Codec, block, float};
 use crate::record::Spec;
 use crate::tensor::{Source, TensorError};
 
-/// Whether a blob is an update of this spec: its length, its codec's invariants, every float finite, every boolean 0 or
-/// 1.
+/// Checks that a blob is an update of this spec: it has the right length and keeps its codec's invariants, every float is
+/// finite, and every boolean is 0 or 1.
 pub fn check(spec: &Spec, update: &dyn Source) -> Result<(), TensorError> {
     let codec = codec_of(spec)?;
     check_length(spec, codec, update)?;

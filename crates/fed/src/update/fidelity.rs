@@ -1,14 +1,15 @@
-//! Fidelity: how much of what was meant is sent.
+//! Fidelity: the share of an update that is left after coding.
 
 use crate::record::Dtype;
 
-/// Sums run in this many lanes, lane i taking every eighth element: a fixed order that the processor can follow in
-/// parallel.
+/// Number of lanes in which sums run; lane i takes every eighth element. The order is fixed, and the processor can work on
+/// the lanes in parallel.
 const LANES: usize = 8;
-/// Up to 2^±400 the squares of a model's elements stay inside f64's range; beyond, f64 tensors are scaled.
+/// Largest exponent at which tensors are not scaled: up to 2^±400 the sums of squares of a model's elements stay inside
+/// f64's range. Larger or smaller f64 tensors are scaled.
 const PLAIN_EXPONENT_MAX: i32 = 400;
 
-/// Inner products of an update x and its reconstruction y, each to be multiplied by `2^(2 * exponent)`.
+/// Inner products of an update x and its reconstruction y; the true values are these times `2^(2 * exponent)`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Moments {
     xy: f64,
@@ -18,14 +19,14 @@ pub(crate) struct Moments {
 }
 
 impl Moments {
-    /// Those of one run of a tensor of this dtype.
+    /// Computes the inner products of one run of a tensor of this dtype.
     pub fn of(dtype: Dtype, x: &[f64], y: &[f64]) -> Self {
         let exponent = if dtype == Dtype::F64 { exponent_of(x) } else { 0 };
         if exponent == 0 {
             return Self::products(x, y, 1.0, 0);
         }
-        // 2^1023 is the largest power there is; the smallest subnormal times it is 2^-51, far from underflow when
-        // squared.
+        // 2^1023 is the largest power of two in f64. The smallest subnormal times it is 2^-51, whose square is far from an
+        // underflow.
         let exponent = exponent.max(-1023);
         Self::products(x, y, 2f64.powi(-exponent), exponent)
     }
@@ -35,7 +36,7 @@ impl Moments {
         Self { xy, xx, yy, exponent }
     }
 
-    /// Adds those of a further run.
+    /// Adds the inner products of a further run.
     pub fn add(&mut self, other: Self) {
         if other.xx == 0.0 && other.yy == 0.0 {
             return;
@@ -57,9 +58,9 @@ impl Moments {
         };
     }
 
-    /// `1 - |x - y|^2 / |x|^2`, at least 0: for small errors the squared cosine, which alone does not see an update that was cut to
-    /// its format's largest number. 1 for a zero sent as zero, 0 when only one of the two is zero. `None` when something was
-    /// not finite.
+    /// Returns `1 - |x - y|^2 / |x|^2`, at least 0. For small errors this is the squared cosine; the cosine alone would not
+    /// notice an update that was cut to its format's largest number. The result is 1 for a zero sent as zero, 0 if only one
+    /// of the two is zero, and `None` if a sum is not finite.
     pub fn fidelity(&self) -> Option<f64> {
         let Self { xy, xx, yy, .. } = *self;
         if !(xy.is_finite() && xx.is_finite() && yy.is_finite()) {
@@ -71,21 +72,23 @@ impl Moments {
         if xx == 0.0 || yy == 0.0 {
             return Some(0.0);
         }
-        // Quotients first: products could leave f64's range. Of equal ones it is exactly 1.
+        // The quotients are computed first, because products could leave f64's range. If x and y are equal, the result is
+        // exactly 1.
         let error = 1.0 - 2.0 * (xy / xx) + yy / xx;
         Some((1.0 - error).clamp(0.0, 1.0))
     }
 }
 
-/// The lanes of `<x,y>`, `<x,x>` and `<y,y>`.
+/// Computes the lanes of `<x,y>`, `<x,x>` and `<y,y>`, with x and y times `scale`.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn products(x: &[f64], y: &[f64], scale: f64) -> [[f64; LANES]; 3] {
     let (mut xy, mut xx, mut yy) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-    // What is left is filled up with zeros: they add nothing.
+    // The rest is filled up with zeros, which add nothing.
     let (x_rest, y_rest) = (filled_up(x_rest), filled_up(y_rest));
     let rest = std::iter::once((&x_rest, &y_rest));
-    // No closure for the body: one that borrows the sums is not always inlined, and then they go through memory.
+    // The loop's body is no closure: a closure that borrows the sums is not always inlined, and then the sums go through
+    // memory.
     for (x, y) in x.iter().zip(y).chain(rest) {
         for i in 0..LANES {
             let (x, y) = (x[i] * scale, y[i] * scale);
@@ -103,7 +106,7 @@ fn filled_up(rest: &[f64]) -> [f64; LANES] {
     lanes
 }
 
-/// The exponent to scale by: 0 unless the largest magnitude's square would leave f64's range.
+/// Returns the exponent by which to scale: 0 unless the square of the largest magnitude could leave f64's range.
 fn exponent_of(x: &[f64]) -> i32 {
     let largest = x.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     let biased = (largest.to_bits() >> 52) as i32;
@@ -127,7 +130,7 @@ mod tests {
         assert_eq!(of(Dtype::F32, &[6.0, 8.0], &[3.0, 4.0]), Some(0.75), "half as long");
         assert_eq!(of(Dtype::F32, &[3.0, 4.0], &[6.0, 8.0]), Some(0.0), "twice as long");
         assert_eq!(of(Dtype::F32, &[1.0, 0.0], &[0.0, 1.0]), Some(0.0));
-        // The foot of the perpendicular at 45 degrees: the squared cosine.
+        // At 45 degrees y is the foot of the perpendicular from x, and the fidelity is the squared cosine.
         assert_eq!(of(Dtype::F32, &[1.0, 0.0], &[0.5, 0.5]), Some(0.5));
         assert_eq!(of(Dtype::F32, &[], &[]), Some(1.0));
         assert_eq!(of(Dtype::F32, &[0.0; 3], &[0.0; 3]), Some(1.0));
@@ -142,7 +145,7 @@ mod tests {
             let got = of(Dtype::F64, &x, &y).unwrap();
             assert!((got - 0.5).abs() < 1e-3, "{got} at {scale}");
         }
-        // A huge tensor beside an ordinary one decides alone, in either order.
+        // A huge tensor beside an ordinary one determines the result alone, in either order.
         let (huge, plain) = (
             Moments::of(Dtype::F64, &[1e300], &[1e300]),
             Moments::of(Dtype::F64, &[1.0], &[-1.0]),

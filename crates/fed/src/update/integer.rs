@@ -1,4 +1,4 @@
-//! The integer rule: elementwise maximum. Booleans count as 0 and 1, so theirs is "or".
+//! The integer rule: the elementwise maximum. Booleans count as 0 and 1, so their maximum is "or".
 
 use crate::record::Dtype;
 
@@ -43,7 +43,7 @@ macro_rules! with_integer {
     };
 }
 
-/// `best = max(best, x)`, element by element.
+/// Sets `best` to `max(best, x)`, element by element.
 pub(super) fn keep_largest(dtype: Dtype, best: &mut [u8], x: &[u8]) {
     with_integer!(dtype, |T| {
         const W: usize = size_of::<T>();
@@ -53,7 +53,8 @@ pub(super) fn keep_largest(dtype: Dtype, best: &mut [u8], x: &[u8]) {
     });
 }
 
-/// `out = base + delta`, wrapping; for booleans modulo 2, which is the "exclusive or" that a difference of booleans is.
+/// Writes `base + delta` to `out`, wrapping. Booleans are added modulo 2, which is "exclusive or": a difference of booleans
+/// is an "exclusive or" too.
 pub(super) fn add(dtype: Dtype, base: &[u8], delta: &[u8], out: &mut [u8]) {
     if dtype == Dtype::Bool {
         for (out, (base, delta)) in out.iter_mut().zip(base.iter().zip(delta)) {

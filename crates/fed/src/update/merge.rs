@@ -1,4 +1,4 @@
-//! A node's submissions to one coded update.
+//! Merging of a node's submissions into one coded update.
 
 use std::io::Write;
 
@@ -9,16 +9,16 @@ use crate::codec::{self, Codec, block, float};
 use crate::record::{Dtype, SAMPLES_MAX, Spec, TensorSpec};
 use crate::tensor::{Layout, Placement, Source, TensorError, place};
 
-/// Merges submissions (ascending by id: the canonical order) on the base's canonical weights and codes the update.
+/// Merges submissions (in the canonical order: ascending by id) on the base's canonical weights and codes the update.
 ///
-/// Floats: the update is the sum over the parts of `samples / total * (weights - base)`, or of a delta as it is, in f64
-/// and in the order given; then it is coded. Integers: the elementwise maximum of the parts' values, a delta's being
-/// added (wrapping) to the base first; booleans: "or", a delta being an "exclusive or" with the base. The fidelity
-/// compares the f64 update with what a receiver will decode, over all float tensors together.
+/// Floats: the update is the sum over the parts of `samples / total * (weights - base)`, or of `samples / total * delta`,
+/// in f64 and in the order given. Integers: the elementwise maximum of the parts' values; a delta is first added (wrapping)
+/// to the base. Booleans: "or"; a delta is first combined with the base by "exclusive or". The fidelity compares the f64
+/// update with the values that a receiver decodes, over all float tensors together.
 ///
 /// # Errors
-/// When no part has samples, when a file is off the schema, when an update is not finite or beyond what its codec holds, or when
-/// its fidelity is below the model's least.
+/// Returns an error if no part has samples, if a file does not match the schema, if an update is not finite or beyond its
+/// codec's range, or if its fidelity is below the model's least.
 pub fn merge_and_encode(
     spec: &Spec,
     base: &dyn Source,
@@ -127,7 +127,7 @@ impl Merge<'_> {
             }
             self.check_range(piece.tensor, "the update changes an element by", sum, self.codec)?;
             if self.parts.iter().any(|part| part.delta) {
-                // Weights are in their dtype's range; a base with a delta on it need not be.
+                // Weights are always in their dtype's range, but a base with a delta added to it may be beyond.
                 decoded.clone_from(sum);
                 float::accumulate(dtype, decoded, base, 1.0);
                 self.check_range(piece.tensor, "with the delta on it an element is", decoded, Codec::None)?;
@@ -140,11 +140,13 @@ impl Merge<'_> {
         Ok(moments)
     }
 
-    /// Refuses what would be cut to the largest number of its format: of one element among many the fidelity says nothing.
+    /// Refuses elements that would be cut to the largest number of their format: if one element among many is cut, the
+    /// fidelity does not show it.
     fn check_range(&self, tensor: usize, what: &str, elements: &[f64], codec: Codec) -> Result<(), TensorError> {
         let TensorSpec { name, dtype, .. } = &self.schema[tensor];
         let most = codec.largest(*dtype);
-        // Without a way out of the loop, and without a maximum, each of which would keep it from several elements at once.
+        // The loop has no early exit and computes no maximum: each of these would keep the compiler from working on several
+        // elements at once.
         if !elements.iter().fold(false, |beyond, x| beyond | (x.abs() > most)) {
             return Ok(());
         }

@@ -1,27 +1,27 @@
-//! Batches worked on by all threads, their results taken in order.
+//! Pipeline in which all threads work on batches and the results are taken in order.
 
 use std::sync::Mutex;
 
 use super::batch::{Batch, Batches};
 use crate::tensor::{Source, TensorError};
 
-/// Batches in hand: 2^20 elements. A window ends when its last batch does, so it is long enough that the threads'
-/// waiting then does not show; two windows' results (8 MiB in f32) and one [`Scratch`] a thread are all the memory
-/// there is.
+/// Number of batches in one window: 64, which are 2^20 elements. A window ends with its slowest batch; at this length the
+/// waiting of the other threads does not show. The results of two windows (8 MiB in f32) and one [`Scratch`] for each
+/// thread are all the memory that is used.
 const WINDOW: usize = 64;
 
-/// Buffers of one thread, used again and again.
+/// Buffers of one thread, which it uses for one batch after the other.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// The base's bytes.
+    /// Bytes of the base's part of the batch.
     pub base: Vec<u8>,
-    /// Bytes of what is being added.
+    /// Bytes of the submission or update that is read.
     pub input: Vec<u8>,
-    /// Bytes of several that are added in one go.
+    /// Bytes of several updates that are added in one pass.
     pub inputs: Vec<Vec<u8>>,
-    /// Sums.
+    /// Sums of the batch's float elements.
     pub sum: Vec<f64>,
-    /// What a receiver will decode.
+    /// The values that a receiver will decode.
     pub decoded: Vec<f64>,
 }
 
@@ -31,9 +31,9 @@ struct Slot<R> {
     result: Result<R, TensorError>,
 }
 
-/// Does `work` on every batch, on all threads, and hands its answer and output to `done`, on this thread and in order.
-/// While one window of batches is handed over the next one is worked on. The first error, in the batches' order, ends
-/// it.
+/// Runs `work` on every batch, on all threads, and passes its result and output to `done`, on the calling thread and in
+/// order. While one window of batches is passed on, the threads work on the next one. The first error, in the batches'
+/// order, ends the run.
 pub(super) fn run<R: Default + Send>(
     batches: Batches<'_>,
     work: impl Fn(&Batch, &mut Scratch, &mut Vec<u8>) -> Result<R, TensorError> + Sync,
@@ -46,7 +46,7 @@ pub(super) fn run<R: Default + Send>(
     loop {
         let filled = fill(&mut running, &mut batches);
         running.truncate(filled);
-        // Each thread takes the next batch when it is done with one; the lock is held for that taking alone.
+        // Each thread takes the next batch when it has finished one. The lock is held only while a batch is taken.
         let waiting = Mutex::new(running.iter_mut());
         let next = || waiting.lock().ok().and_then(|mut slots| slots.next());
         let drain = |scratch: &mut Scratch| {
@@ -67,7 +67,7 @@ pub(super) fn run<R: Default + Send>(
     }
 }
 
-/// Fills up to [`WINDOW`] slots with the next batches; how many.
+/// Fills up to [`WINDOW`] slots with the next batches and returns the number of filled slots.
 fn fill<R: Default>(slots: &mut Vec<Slot<R>>, batches: &mut impl Iterator<Item = Batch>) -> usize {
     let mut filled = 0;
     for batch in batches.take(WINDOW) {
@@ -95,7 +95,7 @@ fn hand_over<R: Default>(
     Ok(())
 }
 
-/// Bytes of a source: borrowed where it lends them, else read into `buffer`.
+/// Returns bytes of a source: borrowed if the source lends them, else read into `buffer`.
 pub(super) fn bytes_at<'a>(
     source: &'a dyn Source,
     offset: u64,

@@ -1,4 +1,4 @@
-//! The whole way of an update: submitted, merged, coded, checked, aggregated.
+//! Tests of an update from submission to aggregation: merged, coded, checked, aggregated.
 
 mod whole_way;
 
@@ -30,7 +30,7 @@ fn spec(codec: &str, tensors: Vec<TensorSpec>) -> Spec {
     }
 }
 
-/// The canonical file of these tensors' bytes.
+/// Makes the canonical file of these tensors' bytes.
 fn file(spec: &Spec, data: &[Vec<u8>]) -> Vec<u8> {
     let layout = Layout::of(&spec.tensors);
     let bytes = [layout.header(), &data.concat()].concat();
@@ -54,7 +54,7 @@ fn merged(spec: &Spec, base: &[u8], parts: &[Part<'_>]) -> (Vec<u8>, Coded) {
     (out, coded)
 }
 
-/// `(update, samples, staleness)`: fresh where the staleness is 0.
+/// Aggregates `(update, samples, staleness)` triples; an update is fresh if its staleness is 0.
 fn aggregated(spec: &Spec, base: &[u8], updates: &[(Vec<u8>, u64, u32)]) -> Vec<u8> {
     let weighted = |late: bool| -> Vec<Weighted<'_>> {
         updates
@@ -96,13 +96,13 @@ fn fedavg_is_mcmahans_mean_of_weights_by_samples() {
     let base = floats(&[0.5, 0.5, 0.5]);
     let (a, b) = (floats(&[1.0, 2.0, 0.5]), floats(&[5.0, -2.0, 0.5]));
     let expected = floats(&[4.0, -1.0, 0.5]);
-    // Two nodes of one trainer each,
+    // The first case is two nodes with one trainer each.
     let updates = [
         (merged(&spec, &base, &[weights(&a, 1)]).0, 1, 0),
         (merged(&spec, &base, &[weights(&b, 3)]).0, 3, 0),
     ];
     assert_eq!(aggregated(&spec, &base, &updates), expected);
-    // or one node of two trainers: the same mean.
+    // The second case is one node with two trainers; the mean is the same.
     let (both, coded) = merged(&spec, &base, &[weights(&a, 1), weights(&b, 3)]);
     assert_eq!((coded.samples, coded.fidelity), (4, 1.0));
     assert_eq!(aggregated(&spec, &base, &[(both, 4, 0)]), expected);
@@ -155,7 +155,7 @@ fn refusal(spec: &Spec, base: &[u8], part: Part<'_>) -> String {
 #[test]
 fn what_a_codec_or_a_dtype_cannot_hold_is_refused_by_tensor_with_its_figures() {
     let one = |codec: &str, dtype: Dtype, bytes: &dyn Fn(f64) -> Vec<u8>, from: f64, to: f64, delta: bool| {
-        // A long tensor beside it: by the whole update's fidelity nothing is amiss.
+        // The tensor "large" has so large an update that the fidelity of the whole update shows no error in "w".
         let others = vec![tensor("large", Dtype::F32, &[1]), tensor("w", dtype, &[1])];
         let spec = spec(codec, others);
         let model = |large: f32, w: f64| file(&spec, &[large.to_le_bytes().to_vec(), bytes(w)]);
@@ -204,7 +204,7 @@ fn what_a_codec_or_a_dtype_cannot_hold_is_refused_by_tensor_with_its_figures() {
 #[test]
 fn an_update_below_the_least_fidelity_is_refused_with_it() {
     let mut spec = plain("bf16/1", 1);
-    // bfloat16 has no number so small.
+    // The value is smaller than bfloat16's smallest number.
     let vanishing = floats(&[f32::from_bits(1)]);
     let said = refusal(&spec, &floats(&[0.0]), weights(&vanishing, 1));
     assert!(
@@ -237,7 +237,7 @@ fn integers_follow_the_maximum_and_booleans_or() {
     };
     let base = model([0, 1, 0, 1], [10, -5, 7], [250, 0]);
     let full = model([0, 0, 1, 0], [11, i64::MIN, i64::MAX], [255, 1]);
-    // A delta: added to the base first, wrapping (250 + 10 = 4); booleans "exclusive or".
+    // A delta is first added to the base, wrapping (250 + 10 = 4); for booleans by "exclusive or".
     let diff = model([0, 1, 0, 0], [2, -1, 0], [10, 0]);
     let a = merged(&spec, &base, &[weights(&full, 1), delta(&diff, 1_000_000)]).0;
     let (in_a, floats_at) = (a.clone(), 4 + 24 + 2);
@@ -251,7 +251,7 @@ fn integers_follow_the_maximum_and_booleans_or() {
         &[weights(&model([1, 0, 0, 0], [i64::MIN, 3, 9], [0, 9]), 1)],
     )
     .0;
-    // A late one has larger values; they don't count.
+    // A late contribution has larger values, but they do not count.
     let late = merged(&spec, &base, &[weights(&model([1; 4], [i64::MAX; 3], [255; 2]), 1)]).0;
     let result = aggregated(&spec, &base, &[(a, 1, 0), (b, 1 << 40, 0), (late, 1, 1)]);
     assert_eq!(result, model([1, 0, 1, 1], [12, 3, i64::MAX], [255, 9]));

@@ -1,21 +1,21 @@
-//! What lies aim at. A lie that never gets there proves nothing, so each of these must happen in the runs of one test.
+//! Aims of lies. A lie that never reaches its aim proves nothing, so each aim must be reached in the runs of one test.
 
-/// Something that an honest node meets because of a lie.
+/// An effect of a lie on an honest node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aim {
-    /// A record is refused, with these words in the reason.
+    /// The node refuses a record, with these words in the reason.
     Refusal(&'static str),
-    /// An update that its author keeps back is asked for.
+    /// The node asks for an update that its author keeps back.
     Withheld,
-    /// Weights are looked at as if they were an update.
+    /// The node checks a checkpoint's weights as if they were an update.
     WeightsAsUpdate,
-    /// A seal lists two contributions with one update.
+    /// The node seals two contributions with one and the same update.
     Copied,
-    /// A seal of contributions that nobody knows is held.
+    /// The node holds a seal of contributions that no node knows.
     Unknown,
 }
 
-/// All of them.
+/// All aims that the runs of one test must reach.
 pub const AIMS: [Aim; 21] = [
     Aim::Refusal("is not this model's"),
     Aim::Refusal("samples are outside"),
@@ -40,17 +40,17 @@ pub const AIMS: [Aim; 21] = [
     Aim::Unknown,
 ];
 
-/// How often each was reached.
+/// Counts how often each of [`AIMS`] was reached.
 #[derive(Debug, Clone, Default)]
 pub struct Reached([u64; AIMS.len()]);
 
 impl Reached {
-    /// A record was refused.
+    /// Counts the refusal of a record for this reason.
     pub fn refused(&mut self, reason: &str) {
         self.count(|aim| matches!(aim, Aim::Refusal(words) if reason.contains(words)));
     }
 
-    /// One that is no refusal.
+    /// Counts an aim that is no refusal.
     pub fn note(&mut self, reached: Aim) {
         self.count(|aim| *aim == reached);
     }
@@ -65,7 +65,7 @@ impl Reached {
         self.0.iter_mut().zip(other.0).for_each(|(sum, n)| *sum += n);
     }
 
-    /// Those that never were.
+    /// Returns the aims that were never reached.
     pub fn missed(&self) -> Vec<&'static Aim> {
         let missed = self.0.iter().zip(&AIMS).filter(|(count, _)| **count == 0);
         missed.map(|(_, aim)| aim).collect()

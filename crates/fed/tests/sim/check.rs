@@ -1,4 +1,4 @@
-//! The promises, checked at every step and at the end.
+//! Checks of the protocol's promises, at every step and at the end.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,10 @@ use qres_fed::round::{AggregateJob, Machine, SubmissionState};
 use crate::plan::{END_MS, HEAL_MS};
 use crate::world::World;
 
-/// Rounds that must be made between two seconds after healing and the trainers' stop, 7 s: a deadline is at most 2 s.
+/// Rounds that must be made between two seconds after healing and the trainers' stop. These are 13.5 s, of which a lull
+/// takes 6.5 s; a deadline is at most 2 s.
 const ROUNDS_MIN: u64 = 2;
-/// How long before the end the last head has moved.
+/// Time before the end, in ms, by which every head must have moved for the last time.
 const REST_MS: u64 = 1_500;
 
 impl World {
@@ -20,7 +21,7 @@ impl World {
         assert!(liar, "an honest node is blamed: {what}");
     }
 
-    /// Whether a node that contributes is honest: what liars do is not held against the machine.
+    /// Returns true if the node is honest: the actions of liars are not held against the machine.
     pub fn honest(&self, h: usize) -> bool {
         !self.hosts[h].liar
     }
@@ -37,7 +38,7 @@ impl World {
         self.check_vote(h, c);
     }
 
-    /// Nothing is signed after a start before a quorum was compared with, or ten seconds have passed.
+    /// Asserts that a node signs nothing after a start before it has compared with a quorum, or ten seconds have passed.
     pub fn check_compared(&self, h: usize) {
         if let Membership::List(members) = &self.plan.spec.membership {
             let host = &self.hosts[h];
@@ -50,14 +51,16 @@ impl World {
         }
     }
 
-    /// A node signs against what it signed before, but nobody in reach could have told it: from here on it is a liar.
+    /// Counts a node as a liar from here on: it contradicts an earlier signature of its own that it lost with its disk, and
+    /// no node in reach could have told it.
     fn forgets(&mut self, h: usize) {
         self.say(|| format!("node {h} signs against what it has forgotten"));
         self.figures.forgot += 1;
         self.hosts[h].liar = true;
     }
 
-    /// An honest node's votes go up, whatever crashed.
+    /// Asserts that an honest node votes at most once in a round and that the sources of its votes never descend, also
+    /// after crashes.
     fn check_vote(&mut self, h: usize, c: &Contribution) {
         let Some(source) = c.source else { return };
         let votes = &mut self.hosts[h].votes;
@@ -120,7 +123,7 @@ impl World {
         assert_eq!(job.weights, self.truth.weights_of(&job.proposal.parent));
     }
 
-    /// After every input of a node.
+    /// Checks a node after every input.
     pub fn check_step(&mut self, h: usize) {
         let host = &self.hosts[h];
         let Some(machine) = &host.machine else { return };
@@ -140,7 +143,7 @@ impl World {
         }
     }
 
-    /// What honest nodes call final lies on one branch.
+    /// Asserts that all checkpoints that honest nodes call final lie on one branch.
     pub fn check_settled(&mut self, settled: CheckpointId) {
         if self.truth.descends(self.settled, settled) {
             return;
@@ -160,12 +163,13 @@ impl World {
         self.settled = settled;
     }
 
-    /// Whether the operators' trust may undo what lies below a horizon.
+    /// Returns true if the operators' trust may undo checkpoints below a horizon.
     fn trusts(&self) -> bool {
         self.plan.spec.membership == Membership::Open && self.plan.keep_rounds.is_some()
     }
 
-    /// Whether two quorums may share liars only: then nothing is promised.
+    /// Returns true if two quorums may have only liars in common; the protocol then promises nothing. Always true for an
+    /// open model.
     fn liars_outvote(&self) -> bool {
         let Membership::List(members) = &self.plan.spec.membership else {
             return true;
@@ -178,16 +182,17 @@ impl World {
         liars >= 2 * self.plan.spec.quorum() - members.len()
     }
 
-    /// How much a node may hold follows from the rounds in its memory and from how many sign.
+    /// Returns the largest number of records that a node may hold. It follows from the rounds in the node's memory and from
+    /// the number of signing nodes.
     fn most_held(&self, machine: &Machine) -> usize {
         let newest = machine.records().last().map_or(0, |(round, _)| *round);
         let rounds = usize::try_from(newest.saturating_sub(machine.root_round())).expect("few") + 1;
-        // An honest node makes one contribution and at most one seal for each head it stands on while a round is open.
+        // An honest node makes one contribution and at most one seal for each head that it stands on while a round is open.
         let each = if self.plan.liars == 0 { 4 } else { 24 };
         (rounds + 1) * self.hosts.len() * each
     }
 
-    /// Weights and updates, whenever a node collects.
+    /// Checks the number of weights and updates whenever a node collects garbage.
     pub fn check_blobs(&self, h: usize) {
         let machine = self.hosts[h].machine.as_ref().filter(|_| self.honest(h));
         if let Some(machine) = machine {
@@ -196,7 +201,8 @@ impl World {
         }
     }
 
-    /// All that is far enough below the horizon is in the archive, unless another branch is looked for down there.
+    /// Asserts that all rounds that are far enough below the horizon are in the archive, unless the node looks for another
+    /// branch there.
     fn check_archive(&self, machine: &Machine) {
         let below = u64::from(self.plan.spec.rounds.max_staleness) + 1;
         let horizon = machine.horizon();
@@ -206,7 +212,7 @@ impl World {
         }
     }
 
-    /// What was acknowledged is answered for.
+    /// Asserts that a node keeps an answer for each submission that it acknowledged.
     fn check_submissions(&self, h: usize, machine: &Machine) {
         let host = &self.hosts[h];
         for id in &host.acknowledged {
@@ -240,7 +246,8 @@ impl World {
         }
     }
 
-    /// Each final answer of a node is true of the head it stands on: what is said to be in is in, and nothing else is.
+    /// Asserts that each final answer of a node is true for the head it stands on: a submission is in the head's history
+    /// exactly if the answer says so.
     fn check_fates(&self, h: usize, head: CheckpointId) {
         let host = &self.hosts[h];
         let mut listed: BTreeMap<SubmissionId, CheckpointId> = BTreeMap::new();
@@ -278,7 +285,7 @@ impl World {
         hosts.filter_map(|h| Some((h, self.hosts[h].machine.as_ref()?)))
     }
 
-    /// Once faults have ceased the model goes on.
+    /// Asserts that the model goes on once the faults have ended.
     pub fn check_live(&self, healed_at: u64) {
         let round = self.best_round();
         assert!(
@@ -288,7 +295,7 @@ impl World {
         );
     }
 
-    /// Whenever the network has been quiet for a while, all honest nodes that are up stand on one head.
+    /// Asserts that all running honest nodes stand on one head when the network has been quiet for a while.
     pub fn check_lull(&mut self) {
         let heads: Vec<_> = self
             .honest_machines()
@@ -301,7 +308,7 @@ impl World {
         self.figures.lulls += 1;
     }
 
-    /// At the end all honest nodes stand on one head, and have for a while.
+    /// Asserts that at the end all honest nodes stand on one head, and have done so for a while.
     pub fn check_rest(&mut self) {
         let heads: Vec<_> = self
             .honest_machines()

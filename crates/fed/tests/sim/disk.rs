@@ -1,4 +1,4 @@
-//! What survives a crash.
+//! The data of a node that survive a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use qres_fed::id::{BlobId, CheckpointId, ContributionId, ProofId, SealId, Submis
 use qres_fed::record::{Contribution, Proof, Seal, Signed};
 use qres_fed::round::{Archived, Persist, Restored, Root, Submission, SubmissionState};
 
-/// A node's store: every call of `commit` is one transaction.
+/// A node's store. Every call of [`Disk::commit`] is one transaction.
 #[derive(Debug, Default, Clone)]
 pub struct Disk {
     pub contributions: BTreeMap<ContributionId, Signed<Contribution>>,
@@ -67,7 +67,7 @@ impl Disk {
         }
     }
 
-    /// What a machine is given at a restart.
+    /// Returns the data that a machine is given at a restart.
     pub fn restored(&self, zero: (CheckpointId, BlobId)) -> Restored {
         let weights: BTreeMap<CheckpointId, BlobId> = self
             .seals

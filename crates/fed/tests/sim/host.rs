@@ -14,42 +14,43 @@ use crate::disk::Disk;
 use crate::truth::aggregate_job;
 use crate::world::{Event, Record, World};
 
-/// A trainer of a node.
+/// A simulated trainer of a node.
 #[derive(Debug, Default, Clone)]
 pub struct Trainer {
-    /// The last head it submitted on.
+    /// The last head on which the trainer submitted.
     pub done: Option<CheckpointId>,
-    /// Its last submission.
+    /// The trainer's last submission.
     pub last: Option<SubmissionId>,
     pub count: u64,
 }
 
-/// A node.
+/// A simulated node.
 pub struct Host {
     pub node: NodeId,
     pub liar: bool,
-    /// How many times slower its trainers are than the plan's pace.
+    /// Factor by which the node's trainers are slower than the plan's pace.
     pub slowness: u64,
     pub machine: Option<Machine>,
     pub disk: Disk,
-    /// Counts its lives: what belongs to an earlier one is void.
+    /// Number of the node's current life; a crash begins the next one. Events of an earlier life are void.
     pub life: u64,
     pub wanted: BTreeMap<BlobId, bool>,
     pub trainers: Vec<Trainer>,
-    /// What it signed and let out or kept, by parent.
+    /// The contributions that the node signed and sent or stored, by parent.
     pub signed: BTreeMap<CheckpointId, ContributionId>,
-    /// Its votes: of which round's checkpoint, and with which source.
+    /// The node's votes: the round of the checkpoint that is voted for, and the source's round.
     pub votes: BTreeMap<ContributionId, (u64, u64)>,
-    /// A liar's only lie, and the checkpoints that it has told it on.
+    /// A liar's only kind of lie, if it has one. `lied_on` holds the checkpoints on which it has lied.
     pub script: Option<usize>,
     pub lied_on: BTreeSet<CheckpointId>,
     pub acknowledged: BTreeSet<SubmissionId>,
-    /// Members it has compared with in this life, and when that began.
+    /// Nodes that this node has compared with in this life, which began at `started_at`.
     pub compared: BTreeSet<NodeId>,
     pub started_at: u64,
-    /// What it signed, lost with its disk, and met with nobody it has compared with since.
+    /// The contributions that the node signed and lost with its disk, and that no node held with which it has compared
+    /// since.
     pub forgotten: BTreeSet<ContributionId>,
-    /// What each update that it coded was merged from.
+    /// The submissions that were merged into each update that the node coded.
     pub merged: BTreeMap<BlobId, Vec<SubmissionId>>,
     pub head: Option<CheckpointId>,
     pub head_moved_at: u64,
@@ -91,7 +92,7 @@ impl Host {
 }
 
 impl World {
-    /// A node's own clock: each has its own origin.
+    /// Returns the time of a node's own clock; each node's clock has its own origin.
     fn clock(&self, h: usize) -> Instant {
         Instant(self.now + 1_000_003 * h as u64)
     }
@@ -112,7 +113,8 @@ impl World {
         self.hosts[h].started_at = self.now;
         let mut inputs = VecDeque::new();
         if self.plan.spec.membership == Membership::Open && self.plan.keep_rounds.is_some() {
-            // Where the others forget, an open model is caught up with on someone's word.
+            // In an open model whose nodes forget old rounds, a node catches up on the word of nodes that its operator
+            // trusts.
             let honest = self.hosts.iter().filter(|host| !host.liar).map(|host| host.node);
             inputs.push_back(Input::Trust(honest.collect()));
         }
@@ -120,7 +122,7 @@ impl World {
         self.feed_all(h, inputs);
         let life = self.hosts[h].life;
         self.at(50, Event::Sync { h, life });
-        // As a node does with all it connects to; later with one at a time.
+        // A node compares with every node that it connects to; later with one at a time.
         for b in 0..self.hosts.len() {
             self.at(20, Event::SyncWith { a: h, b });
         }
@@ -134,7 +136,8 @@ impl World {
         host.machine = None;
         host.life += 1;
         host.wanted.clear();
-        // What can be fetched again was not synced to disk: some of it is lost, where another still has it, and will.
+        // Blobs that can be fetched again were not synced to disk. Some of them are lost, if another honest node has them
+        // and will keep them.
         let mut lost = vec![];
         let goes_back = self.plan.goes_back;
         for blob in &self.hosts[h].disk.blobs {
@@ -154,7 +157,7 @@ impl World {
         self.at(wait, Event::Restart { h });
     }
 
-    /// A node's disk is replaced by an older copy of it.
+    /// Replaces a node's disk by an older copy of it.
     pub fn go_back(&mut self, h: usize, copy: Disk) {
         self.crash(h);
         self.figures.returns += 1;
@@ -163,14 +166,14 @@ impl World {
         host.disk = copy;
         let kept = |id: &ContributionId| host.disk.contributions.contains_key(id);
         host.forgotten = host.signed.values().filter(|id| !kept(id)).copied().collect();
-        // What became of these is in what was lost.
+        // The outcome of these submissions is in the lost part of the disk.
         host.acknowledged.clear();
         host.trainers
             .iter_mut()
             .for_each(|trainer| (trainer.done, trainer.last) = (None, None));
     }
 
-    /// Gives a machine one input and carries out what follows from it.
+    /// Gives a machine one input and carries out the outputs that follow.
     pub fn feed(&mut self, h: usize, input: Input) {
         self.feed_all(h, VecDeque::from([input]));
     }
@@ -405,7 +408,7 @@ impl World {
         self.compute(h, input, Some(update));
     }
 
-    /// A trainer hands in what it made from `base`. Whether it is done with that base.
+    /// Submits the work of a trainer on `base`. Returns true if the trainer is done with that base.
     pub fn submit(&mut self, h: usize, trainer: usize, base: CheckpointId) -> bool {
         let Some(machine) = self.hosts[h].machine.as_ref() else {
             return false;

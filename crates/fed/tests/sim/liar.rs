@@ -1,4 +1,4 @@
-//! What lying members do: all they can sign with their own key.
+//! Lies of members: all that a member can sign with its own key.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use rand::seq::{IndexedRandom, IteratorRandom};
 use crate::host::sign;
 use crate::world::{Event, Record, World};
 
-/// Kinds of lies.
+/// Number of kinds of lies.
 pub const LIES: usize = 11;
-/// The one that proves itself.
+/// The kind of lie that proves itself: two contributions on one parent.
 const EQUIVOCATION: usize = 0;
 
 impl World {
@@ -33,7 +33,7 @@ impl World {
         }
     }
 
-    /// A checkpoint that some honest node stands on or stood on.
+    /// Returns a checkpoint that some node stands on, or now and then any checkpoint that was ever sealed, and its round.
     fn some_checkpoint(&mut self) -> (CheckpointId, u64) {
         let heads = self.hosts.iter().filter_map(|host| Some(host.machine.as_ref()?.head()));
         let mut known: Vec<_> = heads.map(|head| (head.id, head.round)).collect();
@@ -74,7 +74,7 @@ impl World {
         self.tell_some(h, &Record::Contribution(sign(c)));
     }
 
-    /// To everyone, or to a part only.
+    /// Sends a record to all connected nodes, or only to a part of them.
     fn tell_some(&mut self, from: usize, record: &Record) {
         let all = self.rng.random_bool(0.5);
         for h in 0..self.hosts.len() {
@@ -106,7 +106,8 @@ impl World {
         self.publish(h, c, true);
     }
 
-    /// As its update it names the weights of some checkpoint, there already or not yet.
+    /// Publishes a contribution that names the weights of some checkpoint as its update. The weights may exist already or
+    /// not yet.
     fn name_weights(&mut self, h: usize) {
         let (parent, round) = self.some_checkpoint();
         let (named, _) = self.some_checkpoint();
@@ -116,7 +117,7 @@ impl World {
         self.publish(h, c, false);
     }
 
-    /// As its update it names another's, of the same round if there is one.
+    /// Publishes a contribution that names another contribution's update as its own, of the same parent if there is one.
     fn copy(&mut self, h: usize) {
         let (parent, round) = self.some_checkpoint();
         let all = self.truth.contributions.values();
@@ -136,7 +137,7 @@ impl World {
         self.publish(h, c, true);
     }
 
-    /// On checkpoints that do not exist, of the wrong spec, with absurd counts.
+    /// Publishes contributions on checkpoints that do not exist, of the wrong spec, or with absurd counts.
     fn contribute_nonsense(&mut self, h: usize) {
         for _ in 0..self.rng.random_range(1..10) {
             let number: u64 = self.rng.random();
@@ -153,14 +154,15 @@ impl World {
         }
     }
 
-    /// Seals a subset of what is known on some checkpoint: valid (a grinding or late one) or with a forged result.
+    /// Seals a subset of the known contributions on some checkpoint: a valid seal (one of several tries, as in grinding, or
+    /// one with late contributions) or one with a forged result.
     fn seal_something(&mut self, h: usize, forged: bool) {
         let (parent, round) = self.some_checkpoint();
         let k = self.plan.spec.rounds.min_contributions as usize;
         for _ in 0..self.rng.random_range(1..5) {
             let mut authors = BTreeSet::new();
             let mut fresh: Vec<ContributionId> = vec![];
-            // Now and then two by one author, or one from elsewhere.
+            // Now and then the seal lists two contributions by one author, or one from another parent.
             let (twice, misplaced) = (self.rng.random_bool(0.3), self.rng.random_bool(0.1));
             for (id, c) in &self.truth.contributions {
                 let usable = c.parent == parent && c.round == round + 1 && c.spec == self.plan.spec.id();
@@ -208,7 +210,8 @@ impl World {
         let staleness = u64::from(self.plan.spec.rounds.max_staleness);
         let old = |c: &Contribution| c.parent != parent && c.round < round && round - c.round <= staleness + 1;
         let all = self.truth.contributions.iter().filter(|(_, c)| old(c));
-        // Now and then several by one author: of what is kept back, as that is in no seal yet.
+        // Now and then the seal lists several late contributions by one author. They are chosen from the withheld ones,
+        // because those are in no seal yet.
         let kept_back = all.clone().filter(|(_, c)| self.truth.withheld.contains(&c.update));
         let one = kept_back.choose(&mut self.rng).map(|(_, c)| c.author);
         let one = one.filter(|_| self.rng.random_bool(0.3));
@@ -222,7 +225,7 @@ impl World {
         late
     }
 
-    /// Lists what nobody can know.
+    /// Seals contributions that no node can know, because they do not exist.
     fn seal_the_unknown(&mut self, h: usize) {
         let (parent, round) = self.some_checkpoint();
         let mut fresh: Vec<_> = (0..self.plan.nodes.len())
@@ -243,7 +246,7 @@ impl World {
         self.release(h, seal);
     }
 
-    /// At once, or much later.
+    /// Sends a seal at once, or much later to one node.
     fn release(&mut self, h: usize, seal: Seal) {
         self.truth.seals.insert(seal.checkpoint().id(), seal.clone());
         let record = Record::Seal(sign(seal));

@@ -1,4 +1,5 @@
-//! Many round machines in one seeded world of delay, loss, duplication, reordering, partition, crash and lies.
+//! Simulation of many round machines in one seeded world of delay, loss, duplication, reordering, partition, crash and
+//! lies.
 //!
 //! Replay one run: `QRES_SIM_SEED=123 cargo test -p qres-fed --test sim -- --nocapture`; more runs than usual:
 //! `QRES_SIM_SEEDS=20000 cargo test -p qres-fed --test sim`.
@@ -19,11 +20,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use plan::Plan;
 use world::World;
 
-/// Runs of one `cargo test`: every fault occurs in hundreds of them. About five minutes on two cores.
+/// Number of runs of one `cargo test`: every fault occurs in hundreds of them. They take about five minutes on two cores.
 const SEEDS: u64 = 10_000;
 
-/// Seeds that once failed in a way that few others do: proofs that came and went for ever (two ways), liars that had two checkpoints of one
-/// round confirmed and so stopped the honest.
+/// Seeds that once failed in a way that few others do: proofs that came and went for ever (two ways), and liars that had
+/// two checkpoints of one round confirmed and so stopped the honest nodes.
 const REGRESSIONS: [u64; 3] = [439, 4_310, 20_327];
 
 fn env(name: &str) -> Option<u64> {
@@ -92,7 +93,7 @@ fn every_promise_holds_in_every_run() {
             failed.len()
         );
     }
-    // A simulation that never meets a fault proves nothing.
+    // A simulation in which no fault happens proves nothing.
     assert!(
         env("QRES_SIM_SEEDS").is_some() || total.all_met(),
         "some fault never happened: {total:?}, never reached: {:?}",

@@ -1,4 +1,4 @@
-//! What lies between the nodes: gossip, sync and blobs.
+//! The network between the nodes: gossip, sync and blobs.
 
 use std::collections::VecDeque;
 
@@ -11,14 +11,15 @@ use crate::host::Host;
 use crate::plan::HEAL_MS;
 use crate::world::{Event, Record, World};
 
-/// Records of one sync session, each way; the rest comes with the next.
+/// Largest number of records of one sync session in each direction; the others come with the next session.
 const SYNC_MAX: usize = 300;
 
 impl Host {
-    /// What another holds and this one wants, ascending by round; `None` when one of them is down.
+    /// Returns the records that the node `from` holds and this node lacks and wants, ascending by round; `None` if one of
+    /// the two is down.
     fn lacks(&self, from: &Self) -> Option<Vec<Record>> {
         let (to, held) = (self.machine.as_ref()?, from.machine.as_ref()?);
-        // Old proofs may be named by new seals; all else that is forgotten stays so.
+        // New seals may name old proofs; all other forgotten records stay forgotten.
         let above = to.sync_above();
         let wanted = |(round, id): &&(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_));
         let ids = held.records().difference(to.records()).filter(wanted).take(SYNC_MAX);
@@ -34,7 +35,7 @@ impl Host {
         Some(all)
     }
 
-    /// Of what another has in its archive.
+    /// Returns the records of the archive of `from` that this node lacks.
     fn lacks_archived(&self, from: &Self, above: u64) -> Vec<Record> {
         let to = self.machine.as_ref().expect("up");
         let mine = |round: &u64, theirs: &Archived| self.disk.archive.get(round).is_some_and(|own| own == theirs);
@@ -69,7 +70,7 @@ impl World {
         self.faulty() && self.plan.loss > 0.0 && self.rng.random_bool(self.plan.loss)
     }
 
-    /// Gossip to everyone in reach.
+    /// Sends a record as gossip to all nodes in reach.
     pub fn send(&mut self, from: usize, record: &Record) {
         for h in 0..self.hosts.len() {
             if self.connected(from, h) {
@@ -119,7 +120,7 @@ impl World {
         self.sync(h, b);
     }
 
-    /// Two nodes compare what they have, and each gets what it lacks.
+    /// Lets two nodes compare their records; each gets the records that it lacks.
     pub fn sync(&mut self, a: usize, b: usize) {
         if !self.connected(a, b) {
             return;
@@ -133,7 +134,7 @@ impl World {
         };
         for (h, with, mut records) in [(a, b, for_a), (b, a, for_b)] {
             let mut whole = records.len() < SYNC_MAX;
-            // Usually in order; sometimes not.
+            // The records are usually in order, sometimes not.
             if self.faulty() && self.rng.random_bool(0.1) {
                 records.reverse();
             }
@@ -145,7 +146,7 @@ impl World {
                     self.at(wait, Event::Deliver { h, record });
                 }
             }
-            // After the last of them.
+            // The comparison is reported after the last record.
             if whole {
                 let own = self.held_by(with, self.hosts[h].node);
                 let (life, with) = (self.hosts[h].life, self.hosts[with].node);
@@ -154,7 +155,7 @@ impl World {
         }
     }
 
-    /// Contributions of an author that a node holds.
+    /// Returns the contributions of an author that a node holds.
     fn held_by(&self, h: usize, author: NodeId) -> Vec<ContributionId> {
         let Some(machine) = &self.hosts[h].machine else {
             return vec![];
@@ -167,7 +168,7 @@ impl World {
             .collect()
     }
 
-    /// Asked once, the driver keeps trying.
+    /// Asks for a blob. The machine asks once and the driver keeps trying.
     pub fn want(&mut self, h: usize, blob: BlobId, update: bool, inputs: &mut VecDeque<Input>) {
         assert!(
             self.hosts[h].wanted.insert(blob, update).is_none(),
@@ -221,7 +222,7 @@ impl World {
         }
     }
 
-    /// Collects what the machine no longer needs.
+    /// Deletes the blobs that the machine no longer needs.
     pub fn collect(&mut self, h: usize) {
         let host = &mut self.hosts[h];
         if let Some(machine) = &host.machine {

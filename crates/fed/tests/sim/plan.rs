@@ -1,4 +1,4 @@
-//! What a seed stands for: how many nodes, which policy, which faults.
+//! The plan of a run, made from a seed: number of nodes, policy and faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,48 +9,50 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::liar::LIES;
 
-/// Faults end here; what follows must be live.
+/// Time at which the faults end, in ms; after it the model must go on.
 pub const HEAL_MS: u64 = 6_000;
-/// In half of the runs trainers and liars pause from here …
+/// Start of the lull, in ms: in half of the runs trainers and liars pause from here to [`LULL_END_MS`].
 pub const LULL_MS: u64 = 8_500;
-/// … to here, when the heads must agree: a merge waits 2 s for a trainer, its round 2 s for members, then sealers take turns.
+/// End of the lull, in ms, when the heads must agree: a merge waits 2 s for a trainer, its round 2 s for members, then
+/// sealers take turns.
 pub const LULL_END_MS: u64 = 15_000;
-/// Trainers stop here; what follows must come to rest.
+/// Time at which the trainers stop, in ms; after it the nodes must come to rest.
 pub const STOP_MS: u64 = 21_500;
-/// The end, when everything is compared.
+/// Time of the end, in ms, when everything is compared.
 pub const END_MS: u64 = 28_500;
 
-/// One run.
+/// The settings of one run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub seed: u64,
     pub spec: Spec,
-    /// The first of them are honest, the last `liars` lie.
+    /// All nodes: the first ones are honest, the last `liars` lie.
     pub nodes: Vec<NodeId>,
     pub liars: usize,
-    /// The one lie of each liar, told at most once a checkpoint, as two contributions on one would convict it at once; `None` = any.
+    /// The one kind of lie of each liar; `None` means any kind. A liar with one kind tells it at most once on each
+    /// checkpoint, because two contributions on one would convict it at once.
     pub scripts: Vec<Option<usize>>,
-    /// They go on lying when the other faults end: the model must be live all the same.
+    /// True if the liars go on lying when the other faults end: the model must go on all the same.
     pub stubborn: bool,
     pub trainers: u32,
-    /// Honest members without a trainer: they hold a copy, seal and verify, and each costs a deadline once.
+    /// Number of honest members without a trainer. They hold a copy, seal and verify, and each costs a deadline once.
     pub silent: usize,
     pub keep_rounds: Option<u64>,
     pub delay_ms_max: u64,
     pub loss: f64,
     pub duplicate: f64,
-    /// Between any two outputs.
+    /// Probability of a crash between any two outputs of a node.
     pub crash: f64,
     pub partitions: bool,
-    /// A trainer's pace, from this to three times this.
+    /// Pace of a trainer, in ms: each training takes from this to three times this.
     pub pace_ms: u64,
-    /// How long an aggregation takes at most.
+    /// Longest time of an aggregation, in ms.
     pub compute_ms_max: u64,
-    /// A node whose disk is replaced by an older copy once.
+    /// Index of a node whose disk is once replaced by an older copy.
     pub goes_back: Option<usize>,
-    /// Trainers pause in the middle.
+    /// True if trainers and liars pause in the middle of the run.
     pub lull: bool,
-    /// Honest nodes that no round needs, whose trainers are so many times slower than the others: 10 to 10,000.
+    /// Slowness of honest nodes that no round needs: their trainers are 10 to 10,000 times slower than the others.
     pub slow: Vec<u64>,
 }
 
@@ -85,26 +87,26 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let open = rng.random_bool(0.2);
-        // Now and then many: a run of 25 costs as much as ten of seven.
+        // Now and then there are many nodes: a run of 25 costs as much as ten of seven.
         let n: usize = match seed % 50 {
             49 => rng.random_range(8..=25),
             _ => rng.random_range(1..=7),
         };
         let majority = n / 2 + 1;
-        // Usually k is a majority; a smaller one is allowed and must agree all the same.
+        // k is usually a majority; with a smaller one, which is allowed, the nodes must agree all the same.
         let k = if rng.random_bool(0.7) {
             majority
         } else {
             rng.random_range(1..=majority)
         };
-        // A quorum of liars could attest anything, and k honest ones are needed to go on.
+        // A quorum of liars could confirm anything, and k honest members are needed for the model to go on.
         let liars_max = n - majority;
         let liars = if rng.random_bool(0.5) {
             rng.random_range(0..=liars_max)
         } else {
             0
         };
-        // The last honest node may not contribute.
+        // The last honest node is not a member and may not contribute.
         let follower = !open && n - liars > majority && rng.random_bool(0.2);
         let nodes: Vec<_> = (1..=n).map(|i| node(u8::try_from(i).expect("few nodes"))).collect();
         let mut members: BTreeSet<_> = nodes.iter().copied().collect();
@@ -154,7 +156,8 @@ impl Plan {
             compute_ms_max: *pick(&mut rng, &[2, 20, 100]),
         };
         plan.lull = rng.random_bool(0.5);
-        // It may come to sign twice where nobody in reach can tell it: then the others must do without it.
+        // The node may sign twice if no node in reach can tell it of its first signature; the others must then do without
+        // it.
         if liars == 0 && silent == 0 && spare > 0 && rng.random_bool(0.3) {
             plan.goes_back = Some(rng.random_range(0..n));
         }
@@ -169,7 +172,7 @@ impl Plan {
         plan
     }
 
-    /// Whether trainers and liars pause now.
+    /// Returns true if trainers and liars pause at the time `now`.
     pub fn lulled(&self, now: u64) -> bool {
         self.lull && (LULL_MS..LULL_END_MS).contains(&now)
     }

@@ -1,4 +1,4 @@
-//! What is true, whatever a node believes: every record ever made, and the rules of validity written down a second time.
+//! The truth, independent of the belief of any node: every record ever made, and a second version of the rules of validity.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId
 use qres_fed::record::{Contribution, Membership, Proof, Seal, Spec};
 use qres_fed::round::{AggregateJob, FreshItem, LateItem};
 
-/// The deterministic stand-in for an aggregation: equal inputs, equal bits.
+/// Computes a deterministic stand-in for an aggregation: equal inputs give equal bits.
 pub fn aggregate(weights: &BlobId, fresh: &[FreshItem], late: &[LateItem]) -> BlobId {
     let mut bytes = weights.0.to_vec();
     for item in fresh {
@@ -28,7 +28,7 @@ pub fn aggregate_job(job: &AggregateJob) -> BlobId {
     aggregate(&job.weights, &job.fresh, &job.late)
 }
 
-/// Every record ever made.
+/// All records that were ever made in a run.
 #[derive(Debug)]
 pub struct Truth {
     pub spec: Spec,
@@ -37,11 +37,11 @@ pub struct Truth {
     pub seals: BTreeMap<CheckpointId, Seal>,
     pub proofs: BTreeMap<ProofId, Proof>,
     pub bad: BTreeSet<BlobId>,
-    /// Updates that their authors keep back.
+    /// The updates that their authors keep back.
     pub withheld: BTreeSet<BlobId>,
-    /// Seals of contributions that nobody made.
+    /// The seals of contributions that no node made.
     pub unknowable: BTreeSet<SealId>,
-    /// Checkpoints found valid, with all their ancestors.
+    /// Checkpoints that were found valid together with all their ancestors.
     valid: BTreeSet<CheckpointId>,
 }
 
@@ -69,12 +69,12 @@ impl Truth {
         }
     }
 
-    /// Whether some checkpoint has these weights.
+    /// Returns true if some checkpoint has these weights.
     pub fn is_weights(&self, blob: &BlobId) -> bool {
         *blob == self.spec.checkpoint0 || self.seals.values().any(|seal| seal.result == *blob)
     }
 
-    /// The result that a seal should have.
+    /// Returns the result that a seal should have.
     pub fn result_of(&self, seal: &Seal) -> BlobId {
         let item = |id: &ContributionId| {
             let c = &self.contributions[id];
@@ -102,7 +102,7 @@ impl Truth {
         all
     }
 
-    /// The contributions that the seals from checkpoint 0 to `at` list, with the checkpoint that lists them.
+    /// Returns the contributions that the seals from checkpoint 0 to `at` list, each with the checkpoint that lists it.
     pub fn listed(&self, mut at: CheckpointId) -> BTreeMap<ContributionId, CheckpointId> {
         let mut all = BTreeMap::new();
         while let Some(seal) = self.seals.get(&at) {
@@ -112,7 +112,7 @@ impl Truth {
         all
     }
 
-    /// Whether `ancestor` is on the way from checkpoint 0 to `at`.
+    /// Returns true if `ancestor` is `at` or an ancestor of it.
     pub fn descends(&self, mut at: CheckpointId, ancestor: CheckpointId) -> bool {
         while at != ancestor {
             let Some(seal) = self.seals.get(&at) else { return false };

@@ -1,4 +1,4 @@
-//! The world: its clock, its events, and what has happened in it.
+//! The world of a run: its clock, its events, and the figures of the run.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::liar::LIES;
 use crate::plan::{END_MS, HEAL_MS, LULL_END_MS, Plan, STOP_MS};
 use crate::truth::Truth;
 
-/// A record on its way.
+/// A record on its way between two nodes.
 #[derive(Debug, Clone)]
 pub enum Record {
     Contribution(Signed<Contribution>),
@@ -23,7 +23,7 @@ pub enum Record {
     Proof(Proof),
 }
 
-/// Something that will happen.
+/// An event that will happen at a given time.
 #[derive(Debug, Clone)]
 pub enum Event {
     Deliver {
@@ -58,7 +58,7 @@ pub enum Event {
         h: usize,
         life: u64,
         with: NodeId,
-        /// What the other held by this node.
+        /// The contributions by this node that the other node held.
         own: Vec<ContributionId>,
     },
     Collect {
@@ -95,7 +95,7 @@ pub enum Event {
     Heal,
 }
 
-/// What happened, so that a run without faults is noticed.
+/// Figures of a run, so that a run without faults is noticed.
 #[derive(Debug, Default, Clone)]
 #[allow(missing_docs)]
 pub struct Figures {
@@ -106,11 +106,11 @@ pub struct Figures {
     pub bases_refused: u64,
     pub crashes: u64,
     pub partitions: u64,
-    /// Nodes whose disk was replaced by an older copy.
+    /// Number of nodes whose disk was replaced by an older copy.
     pub returns: u64,
-    /// Those of them that signed against what no node in reach could tell them.
+    /// Number of those nodes that signed in contradiction to a lost signature of which no node in reach could tell them.
     pub forgot: u64,
-    /// By kind.
+    /// Number of lies of each kind.
     pub lies: [u64; LIES],
     pub equivocations: u64,
     pub refused: u64,
@@ -120,15 +120,15 @@ pub struct Figures {
     pub late_sealed: u64,
     pub rejected: u64,
     pub carried: u64,
-    /// Runs in which liars outvoted finality.
+    /// Number of runs in which liars outvoted finality.
     pub overruled: u64,
-    /// Quiet times in the middle.
+    /// Number of lulls after which the heads were compared.
     pub lulls: u64,
-    /// Checkpoints called final.
+    /// Number of times that the newest final checkpoint advanced.
     pub settled: u64,
-    /// What the lies came to.
+    /// The [`Aim`](crate::aim::Aim)s that the lies reached.
     pub reached: Reached,
-    /// Times that a branch was looked for in the archive.
+    /// Number of times that a branch was looked for in the archive.
     pub unarchived: u64,
     pub blobs_max: usize,
     pub records_max: usize,
@@ -188,12 +188,12 @@ pub struct World {
     pub now: u64,
     pub hosts: Vec<Host>,
     pub truth: Truth,
-    /// Nodes of one group hear each other.
+    /// Group of each node. Nodes of one group can reach each other.
     pub groups: Vec<u8>,
     pub figures: Figures,
     /// The newest checkpoint that some honest node called final, in a list model.
     pub settled: CheckpointId,
-    /// Liars voted on both sides: two quorums share nobody honest, so nothing is promised.
+    /// True once liars voted on both sides: two quorums then share no honest member, so the protocol promises nothing.
     pub overruled: bool,
     queue: BTreeMap<(u64, u64), Event>,
     count: u64,
@@ -206,7 +206,7 @@ impl World {
         let hosts = plan.nodes.iter().enumerate().map(|(i, node)| {
             let liar = i >= n - plan.liars;
             let script = i.checked_sub(n - plan.liars).and_then(|i| plan.scripts[i]);
-            // What a scripted liar signs is its script's.
+            // A scripted liar has no trainers: it signs only the lies of its script.
             let works = i >= plan.silent && script.is_none();
             let slow = i.checked_sub(plan.silent).and_then(|i| plan.slow.get(i));
             let mut host = Host::new(
@@ -240,7 +240,7 @@ impl World {
         }
     }
 
-    /// Whether faults may happen now.
+    /// Returns true if faults may happen now.
     pub fn faulty(&self) -> bool {
         self.now < HEAL_MS
     }
@@ -251,7 +251,7 @@ impl World {
     }
 
     pub fn run(&mut self) {
-        // The creator has checkpoint 0; the others fetch it.
+        // The creator has checkpoint 0; the other nodes fetch it.
         self.hosts[0].disk.blobs.insert(self.plan.spec.checkpoint0);
         for h in 0..self.hosts.len() {
             self.start(h);
@@ -379,7 +379,7 @@ impl World {
     fn heal(&mut self) {
         self.say(|| "faults end".into());
         self.groups.iter_mut().for_each(|g| *g = 0);
-        // Half of the liars go on.
+        // The liars go on in half of the runs.
         if !self.plan.stubborn {
             self.end_lies();
         }
@@ -416,7 +416,7 @@ impl World {
         }
         let head = self.hosts[h].machine.as_ref().map(qres_fed::round::Machine::head);
         let host = &self.hosts[h];
-        // One whose work was refused trains again; the others wait for a new head.
+        // A trainer whose work was refused trains again; the others wait for a new head.
         let last = host.trainers[trainer]
             .last
             .and_then(|id| host.disk.submissions.get(&id));
@@ -446,7 +446,7 @@ impl World {
             return self.at(50, Event::Trained { h, trainer, base });
         }
         let done = self.submit(h, trainer, base);
-        // Now and then one hands the same in again later, from what is then an old base.
+        // Now and then a trainer submits again later on the same base, which is then old.
         if self.faulty() && self.rng.random_bool(0.03) {
             self.at(500, Event::Trained { h, trainer, base });
         }

@@ -1,8 +1,8 @@
-//! A budget of gossip: so many messages, bytes and heartbeats at once, and so many a second after.
+//! A budget of gossip: a burst of messages, bytes and heartbeats at once, and a rate per second afterwards.
 
 use std::time::Instant;
 
-/// A token bucket.
+/// A token bucket for one kind of load.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance {
     tokens: f64,
@@ -10,22 +10,22 @@ pub struct Allowance {
     at: Instant,
 }
 
-/// So much at once, and so much a second after.
+/// The size of an [`Allowance`]: a burst, and a rate per second afterwards.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
-    /// At once.
+    /// The tokens of a full allowance, all available at once.
     pub burst: f64,
-    /// A second.
+    /// The tokens that are added per second.
     pub a_second: f64,
 }
 
-/// The same, for a constant.
+/// Makes a [`Rate`]; a `const` function, so that constants can use it.
 pub const fn rate(burst: f64, a_second: f64) -> Rate {
     Rate { burst, a_second }
 }
 
 impl Allowance {
-    /// A full one.
+    /// Makes a full allowance.
     pub fn new(rate: Rate, now: Instant) -> Self {
         Self {
             tokens: rate.burst,
@@ -45,7 +45,7 @@ impl Allowance {
         self.tokens >= cost
     }
 
-    /// Takes `cost` if there is that much.
+    /// Takes `cost` tokens. Returns false, and takes none, if fewer are left.
     pub fn take(&mut self, cost: f64, now: Instant) -> bool {
         let enough = self.has(cost, now);
         if enough {
@@ -55,27 +55,27 @@ impl Allowance {
     }
 }
 
-/// What is taken out of a budget.
+/// The load that one message puts on a [`Budget`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
-    /// A message for the engine, of that many bytes.
+    /// A message for the engine, with its size in bytes.
     Message(usize),
-    /// A heartbeat.
+    /// A heartbeat, of any size.
     Heartbeat,
 }
 
-/// A budget's size.
+/// The size of a [`Budget`], one [`Rate`] per kind of load.
 #[derive(Debug, Clone, Copy)]
 pub struct Rates {
     /// Messages for the engine.
     pub messages: Rate,
-    /// Their bytes.
+    /// Bytes of the messages for the engine.
     pub bytes: Rate,
-    /// Heartbeats.
+    /// Heartbeats, whose bytes are not counted.
     pub heartbeats: Rate,
 }
 
-/// A budget.
+/// A budget: one [`Allowance`] each for messages, bytes and heartbeats.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     messages: Allowance,
@@ -84,7 +84,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A full one.
+    /// Makes a full budget.
     pub fn new(rates: &Rates, now: Instant) -> Self {
         Self {
             messages: Allowance::new(rates.messages, now),
@@ -93,14 +93,14 @@ impl Budget {
         }
     }
 
-    /// Takes one message or heartbeat if there is room for it.
+    /// Takes one message or heartbeat. Returns false, and takes nothing, if there is no room for it.
     pub fn take(&mut self, load: Load, now: Instant) -> bool {
         match load {
             Load::Heartbeat => self.heartbeats.take(1.0, now),
             Load::Message(bytes) => {
                 #[allow(clippy::cast_precision_loss)] // at most 64 KiB
                 let bytes = bytes as f64;
-                // Of both or of none.
+                // Takes from both allowances or from none of them.
                 self.messages.has(1.0, now) && self.bytes.take(bytes, now) && self.messages.take(1.0, now)
             }
         }

@@ -1,6 +1,6 @@
-//! How much one connection may carry, whoever the authors are: new identities are free, connections are not.
+//! Limits on the gossip that one connection may carry, over all authors: new identities are free, connections are not.
 //!
-//! An author stands in one of three ways:
+//! The standing of an author is one of three:
 //!
 //! - **vouched for**: its key is on the member list of a model that this node has joined;
 //! - **known**: it has said hello and is connected, or was for a minute at least;
@@ -13,16 +13,16 @@
 //! | by strangers, over all connections | 1,024, 128 | 32 MiB, 4 MiB | 128, 40 |
 //! | by strangers and the known, over all connections | 4,096, 512 | 128 MiB, 16 MiB | 512, 100 |
 //!
-//! The budgets of one connection are several times an author's (512 and 64 messages), since an honest neighbour brings the
-//! first copies of many authors' messages: with a degree of D = 8 an eighth of the swarm's on average, all of them when it is
-//! the only neighbour. All strangers behind one connection together get half of what one author gets: however many keys a
-//! flood uses, it is worth less than one key. Who is vouched for shares none of the budgets over all connections, so
-//! strangers cannot crowd members out.
+//! The budgets of one connection are several times those of an author (512 and 64 messages), since an honest neighbour brings
+//! the first copies of many authors' messages: with a degree of D = 8 an eighth of the swarm's on average, and all of them
+//! when it is the only neighbour. All strangers behind one connection together get half of what one author gets, so a flood
+//! is worth less than one key, no matter how many keys it uses. An author that is vouched for shares none of the budgets over
+//! all connections, so strangers cannot crowd members out.
 //!
-//! A message beyond a budget is ignored: it is not forwarded, so a flood dies at the first honest node, and nobody is
-//! blamed for it. An honest node forwards nothing beyond its own budgets, so what it brings to its neighbours is bounded
-//! whatever attackers bring to it: at most the last line of the table, and its members' messages. A connection that
-//! brings four times that line (`ABUSE`) belongs to no honest node, and that is a fault of the carrier's.
+//! A message beyond a budget is ignored: it is not forwarded, so a flood dies at the first honest node, and no peer is blamed
+//! for it. An honest node forwards nothing beyond its own budgets. So what it brings to its neighbours is bounded, even under
+//! attack: at most the last line of the table, and its members' messages. A connection that brings four times that line
+//! ([`ABUSE`]) belongs to no honest node, and that is a fault of the carrier.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -33,61 +33,62 @@ use super::budget::{Allowance, Budget, Load, Rate, Rates, rate};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// All that one connection carries: four times an author's messages and bytes. Heartbeats: 512 members at once, then the
-/// most that a node hears in a second while heads move (heartbeat.rs).
+/// Budget of everything that one connection carries: four times an author's messages and bytes. Heartbeats: 512 members at
+/// once, then 100 a second, the most that a node hears while heads move (heartbeat.rs).
 const CARRIER: Rates = Rates {
     messages: rate(2_048.0, 256.0),
     bytes: rate(128.0 * MIB, 16.0 * MIB),
     heartbeats: rate(512.0, 100.0),
 };
 
-/// What strangers send through one connection. Heartbeats: the most that a node hears in a second while heads rest.
+/// Budget of strangers through one connection. Heartbeats: 20 a second, the most that a node hears while heads rest.
 const STRANGERS_OF_CARRIER: Rates = Rates {
     messages: rate(256.0, 32.0),
     bytes: rate(8.0 * MIB, MIB),
     heartbeats: rate(64.0, 20.0),
 };
 
-/// What strangers send through all connections together: four connections' worth of messages, two of heartbeats.
+/// Budget of strangers through all connections together: messages of four connections, heartbeats of two.
 const STRANGERS: Rates = Rates {
     messages: rate(1_024.0, 128.0),
     bytes: rate(32.0 * MIB, 4.0 * MIB),
     heartbeats: rate(128.0, 40.0),
 };
 
-/// What all that are not vouched for send through all connections together: eight authors' worth of messages.
+/// Budget of all authors that are not vouched for, through all connections together: messages of eight authors.
 const UNVOUCHED: Rates = Rates {
     messages: rate(4_096.0, 512.0),
     bytes: rate(128.0 * MIB, 16.0 * MIB),
     heartbeats: rate(512.0, 100.0),
 };
 
-/// Messages and heartbeats of authors not vouched for on one connection, beyond which no honest node is behind it: four
-/// times `UNVOUCHED`, as the other side may vouch for authors that this side does not, and queues bunch messages up.
+/// Messages and heartbeats of authors not vouched for that one connection may bring; no honest node brings more. Four times
+/// [`UNVOUCHED`], as the other side may vouch for authors that this side does not, and queues bunch messages up.
 const ABUSE: Rate = rate(16_384.0, 2_448.0);
 
-/// Connections remembered, so that coming again does not fill a budget: four times the connections of a node.
+/// Carriers remembered, so that a peer that reconnects does not get a full budget again: four times a node's connections.
 const CARRIERS_MAX: usize = 1024;
 
-/// How an author stands here.
+/// The standing of an author at this node, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// Never met.
+    /// An author that this node never met.
     Stranger,
-    /// Connected and past the hello, or it was for long enough.
+    /// An author that is connected and past the hello, or was so for at least a minute.
     Known,
-    /// A member of a joined list.
+    /// A member on the list of a joined model.
     Vouched,
 }
 
-/// What becomes of a message, as far as its carrier is concerned.
+/// The outcome of checking a message against its [`Carrier`]'s budgets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried {
-    /// It is within the budgets.
+    /// The message is within the budgets.
     Within,
-    /// It is beyond one of them: nobody is to blame.
+    /// The message is beyond one of the budgets; no peer is at fault.
     Beyond,
-    /// The same, and no honest node brings that much: said once in a while.
+    /// The message is beyond the budgets, and the carrier has brought more than any honest node does. Returned once per
+    /// [`ABUSE`] allowance, not for each message.
     Abuse,
 }
 
@@ -109,7 +110,7 @@ impl Carrier {
     }
 }
 
-/// The budgets of all connections.
+/// The budgets of all carriers.
 pub struct Carriers {
     carriers: BTreeMap<PeerId, Carrier>,
     strangers: Budget,
@@ -117,7 +118,7 @@ pub struct Carriers {
 }
 
 impl Carriers {
-    /// Nobody has brought anything yet.
+    /// Makes full budgets, with no [`Carrier`] known yet.
     pub fn new(now: Instant) -> Self {
         Self {
             carriers: BTreeMap::new(),
@@ -126,8 +127,8 @@ impl Carriers {
         }
     }
 
-    /// Takes what a peer brought out of the budgets that it concerns, the narrowest first: what strangers may not bring costs
-    /// the others of that connection nothing.
+    /// Takes a message out of all the budgets that it concerns, the narrowest first: what strangers bring beyond their own
+    /// budgets costs the other authors of that connection nothing.
     pub fn take(&mut self, carrier: &PeerId, author: Standing, load: Load, now: Instant) -> Carried {
         self.make_room(carrier);
         let (strangers, unvouched) = (&mut self.strangers, &mut self.unvouched);
@@ -144,7 +145,7 @@ impl Carriers {
         if within { Carried::Within } else { Carried::Beyond }
     }
 
-    /// The connection that was unused for longest makes room.
+    /// Makes room for a new carrier by forgetting the one that was unused for longest.
     fn make_room(&mut self, carrier: &PeerId) {
         if self.carriers.len() >= CARRIERS_MAX && !self.carriers.contains_key(carrier) {
             let oldest = self.carriers.iter().min_by_key(|(_, c)| c.used).map(|(id, _)| *id);
@@ -226,7 +227,7 @@ mod tests {
         };
         assert_eq!(of_many(Standing::Stranger, Load::Message(100), 300), 1_024);
         assert_eq!(of_many(Standing::Stranger, Load::Heartbeat, 300), 128);
-        // Strangers' share is in it.
+        // The strangers' share counts against this budget too.
         assert_eq!(of_many(Standing::Known, Load::Message(100), 300), 4_096 - 1_024);
         assert_eq!(of_many(Standing::Known, Load::Heartbeat, 300), 512 - 128);
         assert_eq!(of_many(Standing::Vouched, Load::Message(100), 300), 30_000);
@@ -249,7 +250,7 @@ mod tests {
             0,
             "not one for each message"
         );
-        // All that an honest node's budgets let through, for a minute, and twice that in a bunch.
+        // An honest node's whole budget at once, twice over, and then its rate for a minute.
         assert_eq!(faults(&honest, Standing::Stranger, 2 * (4_096 + 512), now), 0);
         for second in 1..=60 {
             let at = now + Duration::from_secs(second);

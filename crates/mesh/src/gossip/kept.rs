@@ -1,11 +1,12 @@
-//! Messages that nobody could take when they were published.
+//! Messages that no peer could take when they were published.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use libp2p::gossipsub::TopicHash;
 
-/// At most this many, and this many bytes (64 of the largest envelopes); the oldest go first.
+/// Limits on the kept messages: their number, and their bytes (64 of the largest envelopes). The oldest ones are dropped
+/// first.
 const MESSAGES_MAX: usize = 256;
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -15,7 +16,7 @@ struct Message {
     since: Instant,
 }
 
-/// A bounded queue with an age limit.
+/// A bounded queue of messages with an age limit.
 pub struct Kept {
     messages: VecDeque<Message>,
     bytes: usize,
@@ -23,7 +24,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps each message for `ttl`.
+    /// Makes an empty queue that keeps each message for `ttl`.
     pub fn new(ttl: Duration) -> Self {
         Self {
             messages: VecDeque::new(),
@@ -32,7 +33,7 @@ impl Kept {
         }
     }
 
-    /// Keeps a message; answers how many older ones had to go.
+    /// Keeps a message. Returns the number of older messages that were dropped.
     pub fn push(&mut self, topic: TopicHash, data: Vec<u8>, now: Instant) -> usize {
         let mut lost = self.expire(now);
         self.bytes += data.len();
@@ -48,7 +49,7 @@ impl Kept {
         lost
     }
 
-    /// Forgets those that are too old; answers how many.
+    /// Drops the messages that are too old. Returns their number.
     pub fn expire(&mut self, now: Instant) -> usize {
         let before = self.messages.len();
         while self
@@ -61,13 +62,13 @@ impl Kept {
         before - self.messages.len()
     }
 
-    /// The oldest of a topic.
+    /// Returns the oldest message of a topic.
     pub fn first(&self, topic: &TopicHash) -> Option<&[u8]> {
         let message = self.messages.iter().find(|m| m.topic == *topic)?;
         Some(&message.data)
     }
 
-    /// Removes the oldest of a topic.
+    /// Removes the oldest message of a topic.
     pub fn pop(&mut self, topic: &TopicHash) {
         if let Some(at) = self.messages.iter().position(|m| m.topic == *topic)
             && let Some(message) = self.messages.remove(at)
@@ -76,7 +77,7 @@ impl Kept {
         }
     }
 
-    /// Whether nothing is kept.
+    /// Returns true if no message is kept.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }

@@ -1,4 +1,4 @@
-//! How much one author may gossip.
+//! Limits on the gossip of one author.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,12 +8,14 @@ use libp2p::PeerId;
 use super::budget::{Budget, Load, Rates, rate};
 use super::carrier::Standing;
 
-/// Authors remembered; a stranger (see carrier.rs) that was unheard for longest makes room, and starts with a full allowance when
-/// it comes back. Those that send heartbeats go last: a flood of new names does not push them out.
+/// Largest number of authors remembered. Beyond it the author with the lowest [`Standing`] goes: strangers first, among
+/// equals those without a live heartbeat, then the one unheard for longest. So a flood of new names does not push known
+/// authors out. An author that comes back starts with a full budget.
 const AUTHORS_MAX: usize = 4096;
 
-/// One author, whoever carries it. Messages: 300 within a gossipsub heartbeat must pass (facts). Bytes: the burst at the largest
-/// envelope, then 32 Mbit/s. Heartbeats: a node sends at most one a second.
+/// Budget of one author, over all connections that carry its gossip. Messages: 300 within one gossipsub heartbeat must pass.
+/// Bytes: the burst has room for 512 of the largest envelopes, then 4 MiB/s follow. Heartbeats: a node sends at most one a
+/// second.
 const AUTHOR: Rates = Rates {
     messages: rate(512.0, 64.0),
     bytes: rate(32.0 * 1024.0 * 1024.0, 4.0 * 1024.0 * 1024.0),
@@ -24,7 +26,7 @@ struct Author {
     budget: Budget,
     standing: Standing,
     heard: Instant,
-    /// Until when the author counts as alive: three of its heartbeat periods.
+    /// End of the time in which the author counts as alive: three of its heartbeat periods after its last heartbeat.
     alive_until: Option<Instant>,
 }
 
@@ -43,7 +45,7 @@ impl Author {
     }
 }
 
-/// Everyone whose gossip was heard lately.
+/// The authors whose gossip was heard lately, each with its [`Budget`].
 #[derive(Default)]
 pub struct Authors {
     authors: BTreeMap<PeerId, Author>,
@@ -69,18 +71,18 @@ impl Authors {
         oldest.map(|(peer, _)| *peer)
     }
 
-    /// Whether the author may have one more message or heartbeat.
+    /// Takes one message or heartbeat out of the author's [`Budget`]. Returns false if the budget is used up.
     pub fn take(&mut self, peer: &PeerId, standing: Standing, load: Load, now: Instant) -> bool {
         self.author(peer, standing, now).budget.take(load, now)
     }
 
-    /// The author is alive, and its next heartbeat comes within `period`.
+    /// Notes that the author is alive and that its next heartbeat should come within `period`.
     pub fn note_alive(&mut self, peer: &PeerId, standing: Standing, period: Duration, now: Instant) {
         self.author(peer, standing, now).alive_until = Some(now + period * 3);
     }
 
-    /// How many nodes sent a heartbeat lately, this node left out. Strangers do not count: whoever makes names up would make the
-    /// swarm look as large as he likes, and every node's heartbeats as rare.
+    /// Returns the number of other nodes that sent a heartbeat lately. Strangers do not count: an attacker that makes up
+    /// names could make the swarm look arbitrarily large, and so make every node's heartbeats rare.
     pub fn alive(&self, now: Instant) -> usize {
         let counts = |author: &&Author| author.standing != Standing::Stranger && author.alive(now);
         self.authors.values().filter(counts).count()

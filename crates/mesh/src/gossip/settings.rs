@@ -1,4 +1,4 @@
-//! GossipSub's settings; each that is not the library's default says why.
+//! GossipSub's settings, and the reasons for those that differ from the library's defaults.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,43 +12,45 @@ use libp2p::identity::Keypair;
 use super::super::config::MeshConfig;
 use super::{TOPIC_EPIPHANY, TOPIC_HEARTBEAT, TOPIC_STATE};
 
-/// Largest gossipsub frame. The library measures its whole read buffer against this, up to 8 KiB of the next frame included,
-/// and a frame adds some 130 bytes to its payload: a payload near the limit kills the link at random (measured at 62-63
-/// KiB under 64 KiB). 256 KiB above envelopes of 64 KiB leaves no such payload.
+/// Largest gossipsub frame in bytes. The library measures its whole read buffer against this, up to 8 KiB of the next frame
+/// included, and a frame adds some 130 bytes to its payload, so a payload near the limit breaks the link at random (measured:
+/// payloads of 62 to 63 KiB under a limit of 64 KiB). With 256 KiB above envelopes of 64 KiB no payload is that near.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
 
-/// IHAVE and IWANT are not split to the library's limit of 16 KiB, and more kills the link (240 default ids within three
-/// heartbeats did). 5,000 ids of 22 bytes are 110 KiB.
+/// Limits on control messages: their bytes, and the ids in them. The library does not split IHAVE and IWANT to its limit of
+/// 16 KiB, and a larger one breaks the link (240 default ids within three heartbeats did). 5,000 ids of 22 bytes are 110 KiB.
 const CONTROL_BYTES_MAX: usize = 1024 * 1024;
 const CONTROL_IDS_MAX: usize = 5000;
 
-/// Messages queued for one peer. Each may hold an envelope: 512 x 64 KiB = 32 MiB for one that takes nothing, instead of
-/// the library's 5,000 (312 MiB).
+/// Messages queued for one peer. Each may hold an envelope, so a peer that takes nothing costs at most 512 x 64 KiB = 32 MiB;
+/// the library's 5,000 would be 312 MiB.
 const QUEUE_MAX: usize = 512;
 
-/// How long a message is a duplicate. A record that comes again later is judged again, and ignored then. The library keeps its
-/// scores' notes on each message for two minutes as well. Both together take about 600 bytes a message: four nodes that make
-/// 20 rounds a second without pause hold 10 MiB of them (`make soak`), those whose rounds take seconds next to nothing.
+/// Time for which a copy of a message counts as a duplicate. A record that comes again later is judged again, and ignored
+/// then. The library also keeps its scores' notes on each message for two minutes. Both together take about 600 bytes a
+/// message: four nodes that make 20 rounds a second without pause hold 10 MiB of them (`make soak`), those whose rounds take
+/// seconds next to nothing.
 const DUPLICATES: Duration = Duration::from_mins(2);
 
-/// Bytes of a message id.
+/// Length of a message id in bytes.
 const ID_BYTES: usize = 20;
 
-/// How many neighbours messages are forwarded to.
+/// Number of neighbours in the gossip mesh, to which a node forwards messages.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Degree {
-    /// Wanted.
+    /// The wanted number of neighbours.
     pub n: usize,
-    /// Fewer than this: graft.
+    /// With fewer neighbours than this, gossipsub adds some (graft).
     pub low: usize,
-    /// More than this: prune.
+    /// With more neighbours than this, gossipsub removes some (prune).
     pub high: usize,
-    /// Of them dialled by us.
+    /// The least number of neighbours to which this node opened the connection.
     pub outbound_min: usize,
 }
 
-/// As in Lighthouse, and at least three dialled by us: an eclipse must win those too.
+/// The default [`Degree`]: as in Lighthouse, with at least three neighbours dialled by this node, so an eclipse attack must win
+/// those too.
 pub const DEGREE: Degree = Degree {
     n: 8,
     low: 6,
@@ -56,11 +58,11 @@ pub const DEGREE: Degree = Degree {
     outbound_min: 3,
 };
 
-/// GossipSub with the fixed list of topics.
+/// The GossipSub behaviour with a fixed list of topics.
 pub type GossipSub = gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>;
 
-/// Ids cover topic, author and content: a thief who signs another's content makes another message, and cannot win a race
-/// against it.
+/// Computes a message's id from topic, author and content. So a thief that signs another author's content makes another
+/// message, and cannot win a race against the first one.
 fn message_id(message: &Message) -> MessageId {
     let mut hash = blake3::Hasher::new_derive_key("qres gossip message id v1");
     let source = message.source.map(libp2p::PeerId::to_bytes).unwrap_or_default();
@@ -71,27 +73,27 @@ fn message_id(message: &Message) -> MessageId {
     MessageId::new(&hash.finalize().as_bytes()[..ID_BYTES])
 }
 
-/// A message that a neighbour offered and this node asked for must come within this, or it counts as a broken promise. The library's 3 s
-/// punish neighbours whose machine is busy: of seventeen nodes on two loaded cores several graylisted each other. A neighbour
-/// that lies gains 12 s of silence for a message that others offer, too.
+/// A neighbour that offered a message must deliver it within this time after this node asked for it, or its promise counts as
+/// broken. The library's 3 s punish neighbours whose machine is busy: of seventeen nodes on two loaded cores several
+/// graylisted each other. A neighbour that lies delays a message by 12 s more, but others offer that message, too.
 const PROMISE: Duration = Duration::from_secs(15);
 
-/// Builds it, subscribed to the three topics.
+/// Builds the [`GossipSub`] behaviour and subscribes it to the three topics.
 pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, String> {
     let degree = config.overrides.gossip_degree;
     let settings = ConfigBuilder::default()
         .validation_mode(ValidationMode::Strict)
-        // Forwarded only once someone has said Accept.
+        // A message is forwarded only once the engine or the mesh accepts it.
         .validate_messages()
         .message_id_fn(message_id)
-        // A message under the own key is a twin's (twin.rs), and whoever brings it is not to blame.
+        // A message under this node's own key comes from a twin (twin.rs); its carrier is not at fault.
         .allow_self_origin(true)
         .max_transmit_size(config.overrides.gossip_frame_bytes_max)
         .max_control_message_size(CONTROL_BYTES_MAX)
         .max_control_messages_sent(CONTROL_IDS_MAX)
         .connection_handler_queue_len(QUEUE_MAX)
-        // Queued messages older than this are dropped for a peer that takes them too slowly; a round takes seconds at
-        // least, and the queue's length bounds the memory.
+        // Queued messages older than this are dropped for a peer that takes them too slowly. A round takes seconds at least,
+        // and the queue's length bounds the memory.
         .publish_queue_duration(Duration::from_secs(30))
         .forward_queue_duration(Duration::from_secs(10))
         .duplicate_cache_time(DUPLICATES)
@@ -105,12 +107,12 @@ pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, St
         .iwant_followup_time(PROMISE)
         .heartbeat_interval(config.timings.gossip_tick)
         .heartbeat_initial_delay(config.timings.gossip_tick / 5)
-        // Own messages go to every connected peer. This also makes a heartbeat a sign of life of each single link.
+        // Own messages go to every connected peer. This also makes a heartbeat a sign of life of every link.
         .flood_publish(true)
         .idontwant_on_publish(true)
         .build()
         .map_err(|e| e.to_string())?;
-    // The library checks this only for topics with limits of their own: 2 x 3 <= 6 <= 8 <= 12.
+    // The library checks this order only for topics with limits of their own: 2 x 3 <= 6 <= 8 <= 12.
     let topics = [TOPIC_EPIPHANY, TOPIC_STATE, TOPIC_HEARTBEAT].map(IdentTopic::new);
     let allowed: HashSet<_> = topics.iter().map(IdentTopic::hash).collect();
     let mut gossip = gossipsub::Behaviour::new_with_subscription_filter(
@@ -128,16 +130,17 @@ pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, St
 
 fn scores() -> PeerScoreParams {
     PeerScoreParams {
-        // Our own score (score.rs: 0 down to -100) counts as it is.
+        // The mesh's own score (score.rs, 0 down to -100) counts unchanged.
         app_specific_weight: 1.0,
-        // P6: the default punishes more than ten peers on one IP by the square of the excess, so twelve nodes on one host,
-        // or a hospital behind one NAT, graylist each other.
+        // P6 is off: the default punishes more than ten peers on one IP by the square of the excess, so twelve nodes on one
+        // host, or a hospital behind one NAT, would graylist each other.
         ip_colocation_factor_weight: 0.0,
-        // P7: broken promises and graft floods; a few are anyone's bad luck.
+        // P7: broken promises and graft floods. Up to 6 of them cost nothing, since an honest peer may have bad luck.
         behaviour_penalty_weight: -5.0,
         behaviour_penalty_threshold: 6.0,
         behaviour_penalty_decay: gossipsub::score_parameter_decay(Duration::from_mins(5)),
-        // A slow consumer loses messages anyway; it leaves the mesh for a while and is never graylisted for it alone.
+        // A slow peer loses messages anyway. It leaves the gossip mesh for a while, and is never graylisted for slowness
+        // alone.
         slow_peer_weight: -0.2,
         slow_peer_threshold: 16.0,
         slow_peer_decay: 0.2,
@@ -149,18 +152,19 @@ fn scores() -> PeerScoreParams {
 fn topic_scores() -> TopicScoreParams {
     TopicScoreParams {
         topic_weight: 1.0,
-        // P1: at most 5, after an hour in the mesh.
+        // P1: at most 5 points, after an hour in the gossip mesh.
         time_in_mesh_weight: 5.0 / 3600.0,
         time_in_mesh_quantum: Duration::from_secs(1),
         time_in_mesh_cap: 3600.0,
-        // P2: at most 10, for bringing news first.
+        // P2: at most 10 points, for being the first to deliver messages.
         first_message_deliveries_weight: 0.2,
         first_message_deliveries_decay: gossipsub::score_parameter_decay(Duration::from_mins(5)),
         first_message_deliveries_cap: 50.0,
-        // P3 and P3b off: they expect a message rate, and an idle model has none.
+        // P3 and P3b are off: they expect a rate of messages, and an idle model has none.
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
-        // P4: the square of the rejected messages: 3 leave the mesh's gossip (-18), 7 are graylisted (-98).
+        // P4: twice the square of the rejected messages. After 3 the peer gets no gossip (-18), after 7 it is graylisted
+        // (-98).
         invalid_message_deliveries_weight: -2.0,
         invalid_message_deliveries_decay: gossipsub::score_parameter_decay(Duration::from_mins(10)),
         ..TopicScoreParams::default()
@@ -177,7 +181,7 @@ fn thresholds() -> PeerScoreThresholds {
     }
 }
 
-/// Below this score gossipsub drops all that a peer sends.
+/// gossipsub drops everything that a peer with a score below this sends.
 pub const GRAYLIST: f64 = -80.0;
 
 #[cfg(test)]
@@ -218,7 +222,7 @@ mod tests {
         let config = MeshConfig::new(super::super::super::Mode::Node, "/nonexistent".into());
         let gossip = behaviour(&config, &Keypair::generate_ed25519()).unwrap();
         assert_eq!(gossip.topics().count(), 3);
-        // The next frame's first 8 KiB, and a frame's own overhead (some 130 bytes): 16 KiB covers both.
+        // 16 KiB covers the first 8 KiB of the next frame and a frame's own overhead of some 130 bytes.
         const { assert!(FRAME_BYTES_MAX >= super::super::super::ENVELOPE_BYTES_MAX + 16 * 1024) };
         const { assert!(CONTROL_IDS_MAX * (ID_BYTES + 2) < CONTROL_BYTES_MAX / 2) };
     }

@@ -1,4 +1,4 @@
-//! Nodes find each other.
+//! Nodes find each other, and find each other again.
 
 use qres_mesh::PeerState;
 use qres_mesh::{MeshConfig, MeshError, Mode, Timings, Topic};
@@ -63,7 +63,7 @@ async fn a_bootstrap_node_that_is_down_is_tried_until_it_is_there() {
         !harness::log::lines(&["WARN", &bootstrap, "cannot be reached", "refused"]).is_empty()
     })
     .await;
-    // 100, 200, 400, 800 and 1,000 ms: one line each, however often it is tried.
+    // The waits are 100, 200, 400, 800 and 1,000 ms: each is logged once, no matter how many dials fail.
     until("more dials than lines", || a.mesh.counters().dial_failures.get() >= 7).await;
     let lines = harness::log::lines(&["WARN", &bootstrap, "cannot be reached"]);
     assert!(lines.len() <= 5, "{lines:#?}");
@@ -108,7 +108,7 @@ async fn hints_bring_a_swarm_together_without_its_bootstrap_node() {
     boot.mesh.stop().await;
     a.mesh.stop().await;
     until("b noticed", || b.mesh.connected().is_empty()).await;
-    // b keeps its port; a comes back with its directory and nothing else, on another port.
+    // b keeps its port. a returns on another port, with only its directory.
     let a = node_in(a.dir, a.identity, Mode::Node, &[], |_| {}).await.unwrap();
     full_mesh(&[&a, &b]).await;
 }
@@ -121,7 +121,7 @@ async fn a_peer_that_was_lost_is_dialled_again() {
     let port: u16 = b.host_port().rsplit_once(':').unwrap().1.parse().unwrap();
     b.mesh.stop().await;
     until("gone", || a.heard.lock().unwrap().disconnected == [b.node]).await;
-    // It comes back with its key and port but knows nobody: a must find it.
+    // b returns with its key and port but knows no peer, so a must find it.
     let dir = tempfile::tempdir().unwrap();
     let b = node_in(dir, b.identity, Mode::Node, &[], |c| c.port = port)
         .await
@@ -135,9 +135,10 @@ async fn two_connections_between_two_nodes_hurt_neither() {
     let a = node(Mode::Node, &[], |_| {}).await;
     let b = node(Mode::Node, &[a.address()], |_| {}).await;
     full_mesh(&[&a, &b]).await;
-    // Without a peer id each opens a connection of its own: two each way, of which the limit keeps two in all.
+    // Without a peer id each dial opens a connection of its own. Each node would have two to the other; the limit keeps two
+    // in all.
     for _ in 0..3 {
-        // One above the limit is refused.
+        // A dial above the limit is refused.
         drop(a.mesh.dial(&b.host_port()).await);
         drop(b.mesh.dial(&a.host_port()).await);
     }

@@ -1,4 +1,4 @@
-//! Peers that are not our code, or not well-behaved.
+//! Peers that do not run this project's code, or that do not behave well.
 
 use qres_mesh::PeerState;
 use qres_mesh::{Mode, Topic};
@@ -70,7 +70,7 @@ async fn what_a_peer_says_before_its_hello_waits_and_is_dropped_when_none_comes(
     for n in 0..50 {
         raw.publish("qres/v1/state", vec![n; 10]);
     }
-    // 32 wait, the others are ignored at once; with the connection's end all are.
+    // 32 messages wait, the others are ignored at once; when the connection ends, the waiting ones are ignored too.
     until("all ignored", || a.mesh.counters().ignored_not_admitted.get() >= 50).await;
     assert_eq!(a.heard_count(), 0);
 }
@@ -86,7 +86,8 @@ async fn oversized_and_malformed_gossip_is_rejected_and_costs_its_sender() {
     raw.publish("qres/v1/epiphany", b"fine".to_vec());
     until("a good one", || a.has_heard(Topic::Epiphany, b"fine")).await;
     assert_eq!(a.heard_count(), 1, "the oversized one was not shown");
-    // Gossipsub drops all that comes from a peer with ten rejected messages, and the peer list says so.
+    // gossipsub drops everything from a peer with about seven rejected messages (settings.rs, P4), and the peer list shows
+    // it.
     for n in 0..12 {
         raw.publish("qres/v1/epiphany", vec![n; 64 * 1024 + 2]);
     }

@@ -1,4 +1,4 @@
-//! A hostile peer that passes the hello and writes gossip's frames by itself: under as many names as it likes.
+//! A hostile peer that passes the hello and writes gossip's frames by itself, under any number of names.
 
 use std::io;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::harness::{Node, until};
 use crate::raw::{self, Bytes};
 
-/// A protobuf field of bytes.
+/// Encodes a protobuf field of bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2][..], &length(bytes.len()), bytes].concat()
 }
@@ -28,7 +28,7 @@ fn length(mut rest: usize) -> Vec<u8> {
     out
 }
 
-/// A gossipsub frame with one message, rightly signed by this author.
+/// Encodes a gossipsub frame with one message, correctly signed by this author.
 pub fn frame(author: &Keypair, seqno: u64, topic: &str, data: &[u8]) -> Vec<u8> {
     let from = author.public().to_peer_id().to_bytes();
     let message = [
@@ -41,12 +41,12 @@ pub fn frame(author: &Keypair, seqno: u64, topic: &str, data: &[u8]) -> Vec<u8> 
     let signature = author
         .sign(&[&b"libp2p-pubsub:"[..], &message].concat())
         .expect("an Ed25519 key signs");
-    // Field 2 of the RPC: a published message.
+    // Field 2 of the RPC is a published message.
     let rpc = field(2, &[message, field(5, &signature)].concat());
     [length(rpc.len()), rpc].concat()
 }
 
-/// Writes what it is given; what the other side says is read and thrown away.
+/// The codec that writes the given bytes, and reads and discards the bytes of the other side.
 #[derive(Clone, Default)]
 pub struct Frames;
 
@@ -102,7 +102,7 @@ struct Behaviour {
     gossip: request_response::Behaviour<Frames>,
 }
 
-/// The peer, on its own task.
+/// The hostile peer, which runs on its own task.
 pub struct Forger {
     floods: mpsc::Sender<Vec<u8>>,
     task: tokio::task::JoinHandle<()>,
@@ -136,7 +136,7 @@ fn swarm() -> Swarm<Behaviour> {
 }
 
 impl Forger {
-    /// Connects to a node, under a fresh key, and waits until it is admitted.
+    /// Connects to a node, under a fresh key, and waits until the node has admitted it.
     pub async fn connect(target: &Node) -> Self {
         let mut swarm = swarm();
         let node = qres_wire::identity::node_id(swarm.local_peer_id()).unwrap();
@@ -158,7 +158,7 @@ impl Forger {
         Self { floods, task }
     }
 
-    /// Writes these frames on one stream. A node reads one stream of a peer's at a time: wait before the next one.
+    /// Writes these frames on one stream. A node reads one stream of a peer at a time, so wait before the next call.
     pub async fn flood(&self, frames: Vec<u8>) {
         self.floods.send(frames).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Gossip arrives.
+//! Gossip arrives at the nodes that should get it.
 
 use qres_fed::id::{CheckpointId, SpecId};
 use qres_mesh::{HeadClaim, MeshEvent, Mode, Topic, Verdict};
@@ -14,7 +14,7 @@ async fn what_one_publishes_all_others_judge_and_the_bootstrap_node_forwards() {
     let boot = node(Mode::Bootstrap, &[], |_| {}).await;
     let a = node(Mode::Node, &[], |_| {}).await;
     let b = node(Mode::Node, &[], |_| {}).await;
-    // Only the bootstrap node may connect the two.
+    // The ban keeps a and b apart, so only the bootstrap node connects them.
     a.mesh.ban(b.node, "for the test".to_owned(), HOUR).await.unwrap();
     a.mesh.dial(&boot.address()).await.unwrap();
     b.mesh.dial(&boot.address()).await.unwrap();
@@ -56,7 +56,7 @@ async fn heads_travel_at_once_and_show_in_the_peer_list() {
         checkpoint: CheckpointId([2; 32]),
         round: 3,
     };
-    // The period is ten minutes: only the change can have brought it.
+    // The heartbeat period is ten minutes, so only the change of heads can cause the next heartbeat.
     until("first heartbeats", || b.mesh.counters().heartbeats_received.get() >= 1).await;
     a.heads.send_replace(vec![claim]);
     until("the heads", || {
@@ -102,7 +102,7 @@ async fn heads_that_move_all_the_time_are_told_at_a_bounded_rate() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejected_message_goes_no_further() {
-    // a - middle - c in a line; the middle's engine rejects what the others accept.
+    // The nodes form a line: a, middle, c. The middle's engine rejects what the others accept.
     let middle_dir = tempfile::tempdir().unwrap();
     let identity = qres_wire::identity::Identity::ephemeral();
     let (_heads, receiver) = tokio::sync::watch::channel(Vec::new());
@@ -138,7 +138,7 @@ async fn a_rejected_message_goes_no_further() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_that_takes_nothing_stops_nobody() {
-    // Its queue holds four events; comings and goings fill it, and nobody reads.
+    // The queue holds four events. Connects and peer views fill it, and no engine reads it.
     let dir = tempfile::tempdir().unwrap();
     let identity = qres_wire::identity::Identity::ephemeral();
     let mut config = harness::config(Mode::Node, dir.path());
@@ -160,7 +160,7 @@ async fn an_engine_that_takes_nothing_stops_nobody() {
     );
     slow.publish(Topic::State, b"alive".to_vec()).await.unwrap();
     until("and sends", || a.has_heard(Topic::State, b"alive")).await;
-    // When the engine reads again, the coming was not lost.
+    // When the engine reads again, it still gets the event that a connected.
     loop {
         if let MeshEvent::Connected(who) = events.recv().await.unwrap() {
             assert_eq!(who, a.node);
@@ -190,7 +190,7 @@ async fn a_peer_that_reads_nothing_hurts_no_other() {
     std::thread::spawn(move || drop(frozen)).join().unwrap();
 }
 
-/// A peer on a runtime of its own that is connected and admitted, and then never polled again.
+/// Starts a peer on a runtime of its own. It is connected and admitted, and then never polled again.
 fn frozen_peer(address: &str) -> impl Sized + use<> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -198,7 +198,7 @@ fn frozen_peer(address: &str) -> impl Sized + use<> {
         .unwrap();
     let raw = runtime.block_on(async {
         let mut raw = Raw::dial(address, Manners::Says(raw::hello()));
-        // Both hellos, in any order; a heartbeat after them says that the answer to the second is out.
+        // The hellos come in any order. A heartbeat after both shows that the peer has answered the second one.
         let mut hellos = 0;
         raw.until("both hellos and a heartbeat", |saw| {
             hellos += usize::from(matches!(saw, Saw::Hello));

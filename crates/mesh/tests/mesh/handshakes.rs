@@ -8,24 +8,24 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::{DEADLINE, Node, full_mesh, node, until};
 
-/// Nothing ends by its deadline here.
+/// Sets deadlines so long that none of them ends a handshake in the test.
 fn patient(config: &mut MeshConfig) {
     config.timings.handshake = Duration::from_secs(600);
     config.timings.dial = Duration::from_secs(600);
 }
 
-/// A socket from another address of this machine, which says nothing.
+/// Opens a socket from another address of this machine, and sends nothing.
 async fn half_open(target: &Node, from: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
     socket.connect(target.host_port().parse().unwrap()).await.unwrap()
 }
 
-/// Waits until the node closes it.
+/// Waits until the node has closed the socket.
 async fn closed(socket: &mut TcpStream) {
     let end = async {
         let mut bytes = [0; 256];
-        // The node may have greeted first.
+        // The node may have sent its first bytes before it closes.
         while socket.read(&mut bytes).await.is_ok_and(|n| n > 0) {}
     };
     tokio::time::timeout(DEADLINE, end).await.expect("never closed");
@@ -65,7 +65,7 @@ async fn one_address_has_so_many_handshakes_and_takes_no_place_of_another() {
         until("the oldest one's place is taken", || displaced() == more).await;
         closed(&mut sockets[more as usize - 1]).await;
     }
-    // All five are taken now: a newcomer takes one of the address that has most.
+    // All five places are taken now: a newcomer takes one of the address that has most.
     let newcomer = node(Mode::Node, &[target.address()], |_| {}).await;
     full_mesh(&[&target, &newcomer]).await;
     closed(&mut sockets[3]).await;

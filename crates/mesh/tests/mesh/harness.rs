@@ -1,4 +1,4 @@
-//! A node's mesh as its engine sees it, and waiting for what should become true.
+//! The test harness: a node's mesh with a simple engine, and functions that wait for a condition.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,10 +15,10 @@ use qres_wire::identity::Identity;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
-/// Long enough for a loaded machine; a wait ends as soon as its condition holds.
+/// The longest wait for a condition: enough on a loaded machine. A wait ends as soon as its condition holds.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
-/// What an engine has heard.
+/// The events that an engine has received.
 #[derive(Default)]
 pub struct Heard {
     pub messages: Vec<GossipMessage>,
@@ -38,7 +38,7 @@ pub struct Node {
     pub identity: Identity,
 }
 
-/// Settings with short periods.
+/// Returns settings with short periods.
 pub fn config(mode: Mode, dir: &Path) -> MeshConfig {
     let ms = Duration::from_millis;
     let mut config = MeshConfig::new(mode, dir.join("hints"));
@@ -46,7 +46,7 @@ pub fn config(mode: Mode, dir: &Path) -> MeshConfig {
     config.port = 0;
     config.timings = Timings {
         tick: ms(50),
-        // Ends as soon as the goodbye is answered.
+        // The wait ends as soon as the goodbye is answered, so a long one costs no time.
         goodbye: Duration::from_secs(10),
         dial_wait_min: ms(100),
         dial_wait_max: ms(1000),
@@ -57,7 +57,7 @@ pub fn config(mode: Mode, dir: &Path) -> MeshConfig {
         ping: ms(500),
         hints_save: ms(100),
         refused_wait: ms(300),
-        // Nothing here measures how fast a machine is that others load, too.
+        // The tests must not depend on the speed of a machine that also runs other work, so the watchdog is patient.
         watchdog_periods: 60,
         open: Duration::from_secs(60),
         ..Timings::default()
@@ -67,7 +67,8 @@ pub fn config(mode: Mode, dir: &Path) -> MeshConfig {
 
 /// Starts a node; `change` edits its settings.
 pub async fn node(mode: Mode, bootstrap: &[String], change: impl FnOnce(&mut MeshConfig)) -> Node {
-    // Hundreds of sockets beside parallel tests: what comes near the limit is turned away. Where it cannot be raised, so be it.
+    // The tests open hundreds of sockets in parallel, and a node near the limit turns connections away. If the limit cannot
+    // be raised, the tests run with the present one.
     let _ = qres_files::descriptors::raise_limit();
     let dir = tempfile::tempdir().unwrap();
     node_in(dir, Identity::ephemeral(), mode, bootstrap, change)
@@ -75,7 +76,7 @@ pub async fn node(mode: Mode, bootstrap: &[String], change: impl FnOnce(&mut Mes
         .unwrap()
 }
 
-/// Starts a node in a directory, as a restart does.
+/// Starts a node in a given directory, as after a restart.
 pub async fn node_in(
     dir: TempDir,
     identity: Identity,
@@ -117,12 +118,12 @@ async fn listen(mesh: Mesh, mut events: mpsc::Receiver<MeshEvent>, heard: Arc<Mu
 }
 
 impl Node {
-    /// Its first (TCP) address.
+    /// Returns the node's first address, which is a TCP one.
     pub fn address(&self) -> String {
         self.mesh.listen_addresses()[0].clone()
     }
 
-    /// `127.0.0.1:port`, as people write it: without the peer id.
+    /// Returns `127.0.0.1:port`, as people write it: without the peer id.
     pub fn host_port(&self) -> String {
         let address = self.address();
         let port = address.split('/').nth(4).unwrap();
@@ -156,12 +157,12 @@ impl Node {
     }
 }
 
-/// Waits until the condition holds.
+/// Waits until the condition holds, at most [`DEADLINE`].
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     until_async(what, || std::future::ready(condition())).await;
 }
 
-/// Waits until the condition holds.
+/// Waits until the asynchronous condition holds, at most [`DEADLINE`].
 pub async fn until_async<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let end = tokio::time::Instant::now() + DEADLINE;
     while !condition().await {
@@ -170,12 +171,12 @@ pub async fn until_async<F: Future<Output = bool>>(what: &str, mut condition: im
     }
 }
 
-/// Waits until everyone is connected to everyone.
+/// Waits until all the nodes are connected to each other.
 pub async fn full_mesh(nodes: &[&Node]) {
     until("a full mesh", || nodes.iter().all(|n| n.sees(nodes))).await;
 }
 
-/// Two nodes that are connected.
+/// Starts two nodes that are connected.
 pub async fn pair(change: impl Fn(&mut MeshConfig)) -> (Node, Node) {
     let a = node(Mode::Node, &[], &change).await;
     let b = node(Mode::Node, &[a.address()], &change).await;
@@ -183,7 +184,7 @@ pub async fn pair(change: impl Fn(&mut MeshConfig)) -> (Node, Node) {
     (a, b)
 }
 
-/// Log lines of this test binary, for those that an operator must see.
+/// Log lines of this test binary, for tests of messages that an operator must see.
 pub mod log {
     use std::io::Write;
     use std::sync::{Mutex, Once, PoisonError};
@@ -210,7 +211,7 @@ pub mod log {
         }
     }
 
-    /// Collects lines from now on.
+    /// Starts to collect log lines.
     pub fn collect() {
         ONCE.call_once(|| {
             let filter = std::env::var("MESH_LOG").unwrap_or_else(|_| "qres_node=info".to_owned());
@@ -222,7 +223,7 @@ pub mod log {
         });
     }
 
-    /// Those that contain all of these.
+    /// Returns the collected lines that contain all of these parts.
     pub fn lines(parts: &[&str]) -> Vec<String> {
         let bytes = LINES.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&bytes).into_owned();

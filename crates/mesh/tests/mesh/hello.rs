@@ -1,4 +1,4 @@
-//! Another major or network is refused, and both sides say why.
+//! A node of another major or network is refused, and both sides give the reason.
 
 use qres_mesh::Mode;
 use qres_mesh::PeerState;
@@ -26,7 +26,7 @@ async fn another_major_is_refused_with_one_line_on_both_sides() {
         .await;
         assert!(one.mesh.connected().is_empty());
     }
-    // It is tried again (slowly: here every 300 ms) and refused again, without another line.
+    // The peer is dialled again (here every 300 ms) and refused again, without another log line.
     until_async("refused again", || async { ten.mesh.counters().refused.get() >= 3 }).await;
     for (peer, words) in [
         (&eleven, "it speaks swarm protocol 11 (qres-daemon/9.9.9), this node 10"),

@@ -1,4 +1,4 @@
-//! Sizes and rates at which the library kills links by default.
+//! Sizes and rates at which the library breaks links by default.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn envelope(n: usize, bytes: usize) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envelopes_of_every_size_up_to_the_limit_arrive() {
     let (a, b) = pair(|_| {}).await;
-    // Two bursts: the sizes that killed a link under a 64 KiB limit, and the largest one many times.
+    // Two bursts: the sizes that broke a link under a 64 KiB limit, and the largest size many times.
     let sizes: Vec<usize> = (0..64)
         .map(|n| ENVELOPE_BYTES_MAX - n * 64)
         .chain([ENVELOPE_BYTES_MAX; 136])
@@ -45,7 +45,8 @@ async fn above_the_limit_is_an_error_that_names_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_messages_within_a_heartbeat_leave_every_link_alive() {
-    // Each forwards to one neighbour, so the two others get IHAVE: 900 ids at once, 20 KiB; the library's limit is 16.
+    // Each node forwards to one neighbour, so the two others get IHAVE: 900 ids at once are 20 KiB; the library's limit is 16
+    // KiB.
     let narrow = |c: &mut MeshConfig| {
         c.overrides.gossip_degree = Degree {
             n: 1,
@@ -76,7 +77,7 @@ async fn a_thousand_messages_within_a_heartbeat_leave_every_link_alive() {
         all.iter().enumerate().all(enough)
     })
     .await;
-    // Three gossip heartbeats later the ids have been sent; every direction must still carry.
+    // Three gossip heartbeats later the ids have been sent; every direction must still carry messages.
     tick(&all, 8).await;
     for (at, author) in all.iter().enumerate() {
         author.mesh.publish(Topic::Epiphany, envelope(at, 16)).await.unwrap();
@@ -92,7 +93,7 @@ async fn a_thousand_messages_within_a_heartbeat_leave_every_link_alive() {
     assert_eq!(reconnects, 0, "a link died and was healed: it should not have died");
 }
 
-/// Waits until everyone has sent this many heartbeats more.
+/// Waits until all the nodes have sent this many heartbeats more.
 async fn tick(nodes: &[&Node], beats: u64) {
     let sent = |n: &Node| n.mesh.counters().heartbeats_sent.get();
     let before: Vec<u64> = nodes.iter().map(|n| sent(n)).collect();
@@ -105,17 +106,18 @@ async fn tick(nodes: &[&Node], beats: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seventeen_nodes_on_one_host_hear_each_other() {
     harness::log::collect();
-    // Seventeen nodes hear 272 heartbeats at each: not twice a second in a debug build.
+    // Seventeen nodes receive 272 heartbeats per period in all: too much for a debug build at two periods a second.
     let calm = |c: &mut MeshConfig| c.timings.heartbeat_min = Duration::from_secs(2);
     let boot = node(Mode::Bootstrap, &[], calm).await;
     let mut nodes = vec![];
-    // Sixteen peers on one address: by the library's default (16 - 10)^2 * -5 = -180, far below graylisting (-80).
+    // With sixteen peers on one address the library's default gives (16 - 10)^2 * -5 = -180, far below graylisting (-80).
     for _ in 0..16 {
         nodes.push(node(Mode::Node, &[boot.address()], calm).await);
     }
     let all: Vec<&Node> = nodes.iter().chain([&boot]).collect();
     full_mesh(&all).await;
-    // Scores are looked at with every gossip heartbeat, each second: three of them decide.
+    // gossipsub updates the scores with each of its heartbeats, once a second: after three of them a low score has its
+    // effect.
     tick(&all, 3).await;
     for (at, author) in all.iter().enumerate() {
         author.mesh.publish(Topic::State, envelope(at, 16)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who holds the connections.
+//! Shares of the connections between hosts, members and newcomers.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn peers_that_never_say_hello_lock_no_newcomer_out() {
     })
     .await;
     let silent: Vec<Raw> = (0..24).map(|_| Raw::dial(&target.address(), Manners::Silent)).collect();
-    // Eight hold what those without a hello may hold; the others come too soon after them to take their places.
+    // Eight peers hold all places for connections without a hello. The others come too soon after them to take those places.
     let counters = target.mesh.counters();
     let gone = || counters.inbound_failures.get() + counters.newcomers_displaced.get();
     until("all have come", || gone() >= 16).await;

@@ -1,4 +1,4 @@
-//! A libp2p peer that is not our code: it says what the test wants it to say, byte by byte.
+//! A libp2p peer that does not run this project's code: it sends what the test wants, byte by byte.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, StreamProtocol, Swarm, identify, noise, ping, tcp, yamux
 use qres_fed::id::NodeId;
 use tokio::sync::mpsc;
 
-/// `network = "qres"`, majors 10 to 10, by hand from the proto file.
+/// Encodes a hello by hand from the proto file: `network = "qres"`, majors 10 to 10.
 pub fn hello() -> Vec<u8> {
     [&[0x0a, 4][..], b"qres", &[0x10, 10, 0x18, 10, 0x22, 5], b"raw/1"].concat()
 }
@@ -72,18 +72,18 @@ pub struct Behaviour {
     pub gossip: gossipsub::Behaviour,
 }
 
-/// What the raw peer does about hellos.
+/// The behaviour of the raw peer towards hellos.
 #[derive(Clone)]
 pub enum Manners {
-    /// Sends and answers these bytes.
+    /// Sends these bytes as its hello, and as the answer to a hello.
     Says(Vec<u8>),
-    /// Speaks the protocol and never answers.
+    /// Speaks the hello protocol but never answers.
     Silent,
-    /// Does not speak the protocol.
+    /// Does not speak the hello protocol.
     Foreign,
 }
 
-/// What the raw peer saw.
+/// An event that the raw peer saw.
 #[derive(Debug)]
 pub enum Saw {
     Identified(Box<identify::Info>),
@@ -93,11 +93,11 @@ pub enum Saw {
     Closed,
 }
 
-/// A peer that runs on its own task.
+/// A raw peer, which runs on its own task.
 pub struct Raw {
     pub node: NodeId,
     pub saw: mpsc::Receiver<Saw>,
-    /// Publishes on a topic.
+    /// Messages to publish, each with its topic.
     pub publish: mpsc::Sender<(String, Vec<u8>)>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -138,11 +138,11 @@ fn swarm(manners: &Manners) -> Swarm<Behaviour> {
         .build()
 }
 
-/// Sights and wishes that wait: more than any test makes.
+/// Events and messages that may wait: more than any test makes.
 const QUEUED_MAX: usize = 16_384;
 
 impl Raw {
-    /// Dials a node.
+    /// Starts a raw peer that dials a node.
     pub fn dial(address: &str, manners: Manners) -> Self {
         let mut swarm = swarm(&manners);
         let node = qres_wire::identity::node_id(swarm.local_peer_id()).unwrap();
@@ -169,7 +169,7 @@ impl Raw {
         }
     }
 
-    /// Waits until it saw something.
+    /// Waits until the raw peer saw a wanted event, and returns it.
     pub async fn until(&mut self, what: &str, mut wanted: impl FnMut(&Saw) -> bool) -> Saw {
         let search = async {
             loop {
@@ -228,7 +228,6 @@ fn on_event(
         SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Message { .. })) => Saw::Message,
         _ => return,
     };
-    // The test may have stopped listening.
-    // The test may have ended.
+    // The test may have stopped reading events, or may have ended.
     drop(saw.try_send(seen));
 }

@@ -30,7 +30,7 @@ async fn echo(mut stream: Stream) {
     stream.close().await.unwrap();
 }
 
-/// A burst of streams that are all opened before the first is accepted.
+/// Opens a burst of streams, all of them before the first is accepted, and checks that each answers.
 async fn burst(a: &Node, b: &Node) {
     let mut incoming = b.mesh.accept(ECHO);
     let opens = (0..100_u8).map(|n| async move {

@@ -1,4 +1,4 @@
-//! TCP and QUIC, IPv4 and IPv6: a node that has only one of them misses nobody.
+//! TCP and QUIC, IPv4 and IPv6: a node that has only one of them still reaches all others.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -10,13 +10,14 @@ use crate::harness::{Node, full_mesh, node, node_in, until};
 
 const EVERYWHERE: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
-/// A firewall drops TCP, and no dial ever gives up: whoever waits for the end of one over TCP waits for ever.
+/// Makes a firewall drop TCP, with a dial deadline of an hour: a node that waits for a TCP dial to end waits longer than the
+/// test.
 fn udp_only(config: &mut MeshConfig) {
     config.overrides.tcp_drops = true;
     config.timings.dial = Duration::from_hours(1);
 }
 
-/// The addresses of this machine's network cards that mean something to other machines.
+/// Returns the addresses of this machine's network cards that have a meaning for other machines.
 fn cards() -> Vec<IpAddr> {
     let cards = if_addrs::get_if_addrs().unwrap();
     let ips = cards.iter().map(if_addrs::Interface::ip);
@@ -67,7 +68,7 @@ async fn one_port_serves_ipv4_and_ipv6() {
     let port = port_of(&a);
     let old = node(Mode::Node, &[format!("127.0.0.1:{port}")], |_| {}).await;
     full_mesh(&[&a, &old]).await;
-    // A machine without IPv6 has no such address, and a node there listens all the same.
+    // A machine without IPv6 has no such address, but a node there listens all the same.
     if cards().contains(&IpAddr::V6(Ipv6Addr::LOCALHOST)) {
         let new = node(Mode::Node, &[format!("[::1]:{port}")], |c| {
             c.listen = vec![IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -105,7 +106,7 @@ async fn the_first_peers_are_remembered_at_once() {
         std::fs::read_to_string(&file).unwrap_or_default().contains(&id)
     })
     .await;
-    // What is on the disk now is what a node has that is killed now.
+    // The file on the disk is what a node would have if it were killed now.
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(&file, dir.path().join("hints")).unwrap();
     let again = node_in(dir, Identity::ephemeral(), Mode::Node, &[], seldom)

@@ -22,7 +22,7 @@ fn twin(node: &Node) -> Option<Twin> {
     node.mesh.twin().borrow().clone()
 }
 
-/// Waits until both know of the other; answers where each met it.
+/// Waits until both nodes know of each other. Returns the place where each met the other.
 async fn both_know(a: &Node, b: &Node) -> [String; 2] {
     let mut met = [String::new(), String::new()];
     until("both know", || {
@@ -34,7 +34,7 @@ async fn both_know(a: &Node, b: &Node) -> [String; 2] {
     met
 }
 
-/// Waits until a node has sent so many heartbeats more: several of the silences that end a twin.
+/// Waits until a node has sent `count` more heartbeats. Several of the silences that end a twin pass meanwhile.
 async fn heartbeats(node: &Node, count: u64) {
     let sent = || node.mesh.counters().heartbeats_sent.get();
     let before = sent();
@@ -49,7 +49,7 @@ async fn two_that_dial_each_other_both_say_so_until_one_is_gone() {
     let port = |node: &Node| node.host_port().rsplit_once(':').unwrap().1.to_owned();
     let [at_a, at_b] = both_know(&a, &b).await;
     assert!(at_a.contains("/ip4/127.0.0.1/"), "{at_a}");
-    // TCP, or QUIC on the same port.
+    // The address is a TCP or a QUIC one, on the same port.
     assert!(at_b.contains("/ip4/127.0.0.1/") && at_b.contains(&port(&a)), "{at_b}");
     for address in [&at_a, &at_b] {
         let said = harness::log::lines(&["ERROR", "another process runs with this node's identity", address]);
@@ -95,12 +95,13 @@ async fn a_restart_is_no_twin() {
     }
 }
 
-/// What a stranger does with the bytes that a node sends to it.
+/// The treatment of the bytes that a node sends to a stranger.
 #[derive(Clone, Copy)]
 enum Mirror {
-    /// Sends all of them back to the node, and the node's answers likewise: it dials itself without knowing.
+    /// Sends all bytes back to the node, and the node's answers likewise, so the node dials itself without knowing it.
     Whole,
-    /// The same, but keeps the last message of the handshake: the dialling end believes that it is done.
+    /// Does as [`Mirror::Whole`], but keeps the last message of the handshake: the dialling end believes that the handshake
+    /// is done.
     AllButTheLast,
 }
 
@@ -111,7 +112,8 @@ async fn mirror(node: &Node, how: Mirror) -> String {
         while let Ok((near, _)) = listener.accept().await {
             let far = TcpStream::connect(&target).await.unwrap();
             let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-            // The listening end's names of protocols have 28 bytes; with its part of the handshake more than 100.
+            // The listening end's protocol names have 28 bytes; together with its part of the handshake they have more
+            // than 100.
             let answered = Arc::new(AtomicUsize::new(0));
             let seen = answered.clone();
             tokio::spawn(pass(far_in, near_out, move |bytes| {
@@ -157,7 +159,7 @@ async fn a_stranger_that_mirrors_a_node_does_not_stop_it() {
         if matches!(how, Mirror::Whole) {
             until("the own key called", || a.mesh.counters().inbound_failures.get() >= 1).await;
         }
-        // Longer than an inbound connection is doubted.
+        // Ten heartbeats take longer than an inbound connection stays in doubt.
         heartbeats(&a, 10).await;
         assert!(!twin.has_changed().unwrap(), "{:?}", *twin.borrow());
     }
@@ -167,7 +169,7 @@ async fn a_stranger_that_mirrors_a_node_does_not_stop_it() {
 async fn a_strangers_word_of_a_twin_is_worth_nothing() {
     let a = node(Mode::Node, &[], |_| {}).await;
     let twin = a.mesh.twin();
-    // `twins` (field 9): a number, a time far ahead, and a signature that is none.
+    // The run in `twins` (field 9) has a number, a time far in the future, and an invalid signature.
     let boot = [
         &[0x0a, 16][..],
         &[7; 16],

@@ -4,8 +4,8 @@ use qres_mesh::{Mode, Topic};
 
 use crate::harness::{Node, full_mesh, node, pair, until, until_async};
 
-/// The receiver's frame limit is below the envelope limit, so a large envelope kills the direction towards it, exactly as the
-/// library does with its own default.
+/// Connects two nodes. The receiver's frame limit is below the envelope limit, so a large envelope breaks the direction
+/// towards it, just as happens with the library's own default limits.
 async fn fragile(transport: &str) -> (Node, Node) {
     let a = node(Mode::Node, &[], |_| {}).await;
     let listen = a.mesh.listen_addresses();
@@ -21,7 +21,8 @@ async fn fragile(transport: &str) -> (Node, Node) {
     (a, b)
 }
 
-/// For three gossip heartbeats a offers b the large messages again, and b, which asks for them, may lose the link once more.
+/// Waits until the link works again. For three gossip heartbeats a offers b the large messages again. b asks for them, so the
+/// link may break once more.
 async fn healed(a: &Node, b: &Node) {
     until("b told of it", || !b.heard.lock().unwrap().disconnected.is_empty()).await;
     let heard = b.heard_count();
@@ -53,7 +54,8 @@ async fn a_link_on_which_gossip_died_is_reconnected() {
     );
 }
 
-/// QUIC tells the sender that its stream was dropped, and gossipsub opens another; after five of them it gives up for good.
+/// QUIC tells the sender that its stream was dropped, and gossipsub opens another one. After five of them it gives up for
+/// good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_whose_gossip_gave_up_is_reconnected() {
     let (a, b) = fragile("/quic-v1").await;
@@ -77,7 +79,7 @@ async fn a_link_whose_gossip_gave_up_is_reconnected() {
 async fn quiet_links_are_left_alone() {
     let (a, b) = pair(|c| c.timings.watchdog_periods = 4).await;
     let heartbeats = |n: &Node| n.mesh.counters().heartbeats_received.get();
-    // Longer than the patience of four periods.
+    // Ten heartbeats take longer than the watchdog's patience of four periods.
     until("ten heartbeats each", || heartbeats(&a) >= 10 && heartbeats(&b) >= 10).await;
     for n in [&a, &b] {
         assert_eq!(n.mesh.counters().watchdog_reconnects.get(), 0);

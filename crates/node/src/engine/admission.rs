@@ -1,4 +1,5 @@
-//! A submission's way into its model's task: compared with what is stored, then stored with the batch's transaction.
+//! The way of a submission into the task of its model: the task compares it with the stored ones, then stores it in the
+//! transaction of the batch.
 
 use qres_fed::id::SubmissionId;
 use qres_fed::round::Input;
@@ -10,19 +11,19 @@ use crate::error::{NodeError, Reason};
 use crate::store::{KeyOutcome, Store, StoreError, StoredKey, StoredSubmission, Write};
 use crate::view::SubmissionView;
 
-/// A submission to acknowledge.
+/// A submission that is to be stored and acknowledged.
 pub struct SubmitRequest {
-    /// What to store.
+    /// The submission to store.
     pub stored: StoredSubmission,
-    /// The idempotency key to commit with it.
+    /// The idempotency key that is committed together with the submission.
     pub key: Option<StoredKey>,
-    /// Keeps the blob until it is stored.
+    /// Keeps the blob from the collector until the submission is stored.
     pub guard: OwnedRwLockReadGuard<()>,
-    /// Answered once it is durable.
+    /// Takes the answer once the submission is durable or refused.
     pub reply: oneshot::Sender<Result<SubmissionView, NodeError>>,
 }
 
-/// What the store knows that bears on a submission.
+/// Records of the [`Store`] that bear on a new submission.
 #[derive(Default)]
 struct Earlier {
     same: Option<StoredSubmission>,
@@ -30,13 +31,13 @@ struct Earlier {
     key: Option<StoredKey>,
 }
 
-/// What a submission is.
+/// The relation of a new submission to the earlier ones.
 enum Standing {
-    /// Not seen before.
+    /// The submission was not seen before.
     New,
-    /// The very same was taken before.
+    /// The same submission was taken before.
     Again(Box<StoredSubmission>),
-    /// It cannot be taken.
+    /// The submission cannot be taken, for the reason in the error.
     Refused(NodeError),
 }
 
@@ -48,8 +49,8 @@ fn look(store: &Store, stored: &StoredSubmission, key: Option<&StoredKey>) -> Re
     })
 }
 
-/// Compares a submission with what came before. `known`: the machine knows its id; a rejected one that it has forgotten (the
-/// model was left and joined again, say) is taken anew.
+/// Compares a submission with the [`Earlier`] ones. `known` is true if the machine knows its id. A rejected submission that the
+/// machine has forgotten (for example because the model was left and joined again) is taken anew.
 fn judge(stored: &StoredSubmission, key: Option<&StoredKey>, earlier: Earlier, known: bool) -> Standing {
     if let (Some(given), Some(taken)) = (key, &earlier.key)
         && (taken.request != given.request || taken.outcome != KeyOutcome::Submission(stored.id))
@@ -63,14 +64,14 @@ fn judge(stored: &StoredSubmission, key: Option<&StoredKey>, earlier: Earlier, k
     }
 }
 
-/// The answer to a submission that waited for another one, which the disk did not take for a while.
+/// Returns the error [`Reason::DiskFull`] for a submission that waited for an earlier one while the disk was full.
 fn gave_way() -> NodeError {
     let message = "the disk is full, and this submission waited for it: send it again";
     NodeError::new(Reason::DiskFull, message).retry_after(10_000)
 }
 
 impl ModelTask {
-    /// Stores a submission with the batch's transaction, or answers why not.
+    /// Stores a submission in the transaction of the batch, or answers with the reason why not.
     pub(super) async fn submit(&mut self, request: SubmitRequest) {
         let SubmitRequest {
             stored,
@@ -78,7 +79,7 @@ impl ModelTask {
             guard,
             reply,
         } = request;
-        // Submissions of one batch must see each other: the first is stored before the second is looked at.
+        // The submissions of one batch must see each other: the first is stored before the second is looked at.
         let guard = if self.clashes(&stored, key.as_ref()) {
             self.waiting = Some(guard);
             self.settle().await;
@@ -119,7 +120,7 @@ impl ModelTask {
             }
         };
         if let Some(error) = refusal {
-            // Whoever asked may have gone.
+            // Sending fails only if the caller has gone.
             let _ = reply.send(Err(error));
             return;
         }
@@ -212,7 +213,7 @@ mod tests {
             same: Some(submission(7, rejected())),
             ..Earlier::default()
         };
-        // The machine would pass over an id that it knows: taken anew it would stay pending for ever.
+        // The machine ignores an id that it knows: a submission taken anew would stay pending for ever.
         let Standing::Again(answer) = judge(&new, None, earlier(), true) else {
             panic!("known")
         };

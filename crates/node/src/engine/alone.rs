@@ -1,14 +1,14 @@
-//! While another process runs with this node's identity, this one signs nothing: the two would sign two contributions on one
-//! parent, which convicts the member for good.
+//! While another process runs with this node's identity, this process signs nothing: the two would sign two contributions on
+//! one parent, which convicts the member for good.
 
 use super::Core;
 use crate::error::{NodeError, Reason};
 
-/// When it makes sense to submit again: the mesh waits for three heartbeat periods of silence, 15 s in a small swarm.
+/// Time until a new attempt makes sense, in ms: the mesh waits for three heartbeat periods of silence, 15 s in a small swarm.
 const AGAIN_MS: u64 = 15_000;
 
 impl Core {
-    /// Refuses a trainer's work while another process has this node's identity.
+    /// Refuses a trainer's work with [`Reason::IdentityInUse`] while another process has this node's identity.
     pub fn refuse_if_not_alone(&self) -> Result<(), NodeError> {
         let twin = self.mesh.twin().borrow().clone();
         twin.map_or(Ok(()), |twin| {
@@ -17,14 +17,14 @@ impl Core {
         })
     }
 
-    /// Whether no other process has this node's identity.
+    /// Returns true if no other process has this node's identity.
     pub fn is_alone(&self) -> bool {
         self.mesh.twin().borrow().is_none()
     }
 
     /// Waits until no other process has this node's identity.
     pub async fn alone(&self) {
-        // Fails only when the mesh has stopped: then nothing is sent either.
+        // The wait fails only when the mesh has stopped: then nothing is sent either.
         drop(self.mesh.twin().wait_for(Option::is_none).await);
     }
 }

@@ -1,4 +1,4 @@
-//! Records as gossip carries them.
+//! The envelopes in which gossip carries records: encoding and decoding.
 
 use prost::Message as _;
 use qres_fed::id::{BlobId, NodeId, SpecId};
@@ -6,29 +6,29 @@ use qres_fed::record::{Authored, Canonical, Contribution, ModelName, Proof, Seal
 
 use crate::wire;
 
-/// A received announcement, decoded; signatures are not verified yet.
+/// A received announcement after decoding; its signatures are not verified yet.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Announcement {
-    /// A contribution, with the coded update when it came along.
+    /// A contribution, with the coded update if the envelope carried it.
     Contribution(Signed<Contribution>, Option<Vec<u8>>),
-    /// A seal.
+    /// A seal of a round.
     Seal(Signed<Seal>),
-    /// A proof.
+    /// A proof that an author signed two contributions on one parent.
     Proof(Proof),
-    /// A model to know of.
+    /// The announcement of a model, without its spec.
     Spec {
-        /// Its id: also the blob id of its canonical bytes.
+        /// The spec's id, which is also the blob id of its canonical bytes.
         id: SpecId,
-        /// Their length.
+        /// The length of the canonical bytes.
         bytes: u64,
-        /// Who made it.
+        /// The node that created the model.
         creator: NodeId,
-        /// The creator's.
+        /// The creator's signature over the canonical bytes.
         signature: Signature,
     },
 }
 
-/// The largest update that travels in the envelope itself, and only in an open model's.
+/// The largest payload, in bytes, that travels in the envelope itself. Only an open model's updates and states do.
 pub const INLINE_BYTES_MAX: usize = 32 * 1024;
 
 fn envelope(kind: wire::envelope::Kind, traceparent: Option<String>) -> Vec<u8> {
@@ -39,7 +39,7 @@ fn envelope(kind: wire::envelope::Kind, traceparent: Option<String>) -> Vec<u8> 
     .encode_to_vec()
 }
 
-/// A contribution's envelope.
+/// Encodes the envelope of a [`Contribution`]; `inline` holds its coded update, or is empty.
 pub fn contribution(
     name: &ModelName,
     signed: &Signed<Contribution>,
@@ -56,7 +56,7 @@ pub fn contribution(
     envelope(wire::envelope::Kind::Epiphany(epiphany), traceparent)
 }
 
-/// A seal's envelope.
+/// Encodes the envelope of a [`Seal`].
 pub fn seal(signed: &Signed<Seal>, traceparent: Option<String>) -> Vec<u8> {
     let seal = wire::SealAnnouncement {
         seal: signed.record.to_canonical(),
@@ -65,7 +65,7 @@ pub fn seal(signed: &Signed<Seal>, traceparent: Option<String>) -> Vec<u8> {
     envelope(wire::envelope::Kind::Seal(seal), traceparent)
 }
 
-/// A proof's envelope.
+/// Encodes the envelope of a [`Proof`].
 pub fn proof(proof: &Proof) -> Vec<u8> {
     envelope(
         wire::envelope::Kind::Proof(wire::ProofAnnouncement {
@@ -75,7 +75,7 @@ pub fn proof(proof: &Proof) -> Vec<u8> {
     )
 }
 
-/// A model's envelope.
+/// Encodes the envelope that announces a model by its [`Spec`].
 pub fn spec(signed: &Signed<Spec>) -> Vec<u8> {
     let bytes = signed.record.to_canonical();
     let spec = wire::SpecAnnouncement {
@@ -96,7 +96,8 @@ fn signed<T: Authored>(record: &[u8], signature: Vec<u8>) -> Option<Signed<T>> {
     })
 }
 
-/// Decodes an envelope and its trace context. `Err`: bad whatever the receiver knows; `Ok(None)`: a kind of a later version.
+/// Decodes an envelope and its trace context. `Err` means that the message is bad, independent of what the receiver knows;
+/// `Ok(None)` means a kind of a later version.
 #[allow(clippy::type_complexity)]
 pub fn decode(data: &[u8]) -> Result<Option<(Announcement, Option<String>)>, &'static str> {
     let envelope = wire::Envelope::decode(data).map_err(|_| "no envelope")?;
@@ -105,7 +106,7 @@ pub fn decode(data: &[u8]) -> Result<Option<(Announcement, Option<String>)>, &'s
         wire::envelope::Kind::Epiphany(epiphany) => {
             let signed: Signed<Contribution> =
                 signed(&epiphany.contribution, epiphany.signature).ok_or("no contribution")?;
-            // What people read in the envelope must be what is signed.
+            // The fidelity that people read in the envelope must be the signed one.
             if epiphany.fidelity_score.to_bits() != signed.record.fidelity.to_bits() {
                 return Err("the envelope's fidelity differs from the contribution's");
             }
@@ -231,7 +232,7 @@ mod tests {
         let signed = contribution_by(&me, b"update", 5);
         let whole = contribution(&name(), &signed, b"update".to_vec(), Some(TRACE.into()));
         for cut in 1..whole.len() {
-            // Never a contribution other than the signed one, never a panic.
+            // Decoding never yields a contribution other than the signed one, and never panics.
             if let Ok(Some((Announcement::Contribution(read, _), _))) = decode(&whole[..cut]) {
                 assert_eq!(read, signed, "cut at {cut}");
             }
@@ -243,7 +244,7 @@ mod tests {
                 assert_eq!(BlobId::of(&inline), read.record.update);
             }
         }
-        // Says that four gigabytes follow.
+        // The length prefix announces four gigabytes.
         assert!(decode(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2, 3]).is_err());
     }
 }

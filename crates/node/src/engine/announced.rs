@@ -1,4 +1,4 @@
-//! The spec of an announced model: on the disk until somebody asks for it, read by one caller at a time.
+//! The spec of an announced model: it stays on the disk until a caller asks for it, and is read by one caller at a time.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use crate::error::{NodeError, Reason};
 use crate::store::{HeardModel, Owner, Store, Write};
 use crate::view::Event;
 
-/// The whole model. A spec may have megabytes, many times as much once decoded, so one is decoded at a time.
+/// Returns the whole [`Model`]. A spec may have megabytes, and many times as much once decoded, so one spec is decoded at a
+/// time.
 pub async fn whole(core: &Arc<Core>, known: &Known) -> Result<Arc<Model>, NodeError> {
     let heard = match known {
         Known::Here(model) => return Ok(model.clone()),
@@ -19,7 +20,7 @@ pub async fn whole(core: &Arc<Core>, known: &Known) -> Result<Arc<Model>, NodeEr
     };
     // The semaphore is never closed.
     let _turn = core.specs.acquire().await;
-    // It may have been joined meanwhile.
+    // Another caller may have joined the model meanwhile.
     if let Some(model) = core.registry.get(&heard.id) {
         return Ok(model);
     }
@@ -41,7 +42,7 @@ fn read(store: &Store, heard: &HeardModel) -> Option<Model> {
     }))
 }
 
-/// A power cut or a failing disk took the spec: it is heard of again from whoever has it.
+/// Forgets a model whose spec a power cut or a failing disk took. This node hears of it again from a peer that has the spec.
 async fn gone(core: &Arc<Core>, known: &Known) -> NodeError {
     let id = known.id();
     core.registry.heard().forget(&id);

@@ -1,4 +1,4 @@
-//! The rounds below a machine's root: the store has them.
+//! The rounds below a machine's root, which only the store has.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use super::registry::Model;
 use crate::error::NodeError;
 use crate::transfer::Record;
 
-/// Record ids that one comparison names at most, of a model: 10,000 rounds of 32 members with their seals.
+/// The most record ids of one model that one comparison names: 10,000 rounds of 32 members with their seals.
 pub const IDS_MAX: usize = 400_000;
 
-/// One of them.
+/// Returns one archived round, or `None` if the archive does not have it.
 pub async fn round(core: &Arc<Core>, spec: SpecId, round: u64) -> Result<Option<RoundInfo>, NodeError> {
     Ok(newest_first(core, spec, round, 1).await?.pop())
 }
 
-/// So many, the newest first, from this round down.
+/// Returns up to `size` archived rounds, the newest first, from the round `from` downwards.
 pub async fn newest_first(core: &Arc<Core>, spec: SpecId, from: u64, size: usize) -> Result<Vec<RoundInfo>, NodeError> {
     // Rounds follow each other without gaps.
     let low = from.saturating_sub(size as u64).saturating_add(1);
@@ -28,7 +28,7 @@ pub async fn newest_first(core: &Arc<Core>, spec: SpecId, from: u64, size: usize
     Ok(rounds.iter().rev().map(Archived::info).collect())
 }
 
-/// Adds the ids of the records of later rounds than `above` to those in memory, the newest first, up to the limit.
+/// Adds the archived record ids of rounds above `above` to those in memory, the newest first, up to [`IDS_MAX`] in all.
 pub async fn add_ids(
     core: &Arc<Core>,
     spec: SpecId,
@@ -41,7 +41,7 @@ pub async fn add_ids(
     Ok(())
 }
 
-/// Those of these records that are there.
+/// Returns those of the named records that the archive holds.
 pub async fn records(core: &Arc<Core>, spec: SpecId, ids: Vec<RecordId>) -> Result<Vec<Record>, NodeError> {
     let find = move |store: &crate::store::Store| {
         let mut found = vec![];
@@ -68,7 +68,8 @@ fn record(archived: Archived, id: &RecordId) -> Option<Record> {
     }
 }
 
-/// Gives the machine what it wants of them. Nothing comes where the store fails: the machine asks again with the next such seal.
+/// Reads the archived rounds from `from` on for the machine ([`Input::Archived`]). If the store fails, the machine gets none,
+/// and asks again with the next such seal.
 pub fn read_for_machine(core: &Arc<Core>, model: &Arc<Model>, from: u64) {
     let (core, model) = (Arc::clone(core), Arc::clone(model));
     let tasks = core.tasks.clone();
@@ -82,7 +83,7 @@ pub fn read_for_machine(core: &Arc<Core>, model: &Arc<Model>, from: u64) {
             }
         };
         if let Some(joined) = model.joined() {
-            // Fails only when the model was left.
+            // Sending fails only when the model was left.
             let _ = joined.inbox.send(Message::Inputs(vec![Input::Archived(rounds)])).await;
         }
     });

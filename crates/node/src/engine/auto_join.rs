@@ -1,4 +1,4 @@
-//! Models that the configuration says to join as soon as they are known.
+//! Models that this node joins as soon as it knows them, because its configuration names them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use tracing::{info, warn};
 use super::registry::Known;
 use super::{Core, creators, membership};
 
-/// What the configuration says of a model.
+/// The wish of the configuration about a model.
 #[derive(Debug, PartialEq, Eq)]
 enum Wish {
-    /// To join it.
+    /// The model is to be joined.
     Join,
-    /// Its bare name, which does not mean this model: see [`creators::named`].
+    /// Only the bare name is configured, and it does not mean this model: see [`creators::named`].
     OtherCreator,
-    /// Nothing.
+    /// There is nothing to do: the model is joined, or the configuration does not name it.
     None,
 }
 
-/// Joins a model that the configuration names: by its id, or by its bare name when it is the only one of that name by a known
+/// Joins a model that the configuration names: by its id, or by its bare name if it is the only model of that name by a known
 /// creator.
 pub async fn consider(core: &Arc<Core>, model: &Known) {
     match wish(core, model) {

@@ -1,4 +1,4 @@
-//! Keeps the disk bounded: removes blobs that nothing refers to, forgets what has expired.
+//! The collector keeps the disk bounded: it removes blobs that nothing refers to, and forgets what has expired.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
@@ -14,23 +14,23 @@ use crate::clock::unix_ms;
 use crate::error::NodeError;
 use crate::store::{Owner, Retired, Store};
 
-/// At least this long between two collections: a fast model moves its head many times a second.
+/// The least time between two collections: a fast model moves its head many times a second.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Even when no head moves: partial uploads and expired submissions go too.
+/// The longest time between two collections while no head moves: partial uploads and expired submissions must go, too.
 const PERIOD: Duration = Duration::from_secs(60);
-/// Longest wait for work in flight to end, and for a model's answer: while the collector waits, uploads and jobs wait behind
-/// it, and a model that cannot store (a full disk) answers nobody.
+/// The longest wait for work in flight to end, and for a model's answer: while the collector waits, uploads and jobs wait
+/// behind it, and a busy model may not answer for long.
 const EXCLUSIVE_MAX: Duration = Duration::from_secs(5);
-/// A cut upload can be resumed that long.
+/// The time for which an interrupted upload can be resumed.
 const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// A file to write over is kept that long: a round that has not needed it by then will not come soon.
+/// The time for which a file to write over is kept: a round that has not needed it by then will not come soon.
 const SPARE_KEPT: Duration = Duration::from_secs(10 * 60);
-/// What became of a submission is answered that long after it is final.
+/// The time for which a final submission can still be asked for, in ms: 7 days.
 const SUBMISSION_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
-/// Collects until the node stops.
+/// Collects until the node stops, at most once in [`PAUSE`].
 pub async fn run(core: Arc<Core>) {
-    // An interval, not a sleep: heads that move more often than that must not put it off for ever.
+    // An interval, not a sleep: heads that move more often than the period must not delay it for ever.
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -66,10 +66,10 @@ async fn expire(core: &Arc<Core>) {
     }
 }
 
-/// Nothing can be finished and unreferenced while this runs: whoever finishes a blob holds `in_flight` for reading until
-/// something refers to it.
+/// Removes the blobs that nothing refers to. While it holds [`Core::in_flight`], no blob can be finished and unreferenced: a
+/// writer of a new blob holds the lock for reading until something refers to the blob.
 async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
-    // The long flush first: nobody waits for it.
+    // The long flush comes first, without the lock, so that no caller waits for it.
     flush(core, heads(core)).await?;
     let Ok(exclusive) = timeout(EXCLUSIVE_MAX, core.in_flight.clone().write_owned()).await else {
         debug!("work is in flight: collected later");
@@ -97,7 +97,7 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
                 return Ok(());
             };
             live.extend(held?.into_iter().map(|blob| (own, blob)));
-            // Before the stored ones are read: what is stored meanwhile is in one or the other.
+            // Read before the stored submissions: a submission that is stored meanwhile is in one of the two.
             let unstored = joined.unstored.lock().unwrap_or_else(PoisonError::into_inner);
             live.extend(unstored.iter().map(|blob| (Owner::Node, *blob)));
         }
@@ -105,7 +105,7 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
     let relied_on = heads(core);
     let retired = core
         .blocking(move |store| {
-            // Held until the last file is gone.
+            // The lock is held until the last dead file is retired.
             let _exclusive = exclusive;
             for spec in joined_ids {
                 let open = store.open_submissions(spec)?;
@@ -133,7 +133,8 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// What a node relies on: an author's own update may go once the checkpoint that holds it is on the disk for good.
+/// Returns the weights that a node relies on: an author's own update may go once the checkpoint that holds it is on the disk
+/// for good.
 fn heads(core: &Core) -> BTreeSet<(Owner, BlobId)> {
     let joined = core
         .registry

@@ -1,4 +1,4 @@
-//! What is the matter with a model, in words for its operator.
+//! The conditions of a model, in words for its operator.
 
 use qres_fed::id::{NodeId, ProofId};
 use qres_fed::record::Spec;
@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use crate::mesh::Twin;
 use crate::view::{ConditionKind, ConditionView};
 
-/// Each condition in words.
+/// Returns a [`ConditionView`] in words for each condition.
 pub fn views(spec: &Spec, twin: Option<&Twin>, conditions: Conditions) -> Vec<ConditionView> {
     let in_use = twin.map(|twin| ConditionView {
         kind: ConditionKind::IdentityInUse,
@@ -36,7 +36,7 @@ pub fn views(spec: &Spec, twin: Option<&Twin>, conditions: Conditions) -> Vec<Co
         .collect()
 }
 
-/// Says that two contributions by one author on one parent were found.
+/// Logs that two contributions by one author on one parent were found.
 pub fn log_equivocation(spec: &Spec, own: NodeId, author: NodeId, proof: ProofId) {
     let model = &spec.name;
     if author == own {

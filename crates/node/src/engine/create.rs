@@ -1,4 +1,4 @@
-//! A new model: its spec from the caller's wishes and the weights' file, its checkpoint 0, its announcement.
+//! A new model: its spec from the caller's wishes and the weights' file, its checkpoint 0, and its announcement.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::mesh::Topic;
 use crate::store::{KeyOutcome, Owner, Store, StoredKey, Write};
 use crate::view::ModelView;
 
-/// The largest initial weights that are taken: 256 GiB.
+/// The largest file of initial weights that this node takes: 256 GiB.
 pub const WEIGHTS_BYTES_MAX: u64 = 256 << 30;
 
 /// Begins the creation of a model.
@@ -46,7 +46,7 @@ pub async fn begin(core: &Arc<Core>, create: CreateModel) -> Result<Upload<Model
     .await
 }
 
-/// Refuses before a byte is sent what can be refused by then: all but the schema.
+/// Refuses, before a byte is sent, every error that can be seen by then: all but those of the schema.
 fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
     strategy::check(&create.strategy).map_err(|error| spec_refused(create, error))?;
     Codec::of(&create.codec).map_err(|error| spec_refused(create, error))?;
@@ -66,7 +66,7 @@ fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
         .map_err(|error| spec_refused(create, error))
 }
 
-/// What is wrong with a spec, by the field of the request that says so.
+/// Returns the error for a bad spec, with the field of the request that is at fault.
 pub fn spec_refused(create: &CreateModel, error: SpecError) -> NodeError {
     let field = match error.field {
         "tensors" if create.seeded.is_none() => "data",
@@ -77,8 +77,8 @@ pub fn spec_refused(create: &CreateModel, error: SpecError) -> NodeError {
     NodeError::invalid(field, error.to_string())
 }
 
-/// BLAKE3 of everything that a key stands for. Not the spec's id: that names a predecessor's head, which is another one when
-/// the same request comes again.
+/// Returns the BLAKE3 of everything that a key stands for. The spec's id would not do: a spec names the head of its
+/// predecessor, which is another one when the same request comes again.
 pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
     let CreateModel {
         name,
@@ -91,7 +91,7 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
         max_staleness,
         membership,
         succeeds,
-        // Its weights say it all.
+        // The digest of the weights covers the seed.
         seeded: _,
         upload: _,
     } = create;
@@ -130,10 +130,10 @@ async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -
     establish(&core, &create, spec, request, received).await
 }
 
-/// A successor: the old model's schema, and its head as checkpoint 0.
+/// Creates a successor, which has the old model's schema, and the old model's head as checkpoint 0.
 async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<ModelView, NodeError> {
     let request = request_digest(&create, None);
-    // The same request again: by now the old model was left for the new one.
+    // The same request may come again: by then the old model was left for the new one.
     if let Some(model) = made_before(&core, create.upload.key.clone(), request).await?
         && model.joined().is_some()
     {
@@ -175,7 +175,8 @@ fn head_not_held() -> NodeError {
     .field("succeeds")
 }
 
-/// The spec that a request asks for. Without members its creator is the only one: nobody becomes a member by being connected.
+/// Returns the [`Spec`] that a request asks for. Without members its creator is the only one: no node becomes a member by being
+/// connected.
 pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoint0: BlobId) -> Spec {
     let alone = || Membership::List([creator].into());
     let membership = create.membership.clone().unwrap_or_else(alone);
@@ -208,8 +209,8 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoin
     }
 }
 
-/// Stores, joins and announces a model; the same spec again is the same model, and so is the same key. Goes on to its end when
-/// the caller goes away.
+/// Stores, joins and announces a model. The same spec or the same key again gives the same model. The work goes on to its end
+/// if the caller goes away.
 pub async fn establish(
     core: &Arc<Core>,
     create: &CreateModel,
@@ -256,7 +257,7 @@ async fn establish_now(
     Ok(views::model(core, &model))
 }
 
-/// A spec that other nodes would not take an interest in is not made.
+/// Refuses a spec above [`SPEC_BYTES_MAX`], which other nodes would ignore.
 fn check_spec_bytes(create: &CreateModel, spec: &Spec) -> Result<(), NodeError> {
     let bytes = spec.to_canonical().len() as u64;
     if bytes <= SPEC_BYTES_MAX {
@@ -267,7 +268,7 @@ fn check_spec_bytes(create: &CreateModel, spec: &Spec) -> Result<(), NodeError> 
     Err(spec_refused(create, SpecError { field, problem }))
 }
 
-/// The model that an earlier request with this key made.
+/// Returns the model that an earlier request with this key made.
 async fn made_before(
     core: &Arc<Core>,
     key: Option<String>,
@@ -298,7 +299,7 @@ fn name_taken(spec: &Spec, other: &Model) -> NodeError {
     .field("name")
 }
 
-/// Keeps the spec's blob; answers with what is to be committed.
+/// Stores the spec's blob, and returns the writes to commit.
 async fn store_spec(
     core: &Arc<Core>,
     signed: &Signed<Spec>,
@@ -319,7 +320,7 @@ async fn store_spec(
     let held = core
         .blocking(move |store| {
             store.blobs_of(Owner::Specs).put(&bytes, true)?;
-            // From the answer on they must not be lost.
+            // From the answer on the weights must not be lost.
             let blobs = store.blobs_of(Owner::Model(id));
             let held = blobs.contains(&weights);
             if held {
@@ -328,7 +329,7 @@ async fn store_spec(
             Ok::<_, NodeError>(held)
         })
         .await?;
-    // A key's model that was left meanwhile may have to fetch them again.
+    // If the model of a key was left meanwhile, its weights may have to be fetched again.
     writes.extend(held.then(|| Write::Verified(id, signed.record.zero().0)));
     Ok(writes)
 }

@@ -1,5 +1,6 @@
-//! Whose models may be joined by their name alone. A name is anyone's to give, so a bare one means a model only when its creator
-//! is known here: this node itself, a creator or a trusted node that the operator named, or a fellow member of a joined model.
+//! Creators whose models may be joined by name alone. Any node may give any name, so a bare name means a model only when its
+//! creator is known here: this node itself, a creator or a trusted node that the operator named, or a fellow member of a joined
+//! model.
 
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::Membership;
@@ -9,7 +10,7 @@ use super::registry::{Known, Model, ambiguous, listed};
 use crate::error::{NodeError, Reason};
 use crate::handle::ModelRef;
 
-/// Whether a bare name may mean a model of this creator.
+/// Returns true if a bare name may mean a model of this creator.
 pub fn is_known(core: &Core, creator: &NodeId) -> bool {
     let config = &core.config;
     *creator == core.identity.node()
@@ -18,7 +19,8 @@ pub fn is_known(core: &Core, creator: &NodeId) -> bool {
         || core.registry.all().iter().any(|model| shares_list(model, creator))
 }
 
-/// Whether this node and that one are members of a model that is joined here: who is not on a list cannot join.
+/// Returns true if this node and `other` are members of a [`Model`] that is joined here. This node is on the list of every
+/// joined list model, as it could not join otherwise.
 fn shares_list(model: &Model, other: &NodeId) -> bool {
     match &model.spec().membership {
         Membership::List(members) => model.joined().is_some() && members.contains(other),
@@ -26,14 +28,15 @@ fn shares_list(model: &Model, other: &NodeId) -> bool {
     }
 }
 
-/// The only model of that name by a known creator.
+/// Returns the only model of that name by a known creator, or `None` if there is none or more than one.
 pub fn named(core: &Core, name: &str) -> Option<Known> {
     let mut models = core.registry.known();
     models.retain(|model| model.name().as_str() == name && is_known(core, &model.creator()));
     (models.len() == 1).then(|| models.remove(0))
 }
 
-/// The model that a caller wants to join: by its id, by its name and creator, or by a bare name whose creator is known here.
+/// Finds the model that a caller wants to join: by its id, by its name and creator, or by a bare name whose creator is known
+/// here.
 pub fn to_join(core: &Core, wanted: &ModelRef, creator: Option<NodeId>) -> Result<Known, NodeError> {
     let says_id = |id: SpecId| core.registry.knows(&id);
     if wanted.id.is_some() || wanted.name.as_str().parse().is_ok_and(says_id) {
@@ -46,7 +49,7 @@ pub fn to_join(core: &Core, wanted: &ModelRef, creator: Option<NodeId>) -> Resul
     let mut models = core.registry.known();
     models.retain(|model| *model.name() == wanted.name);
     if models.is_empty() {
-        // Unknown, in the words of every call.
+        // The model is unknown: `find` gives the error of every other call.
         return core.registry.find(wanted);
     }
     let meant = |model: &&Known| match creator {
@@ -54,7 +57,7 @@ pub fn to_join(core: &Core, wanted: &ModelRef, creator: Option<NodeId>) -> Resul
         None => model.is_joined() || is_known(core, &model.creator()),
     };
     let fitting: Vec<_> = models.iter().filter(meant).cloned().collect();
-    // A name that is in use here means the joined one.
+    // A name that is in use here means the joined model.
     if let Some(joined) = fitting.iter().find(|model| model.is_joined()) {
         return Ok(joined.clone());
     }

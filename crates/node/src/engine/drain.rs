@@ -1,4 +1,4 @@
-//! Getting ready to be stopped: nothing new is taken, what was acknowledged is merged and sent.
+//! Preparation for a stop: the node takes no new work, and merges and sends the acknowledged work.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,10 +13,10 @@ use super::registry::{Joined, Model};
 use super::{Core, peers};
 use crate::view::NodeView;
 
-/// A drain waits that long for submissions to be merged; those that are not by then stay on the disk for the next start.
+/// The longest wait of a drain for submissions to be merged; those not merged by then stay on the disk for the next start.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
-/// Takes no new work from here on, and answers when no submission waits to be merged.
+/// Takes no new work from here on, and returns when no submission waits to be merged, or after [`DRAIN_MAX`].
 pub async fn drain(core: &Arc<Core>) -> NodeView {
     core.draining.store(true, Ordering::Relaxed);
     let joined = core.registry.all().into_iter().filter_map(|m| Some((m.joined()?, m)));

@@ -1,4 +1,4 @@
-//! A batch's transaction, and what a model does while the disk takes none.
+//! The transaction of a batch, and the behaviour of a model while the disk takes none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -16,15 +16,15 @@ use crate::error::NodeError;
 use crate::mesh::Verdict;
 use crate::store::{KeyOutcome, Store, StoreError, StoredSubmission, Write};
 
-/// How long after a failed transaction it is tried again.
+/// The time after which a failed transaction is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
 /// A submission that cannot be stored, and the one that has its place.
 type Taken = (SubmissionId, StoredSubmission);
 
 impl ModelTask {
-    /// Tries until it is durable: a full disk stops the model, loses nothing and ends no process. What comes in meanwhile goes
-    /// into the same transaction, as its effects wait for it. `false` when stopping.
+    /// Tries until the writes are durable: a full disk stops the model, loses nothing and ends no process. The writes of inputs
+    /// that come meanwhile go into the same transaction, as their effects wait for it. Returns false when the task is stopping.
     pub(super) async fn commit(&mut self, mut writes: Vec<Write>) -> bool {
         loop {
             let batch = writes.clone();
@@ -52,8 +52,8 @@ impl ModelTask {
         }
     }
 
-    /// Lets the collector run, which alone can free space: nobody waits for this transaction any more, and the submissions' blobs
-    /// are named otherwise.
+    /// Lets the collector run, which alone can free space. The waiting callers are answered with `refused`, so no caller waits
+    /// for this transaction any more, and the blobs of the submissions are named in [`ModelTask::unstored`] instead.
     fn give_way(&mut self, refused: &NodeError) {
         for (_, reply) in std::mem::take(&mut self.replies) {
             let _ = reply.send(Err(refused.clone()));
@@ -74,7 +74,7 @@ impl ModelTask {
         }
     }
 
-    /// Until the next try. `false` when stopping.
+    /// Handles messages until the next try. Returns false when the task is stopping.
     async fn wait(&mut self, refused: &NodeError) -> bool {
         let (stop, until) = (self.stop.clone(), Instant::now() + COMMIT_RETRY);
         loop {
@@ -89,7 +89,8 @@ impl ModelTask {
         }
     }
 
-    /// Answers questions and takes what jobs bring, so that nobody waits for the disk; others' records come again by sync.
+    /// Answers questions and takes the results of jobs, so that no caller waits for the disk. The records of other nodes come
+    /// again by sync.
     async fn take_while_stuck(&mut self, message: Message, refused: &NodeError) {
         match message {
             Message::Ask(question) => question(&self.machine),
@@ -99,7 +100,7 @@ impl ModelTask {
                 traceparent,
             } => {
                 self.done(input, traceparent);
-                // The machine names the blob from here on.
+                // From here on the machine names the blob.
                 drop(guard);
             }
             Message::Arrived(blob) => self.arrived(blob),
@@ -111,7 +112,7 @@ impl ModelTask {
             }
             Message::Inputs(inputs) => {
                 for input in inputs {
-                    // Not stored, they would pile up as long as the disk is full.
+                    // Unstored records would pile up as long as the disk is full.
                     if matches!(input, Input::Contribution(_) | Input::Seal(_) | Input::Proof(_)) {
                         self.missed = true;
                     } else {
@@ -122,8 +123,8 @@ impl ModelTask {
         }
     }
 
-    /// Takes submissions whose place is taken out of a batch, which no waiting would make good. The machine finds them gone when
-    /// it merges. `false` when there are none.
+    /// Removes from a batch the submissions whose place is taken, as no waiting would make room for them. The machine finds
+    /// them gone when it merges. Returns false when there are none.
     async fn drop_taken(&mut self, writes: &mut Vec<Write>) -> bool {
         let batch = writes.clone();
         let found = self.core.blocking(move |store| taken(store, &batch)).await;
@@ -144,7 +145,7 @@ impl ModelTask {
     }
 }
 
-/// Submissions of a batch whose place another one has, in the store or earlier in the batch.
+/// Returns the submissions of a batch whose place another submission has, in the store or earlier in the batch.
 fn taken(store: &Store, batch: &[Write]) -> Result<Vec<Taken>, StoreError> {
     let mut places: BTreeMap<_, &StoredSubmission> = BTreeMap::new();
     let mut taken = vec![];

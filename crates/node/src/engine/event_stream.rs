@@ -14,12 +14,12 @@ use crate::error::{NodeError, Reason};
 use crate::handle::WatchFilter;
 use crate::view::{Event, Revision, WatchItem};
 
-/// Submissions that a snapshot shows: the newest.
+/// The number of submissions that a snapshot shows: the newest ones.
 const SNAPSHOT_SUBMISSIONS: usize = 100;
 
 type Item = Result<WatchItem, NodeError>;
 
-/// What a filter lets through, with names resolved to specs.
+/// A [`WatchFilter`] whose model name is resolved to a spec.
 struct Filter {
     what: WatchFilter,
     spec: Option<SpecId>,
@@ -51,7 +51,7 @@ impl Filter {
     }
 }
 
-/// Where a watcher is.
+/// The filter and the position of one watcher.
 struct Watcher {
     core: Arc<Core>,
     filter: Filter,
@@ -60,19 +60,20 @@ struct Watcher {
     phase: Phase,
 }
 
-/// What a watcher is shown.
+/// The part of its watch that a watcher is in.
 enum Phase {
-    /// A snapshot is due.
+    /// A snapshot is due next.
     Due,
-    /// The rest of a snapshot.
+    /// The rest of a snapshot is due, which began at this revision.
     Standing(Revision, Standing),
-    /// What happens.
+    /// The changes are due, as they happen.
     Changes,
-    /// It has failed, and was told.
+    /// The watch has failed, and its caller was told.
     Failed,
 }
 
-/// What stands, as little of it as can be read again: each is made when the one before it has been taken.
+/// The rest of a snapshot. It holds only what the items can be read from again: each item is made when the one before it has
+/// been taken.
 enum Standing {
     Models(std::vec::IntoIter<Known>),
     Submissions(std::vec::IntoIter<SubmissionId>),
@@ -81,7 +82,8 @@ enum Standing {
     Events(std::vec::IntoIter<Event>),
 }
 
-/// Opens a watch that goes on after a revision, the last that its caller has handled; 0 = a snapshot first.
+/// Opens a watch that goes on after the revision `from`, the last that its caller has handled; 0 asks for a snapshot first. A
+/// revision above the newest is refused with [`Reason::RevisionAhead`].
 pub fn watch(core: &Arc<Core>, filter: WatchFilter, from: Revision) -> Result<BoxStream<'static, Item>, NodeError> {
     let filter = Filter::new(core, filter)?;
     let newest = core.hub.revision();
@@ -107,12 +109,12 @@ pub fn watch(core: &Arc<Core>, filter: WatchFilter, from: Revision) -> Result<Bo
 }
 
 impl Watcher {
-    /// The next item; `None` when the node stops, or after an error.
+    /// Returns the next item, or `None` when the node stops, or after an error.
     async fn step(&mut self) -> Option<Item> {
         loop {
             match &mut self.phase {
                 Phase::Due => {
-                    // Taken before the snapshot is made: what changes meanwhile is told again, never missed.
+                    // The revision is taken before the snapshot is made: a change meanwhile is told again, and never missed.
                     let revision = self.core.hub.revision();
                     self.next = revision + 1;
                     match self.standing().await {
@@ -153,7 +155,7 @@ impl Watcher {
         }
     }
 
-    /// Waits for something new; `None` when the node stops.
+    /// Waits for the revision [`Watcher::next`]; returns `None` when the node stops.
     async fn wait(&mut self) -> Option<()> {
         let (stop, next) = (self.core.stop.clone(), self.next);
         tokio::select! {
@@ -202,7 +204,7 @@ impl Watcher {
             }
             WatchFilter::States(_, names) => {
                 let mut records = self.filter.spec.map_or(vec![], |spec| core.states.newest_of(spec));
-                // Their tensors are decoded one state at a time, those of no interest never.
+                // The tensors are decoded one state at a time, and never those of states that the filter leaves out.
                 records.retain(|record| names.is_empty() || names.contains(&record.name));
                 Ok(Standing::States(records.into_iter()))
             }
@@ -211,7 +213,7 @@ impl Watcher {
 }
 
 impl Standing {
-    /// Makes the next one. What has gone since the snapshot began is left out: its going is told as a change.
+    /// Makes the next event. An item that has gone since the snapshot began is left out: a change tells that it has gone.
     async fn next(&mut self, core: &Arc<Core>) -> Result<Option<Event>, NodeError> {
         match self {
             Self::Models(models) => Ok(models.next().map(|known| match known {
@@ -230,7 +232,7 @@ impl Standing {
                 for record in records {
                     match state::view(core, &record).await {
                         Ok(view) => return Ok(Some(Event::State(view))),
-                        // A newer one took its place, and is told as a change.
+                        // A newer state took its place, and is told as a change.
                         Err(_) if superseded(core, &record) => {}
                         Err(error) => return Err(error),
                     }
@@ -242,7 +244,7 @@ impl Standing {
     }
 }
 
-/// Whether a state is no longer the newest of its name.
+/// Returns true if a state is no longer the newest of its name.
 fn superseded(core: &Core, record: &StateRecord) -> bool {
     let newest = core.states.newest_of(record.spec);
     !newest.iter().any(|other| other == record)

@@ -16,7 +16,7 @@ use crate::error::{NodeError, Reason};
 use crate::handle::{Fetch, Fetched};
 use crate::store::{BlobFile, Owner, Store};
 
-/// Bytes of a chunk: clients in every language take messages up to 4 MiB untuned.
+/// The bytes of one chunk: clients in every language take messages up to 4 MiB untuned.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// A checkpoint that was asked for and is known here; no file is open yet.
@@ -28,7 +28,7 @@ pub struct Found {
     offset: u64,
 }
 
-/// Waits for what is asked.
+/// Waits for the checkpoint that a [`Fetch`] asks for.
 pub async fn find(core: &Arc<Core>, fetch: Fetch) -> Result<Found, NodeError> {
     let (model, joined) = core.registry.find_joined(&fetch.model)?;
     let info = match fetch.checkpoint {
@@ -48,7 +48,7 @@ pub async fn find(core: &Arc<Core>, fetch: Fetch) -> Result<Found, NodeError> {
 }
 
 impl Found {
-    /// Opens its file: one descriptor, until the chunks are dropped.
+    /// Opens the file of the weights, which takes one descriptor until the chunks are dropped.
     pub async fn open(self) -> Result<Fetched, NodeError> {
         let file = open(&self.core, self.model.id, self.info.weights).await?;
         let total = file.len();
@@ -69,8 +69,8 @@ impl Found {
     }
 }
 
-/// What is asked for, once it is there. A head that the trainer has submitted on is passed over; when that work is rejected, and so
-/// may never bring a new head, the trainer is told.
+/// Waits for the checkpoint that is asked for. A head that the trainer has submitted on is passed over. When that work is
+/// rejected, and so may never bring a new head, the trainer gets the error [`Reason::SubmissionRejected`].
 async fn wait(core: &Core, spec: SpecId, joined: &Joined, fetch: &Fetch) -> Result<CheckpointInfo, NodeError> {
     let Some(trainer) = fetch.trainer.as_deref().map(submit::trainer_name) else {
         return next(core, joined, fetch, None).await;
@@ -90,7 +90,7 @@ async fn wait(core: &Core, spec: SpecId, joined: &Joined, fetch: &Fetch) -> Resu
     }
 }
 
-/// Waits until a trainer's work on a base is rejected as no update can be made of it.
+/// Waits until a trainer's work on a base is rejected because no update can be made of it.
 async fn rejection(joined: &Joined, trainer: &str, base: Option<CheckpointId>) -> NodeError {
     let mut heads = joined.heads.clone();
     let Some(base) = base else {
@@ -114,7 +114,7 @@ async fn rejection(joined: &Joined, trainer: &str, base: Option<CheckpointId>) -
     }
 }
 
-/// The head (or the newest confirmed checkpoint), once it is here and differs from `after` and `passed`.
+/// Waits until the head (or the newest confirmed checkpoint) is here and differs from [`Fetch::after`] and `passed`.
 async fn next(
     core: &Core,
     joined: &Joined,
@@ -166,7 +166,7 @@ async fn open(core: &Core, spec: SpecId, weights: BlobId) -> Result<BlobFile, No
     file.ok_or_else(|| not_held(&format!("blob {weights}")))
 }
 
-/// Reads one chunk ahead of the consumer, never more.
+/// Reads one chunk ahead of the consumer, and never more.
 fn chunks(core: Arc<Core>, file: Arc<BlobFile>, offset: u64) -> BoxStream<'static, Result<Bytes, NodeError>> {
     let total = file.len();
     stream::iter((offset..total).step_by(usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX)))

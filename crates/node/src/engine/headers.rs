@@ -1,4 +1,4 @@
-//! The headers of callers' files: bounded, and large ones one at a time.
+//! The headers of callers' files: they are bounded, and large ones are read one at a time.
 //!
 //! A header is read whole, and takes several times its length while it is parsed.
 
@@ -7,18 +7,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use qres_fed::record::{Schema, TensorSpec};
 use qres_fed::tensor::{self, Placement, Source, TensorError};
 
-/// Headers above this wait for each other: those of about ten thousand tensors.
+/// The length, in bytes, above which headers wait for each other: that of about ten thousand tensors.
 const LARGE_BYTES: u64 = 1 << 20;
 
-/// See the module. Blocks: for blocking threads alone.
+/// Reads headers, large ones one at a time. The methods block, so only blocking threads may call them.
 pub struct Headers {
-    /// Where no schema says how long a header may be.
+    /// The longest header, in bytes, of a file for which no schema is known.
     bytes_max: u64,
     large: Mutex<()>,
 }
 
 impl Headers {
-    /// With the most bytes of a header that no schema is known for.
+    /// Creates a reader that takes headers up to `bytes_max` bytes where no schema is known.
     pub fn new(bytes_max: u64) -> Self {
         Self {
             bytes_max,
@@ -28,11 +28,11 @@ impl Headers {
 
     fn turn(&self, file: &dyn Source) -> Result<Option<MutexGuard<'_, ()>>, TensorError> {
         let large = tensor::header_bytes(file)? > LARGE_BYTES;
-        // It guards no value, so a panic leaves nothing broken.
+        // The lock guards no value, so a panic leaves nothing broken.
         Ok(large.then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// The schema of a file, every float of it finite, and where its tensors are.
+    /// Returns the [`Schema`] of a file and the places of its tensors, after a check that every float is finite.
     pub fn read(&self, file: &dyn Source) -> Result<(Schema, Placement), TensorError> {
         let turn = self.turn(file)?;
         let (schema, placement) = tensor::read_header(file, self.bytes_max)?;
@@ -41,7 +41,7 @@ impl Headers {
         Ok((schema.into(), placement))
     }
 
-    /// Whether a file has the tensors of a schema, every float of them finite.
+    /// Checks that a file has the tensors of a schema, and that every float is finite.
     pub fn check(&self, schema: &[TensorSpec], file: &dyn Source) -> Result<(), TensorError> {
         let turn = self.turn(file)?;
         let placement = tensor::place(schema, file)?;

@@ -1,4 +1,4 @@
-//! Revisions and what happened with each: what every watch reads.
+//! The log of events and their revisions, which every watch reads.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,11 +8,11 @@ use tokio::sync::watch;
 
 use crate::view::{Event, Revision};
 
-/// Events kept for watchers that come back.
+/// The most events kept for watchers that come back.
 const KEPT_MAX: usize = 4096;
-/// Bytes that kept events may hold: states carry their tensors, models their whole spec (65,536 tensors are 6 MiB).
+/// The most bytes that kept events may hold: states carry their tensors, models their whole spec (65,536 tensors are 6 MiB).
 const KEPT_BYTES_MAX: usize = 16 << 20;
-/// What an event takes beside its lists.
+/// The bytes that an event takes beside its lists.
 const EVENT_BYTES: usize = 512;
 /// Revisions reserved with one commit. A restart goes on above the reserved ones, so no revision is ever used twice.
 pub const RESERVED: u64 = 1 << 20;
@@ -20,13 +20,13 @@ pub const RESERVED: u64 = 1 << 20;
 struct Log {
     /// The newest revision given out.
     revision: Revision,
-    /// Ascending, contiguous.
+    /// The kept events; their revisions ascend without gaps.
     events: VecDeque<Arc<Event>>,
-    /// What they hold, about.
+    /// The bytes that the kept events hold, approximately.
     bytes: usize,
 }
 
-/// What an event holds, about.
+/// Returns the bytes that an event holds, approximately.
 fn held_bytes(event: &Event) -> usize {
     let lists = match event {
         Event::State(state) => state.tensors.len(),
@@ -48,25 +48,25 @@ fn held_bytes(event: &Event) -> usize {
     EVENT_BYTES + lists
 }
 
-/// A ring of the newest events. A watcher holds a revision, not a queue: a slow one costs nothing and is told when what it
-/// wants is gone.
+/// A ring of the newest events. A watcher holds a revision, not a queue: a slow watcher costs nothing, and is told when the
+/// events that it wants are gone.
 pub struct Hub {
     log: Mutex<Log>,
     newest: watch::Sender<Revision>,
 }
 
-/// What a watcher finds at its place in the log.
+/// The result of a watcher's [`Hub::read`] at its place in the log.
 pub enum Read {
     /// The first event from the asked revision on that is let through.
     Event(Revision, Arc<Event>),
-    /// None so far; holds the revision to ask from next.
+    /// No such event so far; holds the revision to ask from next.
     Nothing(Revision),
-    /// No longer kept; holds the oldest that is.
+    /// The asked revision is no longer kept; holds the oldest that is.
     TooOld(Revision),
 }
 
 impl Hub {
-    /// Starts above `floor`.
+    /// Creates a hub whose revisions start above `floor`.
     pub fn new(floor: Revision) -> Self {
         Self {
             log: Mutex::new(Log {
@@ -79,11 +79,11 @@ impl Hub {
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
-        // Nothing below panics while it holds the lock, so a poisoned one is still whole.
+        // No method panics while it holds the lock, so a poisoned log is still whole.
         self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Gives the event the next revision.
+    /// Gives the event the next revision, and returns that revision.
     pub fn push(&self, event: Event) -> Revision {
         let mut log = self.log();
         log.revision += 1;
@@ -94,23 +94,23 @@ impl Hub {
             log.bytes -= held_bytes(&oldest);
         }
         let revision = log.revision;
-        // Under the lock: two pushes that told the watchers in the wrong order would leave one asleep.
+        // This happens under the lock: two pushes that told the watchers in the wrong order would leave one asleep.
         self.newest.send_replace(revision);
         revision
     }
 
-    /// The newest revision.
+    /// Returns the newest revision.
     pub fn revision(&self) -> Revision {
         self.log().revision
     }
 
-    /// Told of every new revision.
+    /// Returns a receiver of every new revision.
     pub fn subscribe(&self) -> watch::Receiver<Revision> {
         self.newest.subscribe()
     }
 
-    /// The next event from revision `next` on that `admits` lets through. One at a time: a watcher that is not read holds
-    /// no more than that of what the ring has given up.
+    /// Returns the next event from revision `next` on that `admits` lets through. It returns one at a time: of the events that
+    /// the ring has given up, a watch that is not read holds no more than one.
     pub fn read(&self, next: Revision, admits: impl Fn(&Event) -> bool) -> Read {
         let log = self.log();
         let oldest = log.revision + 1 - log.events.len() as u64;
@@ -136,7 +136,7 @@ mod tests {
         Event::ModelLeft(SpecId([n; 32]), "m".parse().unwrap())
     }
 
-    /// The revisions of all that is kept from one on; `Err` = the oldest that is.
+    /// Returns the revisions of all events kept from `next` on; `Err` holds the oldest that is kept.
     fn kept(hub: &Hub, mut next: Revision) -> Result<Vec<Revision>, Revision> {
         let mut found = vec![];
         loop {
@@ -197,7 +197,7 @@ mod tests {
         for n in 0..9 {
             hub.push(large(n));
         }
-        // Three and a little: the fourth would be above the limit.
+        // Three events fit, and some bytes are left: a fourth would be above the limit.
         assert_eq!(kept(&hub, 7), Ok(vec![7, 8, 9]));
         assert_eq!(kept(&hub, 6), Err(7));
     }

@@ -1,4 +1,4 @@
-//! Gossip on its way in: decoded, verified, judged, and handed to the model that it is about.
+//! Gossip on its way in: it is decoded, verified, judged, and handed to the model that it is about.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::store::{Owner, Store};
 use crate::transfer::DownloadEvent;
 use crate::view::Event;
 
-/// Takes what the mesh tells until it stops.
+/// Handles the events of the mesh until the node stops.
 pub async fn mesh_events(core: Arc<Core>, mut events: mpsc::Receiver<MeshEvent>) {
     loop {
         let event = tokio::select! {
@@ -42,7 +42,7 @@ pub async fn mesh_events(core: Arc<Core>, mut events: mpsc::Receiver<MeshEvent>)
     }
 }
 
-/// Takes blobs that have arrived until the node stops.
+/// Handles blobs that have arrived until the node stops.
 pub async fn downloads(core: Arc<Core>, mut events: mpsc::Receiver<DownloadEvent>) {
     loop {
         let event = tokio::select! {
@@ -51,13 +51,13 @@ pub async fn downloads(core: Arc<Core>, mut events: mpsc::Receiver<DownloadEvent
         };
         let DownloadEvent::Here { spec, blob, from } = event;
         core.wants.arrived(&blob, spec);
-        // To everyone who may want it: a state that names a round's blob must not keep it from the round.
+        // Every part that may want the blob is told: a state that names a round's blob must not keep it from the round.
         offer::arrived(&core, spec, blob, from).await;
         state::arrived(&core, spec, blob).await;
         let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) else {
             continue;
         };
-        // The task checks it: it alone knows whether it is an update or weights.
+        // The task checks the blob: only the task knows whether it is an update or weights.
         let _ = joined.inbox.send(Message::Arrived(blob)).await;
     }
 }
@@ -88,7 +88,8 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
             if source != creator {
                 return core.mesh.report(token, Verdict::Reject).await;
             }
-            // Its signature covers bytes that are not here yet, so it is forwarded within the author's budget, unjudged.
+            // The signature covers bytes that are not here yet, so the announcement is forwarded within the author's budget,
+            // unjudged.
             core.mesh.report(token, Verdict::Accept).await;
             let announced = Announced {
                 id,
@@ -114,7 +115,7 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
             };
             hand_on(core, spec, parent, Input::Contribution(signed), token, traceparent).await;
             if kept && let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) {
-                // It may have been wanted before, from peers that do not have it.
+                // The task may have wanted the update before, from peers that do not have it.
                 let _ = joined.inbox.try_send(Message::Arrived(update));
             }
         }
@@ -136,7 +137,8 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
     }
 }
 
-/// Rejects what is bad whatever the receiver knows, forwards what is about a model that nobody joined here.
+/// Rejects a record that is bad independent of what the receiver knows, and forwards one of a model that is not joined here.
+/// Returns true if the model's task is to judge the record.
 async fn admit(
     core: &Arc<Core>,
     valid: bool,
@@ -157,9 +159,9 @@ async fn admit(
     false
 }
 
-/// `true` = it is in the store.
+/// Stores an inline update; returns true if it is in the store.
 async fn keep_inline(core: &Arc<Core>, spec: SpecId, bytes: Vec<u8>) -> bool {
-    // Not flushed: it can be fetched again from its author.
+    // The blob is not flushed: it can be fetched again from its author.
     let keep = move |store: &Store| store.blobs_of(Owner::Model(spec)).put(&bytes, false);
     let kept = core.blocking(keep).await;
     if let Err(error) = &kept {
@@ -185,7 +187,8 @@ async fn hand_on(
         token,
         traceparent,
     };
-    // A model that is busy (its disk is full, say) must not keep the others' gossip waiting; what it misses it gets by sync.
+    // A busy model (for example one whose disk is full) must not keep the others' gossip waiting; it gets the missed records by
+    // sync.
     if let Err(error) = joined.inbox.try_send(message)
         && let Message::Gossip { token, .. } = error.into_inner()
     {

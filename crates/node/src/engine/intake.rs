@@ -1,4 +1,4 @@
-//! A byte stream on its way in: written and hashed on a blocking thread while it arrives, checked when it ends.
+//! A byte stream on its way in: it is written and hashed on a blocking thread while it arrives, and checked when it ends.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use crate::error::{NodeError, Reason};
 use crate::handle::UploadOptions;
 use crate::store::{BlobWriter, Owner, StoreError};
 
-/// Chunks between the stream and the disk: at most 1 MiB each, so 4 MiB an upload.
+/// The most chunks between the stream and the disk: at most [`CHUNK_BYTES_MAX`] each, so 4 MiB an upload.
 const CHUNKS_MAX: usize = 4;
-/// Bytes of one chunk.
+/// The most bytes of one chunk.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
-/// An idempotency key's bytes.
+/// The most bytes of an idempotency key.
 const KEY_BYTES_MAX: usize = 128;
 
-/// What an upload came to: a stored blob, kept from the collector by the guard.
+/// The result of an upload: a stored blob, kept from the collector by the guard.
 pub struct Received {
-    /// Its digest.
+    /// The digest of the blob.
     pub blob: BlobId,
-    /// Its length.
+    /// The length of the blob in bytes.
     pub bytes: u64,
-    /// Until something refers to it.
+    /// Keeps the blob until something refers to it.
     pub guard: OwnedRwLockReadGuard<()>,
 }
 
 type Finish<T> = Box<dyn FnOnce(Received) -> BoxFuture<'static, Result<T, NodeError>> + Send>;
 
-/// A byte stream on its way in; what it becomes is `T`.
+/// A byte stream on its way in, whose result is a `T`.
 pub struct Upload<T> {
     core: Arc<Core>,
     options: UploadOptions,
@@ -49,7 +49,8 @@ pub struct Upload<T> {
 }
 
 impl<T: Clone + Send + 'static> Upload<T> {
-    /// Opens the stream's file, at its offset when it has a key. `expected` = a guess of its bytes, `bytes_max` = their limit.
+    /// Opens the stream's file, at its offset if it has a key. `expected` is a guess of its bytes, and `bytes_max` is their
+    /// limit.
     pub(crate) async fn open(
         core: &Arc<Core>,
         options: UploadOptions,
@@ -89,7 +90,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
         })
     }
 
-    /// An upload whose outcome is known: whatever is still sent is ignored.
+    /// Returns an upload whose outcome is known: bytes that are still sent are ignored.
     pub(crate) fn done(core: &Arc<Core>, outcome: T) -> Self {
         let answer = outcome.clone();
         Self {
@@ -105,12 +106,12 @@ impl<T: Clone + Send + 'static> Upload<T> {
         }
     }
 
-    /// The outcome, when the same request has completed before: no bytes need be sent.
+    /// Returns the outcome if the same request has completed before: then no bytes need be sent.
     pub fn replay(&self) -> Option<T> {
         self.replay.clone()
     }
 
-    /// Takes the next bytes.
+    /// Takes the next bytes, at most 1 MiB at a time.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), NodeError> {
         if self.replay.is_some() || bytes.is_empty() {
             return Ok(());
@@ -154,7 +155,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
         }
     }
 
-    /// All bytes are in: checks, stores durably, answers.
+    /// Ends the stream: checks the bytes, stores them durably, and returns the result.
     pub async fn finish(mut self) -> Result<T, NodeError> {
         if let Some(outcome) = self.replay {
             return Ok(outcome);
@@ -162,7 +163,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
         self.chunks = None;
         let writer = self.join().await?;
         if let Some(announced) = self.options.bytes.filter(|&announced| announced != self.written) {
-            // A keyed upload keeps what came, so that it can go on from there.
+            // A keyed upload keeps the bytes that came, so that it can go on from there.
             return Err(NodeError::invalid(
                 "total_bytes",
                 format!("{announced} bytes announced, {} came", self.written),
@@ -173,10 +174,10 @@ impl<T: Clone + Send + 'static> Upload<T> {
         let (blob, bytes) = stored
             .instrument(tracing::info_span!("store", bytes = self.written))
             .await?;
-        // Only streams hold a thread: what follows waits for the model.
+        // Only a stream holds a thread: the rest waits for the model.
         drop(self.place.take());
         if let Some(announced) = self.options.digest.filter(|announced| *announced != blob) {
-            // Nothing refers to it: the collector takes it.
+            // Nothing refers to the blob, so the collector removes it.
             return Err(NodeError::invalid(
                 "digest",
                 format!("{announced} announced, the bytes have {blob}: send them again"),
@@ -186,7 +187,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
     }
 }
 
-/// One of the places for uploads under way.
+/// Takes one of the places for uploads under way; without a free one the error is [`Reason::UploadsFull`].
 pub fn upload_place(core: &Core) -> Result<OwnedSemaphorePermit, NodeError> {
     core.uploads.clone().try_acquire_owned().map_err(|_| {
         NodeError::new(
@@ -197,7 +198,7 @@ pub fn upload_place(core: &Core) -> Result<OwnedSemaphorePermit, NodeError> {
     })
 }
 
-/// Writes what arrives until the stream ends or breaks.
+/// Writes the arriving bytes until the stream ends or breaks.
 fn write_all(mut writer: BlobWriter, mut arriving: mpsc::Receiver<Bytes>) -> Result<BlobWriter, StoreError> {
     while let Some(bytes) = arriving.blocking_recv() {
         writer

@@ -1,4 +1,4 @@
-//! Work that takes long: checking, coding and aggregating tensors, off the async threads, at most two at a time.
+//! Long work: tensors are checked, coded and aggregated off the async threads, at most two jobs at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use super::registry::Model;
 use crate::metrics::Job;
 use crate::store::{BlobFile, Blobs, Owner, Store};
 
-/// Before a blob that could not be read is looked for again.
+/// The pause before a blob that could not be read is looked for again.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
 
-/// What came of a job: for the machine, or the blob that could not be read.
+/// The outcome of a job: an input for the machine, or the blob that could not be read.
 type Outcome = Result<Input, BlobId>;
 
-/// Runs `work` when a slot is free and hands its answer to the task that asked, unless that has ended. The guard keeps a new
-/// blob from the collector until the machine has heard of it.
+/// Runs `work` when a slot is free and hands its [`Outcome`] to the task that asked, unless that task has ended. The guard
+/// keeps a new blob from the collector until the machine knows of the blob.
 fn spawn(
     task: &ModelTask,
     job: Job,
@@ -49,7 +49,7 @@ fn spawn(
     let signs = !matches!(job, Job::Check);
     let task = async move {
         let (outcome, guard) = loop {
-            // What is coded or aggregated is signed next.
+            // The result of coding or aggregating is signed next.
             if signs && stop.run_until_cancelled(core.alone()).await.is_none() {
                 return;
             }
@@ -63,7 +63,7 @@ fn spawn(
             }
             let (work, model) = (work.clone(), model.clone());
             let outcome = core.blocking(move |store| work(store, &model)).await;
-            // A second process with this identity was met meanwhile: nothing is signed, and the work is done again.
+            // If a second process with this identity was met meanwhile, nothing is signed, and the work is done again.
             if !signs || core.is_alone() {
                 break (outcome, guard);
             }
@@ -81,14 +81,14 @@ fn spawn(
             }
         };
         if let Some(inbox) = sender.upgrade() {
-            // Fails only when the model was left meanwhile.
+            // Sending fails only when the model was left meanwhile.
             let _ = inbox.send(message).await;
         }
     };
     owner.spawn_vital(what, task.instrument(span));
 }
 
-/// Checks a blob that is here: an update's length, codes and finiteness; weights' schema and finiteness.
+/// Checks a blob that is here: the length, codes and finiteness of an update, or the schema and finiteness of weights.
 pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
     let span = info_span!("check", %blob, update);
     spawn(task, Job::Check, span, move |store, model| {
@@ -102,7 +102,7 @@ pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
         });
         match checked {
             Ok(()) => Ok(Input::BlobHere { blob, update }),
-            // Its author is to blame only if these are its bytes: a damaged file is removed, and fetched again.
+            // The author is to blame only if these are the author's bytes: a damaged file is removed, and fetched again.
             Err(TensorError::Bad(_)) if !matches!(blobs.verify(&blob), Ok(true)) => Err(blob),
             Err(TensorError::Bad(reason)) => {
                 warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
@@ -116,7 +116,7 @@ pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
     });
 }
 
-/// Whether a file is the canonical one of the model's schema, every float finite.
+/// Checks that a file is the canonical one of the model's schema, and that every float is finite.
 fn check_canonical(model: &Model, file: &dyn Source) -> Result<(), TensorError> {
     if !model.layout.is_canonical(file)? {
         return Err(TensorError::Bad(format!(
@@ -128,7 +128,7 @@ fn check_canonical(model: &Model, file: &dyn Source) -> Result<(), TensorError> 
     tensor::check_weights(&model.spec().tensors, file).map(|_| ())
 }
 
-/// What the model holds: its jobs see nothing else.
+/// Returns the [`Blobs`] that the model holds: its jobs see no others.
 fn blobs(store: &Store, model: &Model) -> Blobs {
     store.blobs_of(Owner::Model(model.id))
 }
@@ -141,7 +141,7 @@ fn open(blobs: &Blobs, blob: &BlobId) -> Result<BlobFile, TensorError> {
         .ok_or_else(|| missing().into())
 }
 
-/// Merges, differences and codes a node's submissions.
+/// Merges a node's submissions, takes the difference to their base, and codes it.
 pub fn encode(task: &mut ModelTask, work: EncodeJob) {
     let span = task.traces.encoding(&work);
     spawn(task, Job::Encode, span, move |store, model| {
@@ -166,7 +166,7 @@ pub fn encode(task: &mut ModelTask, work: EncodeJob) {
     });
 }
 
-/// Why submissions cannot be coded, and which of them will never be: tried again with them it would fail for ever.
+/// The reason why submissions cannot be coded, and those that will never be coded: a new try with them would fail for ever.
 #[derive(Debug)]
 struct EncodeError {
     at_fault: Vec<SubmissionId>,
@@ -188,7 +188,8 @@ impl From<io::Error> for EncodeError {
     }
 }
 
-/// A submission's file, and whether it is a delta. What is not there any more will not come back.
+/// Returns the file of a submission, and true if it is a delta. A file that is gone will not come back, so its submission is at
+/// fault.
 fn open_submission(store: &Store, id: SubmissionId) -> Result<(BlobFile, bool), EncodeError> {
     let gone = || EncodeError {
         at_fault: vec![id],
@@ -222,13 +223,13 @@ fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<(BlobId,
         let ids: Vec<_> = work.submissions.iter().map(|(id, _)| *id).collect();
         at_fault(spec, &base, &parts, &ids, error)
     })?;
-    // Signed next, and never coded again: on the disk first.
+    // The update is signed next, and never coded again: it must be on the disk first.
     let (blob, _) = out.finish(true).map_err(io::Error::other)?;
     Ok((blob, coded))
 }
 
-/// Whose work makes a merge fail: those that fail alone, or all when none does. Their tensors were checked when they came in; what
-/// is wrong now shows in the update: it is beyond what the codec holds, or their files have changed.
+/// Finds the submissions that make a merge fail: those that fail alone, or all when none fails alone. Their tensors were
+/// checked when they came in. An error now shows in the update: it is beyond what the codec holds, or the files have changed.
 fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionId], error: TensorError) -> EncodeError {
     if let TensorError::Io(_) = error {
         return error.into();
@@ -246,7 +247,7 @@ fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionI
     EncodeError { at_fault, error }
 }
 
-/// Aggregates contributions onto their parent.
+/// Aggregates contributions onto their parent in an [`AggregateJob`].
 pub fn aggregate(task: &mut ModelTask, work: AggregateJob) {
     let span = info_span!(
         "aggregate",
@@ -308,7 +309,7 @@ fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<Blob
         .collect();
     let mut out = blobs.writer(parent.len()).map_err(io::Error::other)?;
     update::aggregate(spec, &parent, &fresh, &late, &mut out)?;
-    // It can be computed again, so it is not flushed here: the collector flushes what it relies on.
+    // The result can be computed again, so it is not flushed here: the collector flushes the weights that the node relies on.
     let (blob, _) = out.finish(false).map_err(io::Error::other)?;
     Ok(blob)
 }

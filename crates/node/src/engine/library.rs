@@ -1,4 +1,4 @@
-//! What this node lets its peers read.
+//! The records, blobs and states that this node lets its peers read.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use super::registry::{Joined, Known};
 use super::{Core, archive};
 use crate::transfer::{Library, Record, SpecOffer};
 
-/// The engine's side of `transfer`.
+/// The engine's implementation of [`Library`].
 pub struct Shelf {
-    /// Whose.
+    /// The engine whose holdings are served.
     pub core: Arc<Core>,
 }
 
@@ -84,7 +84,7 @@ impl Library for Shelf {
                 return vec![];
             };
             if !others.is_empty() {
-                // They go first: they are older than what is in memory, which builds on them.
+                // The archived records go first: they are older than those in memory, which build on them.
                 match archive::records(&self.core, spec, others).await {
                     Ok(archived) => drop(found.splice(..0, archived)),
                     Err(error) => warn!(%error, "cannot read old rounds for a peer"),

@@ -17,10 +17,11 @@ use crate::error::{NodeError, Reason};
 use crate::store::{Owner, Store, StoreError, StoredSubmission, Write};
 use crate::view::{Event, ModelView};
 
-/// How long before a round's deadline a node merges what it has: room to code, send and fetch.
+/// The time before a round's deadline, in ms, at which a node merges the submissions that it has: it leaves room to code, send
+/// and fetch.
 const MERGE_MARGIN_MS: u64 = 2_000;
 
-/// Joins a known model: durable, then running. Goes on to its end when the caller goes away.
+/// Joins a known model: the join is durable before the model runs. The work goes on to its end if the caller goes away.
 pub async fn join(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeError> {
     let (owner, known) = (core.clone(), known.clone());
     core.to_the_end(async move { join_now(&owner, &known).await }).await
@@ -34,7 +35,7 @@ async fn join_now(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeErro
         return Ok(views::model(core, &model));
     }
     joinable(core, &model)?;
-    // Keeps a predecessor's head, our checkpoint 0, while it changes hands.
+    // The guard keeps a predecessor's head, which is this model's checkpoint 0, while it changes hands.
     let _kept = core.in_flight.clone().read_owned().await;
     let _turn = core.memberships.lock().await;
     let (model, was_here) = core.registry.add(model);
@@ -52,7 +53,7 @@ async fn join_now(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeErro
     Ok(views::model(core, &model))
 }
 
-/// Makes the join durable, with `memberships` held.
+/// Makes the join durable. The caller holds [`Core::memberships`].
 async fn commit_join(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
     let spec = model.spec();
     let same_name = core
@@ -79,8 +80,8 @@ async fn commit_join(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeErr
     take_over(core, same_name.as_ref(), writes).await
 }
 
-/// Takes the first weights over from a model that all readers of this one may read, if such a one has them. All others are
-/// fetched from who has them under this model: whoever names a digest need not have the right to the bytes.
+/// Takes the first weights over from another model that has them, if all readers of `model` may read that one. Otherwise they
+/// are fetched from peers that have them under `model`: a node that names a digest need not have the right to the bytes.
 async fn borrow_checkpoint0(core: &Arc<Core>, model: &Model) -> Result<(), NodeError> {
     let (wider, weights, to) = (
         core.registry.wider(model),
@@ -98,7 +99,7 @@ async fn borrow_checkpoint0(core: &Arc<Core>, model: &Model) -> Result<(), NodeE
     Ok(())
 }
 
-/// Whether this node can and may take part.
+/// Refuses a model in which this node cannot ([`Reason::RuleUnknown`]) or may not ([`Reason::NotAMember`]) take part.
 fn joinable(core: &Core, model: &Model) -> Result<(), NodeError> {
     let spec = model.spec();
     let known = strategy::check(&spec.strategy)
@@ -129,8 +130,8 @@ fn joinable(core: &Core, model: &Model) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Starts a joined model's task from what is stored. Two tasks of one model must never run: `memberships` is held, or nothing
-/// else runs yet.
+/// Starts a joined model's task from the store. Two tasks of one model must never run: the caller holds [`Core::memberships`],
+/// or nothing else runs yet.
 pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
     if model.joined().is_some() {
         return Ok(());
@@ -160,8 +161,8 @@ pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), Nod
     Ok(())
 }
 
-/// What the store remembers, less what the disk has lost: a checkpoint whose weights are gone or damaged is recomputed or
-/// fetched again.
+/// Reads a model from the store, without what the disk has lost: a checkpoint whose weights are gone or damaged is recomputed
+/// or fetched again.
 fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreError> {
     let blobs = store.blobs_of(Owner::Model(id));
     let records = store.records(id)?;
@@ -207,11 +208,11 @@ fn submission(stored: StoredSubmission) -> (Submission, SubmissionState) {
     (submission, stored.state)
 }
 
-/// Leaves a model: its task ends, its records and blobs go; others are not told.
+/// Leaves a model: its task ends, and its records and blobs go. Other nodes are not told.
 pub async fn leave(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
     let (owner, model) = (core.clone(), model.clone());
     let leave = async move {
-        // Should leaving fail, it goes on with all its blobs.
+        // If leaving fails, the model goes on with all its blobs.
         let _kept = owner.in_flight.clone().read_owned().await;
         let _turn = owner.memberships.lock().await;
         take_over(&owner, Some(&model), vec![]).await
@@ -219,14 +220,14 @@ pub async fn leave(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError
     core.to_the_end(leave).await
 }
 
-/// Commits what a new model needs, in one transaction with leaving the one it takes over from. `memberships` is held.
+/// Commits the writes of a new model in one transaction with leaving the model `from`. The caller holds [`Core::memberships`].
 pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<Write>) -> Result<(), NodeError> {
     let running = from.and_then(|model| Some((model, model.joined()?)));
     let Some((model, joined)) = running else {
         return Ok(core.blocking(move |store| store.commit(writes)).await?);
     };
     joined.stop.cancel();
-    // The task drops its inbox when it ends: then nothing of it writes any more.
+    // The task drops its inbox when it ends: from then on it writes nothing.
     joined.inbox.closed().await;
     let (id, me) = (model.id, core.identity.node());
     let left = core
@@ -242,7 +243,7 @@ pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<
     let ended = match left {
         Ok(ended) => ended,
         Err(error) => {
-            // Nothing was left, so it goes on.
+            // The model was not left, so it goes on.
             start_model(core, model).await?;
             return Err(error.into());
         }
@@ -258,8 +259,9 @@ pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<
     Ok(())
 }
 
-/// What leaving writes: all is forgotten but this node's own contributions (should it join again, it must not sign a second one
-/// on a parent), and its trainers' open submissions are answered for.
+/// Returns the writes of leaving a model, and the submissions that end with it. All records are forgotten but this node's own
+/// contributions (if it joins again, it must not sign a second one on a parent), and the trainers' open submissions become
+/// final.
 fn farewell(store: &Store, id: SpecId, me: &NodeId) -> Result<(Vec<Write>, Vec<StoredSubmission>), StoreError> {
     let mut writes = vec![Write::Leave(id)];
     let contributions = store.records(id)?.contributions.into_iter();
@@ -282,7 +284,7 @@ fn farewell(store: &Store, id: SpecId, me: &NodeId) -> Result<(Vec<Write>, Vec<S
     Ok((writes, ended))
 }
 
-/// What becomes of a submission whose model its node leaves.
+/// Returns the final state of a submission whose model this node leaves.
 fn left(state: &SubmissionState) -> SubmissionState {
     match state {
         SubmissionState::Pending => SubmissionState::Rejected {

@@ -1,4 +1,4 @@
-//! What reaches a model's task.
+//! The messages to a model's task.
 
 use qres_fed::id::{BlobId, CheckpointId};
 use qres_fed::round::{Input, Machine};
@@ -7,34 +7,34 @@ use tokio::sync::OwnedRwLockReadGuard;
 use super::admission::SubmitRequest;
 use crate::mesh::MessageToken;
 
-/// What a model's task is told.
+/// A message to a model's task.
 pub enum Message {
-    /// Verified inputs.
+    /// Verified inputs for the [`Machine`].
     Inputs(Vec<Input>),
-    /// A job's answer; the guard keeps its new blob until the machine refers to it.
+    /// The answer of a job; the guard keeps its new blob until the machine refers to it.
     Done {
-        /// The answer.
+        /// The answer for the machine.
         input: Input,
-        /// Taken before the blob was finished.
+        /// The guard, which was taken before the blob was finished.
         guard: OwnedRwLockReadGuard<()>,
-        /// The job's span.
+        /// The trace context of the job's span.
         traceparent: Option<String>,
     },
-    /// A wanted blob is in the store, its digest right, its content not yet looked at.
+    /// A wanted blob is in the store: its digest is right, its content is not yet checked.
     Arrived(BlobId),
     /// A wanted blob that was in the store could not be read: it is looked for again.
     Unread(BlobId),
-    /// From a trainer.
+    /// A submission of a trainer.
     Submit(Box<SubmitRequest>),
-    /// From gossip: answered with a verdict.
+    /// A record from gossip, which is answered with a verdict.
     Gossip {
         /// A contribution, a seal or a proof.
         input: Input,
-        /// What must be known for it to be of use now.
+        /// The checkpoint that must be known for the record to be of use now.
         parent: CheckpointId,
-        /// To answer with.
+        /// The token to report the verdict with.
         token: MessageToken,
-        /// The sender's span, to link to.
+        /// The trace context of the sender's span, to link to.
         traceparent: Option<String>,
     },
     /// A question about the machine.

@@ -1,4 +1,4 @@
-//! One joined model: a task that owns its round machine, and carries out what it answers.
+//! The task of one joined model: it owns the round machine, and carries out the machine's outputs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,54 +23,54 @@ use crate::store::{Blobs, Owner, StoredSubmission, Write};
 use crate::transfer::Want;
 use crate::view::{Event, SubmissionView};
 
-/// Messages that wait for a model's task; senders wait when it is full.
+/// The most messages that wait for a model's task; senders wait when the inbox is full.
 const INBOX_MAX: usize = 256;
-/// Messages taken together, so that one transaction (one fsync) serves them all.
+/// The most messages taken together, so that one transaction (one fsync) serves them all.
 const BATCH_MAX: usize = 64;
 
-/// A blob on its way.
+/// A blob that the machine wants.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
-    /// An update, else weights.
+    /// True for an update, false for weights.
     update: bool,
-    /// It is in the store and being looked at.
+    /// True while the blob is in the store and being checked.
     checking: bool,
 }
 
-/// The task.
+/// The task of one joined model.
 pub struct ModelTask {
     pub(super) core: Arc<Core>,
     pub(super) model: Arc<Model>,
     pub(super) machine: Machine,
     pub(super) traces: Traces,
-    /// For its jobs, which answer this task and no later one of the same model. Weak: callers alone keep the inbox open.
+    /// Lets jobs answer this task, and no later one of the same model. Weak: callers alone keep the inbox open.
     pub(super) sender: mpsc::WeakSender<Message>,
-    /// Ends the task.
+    /// Ends this task.
     pub(super) stop: CancellationToken,
     pub(super) inbox: mpsc::Receiver<Message>,
     heads: watch::Sender<Heads>,
-    /// Once the node drains: submissions that wait to be merged.
+    /// The number of submissions that wait to be merged, once the node drains.
     unmerged: watch::Sender<Option<usize>>,
     draining: bool,
     wake: Option<Instant>,
     pub(super) writes: Vec<Write>,
     effects: VecDeque<Output>,
-    /// Stored with the next transaction, answered after it.
+    /// Callers to answer after the next transaction, which stores their submissions.
     pub(super) replies: Vec<(SubmissionId, oneshot::Sender<Result<SubmissionView, NodeError>>)>,
     pub(super) submitted: BTreeMap<SubmissionId, StoredSubmission>,
     pub(super) changed: Vec<SubmissionId>,
     wanted: BTreeMap<BlobId, Wanted>,
     pub(super) guards: Vec<OwnedRwLockReadGuard<()>>,
-    /// Of the one submission that waits for a batch to be stored; gone when the disk takes nothing.
+    /// The guard of the one submission that waits for a batch to be stored; dropped when the disk takes nothing.
     pub(super) waiting: Option<OwnedRwLockReadGuard<()>>,
     /// Blobs of submissions that the disk does not take yet: the collector leaves them.
     pub(super) unstored: Arc<Mutex<BTreeSet<BlobId>>>,
-    /// Records were passed over meanwhile.
+    /// True if records were passed over while the disk took nothing.
     pub(super) missed: bool,
 }
 
 impl ModelTask {
-    /// A task over a machine that has been restored; `outputs` are the restoring's.
+    /// Spawns the task of a restored [`Machine`]; `outputs` are those of the restoring.
     pub fn spawn(core: &Arc<Core>, model: &Arc<Model>, machine: Machine, outputs: Vec<Output>) -> Arc<Joined> {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let heads = watch::Sender::new(Heads::of(&machine));
@@ -176,13 +176,13 @@ impl ModelTask {
         }
     }
 
-    /// From a caller or a peer.
+    /// Takes an input from a caller or a peer.
     pub(super) fn input(&mut self, input: Input) {
         self.draining |= input == Input::MergeNow;
         self.feed(input);
     }
 
-    /// From a job.
+    /// Takes the answer of a job.
     pub(super) fn done(&mut self, input: Input, traceparent: Option<String>) {
         match &input {
             Input::Aggregated { result, .. } => self.traces.aggregated(*result, traceparent),
@@ -210,7 +210,7 @@ impl ModelTask {
 
     async fn gossip(&mut self, input: Input, parent: CheckpointId, token: MessageToken, traceparent: Option<String>) {
         let known = self.machine.checkpoint(&parent).is_some();
-        // An unknown parent may be ours to learn, so nobody is blamed for it.
+        // This node may have to learn an unknown parent yet, so the sender is not blamed for it.
         let verdict = if known { Verdict::Accept } else { Verdict::Ignore };
         self.core.mesh.report(token, verdict).await;
         self.traces.received(&input, traceparent);
@@ -222,8 +222,8 @@ impl ModelTask {
         self.absorb(outputs);
     }
 
-    /// Takes a machine's answer: what must be durable goes into the batch's transaction, the rest waits for it. Signing
-    /// has no effect outside, so it is done at once.
+    /// Takes a machine's outputs: those to persist go into the batch's transaction, the rest waits for it. Signing has no
+    /// effect outside, so it is done at once.
     fn absorb(&mut self, outputs: Vec<Output>) {
         let mut queue = VecDeque::from(outputs);
         while let Some(output) = queue.pop_front() {
@@ -267,7 +267,7 @@ impl ModelTask {
         });
     }
 
-    /// One transaction for everything that waits, then the answers, then the effects.
+    /// Commits all that waits in one transaction, then sends the answers, then carries out the effects.
     pub(super) async fn settle(&mut self) {
         while !self.writes.is_empty() || !self.effects.is_empty() {
             let writes = std::mem::take(&mut self.writes);
@@ -295,8 +295,8 @@ impl ModelTask {
         }
     }
 
-    /// What came in is durable, or the machine had no use for it: whoever waits is answered, and the collector may run. A
-    /// guard kept any longer would stop it, and with it every upload and job behind it.
+    /// Answers the waiting callers and lets the collector run, as their inputs are durable, or the machine had no use for them.
+    /// A guard kept any longer would stop the collector, and with it every upload and job behind it.
     fn answer(&mut self) {
         self.guards.clear();
         for (id, reply) in std::mem::take(&mut self.replies) {
@@ -409,11 +409,11 @@ impl ModelTask {
     }
 
     fn want(&mut self, blob: BlobId, bytes: Option<u64>, update: bool, holders: Vec<NodeId>, owed_by: Option<NodeId>) {
-        // A spec is neither an update nor weights, and lies elsewhere.
+        // A spec is neither an update nor weights, and lies in another directory.
         if blob == BlobId::from(self.model.id) {
             return self.feed(Input::BlobBad { blob, update });
         }
-        // In this model's own directory alone: what another one holds under that digest is not this one's to use.
+        // Only this model's own directory counts: a blob that another model holds under that digest is not for use here.
         let checking = self.core.store.blobs_of(Owner::Model(self.model.id)).contains(&blob);
         self.wanted.insert(blob, Wanted { update, checking });
         if checking {
@@ -439,7 +439,7 @@ impl ModelTask {
     }
 
     fn want_records(&self, from: Vec<NodeId>) {
-        // What is missing may have been refused before.
+        // The missing records may have been refused before.
         if let Some(joined) = self.model.joined() {
             joined.forget_refused();
         }
@@ -479,7 +479,7 @@ impl ModelTask {
         }
     }
 
-    /// The traces of contributions, for an aggregation to link to.
+    /// Returns the traces of contributions, for an aggregation to link to.
     pub(super) fn links(&self, contributions: impl Iterator<Item = ContributionId>) -> Vec<String> {
         contributions
             .filter_map(|id| self.traces.of_contribution(&id))
@@ -487,7 +487,7 @@ impl ModelTask {
     }
 }
 
-/// A small blob's bytes.
+/// Returns all bytes of a small blob, or `None` if it cannot be read.
 pub fn read_whole(blobs: &Blobs, blob: &BlobId) -> Option<Vec<u8>> {
     use qres_fed::tensor::Source;
     let file = blobs.open(blob).ok()??;

@@ -18,18 +18,18 @@ use crate::store::{HeardModel, Owner, Store, Write};
 use crate::transfer::Want;
 use crate::view::Event;
 
-/// Offers whose specs are on their way; above it the oldest is given up, so that no one blocks the others for ever.
+/// The most offers whose specs are on their way; above it the oldest is given up, so that no offer blocks the others for ever.
 const PENDING_MAX: usize = 256;
-/// Of these, brought by one node.
+/// The most of these offers that one node has brought.
 const PENDING_PER_NODE_MAX: usize = 32;
-/// A spec that has not come by then makes room for another one of the same node.
+/// The time after which a spec that has not come makes room for another one of the same node.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
-/// Signatures kept of one offer: wrong ones must not displace the right one.
+/// The most signatures kept of one offer: wrong ones must not displace the right one.
 const SIGNATURES_MAX: usize = 16;
-/// Of these, over one connection.
+/// The most of these signatures that came over one connection.
 const SIGNATURES_PER_CARRIER_MAX: usize = 2;
 
-/// Offers waiting for their spec's bytes.
+/// Offers that wait for the bytes of their spec.
 #[derive(Default)]
 pub struct Offers(Mutex<Pending>);
 
@@ -37,20 +37,20 @@ pub struct Offers(Mutex<Pending>);
 struct Pending {
     offers: BTreeMap<SpecId, Offer>,
     count: u64,
-    /// Nodes that had more to offer than fitted.
+    /// Nodes that had more offers than fitted.
     more: BTreeSet<NodeId>,
 }
 
 struct Offer {
     number: u64,
     since: Instant,
-    /// Who brought it first.
+    /// The node that brought the offer first.
     by: NodeId,
-    /// What is said to be the creator's signature; which one is shows when the spec is here.
+    /// Signatures said to be the creator's. The right one shows when the spec is here.
     signatures: Vec<Given>,
 }
 
-/// A signature, who announced it, and over whose connection it came.
+/// A signature, the node that announced it, and the node over whose connection it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Given {
     author: NodeId,
@@ -59,7 +59,8 @@ struct Given {
 }
 
 impl Offer {
-    /// Keeps one more, the newest of each connection. Where all places are taken, a connection with several gives one up.
+    /// Keeps one more signature, the newest of each connection. Where all places are taken, a connection with several gives one
+    /// up.
     fn add(&mut self, given: Given) {
         let count = |carrier: &NodeId| self.signatures.iter().filter(|g| g.carrier == *carrier).count();
         let crowded = |g: &Given| count(&g.carrier) >= SIGNATURES_PER_CARRIER_MAX;
@@ -79,7 +80,7 @@ impl Offer {
 }
 
 impl Pending {
-    /// Takes an offer; answers with the one that had to be given up, `Err` when this one is not taken.
+    /// Takes an offer, and returns the one that had to be given up for it; `Err` when this offer is not taken.
     fn take(&mut self, id: SpecId, given: Given, now: Instant) -> Result<Option<SpecId>, ()> {
         let by = given.carrier;
         if let Some(offer) = self.offers.get_mut(&id) {
@@ -118,12 +119,12 @@ impl Offers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nodes whose further offers did not fit; they are to be asked again.
+    /// Returns the nodes whose further offers did not fit; they are to be asked again.
     pub fn take_more(&self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.pending().more)
     }
 
-    /// Blobs that must stay until they are looked at.
+    /// Returns the blobs that must stay until they are looked at.
     pub fn live_blobs(&self) -> Vec<BlobId> {
         self.pending().offers.keys().map(|id| BlobId::from(*id)).collect()
     }
@@ -132,23 +133,25 @@ impl Offers {
 /// An announcement of a model.
 #[derive(Debug, Clone)]
 pub struct Announced {
-    /// Its id: also the blob id of its canonical bytes.
+    /// The spec's id, which is also the blob id of its canonical bytes.
     pub id: SpecId,
-    /// Their length.
+    /// The length of the canonical bytes.
     pub bytes: u64,
-    /// What is said to be the creator's signature.
+    /// The signature that is said to be the creator's.
     pub signature: Signature,
-    /// Who says so.
+    /// The node that announced the signature.
     pub author: NodeId,
-    /// Who brought it over a connection. Its places are taken: connections are dear, names of authors are free.
+    /// The node that brought it over a connection. The offer counts against this node's places: connections are dear, names of
+    /// authors are free.
     pub carrier: NodeId,
-    /// Who should have the spec.
+    /// The nodes that should have the spec.
     pub holders: Vec<NodeId>,
-    /// Told in a comparison: it displaces nothing, or two nodes with much to tell would displace each other's for ever.
+    /// True if the offer came in a comparison. Such an offer displaces no model, or two nodes with much to tell would displace
+    /// each other's for ever.
     pub compared: bool,
 }
 
-/// Takes an offer: fetches the spec if it is news. Works the same for gossip and for sync.
+/// Takes an offer: fetches the spec if it is news. Gossip and sync use this function alike.
 pub fn consider(core: &Arc<Core>, announced: Announced) {
     let Announced {
         id,
@@ -183,7 +186,7 @@ pub fn consider(core: &Arc<Core>, announced: Announced) {
     let want = Want {
         spec: id,
         blob,
-        // No more than was announced, whoever serves it.
+        // The download takes no more than the announced bytes from any peer.
         bytes: Some(bytes),
         bytes_max: SPEC_BYTES_MAX,
         holders,
@@ -194,12 +197,12 @@ pub fn consider(core: &Arc<Core>, announced: Announced) {
     core.wants.want(blob, id, Purpose::Offer, ask);
 }
 
-/// A blob came from a peer: when it is an offered spec, it is checked and heard of from here on.
+/// Handles a blob from a peer. If it is an offered spec, the spec is checked, and the model counts as announced from here on.
 pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId, from: NodeId) {
     if BlobId::from(id) != blob {
         return;
     }
-    // Before it is no longer pending: until the registry knows it, nothing else keeps it from the collector.
+    // Taken while the offer is still pending: until the registry knows the spec, nothing else keeps it from the collector.
     let guard = core.in_flight.clone().read_owned().await;
     let Some(offer) = core.offers.pending().offers.remove(&id) else {
         return;
@@ -223,14 +226,14 @@ pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId, from: NodeId) {
         carrier,
     };
     let kept = keep(core, heard).await;
-    // A join takes it again, behind a collector that waits for it.
+    // A join takes this lock again, behind a collector that waits for it.
     drop(guard);
     if let Some(heard) = kept {
         super::auto_join::consider(core, &Known::Heard(heard)).await;
     }
 }
 
-/// Keeps a model that is sound, and tells watchers.
+/// Keeps a model that is sound, and tells watchers ([`Event::ModelHeard`]).
 async fn keep(core: &Arc<Core>, heard: HeardModel) -> Option<Arc<HeardModel>> {
     if core.registry.get(&heard.id).is_some() {
         return None;
@@ -254,22 +257,23 @@ async fn keep(core: &Arc<Core>, heard: HeardModel) -> Option<Arc<HeardModel>> {
     Some(heard)
 }
 
-/// Why an offered spec is not kept.
+/// The reason why an offered spec is not kept.
 #[derive(Debug, PartialEq, Eq)]
 enum Unsound {
-    /// The disk did not give it back.
+    /// The disk did not give the bytes back.
     Unread,
-    /// It contradicts itself, or is none.
+    /// The spec contradicts itself, or the bytes are no spec.
     Spec,
-    /// None of these signatures is its creator's.
+    /// None of the signatures is the creator's.
     Signature,
 }
 
-/// An honest node serves and announces only what it has checked, and forwards what others announce under their names.
+/// Penalizes the nodes at fault. An honest node serves and announces only specs that it has checked, and forwards the
+/// announcements of others under their names.
 fn blame(core: &Core, id: SpecId, unsound: Unsound, from: NodeId, signatures: &[Given]) {
     let (problem, culprits) = match unsound {
         Unsound::Unread => return,
-        // Whoever served it has not checked it. Announcers may repeat what they heard.
+        // The node that served the bytes has not checked them. Announcers may repeat what they heard.
         Unsound::Spec => ("its bytes are no sound spec", vec![from]),
         Unsound::Signature => (
             "the signature is not its creator's",
@@ -277,14 +281,14 @@ fn blame(core: &Core, id: SpecId, unsound: Unsound, from: NodeId, signatures: &[
         ),
     };
     debug!(%id, problem, "an announced model is not valid");
-    // All zeros: it was on the disk before.
+    // An id of all zeros means that the spec was on the disk before.
     for node in culprits.into_iter().filter(|node| *node != NodeId([0; 32])) {
         core.mesh
             .penalize(node, Fault::Forged, format!("announced model {id}: {problem}"));
     }
 }
 
-/// The outline of a sound spec, and the signature that its creator made.
+/// Returns the [`Outline`] of a sound spec, and the signature that its creator made.
 fn read(bytes: &[u8], signatures: &[Given]) -> Result<(Outline, Signature), Unsound> {
     let outline = Outline::read(bytes).map_err(|_| Unsound::Spec)?;
     let right = |signature: &&Signature| identity::verify_bytes(&outline.creator, bytes, signature);
@@ -311,7 +315,7 @@ mod tests {
 
     const WRONG: Signature = Signature([7; 64]);
 
-    /// As a peer gives it in a comparison.
+    /// A signature as a peer gives it in a comparison.
     fn given(carrier: u8, signature: Signature) -> Given {
         Given {
             author: node(carrier),
@@ -367,7 +371,7 @@ mod tests {
         let id = signed.record.id();
         let (mut pending, now) = (Pending::default(), Instant::now());
         pending.take(id, given(1, WRONG), now).unwrap();
-        // However many names one connection uses, and however many connections there are.
+        // One connection brings wrong signatures under many names, and later many connections bring one each.
         for author in 2..40 {
             let given = Given {
                 author: node(author),

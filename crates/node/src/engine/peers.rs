@@ -1,4 +1,4 @@
-//! Peers and this node itself, as callers ask for them.
+//! Calls about peers and about this node itself.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,9 +15,9 @@ use crate::identity;
 use crate::mesh::{MeshError, Mode};
 use crate::view::{NodeView, PeerState, PeerView};
 
-/// A dial is answered within that long.
+/// The longest time until a dial is answered.
 const DIAL_MAX: Duration = Duration::from_secs(10);
-/// The longest ban: a year.
+/// The longest ban, which is a year.
 const BAN_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl From<MeshError> for NodeError {
@@ -33,7 +33,7 @@ impl From<MeshError> for NodeError {
     }
 }
 
-/// A peer id (libp2p's text) or a node id (64 hex digits).
+/// Parses a peer id (libp2p's text) or a node id (64 hex digits).
 pub fn parse(text: &str) -> Result<NodeId, NodeError> {
     identity::parse(text).ok_or_else(|| {
         NodeError::invalid(
@@ -43,14 +43,14 @@ pub fn parse(text: &str) -> Result<NodeId, NodeError> {
     })
 }
 
-/// One peer.
+/// Returns the [`PeerView`] of one peer.
 pub async fn get(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> {
     let node = parse(peer)?;
     let found = core.mesh.peers().await?.into_iter().find(|view| view.node == node);
     found.ok_or_else(|| NodeError::new(Reason::PeerUnknown, format!("peer {peer} is unknown here")).field("peer"))
 }
 
-/// Dials, and answers once the peer is admitted or it is clear why not.
+/// Dials an address, and answers once the peer is admitted or the reason against it is clear, at the latest after [`DIAL_MAX`].
 pub async fn dial(core: &Arc<Core>, address: &str) -> Result<(), NodeError> {
     let outcome = timeout(DIAL_MAX, async {
         let node = core.mesh.dial(address).await?;
@@ -90,7 +90,7 @@ fn unreached(why: &str) -> NodeError {
         .retry_after(1000)
 }
 
-/// Bans a peer for a while.
+/// Bans a peer for at most [`BAN_MAX`].
 pub async fn ban(core: &Arc<Core>, peer: &str, reason: &str, for_: Duration) -> Result<PeerView, NodeError> {
     let node = parse(peer)?;
     if for_.is_zero() || for_ > BAN_MAX {
@@ -103,13 +103,13 @@ pub async fn ban(core: &Arc<Core>, peer: &str, reason: &str, for_: Duration) -> 
     get(core, peer).await
 }
 
-/// Ends a ban.
+/// Ends the ban of a peer.
 pub async fn unban(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> {
     core.mesh.unban(parse(peer)?).await?;
     get(core, peer).await
 }
 
-/// This node.
+/// Returns the [`NodeView`] of this node.
 pub async fn node(core: &Core) -> NodeView {
     let (disk, descriptors) = core
         .blocking(|store| (store.blobs().disk_use(), descriptors::count()))

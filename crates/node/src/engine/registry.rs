@@ -29,52 +29,52 @@ pub struct Model {
     pub id: SpecId,
     /// The spec and its creator's signature.
     pub signed: Signed<Spec>,
-    /// Length of its canonical bytes.
+    /// The length of the spec's canonical bytes.
     pub spec_bytes: u64,
-    /// The canonical weights file.
+    /// The layout of the canonical weights file.
     pub layout: Layout,
-    /// Length of an update; `None` when the codec is unknown here.
+    /// The length of an update in bytes; `None` when the codec is unknown here.
     pub update_bytes: Option<u64>,
     joined: RwLock<Option<Arc<Joined>>>,
 }
 
-/// What one needs of a model that runs here.
+/// The parts of a running model that other tasks use.
 pub struct Joined {
-    /// To its task.
+    /// Sends messages to the model's task.
     pub inbox: mpsc::Sender<Message>,
-    /// Where it stands.
+    /// The current heads of the model.
     pub heads: watch::Receiver<Heads>,
     /// Bases handed out to trainers while the open round lasts.
     pub handed_out: Mutex<BTreeSet<CheckpointId>>,
-    /// Once the node drains: submissions that wait to be merged.
+    /// The number of submissions that wait to be merged, once the node drains.
     pub unmerged: watch::Receiver<Option<usize>>,
     /// Blobs of submissions that the disk does not take yet.
     pub unstored: Arc<Mutex<BTreeSet<BlobId>>>,
-    /// How many records the machine holds in memory.
+    /// The number of records that the machine holds in memory.
     pub records: AtomicUsize,
     /// Records that came by comparison and were not kept.
     pub refused: Mutex<Refused>,
-    /// Ends its task.
+    /// Ends the model's task.
     pub stop: CancellationToken,
 }
 
-/// Where a model stands.
+/// The head of a model and the facts about it that other tasks need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heads {
-    /// The head.
+    /// The head of the model.
     pub head: CheckpointInfo,
     /// The newest confirmed checkpoint of its branch.
     pub confirmed: CheckpointInfo,
-    /// This node can still contribute on the head, or never could.
+    /// True if this node can still contribute on the head, or never could.
     pub workable: bool,
-    /// Submissions that no update could be made of, in this run: one more may be what a trainer waits for.
+    /// The number of submissions, in this run, of which no update could be made: a trainer may wait for one more.
     pub unusable_count: u64,
-    /// What an operator should know.
+    /// The conditions that an operator should know.
     pub conditions: Conditions,
 }
 
 impl Heads {
-    /// As the machine stands.
+    /// Reads the heads of a [`Machine`] as it stands.
     pub fn of(machine: &Machine) -> Self {
         let head = machine.head();
         let fault = machine.check_base(&head.id).err();
@@ -89,7 +89,7 @@ impl Heads {
 }
 
 impl Model {
-    /// From a spec whose signature and self-agreement are checked.
+    /// Creates a model from a spec whose signature and self-agreement are checked.
     pub fn new(signed: Signed<Spec>) -> Self {
         let spec = &signed.record;
         Self {
@@ -104,22 +104,22 @@ impl Model {
         }
     }
 
-    /// The spec.
+    /// Returns the model's spec.
     pub fn spec(&self) -> &Spec {
         &self.signed.record
     }
 
-    /// The running model, when it is joined.
+    /// Returns the running model, or `None` when it is not joined.
     pub fn joined(&self) -> Option<Arc<Joined>> {
         self.joined.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Marks it joined, or no longer so.
+    /// Marks the model as joined, or as no longer joined.
     pub fn set_joined(&self, joined: Option<Arc<Joined>>) {
         *self.joined.write().unwrap_or_else(PoisonError::into_inner) = joined;
     }
 
-    /// Whether `peer` may read what belongs to it.
+    /// Returns true if `peer` may read what belongs to the model.
     pub fn readable_by(&self, peer: &NodeId) -> bool {
         match &self.spec().membership {
             Membership::List(members) => members.contains(peer),
@@ -127,7 +127,7 @@ impl Model {
         }
     }
 
-    /// Whether everyone who may read `other` may read this one, too.
+    /// Returns true if every node that may read `other` may read this model, too.
     fn readable_by_all_of(&self, other: &Model) -> bool {
         match (&self.spec().membership, &other.spec().membership) {
             (Membership::Open, _) => true,
@@ -138,19 +138,19 @@ impl Model {
 }
 
 impl Joined {
-    /// What was refused may be welcome now.
+    /// Forgets the records that were refused: they may be welcome now.
     pub fn forget_refused(&self) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Asks the model's task.
+    /// Asks the model's task a question about its [`Machine`].
     pub async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
         let message = Message::Ask(Box::new(move |machine| {
-            // Whoever asked may have gone: then nobody needs the answer.
+            // Sending fails only if the caller has gone: then the answer is not needed.
             let _ = reply.send(question(machine));
         }));
         self.inbox.send(message).await.map_err(|_| stopped())?;
@@ -158,7 +158,7 @@ impl Joined {
     }
 }
 
-/// The answer when a model's task is gone: the node stops, or the model was left.
+/// Returns the error [`Reason::Stopping`] for a model whose task is gone: the node stops, or the model was left.
 pub fn stopped() -> NodeError {
     NodeError::new(
         Reason::Stopping,
@@ -167,7 +167,7 @@ pub fn stopped() -> NodeError {
     .retry_after(1000)
 }
 
-/// All known models.
+/// All models that this node knows.
 #[derive(Default)]
 pub struct Registry {
     models: RwLock<BTreeMap<SpecId, Arc<Model>>>,
@@ -175,8 +175,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Adds a model that is joined, or will be in a moment; answers with the one that has that id from here on, and whether it was
-    /// there already.
+    /// Adds a model that is joined, or will be in a moment. Returns the model that has its id from here on, and true if that
+    /// one was there already.
     pub fn add(&self, model: Arc<Model>) -> (Arc<Model>, bool) {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = models.get(&model.id) {
@@ -186,34 +186,34 @@ impl Registry {
         (model, false)
     }
 
-    /// It was not joined after all.
+    /// Removes a model that was not joined after all.
     pub fn remove(&self, id: &SpecId) {
         self.models.write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
-    /// What was announced.
+    /// Returns the models that were announced.
     pub fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a model is known, joined or not.
+    /// Returns true if a model is known, joined or not.
     pub fn knows(&self, id: &SpecId) -> bool {
         self.by_id(id).is_some()
     }
 
-    /// One, joined or not.
+    /// Returns the model of an id, joined or not.
     pub fn by_id(&self, id: &SpecId) -> Option<Known> {
         let here = self.get(id).map(Known::Here);
         here.or_else(|| self.heard().get(id).map(Known::Heard))
     }
 
-    /// Every known model, by id.
+    /// Returns every known model, ordered by id.
     pub fn known(&self) -> Vec<Known> {
         let here = self.all();
         let mut known: Vec<_> = self
             .heard()
             .all()
-            // One that is being joined is in both for a moment.
+            // A model that is being joined is in both for a moment.
             .filter(|heard| here.binary_search_by_key(&heard.id, |model| model.id).is_err())
             .map(Known::Heard)
             .collect();
@@ -222,7 +222,7 @@ impl Registry {
         known
     }
 
-    /// One that is or was joined, by id.
+    /// Returns the model of an id that is or was joined.
     pub fn get(&self, id: &SpecId) -> Option<Arc<Model>> {
         self.models
             .read()
@@ -231,7 +231,7 @@ impl Registry {
             .cloned()
     }
 
-    /// All that are or were joined, by id.
+    /// Returns all models that are or were joined, ordered by id.
     pub fn all(&self) -> Vec<Arc<Model>> {
         self.models
             .read()
@@ -241,10 +241,11 @@ impl Registry {
             .collect()
     }
 
-    /// The one that a caller means: the one of that id, the joined one of that name, else the only known one.
+    /// Finds the model that a caller means: the one of that id, the joined one of that name, else the only known one of that
+    /// name.
     pub fn find(&self, wanted: &ModelRef) -> Result<Known, NodeError> {
         let known = self.known();
-        // An id alone is a name, too; a spec's id cannot be forged, a name can be anyone's.
+        // An id alone is a name, too; a spec's id cannot be forged, while any node can give any name.
         let by_id = wanted
             .name
             .as_str()
@@ -270,7 +271,7 @@ impl Registry {
         }
     }
 
-    /// The one that a caller means, which must be joined.
+    /// Finds the model that a caller means, which must be joined.
     pub fn find_joined(&self, wanted: &ModelRef) -> Result<(Arc<Model>, Arc<Joined>), NodeError> {
         let not_joined = || {
             NodeError::new(
@@ -289,7 +290,7 @@ impl Registry {
         Ok((model, joined))
     }
 
-    /// Whether `peer` may read what this model's directory holds under that digest. The bytes of a known spec are anyone's.
+    /// Returns true if `peer` may read what this model's directory holds under that digest. Any peer may read a known spec.
     pub fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool {
         if BlobId::from(*spec) == *blob {
             return self.knows(spec);
@@ -298,8 +299,9 @@ impl Registry {
             .is_some_and(|model| model.joined().is_some() && model.readable_by(peer))
     }
 
-    /// A joined model whose readers include all of this one's, and which may hold the blob: what all readers may read anyway
-    /// need not be fetched again. So a successor of the same members, or of fewer, starts from the head that is here.
+    /// Returns the joined models whose readers include all of this one's, and which may hold its blob: what all readers may
+    /// read anyway need not be fetched again. So a successor of the same members, or of fewer, starts from the head that is
+    /// here.
     pub fn wider(&self, model: &Model) -> Vec<Arc<Model>> {
         let mut all = self.all();
         all.retain(|other| other.id != model.id && other.joined().is_some() && other.readable_by_all_of(model));
@@ -422,7 +424,7 @@ mod tests {
         assert_eq!(model.id, heard.id);
         let known: Vec<_> = registry.known().iter().map(Known::id).collect();
         assert_eq!(known, [heard.id]);
-        // The one that was there is the one: two tasks of a model would sign twice.
+        // The model that was there stays: two tasks of one model would sign twice.
         let (again, was_there) = registry.add(Arc::new(super::tests::model("m", Membership::Open, 1)));
         assert!(was_there && Arc::ptr_eq(&again, &model));
     }

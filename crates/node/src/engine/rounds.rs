@@ -1,4 +1,4 @@
-//! Rounds, as callers ask for them.
+//! Calls about the rounds of a model.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::error::{NodeError, Reason};
 use crate::handle::{ModelRef, Page, PageRequest};
 use crate::view::RoundView;
 
-/// One round of the head's branch; `None` = the open one.
+/// Returns one round of the head's branch; `None` asks for the open round.
 pub async fn get(core: &Arc<Core>, model: &ModelRef, round: Option<u64>) -> Result<RoundView, NodeError> {
     let (model, joined) = core.registry.find_joined(model)?;
     let mut info = joined
@@ -35,7 +35,7 @@ pub async fn get(core: &Arc<Core>, model: &ModelRef, round: Option<u64>) -> Resu
     Ok(views::round(core, &model, info))
 }
 
-/// A page, newest first.
+/// Returns a page of rounds, the newest first.
 pub async fn list(core: &Arc<Core>, model: &ModelRef, page: PageRequest) -> Result<Page<RoundView>, NodeError> {
     let (model, joined) = core.registry.find_joined(model)?;
     let before = match page.token.as_deref().map(str::parse::<u64>) {
@@ -61,7 +61,7 @@ pub async fn list(core: &Arc<Core>, model: &ModelRef, page: PageRequest) -> Resu
     })
 }
 
-/// Of those in memory, and the round from which down more are in the archive.
+/// Returns the rounds in memory, the newest first, and the round from which down more are in the archive.
 fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<RoundInfo>, u64) {
     let newest = machine.open_round().round;
     let from = before.map_or(newest, |before| before.saturating_sub(1).min(newest));
@@ -70,7 +70,8 @@ fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<Rou
     (page, below)
 }
 
-/// Ends the open round's waiting; it stays open when fewer than k are in.
+/// Ends the open round's waiting. The round stays open, and the error is [`Reason::BelowQuorum`], when fewer than k
+/// contributions are in.
 pub async fn seal(core: &Arc<Core>, model: &ModelRef) -> Result<RoundView, NodeError> {
     let (known, joined) = core.registry.find_joined(model)?;
     let open = joined.ask(Machine::open_round).await?;
@@ -89,7 +90,8 @@ pub async fn seal(core: &Arc<Core>, model: &ModelRef) -> Result<RoundView, NodeE
     get(core, model, Some(open.round)).await
 }
 
-/// Why a round cannot be sealed: all members that are not in are named, whether it still waits for them or not.
+/// Returns the error for a round that cannot be sealed: it names all members that are not in, whether the round still waits for
+/// them or not.
 fn below_k(spec: &Spec, open: &RoundInfo, here: usize, k: u32) -> NodeError {
     let is_in = |node: &NodeId| open.contributions.iter().any(|c| !c.late && c.author == Some(*node));
     let missing: Vec<_> = match &spec.membership {

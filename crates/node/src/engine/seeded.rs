@@ -1,4 +1,5 @@
-//! A model whose first weights come from a seed: its creator alone makes them, for the others they are a blob like any.
+//! A model whose first weights come from a seed: only its creator makes them; for the other nodes they are a blob like any
+//! other.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -16,14 +17,14 @@ use crate::handle::{CreateModel, Seeded};
 use crate::store::{Owner, StoreError};
 use crate::view::ModelView;
 
-/// Checks the schema, makes the weights, and the model of them.
+/// Checks the schema, makes the weights, and creates the model from them.
 pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Result<ModelView, NodeError> {
     let Seeded { mut tensors, seed } = seeded;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let tensors = Schema::from(tensors);
     let me = core.identity.node();
     let spec = |weights| spec_of(me, create, tensors.clone(), weights);
-    // Before a byte is written: a schema that agrees with itself has lengths that can be added up.
+    // Checked before a byte is written: a schema that agrees with itself has lengths that can be added up.
     spec(BlobId([0; 32]))
         .check()
         .map_err(|error| spec_refused(create, error))?;
@@ -37,7 +38,7 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
             ),
         ));
     }
-    // As heavy as an upload, and so one of them.
+    // Making weights is as heavy as an upload, so it takes one of the places for uploads.
     let place = upload_place(core)?;
     let guard = core.in_flight.clone().read_owned().await;
     let (schema, wishes) = (tensors.clone(), create.clone());
@@ -45,7 +46,7 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
     let gone = caller.gone.clone();
     let made = core.blocking(move |store| {
         let _place = place;
-        // A few bytes ask for up to 256 GiB.
+        // A request of a few bytes may ask for up to 256 GiB.
         store.blobs().check_room(layout.file_bytes())?;
         let mut out = store.blobs_of(Owner::Node).writer(layout.file_bytes())?.to_be_flushed();
         let mut wanted = Wanted { out: &mut out, gone };
@@ -59,7 +60,7 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
     establish(core, create, spec(blob), request, Received { blob, bytes, guard }).await
 }
 
-/// Says when it is dropped that nobody waits any more: the thread that writes goes on without its caller.
+/// Notes, when it is dropped, that the caller has gone: the thread that writes goes on without its caller.
 #[derive(Default)]
 struct Caller {
     gone: Arc<AtomicBool>,
@@ -71,7 +72,7 @@ impl Drop for Caller {
     }
 }
 
-/// Writes for as long as somebody waits.
+/// A writer that fails once the [`Caller`] has gone.
 struct Wanted<'a, W> {
     out: &'a mut W,
     gone: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! Puts a node together and takes it apart.
+//! The start and the stop of a node.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -25,16 +25,16 @@ use crate::metrics::Metrics;
 use crate::store::{HeardModel, Owner, Store, StoreError, StoreOptions, Write};
 use crate::transfer::{BlobServer, Downloads, Library, SyncClient, serve_sync};
 
-/// Jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
+/// The most jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
 const JOBS_MAX: usize = 2;
-/// Uploads at a time: tokio's blocking pool has 512 threads, and commits need some of them.
+/// The most uploads at a time: tokio's blocking pool has 512 threads, and commits need some of them.
 const UPLOADS_MAX: usize = 128;
-/// The identity's file below the data directory.
+/// The name of the identity's file in the data directory.
 const KEY_FILE: &str = "identity.key";
-/// The highest revision that may have been given out.
+/// The key of the highest revision that may have been given out.
 const REVISION_CEILING: &str = "revision_ceiling";
 
-/// Why a node does not start.
+/// The reason why a node does not start.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum StartError {
@@ -48,7 +48,7 @@ pub enum StartError {
     Model(NodeError),
 }
 
-/// Starts everything; answers once the mesh listens and the joined models run.
+/// Starts all parts of a node; returns once the mesh listens and the joined models run.
 pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
     let (store, identity) = open(&config).await?;
     let ceiling = reserve(&store, unix_ms())?;
@@ -86,7 +86,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
     });
     restore(&core).await?;
     let library: Arc<dyn Library> = Arc::new(Shelf { core: core.clone() });
-    // The mesh's handles keep its queues of incoming streams open, so these do not end by themselves.
+    // The mesh's handles keep its queues of incoming streams open, so these two tasks do not end by themselves.
     let blobs = BlobServer::new(core.store.blobs().clone(), library.clone())
         .counting_into(core.downloads.counters())
         .run(core.mesh.clone());
@@ -116,7 +116,7 @@ async fn open(config: &NodeConfig) -> Result<(Store, Identity), StartError> {
     let opened = tokio::task::spawn_blocking(move || {
         let store = Store::open(&dir, options)?;
         let key = dir.join(KEY_FILE);
-        // Whatever a node does, it first reserves revisions, and before that it has its key.
+        // A node reserves revisions before it does anything else, and it has its key before that.
         if store.meta(REVISION_CEILING)?.is_none() && store.models()?.is_empty() {
             Identity::forget_empty(&key)?;
         }
@@ -136,9 +136,10 @@ fn ceiling(store: &Store) -> Result<u64, StoreError> {
         .map_or(0, u64::from_le_bytes))
 }
 
-/// Revisions go on above every one that may have been given out before, without a commit for each. On a full disk, where not even
-/// one commit has room, they go on above by as many as milliseconds have passed since 1970: more than at any earlier start like
-/// that, by more than were given out since. The ceiling follows once there is room.
+/// Reserves [`RESERVED`] revisions above every one that may have been given out before, so that not each one needs a commit. On
+/// a full disk, where not even one commit has room, the revisions go on above the ceiling by the milliseconds since 1970: since
+/// an earlier start of this kind that number has grown by more than the number of revisions given out. The ceiling follows once
+/// there is room.
 fn reserve(store: &Store, unix_ms: u64) -> Result<u64, StoreError> {
     let stored = ceiling(store)?;
     let ceiling = (stored + RESERVED).to_le_bytes().to_vec();
@@ -152,7 +153,8 @@ fn reserve(store: &Store, unix_ms: u64) -> Result<u64, StoreError> {
     }
 }
 
-/// Keeps reserved revisions ahead of a node that runs for months: with half of them used, the next ones are reserved.
+/// Keeps the reserved revisions ahead of a node that runs for months: with half of [`RESERVED`] used, the next ones are
+/// reserved.
 pub(super) fn reserve_above(store: &Store, revision: u64) -> Result<(), StoreError> {
     let stored = ceiling(store)?;
     if revision.saturating_add(RESERVED / 2) < stored {
@@ -167,11 +169,12 @@ async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
     for stored in stored {
         let (id, joined) = (stored.spec.record.id(), stored.joined);
         let records = core.blocking(move |store| store.records(id)).await?;
-        // One that was left keeps what this node signed in it; of any other that was left the announcement is kept.
+        // A model that was left is kept if this node signed contributions in it; of any other that was left only the
+        // announcement is kept.
         if !joined && records.contributions.is_empty() {
             match outline(core, stored.spec.clone()).await {
                 Ok(()) => continue,
-                // It stays as it is until there is room.
+                // The model stays as it is until there is room.
                 Err(StoreError::Full(why)) => warn!(%id, why, "cannot make room of a model that was left"),
                 Err(error) => return Err(error.into()),
             }
@@ -185,7 +188,7 @@ async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
     }
     let heard = core.blocking(Store::heard).await?;
     for heard in heard.into_iter().filter(|heard| core.registry.get(&heard.id).is_none()) {
-        // What the store has fitted when it became known.
+        // The stored announcements fitted when they became known.
         core.registry.heard().keep(heard, |_| false);
     }
     for model in core.registry.known() {
@@ -194,7 +197,7 @@ async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
     Ok(())
 }
 
-/// A model that was left becomes an announced one.
+/// Turns a model that was left into an announced one.
 async fn outline(core: &Arc<Core>, signed: Signed<Spec>) -> Result<(), StoreError> {
     let (id, bytes) = (signed.record.id(), signed.record.to_canonical());
     let heard = HeardModel {
@@ -212,7 +215,7 @@ async fn outline(core: &Arc<Core>, signed: Signed<Spec>) -> Result<(), StoreErro
     .await
 }
 
-/// A spec is a blob that anyone may read: made again when a power cut has taken it.
+/// Stores a spec again as a blob, which any peer may read, in case a power cut has taken it.
 async fn keep_spec(core: &Core, model: &Model) {
     let bytes = model.spec().to_canonical();
     let put = move |store: &Store| store.blobs_of(Owner::Specs).put(&bytes, false);
@@ -221,7 +224,7 @@ async fn keep_spec(core: &Core, model: &Model) {
     }
 }
 
-/// Ends every task, says goodbye to peers, closes the store.
+/// Ends every task, and says goodbye to peers.
 pub async fn stop(core: &Core) {
     info!("stopping");
     core.stop.cancel();
@@ -255,7 +258,7 @@ mod tests {
         let first = reserve(&store, 1_000).unwrap();
         assert_eq!(first, RESERVED + 1_000);
         reserve_above(&store, first).unwrap_err();
-        // A minute and some revisions later.
+        // A minute and some revisions later, the reserved ones are still above.
         assert!(reserve(&store, 61_000).unwrap() > first + 5);
         store.fill(false);
         reserve_above(&store, first + 5).unwrap();

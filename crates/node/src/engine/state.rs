@@ -1,4 +1,4 @@
-//! State embeddings: published with a measured fidelity, kept (the last few of each name), synced to late joiners.
+//! State embeddings: they are published with a measured fidelity, kept (the last few of each name), and synced to late joiners.
 
 mod pending;
 #[cfg(test)]
@@ -26,19 +26,19 @@ use crate::transfer::Want;
 use crate::view::{Event, StateView};
 use crate::{identity, wire};
 
-/// A state must be above it, whoever publishes: the seed's promise.
+/// The fidelity that the state of every publisher must exceed, as the protocol promises.
 const FIDELITY_MIN: f64 = 0.99;
-/// Bytes of one state's coded tensors.
+/// The most bytes of one state's coded tensors.
 const STATE_BYTES_MAX: u64 = 16 << 20;
-/// Bytes of one state's tensors once decoded: f32 where int8 was coded.
+/// The most bytes of one state's tensors once decoded: f32 where int8 was coded.
 const DECODED_BYTES_MAX: u64 = 4 * STATE_BYTES_MAX;
-/// States kept of each publisher and name.
+/// The most states kept of each publisher and name.
 const KEPT_PER_NAME: usize = 4;
-/// Names of one publisher under one model.
+/// The most names of one publisher under one model.
 const NAMES_PER_PUBLISHER: usize = 64;
-/// Bytes of all states of one model: whoever has most gives up the oldest.
+/// The most bytes of all states of one model: above it, the publisher that has most gives up its oldest.
 const MODEL_BYTES_MAX: u64 = 256 << 20;
-/// What a state counts for at least, so that many tiny ones are bounded, too: 16,384 a model.
+/// The least bytes that a state counts for, so that many tiny ones are bounded, too: 16,384 a model.
 const STATE_BYTES_MIN: u64 = 16 << 10;
 
 type Key = (SpecId, NodeId, String);
@@ -67,7 +67,7 @@ impl States {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From the store, at the start.
+    /// Takes the states from the store, at the start.
     pub fn restore(&self, stored: Vec<StoredState>) {
         for state in stored {
             if let Some((signed, _)) = read(&state.envelope) {
@@ -94,7 +94,7 @@ impl States {
         self.kept().entry(key).or_default().insert(sequence, Kept { signed });
     }
 
-    /// Takes out what is beyond the limits.
+    /// Takes out and returns the states beyond the limits [`KEPT_PER_NAME`] and [`MODEL_BYTES_MAX`].
     fn prune(&self, spec: SpecId) -> Vec<StateRecord> {
         let mut kept = self.kept();
         let mut gone = vec![];
@@ -103,7 +103,8 @@ impl States {
                 gone.extend(by_sequence.pop_first().map(|(_, old)| old.signed.record));
             }
         }
-        // Not the oldest of all: timestamps are the publishers' own, and one of them must not push out the others'.
+        // Not the oldest state of all goes: timestamps are the publishers' own, and one publisher must not push out the others'
+        // states.
         while let Some(publisher) = too_large(&kept, spec) {
             let of_publisher = kept.iter_mut().filter(|((s, p, _), _)| (*s, *p) == (spec, publisher));
             let oldest = of_publisher
@@ -118,7 +119,7 @@ impl States {
         gone
     }
 
-    /// Blobs that must stay.
+    /// Returns the blobs that must stay.
     pub fn live_blobs(&self) -> BTreeSet<(Owner, BlobId)> {
         let kept = self.kept();
         let owned = |record: &StateRecord| (Owner::Model(record.spec), record.blob);
@@ -131,7 +132,7 @@ impl States {
         live
     }
 
-    /// The newest state of each name, for a watcher's snapshot.
+    /// Returns the newest state of each publisher and name, for a watcher's snapshot.
     pub fn newest_of(&self, spec: SpecId) -> Vec<StateRecord> {
         let kept = self.kept();
         let of_model = kept.iter().filter(|((s, ..), _)| *s == spec);
@@ -140,7 +141,7 @@ impl States {
             .collect()
     }
 
-    /// Forgets a model's.
+    /// Forgets the states of a model.
     pub fn leave(&self, core: &Core, spec: SpecId) {
         self.kept().retain(|(s, ..), _| *s != spec);
         for record in self.pending().leave(spec) {
@@ -149,7 +150,7 @@ impl States {
     }
 }
 
-/// Whose states of a model are to give way, if all together are too large.
+/// Returns the publisher whose states of a model are to give way, if all together are too large.
 fn too_large(kept: &BTreeMap<Key, BTreeMap<u64, Kept>>, spec: SpecId) -> Option<NodeId> {
     let mut by_publisher = BTreeMap::<NodeId, u64>::new();
     for ((s, publisher, _), states) in kept {
@@ -184,7 +185,7 @@ fn envelope(signed: &Signed<StateRecord>, tensors: Vec<u8>) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Decodes and verifies; `None` is bad whatever the receiver knows.
+/// Decodes and verifies an envelope; `None` means that it is bad, independent of what the receiver knows.
 pub fn read(data: &[u8]) -> Option<(Signed<StateRecord>, Vec<u8>)> {
     let envelope = wire::StateEnvelope::decode(data).ok()?;
     let record = StateRecord::from_canonical(&envelope.body).ok()?;
@@ -202,7 +203,7 @@ pub fn read(data: &[u8]) -> Option<(Signed<StateRecord>, Vec<u8>)> {
     (shaped && identity::verify(&signed)).then_some((signed, envelope.tensors))
 }
 
-/// Publishes a trainer's state.
+/// Codes, stores and announces a trainer's state.
 pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateView, NodeError> {
     core.refuse_if_draining()?;
     let (model, _) = core.registry.find_joined(&publish.model)?;
@@ -245,7 +246,7 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
         spec: model.id,
         publisher: me,
         name: publish.name,
-        // Above every earlier one even when this node has forgotten them.
+        // The sequence is above every earlier one, even when this node has forgotten them.
         sequence: newest.map_or(0, |n| n.saturating_add(1)).max(unix_ms()),
         timestamp_unix_ms: publish.timestamp_unix_ms.unwrap_or_else(unix_ms),
         fidelity,
@@ -267,7 +268,7 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
     Ok(view)
 }
 
-/// Keeps a state whose tensors are here, and tells watchers.
+/// Keeps a state whose tensors are here, and tells watchers ([`Event::State`]).
 async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateView, NodeError> {
     let view = view(core, &signed.record).await?;
     let record = &signed.record;
@@ -295,12 +296,12 @@ async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateVi
     Ok(view)
 }
 
-/// A kept state with its tensors decoded.
+/// Returns the [`StateView`] of a kept state, with its tensors decoded.
 pub async fn view(core: &Arc<Core>, record: &StateRecord) -> Result<StateView, NodeError> {
     let (blob, bytes, owner) = (record.blob, record.bytes, Owner::Model(record.spec));
     let decoded = core
         .blocking(move |store| {
-            // Another length than the record says has not been counted.
+            // The limits count the length in the record, so a blob of another length is not used.
             let coded =
                 super::model::read_whole(&store.blobs_of(owner), &blob).filter(|coded| coded.len() as u64 == bytes)?;
             qres_fed::state::decode(&coded, DECODED_BYTES_MAX).ok()
@@ -321,7 +322,7 @@ pub async fn view(core: &Arc<Core>, record: &StateRecord) -> Result<StateView, N
     })
 }
 
-/// A state from gossip.
+/// Takes a state from gossip.
 pub async fn received(core: &Arc<Core>, message: GossipMessage) {
     let verdict = match read(&message.data) {
         Some((signed, inline)) if signed.record.publisher == message.source => {
@@ -332,7 +333,7 @@ pub async fn received(core: &Arc<Core>, message: GossipMessage) {
     core.mesh.report(message.token, verdict).await;
 }
 
-/// A state from sync.
+/// Takes a state from sync.
 pub async fn consider(core: &Arc<Core>, holder: NodeId, data: Vec<u8>) {
     if let Some((signed, inline)) = read(&data) {
         take(core, signed, inline, holder).await;
@@ -366,7 +367,7 @@ async fn take(core: &Arc<Core>, signed: Signed<StateRecord>, inline: Vec<u8>, ho
         fetch(core, &record, holder);
         return Verdict::Accept;
     }
-    // Pending, so the collector leaves it.
+    // The state is pending, so the collector leaves its blob.
     let owner = Owner::Model(record.spec);
     match core
         .blocking(move |store| store.blobs_of(owner).put(&inline, false))
@@ -395,12 +396,12 @@ fn fetch(core: &Arc<Core>, record: &StateRecord, holder: NodeId) {
     core.wants.want(record.blob, record.spec, Purpose::State, ask);
 }
 
-/// A blob came: the states that have it are kept.
+/// Keeps the pending states whose tensors are in the blob that came.
 pub async fn arrived(core: &Arc<Core>, spec: SpecId, blob: BlobId) {
     if !core.states.pending().names(spec, &blob) {
         return;
     }
-    // From pending to kept it is in neither for a moment.
+    // Between pending and kept, a state is in neither for a moment.
     let guard = core.in_flight.clone().read_owned().await;
     let here = core.states.pending().arrived(spec, &blob);
     for signed in here {

@@ -1,4 +1,4 @@
-//! What became of submissions.
+//! Calls about submissions and their fate.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::handle::{ModelRef, Page, PageRequest};
 use crate::store::StoreError;
 use crate::view::SubmissionView;
 
-/// Whether a trainer that waits has its answer. A sealed one may still be provisional: it is confirmed by the next round's
-/// contributions, which a trainer that goes on waiting would never make.
+/// Returns true if a trainer that waits has its answer. A sealed submission may still be provisional: the next round's
+/// contributions confirm it, and a trainer that goes on waiting would never make one.
 fn is_settled(state: &SubmissionState) -> bool {
     match state {
         SubmissionState::Sealed { .. } | SubmissionState::Rejected { .. } | SubmissionState::Superseded { .. } => true,
@@ -21,7 +21,7 @@ fn is_settled(state: &SubmissionState) -> bool {
     }
 }
 
-/// One; `wait` = once it is sealed (provisional or confirmed), rejected or superseded.
+/// Returns one submission; with `wait`, once it is sealed (provisional or confirmed), rejected or superseded.
 pub async fn get(core: &Arc<Core>, id: SubmissionId, wait: bool) -> Result<SubmissionView, NodeError> {
     let mut newest = core.hub.subscribe();
     loop {
@@ -45,7 +45,7 @@ pub async fn get(core: &Arc<Core>, id: SubmissionId, wait: bool) -> Result<Submi
     }
 }
 
-/// A page, newest first.
+/// Returns a page of submissions, the newest first.
 pub async fn list(
     core: &Arc<Core>,
     model: Option<ModelRef>,

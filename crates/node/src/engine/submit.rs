@@ -1,4 +1,4 @@
-//! A trainer's submission: checked, stored, acknowledged.
+//! A trainer's submission: it is checked, stored and acknowledged.
 
 use std::io;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::handle::{SubmissionKind, Submit};
 use crate::store::{KeyOutcome, Owner, Store, StoreError, StoredKey, StoredSubmission};
 use crate::view::SubmissionView;
 
-/// Bytes of a trainer's name.
+/// The most bytes of a trainer's name.
 const TRAINER_BYTES_MAX: usize = 128;
-/// Metrics of one submission.
+/// The most metrics of one submission.
 const METRICS_MAX: usize = 64;
-/// Bytes of a metric's name.
+/// The most bytes of a metric's name.
 const METRIC_NAME_BYTES_MAX: usize = 128;
-/// What a file may have beyond its canonical form: metadata and a header written more loosely.
+/// The bytes that a file may have beyond its canonical form: metadata and a header written more loosely.
 const HEADER_SLACK_BYTES: u64 = 4 << 20;
 
-/// Begins a submission.
+/// Begins the upload of a submission.
 pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<SubmissionView>, NodeError> {
     core.refuse_if_draining()?;
     core.refuse_if_not_alone()?;
@@ -45,7 +45,7 @@ pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<Submis
     if let Some(outcome) = known_outcome(core, &submit, &model, base).await? {
         return Ok(Upload::done(core, outcome));
     }
-    // Before a byte is sent, what can be refused is refused: unless the same may have come before, which finish compares.
+    // A bad base is refused before a byte is sent, unless the same request may have come before, which `finish` compares.
     if let Err(error) = joined.ask(move |machine| machine.check_base(&base)).await?
         && !may_be_again(core, &submit, &model, base).await?
     {
@@ -82,7 +82,7 @@ fn check(submit: &mut Submit) -> Result<(), NodeError> {
         ));
     }
     submit.trainer = trainer_name(&submit.trainer).to_owned();
-    // A loss that is no number is worth knowing, and says nothing about the weights.
+    // A loss that is no number (NaN) is worth knowing, and says nothing about the weights.
     let long = |name: &String| name.len() > METRIC_NAME_BYTES_MAX;
     if submit.metrics.len() > METRICS_MAX || submit.metrics.keys().any(long) {
         return Err(NodeError::invalid(
@@ -93,12 +93,13 @@ fn check(submit: &mut Submit) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// The name of a trainer that may have none.
+/// Returns the name of a trainer, which is `default` for one without a name.
 pub fn trainer_name(given: &str) -> &str {
     if given.is_empty() { "default" } else { given }
 }
 
-/// The base of a trainer that names none: only when there is just one it can mean.
+/// Returns the base of a trainer that names none, if there is just one that it can mean; else the error
+/// [`Reason::BaseAmbiguous`].
 fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
     let head = joined.heads.borrow().head;
     let handed_out = joined
@@ -109,7 +110,7 @@ fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
     let mut bases = handed_out.iter();
     match (bases.next(), bases.next()) {
         (Some(one), None) => Ok(*one),
-        // Whoever created the model holds checkpoint 0 without a fetch.
+        // The creator of the model holds checkpoint 0 without a fetch.
         (None, _) if head.round == 0 => Ok(head.id),
         _ => Err(NodeError::new(
             Reason::BaseAmbiguous,
@@ -123,7 +124,8 @@ fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
     }
 }
 
-/// What was inferred when this key came first: the same request must mean the same base though the head has moved since.
+/// Returns the base that was inferred when this key came first: the same request must mean the same base though the head has
+/// moved since.
 async fn earlier_base(core: &Arc<Core>, submit: &Submit, model: &Model) -> Result<Option<CheckpointId>, NodeError> {
     let (Some(key), None) = (submit.upload.key.clone(), submit.base) else {
         return Ok(None);
@@ -136,7 +138,7 @@ async fn earlier_base(core: &Arc<Core>, submit: &Submit, model: &Model) -> Resul
     Ok(earlier.map(|submission| submission.base))
 }
 
-/// BLAKE3 of everything a key stands for.
+/// Returns the BLAKE3 of everything a key stands for.
 fn request_digest(submit: &Submit, spec: &SpecId, base: &CheckpointId, blob: &BlobId) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"qres/submit/1\n");
@@ -148,7 +150,7 @@ fn request_digest(submit: &Submit, spec: &SpecId, base: &CheckpointId, blob: &Bl
     *hasher.finalize().as_bytes()
 }
 
-/// The answer of an earlier request, when the digest announced now shows it to be the same one.
+/// Returns the answer of an earlier request, when the digest announced now shows it to be the same one.
 async fn known_outcome(
     core: &Arc<Core>,
     submit: &Submit,
@@ -170,7 +172,7 @@ async fn known_outcome(
     answer_of(core, stored, request).await.map(Some)
 }
 
-/// Whether this can be a request that was answered before: its key is known, or its trainer has submitted on this base.
+/// Returns true if this can be a request that was answered before: its key is known, or its trainer has submitted on this base.
 async fn may_be_again(core: &Arc<Core>, submit: &Submit, model: &Model, base: CheckpointId) -> Result<bool, NodeError> {
     let (key, trainer, spec) = (submit.upload.key.clone(), submit.trainer.clone(), model.id);
     let known = move |store: &Store| {
@@ -196,7 +198,7 @@ async fn answer_of(core: &Arc<Core>, stored: StoredKey, request: [u8; 32]) -> Re
     })
 }
 
-/// The answer to a key that stands for another request.
+/// Returns the error [`Reason::KeyTaken`] for a key that stands for another request.
 pub fn key_taken(key: &str) -> NodeError {
     NodeError::new(
         Reason::KeyTaken,
@@ -273,7 +275,7 @@ async fn check_tensors(core: &Arc<Core>, model: &Arc<Model>, blob: BlobId) -> Re
     checked.map_err(tensors_refused)
 }
 
-/// What is wrong with a caller's tensors.
+/// Returns the error for a caller's bad tensors.
 pub fn tensors_refused(error: TensorError) -> NodeError {
     match error {
         TensorError::Bad(problem) => NodeError::invalid("data", problem),
@@ -281,7 +283,7 @@ pub fn tensors_refused(error: TensorError) -> NodeError {
     }
 }
 
-/// A second, different submission for the same trainer and base.
+/// Returns the error [`Reason::BaseSubmitted`] for a second, different submission for the same trainer and base.
 pub fn already(earlier: &StoredSubmission) -> NodeError {
     NodeError::new(
         Reason::BaseSubmitted,
@@ -294,7 +296,7 @@ pub fn already(earlier: &StoredSubmission) -> NodeError {
     .field("base")
 }
 
-/// Why a base is not taken.
+/// Returns the error for a base that is not taken, by its [`BaseError`].
 pub fn base_refused(error: BaseError) -> NodeError {
     let reason = match &error {
         BaseError::Unknown(_) => Reason::BaseUnknown,
@@ -409,7 +411,7 @@ mod tests {
             request_digest(&submit(), &ids.0, &ids.1, &BlobId([9; 32])),
         ];
         assert!(others.iter().all(|other| *other != first));
-        // What it measured and how it is sent may differ when it is sent again.
+        // The metrics and the way of sending may differ when a request is sent again.
         let again = Submit {
             metrics: [].into(),
             upload: UploadOptions {

@@ -1,7 +1,7 @@
-//! Anti-entropy: gossip only makes it fast, agreement rests on this.
+//! Anti-entropy, on which agreement rests: nodes compare their records. Gossip only makes agreement fast.
 //!
-//! Nodes compare record ids when they connect, when a heartbeat names an unknown head, when a record names one that is
-//! missing, and now and then with a random peer.
+//! Nodes compare record ids when they connect, when a heartbeat names an unknown head, when a record names one that is missing,
+//! and now and then with a random peer.
 
 pub mod first;
 mod greetings;
@@ -30,27 +30,27 @@ use crate::identity;
 use crate::mesh::{Fault, HeadClaim};
 use crate::transfer::{Held, Record};
 
-/// A comparison with a random peer that often. Two nodes that both lost a message meet again within a few of these.
+/// The time between two comparisons with a random peer. Two nodes that both lost a message meet again within a few of these.
 const PERIOD: Duration = Duration::from_secs(20);
-/// Comparisons at a time, and as many greetings, one of which is for members of joined lists.
+/// The most comparisons at a time, and the most greetings, one of which is for members of joined lists.
 const PARALLEL_MAX: usize = 4;
-/// The longest of either. What came by then is kept, so the next one goes on from there.
+/// The longest time of a comparison or a greeting. The records that came by then are kept, so the next one goes on from there.
 const BESIDE_MAX: Duration = Duration::from_secs(300);
-/// A comparison that brings fewer records than this in as long makes room for another peer that waits. 256 records are
-/// about 100 KB: a link of 1 Mbit/s brings them in a second.
+/// The time in which a comparison must bring [`WINDOW_RECORDS_MIN`] records, else it makes room for another peer that waits.
+/// 256 records are about 100 KB: a link of 1 Mbit/s brings them in a second.
 const WINDOW: Duration = Duration::from_secs(30);
-/// See [`WINDOW`].
+/// The least records that a comparison must bring in a [`WINDOW`] while others wait.
 const WINDOW_RECORDS_MIN: usize = 256;
-/// A comparison that fails only after this long was too slow as well: the peer stalled.
+/// A comparison that fails after this time or later counts as too slow as well: the peer stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
-/// Longest wait for a busy model's word on a head.
+/// The longest wait for a busy model's word on a head.
 const ASK_MAX: Duration = Duration::from_millis(500);
-/// Batches of records between the network and the model's task.
+/// The most batches of records between the network and the model's task.
 const BATCHES_MAX: usize = 2;
-/// How often the delay to the other members is measured anew for the sealers' stagger.
+/// The time between two measurements of the delay to the other members, for the sealers' stagger.
 const DELAY_PERIOD: Duration = Duration::from_secs(5);
 
-/// What is to be compared: bounded by peers × models, each pair at most once.
+/// The comparisons and greetings that wait or run: bounded by peers × models, each [`Pair`] at most once.
 pub struct Syncer {
     turns: Mutex<Turns>,
     slots: Arc<Semaphore>,
@@ -82,7 +82,7 @@ impl Default for Syncer {
 }
 
 impl Syncer {
-    /// Compare this model with these nodes, or with a random one when none is given.
+    /// Asks for a comparison of this model with these nodes, or with a random one when none is given.
     pub fn request(&self, spec: SpecId, nodes: Vec<NodeId>) {
         if nodes.is_empty() {
             lock(&self.anyone).insert(spec);
@@ -96,24 +96,24 @@ impl Syncer {
         pairs.into_iter().for_each(|pair| turns.want(pair));
     }
 
-    /// A peer came: compare everything with it.
+    /// Asks for a comparison of everything with a peer that has connected.
     pub fn connected(&self, node: NodeId) {
         lock(&self.greeted).insert(node);
         self.wake.notify_one();
     }
 
-    /// A peer's heartbeat.
+    /// Takes the heads that a peer's heartbeat names.
     pub fn heads(&self, node: NodeId, claims: Vec<HeadClaim>) {
         lock(&self.claims).insert(node, claims);
         self.wake.notify_one();
     }
 }
 
-/// Compares until the node stops.
+/// Greets and compares until the node stops.
 pub async fn run(core: Arc<Core>) {
     let mut period = tokio::time::interval(PERIOD);
     let mut delay = tokio::time::interval(DELAY_PERIOD);
-    // A long comparison is not followed by a burst of them.
+    // Missed ticks are not followed by a burst of comparisons.
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     delay.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -138,7 +138,7 @@ pub async fn run(core: Arc<Core>) {
     }
 }
 
-/// Runs beside the loop, which must not wait for a peer; when it ends the loop looks for the next.
+/// Runs `work` beside the loop, which must not wait for a peer; when the work ends the loop looks for the next.
 fn beside(
     core: &Arc<Core>,
     what: &'static str,
@@ -205,7 +205,8 @@ impl Drop for Greeting {
     }
 }
 
-/// Answers whether it was given up, as others wait.
+/// Asks a peer for the models that it knows, then wants comparisons with it. Returns true if the greeting was given up because
+/// others wait.
 async fn greet(core: &Arc<Core>, node: NodeId) -> bool {
     let others_wait = || lock(&core.syncer.greetings).others_wait(&node, Instant::now());
     let offers = greetings::at_pace(core.sync.specs(node), others_wait).await;
@@ -237,7 +238,7 @@ async fn greet(core: &Arc<Core>, node: NodeId) -> bool {
     given_up
 }
 
-/// A head that is unknown here is worth a comparison.
+/// Asks for a comparison with every peer that names a head which is unknown here.
 async fn compare_claims(core: &Arc<Core>) {
     let heard = std::mem::take(&mut *lock(&core.syncer.claims));
     for (node, claims) in heard {
@@ -255,7 +256,7 @@ async fn compare_claims(core: &Arc<Core>) {
                 .inbox
                 .try_send(Message::Inputs(vec![Input::HeadClaim { by, head }]));
             let known = joined.ask(move |machine| machine.checkpoint(&claim.checkpoint).is_some());
-            // Whether it is known or the model is too busy to say: a comparison tells.
+            // If the head is unknown, or the model is too busy to answer, a comparison finds out.
             if !matches!(timeout(ASK_MAX, known).await, Ok(Ok(true) | Err(_))) {
                 core.syncer.want([(node, claim.spec)]);
             }
@@ -266,7 +267,8 @@ async fn compare_claims(core: &Arc<Core>) {
 fn compare_wanted(core: &Arc<Core>) {
     let connected = core.mesh.connected();
     let absent = lock(&core.syncer.turns).retain(|(node, _)| connected.contains(node));
-    // Whoever is not connected is compared with when it connects; what it named may be at anyone else's meanwhile.
+    // A node that is not connected is compared with when it connects. Another node may have the wanted records meanwhile, so a
+    // random one is asked.
     let mut anyone = std::mem::take(&mut *lock(&core.syncer.anyone));
     anyone.extend(absent.into_iter().map(|(_, spec)| spec));
     for spec in anyone {
@@ -285,7 +287,7 @@ fn start_turns(core: &Arc<Core>) {
         let Ok(slot) = core.syncer.slots.clone().try_acquire_owned() else {
             return;
         };
-        // A pause that ends wakes nobody: the loop comes by every few seconds.
+        // A pause that ends does not wake the loop, which comes by every few seconds.
         let Some(pair) = lock(&core.syncer.turns).next(Instant::now()) else {
             return;
         };
@@ -298,7 +300,8 @@ fn start_turns(core: &Arc<Core>) {
     }
 }
 
-/// A comparison under way; it ends with it, however that ends. One that is given up was too slow.
+/// A comparison under way. Its turn ends when this value is dropped, for any reason. A comparison that is given up was too
+/// slow.
 struct Running {
     core: Arc<Core>,
     pair: Pair,
@@ -317,7 +320,7 @@ impl Drop for Running {
     }
 }
 
-/// Compares while the peer keeps up, or nobody else waits; answers whether it was too slow.
+/// Compares while the peer keeps up, or no other peer waits. Returns true if the peer was too slow.
 async fn at_pace(core: &Arc<Core>, (node, spec): Pair) -> bool {
     let (came, began) = (AtomicUsize::new(0), Instant::now());
     let mut work = std::pin::pin!(compare(core, node, spec, &came));
@@ -339,7 +342,7 @@ async fn at_pace(core: &Arc<Core>, (node, spec): Pair) -> bool {
     }
 }
 
-/// Counts the records that come.
+/// Compares the records of a model with a peer, and counts those that come in `came`.
 async fn compare(
     core: &Arc<Core>,
     node: NodeId,
@@ -384,8 +387,8 @@ async fn compare(
     Ok(())
 }
 
-/// Verifies what a peer sent and hands it to the model, and remembers what the model does not keep; stops at the first forgery. Says
-/// whether all was taken in.
+/// Verifies what a peer sent and hands it to the model, and remembers what the model does not keep; stops at the first forgery.
+/// Returns true if all was taken in.
 async fn take(
     core: &Arc<Core>,
     joined: &Arc<Joined>,
@@ -427,7 +430,7 @@ fn verify(record: Record) -> Option<Input> {
     }
 }
 
-/// The sealers' stagger follows the delay to the members that are connected.
+/// Tells each model the delay to its connected members ([`Input::DelayMs`]), which the sealers' stagger follows.
 fn measure_delay(core: &Core) {
     for model in core.registry.all() {
         let Some(joined) = model.joined() else { continue };
@@ -436,14 +439,14 @@ fn measure_delay(core: &Core) {
         let rtts: Vec<_> = members.filter_map(|node| core.mesh.rtt(node)).collect();
         if let Some(rtt) = typical_rtt(rtts) {
             let one_way = super::views::ms(rtt).div_ceil(2);
-            // A model that is too busy to hear it hears the next one.
+            // A model that is too busy to take this delay takes the next one.
             let _ = joined.inbox.try_send(Message::Inputs(vec![Input::DelayMs(one_way)]));
         }
     }
 }
 
-/// About three quarters of the members answer within it, and of two or more it is never the slowest one's: one member could make
-/// every round wait by answering late.
+/// Returns the round-trip time within which about three quarters of the members answer. Of two or more it is never the slowest
+/// one's: one member could make every round wait by answering late.
 fn typical_rtt(mut rtts: Vec<Duration>) -> Option<Duration> {
     rtts.sort_unstable();
     let at = rtts.len().checked_sub(1)? * 3 / 4;

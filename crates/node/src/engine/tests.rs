@@ -1,4 +1,5 @@
-//! A whole node, alone: everything works with one. And what the tests of its parts share.
+//! Tests of a whole node that is alone: one node is enough for everything. The file also has the helpers for the tests of the
+//! engine's parts.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::mesh::{HeadClaim, MeshConfig, Mode};
 use crate::store::{Quota, StoredSubmission};
 use crate::view::{Event, ModelView, Standing, SubmissionView, WatchItem};
 
-/// No test waits longer for anything.
+/// The longest time that a test waits for anything.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A seal of nothing, in a model that does not exist.
@@ -56,7 +57,7 @@ pub(super) fn spec(name: &str, membership: Membership, checkpoint0: u8, creator:
     }
 }
 
-/// A submission that waits, by a trainer of its own.
+/// A pending submission by a trainer of its own.
 pub(super) fn pending(spec: SpecId, n: u8) -> StoredSubmission {
     StoredSubmission {
         id: SubmissionId([n; 32]),
@@ -210,14 +211,14 @@ async fn a_trainer_s_loop_goes_round_and_a_key_keeps_its_answer_though_the_head_
     assert_eq!(last.checkpoint.round, 4);
     let bytes: Vec<_> = last.chunks.map(Result::unwrap).collect().await;
     assert_eq!(bytes.concat(), weights(4.0));
-    // Without a base it meant checkpoint 0 then, and means it still.
+    // Without a base the request meant checkpoint 0 then, and means it still.
     let again = within(submit(&node, Some("round 1"), 1.0)).await.unwrap();
     assert_eq!(Some(again.id), first);
     let other = within(submit(&node, Some("round 1"), 9.0)).await.unwrap_err();
     assert_eq!(other.reason.name(), "KEY_TAKEN");
     within(node.stop()).await;
     drop(node);
-    // Started again, the node has handed out nothing: without the key, no base could be told.
+    // After the restart the node has handed out nothing: without the key, it could infer no base.
     let node = self::node(dir.path()).await;
     let again = within(submit(&node, Some("round 1"), 1.0)).await.unwrap();
     assert_eq!(Some(again.id), first);
@@ -226,7 +227,7 @@ async fn a_trainer_s_loop_goes_round_and_a_key_keeps_its_answer_though_the_head_
     within(node.stop()).await;
 }
 
-/// Two trainers, of which only one is there: what it submits stays in the open round.
+/// Starts a node of two trainers, of which only one is there: what that one submits stays in the open round.
 async fn node_of_two_trainers(dir: &std::path::Path) -> NodeHandle {
     let trainers = 2;
     NodeHandle::start(NodeConfig {
@@ -248,7 +249,7 @@ async fn a_trainer_that_begins_anew_gets_its_answer_again_and_no_base_twice() {
     assert_eq!(again.id, first.id, "the same work, without a key");
     let other = within(submit_on(&node, "", None, Some(zero), 2.0)).await.unwrap_err();
     assert_eq!(other.reason.name(), "BASE_SUBMITTED");
-    // The head is not spent for this node, but for this trainer.
+    // The head is used up for this trainer, but not for this node.
     let wish = |trainer: &str| Fetch {
         trainer: Some(trainer.to_owned()),
         ..after(None)
@@ -258,7 +259,7 @@ async fn a_trainer_that_begins_anew_gets_its_answer_again_and_no_base_twice() {
     assert!(futures::poll!(&mut waiting).is_pending());
     within(submit_on(&node, "other", None, Some(zero), 3.0)).await.unwrap();
     assert_ne!(waiting.await, zero);
-    // Its round is over, which makes other work too late and changes nothing for the same.
+    // The round is over, which makes other work too late and changes nothing for the same work.
     let again = within(submit_on(&node, "", None, Some(zero), 1.0)).await.unwrap();
     assert_eq!(again.id, first.id);
     let other = within(submit_on(&node, "", Some("key"), Some(zero), 2.0))
@@ -293,7 +294,7 @@ async fn a_left_model_answers_for_its_submissions_and_can_be_made_again_with_its
     assert_eq!(node.model(model()).await.unwrap().standing, Standing::Available);
     let again = within(create(&node, Some("k"))).await.unwrap();
     assert_eq!((again.id, again.standing), (made.id, Standing::Joined));
-    // Its own contribution on checkpoint 0 is still known, so no second one is signed.
+    // The node's own contribution on checkpoint 0 is still known, so no second one is signed.
     let second = within(submit(&node, None, 2.0)).await.unwrap_err();
     assert_eq!(second.field.as_deref(), Some("base"), "{second}");
     within(node.stop()).await;
@@ -348,7 +349,7 @@ async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
         traceparent: None,
     };
     joined.inbox.send(done).await.ok().unwrap();
-    // The collector: while it waits, every upload and job waits behind it.
+    // The collector takes this lock: while it waits, every upload and job waits behind it.
     drop(within(core.in_flight.write()).await);
     within(super::stop(&core)).await;
 }
@@ -362,7 +363,7 @@ async fn while_the_disk_is_full_a_model_answers_and_the_collector_runs() {
     core.store.fill(true);
     let refused = within(submit(&node, None, 1.0)).await.unwrap_err();
     assert_eq!(refused.reason.name(), "DISK_FULL", "{refused}");
-    // The collector's way: alone, and with the model's answer.
+    // The collector needs the lock for itself, and the model's answer.
     let exclusive = within(core.in_flight.clone().write_owned()).await;
     let (_, joined) = core.registry.find_joined(&model()).unwrap();
     within(joined.ask(|machine| machine.live_blobs())).await.unwrap();
@@ -376,7 +377,7 @@ async fn while_the_disk_is_full_a_model_answers_and_the_collector_runs() {
     core.store.fill(false);
     let again = async {
         loop {
-            // Refused until the model has tried again.
+            // The submission is refused until the model has tried again.
             match submit(&node, None, 1.0).await {
                 Ok(submitted) => return submitted,
                 Err(error) => assert_eq!(error.reason.name(), "DISK_FULL", "{error}"),

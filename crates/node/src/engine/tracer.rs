@@ -9,10 +9,10 @@ use tracing::{Span, info_span};
 
 use crate::trace;
 
-/// Contexts kept of each kind: those of a few rounds.
+/// The most trace contexts kept of each kind: those of a few rounds.
 const KEPT_MAX: usize = 2048;
 
-/// Bounded memory of who wrote what in which trace. Losing one loses a line in a picture, nothing else.
+/// A bounded memory of the traces in which items were written. Losing one loses a line in a picture, nothing else.
 #[derive(Default)]
 pub struct Traces {
     submissions: BTreeMap<SubmissionId, String>,
@@ -30,12 +30,12 @@ fn keep<K: Ord>(map: &mut BTreeMap<K, String>, key: K, traceparent: Option<Strin
 }
 
 impl Traces {
-    /// A trainer's call.
+    /// Remembers the trace context of a trainer's call.
     pub fn submitted(&mut self, id: SubmissionId, traceparent: Option<String>) {
         keep(&mut self.submissions, id, traceparent);
     }
 
-    /// The span of merging and coding: a child of the first trainer's call, linked to the others'.
+    /// Opens the span of merging and coding: a child of the first trainer's call, linked to the others'.
     pub fn encoding(&mut self, job: &EncodeJob) -> Span {
         let span = info_span!("encode", parent = %job.parent, submissions = job.submissions.len());
         let mut known = job.submissions.iter().filter_map(|(id, _)| self.submissions.get(id));
@@ -47,7 +47,7 @@ impl Traces {
         span
     }
 
-    /// The PRODUCER span of an announcement.
+    /// Opens the PRODUCER span of an announced [`Contribution`].
     pub fn publishing(&mut self, contribution: &Contribution) -> Span {
         let span = info_span!(
             "publish qres/v1/epiphany",
@@ -62,7 +62,7 @@ impl Traces {
         span
     }
 
-    /// The CONSUMER span of an announcement: a trace of its own, linked to the sender's.
+    /// Opens the CONSUMER span of an announcement: a trace of its own, linked to the sender's.
     pub fn received(&mut self, input: &Input, traceparent: Option<String>) {
         let Some(sender) = traceparent else { return };
         let span = info_span!(
@@ -82,7 +82,7 @@ impl Traces {
             }
             Input::Seal(signed) => {
                 span.record("messaging.message.id", tracing::field::display(signed.record.id()));
-                // The seal may come after this node's own aggregation, and did not bring the weights then.
+                // If the seal comes after this node's own aggregation, the seal did not bring the weights.
                 if !self.blobs.contains_key(&signed.record.result) {
                     keep(&mut self.blobs, signed.record.result, trace::traceparent(&span));
                 }
@@ -91,29 +91,29 @@ impl Traces {
         }
     }
 
-    /// The trace in which a blob is fetched.
+    /// Returns the trace in which a blob is fetched.
     pub fn of_blob(&self, blob: &BlobId) -> Option<String> {
         self.blobs.get(blob).cloned()
     }
 
-    /// The trace in which a contribution was published.
+    /// Returns the trace in which a contribution was published.
     pub fn of_contribution(&self, id: &ContributionId) -> Option<String> {
         self.contributions.get(id).cloned()
     }
 
-    /// The aggregation whose result a blob is.
+    /// Remembers the trace of the aggregation whose result is this blob.
     pub fn aggregated(&mut self, result: BlobId, traceparent: Option<String>) {
         keep(&mut self.blobs, result, traceparent);
     }
 
-    /// The span of a seal that this node announces, a child of its aggregation; answers its context.
+    /// Opens the span of a [`Seal`] that this node announces, a child of its aggregation; returns its trace context.
     pub fn sealed(&mut self, seal: &Seal) -> Option<String> {
         let span = info_span!("seal", round = seal.round, checkpoint = %seal.checkpoint().id(), otel.kind = "producer");
         trace::adopt(&span, self.blobs.get(&seal.result).map(String::as_str));
         trace::traceparent(&span)
     }
 
-    /// The span of a head that moves, a child of the aggregation (or the fetch) that brought its weights.
+    /// Opens the span of a head that moves, a child of the aggregation (or the fetch) that brought its weights.
     pub fn head_moved(&mut self, checkpoint: CheckpointId, round: u64, weights: &BlobId) -> Span {
         let span = info_span!("head", %checkpoint, round);
         trace::adopt(&span, self.blobs.get(weights).map(String::as_str));
@@ -138,7 +138,7 @@ mod tests {
         traceparent.split('-').nth(1).expect("a trace").to_owned()
     }
 
-    /// The trace in which a head that stands on the seal's result moves.
+    /// Returns the trace in which a head moves that stands on the seal's result.
     fn trace_of_head(traces: &mut Traces, seal: &Seal) -> String {
         let span = traces.head_moved(seal.checkpoint().id(), seal.round, &seal.result);
         trace_id(&trace::traceparent(&span).expect("a context"))

@@ -1,4 +1,4 @@
-//! What callers are shown, from what the engine knows.
+//! The views that callers are shown, made from the engine's state.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::view::{
     CheckpointView, ContributionView, ListedModel, LosingSealView, ModelView, RoundView, SubmissionView,
 };
 
-/// A checkpoint.
+/// Returns the [`CheckpointView`] of a checkpoint.
 pub fn checkpoint(model: &Model, info: &CheckpointInfo) -> CheckpointView {
     CheckpointView {
         id: info.id,
@@ -26,7 +26,7 @@ pub fn checkpoint(model: &Model, info: &CheckpointInfo) -> CheckpointView {
     }
 }
 
-/// A model.
+/// Returns the [`ModelView`] of a model.
 pub fn model(core: &Core, model: &Model) -> ModelView {
     let spec = model.spec();
     let head = model.joined().map(|joined| *joined.heads.borrow());
@@ -45,7 +45,7 @@ pub fn model(core: &Core, model: &Model) -> ModelView {
     }
 }
 
-/// A model in a list.
+/// Returns the [`ListedModel`] of a model in a list.
 pub fn listed(core: &Core, known: Known) -> ListedModel {
     match known {
         Known::Here(here) => ListedModel::Here(Box::new(model(core, &here))),
@@ -53,7 +53,7 @@ pub fn listed(core: &Core, known: Known) -> ListedModel {
     }
 }
 
-/// What a person should know before relying on a model.
+/// Returns what a person should know before relying on a model.
 fn warnings(model: &Model) -> Vec<String> {
     let spec = model.spec();
     let k = spec.rounds.min_contributions as usize;
@@ -70,7 +70,7 @@ fn warnings(model: &Model) -> Vec<String> {
     }
 }
 
-/// A round.
+/// Returns the [`RoundView`] of a round.
 pub fn round(core: &Core, model: &Model, info: RoundInfo) -> RoundView {
     let now = core.clock.now();
     RoundView {
@@ -103,7 +103,7 @@ pub fn round(core: &Core, model: &Model, info: RoundInfo) -> RoundView {
     }
 }
 
-/// A submission.
+/// Returns the [`SubmissionView`] of a submission.
 pub fn submission(stored: &StoredSubmission) -> SubmissionView {
     SubmissionView {
         id: stored.id,
@@ -119,7 +119,7 @@ pub fn submission(stored: &StoredSubmission) -> SubmissionView {
     }
 }
 
-/// Milliseconds, saturating.
+/// Returns whole milliseconds, at most [`u64::MAX`].
 pub fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

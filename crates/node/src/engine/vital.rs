@@ -1,7 +1,7 @@
-//! Tasks without which a node is not what it says it is: a panic in one ends the node, loudly.
+//! Tasks without which a node does not do what it says: a panic in one ends the node, loudly.
 //!
-//! A model whose task is gone would be listed as joined and answer nobody. Whoever runs the process starts it again, and the store
-//! makes that safe: what was acknowledged is there.
+//! A model whose task is gone would be listed as joined and would not answer. The supervisor of the process starts it again,
+//! and the store makes that safe: acknowledged work is there.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -12,7 +12,7 @@ use futures::FutureExt;
 use super::Core;
 
 impl Core {
-    /// Spawns a task whose panic is the node's failure.
+    /// Spawns a task whose panic is the node's failure: [`Core::failed`] resolves then.
     pub fn spawn_vital(self: &Arc<Self>, what: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) {
         let (core, what) = (self.clone(), what.into());
         self.tasks.spawn(async move {
@@ -22,7 +22,7 @@ impl Core {
         });
     }
 
-    /// Stops all work and says why: the first reason counts.
+    /// Stops all work and keeps the reason; only the first reason counts.
     fn fail(&self, why: String) {
         tracing::error!(
             why,

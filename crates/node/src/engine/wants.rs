@@ -1,37 +1,37 @@
-//! Who wants which blob fetched: a download that one of them gives up goes on for the others.
+//! The purposes for which blobs are fetched: a download that is given up for one of them goes on for the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use qres_fed::id::{BlobId, SpecId};
 
-/// What a blob is wanted for.
+/// The purpose for which a blob is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
-    /// A round: an update or weights.
+    /// A round needs an update or weights.
     Round,
-    /// A published state.
+    /// A published state needs its tensors.
     State,
-    /// An announced spec.
+    /// An announced model needs its spec.
     Offer,
 }
 
-/// What each blob of a model is wanted for.
+/// The purposes for which each blob of a model is wanted.
 type Wanted = BTreeMap<(SpecId, BlobId), BTreeSet<Purpose>>;
 
-/// Bounded by what names the blobs: records, states on their way, offers.
+/// The blobs that are wanted. Bounded by what names them: records, states on their way, offers.
 #[derive(Default)]
 pub struct Wants(Mutex<Wanted>);
 
 impl Wants {
-    /// Notes a want, then asks for the download, so that nobody cancels it in between.
+    /// Notes a want, then asks for the download, so that no other caller cancels it in between.
     pub fn want(&self, blob: BlobId, spec: SpecId, purpose: Purpose, ask: impl FnOnce()) {
         let mut wants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         wants.entry((spec, blob)).or_default().insert(purpose);
         ask();
     }
 
-    /// No longer wanted for this; cancels the download when nobody else wants it.
+    /// Removes a [`Purpose`] of a blob; cancels the download when no other purpose is left.
     pub fn forget(&self, blob: &BlobId, spec: SpecId, purpose: Purpose, cancel: impl FnOnce()) {
         let mut wants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if remove(&mut wants, (spec, *blob), purpose) {
@@ -39,14 +39,14 @@ impl Wants {
         }
     }
 
-    /// It has come for this model.
+    /// Forgets a blob that has come for this model.
     pub fn arrived(&self, blob: &BlobId, spec: SpecId) {
         let mut wants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         wants.remove(&(spec, *blob));
     }
 }
 
-/// `true` = nobody wants it any more.
+/// Removes a purpose; returns true if no other one is left.
 fn remove(wants: &mut Wanted, blob: (SpecId, BlobId), purpose: Purpose) -> bool {
     let Some(purposes) = wants.get_mut(&blob) else {
         return true;

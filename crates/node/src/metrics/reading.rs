@@ -1,4 +1,4 @@
-//! Figures that are read from the node's parts at each scrape.
+//! The figures that are read from the node's parts at each scrape.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -17,12 +17,12 @@ use crate::mesh::{Count, MeshCounters};
 use crate::store::DiskUse;
 use crate::transfer::TransferCounters;
 
-/// Name, help, and which one.
+/// A row has a figure's name, its help, and the function that reads it.
 type MeshRow = (&'static str, &'static str, fn(&MeshCounters) -> &Count);
 type TransferRow = (&'static str, &'static str, fn(&TransferCounters) -> u64);
 type ModelRow = (&'static str, &'static str, fn(&Core, &Model, &Joined) -> u64);
 
-/// `_total` is added to each.
+/// The mesh's counters; `_total` is added to each name.
 const MESH: [MeshRow; 24] = [
     (
         "qres_mesh_published_messages",
@@ -132,7 +132,7 @@ const MESH: [MeshRow; 24] = [
     ),
 ];
 
-/// `_total` is added to each.
+/// The counters of transfers; `_total` is added to each name.
 const TRANSFER: [TransferRow; 5] = [
     (
         "qres_transfer_sent_bytes",
@@ -199,7 +199,7 @@ const MODEL: [ModelRow; 7] = [
     ),
 ];
 
-/// See the module.
+/// A collector that reads the node's parts at each scrape.
 pub(super) struct Reading {
     core: Weak<Core>,
     transfer: Arc<TransferCounters>,
@@ -218,7 +218,8 @@ impl fmt::Debug for Reading {
 }
 
 impl Collector for Reading {
-    /// Nothing here waits or reads files: a scrape reads atomics and short locks, and asks the system what is free and open.
+    /// Encodes all figures. Nothing here waits or reads files: a scrape reads atomics and short locks, and asks the system what
+    /// is free and open.
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         for (name, help, read) in TRANSFER {
             counter(&mut encoder, name, help, read(&self.transfer))?;

@@ -1,4 +1,4 @@
-//! Blobs: kept, counted, removed, damaged.
+//! Tests of blobs: kept, counted, removed, damaged.
 
 use std::io::Write;
 
@@ -121,7 +121,7 @@ fn what_was_not_flushed_is_read_again_after_a_reboot() {
     fs::write(dir.path().join("boot"), "another boot\n").unwrap();
     let second = blobs(dir.path());
     assert!(!second.contains(&torn) && second.contains(&whole));
-    // A flushed one is trusted (here wrongly: this test damaged it), so starting does not read everything.
+    // A flushed blob is trusted (here wrongly: this test damaged it), so a start does not read everything.
     assert!(second.contains(&flushed));
     assert_eq!(second.store().bytes(), 5 + 4);
 }
@@ -130,7 +130,7 @@ fn what_was_not_flushed_is_read_again_after_a_reboot() {
 fn the_limit_holds_for_every_way_in() {
     let dir = tempfile::tempdir().unwrap();
     let options = StoreOptions {
-        // Of them 10 for unfinished uploads.
+        // 10 of these bytes are for unfinished uploads.
         blob_bytes_max: Quota::Bytes(40),
     };
     let open = || Store::open(dir.path(), options.clone()).unwrap().blobs_of(Owner::Node);
@@ -180,14 +180,14 @@ fn what_one_owner_has_is_not_there_for_another() {
     assert!(other.sync(&id).is_err());
     other.remove(&id).unwrap();
     assert!(blobs.contains(&id));
-    // Nor is the half of it that one has.
+    // The same holds for the half of a blob that one owner has.
     let half = noise(SEGMENT_LEN + 1);
     let tree = SegmentTree::of(&half);
     let partial = blobs.partial(tree.root(), tree.clone()).unwrap();
     assert!(partial.write(0, &half[..SEGMENT_LEN]).unwrap());
     assert!(other.partial_tree(&tree.root()).is_none());
     assert_eq!(other.partial(tree.root(), tree).unwrap().missing(), [0, 1]);
-    // Both may have it, and each keeps its own.
+    // Both owners may have the blob, and each keeps its own.
     other.put(&bytes, false).unwrap();
     blobs.remove(&id).unwrap();
     assert!(other.verify(&id).unwrap());

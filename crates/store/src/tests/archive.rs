@@ -1,4 +1,4 @@
-//! Rounds in the archive.
+//! Tests of rounds in the archive.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Submissions, their pages and idempotency keys.
+//! Tests of submissions, their pages and idempotency keys.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use qres_fed::round::SubmissionState;
 use super::super::*;
 use super::{open, spec};
 
-/// Submission `number` of a trainer, at the time of its number.
+/// Returns submission `number` of a trainer, at the time `number` in Unix ms.
 pub(super) fn submission(spec: SpecId, trainer: &str, number: u64) -> StoredSubmission {
     StoredSubmission {
         id: SubmissionId::of(format!("{trainer} {number}").as_bytes()),
@@ -70,7 +70,7 @@ fn a_submission_has_its_place_until_it_is_rejected() {
         state: merged.clone(),
         final_unix_ms: None,
     };
-    // The head swings back: the first is in after all. The place stays whose it is.
+    // The head swings back: the first submission is merged after all. The second one keeps its place.
     let back = Write::SubmissionState {
         id: first.id,
         state: merged.clone(),
@@ -132,7 +132,7 @@ fn pages_go_from_the_newest_to_the_oldest_without_a_gap() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (one, two) = (spec("one").record.id(), spec("two").record.id());
-    // Two submissions a millisecond: the id decides between them.
+    // Two submissions have the same millisecond: their ids decide the order.
     let all: Vec<_> = (0..10)
         .flat_map(|at| [submission(one, "a", at), submission(two, "b", at)])
         .collect();
@@ -151,7 +151,7 @@ fn pages_go_from_the_newest_to_the_oldest_without_a_gap() {
             let page = store.submissions(filter, token.as_deref(), size).unwrap();
             assert!(page.items.len() == size || page.next.is_none());
             got.extend(page.items);
-            // What comes meanwhile is newer and stays out of the pages to come.
+            // A submission that comes meanwhile is newer, and stays out of the pages that follow.
             store
                 .commit(vec![Write::Submission(submission(SpecId([9; 32]), "c", 1000))])
                 .unwrap();
@@ -199,7 +199,7 @@ fn keys_live_as_long_as_what_they_came_to() {
         ])
         .unwrap();
     let there = |name| store.key(name).unwrap().is_some();
-    // Final at 99: gone before 100. Final at 100: not yet.
+    // The submission that is final at 99 is gone with everything before 100; the one that is final at 100 is not.
     store.expire(100).unwrap();
     assert!(store.submission(shared.id).unwrap().is_none() && store.submission(done.id).unwrap().is_some());
     assert!(there("done") && there("open") && there("model"));

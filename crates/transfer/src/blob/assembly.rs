@@ -1,4 +1,4 @@
-//! A blob of several segments on its way in, shared by the sessions that fetch it.
+//! A blob of several segments that is being downloaded, shared by the sessions that fetch it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -9,41 +9,41 @@ use qres_fed::id::BlobId;
 use crate::fault::TransferError;
 use qres_store::{Blobs, Owner, Partial, SEGMENT_BYTES, SegmentTree, StoreError};
 
-/// A segment that a session has had for so long may be taken over by another that has nothing else to do.
+/// Time after which a segment that one session fetches may be taken over by another session that has nothing else to do.
 const TAKE_OVER_AFTER: Duration = Duration::from_secs(5);
-/// Segments taken over at once: what may move twice.
+/// Segments that are taken over at once: at most so many are sent twice.
 const TAKE_OVER_MAX: usize = 2;
 
-/// Which segments are here, which are being fetched, and where they go.
+/// State of the segments (here, being fetched, or neither), and the file that they are written to.
 pub(crate) struct Assembly {
     bytes: u64,
     state: Mutex<State>,
-    /// `None` once the blob is whole.
+    /// The file of the blob; `None` once the blob is whole.
     partial: RwLock<Option<Partial>>,
 }
 
 struct State {
-    /// Not here and with no session.
+    /// Segments that are not here and that no session fetches.
     todo: BTreeSet<u32>,
-    /// Not here.
+    /// All segments that are not here.
     missing: BTreeSet<u32>,
-    /// With a session, since when.
+    /// Segments that a session fetches, and since when.
     claimed: BTreeMap<u32, Instant>,
 }
 
-/// What became of a segment.
+/// Result of [`Assembly::write`] for a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// Written.
+    /// The segment was written, or the blob was whole already.
     More,
-    /// Written, and it was the last: the blob is in the store.
+    /// The segment was written, and it was the last one: the blob is in the store.
     Whole,
-    /// Not the bytes that the blob has there.
+    /// The bytes are not those that the blob has in this segment.
     Wrong,
 }
 
 impl Assembly {
-    /// Continues what the store kept of the blob. The tree's root is the blob's id.
+    /// Continues with the segments that the store kept of the blob. The root of `tree` is the blob's id.
     fn open(blobs: &Blobs, blob: &BlobId, tree: SegmentTree) -> Result<Self, StoreError> {
         let bytes = tree.bytes();
         let partial = blobs.partial(*blob, tree)?;
@@ -67,19 +67,20 @@ impl Assembly {
         self.bytes
     }
 
-    /// Length of a segment.
+    /// Returns the length of a segment in bytes.
     pub(crate) fn length(&self, index: u32) -> usize {
         let offset = u64::from(index) * SEGMENT_BYTES;
         usize::try_from(self.bytes.saturating_sub(offset).min(SEGMENT_BYTES)).unwrap_or(0)
     }
 
-    /// Segments that are not here yet.
+    /// Returns the number of segments that are not here yet.
     pub(crate) fn missing(&self) -> usize {
         self.state().missing.len()
     }
 
-    /// Up to `n` segments for a session to fetch: those with no session, and when there are none, a few that another session
-    /// has had for long, the last ones first (it comes to them last).
+    /// Takes up to `n` segments for a session to fetch: those that no session fetches. If there are none, it takes at
+    /// most [`TAKE_OVER_MAX`] that another session has had for [`TAKE_OVER_AFTER`], the last ones first, because that
+    /// session comes to them last.
     fn take(&self, n: usize, own: &BTreeSet<u32>, now: Instant) -> Vec<u32> {
         let mut state = self.state();
         let mut taken: Vec<u32> = state.todo.iter().take(n).copied().collect();
@@ -96,11 +97,11 @@ impl Assembly {
         taken
     }
 
-    /// Checks and writes a segment; blocks. Several at once are welcome.
+    /// Checks and writes a segment; blocks the thread. Several calls may run at once.
     pub(crate) fn write(&self, index: u32, bytes: &[u8]) -> Result<Kept, StoreError> {
         {
             let partial = self.partial.read().unwrap_or_else(PoisonError::into_inner);
-            // Whole already: another session was faster.
+            // The blob is whole already: another session was faster.
             let Some(open) = partial.as_ref() else {
                 return Ok(Kept::More);
             };
@@ -119,8 +120,8 @@ impl Assembly {
         Ok(Kept::More)
     }
 
-    /// Makes the blob of segments that are all here; `false` when that is done already. Blocks. A blob that comes from peers
-    /// can come again: it need not be flushed.
+    /// Makes the blob from its segments, which must all be here; returns `false` when that is done already. Blocks the
+    /// thread. A blob that comes from peers can come again, so it need not be flushed.
     pub(crate) fn finish(&self) -> Result<bool, StoreError> {
         let mut partial = self.partial.write().unwrap_or_else(PoisonError::into_inner);
         match partial.take() {
@@ -134,7 +135,8 @@ impl Assembly {
     }
 }
 
-/// Segments that a session fetches: those it does not settle go back to the others when it ends, however it ends.
+/// Segments that one session fetches. When the session ends, for any reason, those that it has not settled go back to the
+/// other sessions.
 pub(crate) struct Claim {
     assembly: Arc<Assembly>,
     held: BTreeSet<u32>,
@@ -148,14 +150,14 @@ impl Claim {
         }
     }
 
-    /// Up to `n` more.
+    /// Takes up to `n` more segments.
     pub(crate) fn take(&mut self, n: usize, now: Instant) -> Vec<u32> {
         let taken = self.assembly.take(n, &self.held, now);
         self.held.extend(&taken);
         taken
     }
 
-    /// This one is here.
+    /// Marks a segment as here, so that it does not go back.
     pub(crate) fn settle(&mut self, index: u32) {
         self.held.remove(&index);
     }
@@ -176,19 +178,20 @@ impl Drop for Claim {
 /// The open assembly of each blob.
 type Open = BTreeMap<(Owner, BlobId), Weak<Assembly>>;
 
-/// The assemblies that sessions have open: an owner's blob has one at a time, so that two never write one file.
+/// Every [`Assembly`] that sessions have open: a blob of an owner has one at a time, so that two never write one file.
 #[derive(Clone, Default)]
 pub(crate) struct Assemblies {
     open: Arc<Mutex<Open>>,
 }
 
 impl Assemblies {
-    /// The one that is open.
+    /// Returns the open [`Assembly`] of this blob, if there is one.
     pub(crate) fn get(&self, owner: Owner, blob: &BlobId) -> Option<Arc<Assembly>> {
         self.lock().get(&(owner, *blob)).and_then(Weak::upgrade)
     }
 
-    /// The one that is open, else a new one. Blocks, but not whoever asks for another.
+    /// Returns the open [`Assembly`] of this blob, or opens a new one. Blocks the thread, but not a caller that asks for
+    /// another blob.
     pub(crate) fn open(&self, blobs: &Blobs, blob: BlobId, tree: SegmentTree) -> Result<Arc<Assembly>, TransferError> {
         let name = (blobs.owner(), blob);
         if let Some(found) = self.get(name.0, &blob) {
@@ -232,7 +235,7 @@ mod tests {
         assert_eq!(first.take(4, now), [0, 1, 2, 3]);
         assert_eq!(second.take(4, now), [4, 5], "one assembly");
         assert!(second.take(4, now).is_empty());
-        // What another has had for long may be taken over, a little at a time.
+        // Segments that another session has had for long may be taken over, a few at a time.
         assert_eq!(second.take(4, now + TAKE_OVER_AFTER), [3, 2]);
         assert_eq!(second.take(4, now + TAKE_OVER_AFTER), [1, 0], "but not its own");
         assert!(second.take(4, now + TAKE_OVER_AFTER).is_empty());

@@ -1,4 +1,4 @@
-//! Who is asked for which blob, and when: the downloads' schedule, without I/O and clock.
+//! Schedule of the downloads, without I/O and without a clock: decides which peer is asked for which blob, and when.
 
 mod crowd;
 
@@ -13,42 +13,45 @@ use super::Want;
 use super::session::{Goal, Got};
 use qres_store::Owner;
 
-/// Sessions at once: what this node takes in is bound by its link and disk, not by their number.
+/// Download sessions under way at once: the link and the disk limit how fast this node takes bytes in, not the number of
+/// sessions.
 pub(crate) const SESSIONS_MAX: usize = 8;
-/// Looks into the store at once.
+/// Looks into the store under way at once.
 const LOOKS_MAX: usize = 8;
-/// Sessions at once with one holder: the next small blob need not wait for a large one.
+/// Sessions at once with one holder: with two, the next small blob need not wait for a large one.
 pub(crate) const SESSIONS_PER_HOLDER_MAX: usize = 2;
 /// Sessions at once for one blob.
 const SESSIONS_PER_BLOB_MAX: usize = 3;
-/// A blob is split over several holders while at least this many segments (32 MiB) are missing: below, one fills the link
+/// Missing segments (32 MiB) from which on a blob is split over several holders: with fewer, one holder fills the link
 /// before another has begun.
 const SPLIT_SEGMENTS_MIN: usize = 32;
-/// A session that takes longer gets company, whatever the size: a holder that only drips holds nobody up.
+/// Time after which another peer is asked too, for a blob of any size, so that a holder that only drips does not hold up
+/// the download.
 const SLOW_AFTER: Duration = Duration::from_secs(5);
-/// The first wait after a failure; it doubles with each one more.
+/// First wait after a failure; each further failure doubles it.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// The longest wait after failures.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Broken sessions in a row after which a holder is told on.
+/// Broken sessions in a row after which a holder is penalized.
 pub(crate) const FAILURES_MAX: u32 = 5;
-/// Denials of a blob that the holder itself announced before it is blamed; an honest one has it before it announces it.
+/// Number of times that a holder may deny a blob that it announced itself; then it is penalized. An honest holder has the
+/// blob before it announces it.
 pub(crate) const DENIALS_MAX: u32 = 3;
-/// Holders remembered of one blob; the newest count.
+/// Holders that are remembered for one blob; the newest ones are kept.
 const HOLDERS_MAX: usize = 64;
-/// Peers whose standing is remembered of one blob: more than can be connected.
+/// Peers whose [`Standing`] is remembered for one blob: more than can be connected.
 const STANDINGS_MAX: usize = 1024;
 
-/// One step to take.
+/// A step that the manager is to take.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Look whether the blob is in the store.
     Look(Key),
-    /// Fetch it from this holder.
+    /// Fetch the blob from this holder.
     Fetch(Key, NodeId, Goal),
 }
 
-/// Names a want; a blob wanted again after it was cancelled has another.
+/// Name of a [`Want`]; a blob that is wanted again after it was cancelled gets another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     number: u64,
@@ -57,75 +60,76 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Whose the blob is to be.
+    /// Returns the [`Owner`] under which the store keeps the blob.
     pub(crate) fn owner(&self) -> Owner {
         Owner::of(self.spec, &self.blob)
     }
 }
 
-/// What a session came to, for the schedule.
+/// Result of a session, for the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It ended well.
+    /// The session ended without an error.
     Got(Got),
-    /// The holder sent what is not the blob's: it is not asked for this blob again.
+    /// The holder sent bytes that are not the blob's: it is not asked for this blob again.
     Forged,
-    /// The session broke off, perhaps after some of the blob.
+    /// The session broke off, perhaps after a part of the blob had arrived.
     Broken {
-        /// Some of it came.
+        /// True if a part of the blob arrived.
         progress: bool,
     },
-    /// The holder could not be asked, or has a blob of another length.
+    /// The holder could not be asked, or has a blob of another length, or this node gave the session up.
     Gone,
-    /// This node's store failed.
+    /// The store of this node failed.
     Store,
 }
 
-/// What the schedule says to an outcome.
+/// Answer of the schedule to an [`Outcome`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// Go on.
+    /// Nothing to report: the schedule goes on.
     On,
-    /// The blob is here.
+    /// The blob is here, and was still wanted.
     Here,
-    /// The holder has failed too often in a row.
+    /// The holder has failed too often and is to be penalized.
     Exhausted,
 }
 
-/// The schedule.
+/// The schedule: all wants, and the sessions under way for them.
 #[derive(Default)]
 pub(crate) struct Board {
     wants: BTreeMap<u64, Entry>,
-    /// A blob is wanted for each model by itself: what one has is not for another to use.
+    /// Number of the want of each model and blob. Each model wants a blob for itself: a copy that one model has is not
+    /// for another to use.
     numbers: BTreeMap<(SpecId, BlobId), u64>,
     next_number: u64,
-    /// Wants that nobody has looked for in the store.
+    /// Wants for which no look into the store has been started.
     new: VecDeque<u64>,
     looking: usize,
     sessions: BTreeMap<NodeId, usize>,
     crowd: Crowd,
-    /// Holders that have no room now.
+    /// Holders that have no room now, and the time until which they are not asked.
     busy: BTreeMap<NodeId, Instant>,
 }
 
 struct Entry {
     want: Want,
-    /// It is not in the store.
+    /// True once a look has not found the blob in the store.
     looked: bool,
-    /// Who is being asked, since when.
+    /// The peers that are being asked, and since when.
     asking: BTreeMap<NodeId, Instant>,
     standing: BTreeMap<NodeId, Standing>,
-    /// The store failed: not before then.
+    /// Failures of this node's store: the blob is not fetched before the wait after a failure is over.
     store: Standing,
 }
 
-/// How a holder has done with one blob.
+/// History of one holder with one blob.
 #[derive(Debug, Clone, Copy, Default)]
 struct Standing {
     failures: u32,
-    /// Sessions in a row that broke off and brought nothing.
+    /// Sessions in a row that broke off; a session that brought something starts the count anew.
     broken: u32,
-    /// Times it said that it has not got what it owes.
+    /// Times that the holder denied a blob that it must have ([`Want::owed_by`]).
     owing: u32,
     not_before: Option<Instant>,
     never: bool,
@@ -149,7 +153,7 @@ impl Standing {
 }
 
 impl Board {
-    /// Wants a blob. A second want adds its holders, who are asked at once.
+    /// Adds a [`Want`]. A second want of the same model and blob adds its holders, and ends their waits after failures.
     pub(crate) fn want(&mut self, want: Want) {
         let name = (want.spec, want.blob);
         if let Some(entry) = self.numbers.get(&name).and_then(|n| self.wants.get_mut(n)) {
@@ -163,19 +167,19 @@ impl Board {
         self.wants.insert(number, Entry::new(want));
     }
 
-    /// No longer wanted.
+    /// Removes the [`Want`] of this blob for this model.
     pub(crate) fn cancel(&mut self, spec: SpecId, blob: BlobId) {
         if let Some(number) = self.numbers.remove(&(spec, blob)) {
             self.wants.remove(&number);
         }
     }
 
-    /// Whether the want still stands.
+    /// Returns true if the want still stands.
     pub(crate) fn wanted(&self, key: Key) -> bool {
         self.wants.contains_key(&key.number)
     }
 
-    /// Forgets the peer's waits.
+    /// Ends all waits of this peer, so that it may be asked again at once.
     pub(crate) fn nudge(&mut self, peer: &NodeId) {
         self.busy.remove(peer);
         for entry in self.wants.values_mut() {
@@ -185,7 +189,8 @@ impl Board {
         }
     }
 
-    /// The next step, if one can be taken now. `missing` tells how many segments of a blob under way are missing.
+    /// Returns the next [`Step`], if one can be taken now. `missing` returns how many segments of a blob under way are
+    /// missing.
     pub(crate) fn next(&mut self, connected: &[NodeId], now: Instant, missing: impl Fn(Key) -> usize) -> Option<Step> {
         while self.looking < LOOKS_MAX
             && let Some(number) = self.new.pop_front()
@@ -213,7 +218,8 @@ impl Board {
         self.sessions.values().sum::<usize>() >= SESSIONS_MAX
     }
 
-    /// Whom to ask for this blob now, if sessions were for the taking in all, and so many for this blob.
+    /// Returns the peer to ask for this blob now, if there is one. `per_blob` is the number of sessions that the blob may
+    /// have; the limit [`SESSIONS_MAX`] is not checked here.
     fn holder(
         &self,
         key: Key,
@@ -233,7 +239,8 @@ impl Board {
         entry.holder(connected, now, free, || missing(key))
     }
 
-    /// The look into the store is over: `true` = it is there. Answers whether it is here and still wanted.
+    /// Takes in the result of a look into the store (`here` is true if the blob is there). Returns true if the blob is
+    /// there and still wanted.
     pub(crate) fn looked(&mut self, key: Key, here: bool) -> bool {
         self.looking = self.looking.saturating_sub(1);
         if here {
@@ -245,7 +252,7 @@ impl Board {
         false
     }
 
-    /// A session is over.
+    /// Takes in the [`Outcome`] of a session that is over.
     pub(crate) fn ended(&mut self, key: Key, peer: NodeId, outcome: Outcome, now: Instant) -> Then {
         self.crowd.ended((key, peer));
         if let Some(under_way) = self.sessions.get_mut(&peer) {
@@ -267,7 +274,7 @@ impl Board {
         entry.ended(peer, outcome, now)
     }
 
-    /// When a wait ends, if any does.
+    /// Returns the time at which the next wait ends, if there is a wait.
     pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
         let waits = self.wants.values().flat_map(|entry| {
             let standing = entry.standing.values().chain(std::iter::once(&entry.store));
@@ -285,12 +292,12 @@ impl Board {
             .min()
     }
 
-    /// Whether a want waits for a peer.
+    /// Returns true if there is a want for which no peer is being asked.
     pub(crate) fn waiting(&self) -> bool {
         self.wants.values().any(|entry| entry.asking.is_empty())
     }
 
-    /// Whether the want still stood.
+    /// Removes the want of a blob that is here; returns true if the want still stood.
     fn arrived(&mut self, key: Key) -> bool {
         if self.wants.remove(&key.number).is_none() {
             return false;
@@ -326,7 +333,8 @@ impl Entry {
         let own = &mut self.want;
         own.owed_by = own.owed_by.or(more.owed_by);
         if own.bytes != more.bytes {
-            // Two records name two lengths: one of them lies, and only the digest tells which. Either is let in.
+            // Two records name two lengths. One of them lies, and only the digest tells which, so both lengths are
+            // accepted.
             let limit = |want: &Want| want.bytes.map_or(want.bytes_max, |bytes| bytes.min(want.bytes_max));
             own.bytes_max = limit(own).max(limit(&more));
             own.bytes = None;
@@ -351,7 +359,7 @@ impl Entry {
         self.want.holders.drain(..excess);
     }
 
-    /// Whether those who are being asked are too slow.
+    /// Returns true if the peers that are being asked are too slow: each of them was asked [`SLOW_AFTER`] ago or earlier.
     fn slow(&self, now: Instant) -> bool {
         self.asking
             .values()
@@ -359,8 +367,8 @@ impl Entry {
             .is_some_and(|since| now >= *since + SLOW_AFTER)
     }
 
-    /// Whom to ask now: a holder, else anyone connected. More than one for a large blob (then only holders), and when those
-    /// who are being asked are slow.
+    /// Returns the peer to ask now: a holder, else any connected peer. A further peer beside those being asked is
+    /// returned if the blob is large ([`SPLIT_SEGMENTS_MIN`]; then only a holder), or if those being asked are slow.
     fn holder(
         &self,
         connected: &[NodeId],
@@ -384,7 +392,7 @@ impl Entry {
         holders.chain(others).find(|peer| ready(peer)).copied()
     }
 
-    /// What the peer is asked for.
+    /// Makes the [`Goal`] of a session with this peer.
     fn goal(&mut self, peer: &NodeId) -> Goal {
         while self.standing.len() >= STANDINGS_MAX {
             self.standing.pop_first();

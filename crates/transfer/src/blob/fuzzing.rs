@@ -1,4 +1,4 @@
-//! Both sides of a blob's stream, for the fuzz targets.
+//! Both sides of a blob stream, for the fuzz targets.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::Library;
 use crate::link::{Link, Pace};
 use qres_store::BlobStore;
 
-/// The longest blob that is fetched.
+/// Length of the longest blob that is fetched, in bytes (64 MiB).
 const BYTES_MAX: u64 = 64 << 20;
 
-/// Answers what a stream asks, until it ends.
+/// Answers the requests that come over a stream, until the stream ends.
 pub async fn serve<S>(store: &BlobStore, library: Arc<dyn Library>, peer: NodeId, stream: S) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -24,7 +24,7 @@ where
     server.serve(peer, stream).await.map_err(|error| error.to_string())
 }
 
-/// Fetches a blob from what a stream answers; whether it is here.
+/// Fetches a blob with the answers that come over a stream; returns true if the blob is in the store.
 pub async fn fetch<S>(
     store: &BlobStore,
     spec: SpecId,

@@ -1,4 +1,4 @@
-//! The downloads' task: takes steps off the board, runs them, tells what came of them.
+//! The task of the downloads: takes each [`Step`] from the [`Board`], runs it, and reports its result.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,18 +21,18 @@ use crate::link::{Link, Pace};
 use qres_mesh::{Fault, Mesh, MeshError};
 use qres_wire::trace;
 
-/// Peers come and go without a word to this task: while a blob waits for one, it looks again after this long.
+/// Pause before this task looks again while a blob waits for a peer: the task is not told when peers come and go.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The mesh, as downloads need it.
+/// The functions of the mesh that the downloads need.
 pub(crate) trait Holders: Clone + Send + Sync + 'static {
     /// A stream to a peer.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// Who can be asked.
+    /// Returns the peers that can be asked.
     fn connected(&self) -> Vec<NodeId>;
-    /// Opens a stream.
+    /// Opens a stream to this peer.
     fn open(&self, node: NodeId) -> impl Future<Output = Result<Self::Stream, MeshError>> + Send;
-    /// Tells on a peer.
+    /// Penalizes a peer for a fault.
     fn penalize(&self, node: NodeId, fault: Fault, why: String);
 }
 
@@ -50,7 +50,7 @@ impl Holders for Mesh {
     }
 }
 
-/// What the handle and the task share: the board is never full, so no want is lost, and nobody waits to put one on it.
+/// State that the handle and the task share: the board is never full, so no want is lost, and no caller waits to add one.
 #[derive(Default)]
 pub(crate) struct Shared {
     board: Mutex<Board>,
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Changes the board and lets the task look at it.
+    /// Changes the board, and wakes the task to look at it.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Board)) {
         change(&mut self.board());
         self.changed.notify_one();
@@ -69,7 +69,7 @@ impl Shared {
     }
 }
 
-/// The task. It ends when the events' receiver is gone.
+/// The task of the downloads. It ends when the receiver of the events is gone.
 pub(crate) struct Manager<H: Holders> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) holders: H,
@@ -79,13 +79,13 @@ pub(crate) struct Manager<H: Holders> {
     pub(crate) pool: Pool<H::Stream>,
 }
 
-/// What a finished step was.
+/// Result of a finished [`Step`].
 enum Done {
     Looked(bool),
     Fetched(NodeId, Result<Got, TransferError>, bool),
 }
 
-/// A step under way.
+/// A [`Step`] that is under way.
 struct Task {
     key: Key,
     peer: Option<NodeId>,
@@ -93,18 +93,18 @@ struct Task {
     watch: Watch,
 }
 
-/// What came over a session, and what ends it.
+/// Counter of the bytes that came over a session, and the token that ends the session.
 #[derive(Clone, Default)]
 struct Watch {
     received: Arc<AtomicU64>,
     given_up: CancellationToken,
 }
 
-/// Steps under way.
+/// All steps that are under way.
 #[derive(Default)]
 struct UnderWay {
     tasks: JoinSet<Done>,
-    /// Looked up by task, never iterated in an order that matters.
+    /// The step of each tokio task; never iterated in an order that matters.
     keys: HashMap<Id, Task>,
 }
 
@@ -116,7 +116,7 @@ impl UnderWay {
 }
 
 impl<H: Holders> Manager<H> {
-    /// Runs until nobody needs it.
+    /// Runs until the receiver of the events is gone.
     pub(crate) async fn run(self) {
         let mut under_way = UnderWay::default();
         loop {
@@ -134,7 +134,7 @@ impl<H: Holders> Manager<H> {
         }
     }
 
-    /// Starts every step that can be taken now; answers how long to wait for the next, if nothing happens.
+    /// Starts every step that can be taken now; returns how long to wait for the next step if nothing happens.
     fn start(&self, under_way: &mut UnderWay) -> Duration {
         let resting = self.pool.collect();
         let connected = self.holders.connected();
@@ -175,7 +175,7 @@ impl<H: Holders> Manager<H> {
         if let Some(session) = board.makes_room(&connected, now, missing, received)
             && let Some(watch) = under_way.session(session)
         {
-            // It ends by itself, as what has arrived must be written first.
+            // The session is not aborted: it ends by itself, because it must first write what has arrived.
             watch.given_up.cancel();
         }
         let until_wake = board.wake(now).map(|at| at.saturating_duration_since(now));
@@ -184,7 +184,7 @@ impl<H: Holders> Manager<H> {
         until_wake.into_iter().chain(again).min().unwrap_or(hour)
     }
 
-    /// One session; a stream that rested may have been closed meanwhile, then a fresh one is used.
+    /// Runs one session. A stream that rested may have been closed in the meantime; then a fresh stream is used.
     fn fetch(&self, peer: NodeId, mut goal: Goal, watch: Watch) -> impl Future<Output = Done> + Send + use<H> {
         let (holders, depot, pool, pace) = (self.holders.clone(), self.depot.clone(), self.pool.clone(), self.pace);
         let span = tracing::info_span!("fetch blob", blob = %goal.blob, peer = %peer.short());
@@ -220,7 +220,7 @@ impl<H: Holders> Manager<H> {
         session.instrument(span)
     }
 
-    /// Takes in what came of a step. An error = nobody listens any more.
+    /// Takes in the result of a step. Returns an error if the receiver of the events is gone.
     async fn finish(&self, under_way: &mut UnderWay, done: Result<(Id, Done), JoinError>) -> Result<(), ()> {
         let id = match &done {
             Ok((id, _)) => *id,
@@ -232,7 +232,7 @@ impl<H: Holders> Manager<H> {
         let here = match (done, peer) {
             (Ok((_, Done::Looked(here))), _) => self.shared.board().looked(key, here),
             (Ok((_, Done::Fetched(peer, outcome, progress))), _) => self.judge(key, peer, &outcome, progress),
-            // Cancelled, or a bug that panicked: it counts as no fault of the peer's.
+            // The task was cancelled, or a bug made it panic: neither is a fault of the peer.
             (Err(_), Some(peer)) => {
                 self.shared.board().ended(key, peer, Outcome::Gone, Instant::now());
                 false
@@ -269,7 +269,7 @@ impl<H: Holders> Manager<H> {
                 TransferError::Store(_) => tracing::warn!(blob = %key.blob, %error, "a blob cannot be stored"),
                 _ => tracing::debug!(blob = %key.blob, peer = %peer.short(), %error, "a download broke off"),
             }
-            // Whoever has left, or lost its link, withholds nothing.
+            // A peer that has left, or lost its link, withholds nothing.
             let gone = || !self.holders.connected().contains(&peer);
             if let Some(fault) = error.fault().filter(|fault| *fault != Fault::Withheld || !gone()) {
                 self.holders

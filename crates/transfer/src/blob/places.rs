@@ -1,8 +1,10 @@
-//! Upload places: whoever holds one pays for it with bytes, and gives it up when it does not and another peer waits.
+//! Upload places: a peer that holds a place pays for it with bytes, and loses it if it does not pay and another peer
+//! waits.
 //!
-//! Each peer has an account of time. A place held costs its peer that time; [`LEAST_RATE`] bytes sent earn a second. An
-//! account starts with [`GRACE`], which is also the most that it holds. A peer whose account is empty is slow. The account
-//! belongs to the peer, not to the place: who asks anew, or over another stream, begins no new grace.
+//! Each peer has an account of time. A place costs its peer the time for which the peer holds it; [`LEAST_RATE`] bytes
+//! sent to the peer earn a second. An account starts with [`GRACE`], which is also the most that it holds. A peer whose
+//! account is empty is slow. The account belongs to the peer, not to the place: a peer that asks again, or over another
+//! stream, gets no new grace.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,24 +17,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fault::TransferError;
 
-/// Bytes a second that keep a place. 16 places at this rate are 8 Mbit/s.
+/// Rate in bytes a second at which a peer keeps its place. 16 places at this rate are 8 Mbit/s.
 const LEAST_RATE: u64 = 64 * 1024;
-/// How long one place may be held without a byte. An honest peer asks for segments a round trip and a hash after its `Get`,
-/// and the first 256 KiB of an answer go into the muxer's window at once.
+/// Longest time that a peer with a full account may hold one place without a byte. An honest peer asks for segments a
+/// round trip and a hash after its `Get`, and the first 256 KiB of an answer go into the muxer's window at once.
 const GRACE: Duration = Duration::from_secs(5);
-/// The deepest debt: a slow peer that was served for long, when nobody waited, is not sent away for ever.
+/// Deepest debt of an account: a slow peer that was served for long, while no other peer waited, is not sent away for
+/// ever.
 const DEBT_MAX: Duration = Duration::from_secs(60);
-/// Time without a place that makes good a second of debt: a peer that holds a place for five seconds in 25 pays nothing.
+/// Seconds without a place that make good one second of debt: a peer that holds a place for five seconds in 25 pays
+/// nothing.
 const RECOVERY: u32 = 4;
-/// Accounts remembered: those of peers with places (at most 16) and of peers that recover. The fullest makes room.
+/// Accounts that are remembered: those of peers with places (at most 16) and of peers that recover. The fullest account
+/// of a peer without a place makes room.
 const ACCOUNTS_MAX: usize = 1024;
 
-/// The places. Cheap to clone.
+/// The upload places of this node. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Places {
     in_all: usize,
     per_peer: usize,
-    /// Of all that strangers, who are on no joined list, may hold: the rest is the members'.
+    /// Places that strangers, peers on no member list of a joined model, may hold together: the rest is kept for members.
     of_strangers: usize,
     book: Arc<Mutex<Book>>,
 }
@@ -49,19 +54,19 @@ struct Held {
     member: bool,
     since: Instant,
     sent: Arc<AtomicU64>,
-    /// So many of the bytes sent are in the account.
+    /// Bytes of `sent` that the account already contains.
     counted: u64,
     revoked: CancellationToken,
 }
 
 #[derive(Clone, Copy)]
 struct Account {
-    /// Nanoseconds of a place's time; below zero they are owed.
+    /// Time for one place, in nanoseconds; a value below zero is a debt.
     credit: i64,
     at: Instant,
 }
 
-/// One place; dropping it makes room.
+/// An upload place that a peer holds; dropping it makes room.
 pub(crate) struct Place {
     number: u64,
     sent: Arc<AtomicU64>,
@@ -70,7 +75,7 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    /// A quarter of the places is kept for members.
+    /// Makes `in_all` places, with at most `per_peer` for one peer; a quarter of them is kept for members.
     pub(crate) fn new(in_all: usize, per_peer: usize) -> Self {
         Self {
             in_all,
@@ -80,8 +85,9 @@ impl Places {
         }
     }
 
-    /// A place for this peer: a free one, else that of a slow peer, else (for a member) that of a stranger. Nobody loses a
-    /// place while there is room. A slow peer takes nobody's place, and a free one only while a quarter of them is free.
+    /// Takes a [`Place`] for this peer: a free one, else that of a slow peer, else (for a member) that of a stranger. No
+    /// peer loses its place while the newcomer finds a free one. A slow peer takes no other peer's place, and takes a
+    /// free one only if a quarter of all places stays free.
     pub(crate) fn take(&self, peer: NodeId, member: bool) -> Option<Place> {
         let now = Instant::now();
         let mut book = lock(&self.book);
@@ -114,12 +120,12 @@ impl Places {
 }
 
 impl Place {
-    /// Counts the bytes that are sent to its peer.
+    /// Returns the counter of the bytes that are sent to the peer.
     pub(crate) fn sent(&self) -> Arc<AtomicU64> {
         self.sent.clone()
     }
 
-    /// Cancelled once the place is another peer's.
+    /// Returns the token that is cancelled once the place goes to another peer.
     pub(crate) fn revoked(&self) -> CancellationToken {
         self.revoked.clone()
     }
@@ -133,7 +139,7 @@ impl Drop for Place {
     }
 }
 
-/// Does this as long as the place is held.
+/// Runs `work` as long as the place is held; ends with [`TransferError::Revoked`] when the place goes to another peer.
 pub(crate) async fn while_held<T>(
     revoked: &CancellationToken,
     work: impl Future<Output = Result<T, TransferError>>,
@@ -143,7 +149,7 @@ pub(crate) async fn while_held<T>(
 }
 
 impl Book {
-    /// Brings the accounts up to now.
+    /// Brings all accounts up to `now`, and forgets the full ones of peers without a place.
     fn settle(&mut self, now: Instant) {
         let mut earned: BTreeMap<NodeId, (i64, u64)> = BTreeMap::new();
         for held in self.held.values_mut() {
@@ -185,7 +191,8 @@ impl Book {
         self.credit(peer) <= 0
     }
 
-    /// Whose place a newcomer gets: strangers' before members', then that of the emptiest account, then the slowest place.
+    /// Returns the place that a newcomer gets: a stranger's before a member's, then that of the emptiest account, then
+    /// the slowest. Slow peers give way, and for a member also a stranger that has had its place for [`GRACE`].
     fn gives_way(&self, for_member: bool, strangers_only: bool, now: Instant) -> Option<u64> {
         let may_go = |held: &&Held| {
             let old = now.saturating_duration_since(held.since) >= GRACE;
@@ -230,7 +237,7 @@ impl Book {
 }
 
 impl Held {
-    /// Bytes a second.
+    /// Returns the bytes a second that were sent since the place was taken.
     fn rate(&self, now: Instant) -> u128 {
         let age = now.saturating_duration_since(self.since).as_millis();
         u128::from(self.counted) * 1000 / (age + 1)

@@ -10,13 +10,13 @@ use qres_fed::id::NodeId;
 use super::board::SESSIONS_PER_HOLDER_MAX;
 use crate::link::Link;
 
-/// Streams that rest longer are not used again: the holder closes them after a minute.
+/// Longest rest of a stream that is used again: the holder closes a resting stream after a minute.
 const REST_MAX: Duration = Duration::from_secs(30);
 
-/// A stream, since when it rests.
+/// A stream, and the time since which it rests.
 type Resting<S> = (Link<S>, Instant);
 
-/// Resting streams, at most as many a holder as may be used at once.
+/// Resting streams, for each holder at most [`SESSIONS_PER_HOLDER_MAX`], as many as are used at once.
 pub(crate) struct Pool<S> {
     resting: Arc<Mutex<BTreeMap<NodeId, Vec<Resting<S>>>>>,
 }
@@ -38,13 +38,13 @@ impl<S> Default for Pool<S> {
 }
 
 impl<S> Pool<S> {
-    /// A stream to this holder that rests, if there is one.
+    /// Takes a resting stream to this holder, if there is one.
     pub(crate) fn take(&self, holder: &NodeId) -> Option<Link<S>> {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         resting.get_mut(holder)?.pop().map(|(link, _)| link)
     }
 
-    /// Puts a stream to rest.
+    /// Puts a stream to rest, or drops it if enough streams to this holder rest.
     pub(crate) fn put(&self, holder: NodeId, link: Link<S>) {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         let links = resting.entry(holder).or_default();
@@ -53,7 +53,7 @@ impl<S> Pool<S> {
         }
     }
 
-    /// Drops streams that have rested too long; answers whether some are left.
+    /// Drops the streams that have rested for [`REST_MAX`] or longer; returns true if some streams are left.
     pub(crate) fn collect(&self) -> bool {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         resting.retain(|_, links| {

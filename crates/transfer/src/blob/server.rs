@@ -1,4 +1,4 @@
-//! The serving side: one task a stream, reads ahead of what it sends.
+//! The serving side: one task for each stream, which reads the next segment while one is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,19 +24,19 @@ use qres_wire::pb::blob_request::Kind;
 use qres_wire::pb::{BlobAnswer, BlobGet, BlobRequest, BlobStatus};
 use qres_wire::trace;
 
-/// Uploads at once, in all. Each holds two segments in memory: 32 MiB at most, and for a moment those of an upload whose place
-/// went to another.
+/// Uploads at once, in all. Each upload holds two segments in memory: 32 MiB at most, and for a moment also those of an
+/// upload whose place went to another peer.
 const UPLOADS_MAX: usize = 16;
 /// Uploads at once to one peer.
 const UPLOADS_PER_PEER_MAX: usize = 4;
-/// Streams that one peer may have open, resting ones included; one more is dropped unread.
+/// Streams that one peer may have open, resting ones included; a further stream is dropped unread.
 const STREAMS_PER_PEER_MAX: usize = 8;
-/// Streams open in all.
+/// Streams open at once, of all peers together.
 const STREAMS_MAX: usize = 512;
-/// What a peer that finds no room is told to wait.
+/// Time that a peer is told to wait when there is no upload place for it.
 const BUSY_RETRY: Duration = Duration::from_millis(250);
 
-/// Answers whoever asks for blobs. Cheap to clone.
+/// Answers peers that ask for blobs. Cheap to clone.
 #[derive(Clone)]
 pub struct BlobServer {
     store: BlobStore,
@@ -47,7 +47,7 @@ pub struct BlobServer {
     counters: Arc<TransferCounters>,
 }
 
-/// Why a blob cannot be sent now.
+/// Reason why a blob cannot be sent now.
 struct Refusal(BlobStatus);
 
 /// A blob that a peer is downloading.
@@ -55,13 +55,13 @@ struct Upload {
     file: Arc<BlobFile>,
     bytes: u64,
     spare: Vec<Vec<u8>>,
-    /// How long its peer may still ask for nothing; segments that were sent start it anew.
+    /// Time for which the peer may still ask for nothing; it starts anew after segments were sent.
     idle: Duration,
     place: Place,
 }
 
 impl BlobServer {
-    /// Serves what `store` holds and `library` allows.
+    /// Makes a server of the blobs that `store` holds and that `library` allows a peer to read.
     pub fn new(store: BlobStore, library: Arc<dyn Library>) -> Self {
         Self {
             store,
@@ -73,13 +73,13 @@ impl BlobServer {
         }
     }
 
-    /// Counts there, together with others.
+    /// Counts into `counters`, which other parts of the node may share.
     pub fn counting_into(mut self, counters: Arc<TransferCounters>) -> Self {
         self.counters = counters;
         self
     }
 
-    /// What it has sent.
+    /// Returns the counters of the bytes sent.
     pub fn counters(&self) -> Arc<TransferCounters> {
         self.counters.clone()
     }
@@ -91,8 +91,8 @@ impl BlobServer {
         self
     }
 
-    /// Serves until the mesh stops. The loop takes streams at once, whatever they go on to do: libp2p-stream drops those that
-    /// find nobody waiting (facts: its channel has no room).
+    /// Serves until the mesh stops. The loop takes each stream at once, and a task of its own then serves the stream:
+    /// libp2p-stream drops a stream if no caller is waiting for one, because its channel has no room.
     pub async fn run(self, mesh: Mesh) {
         let mut incoming = mesh.accept(PROTOCOL);
         let mut tasks = JoinSet::new();
@@ -107,7 +107,7 @@ impl BlobServer {
                 let _permit = permit;
                 if let Err(error) = server.serve(peer, stream).await {
                     tracing::debug!(peer = %peer.short(), %error, "an upload ended");
-                    // A peer that reads slowly or goes away harms nobody; one that breaks the limits is told on.
+                    // A peer that reads slowly or goes away does no harm; a peer that breaks the limits is penalized.
                     if error.fault() == Some(Fault::Protocol) {
                         mesh.penalize(peer, Fault::Protocol, format!("{PROTOCOL}: {error}"));
                     }
@@ -116,7 +116,7 @@ impl BlobServer {
         }
     }
 
-    /// Answers one stream until the peer closes it, or another one gets its place.
+    /// Answers one stream until the peer closes it, or the peer's place goes to another peer.
     pub(crate) async fn serve<S>(&self, peer: NodeId, stream: S) -> Result<(), TransferError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -124,7 +124,7 @@ impl BlobServer {
         let mut link = Link::new(stream, self.pace);
         let mut upload = None;
         loop {
-            // Whoever has an upload open and asks for nothing keeps others waiting.
+            // A peer that has an upload open and asks for nothing keeps other peers waiting.
             let wait = upload.as_ref().map_or(self.pace.rest, |upload: &Upload| upload.idle);
             let began = Instant::now();
             let revoked = upload
@@ -139,7 +139,7 @@ impl BlobServer {
             }
             match request.kind {
                 Some(Kind::Get(get)) => {
-                    // The last one's place is free again before the next is taken.
+                    // Frees the place of the last upload before the next place is taken.
                     drop(upload.take());
                     upload = self.get(peer, &get, &mut link).await?;
                 }
@@ -151,7 +151,7 @@ impl BlobServer {
                     upload.idle = self.pace.idle;
                 }
                 Some(Kind::Done(_)) => upload = None,
-                // Of a kind not known yet: it keeps no place.
+                // A request of a kind that this node does not know is ignored: it does not prolong the upload.
                 None => {}
             }
         }
@@ -187,7 +187,7 @@ impl BlobServer {
         answer.instrument(span).await
     }
 
-    /// Opens a blob for a peer, if it may have it and there is room.
+    /// Opens a blob for a peer, if the peer may read it and there is an upload place.
     async fn open(
         &self,
         peer: NodeId,
@@ -201,7 +201,7 @@ impl BlobServer {
         let Some(place) = self.uploads.take(peer, self.library.is_member(&peer)) else {
             return Ok(Err(Refusal(BlobStatus::Busy)));
         };
-        // Of this model's own: a digest of another's finds nothing here.
+        // Looks only among the blobs of this model: the digest of another model's blob finds nothing here.
         let blobs = self.store.of(Owner::of(spec, &blob));
         let opened = tokio::task::spawn_blocking(move || {
             let Some(file) = blobs.open(&blob)? else {
@@ -236,7 +236,7 @@ impl BlobServer {
 }
 
 impl Upload {
-    /// Sends the answer and what follows it unasked: a blob of one segment, else the chaining values.
+    /// Sends the answer and the bytes that follow it without a request: a blob of one segment, else the chaining values.
     async fn begin<S>(
         &mut self,
         values: &[[u8; 32]],
@@ -259,7 +259,7 @@ impl Upload {
         link.flush().await
     }
 
-    /// Sends these segments, reading the next one while one is under way.
+    /// Sends these segments, and reads the next one while one is being sent.
     async fn send<S>(
         &mut self,
         indices: &[u32],

@@ -1,4 +1,4 @@
-//! The downloading side: one blob from one holder.
+//! The downloading side: a session fetches one blob from one holder.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,21 +18,22 @@ use qres_store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, StoreError
 use qres_wire::pb::blob_request::Kind;
 use qres_wire::pb::{BlobAnswer, BlobDone, BlobGet, BlobRequest, BlobSegments, BlobStatus};
 
-/// Segments asked for and not yet here: what keeps the window full (80 MB/s at 100 ms), and what the muxer may come to hold
-/// when the disk is slow.
+/// Largest number of segments that are asked for and not yet here: enough to keep the window full (80 MB/s at 100 ms),
+/// and the most that the muxer may come to hold when the disk is slow.
 const OUTSTANDING_MAX: usize = 8;
-/// More are asked for once fewer than this are outstanding.
+/// More segments are asked for once fewer than this number are outstanding.
 const OUTSTANDING_LOW: usize = 5;
-/// Received segments that are being checked and written.
+/// Received segments that are being checked and written at once.
 const CHECKS_MAX: usize = 2;
-/// Chaining values read at once (1 MiB): memory grows with what has arrived, not with what was announced.
+/// Chaining values that are read at once (1 MiB): memory grows with the bytes that have arrived, not with the length that
+/// was announced.
 const VALUES_PER_PAGE: usize = 1 << 15;
 /// Longest wait that a busy holder may ask for.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// A blob of more segments cannot be asked for by index: 4 PiB.
+/// Largest number of segments of a blob (4 PiB): a request names each segment by a 32-bit index.
 const SEGMENTS_MAX: u64 = 1 << 32;
 
-/// What a session is to fetch.
+/// The blob that a session is to fetch, with limits on its length.
 #[derive(Debug, Clone)]
 pub(crate) struct Goal {
     pub(crate) spec: SpecId,
@@ -43,47 +44,48 @@ pub(crate) struct Goal {
 }
 
 impl Goal {
-    /// Whose the blob is to be.
+    /// Returns the [`Owner`] under which the store keeps the blob.
     fn owner(&self) -> Owner {
         Owner::of(self.spec, &self.blob)
     }
 }
 
-/// How a session ended, when nothing went wrong.
+/// Result of a session in which nothing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Got {
-    /// The blob is in the store, and the last of it came from this holder.
+    /// The blob is in the store, and the last part of it came from this holder.
     Here,
-    /// Other sessions have the rest.
+    /// Other sessions fetch the segments that are left.
     Shared,
-    /// The holder has not got it.
+    /// The holder does not have the blob.
     Absent,
-    /// The holder does not let this node read it.
+    /// The holder does not let this node read the blob.
     Denied,
-    /// The holder has no room now.
+    /// The holder has no room now and is to be asked again after this time.
     Busy(Duration),
 }
 
-/// What sessions share.
+/// State that all sessions share.
 #[derive(Clone)]
 pub(crate) struct Depot {
     pub(crate) store: BlobStore,
     pub(crate) assemblies: Assemblies,
     pub(crate) counters: Arc<TransferCounters>,
-    /// Told when a blob's segments are known: others may help from then on.
+    /// Notified when the segments of a blob are known: from then on other sessions may help.
     pub(crate) changed: Arc<Notify>,
 }
 
-/// A segment being checked and written; its buffer comes back.
+/// A segment that is being checked and written; the result returns its buffer for the next segment.
 type Check = JoinHandle<Result<(u32, Kept, Vec<u8>), StoreError>>;
 
 impl Depot {
-    /// Where the blob goes.
+    /// Returns the part of the store that the blob goes into.
     fn blobs(&self, goal: &Goal) -> Blobs {
         self.store.of(goal.owner())
     }
 
-    /// Fetches over this link, which may be used again when the answer is `Ok`. `progress` becomes true once some of it is here.
+    /// Fetches the blob of `goal` over this link, which may be used again when the result is `Ok`. Sets `progress` to
+    /// true once a segment of the blob is here.
     pub(crate) async fn fetch<S>(
         &self,
         link: &mut Link<S>,
@@ -138,7 +140,7 @@ impl Depot {
         Ok(got)
     }
 
-    /// A blob of one segment, which follows its answer.
+    /// Receives a blob of one segment, whose bytes follow the answer.
     async fn receive_small<S>(&self, link: &mut Link<S>, goal: &Goal, length: u64) -> Result<Got, TransferError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -165,7 +167,7 @@ impl Depot {
         )))
     }
 
-    /// The segments' chaining values: nothing is believed before their root is the blob's id.
+    /// Receives the chaining values of the segments: none of them is used unless their root is the blob's id.
     async fn receive_tree<S>(
         &self,
         link: &mut Link<S>,
@@ -198,7 +200,7 @@ impl Depot {
         .await
     }
 
-    /// Segments, several asked for at once, checked and written while the next ones arrive.
+    /// Receives segments: several are asked for at once, and they are checked and written while the next ones arrive.
     async fn receive_segments<S>(&self, link: &mut Link<S>, assembly: &Arc<Assembly>) -> Result<Got, TransferError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -206,7 +208,7 @@ impl Depot {
         let mut claim = Claim::new(assembly.clone());
         let mut checks = VecDeque::new();
         let received = self.receive_all(link, assembly, &mut claim, &mut checks).await;
-        // Whatever happened: what has arrived is kept, and no write is under way once the session is over.
+        // After an error too, what has arrived is kept, and no write is under way once the session is over.
         let mut settled = Ok(Got::Shared);
         for check in checks {
             let outcome = self.settle(check, &mut claim).await;
@@ -217,7 +219,7 @@ impl Depot {
             };
         }
         let got = match (received, settled) {
-            // Wrong bytes say more than that the stream broke.
+            // That the bytes are wrong says more than that the stream broke.
             (Err(_), Err(forged @ TransferError::Forged(_))) => return Err(forged),
             (Err(error), _) | (_, Err(error)) => return Err(error),
             (Ok(true), Ok(_)) => Got::Here,
@@ -232,7 +234,7 @@ impl Depot {
         Ok(got)
     }
 
-    /// Whether the last segment of all has been written.
+    /// Receives segments until none is left to ask for; returns true if the last missing segment of the blob was written.
     async fn receive_all<S>(
         &self,
         link: &mut Link<S>,
@@ -288,7 +290,7 @@ impl Depot {
     }
 }
 
-/// A length that nobody wants is refused before a byte moves.
+/// Refuses a wrong length with [`TransferError::Length`] before a byte of the blob moves.
 fn check_length(given: u64, goal: &Goal, known: Option<&Assembly>) -> Result<(), TransferError> {
     let expected = known.map(Assembly::bytes).or(goal.bytes);
     if expected.is_some_and(|bytes| bytes != given) {

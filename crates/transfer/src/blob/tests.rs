@@ -1,4 +1,4 @@
-//! Downloads from peers behind pipes.
+//! Tests of downloads from peers behind pipes.
 
 mod access;
 mod crowd;
@@ -36,7 +36,7 @@ fn want(blob: &[u8], holders: &[u8]) -> Want {
     }
 }
 
-/// Waits for a blob; answers from whom it came.
+/// Waits until the wanted blob is here; returns the peer that it came from.
 async fn here(events: &mut mpsc::Receiver<DownloadEvent>, wanted: &Want) -> NodeId {
     let next = tokio::time::timeout(Duration::from_secs(20), events.recv());
     let DownloadEvent::Here { spec, blob, from } = next.await.expect("in time").expect("the manager runs");
@@ -78,7 +78,7 @@ async fn blobs_of_every_size_arrive_as_they_are() {
         assert_eq!(downloads.counters().received_bytes(), length);
         assert_eq!(server.counters().sent_bytes(), length, "nothing moved twice");
         assert!(town.faults().is_empty());
-        // It is here now: a second want asks nobody.
+        // The blob is here now: for a second want no peer is asked.
         downloads.want(wanted.clone());
         assert_eq!(here(&mut events, &wanted).await, NodeId([0; 32]));
         assert_eq!(town.calls(&node(2)), 1);
@@ -157,7 +157,7 @@ async fn a_download_goes_on_after_a_restart_with_what_is_on_the_disk() {
         town.settle_fake(node(2), fake);
         let (downloads, events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
         downloads.want(wanted.clone());
-        // The second call comes after the first session has broken off.
+        // The second stream is opened after the first session has broken off.
         town.until(|town| town.calls(&node(2)) == 2).await;
         drop((events, ours, other));
     }
@@ -251,7 +251,7 @@ async fn a_busy_holder_is_asked_again() {
     let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
     let server = honest(&theirs, Readers::All).with_limits(PATIENT, Places::new(1, 1));
     town.settle_server(node(2), server.clone());
-    // Someone else has the only place.
+    // Another peer has the only upload place.
     let (ours, other) = pipe();
     let holder = server.clone();
     let task = tokio::spawn(async move { holder.serve(node(9), other).await });
@@ -288,7 +288,7 @@ async fn a_large_blob_comes_from_several_holders_at_once() {
     let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
     let wanted = want(&blob, &[2, 3]);
     downloads.want(wanted.clone());
-    // The first holder waits until the second has been called.
+    // The first holder waits until a stream to the second has been opened.
     town.until(|town| town.calls(&node(3)) == 1).await;
     gate.notify_one();
     here(&mut events, &wanted).await;
@@ -398,7 +398,7 @@ async fn a_reader_that_does_not_read_loses_its_place() {
     };
     link.send(&ask).await.unwrap();
     assert!(task.await.unwrap().is_err(), "the server gives up");
-    // And the place is free again.
+    // The place of that reader is free again.
     let (ours, other) = pipe();
     tokio::spawn(async move { server.serve(ME, other).await });
     let shelf = Shelf::new();
@@ -418,7 +418,7 @@ async fn whoever_asks_for_nothing_loses_its_place_however_often_it_speaks() {
     let mut link = Link::new(ours, PATIENT);
     link.send(&get(&want(&blob, &[]))).await.unwrap();
     let began = tokio::time::Instant::now();
-    // A request of a kind that is not known, more often than the idle limit.
+    // A request of an unknown kind is sent more often than the idle limit.
     let mut often = tokio::time::interval(PATIENT.idle / 3);
     while link.send(&BlobRequest { kind: None }).await.is_ok() && !task.is_finished() {
         often.tick().await;

@@ -1,4 +1,4 @@
-//! Records by 64 rounds: what two nodes compare first.
+//! Records in buckets of 64 rounds: two nodes compare the digests of these buckets first.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::held::is_compared;
 use super::key;
 use qres_wire::pb::SyncBucket;
 
-/// Rounds in a bucket.
+/// Number of rounds in a bucket.
 const ROUNDS: u64 = 64;
 
-/// A model's records by bucket; in a bucket ascending by round, then by id.
+/// The records of a model by bucket; in a bucket they ascend by round, then by id.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Buckets {
     buckets: BTreeMap<u64, Vec<(u64, RecordId)>>,
@@ -28,33 +28,33 @@ impl Buckets {
         Self { buckets }
     }
 
-    /// Of what a node compares that has forgotten all up to this round.
+    /// Makes the buckets of the records that a node compares if it has forgotten the rounds up to `above`.
     pub(super) fn above(mut ids: Vec<(u64, RecordId)>, above: u64) -> Self {
         ids.retain(|(round, id)| is_compared(*round, id, above));
         Self::of(ids)
     }
 
-    /// The bucket of a round.
+    /// Returns the index of the bucket of a round.
     pub(super) fn index(round: u64) -> u64 {
         round / ROUNDS
     }
 
-    /// What is in a bucket.
+    /// Returns the records in a bucket, each with its round.
     pub(super) fn entries(&self, index: u64) -> &[(u64, RecordId)] {
         self.buckets.get(&index).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a record of that round is held.
+    /// Returns true if this record of this round is held.
     pub(super) fn contains(&self, round: u64, id: RecordId) -> bool {
         self.entries(Self::index(round)).binary_search(&(round, id)).is_ok()
     }
 
-    /// Count and digest of each bucket that holds something, ascending.
+    /// Returns count and digest of each bucket that is not empty, ascending by index.
     pub(super) fn digests(&self) -> Vec<SyncBucket> {
         self.buckets.keys().map(|index| self.digest(*index)).collect()
     }
 
-    /// Count and digest of a bucket, held or not.
+    /// Returns count and digest of a bucket, which may be empty.
     pub(super) fn digest(&self, index: u64) -> SyncBucket {
         let entries = self.entries(index);
         let mut keys: Vec<_> = entries.iter().map(|(_, id)| key::key(id)).collect();
@@ -82,7 +82,7 @@ mod tests {
             a.digests().iter().map(|d| (d.index, d.count)).collect::<Vec<_>>(),
             [(0, 2), (1, 1)]
         );
-        // The digest as docs/protocol.md states it, written out.
+        // The digest as docs/protocol.md defines it, computed from the bytes written out.
         let mut plain = vec![2; 1];
         plain.extend([1; 32]);
         plain.push(2);

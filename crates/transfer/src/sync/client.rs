@@ -1,4 +1,4 @@
-//! The asking side.
+//! The asking side of a sync exchange.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -22,14 +22,14 @@ use qres_wire::pb::{
     SyncBucket, SyncDigest, SyncItem, SyncKeys, SyncRecords, SyncRequest, SyncSpec, SyncSpecs, SyncStates, SyncStatus,
 };
 
-/// Buckets that a peer may name: 2^22 rounds, more than a horizon keeps.
+/// Buckets that a peer may name: 2^22 rounds, which is more than a horizon keeps.
 const BUCKETS_MAX: usize = 1 << 16;
-/// Records that a peer may name in one bucket: 64 rounds of 512 members' contributions and seals, eight times over. 11 MiB.
+/// Records that a peer may name in one bucket: 64 rounds of 512 members with eight records each, 10.25 MiB of entries.
 const BUCKET_RECORDS_MAX: u32 = 1 << 18;
-/// Requests for records under way at once: the next batch is on its way while one is taken in.
+/// Requests for records under way at once: the next batch is on its way while this node takes one in.
 const ASKS_MAX: usize = 2;
 
-/// What is held here, ready to be compared.
+/// The records that this node holds, ready to be compared.
 struct Ours {
     buckets: Buckets,
     above: u64,
@@ -50,24 +50,24 @@ impl Ours {
         }
     }
 
-    /// Whether a record that the peer holds is wanted here.
+    /// Returns true if this node wants a record that the peer holds.
     fn lacks(&self, round: u64, id: &RecordId) -> bool {
         let held = self.buckets.contains(round, *id);
         is_compared(round, id, self.above) && !held && !self.refused.contains(id)
     }
 }
 
-/// One conversation with a peer.
+/// An exchange with a peer over one stream.
 pub(super) struct Exchange<S> {
     link: Link<S>,
 }
 
-/// Why an answer is none.
+/// Reason why a peer gave no usable answer.
 #[derive(Debug)]
 pub(super) enum SyncError {
-    /// The exchange failed.
+    /// The exchange failed with this error.
     Transfer(TransferError),
-    /// The peer has no room now.
+    /// The peer has no room for another exchange now.
     Busy,
 }
 
@@ -82,12 +82,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         Self { link }
     }
 
-    /// Ends the conversation well.
+    /// Ends the exchange and closes its stream.
     pub(super) async fn close(mut self) -> Result<(), TransferError> {
         self.link.close().await
     }
 
-    /// The models that the peer knows.
+    /// Returns a [`SpecOffer`] for each model that the peer knows.
     pub(super) async fn specs(&mut self) -> Result<Vec<SpecOffer>, SyncError> {
         self.ask(Ask::Specs(SyncSpecs {})).await?;
         let mut offers = Vec::new();
@@ -100,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         Ok(offers)
     }
 
-    /// The signed states of a model.
+    /// Returns the signed state envelopes of a model.
     pub(super) async fn states(&mut self, spec: SpecId) -> Result<Vec<Vec<u8>>, SyncError> {
         self.ask(Ask::States(SyncStates { spec: spec.0.to_vec() })).await?;
         let (mut states, mut bytes) = (Vec::new(), 0);
@@ -116,7 +116,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         Ok(states)
     }
 
-    /// Sends the records that the peer has and that are missing here, ascending by round, until the receiver closes.
+    /// Sends to `batch` each [`Record`] that the peer has and this node does not, ascending by round, until the receiver
+    /// closes; returns how many records came.
     pub(super) async fn missing(
         &mut self,
         spec: SpecId,
@@ -138,7 +139,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         Ok(total)
     }
 
-    /// The peer's buckets that differ from ours, ascending, with how many records it has in each.
+    /// Returns the index of each bucket that differs from this node's, ascending, and the number of records that the peer
+    /// has in it.
     async fn differing(&mut self, spec: SpecId, ours: &Ours) -> Result<Vec<(u64, u32)>, SyncError> {
         let ask = SyncDigest {
             spec: spec.0.to_vec(),
@@ -159,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         Ok(differing)
     }
 
-    /// The records in some buckets that we have not, ascending by round.
+    /// Returns the records of some buckets that this node does not have, ascending by round.
     async fn keys(&mut self, spec: SpecId, group: &[(u64, u32)], ours: &Ours) -> Result<Vec<RecordId>, SyncError> {
         let buckets: Vec<u64> = group.iter().map(|(index, _)| *index).collect();
         let announced: usize = group.iter().map(|(_, count)| *count as usize).sum();
@@ -186,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         Ok(wanted)
     }
 
-    /// Asks for records and passes them on in the order wanted.
+    /// Asks for records, and sends them to `batch` in the order of `wanted`; returns how many records came.
     async fn records(
         &mut self,
         spec: SpecId,
@@ -219,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         }
     }
 
-    /// The records of one answer, in the order asked.
+    /// Reads the records of one answer and returns them in the order of `ids`.
     async fn answered(&mut self, ids: &[RecordId]) -> Result<Vec<Record>, SyncError> {
         let mut places: BTreeMap<RecordId, usize> = ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
         let mut found = BTreeMap::new();
@@ -236,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         Ok(found.into_values().collect())
     }
 
-    /// Asks for records, however many, and waits for the first item.
+    /// Asks for any number of records, even above the limit, and waits for the first item.
     #[cfg(test)]
     pub(super) async fn ask_records(&mut self, spec: SpecId, ids: &[RecordId]) -> Result<Option<Item>, SyncError> {
         let keys: Vec<_> = ids.iter().map(key::key).collect();
@@ -252,7 +254,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
         self.link.send(&SyncRequest { kind: Some(kind) }).await
     }
 
-    /// The next item of an answer; `None` at its end. A model that the peer does not show us ends at once.
+    /// Reads the next item of an answer; `None` at its end. The answer about a model that the peer does not show to this
+    /// node ends at once.
     async fn item(&mut self) -> Result<Option<Item>, SyncError> {
         loop {
             let wait = self.link.pace().idle;
@@ -278,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Exchange<S> {
     }
 }
 
-/// Differing buckets in groups whose keys fit in memory at once.
+/// Splits the differing buckets into groups whose keys fit in memory at once ([`KEYS_AT_ONCE`]).
 fn groups(mut differing: &[(u64, u32)]) -> impl Iterator<Item = &[(u64, u32)]> {
     std::iter::from_fn(move || {
         let mut sum = 0;
@@ -286,7 +289,7 @@ fn groups(mut differing: &[(u64, u32)]) -> impl Iterator<Item = &[(u64, u32)]> {
             sum += *count as usize;
             sum <= KEYS_AT_ONCE
         });
-        // A bucket that is larger alone goes alone.
+        // A bucket that has more keys than fit makes a group of its own.
         let n = fits.count().max(1).min(differing.len());
         let (group, rest) = differing.split_at(n);
         differing = rest;

@@ -14,7 +14,7 @@ use crate::link::{Link, Pace};
 /// Batches of records that are kept unread: more than any input has.
 const BATCHES_MAX: usize = 4096;
 
-/// Answers what a stream asks, until it ends.
+/// Answers the requests that come over a stream, until the stream ends.
 pub async fn answer<S>(library: Arc<dyn Library>, peer: NodeId, stream: S) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -23,7 +23,8 @@ where
     server.serve(peer, stream).await.map_err(|error| error.to_string())
 }
 
-/// Asks for specs (0), states (1) or records (any other), and reads what a stream answers; how many came.
+/// Asks for specs (0), states (1) or records (any other number), and reads the answer from a stream; returns how many
+/// came.
 pub async fn ask<S>(what: u8, spec: SpecId, stream: S) -> Result<usize, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,

@@ -1,17 +1,17 @@
-//! What a node brings to a comparison.
+//! The records that a node brings to a comparison.
 
 use std::collections::BTreeSet;
 
 use qres_fed::round::RecordId;
 
-/// What is held of a model, and what is not wanted though it is not held.
+/// Records of a model that this node holds, and records that it does not want though it does not hold them.
 #[derive(Debug, Clone, Default)]
 pub struct Held {
     /// The records held, each with its round.
     pub records: Vec<(u64, RecordId)>,
-    /// Up to this round records are forgotten here: they are not asked for, but for proofs, which new seals may name.
+    /// Last round whose records are forgotten here: up to it this node asks only for proofs, which new seals may name.
     pub above: u64,
-    /// Records that came and were not kept.
+    /// Records that arrived here and were not kept.
     pub refused: BTreeSet<RecordId>,
 }
 
@@ -24,7 +24,8 @@ impl From<Vec<(u64, RecordId)>> for Held {
     }
 }
 
-/// Whether a node that has forgotten what is not above that round compares this record.
+/// Returns true if a node that has forgotten the rounds up to `above` compares this record: it is of a later round, or a
+/// proof.
 pub(super) fn is_compared(round: u64, id: &RecordId, above: u64) -> bool {
     round > above || matches!(id, RecordId::Proof(_))
 }

@@ -1,4 +1,4 @@
-//! How records and their names are written.
+//! Encoding of records and of their keys.
 
 use qres_fed::id::{ContributionId, ProofId, SealId};
 use qres_fed::record::{Canonical, Signature, Signed};
@@ -8,16 +8,16 @@ use super::Record;
 use crate::fault::TransferError;
 use qres_wire::pb::SyncRecord;
 
-/// Bytes of a record key: the kind, then the id.
+/// Bytes of a record key: the kind (one byte), then the id (32 bytes).
 pub(super) const KEY_BYTES: usize = 33;
-/// Bytes of a key with its round.
+/// Bytes of an entry: the round (8 bytes, little-endian), then the key.
 pub(super) const ENTRY_BYTES: usize = 8 + KEY_BYTES;
 
 const CONTRIBUTION: u8 = 1;
 const SEAL: u8 = 2;
 const PROOF: u8 = 3;
 
-/// A record's key.
+/// Encodes the key of a record.
 pub(super) fn key(id: &RecordId) -> [u8; KEY_BYTES] {
     let (kind, digest) = match id {
         RecordId::Contribution(id) => (CONTRIBUTION, id.0),
@@ -30,7 +30,7 @@ pub(super) fn key(id: &RecordId) -> [u8; KEY_BYTES] {
     bytes
 }
 
-/// Keys one after another. Those of a kind that this node does not know are passed over.
+/// Decodes keys that stand one after another. A key of a kind that this node does not know is passed over.
 pub(super) fn read_keys(bytes: &[u8]) -> Result<Vec<RecordId>, TransferError> {
     let (keys, rest) = bytes.as_chunks::<KEY_BYTES>();
     if !rest.is_empty() {
@@ -42,13 +42,13 @@ pub(super) fn read_keys(bytes: &[u8]) -> Result<Vec<RecordId>, TransferError> {
     Ok(keys.iter().filter_map(read_key).collect())
 }
 
-/// Appends a key with its round.
+/// Appends an entry, a round and a key, to `into`.
 pub(super) fn write_entry(round: u64, id: &RecordId, into: &mut Vec<u8>) {
     into.extend_from_slice(&round.to_le_bytes());
     into.extend_from_slice(&key(id));
 }
 
-/// Keys with their rounds, one after another; `None` stands for a kind that this node does not know.
+/// Decodes entries that stand one after another; `None` stands for a record of a kind that this node does not know.
 pub(super) fn read_entries(bytes: &[u8]) -> Result<Vec<(u64, Option<RecordId>)>, TransferError> {
     let (entries, rest) = bytes.as_chunks::<ENTRY_BYTES>();
     if !rest.is_empty() {
@@ -75,7 +75,7 @@ fn read_key(bytes: &[u8; KEY_BYTES]) -> Option<RecordId> {
 }
 
 impl Record {
-    /// Its name.
+    /// Returns the id of the record.
     pub fn id(&self) -> RecordId {
         match self {
             Self::Contribution(signed) => RecordId::Contribution(signed.record.id()),
@@ -97,7 +97,7 @@ impl Record {
         }
     }
 
-    /// `None` for a kind that this node does not know.
+    /// Decodes a record; returns `None` for a kind that this node does not know.
     pub(super) fn from_wire(wire: &SyncRecord) -> Result<Option<Self>, TransferError> {
         let record = match u8::try_from(wire.kind) {
             Ok(CONTRIBUTION) => Self::Contribution(signed(wire)?),
@@ -121,7 +121,7 @@ fn signed<T: Canonical>(wire: &SyncRecord) -> Result<Signed<T>, TransferError> {
     })
 }
 
-/// A 64-byte signature out of a message.
+/// Reads a 64-byte signature out of a message; another length is [`TransferError::Malformed`].
 pub(super) fn signature(bytes: &[u8]) -> Result<Signature, TransferError> {
     let bytes = bytes
         .try_into()

@@ -1,4 +1,4 @@
-//! The answering side: one task a stream.
+//! The answering side of a sync exchange: one task for each stream.
 
 use std::sync::Arc;
 
@@ -20,16 +20,17 @@ use qres_wire::pb::sync_item::Kind as Item;
 use qres_wire::pb::sync_request::Kind as Ask;
 use qres_wire::pb::{SyncEnd, SyncItem, SyncKeys, SyncRecords, SyncRequest, SyncSpec, SyncStatus};
 
-/// Requests answered at once, in all. Between two requests a stream holds no place: nobody keeps others out by waiting.
+/// Requests answered at once, in all. A stream holds no place between two requests, so a peer that waits keeps no other
+/// peer out.
 const EXCHANGES_MAX: usize = 32;
-/// Requests of one peer answered at once; one more is told that there is no room.
+/// Requests of one peer answered at once; a further request is answered with [`SyncStatus::Busy`].
 const EXCHANGES_PER_PEER_MAX: usize = 4;
-/// Streams of one peer, those without room included; one more is dropped unread.
+/// Streams of one peer, those without room included; a further stream is dropped unread.
 const STREAMS_PER_PEER_MAX: usize = 8;
-/// Streams in all.
+/// Streams open at once, of all peers together.
 const STREAMS_MAX: usize = 256;
 
-/// Answers whoever asks for records. Cheap to clone.
+/// Answers peers that ask for records. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct SyncServer {
     library: Arc<dyn Library>,
@@ -38,8 +39,8 @@ pub(super) struct SyncServer {
     pace: Pace,
 }
 
-/// The records of the model that a stream talks about, as they were when it was first asked: the answers of one conversation
-/// fit together.
+/// The records of the model that a stream asks about, as they were when it asked for the digests: so the keys that it
+/// asks for next fit those digests.
 struct Snapshot {
     spec: SpecId,
     above: u64,
@@ -85,7 +86,7 @@ impl SyncServer {
         }
     }
 
-    /// Answers one stream until the peer closes it, or stops asking.
+    /// Answers one stream until the peer closes it, or stops asking ([`TransferError::Stalled`]).
     pub(super) async fn serve<S>(&self, peer: NodeId, stream: S) -> Result<(), TransferError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,

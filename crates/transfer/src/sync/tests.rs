@@ -1,4 +1,4 @@
-//! Two ends of a pipe in memory.
+//! Tests of the exchange of records, over two ends of a pipe in memory.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use qres_wire::pb::{SyncBucket, SyncEnd, SyncItem, SyncRequest, SyncStatus};
 
 pub(crate) const SPEC: SpecId = SpecId([7; 32]);
 const ME: NodeId = NodeId([1; 32]);
-/// Nothing stalls here but where a test says so.
+/// Deadlines (20 s) for tests in which no peer stalls.
 const PATIENT: Pace = Pace {
     idle: Duration::from_secs(20),
     whole: Duration::from_secs(20),
@@ -33,7 +33,7 @@ fn pipe() -> (Pipe, Pipe) {
     (a.compat(), b.compat())
 }
 
-/// A library of one model that counts the records it is asked for.
+/// A [`Library`] of one model that counts the records it is asked for.
 #[derive(Default)]
 pub(crate) struct Shelf {
     pub(crate) records: Vec<(u64, Record)>,
@@ -66,7 +66,7 @@ impl Library for Shelf {
         Box::pin(async move {
             *self.asked.lock().unwrap() += ids.len();
             let held = self.records.iter().filter(|(_, record)| ids.contains(&record.id()));
-            // In no helpful order.
+            // Newest first, the opposite of the order that the exchange must return.
             held.rev().map(|(_, record)| record.clone()).collect()
         })
     }
@@ -108,7 +108,8 @@ fn seal(round: u64) -> Record {
     })
 }
 
-/// 1,000 records over 500 rounds (eight buckets): a contribution and a seal each, a proof among them.
+/// Makes 1,000 records over 500 rounds (eight buckets): a contribution and a seal for each round, and one proof among
+/// them.
 pub(crate) fn thousand() -> Vec<(u64, Record)> {
     let mut records = Vec::new();
     for round in 1..=500 {
@@ -130,14 +131,14 @@ fn server(shelf: Arc<Shelf>) -> SyncServer {
     SyncServer::new(shelf).with_limits(PATIENT, Quota::new(4, 2))
 }
 
-/// Serves one end; answers with the other end and what becomes of the server.
+/// Serves one end of a pipe; returns the other end and the task of the server.
 fn serve(server: SyncServer) -> (Exchange<Pipe>, tokio::task::JoinHandle<Result<(), TransferError>>) {
     let (ours, theirs) = pipe();
     let task = tokio::spawn(async move { server.serve(ME, theirs).await });
     (Exchange::new(Link::new(ours, PATIENT)), task)
 }
 
-/// Collects what a sync brings.
+/// Compares with the peer; returns the number of records and the batches that came.
 async fn missing(exchange: &mut Exchange<Pipe>, ours: impl Into<Held>) -> (usize, Vec<Vec<Record>>) {
     let (sender, mut receiver) = mpsc::channel(1);
     let collect = tokio::spawn(async move {
@@ -155,7 +156,7 @@ async fn missing(exchange: &mut Exchange<Pipe>, ours: impl Into<Held>) -> (usize
 #[tokio::test]
 async fn two_sets_of_a_thousand_records_move_only_what_differs() {
     let theirs = thousand();
-    // We lack a record of round 10, one of round 11 and the last seal, and have one that they have not.
+    // This node lacks a record of round 11, one of round 12 and the last seal, and has one that the peer has not.
     let mut ours = ids(&theirs);
     let lacking = [ours[20].1, ours[22].1, ours[999].1];
     ours.retain(|(_, id)| !lacking.contains(id));
@@ -205,7 +206,7 @@ async fn what_is_forgotten_here_or_was_refused_is_not_sent_again() {
     assert_eq!(count, 6);
     let (count, _) = missing(&mut exchange, held(&[], &[])).await;
     assert_eq!(count, kept.len());
-    // All of it for who has forgotten nothing.
+    // A node that has forgotten nothing gets all old records.
     let (count, _) = missing(&mut exchange, kept.clone()).await;
     assert_eq!(count, old.len());
 }
@@ -230,7 +231,7 @@ async fn a_newcomer_gets_everything_in_small_batches_ascending_by_round() {
         .map(|got| theirs.iter().find(|(_, record)| record == got).unwrap().0)
         .collect();
     assert!(rounds.is_sorted());
-    // The same conversation goes on: nothing differs any more.
+    // The same exchange goes on: nothing differs any more.
     let (count, _) = missing(&mut exchange, ids(&theirs)).await;
     assert_eq!(count, 0);
 }
@@ -295,13 +296,13 @@ async fn a_peer_that_rests_between_requests_keeps_nobody_out() {
     let server = SyncServer::new(Arc::new(Shelf::default())).with_limits(PATIENT, Quota::new(1, 1));
     let (mut resting, _) = serve(server.clone());
     assert!(resting.specs().await.is_ok());
-    // Its stream is open; the next one may ask, and so may it again.
+    // Its stream stays open; the other peer may ask, and then the first peer may ask again.
     let (mut other, _) = serve(server);
     assert!(other.specs().await.is_ok());
     assert!(resting.specs().await.is_ok());
 }
 
-/// Answers every request with these items, one list a request.
+/// Answers each request with the next list of items.
 async fn liar(stream: Pipe, answers: Vec<Vec<Item>>) {
     let mut link = Link::new(stream, PATIENT);
     for items in answers {
@@ -344,7 +345,7 @@ fn entries(of: &[(u64, RecordId)]) -> Item {
     Item::Keys(bytes)
 }
 
-/// What a liar's answers come to, and whether records reached us.
+/// Asks a liar for records; returns the outcome and the number of records that reached this node.
 async fn lied_to(answers: Vec<Vec<Item>>) -> (Result<usize, SyncError>, usize) {
     let (ours, theirs) = pipe();
     let liar = tokio::spawn(liar(theirs, answers));
@@ -413,7 +414,7 @@ async fn whoever_lies_is_told_on_and_nothing_of_it_gets_through() {
         assert_eq!(fault(&outcome), Some(Fault::Protocol), "{lie}: {outcome:?}");
         assert_eq!(reached, 0, "{lie}");
     }
-    // And the same answers without a lie.
+    // The same answers without a lie are accepted.
     let (outcome, reached) = lied_to(vec![one(), keys(), vec![record(&asked), end()]]).await;
     assert_eq!((outcome.unwrap(), reached), (1, 1));
 }

@@ -1,8 +1,8 @@
-//! Answers are read, or end.
+//! Ends an answer that its caller does not read.
 //!
-//! The server asks a body for more only when the caller has made room for what it gave before, so a caller that reads
-//! nothing leaves its call where it is, with all that it holds. A task beside each answer notices: it drops what the
-//! answer is made of, and says why should the caller read again; later it closes the connection.
+//! The server polls a body for more data only when the caller has made room for the data before. So the call of a caller
+//! that reads nothing stands still and keeps everything that it holds. A task beside each answer notices that and drops the
+//! body of the answer; if the caller reads again, it gets a status with the reason. Later the task closes the connection.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,12 +24,12 @@ use crate::server::connection::Connection;
 use crate::server::limits::Limits;
 use crate::server::status::status;
 
-/// Pieces of data above this are given in two; what is smaller may wait in the server's buffers.
+/// Pieces of data with more bytes than this are given in two parts; smaller ones may wait in the server's buffers.
 const SPLIT_BYTES: usize = 16 * 1024;
-/// Bytes of the second part. h2 takes frames below 256 bytes for an attack when many of them are not read.
+/// Bytes of the second part. h2 takes many unread frames of less than 256 bytes for an attack.
 const TAIL_BYTES: usize = 1024;
 
-/// Makes [`Answers`].
+/// The [`Layer`] that makes [`Answers`].
 #[derive(Debug, Clone)]
 pub(in crate::server) struct AnswerLayer {
     limits: Arc<Limits>,
@@ -52,7 +52,7 @@ impl<S> Layer<S> for AnswerLayer {
     }
 }
 
-/// See the module.
+/// The [`Service`] that ends answers which are not read.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Answers<S> {
     inner: S,
@@ -87,12 +87,12 @@ where
     }
 }
 
-/// A body that notices when nobody takes what it gives.
+/// A body that ends if its data are not read in time.
 struct Answer {
     shared: Arc<Shared>,
-    /// The end of a large piece, and how long the piece was. Given by itself: the server asks for it at once, and for more
-    /// only when the caller has made room for all before it. So a body is not at its end, and dropped, while a large last
-    /// piece waits in the server's buffers.
+    /// The end of a large piece, and the bytes of the whole piece. The end is given separately: the server asks for it at once,
+    /// and for more only when the caller has made room for everything before it. So a body is not at its end, and dropped,
+    /// while a large last piece waits in the server's buffers.
     tail: Option<(Bytes, usize)>,
     told: bool,
     watch: AbortHandle,
@@ -105,9 +105,9 @@ struct Shared {
 }
 
 struct State {
-    /// `None` once nobody has read it for too long.
+    /// The body; `None` once it was not read for too long.
     body: Option<Body>,
-    /// When the server should have asked for more; `None` while it has asked.
+    /// The time by which the server should ask for more; `None` while it has asked.
     due: Option<Instant>,
 }
 
@@ -117,7 +117,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When so many bytes should be taken.
+    /// Returns the time by which this many bytes should be read.
     fn due(&self, bytes: usize) -> Instant {
         Instant::now() + self.unread + Duration::from_secs_f64(bytes as f64 / f64::from(self.bytes_per_s))
     }
@@ -155,7 +155,7 @@ impl Answer {
         }
     }
 
-    /// The status of a body that has been dropped.
+    /// Gives the status of a body that has been dropped, once, as trailers.
     fn ended(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if std::mem::replace(&mut self.told, true) {
             return Poll::Ready(None);
@@ -167,19 +167,19 @@ impl Answer {
         );
         let status = status(NodeError::new(Reason::AnswerNotRead, message));
         let mut trailers = tonic::codegen::http::HeaderMap::new();
-        // It fails only for a message that is no header, and ours are escaped.
+        // Adding fails only for a message that is no valid header, and the messages of `status` are escaped.
         let _ = status.add_header(&mut trailers);
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 }
 
-/// Ends an answer that nobody reads, and later its connection.
+/// Ends an answer that is not read in time, and after [`Limits::unread`] more its [`Connection`].
 async fn watch(shared: Arc<Shared>, connection: Arc<Connection>, metrics: Metrics) {
     shared.overdue().await;
     let body = shared.state().body.take();
     metrics.end("unread_answer");
     tracing::debug!(unread = ?shared.unread, "an answer that nobody reads is ended");
-    // What it holds is free from here on; a dropped fetch closes its file.
+    // Everything that the body held is free from here on; a dropped fetch closes its file.
     drop(body);
     tokio::time::sleep(shared.unread).await;
     connection.cut();
@@ -236,7 +236,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives the same data for ever.
+    /// A body that gives the same data for ever.
     struct Endless(#[allow(dead_code)] Arc<()>);
 
     impl http_body::Body for Endless {

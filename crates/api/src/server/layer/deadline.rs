@@ -1,6 +1,6 @@
-//! A caller's deadline (`grpc-timeout`), answered as DEADLINE_EXCEEDED.
+//! Enforces the caller's deadline (`grpc-timeout`) with the code DEADLINE_EXCEEDED.
 //!
-//! tonic enforces it too, outside all layers, and answers CANCELLED; this layer comes a moment earlier.
+//! tonic enforces the deadline too, outside all layers, and answers CANCELLED; this layer answers a moment earlier.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tower::{Layer, Service};
 use super::{Request, Response};
 use crate::server::status::deadline_exceeded;
 
-/// The timer counts whole milliseconds: two of them earlier is before tonic's in any case.
+/// Time by which this layer answers before tonic. Timers count whole milliseconds, so two milliseconds are enough.
 const EARLIER: Duration = Duration::from_millis(2);
 
-/// Makes [`Deadline`].
+/// The [`Layer`] that makes [`Deadline`].
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) struct DeadlineLayer;
 
@@ -26,7 +26,7 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
-/// See the module.
+/// The [`Service`] that ends a call at its caller's deadline.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Deadline<S> {
     inner: S,
@@ -48,7 +48,7 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let timeout = timeout(request.headers());
-        // Started here and not at the first poll: tonic's own starts right after this call.
+        // The timer starts here and not at the first poll, because tonic's own timer starts right after this call.
         let sleep = timeout.map(|after| (after, tokio::time::sleep(after.saturating_sub(EARLIER))));
         let future = self.inner.call(request);
         Box::pin(async move {
@@ -64,7 +64,7 @@ where
     }
 }
 
-/// Reads `grpc-timeout`: at most 8 digits and a unit. Something else is no deadline.
+/// Reads `grpc-timeout`: at most 8 digits and a unit. Returns `None` for any other text.
 pub(in crate::server) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -1,8 +1,8 @@
-//! Calls at the same time, on the whole node and on one connection: what is too much is refused at once instead of
-//! queued.
+//! Limits the calls at the same time, on the whole node and on one connection. A call above a limit is refused at once
+//! instead of queued.
 //!
-//! tonic's own limits count each connection by itself. Each kind of call has places of its own (see `server/limits.rs`),
-//! so that a node full of streams still answers its operator; short calls have reserved places besides.
+//! tonic's own limits count each connection separately. Here each kind of call has places of its own (see
+//! `server/limits.rs`), so that a node full of streams still answers its operator; short calls also have reserved places.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ use crate::server::limits::Limits;
 use crate::server::place::{Place, Places};
 use crate::server::status::status;
 
-/// Makes [`Limit`]; all services that one layer makes share the limits.
+/// The [`Layer`] that makes [`Limit`]. All services of one layer share the limits.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct LimitLayer {
     places: Arc<Places>,
@@ -49,24 +49,25 @@ impl<S> Layer<S> for LimitLayer {
     }
 }
 
-/// See the module.
+/// The [`Service`] that runs a call only if there is a place for it.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Limit<S> {
     inner: S,
     layer: LimitLayer,
 }
 
-/// What a call holds: a place of the connection's share and one of the node's.
+/// The places that a call holds: one of the connection's share and one of the node's.
 struct Held {
-    /// Until the answer is there; else until the answer has ended.
+    /// True if the places are held only until the answer begins; otherwise they are held until the answer has ended.
     brief: bool,
     _permits: [OwnedSemaphorePermit; 2],
-    /// Its connection is in use. Not before the request has its place: half a request keeps no connection from being closed.
+    /// Marks the connection as in use. It is made only once the request has its place: half a request does not keep a connection
+    /// from being closed.
     _running: RunningCall,
 }
 
 impl LimitLayer {
-    /// The places of a call.
+    /// Takes the places of a call, reserved ones if `method` is short and has no others. Returns an error if there are none.
     fn admit(&self, method: Method, connection: &Arc<Connection>) -> Result<Held, NodeError> {
         let refused = match self.places.try_take_with(&connection.places, method.place) {
             Ok(permits) => {
@@ -78,7 +79,7 @@ impl LimitLayer {
             }
             Err(refused) => refused,
         };
-        // Nothing that lasts gets one of these, so there soon is one again.
+        // Only short calls get a reserved place, so one is soon free again.
         if method.short
             && let Ok(permits) = self.places.try_take_with(&connection.places, Place::Reserved)
         {
@@ -137,7 +138,7 @@ mod tests {
     const NODE: &str = "/qres.v1.NodeService/GetNode";
     const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
-    /// A body that never ends by itself: the call goes on until it is dropped.
+    /// A body that never ends by itself: the call goes on until the body is dropped.
     struct Open;
 
     impl http_body::Body for Open {
@@ -170,7 +171,7 @@ mod tests {
             Connection::new(&self.limits)
         }
 
-        /// The open answer, or why there is none.
+        /// Returns the open answer, or the [`Status`] with which the call was refused.
         async fn call(&mut self, path: &str, connection: &Arc<Connection>) -> Result<Response, Status> {
             let mut request = Request::new(Body::empty());
             *request.uri_mut() = path.parse().unwrap();
@@ -231,7 +232,7 @@ mod tests {
         served.call(SUBMIT, &connection).await.unwrap_err();
         let _place = served.call(NODE, &connection).await.unwrap();
         let _probe = served.call(HEALTH, &connection).await.unwrap();
-        // The answers of these are not read either, and hold nothing.
+        // The answers of these calls are not read either, and hold no place.
         let _reserved = served.call(NODE, &connection).await.unwrap();
         let _reserved = served.call(HEALTH, &connection).await.unwrap();
         let _reserved = served.call(NODE, &connection).await.unwrap();

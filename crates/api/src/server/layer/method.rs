@@ -1,4 +1,4 @@
-//! The methods that are served, by their paths: a caller's free text never becomes a label or a span's name.
+//! The served methods, by their paths. A path that is unknown never becomes a label or the name of a span.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,37 +9,37 @@ use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use crate::server::place::Place;
 use crate::server::reflection::DESCRIPTOR_SETS;
 
-/// Answered when something has happened, which may take hours.
+/// Methods that may wait for an event for hours before they answer.
 const WAITING: [&str; 2] = [
     "qres.v1.WeightsService/FetchWeights",
     "qres.v1.SubmissionService/GetSubmission",
 ];
-/// One message of up to 4 MiB: as heavy as an upload.
+/// Method whose request is one message of up to 4 MiB: it counts as an upload.
 const HEAVY: &str = "qres.v1.StateService/PublishState";
 
-/// A method of ours.
+/// A method of the contract, of health or of reflection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) struct Method {
-    /// `package.Service/Method`, or `_OTHER` for a path that is none of ours.
+    /// `package.Service/Method`, or `_OTHER` for a path that is not served.
     pub(in crate::server) name: &'static str,
-    /// What a call takes.
+    /// The kind of [`Place`] that a call takes.
     pub(super) place: Place,
-    /// Short: where there is no place it gets a reserved one.
+    /// True if a call is short: it gets a reserved place if there is no other.
     pub(super) short: bool,
-    /// How its request is read.
+    /// The way in which the request is read.
     pub(super) reading: Reading,
 }
 
-/// How a request is read.
+/// The way in which a request is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// All of it before the call begins.
+    /// The whole request is read before the call begins.
     Whole,
-    /// All of it within a time.
+    /// The call begins at once, and the whole request must come within a time.
     Within,
-    /// Each part of it within a time.
+    /// The call begins at once, and each part of the request must come within a time.
     EachWithin,
-    /// As its handler likes.
+    /// The handler of the call reads the request and limits the time.
     Handler,
 }
 
@@ -50,7 +50,7 @@ const OTHER: Method = Method {
     reading: Reading::Whole,
 };
 
-/// By path without the leading slash.
+/// All methods by their path without the leading slash.
 static METHODS: LazyLock<BTreeMap<String, (Place, bool, Reading)>> = LazyLock::new(|| {
     let mut methods = BTreeMap::new();
     for set in DESCRIPTOR_SETS {
@@ -68,7 +68,7 @@ static METHODS: LazyLock<BTreeMap<String, (Place, bool, Reading)>> = LazyLock::n
     methods
 });
 
-/// What a method takes, whether it is short, and how its request is read.
+/// Returns the [`Place`] of a method, true if it is short, and the [`Reading`] of its request.
 fn kind(path: &str, method: &MethodDescriptorProto) -> (Place, bool, Reading) {
     let probe = path.starts_with("grpc.");
     match (method.client_streaming(), method.server_streaming()) {
@@ -83,7 +83,7 @@ fn kind(path: &str, method: &MethodDescriptorProto) -> (Place, bool, Reading) {
 }
 
 impl Method {
-    /// The method at an HTTP path.
+    /// Returns the method at an HTTP path, or [`OTHER`].
     pub(in crate::server) fn of(path: &str) -> Self {
         let found = METHODS.get_key_value(path.strip_prefix('/').unwrap_or(path));
         found.map_or(OTHER, |(name, &(place, short, reading))| Self {

@@ -1,4 +1,4 @@
-//! Counts calls, by the RPC conventions.
+//! Counts calls, after OpenTelemetry's RPC conventions.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -20,7 +20,8 @@ use super::outcome::observe;
 use super::{Request, Response};
 use crate::code;
 
-/// Upper ends, in seconds, as the RPC conventions advise, with a minute and ten for the waiting calls.
+/// Upper ends of the histogram's buckets, in seconds, as the RPC conventions advise, and of 1 and 10 minutes for calls that
+/// wait.
 const BUCKETS_S: [f64; 16] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 60.0, 600.0,
 ];
@@ -41,7 +42,7 @@ struct Ended {
     cause: &'static str,
 }
 
-/// What calls and connections are refused at.
+/// Names of the limits at which calls and connections are refused.
 const LIMITS: [&str; 8] = [
     "uploads",
     "watches",
@@ -52,10 +53,10 @@ const LIMITS: [&str; 8] = [
     "connections",
     "descriptors",
 ];
-/// What calls are ended for.
+/// Causes for which calls are ended.
 const CAUSES: [&str; 3] = ["slow_upload", "slow_request", "unread_answer"];
 
-/// The figures of all calls. Clones count into the same ones.
+/// The metrics of all calls. Clones share the same counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     duration: Family<Call, Histogram, fn() -> Histogram>,
@@ -66,7 +67,7 @@ pub struct Metrics {
 }
 
 impl Default for Metrics {
-    /// Counts, and shows it to nobody.
+    /// Makes metrics that are in no [`Registry`].
     fn default() -> Self {
         Self {
             duration: Family::new_with_constructor(|| Histogram::new(BUCKETS_S)),
@@ -79,10 +80,10 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Shows the figures in a registry.
+    /// Makes metrics and registers them in a [`Registry`].
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        // Shown as 0 before the first one: else its rate misses that one.
+        // Each series begins at 0: otherwise a rate misses the first event.
         for limit in LIMITS {
             drop(metrics.refused.get_or_create(&Refused { limit }));
         }
@@ -135,7 +136,7 @@ impl Metrics {
     }
 }
 
-/// One call on its way: counted as active until it is dropped, and as ended exactly once.
+/// A running call: it is counted as active until it is dropped, and then, exactly once, as ended.
 struct Running {
     metrics: Metrics,
     method: &'static str,
@@ -144,7 +145,7 @@ struct Running {
 }
 
 impl Running {
-    /// Ends with this code; without it, with the one it was made with.
+    /// Ends the call with this [`Code`]. A call that is dropped without this ends with the code that it was made with.
     fn end(mut self, code: Code) {
         self.code = code;
     }
@@ -164,7 +165,7 @@ impl Drop for Running {
     }
 }
 
-/// Makes [`CountCalls`].
+/// The [`Layer`] that makes [`CountCalls`].
 #[derive(Debug, Clone)]
 pub(in crate::server) struct MetricsLayer {
     metrics: Arc<Metrics>,
@@ -188,7 +189,7 @@ impl<S> Layer<S> for MetricsLayer {
     }
 }
 
-/// See the module.
+/// The [`Service`] that counts calls.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct CountCalls<S> {
     inner: S,
@@ -215,7 +216,7 @@ where
             metrics: Metrics::clone(&self.metrics),
             method: Method::of(request.uri().path()).name,
             begun: Instant::now(),
-            // A caller that goes away drops the future: it never gets another code.
+            // When a caller goes away the future is dropped, and the call keeps this code.
             code: Code::Cancelled,
         };
         let future = self.inner.call(request);

@@ -1,4 +1,4 @@
-//! How a call ended, stream and trailers included.
+//! Observes the code with which a call ends, stream and trailers included.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,13 +10,14 @@ use tonic::{Code, Status};
 
 use super::Response;
 
-/// A body that tells once how the call ended: by its trailers, by an error, or dropped before them (CANCELLED).
+/// A body that calls `tell` once with the call's [`Code`]: the code of its trailers or of an error, or CANCELLED if the body
+/// is dropped before them.
 struct Outcome<F: FnOnce(Code)> {
     body: Body,
     tell: Option<F>,
 }
 
-/// Calls `tell` once when the answer has ended.
+/// Returns the [`Response`] with a body that calls `tell` once when the answer has ended.
 pub(super) fn observe<F>(response: Response, tell: F) -> Response
 where
     F: FnOnce(Code) + Send + Unpin + 'static,
@@ -83,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    /// One data frame, then trailers with a code.
+    /// A body of one data frame and trailers with a code.
     struct Stream(Vec<Frame<Bytes>>);
 
     impl http_body::Body for Stream {

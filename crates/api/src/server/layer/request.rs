@@ -1,9 +1,10 @@
-//! Requests come in time: a call that is one message begins when all of it is here, so that half a request holds no
-//! place; the streams of reflection must go on asking.
+//! Limits the time in which requests come. A call with one message begins when the whole message is here, so that half a
+//! request holds no place for calls. A stream of reflection must go on sending requests.
 //!
-//! What has come of such a message is held meanwhile: the first 1 KiB of each, more in one of the places for requests.
+//! The part of such a message that has come is held in memory: up to 1 KiB of each, more only with one of the places for
+//! requests.
 //!
-//! Uploads are streams whose pace their handler knows best: see `server/pace.rs`.
+//! Uploads are not limited here: their handlers limit their pace (see `server/pace.rs`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,12 +31,13 @@ use crate::server::limits::Limits;
 use crate::server::place::{Place, Places};
 use crate::server::status::status;
 
-/// gRPC's prefix of a message: a flag and its length.
+/// Bytes of gRPC's prefix of a message: a flag and the message's length.
 const PREFIX_BYTES: usize = 5;
-/// A request up to this needs no place while it comes: so an operator's calls are read whatever others send.
+/// Most bytes of a request that needs no place while it comes. So an operator's calls are read even if other callers'
+/// requests have all the places.
 const SMALL_BYTES: usize = 1024;
 
-/// Makes [`Whole`].
+/// The [`Layer`] that makes [`Whole`].
 #[derive(Debug, Clone)]
 pub(in crate::server) struct RequestLayer {
     places: Arc<Places>,
@@ -52,7 +54,7 @@ impl RequestLayer {
         }
     }
 
-    /// A place for a request that is no small one.
+    /// Takes a place for a request of more than [`SMALL_BYTES`].
     fn admit(&self, connection: &Connection) -> Result<[OwnedSemaphorePermit; 2], Status> {
         self.places
             .try_take_with(&connection.places, Place::Request)
@@ -73,7 +75,7 @@ impl<S> Layer<S> for RequestLayer {
     }
 }
 
-/// See the module.
+/// The [`Service`] that runs a call once its request is here, or limits the time in which the request comes.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Whole<S> {
     inner: S,
@@ -95,7 +97,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        // The one that is ready goes along; its clone becomes ready before the next call.
+        // This call uses the service that is ready; its clone becomes ready before the next call.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let layer = self.layer.clone();
@@ -129,7 +131,8 @@ where
     }
 }
 
-/// All bytes of a request that is one message; `admit` gives a place for what is above [`SMALL_BYTES`] until all are here.
+/// Reads all bytes of a request that is one message. Above [`SMALL_BYTES`] it needs a place from `admit`, which it holds
+/// until all bytes are here.
 async fn gather<T>(mut body: Body, admit: impl Fn() -> Result<T, Status>) -> Result<Bytes, Status> {
     let mut whole = Vec::new();
     let mut place = None;
@@ -149,7 +152,7 @@ async fn gather<T>(mut body: Body, admit: impl Fn() -> Result<T, Status>) -> Res
     Ok(whole.into())
 }
 
-/// A body that is there already.
+/// A body whose bytes are all here already.
 struct Once(Option<Bytes>);
 
 impl http_body::Body for Once {
@@ -163,7 +166,7 @@ impl http_body::Body for Once {
     }
 }
 
-/// What is said to a caller whose request does not come.
+/// Makes the [`Status`] for a caller whose request does not come in time.
 struct Late {
     limit: Duration,
     metrics: Metrics,
@@ -180,7 +183,7 @@ impl Late {
     }
 }
 
-/// A body that fails when it takes too long: as a whole, or from one frame to the next.
+/// A body that fails if it takes longer than the limit: as a whole, or, with `each`, from one frame to the next.
 struct Timed {
     body: Body,
     late: Late,

@@ -1,6 +1,7 @@
-//! A span for every call, a child of the caller's when it sent W3C trace context.
+//! A span for every call. The span is a child of the caller's span if the caller sent W3C trace context.
 //!
-//! Which propagator reads the context is the process's choice (`opentelemetry::global`); without one there is none.
+//! The process chooses the propagator that reads the context (`opentelemetry::global`). Without a propagator no context is
+//! read.
 
 use std::task::{Context, Poll};
 
@@ -16,7 +17,7 @@ use super::outcome::observe;
 use super::{Request, Response};
 use crate::code;
 
-/// See the module.
+/// The [`Layer`] that makes [`Trace`].
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) struct TraceLayer;
 
@@ -27,13 +28,13 @@ impl<S> Layer<S> for TraceLayer {
     }
 }
 
-/// See the module.
+/// The [`Service`] that runs each call inside a span.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Trace<S> {
     inner: S,
 }
 
-/// Metadata as propagators read it.
+/// The metadata of a call as an [`Extractor`], which propagators read.
 pub struct Metadata<'a>(pub &'a HeaderMap);
 
 impl Extractor for Metadata<'_> {
@@ -71,7 +72,7 @@ where
             rpc.response.status_code = tracing::field::Empty,
         );
         let parent = opentelemetry::global::get_text_map_propagator(|p| p.extract(&Metadata(request.headers())));
-        // Must come before the span is first entered. It fails only where no trace is exported.
+        // The parent must be set before the span is first entered. Setting it fails only if no trace is exported.
         let _ = span.set_parent(parent);
         let future = span.in_scope(|| self.inner.call(request)).instrument(span.clone());
         Box::pin(async move {
@@ -86,7 +87,7 @@ where
     }
 }
 
-/// The codes that the RPC conventions count as a server's error; the others are the caller's.
+/// Returns true for the codes that the RPC conventions count as errors of the server; the others are the caller's.
 fn is_fault(code: tonic::Code) -> bool {
     use tonic::Code;
     matches!(

@@ -1,4 +1,4 @@
-//! Where tonic itself answers with an error, the contract's own takes its place.
+//! Replaces the errors with which tonic itself answers by the contract's own errors.
 
 use std::task::{Context, Poll};
 
@@ -9,7 +9,7 @@ use tower::{Layer, Service};
 use super::{Request, Response};
 use crate::server::status::translate;
 
-/// Makes [`Translate`].
+/// The [`Layer`] that makes [`Translate`].
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) struct TranslateLayer;
 
@@ -20,7 +20,7 @@ impl<S> Layer<S> for TranslateLayer {
     }
 }
 
-/// See the module.
+/// The [`Service`] that replaces tonic's own errors.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Translate<S> {
     inner: S,
@@ -44,7 +44,7 @@ where
         let future = self.inner.call(request);
         Box::pin(async move {
             let response = future.await?;
-            // tonic's errors come before any answer, so their status is in the headers.
+            // tonic's own errors come before any answer, so their status is in the headers.
             let tonics = Status::from_header_map(response.headers());
             Ok(match tonics.and_then(|status| translate(&status)) {
                 Some(status) => status.into_http(),

@@ -1,4 +1,4 @@
-//! Which names a spec may hold.
+//! Tests of the names that a spec may hold.
 
 use super::super::schema::{Dtype, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorSpec};
 use super::*;
@@ -30,7 +30,8 @@ fn rule(id: &str, number: &str) -> Rule {
     }
 }
 
-/// What a terminal would obey, what turns the direction of writing, what cannot be seen, and what ends a line.
+/// Names with characters that a terminal obeys, that change the direction of writing, that cannot be seen, or that end a
+/// line.
 const UNPRINTABLE: [&str; 8] = [
     "a\u{1b}[2J",
     "a\u{7f}",
@@ -84,7 +85,7 @@ fn a_rules_name_and_its_numbers_names_are_printable_and_have_1_to_64_bytes() {
 #[test]
 fn a_list_of_tensors_that_is_too_long_is_refused_before_it_is_read() {
     let bytes = spec("w", Rule::new("none/1")).to_canonical();
-    // The list's length stands behind the tag and the name "m", and its length.
+    // The list's length stands behind the tag, the length of the name "m" and the name itself.
     let at = Spec::TAG.len() + 4 + 1;
     assert_eq!(bytes[at..at + 4], 1_u32.to_le_bytes());
     let with = |count: usize| {
@@ -93,6 +94,6 @@ fn a_list_of_tensors_that_is_too_long_is_refused_before_it_is_read() {
         Spec::from_canonical(&longer).unwrap_err().to_string()
     };
     assert!(with(TENSORS_MAX + 1).contains("65537 tensors, at most 65536"));
-    // That many are possible, and missing here.
+    // The schema may have that many tensors; here the error is that they are missing.
     assert!(!with(TENSORS_MAX).contains("at most"));
 }

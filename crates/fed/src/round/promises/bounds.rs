@@ -1,4 +1,4 @@
-//! Memory and work stay bounded, whoever floods.
+//! Memory and work stay bounded, even if a node floods this one.
 
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::Membership;
@@ -135,7 +135,7 @@ fn strangers_cannot_fill_an_open_model() {
 
 #[test]
 fn strangers_cannot_fill_the_disk_of_an_open_model() {
-    // It did not contribute, so it does not seal: the round stays open.
+    // This node did not contribute, so it does not seal, and the round stays open.
     let mut stage = Stage::new(spec(Membership::Open, 2));
     for n in 0..100 {
         let mut c = stage.contribution(2, stage.head(), 1, 0);
@@ -145,7 +145,7 @@ fn strangers_cannot_fill_the_disk_of_an_open_model() {
     }
     let wanted = |o: &&Output| matches!(o, Output::WantBlob { update: true, .. });
     assert_eq!(stage.said.iter().filter(wanted).count(), 6, "twice the target");
-    // The same with what comes late.
+    // The limit is the same for late contributions.
     let mut stage = Stage::new(spec(Membership::Open, 2));
     let zero = stage.head();
     stage.submit();
@@ -162,7 +162,7 @@ fn strangers_cannot_fill_the_disk_of_an_open_model() {
     assert_eq!(stage.said.iter().filter(wanted).count(), 6, "twice the target");
 }
 
-/// Not timed: were the work of an input to grow with the history, this would not end.
+/// Measures no time: if the work of an input grew with the history, this test would not end.
 #[test]
 fn ten_thousand_rounds_of_eight_members() {
     let mut stage = Stage::of(spec(members(8), 5), 9, Some(16));
@@ -173,7 +173,7 @@ fn ten_thousand_rounds_of_eight_members() {
         stage.disk = crate::round::Restored::default();
     }
     assert_eq!(stage.round(), 10_000);
-    // Two rounds that wait for votes, 16 that are kept, and the seals of five more.
+    // The limit counts two rounds that wait for votes, 16 rounds that are kept, and the seals of five more.
     let held = stage.machine.records().len();
     assert!(held <= (2 + 16) * 9 + 5 + 9, "{held}");
 }

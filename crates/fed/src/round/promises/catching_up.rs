@@ -1,4 +1,4 @@
-//! Coming back after any time: attestation, the horizon, trust.
+//! A node comes back after any time: attestation, the horizon, trust.
 
 use std::collections::BTreeSet;
 
@@ -71,7 +71,7 @@ fn below_the_horizon_only_a_few_seals_of_the_heads_branch_stay_and_older_ones_go
         .iter()
         .filter(|(_, id)| matches!(id, RecordId::Seal(_)))
         .count();
-    // The four rounds of staleness and one more.
+    // The root lies the four rounds of staleness and one more below the horizon.
     let root = horizon - 5;
     assert_eq!((stage.machine.root_round(), seals as u64), (root, 30 - root + 1));
     assert!(stage.archive.keys().copied().eq(1..root));
@@ -98,7 +98,7 @@ fn an_unconfirmed_branch_from_below_the_horizon_is_refused_and_reported() {
     assert_eq!(stage.refusals(), [honest], "it may have been cut off from the others");
 }
 
-/// With k below a majority, a member on both sides of a partition can have both confirmed.
+/// With k below a majority, a member on both sides of a partition can have both sides confirmed.
 #[test]
 fn a_branch_from_below_the_horizon_that_a_quorum_confirms_is_adopted() {
     let mut mine = Stage::of(spec(members(3), 1), 1, Some(6));
@@ -112,7 +112,7 @@ fn a_branch_from_below_the_horizon_that_a_quorum_confirms_is_adopted() {
     }
     assert!(mine.machine.horizon() > 20 && theirs.machine.horizon() > 30);
     let (a, b) = (records_of(&mine), records_of(&theirs));
-    // The first sync shows that a quorum stands on something unknown, the second one finds the way there.
+    // The first sync shows that a quorum stands on an unknown checkpoint, and the second sync finds the way there.
     for _ in 0..2 {
         deliver(&mut mine, b.clone());
         deliver(&mut theirs, a.clone());
@@ -121,7 +121,8 @@ fn a_branch_from_below_the_horizon_that_a_quorum_confirms_is_adopted() {
     assert_eq!(mine.round(), 40);
 }
 
-/// While a quorum stands on something unknown, which happens whenever a seal is late, one seal of one member asks for the archive.
+/// Checks the cost of a lie. While a quorum stands on an unknown checkpoint, which happens whenever a seal is late, one seal of
+/// one member asks for the archive.
 #[test]
 fn what_a_member_makes_others_read_of_the_archive_costs_them_little() {
     let mut stage = ran(Stage::of(spec(members(3), 2), 9, Some(6)), 30);
@@ -134,7 +135,7 @@ fn what_a_member_makes_others_read_of_the_archive_costs_them_little() {
             stage.feed(Input::Contribution(c));
         }
         stage.said.clear();
-        // Again and again, and of two rounds: the deeper one is read, too, while the first is in memory.
+        // The seals come again and again, and of two rounds: the deeper round is read too, while the first one is in memory.
         for round in [9, 9, 3, 9] {
             let low = stage.seal(3, CheckpointId([7; 32]), round, &fresh, &[]);
             stage.feed(Input::Seal(low));
@@ -153,7 +154,7 @@ fn what_a_member_makes_others_read_of_the_archive_costs_them_little() {
     assert_eq!(lie(&mut stage), (2, 0));
     let (reads, root) = lie(&mut stage);
     assert!(reads == 0 && root > 15, "{reads} reads, root {root}");
-    // Some 20 rounds were taken back, so 80 ms.
+    // Some 20 rounds were taken back, so the archive rests for 80 ms.
     stage.pass(40);
     assert_eq!(lie(&mut stage).0, 0);
     stage.pass(60);
@@ -185,7 +186,7 @@ fn at_most_so_many_rounds_come_back_from_the_archive() {
             let c = stage.contribution(member, CheckpointId([6; 32]), 50_002, 0);
             stage.feed(Input::Contribution(c));
         }
-        // Five rounds more are read: late contributions of theirs may be listed.
+        // Five rounds more are read, because late contributions of theirs may be listed.
         let (one, two) = (ContributionId([1; 32]), ContributionId([2; 32]));
         let seal = stage.seal(3, CheckpointId([7; 32]), 50_000 - below + 6, &[one, two], &[]);
         stage.feed(Input::Seal(seal));

@@ -1,4 +1,4 @@
-//! When a round closes.
+//! The moment when a round closes.
 
 use crate::record::Membership;
 use crate::round::stage::{Stage, members, node, spec};
@@ -54,7 +54,7 @@ fn it_is_sealed_at_once_when_all_expected_are_in() {
     assert_eq!(stage.machine.open_round().missing, [node(3)]);
     assert_eq!(stage.round(), 0);
     stage.hear(3);
-    // Up to two staggers, where this node is last in rank; far less than the deadline.
+    // Sealing takes up to two staggers if this node is last in rank; that is far less than the deadline.
     stage.pass(700);
     assert_eq!(stage.round(), 1);
     assert_eq!(stage.machine.round(1).unwrap().contributions.len(), 3);
@@ -107,14 +107,14 @@ fn a_silent_member_costs_a_deadline_once() {
     stage.hear(2);
     stage.pass(2_000);
     assert_eq!(stage.round(), 1);
-    // From now on the two that are there do not wait for the third.
+    // From now on the two members that are there do not wait for the third.
     for round in 2..5 {
         stage.submit();
         stage.hear(2);
         stage.pass(700);
         assert_eq!(stage.round(), round);
     }
-    // Once it has contributed it is expected again, but not by work that came later than a round waits for.
+    // Once the third member has contributed it is expected again, but not by work that came later than a round waits for.
     let parent = stage.machine.checkpoint(&stage.head()).unwrap().parent.unwrap();
     let late = stage.contribution(3, parent, stage.round(), 0);
     stage.feed(Input::Contribution(late));

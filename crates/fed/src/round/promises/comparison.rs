@@ -1,4 +1,4 @@
-//! After a start nothing is signed before records were compared.
+//! After a start nothing is signed before the records were compared with others.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ fn signed(stage: &Stage) -> usize {
     stage.signed_contributions().len() + stage.signed_seals().len()
 }
 
-/// Node 1 of a model, started from what `disk` holds.
+/// Node 1 of a model, started from what `disk` holds. The [`Stage`] has compared with no other node.
 fn started(spec: &Spec, disk: Restored) -> Stage {
     let config = Stage::new(spec.clone()).config;
     Stage::uncompared(spec.clone(), config, disk, crate::id::Instant(1_000))
@@ -103,7 +103,7 @@ fn a_node_that_returns_from_an_old_backup_signs_no_second_contribution() {
     let zero: CheckpointId = stage.head();
     stage.submit();
     assert_eq!(stage.signed_contributions().len(), 1);
-    // The backup is from before; the others have what was signed since.
+    // The backup is from before this contribution; the other nodes have what was signed since.
     let mut back = started(&spec, Restored::default());
     back.submit();
     assert_eq!(signed(&back), 0);
@@ -138,7 +138,7 @@ fn a_convicted_node_takes_no_work_and_says_by_which_proof() {
     assert!(refusal.to_string().contains(&proof.to_string()), "{refusal}");
     assert!(matches!(stage.state(waiting), SubmissionState::Merged { .. }));
     let convicted = Some(convicted);
-    // Also after a restart, and when the proof has done its work with the others.
+    // The conviction stays after a restart, and after the proof has done its work with the others.
     assert_eq!(stage.restart().machine.conditions().convicted, convicted);
     for _ in 0..20 {
         let fresh = [stage.hear(2), stage.hear(3)];
@@ -151,7 +151,7 @@ fn a_convicted_node_takes_no_work_and_says_by_which_proof() {
 
 #[test]
 fn rounds_that_no_quorum_confirms_are_told_and_end_at_a_thousand() {
-    // One of five goes on alone.
+    // One of five members goes on alone.
     let mut stage = Stage::of(spec(members(5), 1), 1, Some(8));
     while stage.round() < 31 {
         stage.submit();
@@ -170,7 +170,7 @@ fn rounds_that_no_quorum_confirms_are_told_and_end_at_a_thousand() {
     stage.submit();
     stage.pass(3_600_000);
     assert_eq!(stage.round(), 1_024, "no further");
-    // The others come back: their votes settle what was made alone, and it goes on.
+    // The others come back: their votes settle the rounds that were made alone, and this node goes on.
     for _ in 0..4 {
         let fresh: Vec<_> = (2..=4).map(|n| stage.hear(n)).collect();
         let sealed = stage.sealed_by(2, &fresh);

@@ -1,4 +1,4 @@
-//! What an open model keeps, and at what cost, when identities come by the thousand.
+//! The records that an open model keeps, and their cost, when identities come by the thousand.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::record::{Membership, Proof, Seal, Signed};
 use crate::round::stage::{Stage, node, signed, spec};
 use crate::round::{Input, Output, RecordId, Restored};
 
-/// As documented: unnamed seals a parent and a round, proofs against authors of whom nothing is held.
+/// Limits as documented: unnamed seals per parent and per round, and proofs against authors of whom nothing is held.
 const PER_PARENT: usize = 512;
 const PER_ROUND: usize = 1_024;
 const SPARE_PROOFS: usize = 1_024;
@@ -22,7 +22,7 @@ fn open() -> Stage {
     stage
 }
 
-/// A seal by stranger `by` of two contributions that nobody knows; `n` makes several.
+/// A [`Seal`] by stranger `by` of two contributions that no node knows; `n` makes several.
 fn seal(stage: &Stage, by: u64, parent: CheckpointId, round: u64, n: u64) -> Signed<Seal> {
     let fresh = [0, 1].map(|i| ContributionId(id(1_000_000 * by + 10 * n + i)));
     let mut seal = stage.seal(2, parent, round, &fresh, &[]).record;
@@ -30,7 +30,7 @@ fn seal(stage: &Stage, by: u64, parent: CheckpointId, round: u64, n: u64) -> Sig
     signed(seal)
 }
 
-/// Two contributions by stranger `by` on a checkpoint.
+/// A [`Proof`] against stranger `by`: two contributions on one checkpoint.
 fn proof(stage: &Stage, by: u64, parent: CheckpointId, round: u64) -> Proof {
     let [one, two] = [0, 1].map(|variant| {
         let mut c = stage.contribution(2, parent, round, 0);
@@ -41,7 +41,7 @@ fn proof(stage: &Stage, by: u64, parent: CheckpointId, round: u64) -> Proof {
     Proof::new(one, two).unwrap()
 }
 
-/// Several orders: as they are, turned round, and by what their ids hash to.
+/// Three orders: as given, turned round, and sorted by the hash of the position.
 fn orders<T: Clone>(all: &[T]) -> [Vec<T>; 3] {
     let mut mixed: Vec<_> = all.iter().cloned().enumerate().collect();
     mixed.sort_by_key(|(n, _)| id(*n as u64 + 77));
@@ -141,7 +141,7 @@ fn a_seal_whose_contributions_come_later_rises_in_the_order() {
     let zero = stage.head();
     let [one, two] = [2, 3].map(|by| stage.contribution(by, zero, 1, 0));
     let mut right = stage.seal(2, zero, 1, &[one.record.id(), two.record.id()], &[]).record;
-    // The highest of many ids: it is the first to go while it cannot be checked.
+    // The result gives the highest of many ids, so the seal is the first to go while it cannot be checked.
     let results = (0..3_000).map(|n| crate::id::BlobId(id(n)));
     right.result = results
         .max_by_key(|result| {
@@ -166,7 +166,7 @@ fn what_others_build_on_takes_no_place_until_they_leave_it() {
     let mut all: Vec<_> = (0..600).map(|by| seal(&stage, by, zero, 1, 0)).collect();
     all.sort_by_key(|s| s.record.checkpoint().id());
     let head = |n: usize| all[n].record.checkpoint().id();
-    // Of the 600 the last one, and the one after those that have a place.
+    // Two of the 600 are named: the last one, and the first one after those that have a place.
     stage.feed(Input::HeadClaim {
         by: node(2),
         head: head(599),
@@ -178,7 +178,7 @@ fn what_others_build_on_takes_no_place_until_they_leave_it() {
     let held = held_seals(&stage);
     assert_eq!(held.len(), PER_PARENT + 2);
     assert!(held.contains(&head(599)) && held.contains(&head(PER_PARENT)));
-    // Its one friend goes back to checkpoint 0.
+    // The only node that stands on the last checkpoint goes back to checkpoint 0.
     stage.feed(Input::HeadClaim {
         by: node(2),
         head: zero,
@@ -186,7 +186,7 @@ fn what_others_build_on_takes_no_place_until_they_leave_it() {
     let held = held_seals(&stage);
     assert!(!held.contains(&head(599)));
     assert_eq!(held.len(), PER_PARENT + 1);
-    // It stands on one that had a place: the next sync brings another one in.
+    // The node stands on a checkpoint that had a place, so the next sync brings another one in.
     stage.feed(Input::HeadClaim {
         by: node(2),
         head: head(3),
@@ -199,7 +199,7 @@ fn what_others_build_on_takes_no_place_until_they_leave_it() {
 
 #[test]
 fn a_second_sealer_takes_a_checkpoint_no_place() {
-    // Of its first sealer's it is the best, of the second one's the third.
+    // The checkpoint is the best one of its first sealer, and the third one of its second sealer.
     let stage = open();
     let zero = stage.head();
     let mut theirs: Vec<_> = (0..50).map(|n| seal(&stage, 7, zero, 1, n)).collect();
@@ -265,7 +265,7 @@ fn however_many_are_convicted_the_next_equivocator_is_excluded() {
     for by in 0..2_000 {
         stage.feed(Input::Proof(proof(&stage, by, zero, 1)));
     }
-    // Its proof comes after its first contribution, and again before it, and never.
+    // Three equivocators: one proof comes after the first contribution, one before it and again after it, one never.
     let first = proof(&stage, 5_000, zero, 1);
     let (second, third) = (proof(&stage, 5_001, zero, 1), proof(&stage, 5_002, zero, 1));
     stage.feed(Input::Contribution(first.first.clone()));
@@ -290,7 +290,7 @@ fn however_many_are_convicted_the_next_equivocator_is_excluded() {
 
 #[test]
 fn convictions_on_the_chain_take_no_place() {
-    // It keeps all rounds: the proofs of archived ones are archived with them.
+    // This node keeps all rounds, because the proofs of archived rounds are archived with them.
     let mut stage = Stage::of(spec(Membership::Open, 2), 1, None);
     stage.slow = true;
     for round in 0..20 {
@@ -353,13 +353,13 @@ fn wrong_seals_by_the_hundred_are_each_computed_once() {
     assert_eq!((stage.round(), stage.aggregations()), (0, 171));
 }
 
-/// Not timed: were the work of an input to grow with the identities, this would not end.
+/// Measures no time: if the work of an input grew with the identities, this test would not end.
 #[test]
 fn six_thousand_identities_contribute_equivocate_and_seal() {
     crowd(6_000, 0);
 }
 
-/// The same, and each checkpoint is named by one more identity, so that all of them stay.
+/// Repeats the crowd with one more identity per checkpoint that names it, so that all checkpoints stay.
 #[test]
 fn six_thousand_checkpoints_that_others_build_on() {
     let stage = crowd(6_000, 1);

@@ -1,4 +1,4 @@
-//! What was acknowledged is in the chain, or is answered for.
+//! Acknowledged work is in the chain, or the node gives an answer for it.
 
 use crate::id::SubmissionId;
 use crate::round::stage::{Stage, members, spec};
@@ -110,7 +110,7 @@ fn an_envelope_is_never_signed_anew() {
     let late = again.submit_on(again.head(), "other");
     assert!(matches!(again.state(late), SubmissionState::Rejected { .. }));
     assert!(again.signed_contributions().is_empty());
-    // A node that lost its disk hears of its own contribution from a peer, while it codes another.
+    // A node that lost its disk hears of its own contribution from a peer, while it codes another one.
     let own = stage.signed_contributions().remove(0);
     let mut empty = Stage::new(spec(members(3), 2));
     empty.feed(Input::Contribution(super::super::stage::signed(own.clone())));
@@ -129,7 +129,7 @@ fn what_is_being_merged_is_answered_for_when_a_peer_brings_back_an_envelope_for_
         base: head,
         samples: 1,
     };
-    // Handed to the machine alone, so that the encoding stays under way.
+    // The submission goes to the machine alone, so that the encoding stays under way.
     stage.machine.handle(Input::Submission(submission), stage.now);
     let own = stage.contribution(1, head, 1, 9);
     stage.machine.handle(Input::Contribution(own), stage.now);
@@ -163,7 +163,7 @@ fn what_came_during_a_merge_that_came_too_late_is_answered_for() {
             samples: 1,
         })
     };
-    // Handed to the machine alone, so that the encoding stays under way.
+    // The submissions go to the machine alone, so that the encoding stays under way.
     stage.machine.handle(submit(1), stage.now);
     stage.machine.handle(submit(2), stage.now);
     let others = [stage.hear(2), stage.hear(3)];
@@ -230,7 +230,7 @@ fn what_is_durable_comes_before_what_is_sent() {
 fn those_at_fault_are_rejected_and_the_others_tried_again() {
     let mut stage = two_trainers();
     let head = stage.head();
-    // The stage answers `Encode` by itself; these are handed to the machine alone.
+    // The stage answers `Encode` by itself, so these submissions go to the machine alone.
     let submit = |trainer: &str, n: u8| {
         Input::Submission(crate::round::Submission {
             id: SubmissionId([n; 32]),
@@ -262,7 +262,7 @@ fn those_at_fault_are_rejected_and_the_others_tried_again() {
         outputs.iter().any(|o| matches!(o, Output::WakeAt(Some(_)))),
         "it waits for another, at most to the margin"
     );
-    // Other work of the trainer stands in its place.
+    // Other work of the trainer stands in the place of the rejected one.
     stage.machine.handle(submit("one", 3), stage.now);
     assert_eq!(unusable(&stage, "one"), None);
 }

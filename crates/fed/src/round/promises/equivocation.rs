@@ -28,7 +28,7 @@ fn two_contributions_on_one_parent_are_proof_and_neither_is_listed() {
         "not waited for, not listed, but convicted"
     );
     assert!(!seal.fresh.contains(&one));
-    // From then on in that chain the node's contributions are invalid.
+    // From then on the node's contributions are invalid in that chain.
     let next = stage.hear(4);
     let others = [stage.hear(2), next];
     let listed = stage.sealed_by(3, &others);

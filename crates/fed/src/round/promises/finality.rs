@@ -1,10 +1,11 @@
-//! What is final stays: votes go up, and no node helps a branch that a quorum has left.
+//! Final checkpoints stay: votes go up, and no node helps a branch that a quorum has left.
 
 use crate::id::CheckpointId;
 use crate::round::stage::{Stage, members, signed, spec};
 use crate::round::{BaseError, Input, SubmissionState};
 
-/// A list of five that any one may seal alone, so that branches are cheap; node 1 has seen `rounds` rounds by 2 and 3.
+/// A list of five members with k = 2, below the quorum of 3, so that branches are cheap. Node 1 has
+/// seen `rounds` rounds, made by members 2 and 3.
 fn stage(rounds: u64) -> Stage {
     let mut stage = Stage::new(spec(members(5), 2));
     for _ in 0..rounds {
@@ -14,7 +15,8 @@ fn stage(rounds: u64) -> Stage {
     stage
 }
 
-/// Members contribute on a checkpoint of round `round - 1`, two of them seal the next round there.
+/// Feeds contributions of these members on a checkpoint of round `round - 1`,
+/// and a seal of the first member for the next round.
 fn grow(stage: &mut Stage, parent: CheckpointId, round: u64, by: &[u8]) -> CheckpointId {
     let fresh: Vec<_> = by
         .iter()
@@ -55,7 +57,7 @@ fn a_node_votes_once_a_round_whatever_head_it_swings_to() {
     stage.submit();
     // A branch with more fresh contributions wins at equal rounds.
     let second = grow(&mut stage, zero, 1, &[3, 4, 5]);
-    // A vote already stands on the first one; it takes a longer branch to swing.
+    // A vote already stands on the first branch, so only a longer branch moves the head.
     let third = grow(&mut stage, second, 2, &[3, 4]);
     assert_ne!(first, second);
     assert_eq!(stage.head(), third);
@@ -69,7 +71,7 @@ fn a_node_votes_once_a_round_whatever_head_it_swings_to() {
         [Some(0), None],
         "a second vote of one round would count for both branches"
     );
-    // The memory of a vote survives a restart, and the next round is voted on again.
+    // The node remembers its vote after a restart, and it votes again in the next round.
     let mut stage = stage.restart();
     stage.submit();
     assert_eq!(votes(&stage), [Some(0)]);
@@ -83,7 +85,7 @@ fn a_vote_never_names_an_older_source_than_an_earlier_one() {
     stage.feed(Input::Contribution(on_first));
     stage.submit();
     assert_eq!(votes(&stage), [Some(1)]);
-    // Another branch, of which a quorum confirms round 3 and nothing below it.
+    // On another branch a quorum confirms round 3 and nothing below it.
     let mut at = first.parent;
     for round in 1..=3 {
         at = grow(&mut stage, at, round, &[2, 3]);
@@ -148,7 +150,7 @@ fn nothing_is_signed_against_a_confirmed_checkpoint() {
     let zero = stage.head();
     let lost = grow(&mut stage, zero, 1, &[2, 3]);
     assert_eq!(stage.head(), lost);
-    // Of the other branch everything is known but its weights: the head cannot follow yet.
+    // Everything of the other branch is known but its weights, so the head cannot follow yet.
     stage.slow = true;
     let fresh: Vec<_> = [3, 4].iter().map(|by| stage.contribution(*by, zero, 1, 9)).collect();
     fresh.iter().for_each(|c| {

@@ -1,5 +1,5 @@
-//! What earlier tests and simulations did not notice: each of these once failed alone, with one line of the machine changed
-//! (docs/testing.md, mutants).
+//! Cases that earlier tests and simulations did not notice. Each of these tests once failed alone, with one line of the machine
+//! changed (docs/testing.md, mutants).
 
 use crate::record::Proof;
 use crate::round::stage::{Stage, members, node, spec};
@@ -10,7 +10,7 @@ fn a_proof_survives_a_crash() {
     let mut stage = Stage::new(spec(members(4), 2));
     stage.hear(4);
     stage.feed(Input::Contribution(stage.contribution(4, stage.head(), 1, 1)));
-    // The proof alone: the contributions are two records of many.
+    // Only the proof is left: the contributions are two records of many.
     stage.disk.contributions.clear();
     let again = stage.restart();
     assert_eq!(again.machine.open_round().excluded, [node(4)]);
@@ -23,7 +23,7 @@ fn who_is_convicted_on_a_branch_has_no_vote_there() {
     let proof = Proof::new(stage.contribution(5, zero, 1, 0), stage.contribution(5, zero, 1, 1)).unwrap();
     stage.feed(Input::Proof(proof.clone()));
     let fresh = [stage.hear(2), stage.hear(3)];
-    // Before the checkpoint is known its voters wait, after it they are counted: both ways.
+    // Both ways are tested: votes that wait until the checkpoint is known, and votes that come after it.
     for early in [true, false] {
         let mut stage = stage.restart();
         let seal = stage.seal_with(2, zero, 1, &fresh, &[], std::slice::from_ref(&proof));
@@ -55,7 +55,7 @@ fn who_is_convicted_has_no_vote_on_a_checkpoint_that_comes_back_either() {
         stage.feed(Input::Contribution(stage.contribution(by, sealed, 2, 0)));
     }
     stage.feed(Input::Contribution(stage.contribution(5, sealed, 2, 0)));
-    // Its branch is dropped, and what stands on it stays.
+    // The branch of the checkpoint is dropped, and the contributions on it stay.
     stage.machine.drop_branch(&sealed);
     stage.feed(Input::Seal(seal));
     assert_eq!(stage.head(), sealed);
@@ -120,7 +120,7 @@ fn an_update_that_turns_out_bad_takes_earlier_seals_along() {
 
 #[test]
 fn late_work_is_taken_up_to_the_limit_and_not_a_round_later() {
-    // The stage's spec takes four rounds.
+    // The spec of the stage takes contributions up to four rounds late.
     for (behind, taken) in [(4, true), (5, false)] {
         let mut stage = Stage::of(spec(members(4), 2), 9, None);
         let old = stage.contribution(4, stage.head(), 1, 0);

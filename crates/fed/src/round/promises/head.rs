@@ -1,4 +1,4 @@
-//! Which checkpoint a node stands on: equal knowledge, equal heads.
+//! The checkpoint that a node stands on: equal knowledge gives equal heads.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -50,7 +50,8 @@ fn votes_swing_the_head_and_nobody_signs_twice() {
     assert!(stage.machine.proof(&crate::id::ProofId([0; 32])).is_none() && stage.refused().is_empty());
 }
 
-/// docs/adr/0001: by the round alone, this node would stay on its own branch, which the others refuse below their horizon.
+/// Ranked by the round alone, this node would stay on its own branch, which the
+/// others refuse below their horizon (docs/adr/0001).
 #[test]
 fn a_minority_that_ran_ahead_alone_comes_back_to_what_the_majority_confirmed() {
     let mut alone = Stage::new(spec(members(3), 1));
@@ -121,7 +122,7 @@ proptest! {
         deliver(&mut shuffled, records.clone());
         prop_assert_eq!(ordered.head(), shuffled.head());
         prop_assert_eq!(ordered.machine.confirmed_head(), shuffled.machine.confirmed_head());
-        // A part at first, a restart, then all: as if it had never been away.
+        // First a part of the records comes, then a restart, then all: the head is as if the node had never been away.
         let part = cut.index(records.len());
         let mut away = Stage::of(spec, 7, None);
         deliver(&mut away, records[..part].to_vec());

@@ -1,4 +1,4 @@
-//! Which seals and proofs a node keeps: a function of what it heard, not of the order.
+//! The seals and proofs that a node keeps: a function of what it heard, not of the order.
 
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::{Membership, Proof, Seal, Signed};
@@ -9,7 +9,8 @@ fn id(n: u64) -> [u8; 32] {
     *blake3::hash(&n.to_le_bytes()).as_bytes()
 }
 
-/// A seal on checkpoint 0 by member 7 of contributions that nobody knows: it looks greater than any other.
+/// A [`Seal`] on checkpoint 0 by member 7 of contributions that no node knows. With
+/// seven of them it looks greater than any other.
 fn junk(stage: &Stage, n: u64) -> Signed<Seal> {
     let fresh: Vec<_> = (0..7).map(|i| ContributionId(id(100 * n + i))).collect();
     stage.seal(7, stage.head(), 1, &fresh, &[])
@@ -109,7 +110,7 @@ fn a_sealers_own_records_name_nothing() {
     for n in 0..50 {
         let seal = junk(&stage, n);
         let parent = seal.record.checkpoint().id();
-        // A child and a contribution of its own, before and after.
+        // The sealer has a child and a contribution of its own, before and after the seal.
         let fresh: Vec<_> = (0..4).map(|i| ContributionId(id(7_000 * n + i))).collect();
         let child = stage.seal(7, parent, 2, &fresh, &[]);
         let own = stage.contribution(7, parent, 2, 0);
@@ -170,7 +171,7 @@ fn the_own_proposal_does_not_wait_for_strangers_seals() {
     let mut stage = Stage::new(open);
     stage.slow = true;
     let fresh: Vec<_> = (2..=12).map(|n| stage.hear(n)).collect();
-    // Strangers seal the round, each a bit differently and wrongly.
+    // Strangers seal the round, each with other contributions and a wrong result.
     for n in 0..60 {
         let pair = [
             fresh[usize::try_from(n % 11).unwrap()],
@@ -228,7 +229,7 @@ fn a_seal_that_would_not_be_held_asks_for_no_proofs() {
     let cast = |stage: &Stage, variant| stage.contribution(6, stage.head(), 1, variant);
     let proof = |stage: &Stage, a, b| Proof::new(cast(stage, a), cast(stage, b)).unwrap();
     let (first, second) = (proof(&stage, 1, 2), proof(&stage, 3, 4));
-    // Two proofs against one member make a seal invalid for ever: looked at once.
+    // Two proofs against one member make a seal invalid for ever, so it is looked at once.
     let twice = stage.seal_with(7, stage.head(), 1, &fresh, &[], &[first.clone(), second.clone()]);
     stage.feed(Input::Seal(twice.clone()));
     stage.feed(Input::Proof(first));
@@ -237,7 +238,7 @@ fn a_seal_that_would_not_be_held_asks_for_no_proofs() {
     let before = asks(&stage);
     stage.feed(Input::Seal(twice));
     assert_eq!(asks(&stage), before);
-    // Two that can be checked are held already: the junk is not worth a proof.
+    // Two seals that can be checked are held already, so the junk is not worth a proof.
     stage.feed(Input::Seal(stage.seal(7, stage.head(), 1, &fresh, &[])));
     let other: Vec<_> = fresh[..3].iter().copied().chain([stage.hear(1)]).collect();
     stage.feed(Input::Seal(stage.seal(7, stage.head(), 1, &other, &[])));

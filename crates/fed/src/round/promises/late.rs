@@ -25,7 +25,7 @@ fn work_that_missed_its_round_is_carried_and_sealed_in_the_next() {
             settled: false,
         } => {
             assert_eq!((checkpoint, confirmed), (sealed, false));
-            // 1/√2 of one against two whole ones.
+            // The late contribution weighs 1/√2, against two whole ones.
             assert_eq!(weight_ppm, 261_204);
         }
         other => panic!("{other:?}"),
@@ -179,7 +179,7 @@ fn a_late_update_that_turns_out_bad_does_not_stop_the_round() {
     };
     let first = job(&stage);
     assert_eq!(first.late.iter().map(|l| l.item.id).collect::<Vec<_>>(), [late.id()]);
-    // Looked at again, it is no update.
+    // A second look at the blob finds that it is no update.
     stage.bad.insert(late.update);
     stage.slow = false;
     stage.feed(Input::AggregateFailed { proposal: first.id });

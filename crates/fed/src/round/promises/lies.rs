@@ -1,15 +1,15 @@
-//! What one liar says stops nobody.
+//! The lies of one node stop no other node.
 
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId};
 use crate::record::Membership;
 use crate::round::stage::{Stage, members, node, spec};
 use crate::round::{Input, Output};
 
-/// A contribution whose update is another blob than its author made.
+/// Feeds a contribution whose update is not the blob that its author made.
 fn naming(stage: &mut Stage, by: u8, update: BlobId) -> ContributionId {
     let mut c = stage.contribution(by, stage.head(), stage.round() + 1, 0);
     c.record.update = update;
-    // Looked at as an update it is none.
+    // A check of the blob as an update finds that it is none.
     stage.bad.insert(update);
     let id = c.record.id();
     stage.feed(Input::Contribution(c));
@@ -54,7 +54,8 @@ fn the_next_weights_named_as_an_update_before_they_are_there_are_a_base_all_the_
 #[test]
 fn a_silent_member_costs_one_deadline_whatever_rounds_it_claims() {
     let mut stage = Stage::new(spec(members(3), 2));
-    // A chain of its own, which nobody can check, and at its end a contribution whose update is here: another member's.
+    // Member 3 makes a chain of its own, which no node can check. At its end is a contribution whose
+    // update is here, because it is another member's.
     let mut parent = stage.head();
     for n in 1..=20 {
         let fresh = [ContributionId([n; 32]), ContributionId([n + 100; 32])];
@@ -101,7 +102,7 @@ fn a_seal_may_not_make_room_for_what_it_may_not_list() {
         "{:?}",
         stage.refused()
     );
-    // More than one contribution a member.
+    // The next seal lists more than one contribution per member.
     let many: Vec<_> = (0..4).map(|n| ContributionId([n; 32])).collect();
     stage.feed(Input::Seal(stage.seal(2, head, 1, &many, &[])));
     let last = stage.refused().pop().unwrap();
@@ -119,7 +120,7 @@ fn strangers_that_withhold_take_nobodys_place_in_an_open_model() {
     }
     stage.submit();
     stage.hear(200);
-    // The deadline, and one stagger at most.
+    // The round takes the deadline, and one stagger at most.
     stage.pass(1_500);
     assert_eq!(stage.round(), 1);
     let asked = |o: &&Output| matches!(o, Output::WantBlob { update: true, .. });

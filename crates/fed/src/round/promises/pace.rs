@@ -6,7 +6,7 @@ use crate::id::{CheckpointId, NodeId};
 use crate::round::stage::{Stage, members, node, spec};
 use crate::round::{Input, SubmissionState};
 
-/// Milliseconds between two looks at the world.
+/// Milliseconds between two looks at the machine and the trainers.
 const STEP_MS: u64 = 10;
 
 /// A member that trains on each head it sees, from the moment it is free.
@@ -18,23 +18,24 @@ struct Trainer {
     contributed: u64,
 }
 
-/// What came out of some rounds.
+/// The outcome of some rounds.
 struct Run {
-    /// Milliseconds.
+    /// Mean duration of a round in milliseconds.
     mean_round: u64,
     /// Contributions by member: handed in, listed as fresh, listed as late.
     work: BTreeMap<NodeId, [u64; 3]>,
 }
 
 impl Run {
-    /// How much of a member's work is in checkpoints, in percent.
+    /// Share of a member's work that is in checkpoints, in percent.
     fn listed(&self, member: u8) -> u64 {
         let [handed_in, fresh, late] = self.work[&node(member)];
         100 * (fresh + late) / handed_in
     }
 }
 
-/// Members 1, 2, … train at these paces, with the default deadline, until `rounds` rounds are sealed.
+/// Runs members 1, 2, … that train at these paces (in milliseconds), with the
+/// default deadline, until `rounds` rounds are sealed.
 fn run(paces: &[u64], k: u32, rounds: u64) -> Run {
     let mut spec = spec(members(u8::try_from(paces.len()).unwrap()), k);
     spec.rounds.deadline_ms = None;
@@ -76,7 +77,7 @@ fn run(paces: &[u64], k: u32, rounds: u64) -> Run {
     }
 }
 
-/// The first in rank, member 2, seals at once when nobody is waited for.
+/// Lets the first in rank, member 2, seal at once when no member is missing.
 fn seal_if_full(stage: &mut Stage, k: u32) {
     let open = stage.machine.open_round();
     let ids = |late: bool| -> Vec<_> {
@@ -154,7 +155,7 @@ fn who_comes_just_after_each_seal_costs_fewer_and_fewer_deadlines() {
             waited += 1;
             stage.pass(1_000);
         }
-        // Right after the seal, by its own clock as fast as the others.
+        // The contribution comes right after the seal; by its own clock the member is as fast as the others.
         let late = stage.contribution(3, head, before + 1, 0);
         stage.feed(Input::Contribution(late));
     }

@@ -1,10 +1,11 @@
-//! Who seals, and which seals are valid.
+//! The order of sealers, and the rules for valid seals.
 
 use crate::id::BlobId;
 use crate::round::stage::{Stage, members, node, spec};
 use crate::round::{Input, Output, Refusal};
 
-/// Runs one round of three on each member's machine and returns when each would seal, in ms after all are in.
+/// Runs one round of three members on each member's machine. Returns the times at which each
+/// would seal, ascending, in ms after all are in.
 fn turns(delay_ms: Option<u64>) -> Vec<u64> {
     let turn = |me: u8| {
         let mut stage = Stage::of(spec(members(3), 2), me, Some(8));
@@ -83,7 +84,7 @@ fn the_open_round_s_updates_are_owed_by_their_authors_and_older_ones_by_none() {
     stage.hear(2);
     stage.pass(10_000);
     assert_eq!(stage.round(), 1);
-    // It comes late: its author may have dropped it.
+    // The contribution comes late, so its author may have dropped the update.
     let late = stage.contribution(4, base, 1, 0);
     stage.withheld.insert(late.record.update);
     stage.feed(Input::Contribution(late.clone()));

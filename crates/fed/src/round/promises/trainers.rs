@@ -1,9 +1,9 @@
-//! For which of its trainers a node waits.
+//! The trainers that a node waits for.
 
 use crate::round::stage::{Stage, members, spec};
 use crate::round::{Config, Input, SubmissionState};
 
-/// A list of one, so that each merge is a round.
+/// A [`Stage`] for a list of one member, so that each merge is a round.
 fn alone(trainers: u32) -> Stage {
     let stage = Stage::new(spec(members(1), 1));
     let config = Config {
@@ -13,7 +13,8 @@ fn alone(trainers: u32) -> Stage {
     Stage::with(stage.spec.clone(), config, stage.disk.clone(), stage.now)
 }
 
-/// One round in which these trainers submit, each after so many milliseconds. Whether each was taken, and how long the round took.
+/// Runs one round in which these trainers submit, each after its milliseconds. Returns for each trainer true if its work was
+/// taken, and the milliseconds that the round took.
 fn round(stage: &mut Stage, trainers: &[(&str, u64)]) -> (Vec<bool>, u64) {
     let (base, before, begun) = (stage.head(), stage.round(), stage.now);
     let mut taken = vec![];
@@ -27,7 +28,7 @@ fn round(stage: &mut Stage, trainers: &[(&str, u64)]) -> (Vec<bool>, u64) {
     (taken, stage.now.since_ms(begun))
 }
 
-/// As the daemon does: what cannot be taken is refused before it is stored, and the attempt is told to the machine.
+/// Submits like the daemon: work that cannot be taken is refused before it is stored, and the machine is told of the attempt.
 fn submit(stage: &mut Stage, base: crate::id::CheckpointId, name: &str) -> bool {
     if stage.machine.check_base(&base).is_err() {
         stage.feed(Input::TrainerHere(name.to_owned()));
@@ -50,7 +51,7 @@ fn a_trainer_that_misses_one_merge_is_waited_for_again() {
 #[test]
 fn one_that_was_refused_once_is_waited_for_from_then_on() {
     let mut stage = alone(2);
-    // Both are known, then one is away for long.
+    // Both trainers are known, then one is away for long.
     round(&mut stage, &[("a", 0), ("b", 10)]);
     for _ in 0..20 {
         round(&mut stage, &[("a", 0)]);

@@ -1,9 +1,9 @@
-//! Hostile and honest headers.
+//! Tests with hostile and honest headers.
 
 use super::*;
 use crate::tensor::{Layout, f32_from_safetensors, to_safetensors};
 
-/// A file of a JSON header and data, as the format's page describes it; nothing of ours in it.
+/// Makes a file of a JSON header and data as the format's page describes it, without any code of this crate.
 fn file(json: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(json.as_bytes());
@@ -28,7 +28,7 @@ fn spec(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {
 
 #[test]
 fn a_file_written_by_hand_as_the_format_shows_is_read() {
-    // The example of the safetensors crate's own documentation.
+    // The bytes are the example in the safetensors crate's own documentation.
     let bytes =
         b"<\x00\x00\x00\x00\x00\x00\x00{\"test\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}\x00\x00\
                   \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
@@ -67,7 +67,7 @@ fn lengths_that_lie_are_refused_before_anything_is_allocated() {
     refused(&[0; 7], &["7 bytes"]);
     refused(&u64::MAX.to_le_bytes(), &["18446744073709551615", "at most 0"]);
     refused(&file("{}", &[])[..9], &["2 bytes announced", "at most 1"]);
-    // A (sparse) file of 16 TiB whose header claims to be 16 TiB long.
+    // The source acts as a (sparse) file of 16 TiB whose header claims to be 16 TiB long.
     struct Huge;
     impl Source for Huge {
         fn len(&self) -> u64 {
@@ -91,7 +91,7 @@ fn what_is_no_json_object_of_tensors_is_refused() {
     for json in ["", "[]", "null", "\"a\"", " {}", "{", "{\"a\":1}", "{} x", "{\"a\":{}}"] {
         refused(&file(json, &[]), &["safetensors header"]);
     }
-    // Skipped without recursion, so a deep one costs no stack.
+    // The metadata are skipped without recursion, so deeply nested ones cost no stack.
     let deep = format!("{{\"__metadata__\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(read_schema(&file(&deep, &[])).unwrap(), []);
     let missing = r#"{"fc1.weight":{"dtype":"F32","shape":[1]}}"#;
@@ -107,7 +107,7 @@ fn a_name_that_comes_twice_is_refused() {
     let twice = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},
         "a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#;
     refused(&file(twice, &[0; 2]), &["\"a\" comes twice"]);
-    // Written differently, the same name.
+    // The two names are written differently, but are the same name.
     refused(
         &file(&twice.replacen("\"a\"", "\"\\u0061\"", 1), &[0; 2]),
         &["\"a\" comes twice"],
@@ -332,7 +332,7 @@ fn the_canonical_file_is_pinned_and_the_reference_implementation_reads_it() {
 
 #[test]
 fn what_the_reference_implementation_writes_is_made_canonical() {
-    // It orders by dtype, we by name.
+    // The reference implementation orders tensors by dtype, this crate by name.
     let view = |dtype, data| safetensors::tensor::TensorView::new(dtype, vec![2], data).unwrap();
     let (f, i) = (1.5f32.to_le_bytes().repeat(2), 7i64.to_le_bytes().repeat(2));
     let tensors = [
@@ -362,7 +362,7 @@ fn a_header_is_as_long_as_its_schema_needs_or_is_not_read() {
         error.contains(&format!("at most {limit} are taken")) && error.contains("__metadata__"),
         "{error}"
     );
-    // Where no schema is known, as somebody says.
+    // Without a schema the caller sets the limit.
     assert_eq!(read_header(&padded(2_000), 2_000).unwrap().0, schema);
     let error = read_header(&padded(2_001), 2_000).unwrap_err().to_string();
     assert!(

@@ -1,4 +1,5 @@
-//! Properties: every dtype and shape the whole way, against a naive implementation, on any number of threads.
+//! Properties of the whole path of an update: every dtype and shape, against a naive implementation, on any number of
+//! threads.
 
 use proptest::prelude::*;
 use rand::SeedableRng as _;
@@ -9,10 +10,10 @@ use crate::codec::{Codec, block, float};
 
 const CODECS: [&str; 3] = ["none/1", "bf16/1", "int8/1"];
 
-/// An update, its samples, its staleness.
+/// An update, its number of samples, and its staleness in rounds.
 type Update = (Vec<u8>, u64, u32);
 
-/// A source that lends nothing, as a blob's file: the other way through the kernels.
+/// A source that lends no bytes, like a blob's file: the kernels must read it.
 struct OnDisk<'a>(&'a [u8]);
 
 impl Source for OnDisk<'_> {
@@ -20,7 +21,7 @@ impl Source for OnDisk<'_> {
         self.0.len() as u64
     }
     fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
-        // Never a whole tensor, whatever its length: memory is a constant.
+        // No read is longer than a batch of eight-byte elements, however long the tensor: memory is a constant.
         assert!(
             into.len() <= batch::BATCH_ELEMENTS * 8,
             "{} bytes read at once",
@@ -30,7 +31,8 @@ impl Source for OnDisk<'_> {
     }
 }
 
-/// Every dtype, a scalar, empty tensors, tensors of many batches, at and around the batch's and the codec's edges.
+/// Makes a schema of every dtype, a scalar, empty tensors, tensors of many batches, and lengths at and around the edges of
+/// a batch and of a codec's block.
 fn every_kind() -> Vec<TensorSpec> {
     use Dtype::*;
     let long = batch::BATCH_ELEMENTS as u64;
@@ -58,7 +60,8 @@ fn every_kind() -> Vec<TensorSpec> {
     schema
 }
 
-/// Random bytes of each dtype; floats are finite and of ordinary size, with zeros of both signs among them.
+/// Makes a model of random bytes of each dtype. Its floats are finite and of ordinary size, with zeros of both signs among
+/// them.
 fn random_model(spec: &Spec, seed: u64) -> Vec<u8> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let data: Vec<Vec<u8>> = spec
@@ -94,8 +97,8 @@ fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
         .install(run)
 }
 
-/// What the documentation of [`aggregate`] says, tensor by tensor and coordinate by coordinate, without batches or
-/// threads.
+/// Computes the result as the documentation of [`aggregate`] describes it, tensor by tensor and coordinate by coordinate,
+/// without batches or threads.
 fn naive(spec: &Spec, base: &[u8], updates: &[Update]) -> Vec<u8> {
     let codec = Codec::of(&spec.codec).unwrap();
     let layout = Layout::of(&spec.tensors);
@@ -152,7 +155,7 @@ fn integer_value(bytes: &[u8], signed: bool) -> i128 {
     }
 }
 
-/// Three nodes' updates, the third late.
+/// Makes the updates of three nodes; the third is two rounds late.
 fn three_updates(spec: &Spec, base: &[u8], seed: u64) -> Vec<Update> {
     (0..3)
         .map(|node| {
@@ -267,7 +270,7 @@ fn slices_in_memory_get_the_same_bits() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whoever gets the contributions in whatever order sorts them by id and has the same bits.
+    /// A node sorts the contributions by id, so the order in which they arrive changes no bit of the result.
     #[test]
     fn the_order_of_arrival_changes_no_bit(seed in any::<u64>(), nodes in 2usize..12, shape in prop::collection::vec(1u64..40, 0..3)) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -296,7 +299,7 @@ proptest! {
         }
     }
 
-    /// One contribution with no loss in coding gives its own weights back, to the last bit of a representable sum.
+    /// A single contribution that is coded without loss gives exactly its own weights, if the sums can be represented.
     #[test]
     fn a_single_contribution_is_taken_whole(values in prop::collection::vec(-1024i32..1024, 1..600), samples in 1u64..1 << 40) {
         let model = floats(&values.iter().map(|v| *v as f32 / 64.0).collect::<Vec<_>>());
@@ -306,7 +309,7 @@ proptest! {
         prop_assert_eq!(aggregated(&spec, &base, &[(update, samples, 0)]), model);
     }
 
-    /// Bytes that `check` lets through always aggregate to finite weights; arbitrary ones never panic.
+    /// Bytes that [`check`] accepts always aggregate to finite weights; arbitrary bytes never cause a panic.
     #[test]
     fn arbitrary_bytes_are_refused_or_harmless(seed in any::<u64>(), codec in 0usize..3) {
         let spec = spec(CODECS[codec], vec![
@@ -315,7 +318,7 @@ proptest! {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let length = Codec::of(&spec.codec).unwrap().coded_bytes(&spec.tensors) as usize;
         let mut update = vec![0u8; length];
-        // One in 64 bytes is set: with all of them random nearly nothing would pass.
+        // One byte in 64 is set: if all were random, nearly no update would pass.
         update.iter_mut().filter(|_| seed.is_multiple_of(2) || random.random_range(0..64) == 0).for_each(|b| *b = seed as u8 | 1);
         if check(&spec, &update).is_ok() {
             let base = random_model(&spec, seed);

@@ -1,4 +1,4 @@
-//! What creation refuses before a byte is sent, and what a key stands for.
+//! Tests of the refusals before a byte is sent, and of the requests that a key stands for.
 
 use super::*;
 use crate::error::Kind;

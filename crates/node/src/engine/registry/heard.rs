@@ -1,8 +1,9 @@
-//! Models that were announced and that nobody here joined.
+//! Models that were announced, and that were not joined here.
 //!
-//! Of each a node keeps what [`HeardModel`] says, below 600 bytes, and its spec as a blob on the disk, which is read when
-//! somebody asks for it. Both are bounded: in all, and for each node that brings them. Whoever brings too much displaces what it
-//! brought before (what it forwarded goes before what it made), and among those that bring many it is whoever brought most. A known creator's model gives way to no stranger's.
+//! Of each a node keeps a [`HeardModel`], below 600 bytes, and its spec as a blob on the disk, which is read when a caller asks
+//! for it. Both are bounded: in all, and for each node that brings them (the carrier). A carrier that brings too much displaces
+//! what it brought before (what it forwarded goes before what it made). Among many carriers, the one that brought most makes
+//! room. A model of a known creator never makes room for a stranger's model.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,18 +12,18 @@ use qres_fed::id::{NodeId, SpecId};
 
 use crate::store::HeardModel;
 
-/// The largest spec that a node takes an interest in without having joined: 65,536 tensors with names of 90 bytes.
+/// The largest spec, in bytes, that a node takes in without having joined its model: 65,536 tensors with names of 90 bytes.
 pub const SPEC_BYTES_MAX: u64 = 8 << 20;
-/// Announced models that are kept.
+/// The most announced models that are kept.
 pub const HEARD_MAX: usize = 1024;
-/// Of these, brought by one node.
+/// The most of these models that one node has brought.
 pub const HEARD_PER_CARRIER_MAX: usize = 64;
-/// Bytes of all their specs on the disk.
+/// The most bytes of all their specs on the disk.
 pub const HEARD_BYTES_MAX: u64 = 64 << 20;
-/// Of these, brought by one node.
+/// The most of these bytes that one node has brought.
 pub const HEARD_BYTES_PER_CARRIER_MAX: u64 = 16 << 20;
 
-/// The announced models.
+/// The announced models that are kept.
 #[derive(Default)]
 pub struct Heard {
     models: BTreeMap<SpecId, Entry>,
@@ -31,11 +32,11 @@ pub struct Heard {
 
 struct Entry {
     model: Arc<HeardModel>,
-    /// Ascends with the time it was heard of.
+    /// A number that ascends with the time at which the model was heard of.
     number: u64,
 }
 
-/// What is kept, of one node or of all.
+/// The models that are kept and their bytes, of one carrier or of all.
 #[derive(Default, Clone, Copy)]
 struct Load {
     models: usize,
@@ -60,15 +61,15 @@ impl Load {
 }
 
 impl Heard {
-    /// Keeps a model, and answers with those that made room for it; `None` when it does not fit, or is there.
-    /// `is_known` says whether this node knows a creator.
+    /// Keeps a model, and returns those that made room for it; `None` when it does not fit, or is there already. `is_known`
+    /// returns true if this node knows a creator.
     pub fn keep(&mut self, new: HeardModel, is_known: impl Fn(&NodeId) -> bool) -> Option<Vec<Arc<HeardModel>>> {
         if self.models.contains_key(&new.id) {
             return None;
         }
         let mut gone = vec![];
         if !self.room_for(&new, &is_known, &mut gone) {
-            // What made room in vain comes back.
+            // The models that made room in vain come back.
             self.models
                 .extend(gone.into_iter().map(|entry| (entry.model.id, entry)));
             return None;
@@ -82,7 +83,7 @@ impl Heard {
         Some(gone.into_iter().map(|entry| entry.model).collect())
     }
 
-    /// Makes room; `false` when there is none.
+    /// Makes room for a model, and moves the displaced entries to `gone`. Returns false when there is no room.
     fn room_for(&mut self, new: &HeardModel, is_known: &impl Fn(&NodeId) -> bool, gone: &mut Vec<Entry>) -> bool {
         let may_go = |entry: &Entry| is_known(&new.creator) || !is_known(&entry.model.creator);
         loop {
@@ -100,7 +101,8 @@ impl Heard {
                 .models
                 .values()
                 .filter(|entry| may_go(entry) && (within || own(entry)));
-            // The oldest of whoever brought most; strangers' first, and what a node forwarded before what it made itself.
+            // Strangers' models go first, then those of the carrier that brought most: what it forwarded before what it made
+            // itself, and the oldest first.
             let next = candidates.min_by_key(|entry| {
                 let load = loads.get(&entry.model.carrier).copied().unwrap_or_default();
                 let most = std::cmp::Reverse((load.bytes, load.models));
@@ -123,7 +125,7 @@ impl Heard {
         loads
     }
 
-    /// Whether a spec of so many bytes, brought by that node, would displace another one that it brought.
+    /// Returns true if a spec of so many bytes, brought by that node, would displace another one that it brought.
     pub fn is_full(&self, carrier: &NodeId, bytes: u64) -> bool {
         let own = self.models.values().filter(|entry| entry.model.carrier == *carrier);
         let load = Load::of(own);
@@ -131,22 +133,22 @@ impl Heard {
         load.models >= HEARD_PER_CARRIER_MAX || bytes > HEARD_BYTES_PER_CARRIER_MAX
     }
 
-    /// One by id.
+    /// Returns the announced model of an id.
     pub fn get(&self, id: &SpecId) -> Option<Arc<HeardModel>> {
         self.models.get(id).map(|entry| entry.model.clone())
     }
 
-    /// All, by id.
+    /// Returns all announced models, ordered by id.
     pub fn all(&self) -> impl Iterator<Item = Arc<HeardModel>> + '_ {
         self.models.values().map(|entry| entry.model.clone())
     }
 
-    /// It is joined now, or its spec is gone.
+    /// Forgets a model that is joined now, or whose spec is gone.
     pub fn forget(&mut self, id: &SpecId) {
         self.models.remove(id);
     }
 
-    /// How many.
+    /// Returns the number of announced models.
     pub fn len(&self) -> usize {
         self.models.len()
     }
@@ -192,7 +194,7 @@ mod tests {
         assert_eq!(ids(heard.keep(model(1000, 9, 2, 1), nobody)), Some(vec!["m0".into()]));
         assert_eq!(ids(heard.keep(model(1000, 9, 2, 1), nobody)), None, "it is there");
         assert_eq!(heard.len(), 1 + HEARD_PER_CARRIER_MAX);
-        // By bytes, too: at the limit, and one byte above it.
+        // The limit of bytes counts, too: at the limit, and one byte above it.
         let most = HEARD_BYTES_PER_CARRIER_MAX;
         assert_eq!(ids(heard.keep(model(2000, 1, 3, most - 1), nobody)), Some(vec![]));
         assert_eq!(ids(heard.keep(model(2001, 1, 3, 1), nobody)), Some(vec![]));

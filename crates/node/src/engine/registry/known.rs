@@ -12,9 +12,9 @@ use crate::store::HeardModel;
 /// A model that a caller names.
 #[derive(Clone)]
 pub enum Known {
-    /// It is or was joined here.
+    /// The model is or was joined here.
     Here(Arc<Model>),
-    /// It was announced.
+    /// The model was only announced.
     Heard(Arc<HeardModel>),
 }
 
@@ -27,7 +27,7 @@ impl Known {
         }
     }
 
-    /// Its name.
+    /// Returns the model's name.
     pub fn name(&self) -> &ModelName {
         match self {
             Self::Here(model) => &model.spec().name,
@@ -35,7 +35,7 @@ impl Known {
         }
     }
 
-    /// Who made it.
+    /// Returns the node that created the model.
     pub fn creator(&self) -> NodeId {
         match self {
             Self::Here(model) => model.spec().creator,
@@ -43,16 +43,16 @@ impl Known {
         }
     }
 
-    /// Whether it is joined.
+    /// Returns true if the model is joined.
     pub fn is_joined(&self) -> bool {
         matches!(self, Self::Here(model) if model.joined().is_some())
     }
 }
 
-/// Models that a refusal lists at most.
+/// The most models that a refusal lists.
 const LISTED_MAX: usize = 8;
 
-/// Several models of one name.
+/// Returns the error [`Reason::ModelAmbiguous`] for several models of one name.
 pub fn ambiguous(name: &ModelName, models: &[Known]) -> NodeError {
     NodeError::new(
         Reason::ModelAmbiguous,
@@ -65,7 +65,7 @@ pub fn ambiguous(name: &ModelName, models: &[Known]) -> NodeError {
     .field("model")
 }
 
-/// Models, each with its id and creator.
+/// Lists at most [`LISTED_MAX`] models, each with its id and creator.
 pub fn listed(models: &[Known]) -> String {
     let line = |model: &Known| format!("{}@{} (created by {})", model.name(), model.id(), model.creator());
     let mut all: Vec<_> = models.iter().take(LISTED_MAX).map(line).collect();

@@ -7,10 +7,12 @@ use qres_fed::record::{Signed, StateRecord};
 
 use super::{Key, key};
 
-/// States whose tensors are on their way; above it the oldest is given up, so that no one blocks the others for ever.
+/// The most states whose tensors are on their way; above it the oldest is given up, so that no state blocks the others for
+/// ever.
 const PENDING_MAX: usize = 1024;
 
-/// States whose tensors are on their way: of each name the newest, and when it was taken.
+/// The states whose tensors are on their way: the newest of each [`Key`], with a number that ascends with the time it was
+/// taken.
 #[derive(Default)]
 pub(super) struct Pending {
     pub(super) states: BTreeMap<Key, (u64, Signed<StateRecord>)>,
@@ -18,7 +20,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Takes a state; answers with those given up for it, `Err` when it is no news.
+    /// Takes a state, and returns those given up for it; `Err` when it is no newer than the pending one.
     pub(super) fn take(&mut self, signed: Signed<StateRecord>) -> Result<Vec<StateRecord>, ()> {
         let key = key(&signed.record);
         let mut gone = vec![];
@@ -41,12 +43,12 @@ impl Pending {
         Ok(gone)
     }
 
-    /// Whether a pending state of this model has these tensors.
+    /// Returns true if a pending state of this model has these tensors.
     pub(super) fn names(&self, spec: SpecId, blob: &BlobId) -> bool {
         self.states.values().any(|(_, signed)| has(&signed.record, spec, blob))
     }
 
-    /// Every state of this model with these tensors: two may have the same.
+    /// Takes out every state of this model with these tensors: two may have the same.
     pub(super) fn arrived(&mut self, spec: SpecId, blob: &BlobId) -> Vec<Signed<StateRecord>> {
         let here = self
             .states

@@ -38,7 +38,7 @@ fn the_last_few_of_each_name_stay_and_the_greediest_publisher_gives_way() {
         timestamp_unix_ms: 0,
         ..record(node(1), "old", 9, 10)
     }));
-    // Another one fills the model's budget with states from the future.
+    // Another publisher fills the model's budget with states from the future.
     for name in 0..17 {
         states.keep(signed(StateRecord {
             timestamp_unix_ms: u64::MAX,

@@ -1,5 +1,5 @@
-//! Who is greeted next, without I/O and clock: members before strangers, in each group whoever has waited longest, and a
-//! peer that was too slow only after a pause.
+//! The order of greetings, without I/O and clock: members before strangers, in each group the peer that has waited longest, and
+//! a peer that was too slow only after a pause.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use tokio::time::timeout;
 
 use super::turns::{Pair, Turns};
 
-/// A greeting that takes longer makes room for another peer that waits. A thousand offers are about 200 KB: a link of
-/// 1 Mbit/s brings them in two seconds.
+/// The time after which a greeting makes room for another peer that waits. A thousand offers are about 200 KB: a link of 1
+/// Mbit/s brings them in two seconds.
 const WINDOW: Duration = Duration::from_secs(20);
 
-/// Bounded by the connections: each peer waits at most once.
+/// The queue of greetings, bounded by the connections: each peer waits at most once.
 #[derive(Default)]
 pub struct Greetings {
     members: Turns,
     strangers: Turns,
 }
 
-/// A greeting is of no model.
+/// Returns the [`Pair`] of a greeting, which is of no model.
 fn pair(node: NodeId) -> Pair {
     (node, SpecId([0; 32]))
 }
@@ -31,33 +31,33 @@ impl Greetings {
         turns.want(pair(node));
     }
 
-    /// Drops those that cannot be greeted.
+    /// Drops the peers that cannot be greeted.
     pub fn retain(&mut self, mut keep: impl FnMut(&NodeId) -> bool) {
         self.members.retain(|(node, _)| keep(node));
         self.strangers.retain(|(node, _)| keep(node));
     }
 
-    /// Whose turn it is; it lasts until [`Greetings::ended`].
+    /// Returns the peer whose turn it is; the turn lasts until [`Greetings::ended`].
     pub fn next(&mut self, members_only: bool, now: Instant) -> Option<NodeId> {
         let member = self.members.next(now);
         let stranger = |turns: &mut Turns| if members_only { None } else { turns.next(now) };
         member.or_else(|| stranger(&mut self.strangers)).map(|(node, _)| node)
     }
 
-    /// A greeting ended, well or because it was too slow.
+    /// Ends the turn of a greeting, which ended well or because it was too slow.
     pub fn ended(&mut self, node: &NodeId, too_slow: bool, now: Instant) {
-        // Its membership may have changed meanwhile: its pause counts in both groups.
+        // The peer's membership may have changed meanwhile: its pause counts in both groups.
         self.members.ended(&pair(*node), too_slow, now);
         self.strangers.ended(&pair(*node), too_slow, now);
     }
 
-    /// Whether another peer could be greeted in this one's place.
+    /// Returns true if another peer could be greeted in this one's place.
     pub fn others_wait(&self, node: &NodeId, now: Instant) -> bool {
         self.members.others_wait(node, now) || self.strangers.others_wait(node, now)
     }
 }
 
-/// What a greeting brings, awaited while nobody else waits or the window lasts; `None` when it was given up.
+/// Awaits what a greeting brings. Returns `None` if it was given up, because a [`WINDOW`] ended while other peers waited.
 pub async fn at_pace<T>(work: impl Future<Output = T>, others_wait: impl Fn() -> bool) -> Option<T> {
     let mut work = std::pin::pin!(work);
     loop {
@@ -120,7 +120,7 @@ mod tests {
         let given_up = timeout(2 * WINDOW, at_pace(never(), || true)).await;
         assert_eq!(given_up, Ok(None));
         assert_eq!(began.elapsed().as_secs(), WINDOW.as_secs());
-        // Others come later.
+        // Here the others begin to wait only in the third window.
         let asked = AtomicUsize::new(0);
         let third = || asked.fetch_add(1, Ordering::Relaxed) == 2;
         assert_eq!(at_pace(never(), third).await, None);

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 
 use qres_fed::round::RecordId;
 
-/// Remembered for so long: what was not welcome may become so, when the head moves to another branch, say. Heads agree that much
-/// later in the worst case; a record that another one names is asked for at once.
+/// The time for which a refused record is remembered: it may become welcome, for example when the head moves to another branch.
+/// Heads agree that much later in the worst case; a record that another one names is asked for at once.
 const REMEMBERED: Duration = Duration::from_mins(5);
-/// So many a model, 41 bytes each; further ones come again with the next comparison.
+/// The most records remembered for one model, 41 bytes each; further ones come again with the next comparison.
 const REFUSED_MAX: usize = 16_384;
 
-/// See the module.
+/// The refused records of one model, each with the time of its refusal.
 #[derive(Debug, Default)]
 pub struct Refused(BTreeMap<RecordId, Instant>);
 
 impl Refused {
-    /// These came and were not kept.
+    /// Adds records that came and were not kept.
     pub fn add(&mut self, ids: impl IntoIterator<Item = RecordId>, now: Instant) {
         self.expire(now);
         for id in ids {
@@ -26,13 +26,13 @@ impl Refused {
         }
     }
 
-    /// Those that are not asked for now.
+    /// Returns the ids of the records that are not asked for now.
     pub fn ids(&mut self, now: Instant) -> BTreeSet<RecordId> {
         self.expire(now);
         self.0.keys().copied().collect()
     }
 
-    /// Something is missing: what was refused may be it.
+    /// Forgets all refused records, as one of them may be a record that is missing now.
     pub fn clear(&mut self) {
         self.0.clear();
     }

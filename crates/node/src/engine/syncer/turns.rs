@@ -1,25 +1,25 @@
-//! Who is compared with next, without I/O and clock: whoever has waited longest, one comparison at a time with one peer,
-//! and a peer that was too slow only after a pause.
+//! The order of comparisons, without I/O and clock: the pair that has waited longest comes first. A peer has one comparison at
+//! a time, and pauses after one that was too slow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use qres_fed::id::{NodeId, SpecId};
 
-/// The first pause of a peer that was too slow; it doubles with each one more.
+/// The first pause of a peer that was too slow; it doubles with each one more, up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_secs(10);
-/// The longest pause: everyone else had several turns meanwhile.
+/// The longest pause: every other peer had several turns meanwhile.
 const PAUSE_MAX: Duration = Duration::from_secs(320);
-/// Slow peers remembered: more than can be connected. The one whose pause ends first makes room.
+/// The most slow peers remembered: more than can be connected. The one whose pause ends first makes room.
 const SLOW_MAX: usize = 1024;
 
-/// A model and the peer to compare it with.
+/// A peer, and the model to compare with it.
 pub type Pair = (NodeId, SpecId);
 
-/// Bounded by peers × models: each pair waits at most once.
+/// The queue of comparisons, bounded by peers × models: each [`Pair`] waits at most once.
 #[derive(Default)]
 pub struct Turns {
-    /// Its place in the queue.
+    /// The place of each pair in the queue.
     waiting: BTreeMap<Pair, u64>,
     places: u64,
     running: BTreeSet<Pair>,
@@ -38,7 +38,7 @@ impl Turns {
         self.waiting.entry(pair).or_insert(self.places);
     }
 
-    /// Drops what cannot run now.
+    /// Drops and returns the pairs that cannot run now.
     pub fn retain(&mut self, mut keep: impl FnMut(&Pair) -> bool) -> Vec<Pair> {
         let dropped: Vec<Pair> = self.waiting.keys().filter(|pair| !keep(pair)).copied().collect();
         for pair in &dropped {
@@ -47,7 +47,7 @@ impl Turns {
         dropped
     }
 
-    /// The pair whose turn it is; it runs until [`Turns::ended`].
+    /// Returns the pair whose turn it is; it runs until [`Turns::ended`].
     pub fn next(&mut self, now: Instant) -> Option<Pair> {
         let may = |(node, _): &Pair| self.may_run(node, now);
         let ready = self.waiting.iter().filter(|(pair, _)| may(pair));
@@ -57,7 +57,7 @@ impl Turns {
         Some(pair)
     }
 
-    /// A comparison ended, well or because it was too slow.
+    /// Ends the turn of a comparison, which ended well or because it was too slow.
     pub fn ended(&mut self, pair: &Pair, too_slow: bool, now: Instant) {
         self.running.remove(pair);
         let node = pair.0;
@@ -80,7 +80,7 @@ impl Turns {
         self.slow.insert(node, slow);
     }
 
-    /// Whether a pair of another peer could run in this one's place.
+    /// Returns true if a pair of another peer could run in this one's place.
     pub fn others_wait(&self, node: &NodeId, now: Instant) -> bool {
         let mut others = self.waiting.keys().filter(|(other, _)| other != node);
         others.any(|(other, _)| self.may_run(other, now))
@@ -109,7 +109,7 @@ mod tests {
         }
         let first: Vec<_> = std::iter::from_fn(|| turns.next(now)).collect();
         assert_eq!(first, [pair(9, 1), pair(1, 1), pair(5, 1)]);
-        // What runs is wanted again: it waits for its own end, behind the others of that peer.
+        // A running pair that is wanted again waits for its own end, behind the other pairs of that peer.
         turns.want(pair(1, 1));
         assert_eq!(turns.next(now), None);
         turns.ended(&pair(1, 1), false, now);

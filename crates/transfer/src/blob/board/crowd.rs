@@ -1,4 +1,5 @@
-//! Which session makes room when there are as many as may be and a holder could be asked for what others do not bring.
+//! Selects the session that ends when there are as many sessions as may be, and a holder could be asked for a blob that
+//! the other sessions do not bring.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,24 +8,24 @@ use qres_fed::id::NodeId;
 
 use super::{Board, Key, SESSIONS_PER_BLOB_MAX, SLOW_AFTER};
 
-/// Bytes a second that keep a session while others wait. All eight at this rate are 4 Mbit/s.
+/// Rate in bytes a second at which a session stays while holders wait. All eight sessions at this rate are 4 Mbit/s.
 pub(super) const LEAST_RATE: u64 = 64 * 1024;
 
-/// A blob, and who is asked for it.
+/// A blob, and the peer that is asked for it.
 pub(super) type Session = (Key, NodeId);
 
-/// What came over the sessions, in windows: a burst at the start pays for no drops later.
+/// Bytes that came over the sessions, counted in windows of time: a burst at the start does not pay for drops later.
 #[derive(Default)]
 pub(super) struct Crowd {
     windows: BTreeMap<Session, Window>,
-    /// It was told to make room: one at a time.
+    /// The session that was told to make room: only one at a time.
     leaving: Option<Session>,
 }
 
 struct Window {
     started: Instant,
     began: Instant,
-    /// Bytes that had come when it began.
+    /// Bytes that had come over the session when the window began.
     before: u64,
 }
 
@@ -43,15 +44,17 @@ impl Crowd {
         self.leaving = self.leaving.filter(|leaving| *leaving != session);
     }
 
-    /// When windows end, while it matters.
+    /// Returns the ends of the windows. There are none while fewer than [`SESSIONS_PER_BLOB_MAX`] sessions are under way,
+    /// because then no session has to make room.
     pub(super) fn ends(&self) -> impl Iterator<Item = Instant> {
         let crowded = self.windows.len() >= SESSIONS_PER_BLOB_MAX;
         let windows = self.windows.values().filter(move |_| crowded);
         windows.map(|window| window.began + SLOW_AFTER)
     }
 
-    /// The youngest of the sessions that are slow. Not the slowest: on a slow link all are, and then the older ones, whose
-    /// segments are nearly here, must get through.
+    /// Returns the youngest of the slow sessions (with `of`, of that blob alone). The youngest is chosen and not the
+    /// slowest: on a slow link all sessions are slow, and then the older ones, whose segments are nearly here, must get
+    /// through.
     fn youngest_slow(&mut self, now: Instant, received: impl Fn(Session) -> u64, of: Option<Key>) -> Option<Session> {
         let mut youngest: Option<(Instant, Session)> = None;
         for (session, window) in &mut self.windows {
@@ -75,8 +78,9 @@ fn is_slow(bytes: u64, within: Duration) -> bool {
 }
 
 impl Board {
-    /// The session that is to end, because it is slow and a holder waits to be asked: for any blob when there is no session
-    /// left, for the same blob when it has all that a blob may have. `received` tells the bytes that came over a session.
+    /// Returns the session that is to end, because it is slow and a holder waits to be asked: a session of any blob when
+    /// there is no session left, a session of the same blob when that blob has as many as it may have. `received` returns
+    /// the bytes that came over a session.
     pub(crate) fn makes_room(
         &mut self,
         connected: &[NodeId],

@@ -16,7 +16,7 @@ fn want(blob: u8, holders: &[u8]) -> Want {
     }
 }
 
-/// A board and a clock that only the test moves.
+/// A [`Board`] with a clock that only the test moves.
 struct Desk {
     board: Board,
     now: Instant,
@@ -34,7 +34,8 @@ impl Desk {
         }
     }
 
-    /// Takes every step there is; looks find nothing. Answers with who was asked for what.
+    /// Takes every step there is; a look into the store finds nothing. Returns each blob that was asked for, with the
+    /// peer.
     fn steps(&mut self) -> Vec<(Key, NodeId)> {
         let mut asked = Vec::new();
         let missing = self.missing;

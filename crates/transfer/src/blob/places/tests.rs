@@ -1,4 +1,4 @@
-//! Under a clock that only the test moves.
+//! Tests of the upload places, with a clock that only the test moves.
 
 use tokio::time::advance;
 
@@ -16,7 +16,7 @@ fn send(place: &Place, bytes: u64) {
     place.sent().fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// Places, all of them held by strangers 1, 2, ... with one each.
+/// Takes `count` places for the strangers 1, 2, ..., one place for each.
 fn taken(places: &Places, count: u8) -> Vec<Place> {
     (1..=count)
         .map(|n| places.take(node(n), false).expect("room"))
@@ -91,7 +91,7 @@ async fn asking_anew_begins_no_new_grace_and_a_slow_peer_goes_behind_the_others(
         advance(step).await;
         drop(place);
     }
-    // It is slow by now: of three that strangers may hold it gets what leaves one free.
+    // Peer 1 is slow by now: of the three places that strangers may hold, it gets only those that leave one free.
     let again = places.take(node(1), false).expect("room enough");
     let second = places.take(node(1), false).expect("room enough");
     assert!(places.take(node(1), false).is_none(), "the last one is for others");
@@ -168,7 +168,7 @@ async fn accounts_are_few_and_the_emptiest_stay() {
         id[..8].copy_from_slice(&(n as u64).to_le_bytes());
         NodeId(id)
     };
-    // No time passes: nobody recovers.
+    // No time passes, so no account recovers.
     let at = Instant::now();
     for n in 0..ACCOUNTS_MAX {
         let credit = n as i64 - 1;

@@ -1,4 +1,4 @@
-//! Who gets a blob: under the model that it belongs to, whoever may read that model.
+//! Access to blobs: a peer gets a blob under the model that the blob belongs to, if the peer may read that model.
 
 use qres_fed::id::SpecId;
 
@@ -21,7 +21,7 @@ async fn who_may_not_read_is_refused_and_asks_elsewhere() {
     assert!(town.faults().is_empty());
 }
 
-/// The status of a Get of a small blob.
+/// Returns the status that a server answers to a `Get` of this blob.
 async fn status(server: &BlobServer, want: &Want) -> BlobStatus {
     let (ours, theirs) = pipe();
     let (server, get) = (server.clone(), get(want));
@@ -38,7 +38,8 @@ async fn a_digest_in_the_place_of_a_spec_s_id_opens_nothing() {
     let (spec, secret) = (bytes(1, 500), bytes(2, 500));
     let theirs = Shelf::with(&secret);
     theirs.store.of(Owner::Specs).put(&spec, false).unwrap();
-    // Whoever asks for X under X gets it only if X is the spec of a known model, and lies among the specs.
+    // A peer that asks for the blob X under the spec id X gets it only if X is the spec of a known model and is stored
+    // among the specs.
     let under_itself = |blob: &[u8]| {
         let wanted = want(blob, &[]);
         let spec = SpecId(wanted.blob.0);
@@ -64,7 +65,7 @@ async fn what_another_model_has_is_neither_used_nor_served_for_this_one() {
         shelf.store.of(other).put(blob, false).unwrap();
         theirs.store.of(other).put(blob, false).unwrap();
     }
-    // Whoever may read everything finds nothing of the other model's under this one.
+    // A peer that may read everything still finds no blob of the other model under this one.
     let server = honest(&theirs, Readers::All);
     town.settle_server(node(2), server.clone());
     let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
@@ -74,7 +75,7 @@ async fn what_another_model_has_is_neither_used_nor_served_for_this_one() {
         town.until(|town| town.calls(&node(2)) > 0).await;
     }
     assert!(wants.iter().all(|wanted| !shelf.blobs.contains(&wanted.blob)));
-    // It comes once someone has it for this model.
+    // The blobs arrive once a peer has them for this model.
     for blob in [&small, &large] {
         theirs.blobs.put(blob, false).unwrap();
     }

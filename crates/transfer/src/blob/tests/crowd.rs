@@ -1,4 +1,4 @@
-//! Peers that hold places, or sessions, and move no bytes, and one that does.
+//! Tests with peers that hold places or sessions and move no bytes, and one peer that does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,10 +10,10 @@ use crate::fault::TransferError;
 use crate::link::Pace;
 use qres_wire::pb::{BlobAnswer, BlobStatus};
 
-/// Less than the idle limit, which each `Get` starts anew.
+/// Pause between two `Get`s: shorter than the idle limit, which each `Get` starts anew.
 const NOW_AND_THEN: Duration = Duration::from_secs(6);
 
-/// Holds a place: asks for the blob again and again, and for none of its segments; over another stream when one ends.
+/// Holds a place: asks for the blob again and again, and never for its segments; opens another stream when one ends.
 async fn hold(server: BlobServer, peer: NodeId, get: BlobRequest) {
     loop {
         let (ours, theirs) = pipe();
@@ -33,7 +33,7 @@ async fn hold(server: BlobServer, peer: NodeId, get: BlobRequest) {
     }
 }
 
-/// How long a peer waits for the blob.
+/// Fetches the blob and returns how long the peer had to wait for it.
 async fn fetched_after(server: &BlobServer, peer: NodeId, wanted: &Want) -> Duration {
     let (shelf, began) = (Shelf::new(), tokio::time::Instant::now());
     loop {
@@ -63,7 +63,7 @@ async fn streams_that_talk_and_take_nothing_keep_nobody_out() {
         .collect();
     tokio::time::sleep(NOW_AND_THEN).await;
     assert!(server.counters().busy() > 0, "they hold all that strangers may hold");
-    // A member finds places that are kept for it, a stranger takes one of a peer that sends no bytes.
+    // A member finds places that are kept for members; a stranger gets the place of a peer that sends no bytes.
     for peer in [node(9), node(8), node(8)] {
         let waited = fetched_after(&server, peer, &wanted).await;
         assert!(waited < NOW_AND_THEN, "{waited:?}");
@@ -96,7 +96,7 @@ async fn a_peer_that_reads_nothing_loses_its_place_in_the_middle_of_a_segment() 
 #[tokio::test]
 async fn holders_that_bring_nothing_do_not_keep_every_session() {
     let (shelf, town) = (Shelf::new(), Town::default());
-    // Nothing counts as stalled while this test lasts.
+    // With these deadlines nothing counts as stalled while this test lasts.
     let hour = Duration::from_secs(3600);
     let pace = Pace {
         idle: hour,

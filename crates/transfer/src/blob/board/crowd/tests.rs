@@ -10,7 +10,7 @@ fn node(n: u8) -> NodeId {
     NodeId([n; 32])
 }
 
-/// A board, a clock and the bytes of each session, all of which only the test moves.
+/// A [`Board`] with a clock and the bytes of each session, which only the test changes.
 struct Desk {
     board: Board,
     now: Instant,
@@ -43,7 +43,7 @@ impl Desk {
         self.steps();
     }
 
-    /// Takes every step there is; answers how many sessions began.
+    /// Takes every step there is; returns how many sessions began.
     fn steps(&mut self) -> usize {
         let before = self.sessions.len();
         while let Some(step) = self.board.next(&self.connected, self.now, |_| 1) {
@@ -76,12 +76,12 @@ impl Desk {
     }
 }
 
-/// Four holders with two sessions each, one blob a session, and each blob has but one holder.
+/// Makes a desk with four holders of two sessions each: one blob for each session, and only one holder for each blob.
 fn four_holders() -> Desk {
     let mut desk = Desk::new(&[1, 2, 3, 4]);
     for blob in 0..8 {
         desk.want(blob, &[1 + blob / 2]);
-        // Sessions of different ages.
+        // The sessions get different ages.
         desk.pass(Duration::from_millis(1));
     }
     assert_eq!(desk.sessions.len(), SESSIONS_MAX);
@@ -103,7 +103,8 @@ fn holders_that_drip_make_room_for_one_that_waits_one_at_a_time() {
     assert_eq!(desk.makes_room(), None, "it is leaving");
     desk.ended(youngest);
     assert_eq!(desk.steps(), 1);
-    // The newcomer is the youngest and not slow yet; the next one goes for the blob that lost its session.
+    // The newcomer is the youngest session and not slow yet. The next session to leave makes room for the blob that lost
+    // its own.
     desk.want(101, &[5]);
     let next = desk.makes_room().expect("a slow one");
     assert_eq!(next, desk.sessions[SESSIONS_MAX - 2]);
@@ -157,7 +158,7 @@ fn three_holders_that_drip_one_blob_make_room_for_a_fourth() {
     let youngest = desk.sessions[SESSIONS_PER_BLOB_MAX - 1];
     assert_eq!(desk.makes_room(), Some(youngest));
     desk.ended(youngest);
-    // Those that are left were asked long ago: the next one is asked at once.
+    // The sessions that are left began long ago, so the next peer is asked at once.
     assert_eq!(desk.steps(), 1);
     assert_eq!(desk.sessions.last().map(|session| session.1), Some(node(4)));
 }
