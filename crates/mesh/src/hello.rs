@@ -121,7 +121,7 @@ pub fn parse(bytes: &[u8]) -> Result<Hello, String> {
         ));
     }
     for twin in &hello.twins {
-        let printable = !twin.address.chars().any(char::is_control);
+        let printable = twin.address.chars().all(is_printable);
         if twin.address.len() > twin::ADDRESS_BYTES_MAX || !printable {
             return Err(format!(
                 "hello.twins.address: at most {} printable bytes",

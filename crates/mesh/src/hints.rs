@@ -28,7 +28,7 @@ const PEERS_FEW: usize = 16;
 
 /// Largest file in bytes that is read. The file has at most 512 lines: [`PEERS_MAX`] peers with up to [`ADDRESSES_MAX`]
 /// addresses each, and [`BANS_MAX`] bans.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 const HEADER: &str = "qres-hints 1";
 

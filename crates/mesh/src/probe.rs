@@ -97,8 +97,8 @@ impl Actor {
                 "asks whether two processes have one identity",
             ));
             let mut own = self.twins.boot.sign(qres_wire::clock::unix_ms());
-            own.address = self.listen_addresses().first().cloned().unwrap_or_default();
-            own.address.truncate(super::twin::ADDRESS_BYTES_MAX);
+            let first = self.listen_addresses().first().cloned().unwrap_or_default();
+            own.address = hello::cut(&first, super::twin::ADDRESS_BYTES_MAX);
             hello.twins = vec![own];
             let (peer, answers) = (self.own, self.probes.answers.clone());
             tokio::spawn(async move {

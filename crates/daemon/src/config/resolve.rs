@@ -252,7 +252,7 @@ fn log(layers: &Layers) -> Outcome<String> {
         Ok(_) => Ok(filter.to_owned()),
         Err(error) => {
             let problem =
-                format!("{filter:?} is no log filter ({error}): say e.g. info, debug or info,qres_node=debug");
+                format!("{filter:?} is no log filter ({error}): say e.g. info, debug or info,qres_mesh=debug");
             Err(layers.error("log", problem))
         }
     }

@@ -82,7 +82,7 @@ pub struct Settings {
     /// The most bytes of the header of a new model's safetensors file [default: 16777216]
     #[arg(long, value_name = "BYTES")]
     pub header_bytes_max: Option<u64>,
-    /// Filter of log lines, e.g. `info,qres_node=debug` [default: info; libraries log problems only, unless they are named]
+    /// Filter of log lines, e.g. `info,qres_mesh=debug` [default: info; libraries log problems only, unless they are named]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
     /// Format of log lines [default: text]

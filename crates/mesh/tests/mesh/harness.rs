@@ -214,7 +214,7 @@ pub mod log {
     /// Starts to collect log lines.
     pub fn collect() {
         ONCE.call_once(|| {
-            let filter = std::env::var("MESH_LOG").unwrap_or_else(|_| "qres_node=info".to_owned());
+            let filter = std::env::var("MESH_LOG").unwrap_or_else(|_| "qres_mesh=info".to_owned());
             tracing_subscriber::fmt()
                 .with_env_filter(filter)
                 .with_ansi(false)
