@@ -5,7 +5,7 @@ QRES_SIM_SEEDS ?= 1000000
 QRES_SIM_FIRST ?= 0
 SOAK_SECONDS ?= 3600
 
-.PHONY: help demo test bench fuzz sim soak mutants build install tools audit lint fmt stubs clean
+.PHONY: help demo test bench fuzz sim soak mutants build install tools audit doc lint fmt stubs clean
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ mutants: ## Breaks the round machine in one place at a time and expects the test
 audit: ## Licences, sources and known weaknesses of what is linked in. Installs cargo-deny; needs the network.
 	command -v cargo-deny > /dev/null || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny check
+
+doc: ## The code's documentation, private items included, without a warning: target/doc/qres_node/index.html.
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
 lint: ## Formatting and lints, as CI runs them.
 	$(CARGO) fmt --all --check

@@ -1,6 +1,6 @@
 //! State embeddings: named tensors, coded for the transfer. The fidelity is measured on the bytes that are really sent.
 //!
-//! A coded state is [`TAG`], then the borsh encoding of the codec's rule and of the tensors' names, dtypes and shapes
+//! A coded state is `TAG`, then the borsh encoding of the codec's rule and of the tensors' names, dtypes and shapes
 //! (ascending by name), then the tensors' data. Floats are coded by the codec as [`crate::codec`] describes, all other
 //! elements stand as they are.
 

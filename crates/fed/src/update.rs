@@ -1,6 +1,6 @@
 //! Updates: trainers' submissions are merged, differenced and coded; coded updates are checked and aggregated.
 //!
-//! All functions here go through the model in batches of [`batch::BATCH_ELEMENTS`] elements. Their memory is therefore a
+//! All functions here go through the model in batches of `BATCH_ELEMENTS` (2^14) elements. Their memory is therefore a
 //! constant (some hundred KiB for each thread, twice) that does not depend on the model's size. Threads share out batches,
 //! never contributions, so no result depends on the number of threads.
 
@@ -46,7 +46,7 @@ pub struct Coded {
 
 /// A coded update for [`aggregate()`] and its weight.
 pub struct Weighted<'a> {
-    /// The coded update, already checked with [`check`].
+    /// The coded update, already checked with [`check()`].
     pub update: &'a dyn Source,
     /// The update's weight: its number of training samples.
     pub samples: u64,
