@@ -1,8 +1,9 @@
-//! Clients that are not Rust: the README's grpcurl tour, and the Python client. `scripts/test.sh` sets up what they need and
-//! skips, by name and counted as not run, what the machine cannot have.
+//! Clients: `qres`, the demo, the grpcurl tour of the README, and the Python client. `scripts/test.sh` sets up the tools that
+//! they need. If the machine cannot have a tool, the script names the tests that need it, skips them and counts them as not run.
 
 mod cli;
 mod demo;
+mod examples;
 mod membership;
 mod readme;
 mod terminal;
@@ -20,7 +21,7 @@ fn root() -> PathBuf {
         .expect("the repository")
 }
 
-/// The fenced block that follows a marker in the README.
+/// Returns the lines of the fenced block that follows a marker in the README.
 fn readme_block(marker: &str) -> String {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
     let after = readme

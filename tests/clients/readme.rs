@@ -1,9 +1,11 @@
-//! The README's blocks, as they stand: only addresses and ports are those of this machine. The tour with grpcurl is in main.rs.
+//! Runs the blocks of the README as they stand: only addresses and ports are those of this machine. The tour with grpcurl is in
+//! main.rs.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
+use qres_tests::daemon::without_settings;
 use qres_tests::weights::vector;
 use qres_tests::{Node, binaries};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -11,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{readme_block, root};
 
-/// A machine of its own, as far as a user can see: a home, a working directory and a daemon.
+/// A machine of its own, as far as a user can see: a working directory, and a daemon with a data directory.
 struct Host {
     dir: TempDir,
     daemon: Child,
@@ -20,7 +22,7 @@ struct Host {
 }
 
 impl Host {
-    /// Runs a line that starts a daemon.
+    /// Runs a command line that starts a daemon, and waits until the daemon is ready.
     fn start(line: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let line = line.replace("--port 4001", "--port 0");
@@ -53,7 +55,7 @@ impl Host {
         }
     }
 
-    /// Runs a line of `qres` at a terminal, and agrees to what it asks. Answers with what the terminal showed.
+    /// Runs a command line of `qres` at a terminal, and agrees to its question. Returns the text that the terminal showed.
     fn agree(&self, line: &str) -> String {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&terminal)
@@ -78,7 +80,7 @@ impl Host {
         let mut screen = terminal.try_clone().expect("a descriptor");
         let reader = std::thread::spawn(move || {
             let mut shown = vec![];
-            // Ends with an error once nobody holds the other end any more.
+            // The read ends with an error once no process holds the other end any more.
             drop(screen.read_to_end(&mut shown));
             String::from_utf8_lossy(&shown).into_owned()
         });
@@ -96,7 +98,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already, so errors are ignored.
         drop(self.daemon.kill());
         drop(self.daemon.wait());
     }
@@ -109,11 +111,12 @@ fn shell(line: &str, dir: &TempDir) -> Command {
         std::env::var("PATH").unwrap_or_default()
     );
     let mut command = Command::new("bash");
+    without_settings(&mut command);
     command.args(["-c", line]).env("PATH", path).current_dir(dir.path());
     command
 }
 
-/// A bootstrap node and two others, joined to the model that the block creates: the two.
+/// A bootstrap node, and each [`Host`] that is a member of the model that the block creates: two.
 struct Federation {
     _bootstrap: Host,
     members: [Host; 2],
@@ -156,7 +159,7 @@ async fn the_readmes_swarm_has_its_model_after_four_commands() {
 mod needs_python {
     use super::*;
 
-    /// What the block leaves to its reader, and an end after three rounds.
+    /// Code that the block leaves to its reader, and an end after three rounds.
     const PRELUDE: &str = "
 data = range(10)
 rounds = 0

@@ -1,0 +1,109 @@
+//! A trainer in Rust: fetch the head, train on it, submit, for ever (or for some rounds).
+//!
+//! ```sh
+//! cargo run -p qres-api --features client --example trainer -- 127.0.0.1:4002 MODEL [ROUNDS]
+//! ```
+//!
+//! The model has two scalars, `slope` and `offset`; each trainer fits them to rows of its own, which never leave it. The loop
+//! survives a restart of its node: it connects again and goes on.
+
+use std::time::Duration;
+
+use qres_api::client::{Client, ClientError};
+use qres_api::pb::{FetchWeightsRequest, SubmitWeightsRequest};
+use qres_fed::tensor::{F32Tensor, f32_from_safetensors, to_safetensors};
+use tonic::Code;
+
+/// Rows of this trainer: x, and y = 2 x + 1.
+const ROWS: [(f32, f32); 4] = [(0.0, 1.0), (1.0, 3.0), (2.0, 5.0), (3.0, 7.0)];
+
+/// Gradient steps a round.
+const STEPS: usize = 200;
+
+/// Pause before the node is called again that did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(address), Some(model)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: trainer ADDRESS MODEL [ROUNDS]".into());
+    };
+    let rounds = arguments.next().map_or(Ok(u64::MAX), |text| text.parse())?;
+    let mut after = String::new();
+    loop {
+        match round(&address, &model, &mut after).await {
+            Ok(done) if done >= rounds => return Ok(()),
+            Ok(_) => {}
+            Err(error) if is_away(&error) => {
+                eprintln!("{error}; trying again");
+                tokio::time::sleep(error.retry_after().unwrap_or(PAUSE)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// One turn of the loop. Returns the round of the head that it trained on.
+async fn round(address: &str, model: &str, after: &mut String) -> Result<u64, ClientError> {
+    let node = Client::connect(address).await?;
+    let request = FetchWeightsRequest {
+        model: model.to_owned(),
+        after: after.clone(),
+        ..Default::default()
+    };
+    let (head, file) = node.fetch_all(request).await?;
+    let id = head.checkpoint.id.clone();
+    let (weights, loss) = train(&file)?;
+    let header = SubmitWeightsRequest {
+        model: model.to_owned(),
+        base: id.clone(),
+        samples: ROWS.len() as u64,
+        metrics: [("loss".to_owned(), f64::from(loss))].into(),
+        ..Default::default()
+    };
+    match node.submit(header, weights.into()).await {
+        Ok(submission) => println!(
+            "round {}: loss {loss:.6}, submission {}",
+            head.checkpoint.round, submission.id
+        ),
+        // The model went on meanwhile, or this node has worked on that base: fetch again.
+        Err(error) if error.reason().starts_with("BASE_") => {}
+        Err(error) => return Err(error),
+    }
+    *after = id;
+    Ok(head.checkpoint.round)
+}
+
+/// Gradient descent on the mean squared error. Returns the new weights as a safetensors file, and the loss.
+fn train(file: &[u8]) -> Result<(Vec<u8>, f32), ClientError> {
+    let mut tensors = f32_from_safetensors(file).map_err(|error| ClientError::Data(error.to_string()))?;
+    let [mut slope, mut offset] = ["slope", "offset"].map(|name| scalar(&tensors, name));
+    let mut loss = 0.0;
+    for _ in 0..STEPS {
+        let errors = ROWS.map(|(x, y)| (x, slope * x + offset - y));
+        let mean = |of: fn(&(f32, f32)) -> f32| errors.iter().map(of).sum::<f32>() / errors.len() as f32;
+        loss = mean(|(_, e)| e * e);
+        slope -= 0.1 * mean(|(x, e)| x * e);
+        offset -= 0.1 * mean(|(_, e)| *e);
+    }
+    for (name, _, data) in &mut tensors {
+        match name.as_str() {
+            "slope" => *data = vec![slope],
+            "offset" => *data = vec![offset],
+            _ => {}
+        }
+    }
+    Ok((to_safetensors(&tensors), loss))
+}
+
+fn scalar(tensors: &[F32Tensor], name: &str) -> f32 {
+    let tensor = tensors.iter().find(|(found, ..)| found == name);
+    tensor.and_then(|(_, _, data)| data.first().copied()).unwrap_or(0.0)
+}
+
+/// The node is away, or has no time: the same call may succeed later.
+fn is_away(error: &ClientError) -> bool {
+    matches!(error, ClientError::Connect { .. } | ClientError::Cut { .. })
+        || matches!(error.code(), Some(Code::Unavailable | Code::ResourceExhausted))
+}
