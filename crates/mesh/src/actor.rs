@@ -19,13 +19,13 @@ use super::command::{COMMANDS_MAX, Command, FAULTS_MAX, FaultReport};
 use super::counters::MeshCounters;
 use super::dial::words;
 use super::discovery::Discovery;
-use super::gossip::{Authors, Carriers, Held, Kept};
-use super::heartbeat::Pulse;
+use super::gossip::{Authors, Carriers, Held, RetryQueue};
+use super::heartbeat::HeartbeatTimer;
 use super::hello::{self, GoodbyeCode, Hello};
-use super::hints::Hints;
 use super::outbox::{Notice, Outbox};
-use super::peers::{Book, Connection, Link};
+use super::peer_table::{Connection, Link, PeerTable};
 use super::probe::{self, Probes};
+use super::saved_peers::SavedPeers;
 use super::snapshot::Snapshot;
 use super::twin::Twins;
 use super::watchdog::Watchdog;
@@ -51,16 +51,16 @@ pub struct Actor {
     pub(super) counters: Arc<MeshCounters>,
     pub(super) events: mpsc::Sender<MeshEvent>,
     pub(super) outbox: Outbox,
-    pub(super) book: Book,
+    pub(super) peers: PeerTable,
     pub(super) discovery: Discovery,
     pub(super) authors: Authors,
     pub(super) carriers: Carriers,
     /// The nodes on the member lists of joined models, as the engine has set them.
     pub(super) members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
-    pub(super) kept: Kept,
+    pub(super) retry_queue: RetryQueue,
     pub(super) held: VecDeque<Held>,
     pub(super) heads: watch::Receiver<Vec<HeadClaim>>,
-    pub(super) pulse: Pulse,
+    pub(super) heartbeat_timer: HeartbeatTimer,
     pub(super) watchdog: Watchdog,
     /// Addresses that the swarm listens on, widest reach first, TCP before QUIC.
     pub(super) listening: Vec<Multiaddr>,
@@ -70,7 +70,7 @@ pub struct Actor {
     pub(super) probes: Probes,
     pub(super) snapshot_changed: bool,
     snapshot: watch::Sender<Snapshot>,
-    pub(super) hints_saved: Hints,
+    pub(super) hints_saved: SavedPeers,
     pub(super) hints_checked: Instant,
     pub(super) hints_writer: Option<JoinHandle<()>>,
     /// The end of the time for goodbyes, set when the mesh was asked to stop.
@@ -114,15 +114,15 @@ pub async fn start(
         counters: counters.clone(),
         events,
         outbox: Outbox::default(),
-        book: Book::default(),
+        peers: PeerTable::default(),
         discovery,
         authors: Authors::default(),
         carriers: Carriers::new(now),
         members: members.subscribe(),
-        kept: Kept::new(config.timings.publish_keep),
+        retry_queue: RetryQueue::new(config.timings.publish_keep),
         held: VecDeque::new(),
         heads: heads.clone(),
-        pulse: Pulse::new(config.timings.heartbeat_min, config.timings.heartbeat_gap, now),
+        heartbeat_timer: HeartbeatTimer::new(config.timings.heartbeat_min, config.timings.heartbeat_gap, now),
         watchdog: Watchdog::new(
             config.timings.watchdog_periods,
             config.timings.heartbeat_min,
@@ -134,7 +134,7 @@ pub async fn start(
         probes,
         snapshot_changed: true,
         snapshot,
-        hints_saved: Hints::default(),
+        hints_saved: SavedPeers::default(),
         hints_checked: now,
         hints_writer: None,
         stopping: None,
@@ -143,9 +143,9 @@ pub async fn start(
     let twin = actor.twins.subscribe();
     actor.listen().await?;
     let path = actor.config.hints.clone();
-    let hints = tokio::task::spawn_blocking(move || Hints::load(&path)).await;
-    actor.take_hints(hints.unwrap_or_default(), now);
-    actor.hints_saved = Hints::of(&actor.book);
+    let hints = tokio::task::spawn_blocking(move || SavedPeers::load(&path)).await;
+    actor.take_saved_peers(hints.unwrap_or_default(), now);
+    actor.hints_saved = SavedPeers::of(&actor.peers);
     actor.publish_snapshot();
     let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
     let (faults, fault_receiver) = mpsc::channel(FAULTS_MAX);
@@ -197,7 +197,7 @@ impl Actor {
                 self.publish_snapshot();
             }
         }
-        self.finish_hints().await;
+        self.finish_saved_peers().await;
         // The sockets close before the receiver of the commands does. `Mesh::stop` waits for the receiver, so all is done
         // when it returns.
         drop(self);
@@ -214,11 +214,11 @@ impl Actor {
         self.tick_twins(now);
         self.tick_watchdog(now);
         self.tick_gossip(now);
-        self.tick_hints(now);
+        self.tick_saved_peers(now);
     }
 
     fn on_heads_moved(&mut self, now: Instant) {
-        self.pulse.note_moved();
+        self.heartbeat_timer.note_moved();
         self.tick_heartbeat(now);
     }
 
@@ -229,7 +229,7 @@ impl Actor {
         match notice {
             Some(Notice::Event(event)) => permit.send(event),
             Some(Notice::Peer(id)) => {
-                if let Some(view) = self.book.view(&id, Instant::now()) {
+                if let Some(view) = self.peers.view(&id, Instant::now()) {
                     permit.send(MeshEvent::Peer(view));
                 }
             }
@@ -250,7 +250,7 @@ impl Actor {
                 reply,
             }) => drop(reply.send(self.ban(&node, &reason, for_, now))),
             Some(Command::Unban { node, reply }) => drop(reply.send(self.unban(&node, now))),
-            Some(Command::Peers { reply }) => drop(reply.send(Ok(self.book.views(now)))),
+            Some(Command::Peers { reply }) => drop(reply.send(Ok(self.peers.views(now)))),
             // A caller asked to stop, or the last handle was dropped.
             Some(Command::Stop) | None => self.begin_stop(now),
         }
@@ -259,7 +259,7 @@ impl Actor {
     fn begin_stop(&mut self, now: Instant) {
         self.stopping = Some(now + self.config.timings.goodbye);
         let connected: Vec<PeerId> = self
-            .book
+            .peers
             .iter()
             .filter(|p| !p.connections.is_empty())
             .map(|p| p.id)
@@ -270,14 +270,14 @@ impl Actor {
     }
 
     fn is_done(&self, now: Instant) -> bool {
-        let all_gone = || self.book.iter().all(|p| p.connections.is_empty());
+        let all_gone = || self.peers.iter().all(|p| p.connections.is_empty());
         self.stopping.is_some_and(|until| now >= until || all_gone())
     }
 
     pub(super) fn publish_snapshot(&mut self) {
         self.snapshot_changed = false;
         let snapshot = Snapshot {
-            connected: self.book.admitted().map(|p| (p.node, p.rtt)).collect(),
+            connected: self.peers.admitted().map(|p| (p.node, p.rtt)).collect(),
             listen: self.listen_addresses(),
         };
         self.snapshot.send_replace(snapshot);
@@ -343,7 +343,7 @@ impl Actor {
 
     fn on_connected(&mut self, id: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
         let stopping = self.stopping.is_some();
-        let Some(peer) = self.book.entry(id, now).filter(|_| !stopping) else {
+        let Some(peer) = self.peers.entry(id, now).filter(|_| !stopping) else {
             tracing::debug!(peer = %id, "its id holds no Ed25519 key: not a node");
             // The call fails only when the peer is not connected, and then there is nothing to close.
             let _ = self.swarm.disconnect_peer_id(id);
@@ -378,7 +378,7 @@ impl Actor {
     }
 
     fn on_closed(&mut self, id: PeerId, connection: ConnectionId, remaining: u32, now: Instant) {
-        let Some(peer) = self.book.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.connections.retain(|c| c.id != connection);
         if remaining > 0 {
             return;
@@ -397,13 +397,13 @@ impl Actor {
         self.twins.sightings.forget(&id);
         self.outbox.peer_changed(id);
         self.unadmit(&id, now);
-        if self.book.ban_of(&id).is_some() {
+        if self.peers.ban_of(&id).is_some() {
             self.swarm.behaviour_mut().blocked.block_peer(id);
         }
     }
 
     fn on_ping(&mut self, event: ping::Event) {
-        let Some(peer) = self.book.get_mut(&event.peer) else {
+        let Some(peer) = self.peers.get_mut(&event.peer) else {
             return;
         };
         let connection = peer.connections.iter_mut().find(|c| c.id == event.connection);

@@ -201,7 +201,7 @@ pub fn preference(address: &Multiaddr) -> impl Ord + use<> {
 /// its loopback or private addresses; one on this host can be met at all of them. The address at which this node reached the
 /// peer comes first, then the others by [`preference`]. At most [`ADDRESSES_MAX`] are kept.
 pub fn select(peer: &PeerId, claimed: &[Multiaddr], dialled: Option<&Multiaddr>, seen: Reach) -> Vec<Multiaddr> {
-    let mut kept: Vec<Multiaddr> = Vec::new();
+    let mut retry_queue: Vec<Multiaddr> = Vec::new();
     let mut candidates: Vec<Multiaddr> = claimed
         .iter()
         .take(64)
@@ -212,11 +212,11 @@ pub fn select(peer: &PeerId, claimed: &[Multiaddr], dialled: Option<&Multiaddr>,
     candidates.sort_by_key(preference);
     let dialled = dialled.and_then(|a| split_peer(a.clone())).map(|(_, a)| a);
     for address in dialled.into_iter().chain(candidates) {
-        if kept.len() < ADDRESSES_MAX && !kept.contains(&address) {
-            kept.push(address);
+        if retry_queue.len() < ADDRESSES_MAX && !retry_queue.contains(&address) {
+            retry_queue.push(address);
         }
     }
-    kept
+    retry_queue
 }
 
 /// Returns true if `bare` contains the address without its peer id.
@@ -304,18 +304,18 @@ mod tests {
         .iter()
         .map(|a| a.parse().unwrap())
         .collect();
-        let kept = |seen| -> Vec<String> {
+        let retry_queue = |seen| -> Vec<String> {
             select(&peer, &claimed, None, seen)
                 .iter()
                 .map(ToString::to_string)
                 .collect()
         };
         assert_eq!(
-            kept(Reach::Global),
+            retry_queue(Reach::Global),
             ["/ip4/8.8.8.8/tcp/1", "/ip4/8.8.8.8/udp/1/quic-v1"]
         );
-        assert_eq!(kept(Reach::Private).len(), 3);
-        assert_eq!(kept(Reach::Loopback).len(), 4);
+        assert_eq!(retry_queue(Reach::Private).len(), 3);
+        assert_eq!(retry_queue(Reach::Loopback).len(), 4);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::actor::{Actor, jitter};
 use super::discovery::BUSY_WAIT;
 use super::gossip;
 use super::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
-use super::peers::{Ban, Link, MET_AFTER, Peer};
+use super::peer_table::{Ban, Link, MET_AFTER, Peer};
 use super::score;
 use super::{Fault, MeshError, Mode, twin};
 use qres_wire::clock::unix_ms;
@@ -78,7 +78,7 @@ impl Actor {
     /// Takes from a hello which run of its process the peer is, and which runs of this node's own identity the peer has met.
     fn take_boots(&mut self, peer: &PeerId, connection: ConnectionId, theirs: &Hello, now: Instant) {
         let connections = self
-            .book
+            .peers
             .get(peer)
             .map(|p| p.connections.as_slice())
             .unwrap_or_default();
@@ -98,7 +98,7 @@ impl Actor {
     }
 
     fn is_parting(&self, peer: &PeerId) -> bool {
-        self.book
+        self.peers
             .get(peer)
             .is_some_and(|p| matches!(p.link, Link::Parting { .. }))
     }
@@ -117,16 +117,16 @@ impl Actor {
             // The text is read on the peer's side, so the comparison takes the peer's view.
             return Some(hello::goodbye(mismatch.code, &mismatch.text));
         }
-        if let Some(ban) = self.book.ban_of(peer) {
+        if let Some(ban) = self.peers.ban_of(peer) {
             return Some(hello::goodbye(GoodbyeCode::Banned, &ban.reason));
         }
-        let score = self.book.get(peer).map_or(0.0, |p| p.score.now(now));
+        let score = self.peers.get(peer).map_or(0.0, |p| p.score.now(now));
         (score <= score::DISCONNECT).then(|| hello::goodbye(GoodbyeCode::Fault, &format!("score {score:.1}")))
     }
 
     /// Takes in a peer's [`Hello`]: admits the peer, refuses it, or lets it go.
     fn take_hello(&mut self, peer: PeerId, theirs: &Hello, now: Instant) {
-        if let Some(entry) = self.book.get_mut(&peer)
+        if let Some(entry) = self.peers.get_mut(&peer)
             && (&entry.software, entry.bootstrap) != (&theirs.software, theirs.bootstrap)
         {
             entry.bootstrap = theirs.bootstrap;
@@ -145,7 +145,7 @@ impl Actor {
     }
 
     fn on_hello_failure(&mut self, peer: PeerId, connection: ConnectionId, error: &OutboundFailure, now: Instant) {
-        match self.book.get(&peer).map(|p| p.link) {
+        match self.peers.get(&peer).map(|p| p.link) {
             Some(Link::Parting { .. }) => self.disconnect(peer),
             Some(Link::Greeting { .. }) if matches!(error, OutboundFailure::UnsupportedProtocols) => {
                 let text = "it does not speak /qres/hello/0, so it is no qres node".to_owned();
@@ -156,7 +156,7 @@ impl Actor {
                 self.swarm.close_connection(connection);
                 // One of two connections may have been turned away together with the hello that was meant for the other.
                 let others = |p: &Peer| p.connections.iter().any(|c| c.id != connection);
-                if self.book.get(&peer).is_some_and(others) {
+                if self.peers.get(&peer).is_some_and(others) {
                     self.greet(&peer);
                 }
             }
@@ -171,7 +171,7 @@ impl Actor {
     /// Handles a version that identify names and that contradicts the hello. Before the hello is in, the mismatch is only
     /// noted: the hello's own text says more.
     pub(super) fn on_identify_mismatch(&mut self, id: PeerId, mismatch: Mismatch, now: Instant) {
-        match self.book.get_mut(&id) {
+        match self.peers.get_mut(&id) {
             Some(peer) if matches!(peer.link, Link::Greeting { .. }) => peer.objection = Some(mismatch),
             Some(_) => self.refuse(id, mismatch.code, mismatch.text, true, now),
             None => {}
@@ -179,7 +179,7 @@ impl Actor {
     }
 
     fn admit(&mut self, id: PeerId, now: Instant) {
-        let Some(peer) = self.book.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         if !matches!(peer.link, Link::Greeting { .. }) {
             return;
         }
@@ -214,7 +214,7 @@ impl Actor {
     /// Ends a peer's admission, for any reason.
     pub(super) fn unadmit(&mut self, id: &PeerId, now: Instant) {
         self.release_held(id, false, now);
-        let Some(peer) = self.book.get_mut(id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.connected_unix_ms.take().is_none() {
             return;
         }
@@ -236,10 +236,10 @@ impl Actor {
         }
         self.counters.refused.add();
         let at = self.note_refused(&id, now);
-        if self.book.get(&id).is_some_and(|p| p.refused.as_deref() != Some(&text)) {
+        if self.peers.get(&id).is_some_and(|p| p.refused.as_deref() != Some(&text)) {
             tracing::warn!("peer {id} at {at} refused: {text}");
         }
-        if let Some(peer) = self.book.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(&id) {
             peer.refused = Some(text.clone());
         }
         self.part(id, tell.then(|| hello::goodbye(code, &text)), now);
@@ -250,7 +250,7 @@ impl Actor {
         let at = now + self.config.timings.refused_wait;
         self.discovery.not_before(id, at);
         self.swarm.behaviour_mut().kad.remove_peer(id);
-        let Some(peer) = self.book.get_mut(id) else {
+        let Some(peer) = self.peers.get_mut(id) else {
             return String::new();
         };
         peer.backoff.not_before(at);
@@ -267,7 +267,7 @@ impl Actor {
             GoodbyeCode::Shutdown => tracing::debug!(peer = %id, "peer shuts down"),
             GoodbyeCode::Busy => {
                 tracing::debug!(peer = %id, "peer has enough connections");
-                if let Some(peer) = self.book.get_mut(&id) {
+                if let Some(peer) = self.peers.get_mut(&id) {
                     peer.backoff.not_before(now + BUSY_WAIT);
                 }
                 self.discovery.not_before(&id, now + BUSY_WAIT);
@@ -292,7 +292,7 @@ impl Actor {
     /// Lets a peer go: sends the [`Goodbye`], if there is one, and closes the connection after `Timings::goodbye` at the latest.
     pub(super) fn part(&mut self, id: PeerId, goodbye: Option<Goodbye>, now: Instant) {
         let until = now + self.config.timings.goodbye;
-        let Some(peer) = self.book.get_mut(&id).filter(|p| !p.connections.is_empty()) else {
+        let Some(peer) = self.peers.get_mut(&id).filter(|p| !p.connections.is_empty()) else {
             return;
         };
         if !matches!(peer.link, Link::Parting { .. }) {
@@ -311,7 +311,7 @@ impl Actor {
     pub(super) fn disconnect(&mut self, id: PeerId) {
         // The call fails only when there is no connection.
         let _ = self.swarm.disconnect_peer_id(id);
-        if self.book.ban_of(&id).is_some() {
+        if self.peers.ban_of(&id).is_some() {
             self.swarm.behaviour_mut().blocked.block_peer(id);
         }
     }
@@ -321,7 +321,7 @@ impl Actor {
     pub(super) fn tick_admission(&mut self, now: Instant) {
         let hello = self.config.timings.hello;
         let late: Vec<PeerId> = self
-            .book
+            .peers
             .iter()
             .filter(|p| match p.link {
                 Link::Greeting { since } => now.saturating_duration_since(since) > hello,
@@ -333,7 +333,7 @@ impl Actor {
         for id in late {
             self.disconnect(id);
         }
-        for id in self.book.expire_bans(unix_ms()) {
+        for id in self.peers.expire_bans(unix_ms()) {
             self.swarm.behaviour_mut().blocked.unblock_peer(id);
             self.outbox.peer_changed(id);
         }
@@ -346,7 +346,7 @@ impl Actor {
     fn punish_graylisted(&mut self, now: Instant) {
         let gossip = &self.swarm.behaviour().gossip;
         let graylisted: Vec<(PeerId, NodeId, f64)> = self
-            .book
+            .peers
             .admitted()
             .filter(|p| {
                 p.graylisted
@@ -356,7 +356,7 @@ impl Actor {
             .filter(|(_, _, score)| *score < gossip::GRAYLIST)
             .collect();
         for (id, node, score) in graylisted {
-            if let Some(peer) = self.book.get_mut(&id) {
+            if let Some(peer) = self.peers.get_mut(&id) {
                 peer.graylisted = Some(now);
             }
             self.on_fault(&node, Fault::Protocol, &format!("gossip score {score:.0}"), now);
@@ -368,18 +368,18 @@ impl Actor {
         let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
         let limit = f64::from(self.config.connections_max);
         // Connections without a hello make room for each other: see places.rs.
-        let greeted = self.book.iter().filter(|p| !matches!(p.link, Link::Greeting { .. }));
+        let greeted = self.peers.iter().filter(|p| !matches!(p.link, Link::Greeting { .. }));
         let open = count(greeted.map(|p| p.connections.len()).sum());
         if open <= limit * PRUNE_ABOVE {
             return;
         }
         let is_parting = |p: &&Peer| matches!(p.link, Link::Parting { .. });
-        let parting = count(self.book.iter().filter(is_parting).count());
+        let parting = count(self.peers.iter().filter(is_parting).count());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and connections_max
         let excess = (open - parting - limit * PRUNE_TO).max(0.0) as usize;
         for id in self.prunable().into_iter().take(excess) {
             self.counters.pruned.add();
-            if let Some(peer) = self.book.get_mut(&id) {
+            if let Some(peer) = self.peers.get_mut(&id) {
                 peer.backoff.not_before(now + BUSY_WAIT);
             }
             self.part(id, Some(hello::goodbye(GoodbyeCode::Busy, "enough connections")), now);
@@ -392,7 +392,7 @@ impl Actor {
     fn prunable(&self) -> Vec<PeerId> {
         let mesh: BTreeSet<PeerId> = self.swarm.behaviour().gossip.all_mesh_peers().copied().collect();
         let mut admitted: Vec<(Instant, PeerId)> = self
-            .book
+            .peers
             .admitted()
             .filter_map(|p| match p.link {
                 Link::Admitted { since } => Some((since, p.id)),
@@ -405,7 +405,7 @@ impl Actor {
             admitted.sort_by_key(|(_, id)| mesh.contains(id));
         }
         let members = self.members.borrow().clone();
-        let is_member = |id: &PeerId| self.book.get(id).is_some_and(|p| members.contains(&p.node));
+        let is_member = |id: &PeerId| self.peers.get(id).is_some_and(|p| members.contains(&p.node));
         admitted.sort_by_key(|(_, id)| is_member(id));
         admitted.into_iter().map(|(_, id)| id).collect()
     }
@@ -415,7 +415,7 @@ impl Actor {
         let Some(id) = identity::peer_id(node).filter(|id| *id != self.own) else {
             return;
         };
-        let Some(peer) = self.book.entry(id, now) else { return };
+        let Some(peer) = self.peers.entry(id, now) else { return };
         let score = peer.score.hit(fault, now);
         tracing::debug!(peer = %id, ?fault, score, why, "fault");
         self.swarm.behaviour_mut().gossip.set_application_score(&id, score);
@@ -438,14 +438,14 @@ impl Actor {
             reason: reason.clone(),
             until_unix_ms: unix_ms().saturating_add(until),
         };
-        self.book.entry(id, now);
-        if let Some(freed) = self.book.ban(id, ban) {
+        self.peers.entry(id, now);
+        if let Some(freed) = self.peers.ban(id, ban) {
             self.swarm.behaviour_mut().blocked.unblock_peer(freed);
             self.outbox.peer_changed(freed);
         }
         self.swarm.behaviour_mut().kad.remove_peer(&id);
         self.outbox.peer_changed(id);
-        if self.book.is_connected(&id) {
+        if self.peers.is_connected(&id) {
             // The peer is blocked once it has read the goodbye, or once the time for it is over.
             self.part(id, Some(hello::goodbye(GoodbyeCode::Banned, &reason)), now);
         } else {
@@ -463,9 +463,9 @@ impl Actor {
     /// Lifts a ban for an operator, and sets the peer's score back to 0.
     pub(super) fn unban(&mut self, node: &NodeId, now: Instant) -> Result<(), MeshError> {
         let id = self.other(node)?;
-        self.book.unban(&id);
+        self.peers.unban(&id);
         self.swarm.behaviour_mut().blocked.unblock_peer(id);
-        if let Some(peer) = self.book.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(&id) {
             peer.score.clear(now);
             peer.refused = None;
             peer.wanted = true;

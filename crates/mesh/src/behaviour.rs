@@ -21,10 +21,10 @@ use tokio::sync::watch;
 
 use super::config::{MeshConfig, Mode};
 use super::counters::MeshCounters;
+use super::gossip_observer::Observed;
 use super::handshakes::Handshakes;
 use super::head_start::{HEAD_START, Later};
-use super::muxer::Yamux;
-use super::observed::Observed;
+use super::yamux::Yamux;
 use super::{MeshError, address, descriptors, gossip, hello, places, streams};
 use qres_wire::identity::Identity;
 
@@ -185,7 +185,7 @@ fn limits() -> connection_limits::ConnectionLimits {
 fn identify_config(config: &MeshConfig, keypair: &libp2p::identity::Keypair) -> identify::Config {
     // An identify message has at most 4,096 bytes. So it has no signed record (which names every address again), and of the
     // own addresses only those that the actor chose. The cache is off, since it would add addresses to dials that the peer
-    // book does not know.
+    // table does not know.
     identify::Config::new(format!("qres/{}", config.overrides.protocol), keypair.public())
         .with_agent_version(config.agent.clone())
         .with_push_listen_addr_updates(true)

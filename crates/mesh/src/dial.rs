@@ -10,7 +10,7 @@ use super::actor::{Actor, jitter};
 use super::address::{self, Reach};
 use super::behaviour::Behaviour;
 use super::hello;
-use super::peers::Link;
+use super::peer_table::Link;
 
 /// A peer that was never connected is forgotten after this many failed dials (some 10 minutes).
 const FAILURES_MAX: u32 = 16;
@@ -67,7 +67,7 @@ impl Actor {
 
     /// Notes that a behaviour or the actor dials a peer.
     pub(super) fn note_dialing(&mut self, id: PeerId, now: Instant) {
-        if let Some(peer) = self.book.entry(id, now)
+        if let Some(peer) = self.peers.entry(id, now)
             && peer.link == Link::Idle
         {
             peer.link = Link::Dialing;
@@ -96,7 +96,7 @@ impl Actor {
 
     fn note_dial_failed(&mut self, id: PeerId, now: Instant) {
         let (min, max) = (self.config.timings.dial_wait_min, self.config.timings.dial_wait_max);
-        let Some(peer) = self.book.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.link == Link::Dialing {
             peer.link = Link::Idle;
         }
@@ -113,19 +113,19 @@ impl Actor {
         let never_good = peer.last_good_unix_ms == 0;
         if never_good && (peer.addresses.is_empty() || peer.backoff.failures() >= FAILURES_MAX) {
             self.swarm.behaviour_mut().kad.remove_peer(&id);
-            if self.book.ban_of(&id).is_none() {
-                self.book.remove(&id);
+            if self.peers.ban_of(&id).is_none() {
+                self.peers.remove(&id);
             }
         }
         self.outbox.peer_changed(id);
     }
 
-    /// Moves an address in the peer book: the peer `to` answers there, not the peer `from` that the book names.
+    /// Moves an address in the peer table: the peer `to` answers there, not the peer `from` that the table names.
     fn move_address(&mut self, from: Option<PeerId>, to: PeerId, at: &Multiaddr, now: Instant) {
         let Some((_, bare)) = address::split_peer(at.clone()) else {
             return;
         };
-        if let Some(peer) = from.and_then(|p| self.book.get_mut(&p)) {
+        if let Some(peer) = from.and_then(|p| self.peers.get_mut(&p)) {
             peer.addresses.retain(|a| *a != bare);
         }
         if let Some(from) = from {
@@ -134,7 +134,7 @@ impl Actor {
         if to == self.own {
             self.on_own_answer(at, now);
         } else {
-            self.book.learn(to, &[bare], Reach::Loopback, now);
+            self.peers.learn(to, &[bare], Reach::Loopback, now);
         }
     }
 }

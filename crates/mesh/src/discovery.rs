@@ -11,7 +11,7 @@ use super::MeshError;
 use super::actor::Actor;
 use super::address::Reach;
 use super::operator_dials::OperatorDial;
-use super::peers::Link;
+use super::peer_table::Link;
 use super::seeds::{self, Seed};
 
 /// Known peers that are dialled at the same time.
@@ -107,7 +107,7 @@ impl Discovery {
 impl Actor {
     /// Due work: starts dials and lookups.
     pub(super) fn tick_discovery(&mut self, now: Instant) {
-        let admitted = self.book.admitted_count();
+        let admitted = self.peers.admitted_count();
         let target = self.peers_target();
         self.tick_seeds(admitted < target, now);
         self.tick_operator_dials(now);
@@ -133,13 +133,13 @@ impl Actor {
     }
 
     fn dial_known(&mut self, missing: usize, now: Instant) {
-        let dialing = self.book.iter().filter(|p| p.link == Link::Dialing).count();
+        let dialing = self.peers.iter().filter(|p| p.link == Link::Dialing).count();
         let room = missing.saturating_sub(dialing);
         let mut due: Vec<_> = self
-            .book
+            .peers
             .iter()
             .filter(|p| p.link == Link::Idle && p.connections.is_empty() && !p.addresses.is_empty())
-            .filter(|p| p.backoff.due(now) && self.book.ban_of(&p.id).is_none())
+            .filter(|p| p.backoff.due(now) && self.peers.ban_of(&p.id).is_none())
             .map(|p| (!p.wanted, p.backoff.failures(), p.id))
             .collect();
         // Among equal peers the order is random, or else every node of a swarm would dial the same few.
@@ -151,7 +151,7 @@ impl Actor {
                 return;
             }
             slots -= 1;
-            let addresses = self.book.get(&id).map(|p| p.addresses.clone());
+            let addresses = self.peers.get(&id).map(|p| p.addresses.clone());
             self.dial_peer(id, addresses.unwrap_or_default(), now);
         }
     }
@@ -166,11 +166,11 @@ impl Actor {
             return;
         };
         // The addresses are claims of other peers: a loopback address is of use only if an admitted peer is on this host.
-        let seen = self.book.admitted().filter_map(super::peers::Peer::reach).min();
+        let seen = self.peers.admitted().filter_map(super::peer_table::Peer::reach).min();
         let seen = seen.unwrap_or(Reach::Global);
         for peer in found.peers.into_iter().filter(|p| p.peer_id != self.own) {
-            if self.book.get(&peer.peer_id).is_none() {
-                self.book.learn(peer.peer_id, &peer.addrs, seen, now);
+            if self.peers.get(&peer.peer_id).is_none() {
+                self.peers.learn(peer.peer_id, &peer.addrs, seen, now);
                 self.discovery.hurry(self.config.timings.lookup_wait_min, now);
             }
         }

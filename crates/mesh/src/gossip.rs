@@ -3,15 +3,15 @@
 //! In: gossipsub has verified the author's signature; the mesh checks size, author and rate; the engine judges the rest. Out:
 //! a message that no peer can take yet is kept for a while.
 
+mod author_limit;
 mod budget;
 mod carrier;
-mod kept;
-mod limit;
+mod retry_queue;
 mod settings;
 
-pub use carrier::{Carriers, Standing};
-pub use kept::Kept;
-pub use limit::Authors;
+pub use author_limit::Authors;
+pub use carrier::{AuthorClass, Carriers};
+pub use retry_queue::RetryQueue;
 pub use settings::{DEGREE, Degree, FRAME_BYTES_MAX, GRAYLIST, GossipSub, behaviour};
 
 use std::collections::VecDeque;
@@ -80,7 +80,7 @@ impl Actor {
     }
 
     fn on_message(&mut self, from: PeerId, id: MessageId, message: gossipsub::Message, now: Instant) {
-        if !self.book.is_admitted(&from) {
+        if !self.peers.is_admitted(&from) {
             self.hold(from, id, message);
             return;
         }
@@ -191,14 +191,14 @@ impl Actor {
         self.judge(&token.id, &token.from, acceptance);
     }
 
-    /// Publishes a message, or keeps it in [`Kept`] if no peer can take it yet.
+    /// Publishes a message, or keeps it in [`RetryQueue`] if no peer can take it yet.
     pub(super) fn publish(&mut self, topic: Topic, data: Vec<u8>, now: Instant) -> Result<(), MeshError> {
         let hash = TopicHash::from_raw(topic.name());
         match self.send(&hash, data.clone()) {
             Sent::Yes => Ok(()),
             Sent::Later => {
                 self.counters.publish_kept.add();
-                let lost = self.kept.push(hash, data, now);
+                let lost = self.retry_queue.push(hash, data, now);
                 for _ in 0..lost {
                     self.counters.publish_expired.add();
                 }
@@ -209,7 +209,7 @@ impl Actor {
     }
 
     pub(super) fn send(&mut self, topic: &TopicHash, data: Vec<u8>) -> Sent {
-        if self.book.admitted_count() == 0 {
+        if self.peers.admitted_count() == 0 {
             // The connected peers have not said hello yet, and may be of another version or network.
             return Sent::Later;
         }
@@ -234,22 +234,22 @@ impl Actor {
         }
     }
 
-    /// Sends the [`Kept`] messages of a topic, oldest first, until no peer can take the next one.
+    /// Sends the [`RetryQueue`] messages of a topic, oldest first, until no peer can take the next one.
     pub(super) fn flush_kept(&mut self, topic: &TopicHash, now: Instant) {
-        for _ in 0..self.kept.expire(now) {
+        for _ in 0..self.retry_queue.expire(now) {
             self.counters.publish_expired.add();
         }
-        while let Some(data) = self.kept.first(topic).map(<[u8]>::to_vec) {
+        while let Some(data) = self.retry_queue.first(topic).map(<[u8]>::to_vec) {
             if matches!(self.send(topic, data), Sent::Later) {
                 return;
             }
-            self.kept.pop(topic);
+            self.retry_queue.pop(topic);
         }
     }
 
     /// Due work: sends kept messages. No event says when a full queue of a peer has room again, so each tick tries.
     pub(super) fn tick_gossip(&mut self, now: Instant) {
-        if self.kept.is_empty() {
+        if self.retry_queue.is_empty() {
             return;
         }
         for topic in [Topic::Epiphany, Topic::State] {
@@ -257,24 +257,24 @@ impl Actor {
         }
     }
 
-    /// Returns the [`Standing`] of an author at this node (see carrier.rs).
-    fn standing(&self, author: &PeerId) -> Standing {
+    /// Returns the [`AuthorClass`] of an author at this node (see carrier.rs).
+    fn author_class(&self, author: &PeerId) -> AuthorClass {
         let vouched = |node: &NodeId| self.members.borrow().contains(node);
         if identity::node_id(author).as_ref().is_some_and(vouched) {
-            Standing::Vouched
-        } else if self.book.get(author).is_some_and(|p| p.is_admitted() || p.met) {
-            Standing::Known
+            AuthorClass::Vouched
+        } else if self.peers.get(author).is_some_and(|p| p.is_admitted() || p.met) {
+            AuthorClass::Known
         } else {
-            Standing::Stranger
+            AuthorClass::Stranger
         }
     }
 
     /// Takes a message out of the budgets of its carrier ([`Carriers`]) and its author ([`Authors`]). Returns false if one of
     /// them is exceeded.
     fn within_budgets(&mut self, source: &PeerId, from: &PeerId, load: Load, now: Instant) -> bool {
-        let standing = self.standing(source);
-        match self.carriers.take(from, standing, load, now) {
-            Carried::Within if self.authors.take(source, standing, load, now) => return true,
+        let author_class = self.author_class(source);
+        match self.carriers.take(from, author_class, load, now) {
+            Carried::Within if self.authors.take(source, author_class, load, now) => return true,
             Carried::Within => self.counters.ignored_author_rate.add(),
             Carried::Beyond => self.counters.ignored_carrier_rate.add(),
             Carried::Abuse => {
@@ -310,11 +310,11 @@ impl Actor {
             }
             Ok(_) if !self.within_budgets(&source, from, Load::Heartbeat, now) => MessageAcceptance::Ignore,
             Ok(mut beat) => {
-                let standing = self.standing(&source);
+                let author_class = self.author_class(&source);
                 if let Some(boot) = beat.boot.take() {
                     self.on_boot(source, boot, String::new(), now);
                 }
-                self.take_heartbeat(source, standing, beat, now);
+                self.take_heartbeat(source, author_class, beat, now);
                 MessageAcceptance::Accept
             }
         }

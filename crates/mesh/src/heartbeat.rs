@@ -15,7 +15,7 @@ use qres_fed::record::is_printable;
 
 use super::HeadClaim;
 use super::actor::Actor;
-use super::gossip::{Sent, Standing, TOPIC_HEARTBEAT};
+use super::gossip::{AuthorClass, Sent, TOPIC_HEARTBEAT};
 use super::hello::cut;
 use qres_wire::clock::unix_ms;
 use qres_wire::identity;
@@ -38,7 +38,7 @@ const PERIOD_MAX: Duration = Duration::from_mins(10);
 
 /// A received heartbeat that is within its limits.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Beat {
+pub struct Heartbeat {
     /// The period of the publisher's heartbeats.
     pub period: Duration,
     /// The software of the publisher.
@@ -50,7 +50,7 @@ pub struct Beat {
 }
 
 /// Decodes a heartbeat and checks its limits.
-pub fn parse(data: &[u8]) -> Result<Beat, String> {
+pub fn parse(data: &[u8]) -> Result<Heartbeat, String> {
     if data.len() > HEARTBEAT_BYTES_MAX {
         return Err(format!(
             "heartbeat of {} bytes, at most {HEARTBEAT_BYTES_MAX}",
@@ -70,7 +70,7 @@ pub fn parse(data: &[u8]) -> Result<Beat, String> {
         ));
     }
     let heads: Result<Vec<_>, String> = wire.heads.iter().map(head).collect();
-    Ok(Beat {
+    Ok(Heartbeat {
         period: Duration::from_millis(wire.period_ms.into()).min(PERIOD_MAX),
         version: wire.version,
         heads: heads?,
@@ -113,7 +113,7 @@ fn spread(nodes: usize, a_second: f64) -> Duration {
 }
 
 /// The clock of this node's own heartbeats.
-pub struct Pulse {
+pub struct HeartbeatTimer {
     started: Instant,
     last: Option<Instant>,
     /// True if heads have changed since the last heartbeat.
@@ -124,7 +124,7 @@ pub struct Pulse {
     gap_min: Duration,
 }
 
-impl Pulse {
+impl HeartbeatTimer {
     /// Makes a clock whose first heartbeat is due at once.
     pub fn new(period_min: Duration, gap_min: Duration, now: Instant) -> Self {
         Self {
@@ -177,28 +177,28 @@ impl Actor {
     /// Due work: publishes this node's own heartbeat.
     pub(super) fn tick_heartbeat(&mut self, now: Instant) {
         let nodes = self.authors.alive(now) + 1;
-        if self.book.admitted_count() == 0 || !self.pulse.due(nodes, now) {
+        if self.peers.admitted_count() == 0 || !self.heartbeat_timer.due(nodes, now) {
             return;
         }
         let heads = self.heads.borrow().clone();
-        let heads = self.pulse.window(&heads);
-        let period = self.pulse.period(nodes);
-        let uptime = now.saturating_duration_since(self.pulse.started);
+        let heads = self.heartbeat_timer.window(&heads);
+        let period = self.heartbeat_timer.period(nodes);
+        let uptime = now.saturating_duration_since(self.heartbeat_timer.started);
         let boot = self.twins.boot.sign(unix_ms());
         let data = encode(uptime, &self.config.agent, period, &heads, boot);
         if matches!(self.send(&TopicHash::from_raw(TOPIC_HEARTBEAT), data), Sent::Yes) {
             self.counters.heartbeats_sent.add();
-            self.pulse.sent(now);
+            self.heartbeat_timer.sent(now);
         }
     }
 
     /// Takes in an accepted heartbeat: its author is alive, and its heads go to the engine.
-    pub(super) fn take_heartbeat(&mut self, source: PeerId, standing: Standing, beat: Beat, now: Instant) {
+    pub(super) fn take_heartbeat(&mut self, source: PeerId, author_class: AuthorClass, beat: Heartbeat, now: Instant) {
         self.counters.heartbeats_received.add();
         let period = beat.period.max(self.config.timings.heartbeat_min);
-        self.authors.note_alive(&source, standing, period, now);
+        self.authors.note_alive(&source, author_class, period, now);
         self.watchdog.note_period(&source, period);
-        let changed = self.book.get_mut(&source).is_some_and(|peer| {
+        let changed = self.peers.get_mut(&source).is_some_and(|peer| {
             let changed = peer.heads != beat.heads;
             peer.heads.clone_from(&beat.heads);
             changed
@@ -278,9 +278,9 @@ mod tests {
     #[test]
     fn a_nodes_heartbeat_traffic_has_a_ceiling() {
         let now = Instant::now();
-        let pulse = Pulse::new(Duration::from_secs(5), Duration::from_secs(1), now);
+        let heartbeat_timer = HeartbeatTimer::new(Duration::from_secs(5), Duration::from_secs(1), now);
         for nodes in [1_u32, 10, 100, 1_000, 100_000] {
-            let heard_a_second = f64::from(nodes) / pulse.period(nodes as usize).as_secs_f64();
+            let heard_a_second = f64::from(nodes) / heartbeat_timer.period(nodes as usize).as_secs_f64();
             assert!(
                 heard_a_second <= 20.0 + 1e-9,
                 "{nodes} nodes: {heard_a_second} a second"
@@ -292,28 +292,28 @@ mod tests {
     fn it_beats_at_once_then_every_period_and_sooner_when_heads_move() {
         let now = Instant::now();
         let ms = Duration::from_millis;
-        let mut pulse = Pulse::new(ms(5000), ms(1000), now);
-        assert!(pulse.due(3, now));
-        pulse.sent(now);
-        assert!(!pulse.due(3, now + ms(4400)) && pulse.due(3, now + ms(4500)));
-        pulse.note_moved();
-        assert!(!pulse.due(3, now + ms(900)) && pulse.due(3, now + ms(1000)));
+        let mut heartbeat_timer = HeartbeatTimer::new(ms(5000), ms(1000), now);
+        assert!(heartbeat_timer.due(3, now));
+        heartbeat_timer.sent(now);
+        assert!(!heartbeat_timer.due(3, now + ms(4400)) && heartbeat_timer.due(3, now + ms(4500)));
+        heartbeat_timer.note_moved();
+        assert!(!heartbeat_timer.due(3, now + ms(900)) && heartbeat_timer.due(3, now + ms(1000)));
         assert!(
-            !pulse.due(1000, now + ms(9000)),
+            !heartbeat_timer.due(1000, now + ms(9000)),
             "in a swarm of 1,000 at most every 10 s"
         );
-        pulse.sent(now);
-        assert!(!pulse.due(3, now + ms(1000)));
+        heartbeat_timer.sent(now);
+        assert!(!heartbeat_timer.due(3, now + ms(1000)));
     }
 
     #[test]
     fn more_heads_than_fit_take_turns() {
-        let mut pulse = Pulse::new(Duration::ZERO, Duration::ZERO, Instant::now());
+        let mut heartbeat_timer = HeartbeatTimer::new(Duration::ZERO, Duration::ZERO, Instant::now());
         let heads: Vec<_> = (0..100).map(claim).collect();
-        let mut seen: Vec<_> = pulse
+        let mut seen: Vec<_> = heartbeat_timer
             .window(&heads)
             .iter()
-            .chain(&pulse.window(&heads))
+            .chain(&heartbeat_timer.window(&heads))
             .map(|h| h.round)
             .collect();
         assert_eq!(seen.len(), 128);

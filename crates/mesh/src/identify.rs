@@ -20,7 +20,7 @@ impl Actor {
             return;
         }
         self.note_observed(&info.observed_addr);
-        let Some(peer) = self.book.get_mut(&peer_id) else {
+        let Some(peer) = self.peers.get_mut(&peer_id) else {
             return;
         };
         let Some(seen) = peer.reach() else { return };
@@ -33,7 +33,7 @@ impl Actor {
 
     /// Enters a peer into the routing table once it is admitted and identified.
     pub(super) fn route(&mut self, id: &PeerId) {
-        let Some(peer) = self.book.get(id).filter(|p| p.is_admitted() && p.kad) else {
+        let Some(peer) = self.peers.get(id).filter(|p| p.is_admitted() && p.kad) else {
             return;
         };
         let kad = &mut self.swarm.behaviour_mut().kad;

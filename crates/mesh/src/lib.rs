@@ -14,25 +14,24 @@ mod descriptors;
 mod dial;
 mod discovery;
 mod gossip;
+mod gossip_observer;
 mod handshakes;
 mod head_start;
 #[doc(hidden)]
 pub mod heartbeat;
 #[doc(hidden)]
 pub mod hello;
-#[doc(hidden)]
-pub mod hints;
 mod identify;
 mod incoming;
 mod listen;
-mod muxer;
-mod observed;
 mod operator_dials;
 mod outbox;
+mod peer_table;
 mod peer_view;
-mod peers;
 mod places;
 mod probe;
+#[doc(hidden)]
+pub mod saved_peers;
 mod score;
 mod seeds;
 mod sighting;
@@ -41,6 +40,7 @@ mod source;
 mod streams;
 mod twin;
 mod watchdog;
+mod yamux;
 
 pub use actor::start;
 pub use config::{MeshConfig, Mode, Overrides, Timings};

@@ -13,7 +13,7 @@ use super::attempt::Attempt;
 use super::command::Reply;
 use super::dial::{self, known_peer, words};
 use super::hello;
-use super::peers::Link;
+use super::peer_table::Link;
 use qres_wire::identity;
 
 /// Operators' dials under way; a further one is refused until one of them has ended.
@@ -62,7 +62,7 @@ impl Actor {
         let attempt = match target.peer {
             None => Attempt::new(target.addresses, now),
             Some(peer) => {
-                let Some(entry) = self.book.entry(peer, now).filter(|_| peer != self.own) else {
+                let Some(entry) = self.peers.entry(peer, now).filter(|_| peer != self.own) else {
                     return answer(reply, Err(MeshError::Address(text.to_owned())));
                 };
                 entry.wanted = true;

@@ -1,4 +1,4 @@
-//! The queue of news for the engine. It holds at most one entry of each kind per node, so the peer book and [`HEADS_MAX`]
+//! The queue of news for the engine. It holds at most one entry of each kind per node, so the peer table and [`HEADS_MAX`]
 //! bound its length.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,7 +11,7 @@ use super::address::{self, Target};
 use super::attempt::Attempt;
 use super::backoff::Backoff;
 use super::dial::{self, known_peer, words};
-use super::peers::Link;
+use super::peer_table::Link;
 
 /// Largest number of bootstrap addresses in the settings, each a [`Seed`].
 pub const SEEDS_MAX: usize = 64;
@@ -125,8 +125,8 @@ impl Actor {
         let seed = &self.discovery.seeds[at];
         let busy = |id: PeerId| {
             let taken =
-                |p: &super::peers::Peer| p.link != Link::Idle || !p.connections.is_empty() || !p.backoff.due(now);
-            self.book.ban_of(&id).is_some() || self.book.get(&id).is_some_and(taken)
+                |p: &super::peer_table::Peer| p.link != Link::Idle || !p.connections.is_empty() || !p.backoff.due(now);
+            self.peers.ban_of(&id).is_some() || self.peers.get(&id).is_some_and(taken)
         };
         !seed.own && seed.attempt.is_none() && seed.backoff.due(now) && !seed.learnt.is_some_and(busy)
     }

@@ -203,7 +203,7 @@ impl Twins {
 impl Actor {
     /// Returns the time of silence after which a twin, or a peer's run, counts as gone: [`SILENT_PERIODS`] heartbeat periods.
     fn silence(&self, now: Instant) -> Duration {
-        self.pulse.period(self.authors.alive(now) + 1) * SILENT_PERIODS
+        self.heartbeat_timer.period(self.authors.alive(now) + 1) * SILENT_PERIODS
     }
 
     /// Returns this node's hello, with its run signed now.
@@ -224,7 +224,7 @@ impl Actor {
 
     /// Handles the run that a connected peer says it is.
     pub(super) fn on_boot(&mut self, peer: PeerId, boot: pb::Boot, address: String, now: Instant) {
-        let Some(connections) = self.book.get(&peer).map(|p| p.connections.len()).filter(|n| *n > 0) else {
+        let Some(connections) = self.peers.get(&peer).map(|p| p.connections.len()).filter(|n| *n > 0) else {
             return;
         };
         if boot.nonce.len() != NONCE_BYTES || boot.signature.len() != SIGNATURE_BYTES {

@@ -13,7 +13,7 @@ use libp2p::gossipsub::TopicHash;
 
 use super::actor::Actor;
 use super::gossip::TOPIC_HEARTBEAT;
-use super::peers::Link;
+use super::peer_table::Link;
 
 /// Neighbours remembered: as many as there can be connections, and some that have just left.
 const WATCHED_MAX: usize = 1024;
@@ -119,7 +119,7 @@ impl Watchdog {
         }
     }
 
-    /// Forgets the neighbours that are not in the peer book.
+    /// Forgets the neighbours that are not in the peer table.
     pub fn retain(&mut self, known: impl Fn(&PeerId) -> bool) {
         self.watched.retain(|peer, _| known(peer));
     }
@@ -129,7 +129,7 @@ impl Actor {
     /// Due work: looks at every link, and reconnects the broken ones.
     pub(super) fn tick_watchdog(&mut self, now: Instant) {
         self.watchdog.look(now);
-        let own_period = self.pulse.period(self.authors.alive(now) + 1);
+        let own_period = self.heartbeat_timer.period(self.authors.alive(now) + 1);
         let topic = TopicHash::from_raw(TOPIC_HEARTBEAT);
         let gossip = &self.swarm.behaviour().gossip;
         let subscribed: std::collections::BTreeSet<PeerId> = gossip
@@ -138,7 +138,7 @@ impl Actor {
             .map(|(peer, _)| *peer)
             .collect();
         let links: Vec<(PeerId, Instant)> = self
-            .book
+            .peers
             .admitted()
             .filter_map(|p| match p.link {
                 Link::Admitted { since } => Some((p.id, since)),
@@ -157,8 +157,8 @@ impl Actor {
                 self.watchdog.note_fine(&peer);
             }
         }
-        let book = &self.book;
-        self.watchdog.retain(|peer| book.get(peer).is_some());
+        let table = &self.peers;
+        self.watchdog.retain(|peer| table.get(peer).is_some());
     }
 
     fn reconnect(&mut self, peer: PeerId, heard: Instant, now: Instant) {
@@ -170,7 +170,7 @@ impl Actor {
         );
         self.counters.watchdog_reconnects.add();
         self.watchdog.note_reconnect(&peer);
-        if let Some(entry) = self.book.get_mut(&peer) {
+        if let Some(entry) = self.peers.get_mut(&peer) {
             entry.wanted = true;
         }
         // The call fails only when the peer is not connected, and then there is nothing to do.

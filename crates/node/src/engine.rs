@@ -6,24 +6,25 @@ pub(crate) mod announce;
 pub(crate) mod announced;
 mod archive;
 pub(crate) mod auto_join;
+mod blob_demand;
 mod collector;
 mod conditions;
 pub(crate) mod create;
 pub(crate) mod creators;
 mod drain;
 mod durable;
+mod event_log;
 mod event_stream;
 pub(crate) mod fetch;
 mod headers;
-mod hub;
 mod ingest;
 mod intake;
 mod job;
-mod library;
 pub(crate) mod membership;
 mod message;
 mod model;
 mod offer;
+mod peer_access;
 pub(crate) mod peers;
 pub(crate) mod registry;
 pub(crate) mod rounds;
@@ -32,13 +33,12 @@ mod start;
 pub(crate) mod state;
 pub(crate) mod submission;
 pub(crate) mod submit;
+mod supervisor;
 mod syncer;
 #[cfg(test)]
 mod tests;
 mod tracer;
 pub(crate) mod views;
-mod vital;
-mod wants;
 
 pub use start::StartError;
 
@@ -64,25 +64,25 @@ use crate::mesh::{HeadClaim, Mesh, Mode};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 use crate::transfer::{Downloads, SyncClient};
-use crate::view::{Event, Standing};
-use hub::Hub;
+use crate::view::{Event, JoinStatus};
+use event_log::EventLog;
 use registry::{Model, Registry};
 
 /// The most heads that one heartbeat names.
 const HEADS_MAX: usize = 64;
 
 /// The state that all parts of the engine share.
-pub(crate) struct Core {
+pub(crate) struct NodeContext {
     pub config: NodeConfig,
     pub identity: Identity,
     pub store: Store,
     pub mesh: Mesh,
     pub downloads: Downloads,
-    pub wants: wants::Wants,
+    pub blob_demand: blob_demand::BlobDemand,
     pub sync: SyncClient,
     pub syncer: syncer::Syncer,
     pub states: state::States,
-    pub hub: Hub,
+    pub events: EventLog,
     pub metrics: Metrics,
     pub registry: Registry,
     pub offers: offer::Offers,
@@ -95,7 +95,7 @@ pub(crate) struct Core {
     /// it for writing, so that it removes no such blob.
     pub in_flight: Arc<RwLock<()>>,
     /// A lock that is held while a model is joined, created or left: two tasks of one model would sign two contributions on one
-    /// parent. Where both locks are needed, [`Core::in_flight`] is taken first.
+    /// parent. Where both locks are needed, [`NodeContext::in_flight`] is taken first.
     pub memberships: Mutex<()>,
     /// Slots for the uploads under way: each upload holds one thread of the blocking pool.
     pub uploads: Arc<Semaphore>,
@@ -106,7 +106,7 @@ pub(crate) struct Core {
     /// Slots for jobs on tensors. rayon is parallel within one job, so two jobs keep every core busy.
     pub jobs: Arc<Semaphore>,
     pub heads: watch_channel::Sender<Vec<HeadClaim>>,
-    /// The number of times that [`Core::tell_heads`] has updated the heads.
+    /// The number of times that [`NodeContext::tell_heads`] has updated the heads.
     pub heads_turn: AtomicUsize,
     /// The reason why the node has failed, once it has failed.
     pub failure: watch_channel::Sender<Option<String>>,
@@ -114,7 +114,7 @@ pub(crate) struct Core {
     pub garbage: tokio::sync::Notify,
 }
 
-impl Core {
+impl NodeContext {
     /// Runs work that blocks (disk, hashing, aggregating) off the async threads.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> T + Send + 'static) -> T {
         let store = self.store.clone();
@@ -163,7 +163,7 @@ impl Core {
     /// Tells watchers that a model changed ([`Event::Model`]), and the mesh which heads its heartbeats name and for which
     /// members it vouches.
     pub fn model_changed(&self, model: &Model) {
-        self.hub.push(Event::Model(views::model(self, model)));
+        self.events.push(Event::Model(views::model(self, model)));
         self.tell_heads(Some(model.id));
         self.tell_members();
     }
@@ -193,12 +193,12 @@ impl Core {
         self.heads.send_replace(named(claims.collect(), first, turn));
     }
 
-    /// Returns the [`Standing`] of this node to a model.
-    pub fn standing(&self, model: &Model) -> Standing {
+    /// Returns the [`JoinStatus`] of this node to a model.
+    pub fn standing(&self, model: &Model) -> JoinStatus {
         match model.joined() {
-            None => Standing::Available,
-            Some(joined) if joined.heads.borrow().head.verified => Standing::Joined,
-            Some(_) => Standing::Syncing,
+            None => JoinStatus::Available,
+            Some(joined) if joined.heads.borrow().head.verified => JoinStatus::Joined,
+            Some(_) => JoinStatus::Syncing,
         }
     }
 }

@@ -12,15 +12,15 @@ pub mod blob {
 }
 
 pub mod heartbeat {
-    pub use crate::mesh::heartbeat::{Beat, encode, parse};
+    pub use crate::mesh::heartbeat::{Heartbeat, encode, parse};
 }
 
 pub mod hello {
     pub use crate::mesh::hello::{Mismatch, check_identify, compare, goodbye, parse};
 }
 
-pub mod hints {
-    pub use crate::mesh::hints::Hints;
+pub mod saved_peers {
+    pub use crate::mesh::saved_peers::SavedPeers;
 }
 
 pub mod state {

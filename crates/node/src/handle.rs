@@ -14,7 +14,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::config::NodeConfig;
 use crate::engine::registry::Known;
-use crate::engine::{self, Core, StartError};
+use crate::engine::{self, NodeContext, StartError};
 use crate::error::NodeError;
 use crate::view::{
     CheckpointView, ListedModel, ModelView, NodeView, PeerView, Revision, RoundView, StateView, SubmissionView,
@@ -225,172 +225,172 @@ pub use crate::engine::fetch::Found;
 /// The node, for its callers. A clone is cheap.
 #[derive(Clone)]
 pub struct NodeHandle {
-    pub(crate) core: Arc<Core>,
+    pub(crate) context: Arc<NodeContext>,
 }
 
 impl NodeHandle {
     /// Starts a node; returns once it listens and its joined models run.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         Ok(Self {
-            core: engine::start(config).await?,
+            context: engine::start(config).await?,
         })
     }
 
     /// Ends every task and says goodbye to peers.
     pub async fn stop(&self) {
-        engine::stop(&self.core).await;
+        engine::stop(&self.context).await;
     }
 
     /// Creates a model from a weights stream, a seed or a predecessor's head.
     pub async fn create_model(&self, create: CreateModel) -> Answer<Upload<ModelView>> {
-        engine::create::begin(&self.core, create).await
+        engine::create::begin(&self.context, create).await
     }
 
     /// Joins a known model: by its id, by its name and creator, or by its bare name when the creator is known here.
     pub async fn join_model(&self, model: ModelRef, creator: Option<NodeId>) -> Answer<ModelView> {
-        self.core.refuse_if_draining()?;
-        self.core.refuse_if_bootstrap()?;
-        let model = engine::creators::to_join(&self.core, &model, creator)?;
-        let joined = engine::membership::join(&self.core, &model).await?;
-        engine::auto_join::again(&self.core).await;
+        self.context.refuse_if_draining()?;
+        self.context.refuse_if_bootstrap()?;
+        let model = engine::creators::to_join(&self.context, &model, creator)?;
+        let joined = engine::membership::join(&self.context, &model).await?;
+        engine::auto_join::again(&self.context).await;
         Ok(joined)
     }
 
     /// Leaves a model that is joined.
     pub async fn leave_model(&self, model: ModelRef) -> Answer<()> {
-        let (model, _) = self.core.registry.find_joined(&model)?;
-        engine::membership::leave(&self.core, &model).await
+        let (model, _) = self.context.registry.find_joined(&model)?;
+        engine::membership::leave(&self.context, &model).await
     }
 
     /// Returns the [`ModelView`] of one model.
     pub async fn model(&self, model: ModelRef) -> Answer<ModelView> {
-        let known = self.core.registry.find(&model)?;
-        let model = engine::announced::whole(&self.core, &known).await?;
-        Ok(engine::views::model(&self.core, &model))
+        let known = self.context.registry.find(&model)?;
+        let model = engine::announced::whole(&self.context, &known).await?;
+        Ok(engine::views::model(&self.context, &model))
     }
 
     /// Reads something of a model's tensors, which ascend by name.
     pub async fn tensors<T>(&self, model: ModelRef, read: impl FnOnce(&[TensorSpec]) -> T) -> Answer<T> {
-        let known = self.core.registry.find(&model)?;
-        let model = engine::announced::whole(&self.core, &known).await?;
+        let known = self.context.registry.find(&model)?;
+        let model = engine::announced::whole(&self.context, &known).await?;
         Ok(read(&model.spec().tensors))
     }
 
     /// Returns all known models, by name: of those that were only announced an outline ([`ListedModel::Heard`]).
     pub async fn models(&self, page: PageRequest) -> Answer<Page<ListedModel>> {
-        let mut all = self.core.registry.known();
+        let mut all = self.context.registry.known();
         all.sort_by(|a, b| (a.name(), a.id()).cmp(&(b.name(), b.id())));
         // No letter of a name is below the separator, so tokens sort as the list does.
         let key = |model: &Known| format!("{}\0{}", model.name(), model.id());
         let page = page.cut(all, key)?;
-        Ok(page.map(|known| engine::views::listed(&self.core, known)))
+        Ok(page.map(|known| engine::views::listed(&self.context, known)))
     }
 
     /// Begins the upload of a submission.
     pub async fn submit(&self, submit: Submit) -> Answer<Upload<SubmissionView>> {
-        engine::submit::begin(&self.core, submit).await
+        engine::submit::begin(&self.context, submit).await
     }
 
     /// Returns the bytes kept of a resumable upload.
     pub async fn upload_offset(&self, key: &str) -> Answer<u64> {
         let key = key.to_owned();
-        Ok(self.core.blocking(move |store| store.blobs().kept(&key)).await)
+        Ok(self.context.blocking(move |store| store.blobs().kept(&key)).await)
     }
 
     /// Waits for the weights that are asked for. A caller that has its turn opens them with [`Found::open`].
     pub async fn fetch(&self, fetch: Fetch) -> Answer<Found> {
-        engine::fetch::find(&self.core, fetch).await
+        engine::fetch::find(&self.context, fetch).await
     }
 
     /// Returns the [`SubmissionView`] of one submission; with `wait`, once it is sealed, rejected or superseded.
     pub async fn submission(&self, id: SubmissionId, wait: bool) -> Answer<SubmissionView> {
-        engine::submission::get(&self.core, id, wait).await
+        engine::submission::get(&self.context, id, wait).await
     }
 
     /// Returns a page of submissions, the newest first.
     pub async fn submissions(&self, model: Option<ModelRef>, page: PageRequest) -> Answer<Page<SubmissionView>> {
-        engine::submission::list(&self.core, model, page).await
+        engine::submission::list(&self.context, model, page).await
     }
 
     /// Returns the [`RoundView`] of a round of the head's branch; `None` asks for the open round.
     pub async fn round(&self, model: ModelRef, round: Option<u64>) -> Answer<RoundView> {
-        engine::rounds::get(&self.core, &model, round).await
+        engine::rounds::get(&self.context, &model, round).await
     }
 
     /// Returns a page of rounds of the head's branch, the newest first, the open one included.
     pub async fn rounds(&self, model: ModelRef, page: PageRequest) -> Answer<Page<RoundView>> {
-        engine::rounds::list(&self.core, &model, page).await
+        engine::rounds::list(&self.context, &model, page).await
     }
 
     /// Ends the open round's waiting, but never below k contributions.
     pub async fn seal_round(&self, model: ModelRef) -> Answer<RoundView> {
-        engine::rounds::seal(&self.core, &model).await
+        engine::rounds::seal(&self.context, &model).await
     }
 
     /// Publishes a state, and returns its [`StateView`].
     pub async fn publish_state(&self, state: PublishState) -> Answer<StateView> {
-        engine::state::publish(&self.core, state).await
+        engine::state::publish(&self.context, state).await
     }
 
     /// Returns a page of the known peers, by peer id.
     pub async fn peers(&self, page: PageRequest) -> Answer<Page<PeerView>> {
-        let mut all = self.core.mesh.peers().await?;
+        let mut all = self.context.mesh.peers().await?;
         all.sort_by(|a, b| a.peer_id.cmp(&b.peer_id));
         page.cut(all, |peer| peer.peer_id.clone())
     }
 
     /// Returns the [`PeerView`] of one peer, by libp2p peer id or node id.
     pub async fn peer(&self, peer_id: &str) -> Answer<PeerView> {
-        engine::peers::get(&self.core, peer_id).await
+        engine::peers::get(&self.context, peer_id).await
     }
 
     /// Dials a multiaddr, an IP or a `host[:port]`; answers once the peer is admitted, or the reason against it is clear.
     pub async fn dial(&self, address: &str) -> Answer<()> {
-        engine::peers::dial(&self.core, address).await
+        engine::peers::dial(&self.context, address).await
     }
 
     /// Bans a peer for at most a year.
     pub async fn ban(&self, peer_id: &str, reason: &str, for_: Duration) -> Answer<PeerView> {
-        engine::peers::ban(&self.core, peer_id, reason, for_).await
+        engine::peers::ban(&self.context, peer_id, reason, for_).await
     }
 
     /// Ends the ban of a peer.
     pub async fn unban(&self, peer_id: &str) -> Answer<PeerView> {
-        engine::peers::unban(&self.core, peer_id).await
+        engine::peers::unban(&self.context, peer_id).await
     }
 
     /// Returns the [`NodeView`] of this node.
     pub async fn node(&self) -> Answer<NodeView> {
-        Ok(engine::peers::node(&self.core).await)
+        Ok(engine::peers::node(&self.context).await)
     }
 
     /// Takes no new work from here on; returns when the acknowledged work is merged and sent, or after 30 s.
     pub async fn drain(&self) -> Answer<NodeView> {
-        Ok(engine::drain(&self.core).await)
+        Ok(engine::drain(&self.context).await)
     }
 
     /// Opens a watch that goes on after a revision; 0 asks for a snapshot first. The items are [`WatchItem`]s.
     pub async fn watch(&self, filter: WatchFilter, from: Revision) -> Answer<BoxStream<'static, Answer<WatchItem>>> {
-        engine::watch(&self.core, filter, from)
+        engine::watch(&self.context, filter, from)
     }
 
     /// Shows the node's figures in a registry, which does not keep the node alive.
     pub fn register_metrics(&self, registry: &mut Registry) {
-        let core = Arc::downgrade(&self.core);
-        self.core
+        let context = Arc::downgrade(&self.context);
+        self.context
             .metrics
-            .register(registry, core, self.core.downloads.counters());
+            .register(registry, context, self.context.downloads.counters());
     }
 
     /// Resolves when a part of the node has failed for good, with the reason: its owner should stop it and end the process, so
     /// that a supervisor starts a new one.
     pub fn failed(&self) -> impl Future<Output = String> + use<> {
-        self.core.failed()
+        self.context.failed()
     }
 
     /// Resolves when the node shuts down: long streams end then.
     pub fn stopping(&self) -> WaitForCancellationFutureOwned {
-        self.core.stop.clone().cancelled_owned()
+        self.context.stop.clone().cancelled_owned()
     }
 }
 

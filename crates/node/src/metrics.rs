@@ -18,7 +18,7 @@ use qres_fed::id::SpecId;
 use qres_fed::record::ModelName;
 use qres_fed::round::SubmissionState;
 
-use crate::engine::Core;
+use crate::engine::NodeContext;
 use crate::transfer::TransferCounters;
 use crate::view::RoundView;
 use reading::Reading;
@@ -143,7 +143,12 @@ impl Metrics {
     }
 
     /// Registers these figures, and a [`Reading`] of the node at each scrape. The registry does not keep the node alive.
-    pub(crate) fn register(&self, registry: &mut Registry, core: Weak<Core>, transfer: Arc<TransferCounters>) {
+    pub(crate) fn register(
+        &self,
+        registry: &mut Registry,
+        context: Weak<NodeContext>,
+        transfer: Arc<TransferCounters>,
+    ) {
         registry.register_with_unit(
             "qres_job_duration",
             "Time that one job on tensors ran, by job (check, encode, aggregate); waiting for its turn is not in it",
@@ -171,7 +176,7 @@ impl Metrics {
             "Blobs removed because nothing referred to them any more",
             self.collected.clone(),
         );
-        registry.register_collector(Box::new(Reading::new(core, transfer)));
+        registry.register_collector(Box::new(Reading::new(context, transfer)));
     }
 }
 

@@ -16,7 +16,7 @@ pub type Revision = u64;
 
 /// The relation of a node to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum JoinStatus {
     /// The model is known, but not joined.
     Available,
     /// The model is joined; weights of checkpoint 0 or the head are still on their way.
@@ -50,7 +50,7 @@ pub struct ModelView {
     /// The spec's id.
     pub id: SpecId,
     /// The relation of this node to the model.
-    pub standing: Standing,
+    pub standing: JoinStatus,
     /// True if this node may contribute.
     pub member: bool,
     /// The model's head, once joined.
@@ -234,7 +234,7 @@ pub struct NodeView {
 pub enum Event {
     /// A model was created, joined or left, became available, or its head moved.
     Model(ModelView),
-    /// A model was left or forgotten: it is gone from here, or it is [`Standing::Available`].
+    /// A model was left or forgotten: it is gone from here, or it is [`JoinStatus::Available`].
     ModelLeft(SpecId, ModelName),
     /// A round opened, gained a contribution, or was sealed.
     Round(RoundView),

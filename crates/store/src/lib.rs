@@ -54,7 +54,7 @@ pub use record::{
     SubmissionPage, Write,
 };
 pub use segment::{SEGMENT_BYTES, SegmentTree};
-pub use spare::Retired;
+pub use spare::ReusableFiles;
 pub use usage::DiskUse;
 pub use writer::BlobWriter;
 

@@ -36,14 +36,14 @@ struct Spare {
 
 /// Blobs that were removed, and those of their files that may become spare files ([`BlobStore::keep_spare`]).
 #[must_use = "the files stay in `tmp`, counted by nobody, until they are kept as spare"]
-pub struct Retired {
+pub struct ReusableFiles {
     blobs: usize,
     files: Vec<(PathBuf, u64)>,
     /// The directories that the files were moved out of; they are flushed before a file is written over.
     left: BTreeSet<PathBuf>,
 }
 
-impl Retired {
+impl ReusableFiles {
     /// Returns the number of blobs that were removed.
     pub fn blobs(&self) -> usize {
         self.blobs
@@ -53,8 +53,8 @@ impl Retired {
 impl BlobStore {
     /// Removes those of the blobs that are here; the caller knows that nothing refers to them. Moves their files into
     /// `tmp` when no reader has them open, no other owner shares them and they are long enough to be spare files.
-    pub fn retire(&self, ids: &[(Owner, BlobId)]) -> Result<Retired, StoreError> {
-        let mut retired = Retired {
+    pub fn retire(&self, ids: &[(Owner, BlobId)]) -> Result<ReusableFiles, StoreError> {
+        let mut retired = ReusableFiles {
             blobs: 0,
             files: vec![],
             left: BTreeSet::new(),
@@ -78,8 +78,8 @@ impl BlobStore {
 
     /// Makes spare files of the moved files, as far as there is room. Flushes directories, so a caller that must not wait
     /// for the disk runs this in the background.
-    pub fn keep_spare(&self, retired: Retired) -> Result<(), StoreError> {
-        let Retired { files, mut left, .. } = retired;
+    pub fn keep_spare(&self, retired: ReusableFiles) -> Result<(), StoreError> {
+        let ReusableFiles { files, mut left, .. } = retired;
         if files.is_empty() {
             return Ok(());
         }

@@ -1,12 +1,12 @@
 //! Transfer of blobs over `/qres/blob/10`.
 
 mod assembly;
-mod board;
 #[doc(hidden)]
 pub mod fuzzing;
 pub(super) mod manager;
 pub(crate) mod places;
 mod pool;
+mod scheduler;
 mod server;
 mod session;
 #[cfg(test)]
@@ -22,11 +22,11 @@ use tokio::sync::mpsc;
 
 use super::counters::TransferCounters;
 use super::link::Pace;
-use super::{Library, hash_of};
+use super::{ContentProvider, hash_of};
 use manager::{Holders, Manager, Shared};
 use qres_mesh::Mesh;
 use qres_store::BlobStore;
-use session::Depot;
+use session::DownloadContext;
 
 /// The stream protocol for blobs.
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/blob/10");
@@ -41,7 +41,7 @@ const EVENTS_MAX: usize = 64;
 
 /// A blob that this node is to fetch.
 #[derive(Debug, Clone)]
-pub struct Want {
+pub struct DownloadRequest {
     /// The model that the blob is for: it decides which peers may read the blob, and a copy that another model holds is
     /// not used.
     pub spec: SpecId,
@@ -62,7 +62,7 @@ pub struct Want {
     pub traceparent: Option<String>,
 }
 
-/// Result of a [`Want`].
+/// Result of a [`DownloadRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DownloadEvent {
     /// The blob is in the store, and its digest is right.
@@ -76,7 +76,7 @@ pub enum DownloadEvent {
     },
 }
 
-/// Fetches each [`Want`] from any holder, at most once at a time for a model and a blob. Segments are verified while they
+/// Fetches each [`DownloadRequest`] from any holder, at most once at a time for a model and a blob. Segments are verified while they
 /// arrive, and a download resumes after a break. It goes on until the blob is here or no longer wanted. Cheap to clone.
 #[derive(Clone)]
 pub struct Downloads {
@@ -103,7 +103,7 @@ impl Downloads {
         let manager = Manager {
             shared: downloads.shared.clone(),
             holders,
-            depot: Depot {
+            context: DownloadContext {
                 store,
                 assemblies: assembly::Assemblies::default(),
                 counters: downloads.counters.clone(),
@@ -117,21 +117,21 @@ impl Downloads {
         (downloads, receiver)
     }
 
-    /// Adds a [`Want`]; a second want of the same blob for the same model adds its holders. This call never waits, and no
+    /// Adds a [`DownloadRequest`]; a second want of the same blob for the same model adds its holders. This call never waits, and no
     /// want is lost: wants are kept on a board, one entry for each model and blob, and their number is bounded by the
     /// records that name them.
-    pub fn want(&self, want: Want) {
-        self.shared.change(|board| board.want(want));
+    pub fn want(&self, want: DownloadRequest) {
+        self.shared.change(|scheduler| scheduler.want(want));
     }
 
-    /// Removes the [`Want`] of this blob for this model.
+    /// Removes the [`DownloadRequest`] of this blob for this model.
     pub fn cancel(&self, spec: SpecId, blob: BlobId) {
-        self.shared.change(|board| board.cancel(spec, blob));
+        self.shared.change(|scheduler| scheduler.cancel(spec, blob));
     }
 
     /// Tells the downloads that a peer has connected or has something new: they try this peer now, not after its backoff.
     pub fn nudge(&self, peer: NodeId) {
-        self.shared.change(|board| board.nudge(&peer));
+        self.shared.change(|scheduler| scheduler.nudge(&peer));
     }
 
     /// Returns the counters of the bytes received.
@@ -141,6 +141,6 @@ impl Downloads {
 }
 
 /// Serves blobs until the mesh stops.
-pub async fn serve_blobs(mesh: Mesh, store: BlobStore, library: Arc<dyn Library>) {
-    BlobServer::new(store, library).run(mesh).await;
+pub async fn serve_blobs(mesh: Mesh, store: BlobStore, provider: Arc<dyn ContentProvider>) {
+    BlobServer::new(store, provider).run(mesh).await;
 }

@@ -5,15 +5,15 @@ pub mod blob;
 mod counters;
 mod fault;
 mod link;
+#[cfg(test)]
+mod memory_network;
 mod quota;
 #[doc(hidden)]
 pub mod sync;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod town;
 
-pub use blob::{BlobServer, DownloadEvent, Downloads, Want, serve_blobs};
+pub use blob::{BlobServer, DownloadEvent, DownloadRequest, Downloads, serve_blobs};
 pub use counters::TransferCounters;
 pub use sync::{Held, Record, SpecOffer, SyncClient, serve_sync};
 
@@ -24,7 +24,7 @@ use qres_fed::round::RecordId;
 use fault::TransferError;
 
 /// The data that this node serves to peers, and the rules that decide which peer may read what.
-pub trait Library: Send + Sync + 'static {
+pub trait ContentProvider: Send + Sync + 'static {
     /// Returns true if `peer` may read blobs of this model: the peer is a member, or the model is open. Every peer may
     /// read the bytes of a known spec (then `blob` has the digest of `spec`). This method does not check that the blob
     /// belongs to the model: the server looks only among the blobs that its store keeps for the model.

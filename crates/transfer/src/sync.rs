@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::fault::TransferError;
 use super::link::{Link, Pace};
-use super::{Library, hash_of};
+use super::{ContentProvider, hash_of};
 use client::{Exchange, SyncError};
 use qres_mesh::{Fault, Mesh, MeshError};
 use server::SyncServer;
@@ -152,6 +152,6 @@ impl SyncClient {
 }
 
 /// Answers peers until the mesh stops.
-pub async fn serve_sync(mesh: Mesh, library: Arc<dyn Library>) {
-    SyncServer::new(library).run(mesh).await;
+pub async fn serve_sync(mesh: Mesh, provider: Arc<dyn ContentProvider>) {
+    SyncServer::new(provider).run(mesh).await;
 }

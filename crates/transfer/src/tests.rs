@@ -8,8 +8,8 @@ use libp2p::StreamProtocol;
 use qres_fed::id::BlobId;
 use tokio::sync::{mpsc, watch};
 
-use super::sync::tests::{Shelf as Records, ids, thousand};
-use super::town::{Fake, Readers, SPEC, Shelf, bytes, tempdir};
+use super::memory_network::{MemoryProvider, MockPeer, Readers, SPEC, bytes, tempdir};
+use super::sync::tests::{MemoryProvider as Records, ids, thousand};
 use super::*;
 use qres_mesh::{Mesh, MeshConfig, MeshEvent, Mode, start};
 use qres_store::SEGMENT_BYTES;
@@ -62,8 +62,8 @@ impl Node {
     }
 }
 
-fn want(blob: &[u8], holders: &[&Node]) -> Want {
-    Want {
+fn want(blob: &[u8], holders: &[&Node]) -> DownloadRequest {
+    DownloadRequest {
         spec: SPEC,
         blob: BlobId::of(blob),
         bytes: Some(blob.len() as u64),
@@ -83,7 +83,7 @@ async fn here(events: &mut mpsc::Receiver<DownloadEvent>) -> NodeId {
 #[tokio::test(flavor = "multi_thread")]
 async fn blobs_go_from_node_to_node() {
     let (large, small) = (bytes(1, 9 * SEGMENT_BYTES + 9), bytes(2, 700));
-    let (theirs, ours) = (Shelf::with(&large), Shelf::new());
+    let (theirs, ours) = (MemoryProvider::with(&large), MemoryProvider::new());
     theirs.blobs.put(&small, false).unwrap();
     let a = node(&[]).await;
     let server = BlobServer::new(theirs.store.clone(), Arc::new(Readers::All));
@@ -108,14 +108,14 @@ async fn blobs_go_from_node_to_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_sends_wrong_bytes_loses_its_good_name() {
     let blob = bytes(1, 4 * SEGMENT_BYTES);
-    let (theirs, ours) = (Shelf::with(&blob), Shelf::new());
+    let (theirs, ours) = (MemoryProvider::with(&blob), MemoryProvider::new());
     let (honest, liar) = (node(&[]).await, node(&[]).await);
     tokio::spawn(serve_blobs(
         honest.mesh.clone(),
         theirs.store.clone(),
         Arc::new(Readers::All),
     ));
-    let mut fake = Fake::of(&blob);
+    let mut fake = MockPeer::of(&blob);
     fake.corrupt = Some(2);
     let mut incoming = liar.mesh.accept(StreamProtocol::new("/qres/blob/10"));
     tokio::spawn(async move {
@@ -144,12 +144,12 @@ async fn a_node_that_sends_wrong_bytes_loses_its_good_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_go_from_node_to_node() {
     let records = thousand();
-    let library = Arc::new(Records {
+    let provider = Arc::new(Records {
         records: records.clone(),
         ..Records::default()
     });
     let a = node(&[]).await;
-    tokio::spawn(serve_sync(a.mesh.clone(), library));
+    tokio::spawn(serve_sync(a.mesh.clone(), provider));
     let b = node(&[&a]).await;
     let client = SyncClient::new(b.mesh.clone());
     let (batch, mut batches) = mpsc::channel(4);
@@ -179,7 +179,7 @@ async fn records_go_from_node_to_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_streams_is_served_or_dropped_and_never_blocks() {
     let blob = bytes(1, 100);
-    let theirs = Shelf::with(&blob);
+    let theirs = MemoryProvider::with(&blob);
     let a = node(&[]).await;
     tokio::spawn(serve_blobs(
         a.mesh.clone(),
@@ -193,7 +193,7 @@ async fn a_burst_of_streams_is_served_or_dropped_and_never_blocks() {
         idle.push(b.mesh.open(a.node, StreamProtocol::new("/qres/blob/10")).await.unwrap());
     }
     drop(idle);
-    let ours = Shelf::new();
+    let ours = MemoryProvider::new();
     let (downloads, mut events) = Downloads::start(b.mesh.clone(), ours.store.clone());
     downloads.want(want(&blob, &[&a]));
     assert_eq!(here(&mut events).await, a.node);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost::Message;
 use qres_fed::id::{CheckpointId, SpecId};
 use qres_fed::record::{Canonical, StateRecord, is_printable};
-use qres_node::fuzzing::heartbeat::Beat;
+use qres_node::fuzzing::heartbeat::Heartbeat;
 use qres_node::fuzzing::{announce, heartbeat, state, wire};
 use qres_node::mesh::HeadClaim;
 
@@ -60,7 +60,7 @@ pub const HEARTBEAT: Target = Target {
         assert!(beat.version.chars().all(is_printable));
         let boot = beat.boot.clone().unwrap_or_default();
         let again = heartbeat::encode(Duration::ZERO, &beat.version, beat.period, &beat.heads, boot.clone());
-        let beat = Beat {
+        let beat = Heartbeat {
             boot: Some(boot),
             ..beat
         };

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use qres_fed::record::is_printable;
-use qres_node::fuzzing::{hello, hints, wire};
+use qres_node::fuzzing::{hello, saved_peers, wire};
 
 use crate::Target;
 
@@ -45,9 +45,9 @@ pub const HINTS: Target = Target {
         let Ok(text) = std::str::from_utf8(data) else {
             return false;
         };
-        let read = hints::Hints::parse(text);
+        let read = saved_peers::SavedPeers::parse(text);
         let written = read.render();
-        let again = hints::Hints::parse(&written);
+        let again = saved_peers::SavedPeers::parse(&written);
         assert_eq!(again.peers, read.peers);
         assert_eq!(again.render(), written, "what was written is read as it was");
         !read.peers.is_empty() || !read.bans.is_empty()

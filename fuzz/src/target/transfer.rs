@@ -13,7 +13,7 @@ use qres_fed::record::Canonical;
 use qres_fed::round::RecordId;
 use qres_node::fuzzing::{blob, sync, wire};
 use qres_node::store::Owner;
-use qres_node::transfer::{Library, Record, SpecOffer};
+use qres_node::transfer::{ContentProvider, Record, SpecOffer};
 
 use crate::fixture::{SPEC, large_bytes, small_bytes};
 use crate::{Fixture, Target, record};
@@ -24,8 +24,8 @@ const PEER: NodeId = NodeId([1; 32]);
 pub const BLOB_SERVER: Target = Target {
     name: "blob-server",
     run: |fixture, data| {
-        let library = Arc::new(Shelf::of(fixture));
-        let serving = blob::serve(fixture.store.blobs(), library, PEER, Said::new(data));
+        let provider = Arc::new(FixtureProvider::of(fixture));
+        let serving = blob::serve(fixture.store.blobs(), provider, PEER, Said::new(data));
         fixture.runtime.block_on(serving).is_ok()
     },
     seeds: |fixture| {
@@ -103,7 +103,7 @@ pub const BLOB_CLIENT: Target = Target {
 pub const SYNC_SERVER: Target = Target {
     name: "sync-server",
     run: |fixture, data| {
-        let answering = sync::answer(Arc::new(Shelf::of(fixture)), PEER, Said::new(data));
+        let answering = sync::answer(Arc::new(FixtureProvider::of(fixture)), PEER, Said::new(data));
         fixture.runtime.block_on(answering).is_ok()
     },
     seeds: |fixture| {
@@ -147,7 +147,7 @@ pub const SYNC_CLIENT: Target = Target {
         let answered = |requests: Vec<u8>| {
             let said = Said::new(&requests);
             let heard = said.heard.clone();
-            let answering = sync::answer(Arc::new(Shelf::of(fixture)), PEER, said);
+            let answering = sync::answer(Arc::new(FixtureProvider::of(fixture)), PEER, said);
             fixture.runtime.block_on(answering).expect("answered");
             let heard = heard.lock().expect("no panic");
             heard.clone()
@@ -219,13 +219,13 @@ impl AsyncWrite for Said {
     }
 }
 
-/// A [`Library`] of one model.
-struct Shelf {
+/// A [`ContentProvider`] of one model.
+struct FixtureProvider {
     records: Vec<Record>,
     offer: SpecOffer,
 }
 
-impl Shelf {
+impl FixtureProvider {
     fn of(fixture: &Fixture) -> Self {
         let me = &fixture.identity;
         let signed = me.sign(record::open_spec());
@@ -246,7 +246,7 @@ impl Shelf {
     }
 }
 
-impl Library for Shelf {
+impl ContentProvider for FixtureProvider {
     fn may_read(&self, _: &NodeId, spec: &SpecId, _: &BlobId) -> bool {
         *spec == SPEC
     }

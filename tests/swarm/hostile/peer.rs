@@ -35,13 +35,13 @@ pub enum Service {
     Silent,
 }
 
-type Shelf = Arc<Mutex<BTreeMap<BlobId, Vec<u8>>>>;
+type Blobs = Arc<Mutex<BTreeMap<BlobId, Vec<u8>>>>;
 
 /// A hostile peer with an [`Identity`] and a [`Mesh`] of its own.
 pub struct Peer {
     pub mesh: Mesh,
     pub identity: Identity,
-    shelf: Shelf,
+    blobs: Blobs,
     /// Number of requests for blobs that this peer has received.
     pub asked: Arc<AtomicUsize>,
     /// Ids of the blobs that other nodes have requested.
@@ -80,7 +80,7 @@ impl Peer {
         Self {
             mesh,
             identity,
-            shelf: Shelf::default(),
+            blobs: Blobs::default(),
             asked: Arc::default(),
             asked_for: Arc::default(),
             heads,
@@ -95,25 +95,25 @@ impl Peer {
     /// Serves the blobs on the shelf; `how` gives the [`Service`] for each node that asks.
     pub fn serve(&self, how: impl Fn(NodeId) -> Service + Send + Sync + 'static) {
         let mut incoming = self.mesh.accept(BLOB);
-        let (shelf, asked, how) = (self.shelf.clone(), self.asked.clone(), Arc::new(how));
+        let (blobs, asked, how) = (self.blobs.clone(), self.asked.clone(), Arc::new(how));
         let asked_for = self.asked_for.clone();
         tokio::spawn(async move {
             while let Some((node, stream)) = incoming.next().await {
-                let (shelf, asked, how) = (shelf.clone(), asked.clone(), how.clone());
+                let (blobs, asked, how) = (blobs.clone(), asked.clone(), how.clone());
                 let asked_for = asked_for.clone();
                 let note = move |blob| {
                     asked.fetch_add(1, Ordering::Relaxed);
                     asked_for.lock().expect("no panic").insert(blob);
                 };
                 // The other side may break off at any moment, so errors are ignored.
-                tokio::spawn(async move { drop(answer(stream, &shelf, note, || how(node)).await) });
+                tokio::spawn(async move { drop(answer(stream, &blobs, note, || how(node)).await) });
             }
         });
     }
 
     pub fn put(&self, blob: &[u8]) -> BlobId {
         let id = BlobId::of(blob);
-        self.shelf.lock().expect("no panic").insert(id, blob.to_vec());
+        self.blobs.lock().expect("no panic").insert(id, blob.to_vec());
         id
     }
 
@@ -268,7 +268,7 @@ pub fn epiphany(signed: &Signed<Contribution>) -> wire::Envelope {
 
 async fn answer(
     mut stream: Stream,
-    shelf: &Mutex<BTreeMap<BlobId, Vec<u8>>>,
+    blobs: &Mutex<BTreeMap<BlobId, Vec<u8>>>,
     note: impl Fn(BlobId),
     how: impl Fn() -> Service,
 ) -> std::io::Result<()> {
@@ -276,7 +276,7 @@ async fn answer(
         let request: wire::BlobRequest = receive(&mut stream).await?;
         let Some(get) = request.get else { continue };
         let id = BlobId(get.blob.try_into().expect("an honest node asks for 32 bytes"));
-        let blob = shelf.lock().expect("no panic").get(&id).cloned();
+        let blob = blobs.lock().expect("no panic").get(&id).cloned();
         note(id);
         let bytes = match (how(), blob) {
             (Service::Silent, _) => std::future::pending().await,

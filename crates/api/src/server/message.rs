@@ -5,8 +5,8 @@ use prost_types::Timestamp;
 use qres_fed::record::{Membership, RoundPolicy, Rule, TensorSpec};
 use qres_fed::round::SubmissionState;
 use qres_node::view::{
-    CheckpointView, ConditionKind, ConditionView, ContributionView, HeardModel, ListedModel, LosingSealView, ModelView,
-    NodeView, PeerState, PeerView, RoundView, Standing, StateView, SubmissionView,
+    CheckpointView, ConditionKind, ConditionView, ContributionView, HeardModel, JoinStatus, ListedModel,
+    LosingSealView, ModelView, NodeView, PeerState, PeerView, RoundView, StateView, SubmissionView,
 };
 
 use crate::pb;
@@ -119,9 +119,9 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
         Membership::Open => (true, vec![]),
     };
     let standing = match view.standing {
-        Standing::Available => pb::ModelStanding::Available,
-        Standing::Syncing => pb::ModelStanding::Syncing,
-        Standing::Joined => pb::ModelStanding::Joined,
+        JoinStatus::Available => pb::ModelStanding::Available,
+        JoinStatus::Syncing => pb::ModelStanding::Syncing,
+        JoinStatus::Joined => pb::ModelStanding::Joined,
     };
     pb::Model {
         name: text(&spec.name),
@@ -361,7 +361,7 @@ mod tests {
         ModelView {
             id: spec.id(),
             spec,
-            standing: Standing::Joined,
+            standing: JoinStatus::Joined,
             member: true,
             head: None,
             trainer_config: BTreeMap::new(),

@@ -71,7 +71,7 @@ const CARRIERS_MAX: usize = 1024;
 
 /// The standing of an author at this node, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum AuthorClass {
     /// An author that this node never met.
     Stranger,
     /// An author that is connected and past the hello, or was so for at least a minute.
@@ -129,19 +129,20 @@ impl Carriers {
 
     /// Takes a message out of all the budgets that it concerns, the narrowest first: what strangers bring beyond their own
     /// budgets costs the other authors of that connection nothing.
-    pub fn take(&mut self, carrier: &PeerId, author: Standing, load: Load, now: Instant) -> Carried {
+    pub fn take(&mut self, carrier: &PeerId, author: AuthorClass, load: Load, now: Instant) -> Carried {
         self.make_room(carrier);
         let (strangers, unvouched) = (&mut self.strangers, &mut self.unvouched);
         let carrier = self.carriers.entry(*carrier).or_insert_with(|| Carrier::new(now));
         carrier.used = carrier.used.max(now);
-        if author != Standing::Vouched && !carrier.abuse.take(1.0, now) {
+        if author != AuthorClass::Vouched && !carrier.abuse.take(1.0, now) {
             carrier.abuse = Allowance::new(ABUSE, now);
             return Carried::Abuse;
         }
         let of_strangers =
-            author != Standing::Stranger || (carrier.strangers.take(load, now) && strangers.take(load, now));
-        let within =
-            of_strangers && carrier.all.take(load, now) && (author == Standing::Vouched || unvouched.take(load, now));
+            author != AuthorClass::Stranger || (carrier.strangers.take(load, now) && strangers.take(load, now));
+        let within = of_strangers
+            && carrier.all.take(load, now)
+            && (author == AuthorClass::Vouched || unvouched.take(load, now));
         if within { Carried::Within } else { Carried::Beyond }
     }
 
@@ -165,7 +166,7 @@ mod tests {
     fn brought(
         carriers: &mut Carriers,
         by: &PeerId,
-        author: Standing,
+        author: AuthorClass,
         load: Load,
         count: usize,
         now: Instant,
@@ -181,25 +182,25 @@ mod tests {
         let mut carriers = Carriers::new(now);
         let mut take = |by, author, load, count, at| brought(&mut carriers, by, author, load, count, at);
         let small = Load::Message(100);
-        assert_eq!(take(&a, Standing::Stranger, small, 1_000, now), 256);
-        assert_eq!(take(&a, Standing::Stranger, Load::Heartbeat, 1_000, now), 64);
+        assert_eq!(take(&a, AuthorClass::Stranger, small, 1_000, now), 256);
+        assert_eq!(take(&a, AuthorClass::Stranger, Load::Heartbeat, 1_000, now), 64);
         let later = now + Duration::from_secs(1);
-        assert_eq!(take(&a, Standing::Stranger, small, 1_000, later), 32);
-        assert_eq!(take(&a, Standing::Stranger, Load::Heartbeat, 1_000, later), 20);
-        assert_eq!(take(&a, Standing::Known, small, 500, later), 500);
+        assert_eq!(take(&a, AuthorClass::Stranger, small, 1_000, later), 32);
+        assert_eq!(take(&a, AuthorClass::Stranger, Load::Heartbeat, 1_000, later), 20);
+        assert_eq!(take(&a, AuthorClass::Known, small, 500, later), 500);
         assert_eq!(
-            take(&b, Standing::Stranger, small, 100, later),
+            take(&b, AuthorClass::Stranger, small, 100, later),
             100,
             "another connection"
         );
         assert_eq!(
-            take(&b, Standing::Stranger, Load::Message(32_000), 1_000, later),
+            take(&b, AuthorClass::Stranger, Load::Message(32_000), 1_000, later),
             156,
             "a budget of messages"
         );
         let c = PeerId::random();
         let large = Load::Message(64 * 1024);
-        assert_eq!(take(&c, Standing::Stranger, large, 1_000, later), 128, "8 MiB");
+        assert_eq!(take(&c, AuthorClass::Stranger, large, 1_000, later), 128, "8 MiB");
     }
 
     #[test]
@@ -208,13 +209,20 @@ mod tests {
         let a = PeerId::random();
         let mut carriers = Carriers::new(now);
         let mut take = |author, load, count, at| brought(&mut carriers, &a, author, load, count, at);
-        assert_eq!(take(Standing::Vouched, Load::Message(100), 5_000, now), 2_048);
-        assert_eq!(take(Standing::Known, Load::Message(100), 100, now), 0, "it is all used");
-        assert_eq!(take(Standing::Vouched, Load::Heartbeat, 5_000, now), 512);
+        assert_eq!(take(AuthorClass::Vouched, Load::Message(100), 5_000, now), 2_048);
+        assert_eq!(
+            take(AuthorClass::Known, Load::Message(100), 100, now),
+            0,
+            "it is all used"
+        );
+        assert_eq!(take(AuthorClass::Vouched, Load::Heartbeat, 5_000, now), 512);
         let later = now + Duration::from_secs(1);
-        assert_eq!(take(Standing::Vouched, Load::Message(100), 5_000, later), 256);
+        assert_eq!(take(AuthorClass::Vouched, Load::Message(100), 5_000, later), 256);
         let rested = now + Duration::from_secs(60);
-        assert_eq!(take(Standing::Vouched, Load::Message(64 * 1024), 5_000, rested), 2_048);
+        assert_eq!(
+            take(AuthorClass::Vouched, Load::Message(64 * 1024), 5_000, rested),
+            2_048
+        );
     }
 
     #[test]
@@ -225,13 +233,13 @@ mod tests {
             let by = |_| brought(&mut carriers, &PeerId::random(), author, load, each, now);
             (0..100).map(by).sum::<usize>()
         };
-        assert_eq!(of_many(Standing::Stranger, Load::Message(100), 300), 1_024);
-        assert_eq!(of_many(Standing::Stranger, Load::Heartbeat, 300), 128);
+        assert_eq!(of_many(AuthorClass::Stranger, Load::Message(100), 300), 1_024);
+        assert_eq!(of_many(AuthorClass::Stranger, Load::Heartbeat, 300), 128);
         // The strangers' share counts against this budget too.
-        assert_eq!(of_many(Standing::Known, Load::Message(100), 300), 4_096 - 1_024);
-        assert_eq!(of_many(Standing::Known, Load::Heartbeat, 300), 512 - 128);
-        assert_eq!(of_many(Standing::Vouched, Load::Message(100), 300), 30_000);
-        assert_eq!(of_many(Standing::Vouched, Load::Heartbeat, 300), 30_000);
+        assert_eq!(of_many(AuthorClass::Known, Load::Message(100), 300), 4_096 - 1_024);
+        assert_eq!(of_many(AuthorClass::Known, Load::Heartbeat, 300), 512 - 128);
+        assert_eq!(of_many(AuthorClass::Vouched, Load::Message(100), 300), 30_000);
+        assert_eq!(of_many(AuthorClass::Vouched, Load::Heartbeat, 300), 30_000);
     }
 
     #[test]
@@ -243,20 +251,20 @@ mod tests {
             let fault = |_: &usize| carriers.take(by, author, Load::Message(100), at) == Carried::Abuse;
             (0..count).filter(fault).count()
         };
-        assert_eq!(faults(&flooder, Standing::Stranger, 16_384, now), 0);
-        assert_eq!(faults(&flooder, Standing::Stranger, 1, now), 1);
+        assert_eq!(faults(&flooder, AuthorClass::Stranger, 16_384, now), 0);
+        assert_eq!(faults(&flooder, AuthorClass::Stranger, 1, now), 1);
         assert_eq!(
-            faults(&flooder, Standing::Stranger, 16_384, now),
+            faults(&flooder, AuthorClass::Stranger, 16_384, now),
             0,
             "not one for each message"
         );
         // An honest node's whole budget at once, twice over, and then its rate for a minute.
-        assert_eq!(faults(&honest, Standing::Stranger, 2 * (4_096 + 512), now), 0);
+        assert_eq!(faults(&honest, AuthorClass::Stranger, 2 * (4_096 + 512), now), 0);
         for second in 1..=60 {
             let at = now + Duration::from_secs(second);
-            assert_eq!(faults(&honest, Standing::Stranger, 512 + 100, at), 0);
+            assert_eq!(faults(&honest, AuthorClass::Stranger, 512 + 100, at), 0);
         }
-        assert_eq!(faults(&PeerId::random(), Standing::Vouched, 50_000, now), 0);
+        assert_eq!(faults(&PeerId::random(), AuthorClass::Vouched, 50_000, now), 0);
     }
 
     #[test]
@@ -264,10 +272,10 @@ mod tests {
         let now = Instant::now();
         let mut carriers = Carriers::new(now);
         let first = PeerId::random();
-        carriers.take(&first, Standing::Known, Load::Heartbeat, now);
+        carriers.take(&first, AuthorClass::Known, Load::Heartbeat, now);
         for n in 1..=CARRIERS_MAX as u64 {
             let at = now + Duration::from_millis(n);
-            carriers.take(&PeerId::random(), Standing::Known, Load::Heartbeat, at);
+            carriers.take(&PeerId::random(), AuthorClass::Known, Load::Heartbeat, at);
         }
         assert_eq!(carriers.carriers.len(), CARRIERS_MAX);
         assert!(!carriers.carriers.contains_key(&first));

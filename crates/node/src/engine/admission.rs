@@ -32,7 +32,7 @@ struct Earlier {
 }
 
 /// The relation of a new submission to the earlier ones.
-enum Standing {
+enum SubmissionCheck {
     /// The submission was not seen before.
     New,
     /// The same submission was taken before.
@@ -51,16 +51,16 @@ fn look(store: &Store, stored: &StoredSubmission, key: Option<&StoredKey>) -> Re
 
 /// Compares a submission with the [`Earlier`] ones. `known` is true if the machine knows its id. A rejected submission that the
 /// machine has forgotten (for example because the model was left and joined again) is taken anew.
-fn judge(stored: &StoredSubmission, key: Option<&StoredKey>, earlier: Earlier, known: bool) -> Standing {
+fn judge(stored: &StoredSubmission, key: Option<&StoredKey>, earlier: Earlier, known: bool) -> SubmissionCheck {
     if let (Some(given), Some(taken)) = (key, &earlier.key)
         && (taken.request != given.request || taken.outcome != KeyOutcome::Submission(stored.id))
     {
-        return Standing::Refused(submit::key_taken(&given.key));
+        return SubmissionCheck::Refused(submit::key_taken(&given.key));
     }
     match (earlier.same, earlier.on_base) {
-        (Some(same), _) if known || !same.is_rejected() => Standing::Again(Box::new(same)),
-        (_, Some(other)) if other.id != stored.id => Standing::Refused(submit::already(&other)),
-        _ => Standing::New,
+        (Some(same), _) if known || !same.is_rejected() => SubmissionCheck::Again(Box::new(same)),
+        (_, Some(other)) if other.id != stored.id => SubmissionCheck::Refused(submit::already(&other)),
+        _ => SubmissionCheck::New,
     }
 }
 
@@ -93,7 +93,7 @@ impl ModelTask {
         };
         let (wanted, wanted_key) = (stored.clone(), key.clone());
         let looked = self
-            .core
+            .context
             .blocking(move |store| look(store, &wanted, wanted_key.as_ref()))
             .await;
         let standing = match looked {
@@ -101,17 +101,17 @@ impl ModelTask {
                 let known = self.machine.submissions().contains_key(&stored.id);
                 judge(&stored, key.as_ref(), earlier, known)
             }
-            Err(error) => Standing::Refused(error.into()),
+            Err(error) => SubmissionCheck::Refused(error.into()),
         };
         let refusal = match standing {
-            Standing::Again(earlier) => {
+            SubmissionCheck::Again(earlier) => {
                 self.writes.extend(key.map(Write::Key));
                 self.submitted.insert(earlier.id, *earlier);
                 self.replies.push((stored.id, reply));
                 return;
             }
-            Standing::Refused(error) => Some(error),
-            Standing::New => {
+            SubmissionCheck::Refused(error) => Some(error),
+            SubmissionCheck::New => {
                 let fault = self.machine.check_base(&stored.base).err();
                 if fault.is_some() {
                     self.feed(Input::TrainerHere(stored.trainer.clone()));
@@ -189,18 +189,21 @@ mod tests {
     #[test]
     fn the_same_again_gets_the_same_answer_and_another_is_refused() {
         let new = submission(7, SubmissionState::Pending);
-        assert!(matches!(judge(&new, None, Earlier::default(), false), Standing::New));
+        assert!(matches!(
+            judge(&new, None, Earlier::default(), false),
+            SubmissionCheck::New
+        ));
         let same = || Earlier {
             same: Some(submission(7, SubmissionState::Pending)),
             on_base: Some(submission(7, SubmissionState::Pending)),
             key: None,
         };
-        assert!(matches!(judge(&new, None, same(), false), Standing::Again(_)));
+        assert!(matches!(judge(&new, None, same(), false), SubmissionCheck::Again(_)));
         let other = Earlier {
             on_base: Some(submission(8, SubmissionState::Pending)),
             ..Earlier::default()
         };
-        let Standing::Refused(error) = judge(&new, None, other, false) else {
+        let SubmissionCheck::Refused(error) = judge(&new, None, other, false) else {
             panic!("a second, different one is refused")
         };
         assert_eq!(error.reason.name(), "BASE_SUBMITTED");
@@ -214,11 +217,11 @@ mod tests {
             ..Earlier::default()
         };
         // The machine ignores an id that it knows: a submission taken anew would stay pending for ever.
-        let Standing::Again(answer) = judge(&new, None, earlier(), true) else {
+        let SubmissionCheck::Again(answer) = judge(&new, None, earlier(), true) else {
             panic!("known")
         };
         assert_eq!(answer.state, rejected());
-        assert!(matches!(judge(&new, None, earlier(), false), Standing::New));
+        assert!(matches!(judge(&new, None, earlier(), false), SubmissionCheck::New));
     }
 
     #[test]
@@ -228,8 +231,11 @@ mod tests {
             key: Some(key(id)),
             ..Earlier::default()
         };
-        assert!(matches!(judge(&new, Some(&key(7)), taken(7), false), Standing::New));
-        let Standing::Refused(error) = judge(&new, Some(&key(7)), taken(8), false) else {
+        assert!(matches!(
+            judge(&new, Some(&key(7)), taken(7), false),
+            SubmissionCheck::New
+        ));
+        let SubmissionCheck::Refused(error) = judge(&new, Some(&key(7)), taken(8), false) else {
             panic!("another request's key")
         };
         assert_eq!(error.reason.name(), "KEY_TAKEN");

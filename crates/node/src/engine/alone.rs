@@ -1,13 +1,13 @@
 //! While another process runs with this node's identity, this process signs nothing: the two would sign two contributions on
 //! one parent, which convicts the member for good.
 
-use super::Core;
+use super::NodeContext;
 use crate::error::{NodeError, Reason};
 
 /// Time until a new attempt makes sense, in ms: the mesh waits for three heartbeat periods of silence, 15 s in a small swarm.
 const AGAIN_MS: u64 = 15_000;
 
-impl Core {
+impl NodeContext {
     /// Refuses a trainer's work with [`Reason::IdentityInUse`] while another process has this node's identity.
     pub fn refuse_if_not_alone(&self) -> Result<(), NodeError> {
         let twin = self.mesh.twin().borrow().clone();

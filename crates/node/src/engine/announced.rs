@@ -5,7 +5,7 @@ use std::sync::Arc;
 use qres_fed::id::{BlobId, SpecId};
 use qres_fed::record::{Canonical, Signed, Spec};
 
-use super::Core;
+use super::NodeContext;
 use super::registry::{Known, Model};
 use crate::error::{NodeError, Reason};
 use crate::store::{HeardModel, Owner, Store, Write};
@@ -13,20 +13,20 @@ use crate::view::Event;
 
 /// Returns the whole [`Model`]. A spec may have megabytes, and many times as much once decoded, so one spec is decoded at a
 /// time.
-pub async fn whole(core: &Arc<Core>, known: &Known) -> Result<Arc<Model>, NodeError> {
+pub async fn whole(context: &Arc<NodeContext>, known: &Known) -> Result<Arc<Model>, NodeError> {
     let heard = match known {
         Known::Here(model) => return Ok(model.clone()),
         Known::Heard(heard) => heard.clone(),
     };
     // The semaphore is never closed.
-    let _turn = core.specs.acquire().await;
+    let _turn = context.specs.acquire().await;
     // Another caller may have joined the model meanwhile.
-    if let Some(model) = core.registry.get(&heard.id) {
+    if let Some(model) = context.registry.get(&heard.id) {
         return Ok(model);
     }
-    match core.blocking(move |store| read(store, &heard)).await {
+    match context.blocking(move |store| read(store, &heard)).await {
         Some(model) => Ok(Arc::new(model)),
-        None => Err(gone(core, known).await),
+        None => Err(gone(context, known).await),
     }
 }
 
@@ -43,11 +43,11 @@ fn read(store: &Store, heard: &HeardModel) -> Option<Model> {
 }
 
 /// Forgets a model whose spec a power cut or a failing disk took. This node hears of it again from a peer that has the spec.
-async fn gone(core: &Arc<Core>, known: &Known) -> NodeError {
+async fn gone(context: &Arc<NodeContext>, known: &Known) -> NodeError {
     let id = known.id();
-    core.registry.heard().forget(&id);
-    core.hub.push(Event::ModelLeft(id, known.name().clone()));
-    if let Err(error) = core
+    context.registry.heard().forget(&id);
+    context.events.push(Event::ModelLeft(id, known.name().clone()));
+    if let Err(error) = context
         .blocking(move |store| store.commit(vec![Write::ForgetHeard(id)]))
         .await
     {

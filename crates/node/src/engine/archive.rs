@@ -6,7 +6,7 @@ use qres_fed::id::SpecId;
 use qres_fed::round::{Archived, Input, RecordId, RoundInfo};
 use tracing::warn;
 
-use super::Core;
+use super::NodeContext;
 use super::message::Message;
 use super::registry::Model;
 use crate::error::NodeError;
@@ -16,33 +16,38 @@ use crate::transfer::Record;
 pub const IDS_MAX: usize = 400_000;
 
 /// Returns one archived round, or `None` if the archive does not have it.
-pub async fn round(core: &Arc<Core>, spec: SpecId, round: u64) -> Result<Option<RoundInfo>, NodeError> {
-    Ok(newest_first(core, spec, round, 1).await?.pop())
+pub async fn round(context: &Arc<NodeContext>, spec: SpecId, round: u64) -> Result<Option<RoundInfo>, NodeError> {
+    Ok(newest_first(context, spec, round, 1).await?.pop())
 }
 
 /// Returns up to `size` archived rounds, the newest first, from the round `from` downwards.
-pub async fn newest_first(core: &Arc<Core>, spec: SpecId, from: u64, size: usize) -> Result<Vec<RoundInfo>, NodeError> {
+pub async fn newest_first(
+    context: &Arc<NodeContext>,
+    spec: SpecId,
+    from: u64,
+    size: usize,
+) -> Result<Vec<RoundInfo>, NodeError> {
     // Rounds follow each other without gaps.
     let low = from.saturating_sub(size as u64).saturating_add(1);
-    let rounds = core.blocking(move |store| store.archived(spec, low..=from)).await?;
+    let rounds = context.blocking(move |store| store.archived(spec, low..=from)).await?;
     Ok(rounds.iter().rev().map(Archived::info).collect())
 }
 
 /// Adds the archived record ids of rounds above `above` to those in memory, the newest first, up to [`IDS_MAX`] in all.
 pub async fn add_ids(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     spec: SpecId,
     above: u64,
     ids: &mut Vec<(u64, RecordId)>,
 ) -> Result<(), NodeError> {
-    let room = IDS_MAX.saturating_sub(ids.len());
-    let archived = core.blocking(move |store| store.archived_ids(spec, above, room));
-    ids.extend(archived.await?.into_iter().take(room));
+    let eviction = IDS_MAX.saturating_sub(ids.len());
+    let archived = context.blocking(move |store| store.archived_ids(spec, above, eviction));
+    ids.extend(archived.await?.into_iter().take(eviction));
     Ok(())
 }
 
 /// Returns those of the named records that the archive holds.
-pub async fn records(core: &Arc<Core>, spec: SpecId, ids: Vec<RecordId>) -> Result<Vec<Record>, NodeError> {
+pub async fn records(context: &Arc<NodeContext>, spec: SpecId, ids: Vec<RecordId>) -> Result<Vec<Record>, NodeError> {
     let find = move |store: &crate::store::Store| {
         let mut found = vec![];
         for id in ids {
@@ -54,7 +59,7 @@ pub async fn records(core: &Arc<Core>, spec: SpecId, ids: Vec<RecordId>) -> Resu
         }
         Ok::<_, crate::store::StoreError>(found)
     };
-    Ok(core.blocking(find).await?)
+    Ok(context.blocking(find).await?)
 }
 
 fn record(archived: Archived, id: &RecordId) -> Option<Record> {
@@ -70,12 +75,15 @@ fn record(archived: Archived, id: &RecordId) -> Option<Record> {
 
 /// Reads the archived rounds from `from` on for the machine ([`Input::Archived`]). If the store fails, the machine gets none,
 /// and asks again with the next such seal.
-pub fn read_for_machine(core: &Arc<Core>, model: &Arc<Model>, from: u64) {
-    let (core, model) = (Arc::clone(core), Arc::clone(model));
-    let tasks = core.tasks.clone();
+pub fn read_for_machine(context: &Arc<NodeContext>, model: &Arc<Model>, from: u64) {
+    let (context, model) = (Arc::clone(context), Arc::clone(model));
+    let tasks = context.tasks.clone();
     tasks.spawn(async move {
         let spec = model.id;
-        let rounds = match core.blocking(move |store| store.archived(spec, from..=u64::MAX)).await {
+        let rounds = match context
+            .blocking(move |store| store.archived(spec, from..=u64::MAX))
+            .await
+        {
             Ok(rounds) => rounds,
             Err(error) => {
                 warn!(model = %model.spec().name, %error, "cannot read old rounds");

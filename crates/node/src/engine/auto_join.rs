@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::registry::Known;
-use super::{Core, creators, membership};
+use super::{NodeContext, creators, membership};
 
 /// The wish of the configuration about a model.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,11 +21,11 @@ enum Wish {
 
 /// Joins a model that the configuration names: by its id, or by its bare name if it is the only model of that name by a known
 /// creator.
-pub async fn consider(core: &Arc<Core>, model: &Known) {
-    match wish(core, model) {
+pub async fn consider(context: &Arc<NodeContext>, model: &Known) {
+    match wish(context, model) {
         Wish::Join => {
-            if join(core, model).await {
-                again(core).await;
+            if join(context, model).await {
+                again(context).await;
             }
         }
         Wish::OtherCreator => {
@@ -41,39 +41,39 @@ pub async fn consider(core: &Arc<Core>, model: &Known) {
 }
 
 /// Looks again at the models that are not joined: a join may have made this node a fellow member of their creators.
-pub async fn again(core: &Arc<Core>) {
+pub async fn again(context: &Arc<NodeContext>) {
     // Each turn tries one more of the models that the configuration names.
     let mut tried = BTreeSet::new();
     loop {
-        let models: Vec<_> = core.registry.heard().all().map(Known::Heard).collect();
-        let wanted = |model: &&Known| !tried.contains(&model.id()) && wish(core, model) == Wish::Join;
+        let models: Vec<_> = context.registry.heard().all().map(Known::Heard).collect();
+        let wanted = |model: &&Known| !tried.contains(&model.id()) && wish(context, model) == Wish::Join;
         let Some(model) = models.iter().find(wanted) else {
             return;
         };
         tried.insert(model.id());
-        join(core, model).await;
+        join(context, model).await;
     }
 }
 
-fn wish(core: &Core, model: &Known) -> Wish {
+fn wish(context: &NodeContext, model: &Known) -> Wish {
     let (name, id) = (model.name().as_str(), model.id().to_string());
-    let wanted = |what: &str| core.config.join.iter().any(|wanted| wanted == what);
+    let wanted = |what: &str| context.config.join.iter().any(|wanted| wanted == what);
     if model.is_joined() {
         Wish::None
     } else if wanted(&id) || wanted(&format!("{name}@{id}")) {
         Wish::Join
     } else if !wanted(name) {
         Wish::None
-    } else if creators::named(core, name).is_some_and(|named| named.id() == model.id()) {
+    } else if creators::named(context, name).is_some_and(|named| named.id() == model.id()) {
         Wish::Join
     } else {
         Wish::OtherCreator
     }
 }
 
-async fn join(core: &Arc<Core>, model: &Known) -> bool {
+async fn join(context: &Arc<NodeContext>, model: &Known) -> bool {
     let (name, id, creator) = (model.name(), model.id(), model.creator());
-    match membership::join(core, model).await {
+    match membership::join(context, model).await {
         Ok(_) => {
             info!(model = %name, %id, %creator, "joined, as configured");
             true

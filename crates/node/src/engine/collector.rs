@@ -9,10 +9,10 @@ use qres_fed::round::SubmissionState;
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{debug, warn};
 
-use super::Core;
+use super::NodeContext;
 use crate::clock::unix_ms;
 use crate::error::NodeError;
-use crate::store::{Owner, Retired, Store};
+use crate::store::{Owner, ReusableFiles, Store};
 
 /// The least time between two collections: a fast model moves its head many times a second.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -29,30 +29,30 @@ const SPARE_KEPT: Duration = Duration::from_secs(10 * 60);
 const SUBMISSION_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Collects until the node stops, at most once in [`PAUSE`].
-pub async fn run(core: Arc<Core>) {
+pub async fn run(context: Arc<NodeContext>) {
     // An interval, not a sleep: heads that move more often than the period must not delay it for ever.
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = core.stop.cancelled() => return,
-            _ = period.tick() => expire(&core).await,
-            () = core.garbage.notified() => {}
+            () = context.stop.cancelled() => return,
+            _ = period.tick() => expire(&context).await,
+            () = context.garbage.notified() => {}
         }
-        if let Err(error) = collect(&core).await {
+        if let Err(error) = collect(&context).await {
             warn!(%error, "blobs were not collected: tried again later");
         }
         tokio::select! {
-            () = core.stop.cancelled() => return,
+            () = context.stop.cancelled() => return,
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
 }
 
-async fn expire(core: &Arc<Core>) {
+async fn expire(context: &Arc<NodeContext>) {
     let before = unix_ms().saturating_sub(SUBMISSION_KEPT_MS);
-    let revision = core.hub.revision();
-    let expired = core
+    let revision = context.events.revision();
+    let expired = context
         .blocking(move |store| {
             super::start::reserve_above(store, revision)?;
             store.blobs().collect_uploads(UPLOAD_KEPT)?;
@@ -66,27 +66,28 @@ async fn expire(core: &Arc<Core>) {
     }
 }
 
-/// Removes the blobs that nothing refers to. While it holds [`Core::in_flight`], no blob can be finished and unreferenced: a
+/// Removes the blobs that nothing refers to. While it holds [`NodeContext::in_flight`], no blob can be finished and unreferenced: a
 /// writer of a new blob holds the lock for reading until something refers to the blob.
-async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
+async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
     // The long flush comes first, without the lock, so that no caller waits for it.
-    flush(core, heads(core)).await?;
-    let Ok(exclusive) = timeout(EXCLUSIVE_MAX, core.in_flight.clone().write_owned()).await else {
+    flush(context, heads(context)).await?;
+    let Ok(exclusive) = timeout(EXCLUSIVE_MAX, context.in_flight.clone().write_owned()).await else {
         debug!("work is in flight: collected later");
         return Ok(());
     };
-    let mut live = core.states.live_blobs();
+    let mut live = context.states.live_blobs();
     let specs = |blobs: Vec<BlobId>| blobs.into_iter().map(|blob| (Owner::Specs, blob));
-    live.extend(specs(core.offers.live_blobs()));
+    live.extend(specs(context.offers.live_blobs()));
     live.extend(specs(
-        core.registry
+        context
+            .registry
             .heard()
             .all()
             .map(|heard| BlobId::from(heard.id))
             .collect(),
     ));
     let mut joined_ids = vec![];
-    for model in core.registry.all() {
+    for model in context.registry.all() {
         live.extend(specs(vec![BlobId::from(model.id)]));
         if let Some(joined) = model.joined() {
             let own = Owner::Model(model.id);
@@ -102,8 +103,8 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
             live.extend(unstored.iter().map(|blob| (Owner::Node, *blob)));
         }
     }
-    let relied_on = heads(core);
-    let retired = core
+    let relied_on = heads(context);
+    let retired = context
         .blocking(move |store| {
             // The lock is held until the last dead file is retired.
             let _exclusive = exclusive;
@@ -120,13 +121,13 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
         })
         .await?;
     let removed = retired.blobs();
-    core.metrics.collected(removed);
+    context.metrics.collected(removed);
     let tidy = move |store: &Store| {
         store.blobs().keep_spare(retired)?;
         store.blobs().remove_empty();
         Ok::<_, NodeError>(())
     };
-    core.blocking(tidy).await?;
+    context.blocking(tidy).await?;
     if removed > 0 {
         debug!(blobs = removed, "collected");
     }
@@ -135,8 +136,8 @@ async fn collect(core: &Arc<Core>) -> Result<(), NodeError> {
 
 /// Returns the weights that a node relies on: an author's own update may go once the checkpoint that holds it is on the disk
 /// for good.
-fn heads(core: &Core) -> BTreeSet<(Owner, BlobId)> {
-    let joined = core
+fn heads(context: &NodeContext) -> BTreeSet<(Owner, BlobId)> {
+    let joined = context
         .registry
         .all()
         .into_iter()
@@ -149,8 +150,8 @@ fn heads(core: &Core) -> BTreeSet<(Owner, BlobId)> {
         .collect()
 }
 
-async fn flush(core: &Arc<Core>, blobs: BTreeSet<(Owner, BlobId)>) -> Result<(), NodeError> {
-    core.blocking(move |store| sync_all(store, &blobs)).await
+async fn flush(context: &Arc<NodeContext>, blobs: BTreeSet<(Owner, BlobId)>) -> Result<(), NodeError> {
+    context.blocking(move |store| sync_all(store, &blobs)).await
 }
 
 fn sync_all(store: &Store, blobs: &BTreeSet<(Owner, BlobId)>) -> Result<(), NodeError> {
@@ -163,7 +164,7 @@ fn sync_all(store: &Store, blobs: &BTreeSet<(Owner, BlobId)>) -> Result<(), Node
     Ok(())
 }
 
-fn retire_dead(store: &Store, live: &BTreeSet<(Owner, BlobId)>) -> Result<Retired, NodeError> {
+fn retire_dead(store: &Store, live: &BTreeSet<(Owner, BlobId)>) -> Result<ReusableFiles, NodeError> {
     let held = store.blobs().list()?.into_iter().map(|(owner, blob, _)| (owner, blob));
     let dead: Vec<_> = held.filter(|held| !live.contains(held)).collect();
     Ok(store.blobs().retire(&dead)?)

@@ -14,7 +14,7 @@ use super::membership::{start_model, take_over};
 use super::registry::Model;
 use super::registry::heard::SPEC_BYTES_MAX;
 use super::submit::{key_taken, tensors_refused};
-use super::{Core, announce, announced, seeded, views};
+use super::{NodeContext, announce, announced, seeded, views};
 use crate::clock::unix_ms;
 use crate::error::{NodeError, Reason};
 use crate::handle::{CreateModel, ModelRef};
@@ -26,21 +26,21 @@ use crate::view::ModelView;
 pub const WEIGHTS_BYTES_MAX: u64 = 256 << 30;
 
 /// Begins the creation of a model.
-pub async fn begin(core: &Arc<Core>, create: CreateModel) -> Result<Upload<ModelView>, NodeError> {
-    core.refuse_if_draining()?;
-    core.refuse_if_bootstrap()?;
-    check_early(&core.identity.node(), &create)?;
+pub async fn begin(context: &Arc<NodeContext>, create: CreateModel) -> Result<Upload<ModelView>, NodeError> {
+    context.refuse_if_draining()?;
+    context.refuse_if_bootstrap()?;
+    check_early(&context.identity.node(), &create)?;
     let options = create.upload.clone();
     if let Some(old) = create.succeeds {
-        let created = succeed(core.clone(), create, old).await?;
-        return Ok(Upload::done(core, created));
+        let created = succeed(context.clone(), create, old).await?;
+        return Ok(Upload::done(context, created));
     }
     if let Some(seeded) = create.seeded.clone() {
-        let created = seeded::make(core, &create, seeded).await?;
-        return Ok(Upload::done(core, created));
+        let created = seeded::make(context, &create, seeded).await?;
+        return Ok(Upload::done(context, created));
     }
-    let owner = core.clone();
-    Upload::open(core, options, 0, WEIGHTS_BYTES_MAX, move |received| {
+    let owner = context.clone();
+    Upload::open(context, options, 0, WEIGHTS_BYTES_MAX, move |received| {
         Box::pin(from_upload(owner, create, received))
     })
     .await
@@ -103,10 +103,14 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
     *blake3::hash(&bytes).as_bytes()
 }
 
-async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -> Result<ModelView, NodeError> {
-    let (blob, me, wishes) = (received.blob, core.identity.node(), create.clone());
-    let headers = core.clone();
-    let made = core
+async fn from_upload(
+    context: Arc<NodeContext>,
+    create: CreateModel,
+    received: Received,
+) -> Result<ModelView, NodeError> {
+    let (blob, me, wishes) = (received.blob, context.identity.node(), create.clone());
+    let headers = context.clone();
+    let made = context
         .blocking(move |store| {
             let own = store.blobs_of(Owner::Node);
             let file = own.open(&blob).map_err(io::Error::other)?;
@@ -127,19 +131,19 @@ async fn from_upload(core: Arc<Core>, create: CreateModel, received: Received) -
         .await;
     let spec = made.map_err(tensors_refused)?;
     let request = request_digest(&create, Some(spec.checkpoint0));
-    establish(&core, &create, spec, request, received).await
+    establish(&context, &create, spec, request, received).await
 }
 
 /// Creates a successor, which has the old model's schema, and the old model's head as checkpoint 0.
-async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<ModelView, NodeError> {
+async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) -> Result<ModelView, NodeError> {
     let request = request_digest(&create, None);
     // The same request may come again: by then the old model was left for the new one.
-    if let Some(model) = made_before(&core, create.upload.key.clone(), request).await?
+    if let Some(model) = made_before(&context, create.upload.key.clone(), request).await?
         && model.joined().is_some()
     {
-        return Ok(views::model(&core, &model));
+        return Ok(views::model(&context, &model));
     }
-    let (model, joined) = core
+    let (model, joined) = context
         .registry
         .find_joined(&ModelRef {
             name: create.name.clone(),
@@ -151,12 +155,12 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
         return Err(head_not_held());
     }
     let tensors = model.spec().tensors.clone();
-    let spec = spec_of(core.identity.node(), &create, tensors, head.weights);
-    let guard = core.in_flight.clone().read_owned().await;
+    let spec = spec_of(context.identity.node(), &create, tensors, head.weights);
+    let guard = context.in_flight.clone().read_owned().await;
     // This node may read the head, and its operator gives the head to the new model's members.
     let (from, to) = (Owner::Model(old), Owner::Model(spec.id()));
     let share = move |store: &Store| store.blobs_of(from).share(&head.weights, to);
-    if !core.blocking(share).await? {
+    if !context.blocking(share).await? {
         return Err(head_not_held());
     }
     let received = Received {
@@ -164,7 +168,7 @@ async fn succeed(core: Arc<Core>, create: CreateModel, old: SpecId) -> Result<Mo
         bytes: model.layout.file_bytes(),
         guard,
     };
-    establish(&core, &create, spec, request, received).await
+    establish(&context, &create, spec, request, received).await
 }
 
 fn head_not_held() -> NodeError {
@@ -212,27 +216,28 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoin
 /// Stores, joins and announces a model. The same spec or the same key again gives the same model. The work goes on to its end
 /// if the caller goes away.
 pub async fn establish(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     create: &CreateModel,
     spec: Spec,
     request: [u8; 32],
     received: Received,
 ) -> Result<ModelView, NodeError> {
-    let (owner, create) = (core.clone(), create.clone());
-    core.to_the_end(async move { establish_now(&owner, &create, spec, request, received).await })
+    let (owner, create) = (context.clone(), create.clone());
+    context
+        .to_the_end(async move { establish_now(&owner, &create, spec, request, received).await })
         .await
 }
 
 async fn establish_now(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     create: &CreateModel,
     spec: Spec,
     request: [u8; 32],
     received: Received,
 ) -> Result<ModelView, NodeError> {
-    let _turn = core.memberships.lock().await;
-    let spec = match made_before(core, create.upload.key.clone(), request).await? {
-        Some(model) if model.joined().is_some() => return Ok(views::model(core, &model)),
+    let _turn = context.memberships.lock().await;
+    let spec = match made_before(context, create.upload.key.clone(), request).await? {
+        Some(model) if model.joined().is_some() => return Ok(views::model(context, &model)),
         Some(model) => model.spec().clone(),
         None => spec,
     };
@@ -240,21 +245,21 @@ async fn establish_now(
     check_spec_bytes(create, &spec)?;
     let id = spec.id();
     let joined = |m: &Arc<Model>| m.spec().name == spec.name && m.joined().is_some() && m.id != id;
-    let other = core.registry.all().into_iter().find(joined);
+    let other = context.registry.all().into_iter().find(joined);
     if let Some(other) = other.as_ref().filter(|other| Some(other.id) != spec.succeeds) {
         return Err(name_taken(&spec, other));
     }
-    let signed = core.identity.sign(spec);
-    let writes = store_spec(core, &signed, create.upload.key.clone(), request).await?;
-    take_over(core, other.as_ref(), writes).await?;
-    let (model, _) = core.registry.add(Arc::new(Model::new(signed.clone())));
-    core.registry.heard().forget(&id);
-    start_model(core, &model).await?;
+    let signed = context.identity.sign(spec);
+    let writes = store_spec(context, &signed, create.upload.key.clone(), request).await?;
+    take_over(context, other.as_ref(), writes).await?;
+    let (model, _) = context.registry.add(Arc::new(Model::new(signed.clone())));
+    context.registry.heard().forget(&id);
+    start_model(context, &model).await?;
     drop(received.guard);
-    if let Err(error) = core.mesh.publish(Topic::Epiphany, announce::spec(&signed)).await {
+    if let Err(error) = context.mesh.publish(Topic::Epiphany, announce::spec(&signed)).await {
         tracing::warn!(%error, "cannot announce the model; peers will learn of it by sync");
     }
-    Ok(views::model(core, &model))
+    Ok(views::model(context, &model))
 }
 
 /// Refuses a spec above [`SPEC_BYTES_MAX`], which other nodes would ignore.
@@ -270,17 +275,17 @@ fn check_spec_bytes(create: &CreateModel, spec: &Spec) -> Result<(), NodeError> 
 
 /// Returns the model that an earlier request with this key made.
 async fn made_before(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     key: Option<String>,
     request: [u8; 32],
 ) -> Result<Option<Arc<Model>>, NodeError> {
     let Some(key) = key else { return Ok(None) };
-    let Some(stored) = core.blocking(move |store| store.key(&key)).await? else {
+    let Some(stored) = context.blocking(move |store| store.key(&key)).await? else {
         return Ok(None);
     };
     match stored.outcome {
-        KeyOutcome::Model(id) if stored.request == request => match core.registry.by_id(&id) {
-            Some(known) => announced::whole(core, &known).await.map(Some),
+        KeyOutcome::Model(id) if stored.request == request => match context.registry.by_id(&id) {
+            Some(known) => announced::whole(context, &known).await.map(Some),
             None => Ok(None),
         },
         _ => Err(key_taken(&stored.key)),
@@ -301,7 +306,7 @@ fn name_taken(spec: &Spec, other: &Model) -> NodeError {
 
 /// Stores the spec's blob, and returns the writes to commit.
 async fn store_spec(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     signed: &Signed<Spec>,
     key: Option<String>,
     request: [u8; 32],
@@ -317,7 +322,7 @@ async fn store_spec(
         })
     }));
     let (bytes, weights) = (signed.record.to_canonical(), signed.record.checkpoint0);
-    let held = core
+    let held = context
         .blocking(move |store| {
             store.blobs_of(Owner::Specs).put(&bytes, true)?;
             // From the answer on the weights must not be lost.

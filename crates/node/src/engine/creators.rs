@@ -5,18 +5,18 @@
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::Membership;
 
-use super::Core;
+use super::NodeContext;
 use super::registry::{Known, Model, ambiguous, listed};
 use crate::error::{NodeError, Reason};
 use crate::handle::ModelRef;
 
 /// Returns true if a bare name may mean a model of this creator.
-pub fn is_known(core: &Core, creator: &NodeId) -> bool {
-    let config = &core.config;
-    *creator == core.identity.node()
+pub fn is_known(context: &NodeContext, creator: &NodeId) -> bool {
+    let config = &context.config;
+    *creator == context.identity.node()
         || config.creators.contains(creator)
         || config.trust.contains(creator)
-        || core.registry.all().iter().any(|model| shares_list(model, creator))
+        || context.registry.all().iter().any(|model| shares_list(model, creator))
 }
 
 /// Returns true if this node and `other` are members of a [`Model`] that is joined here. This node is on the list of every
@@ -29,32 +29,32 @@ fn shares_list(model: &Model, other: &NodeId) -> bool {
 }
 
 /// Returns the only model of that name by a known creator, or `None` if there is none or more than one.
-pub fn named(core: &Core, name: &str) -> Option<Known> {
-    let mut models = core.registry.known();
-    models.retain(|model| model.name().as_str() == name && is_known(core, &model.creator()));
+pub fn named(context: &NodeContext, name: &str) -> Option<Known> {
+    let mut models = context.registry.known();
+    models.retain(|model| model.name().as_str() == name && is_known(context, &model.creator()));
     (models.len() == 1).then(|| models.remove(0))
 }
 
 /// Finds the model that a caller wants to join: by its id, by its name and creator, or by a bare name whose creator is known
 /// here.
-pub fn to_join(core: &Core, wanted: &ModelRef, creator: Option<NodeId>) -> Result<Known, NodeError> {
-    let says_id = |id: SpecId| core.registry.knows(&id);
+pub fn to_join(context: &NodeContext, wanted: &ModelRef, creator: Option<NodeId>) -> Result<Known, NodeError> {
+    let says_id = |id: SpecId| context.registry.knows(&id);
     if wanted.id.is_some() || wanted.name.as_str().parse().is_ok_and(says_id) {
-        let model = core.registry.find(wanted)?;
+        let model = context.registry.find(wanted)?;
         return match creator.filter(|creator| *creator != model.creator()) {
             Some(creator) => Err(other_creator(&model, &creator)),
             None => Ok(model),
         };
     }
-    let mut models = core.registry.known();
+    let mut models = context.registry.known();
     models.retain(|model| *model.name() == wanted.name);
     if models.is_empty() {
         // The model is unknown: `find` gives the error of every other call.
-        return core.registry.find(wanted);
+        return context.registry.find(wanted);
     }
     let meant = |model: &&Known| match creator {
         Some(creator) => model.creator() == creator,
-        None => model.is_joined() || is_known(core, &model.creator()),
+        None => model.is_joined() || is_known(context, &model.creator()),
     };
     let fitting: Vec<_> = models.iter().filter(meant).cloned().collect();
     // A name that is in use here means the joined model.

@@ -10,22 +10,26 @@ use tracing::{info, warn};
 
 use super::message::Message;
 use super::registry::{Joined, Model};
-use super::{Core, peers};
+use super::{NodeContext, peers};
 use crate::view::NodeView;
 
 /// The longest wait of a drain for submissions to be merged; those not merged by then stay on the disk for the next start.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Takes no new work from here on, and returns when no submission waits to be merged, or after [`DRAIN_MAX`].
-pub async fn drain(core: &Arc<Core>) -> NodeView {
-    core.draining.store(true, Ordering::Relaxed);
-    let joined = core.registry.all().into_iter().filter_map(|m| Some((m.joined()?, m)));
+pub async fn drain(context: &Arc<NodeContext>) -> NodeView {
+    context.draining.store(true, Ordering::Relaxed);
+    let joined = context
+        .registry
+        .all()
+        .into_iter()
+        .filter_map(|m| Some((m.joined()?, m)));
     let waits = joined.map(|(joined, model)| merge(joined, model));
     tokio::select! {
-        () = core.stop.cancelled() => {}
+        () = context.stop.cancelled() => {}
         _ = futures::future::join_all(waits) => info!("drained"),
     }
-    peers::node(core).await
+    peers::node(context).await
 }
 
 async fn merge(joined: Arc<Joined>, model: Arc<Model>) {

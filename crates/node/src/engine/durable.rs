@@ -29,8 +29,8 @@ impl ModelTask {
         loop {
             let batch = writes.clone();
             let begun = std::time::Instant::now();
-            let committed = self.core.blocking(move |store| store.commit(batch)).await;
-            self.core.metrics.commit(begun.elapsed(), committed.is_ok());
+            let committed = self.context.blocking(move |store| store.commit(batch)).await;
+            self.context.metrics.commit(begun.elapsed(), committed.is_ok());
             let Err(error) = committed else {
                 self.resume();
                 return true;
@@ -70,7 +70,7 @@ impl ModelTask {
     fn resume(&mut self) {
         self.unstored.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if std::mem::take(&mut self.missed) {
-            self.core.syncer.request(self.model.id, vec![]);
+            self.context.syncer.request(self.model.id, vec![]);
         }
     }
 
@@ -108,7 +108,7 @@ impl ModelTask {
             Message::Submit(request) => _ = request.reply.send(Err(refused.clone())),
             Message::Gossip { token, .. } => {
                 self.missed = true;
-                self.core.mesh.report(token, Verdict::Ignore).await;
+                self.context.mesh.report(token, Verdict::Ignore).await;
             }
             Message::Inputs(inputs) => {
                 for input in inputs {
@@ -127,7 +127,7 @@ impl ModelTask {
     /// them gone when it merges. Returns false when there are none.
     async fn drop_taken(&mut self, writes: &mut Vec<Write>) -> bool {
         let batch = writes.clone();
-        let found = self.core.blocking(move |store| taken(store, &batch)).await;
+        let found = self.context.blocking(move |store| taken(store, &batch)).await;
         let Ok(taken) = found else { return false };
         let gone: BTreeSet<_> = taken.iter().map(|(id, _)| *id).collect();
         writes.retain(|write| !is_about(write, &gone));

@@ -7,9 +7,9 @@ use futures::stream::{self, BoxStream};
 use qres_fed::id::{SpecId, SubmissionId};
 use qres_fed::record::StateRecord;
 
-use super::hub::Read;
+use super::event_log::Read;
 use super::registry::Known;
-use super::{Core, state, views};
+use super::{NodeContext, state, views};
 use crate::error::{NodeError, Reason};
 use crate::handle::WatchFilter;
 use crate::view::{Event, Revision, WatchItem};
@@ -26,11 +26,11 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(core: &Core, what: WatchFilter) -> Result<Self, NodeError> {
+    fn new(context: &NodeContext, what: WatchFilter) -> Result<Self, NodeError> {
         let spec = match &what {
             WatchFilter::Models | WatchFilter::Peers | WatchFilter::Submissions(None) => None,
             WatchFilter::Rounds(model) | WatchFilter::States(model, _) | WatchFilter::Submissions(Some(model)) => {
-                Some(core.registry.find(model)?.id())
+                Some(context.registry.find(model)?.id())
             }
         };
         Ok(Self { what, spec })
@@ -53,7 +53,7 @@ impl Filter {
 
 /// The filter and the position of one watcher.
 struct Watcher {
-    core: Arc<Core>,
+    context: Arc<NodeContext>,
     filter: Filter,
     next: Revision,
     newest: tokio::sync::watch::Receiver<Revision>,
@@ -65,7 +65,7 @@ enum Phase {
     /// A snapshot is due next.
     Due,
     /// The rest of a snapshot is due, which began at this revision.
-    Standing(Revision, Standing),
+    Snapshot(Revision, Snapshot),
     /// The changes are due, as they happen.
     Changes,
     /// The watch has failed, and its caller was told.
@@ -74,7 +74,7 @@ enum Phase {
 
 /// The rest of a snapshot. It holds only what the items can be read from again: each item is made when the one before it has
 /// been taken.
-enum Standing {
+enum Snapshot {
     Models(std::vec::IntoIter<Known>),
     Submissions(std::vec::IntoIter<SubmissionId>),
     States(std::vec::IntoIter<StateRecord>),
@@ -84,9 +84,13 @@ enum Standing {
 
 /// Opens a watch that goes on after the revision `from`, the last that its caller has handled; 0 asks for a snapshot first. A
 /// revision above the newest is refused with [`Reason::RevisionAhead`].
-pub fn watch(core: &Arc<Core>, filter: WatchFilter, from: Revision) -> Result<BoxStream<'static, Item>, NodeError> {
-    let filter = Filter::new(core, filter)?;
-    let newest = core.hub.revision();
+pub fn watch(
+    context: &Arc<NodeContext>,
+    filter: WatchFilter,
+    from: Revision,
+) -> Result<BoxStream<'static, Item>, NodeError> {
+    let filter = Filter::new(context, filter)?;
+    let newest = context.events.revision();
     if from > newest {
         return Err(NodeError::new(
             Reason::RevisionAhead,
@@ -95,10 +99,10 @@ pub fn watch(core: &Arc<Core>, filter: WatchFilter, from: Revision) -> Result<Bo
         .field("from_revision"));
     }
     let watcher = Watcher {
-        core: core.clone(),
+        context: context.clone(),
         filter,
         next: from + 1,
-        newest: core.hub.subscribe(),
+        newest: context.events.subscribe(),
         phase: if from == 0 { Phase::Due } else { Phase::Changes },
     };
     let items = stream::unfold(watcher, |mut watcher| async move {
@@ -115,16 +119,16 @@ impl Watcher {
             match &mut self.phase {
                 Phase::Due => {
                     // The revision is taken before the snapshot is made: a change meanwhile is told again, and never missed.
-                    let revision = self.core.hub.revision();
+                    let revision = self.context.events.revision();
                     self.next = revision + 1;
                     match self.standing().await {
-                        Ok(standing) => self.phase = Phase::Standing(revision, standing),
+                        Ok(standing) => self.phase = Phase::Snapshot(revision, standing),
                         Err(error) => return Some(self.fail(error)),
                     }
                 }
-                Phase::Standing(revision, standing) => {
+                Phase::Snapshot(revision, standing) => {
                     let revision = *revision;
-                    match standing.next(&self.core).await {
+                    match standing.next(&self.context).await {
                         Ok(Some(event)) if self.filter.admits(&event) => {
                             return Some(Ok(WatchItem::Snapshot(revision, event)));
                         }
@@ -136,7 +140,7 @@ impl Watcher {
                         Err(error) => return Some(self.fail(error)),
                     }
                 }
-                Phase::Changes => match self.core.hub.read(self.next, |event| self.filter.admits(event)) {
+                Phase::Changes => match self.context.events.read(self.next, |event| self.filter.admits(event)) {
                     Read::TooOld(oldest) => {
                         self.phase = Phase::Due;
                         return Some(Ok(WatchItem::TooOld(oldest)));
@@ -157,7 +161,7 @@ impl Watcher {
 
     /// Waits for the revision [`Watcher::next`]; returns `None` when the node stops.
     async fn wait(&mut self) -> Option<()> {
-        let (stop, next) = (self.core.stop.clone(), self.next);
+        let (stop, next) = (self.context.stop.clone(), self.next);
         tokio::select! {
             () = stop.cancelled() => None,
             changed = self.newest.wait_for(|revision| *revision >= next) => changed.ok().map(drop),
@@ -169,12 +173,12 @@ impl Watcher {
         Err(error)
     }
 
-    async fn standing(&self) -> Result<Standing, NodeError> {
-        let core = &self.core;
+    async fn standing(&self) -> Result<Snapshot, NodeError> {
+        let context = &self.context;
         match &self.filter.what {
-            WatchFilter::Models => Ok(Standing::Models(core.registry.known().into_iter())),
+            WatchFilter::Models => Ok(Snapshot::Models(context.registry.known().into_iter())),
             WatchFilter::Rounds(model) => {
-                let (model, joined) = core.registry.find_joined(model)?;
+                let (model, joined) = context.registry.find_joined(model)?;
                 let rounds = joined
                     .ask(|machine| {
                         let open = machine.open_round();
@@ -187,42 +191,42 @@ impl Watcher {
                     })
                     .await?;
                 let rounds = rounds.into_iter();
-                let events = rounds.map(|round| Event::Round(views::round(core, &model, round)));
-                Ok(Standing::Events(events.collect::<Vec<_>>().into_iter()))
+                let events = rounds.map(|round| Event::Round(views::round(context, &model, round)));
+                Ok(Snapshot::Events(events.collect::<Vec<_>>().into_iter()))
             }
             WatchFilter::Submissions(_) => {
                 let spec = self.filter.spec;
-                let page = core
+                let page = context
                     .blocking(move |store| store.submissions(spec, None, SNAPSHOT_SUBMISSIONS))
                     .await?;
                 let ids: Vec<_> = page.items.iter().rev().map(|stored| stored.id).collect();
-                Ok(Standing::Submissions(ids.into_iter()))
+                Ok(Snapshot::Submissions(ids.into_iter()))
             }
             WatchFilter::Peers => {
-                let events: Vec<_> = core.mesh.peers().await?.into_iter().map(Event::Peer).collect();
-                Ok(Standing::Events(events.into_iter()))
+                let events: Vec<_> = context.mesh.peers().await?.into_iter().map(Event::Peer).collect();
+                Ok(Snapshot::Events(events.into_iter()))
             }
             WatchFilter::States(_, names) => {
-                let mut records = self.filter.spec.map_or(vec![], |spec| core.states.newest_of(spec));
+                let mut records = self.filter.spec.map_or(vec![], |spec| context.states.newest_of(spec));
                 // The tensors are decoded one state at a time, and never those of states that the filter leaves out.
                 records.retain(|record| names.is_empty() || names.contains(&record.name));
-                Ok(Standing::States(records.into_iter()))
+                Ok(Snapshot::States(records.into_iter()))
             }
         }
     }
 }
 
-impl Standing {
+impl Snapshot {
     /// Makes the next event. An item that has gone since the snapshot began is left out: a change tells that it has gone.
-    async fn next(&mut self, core: &Arc<Core>) -> Result<Option<Event>, NodeError> {
+    async fn next(&mut self, context: &Arc<NodeContext>) -> Result<Option<Event>, NodeError> {
         match self {
             Self::Models(models) => Ok(models.next().map(|known| match known {
-                Known::Here(model) => Event::Model(views::model(core, &model)),
+                Known::Here(model) => Event::Model(views::model(context, &model)),
                 Known::Heard(heard) => Event::ModelHeard(heard),
             })),
             Self::Submissions(ids) => {
                 for id in ids {
-                    if let Some(stored) = core.blocking(move |store| store.submission(id)).await? {
+                    if let Some(stored) = context.blocking(move |store| store.submission(id)).await? {
                         return Ok(Some(Event::Submission(views::submission(&stored))));
                     }
                 }
@@ -230,10 +234,10 @@ impl Standing {
             }
             Self::States(records) => {
                 for record in records {
-                    match state::view(core, &record).await {
+                    match state::view(context, &record).await {
                         Ok(view) => return Ok(Some(Event::State(view))),
                         // A newer state took its place, and is told as a change.
-                        Err(_) if superseded(core, &record) => {}
+                        Err(_) if superseded(context, &record) => {}
                         Err(error) => return Err(error),
                     }
                 }
@@ -245,8 +249,8 @@ impl Standing {
 }
 
 /// Returns true if a state is no longer the newest of its name.
-fn superseded(core: &Core, record: &StateRecord) -> bool {
-    let newest = core.states.newest_of(record.spec);
+fn superseded(context: &NodeContext, record: &StateRecord) -> bool {
+    let newest = context.states.newest_of(record.spec);
     !newest.iter().any(|other| other == record)
 }
 

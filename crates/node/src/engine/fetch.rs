@@ -11,7 +11,7 @@ use qres_fed::strategy;
 use qres_fed::tensor::Source;
 
 use super::registry::{Joined, Model, stopped};
-use super::{Core, submit, views};
+use super::{NodeContext, submit, views};
 use crate::error::{NodeError, Reason};
 use crate::handle::{Fetch, Fetched};
 use crate::store::{BlobFile, Owner, Store};
@@ -21,7 +21,7 @@ const CHUNK_BYTES: u64 = 1 << 20;
 
 /// A checkpoint that was asked for and is known here; no file is open yet.
 pub struct Found {
-    core: Arc<Core>,
+    context: Arc<NodeContext>,
     model: Arc<Model>,
     joined: Arc<Joined>,
     info: CheckpointInfo,
@@ -29,17 +29,17 @@ pub struct Found {
 }
 
 /// Waits for the checkpoint that a [`Fetch`] asks for.
-pub async fn find(core: &Arc<Core>, fetch: Fetch) -> Result<Found, NodeError> {
-    let (model, joined) = core.registry.find_joined(&fetch.model)?;
+pub async fn find(context: &Arc<NodeContext>, fetch: Fetch) -> Result<Found, NodeError> {
+    let (model, joined) = context.registry.find_joined(&fetch.model)?;
     let info = match fetch.checkpoint {
         Some(id) => joined
             .ask(move |machine| machine.checkpoint(&id))
             .await?
             .ok_or_else(|| not_held(&id.to_string()))?,
-        None => wait(core, model.id, &joined, &fetch).await?,
+        None => wait(context, model.id, &joined, &fetch).await?,
     };
     Ok(Found {
-        core: core.clone(),
+        context: context.clone(),
         model,
         joined,
         info,
@@ -50,7 +50,7 @@ pub async fn find(core: &Arc<Core>, fetch: Fetch) -> Result<Found, NodeError> {
 impl Found {
     /// Opens the file of the weights, which takes one descriptor until the chunks are dropped.
     pub async fn open(self) -> Result<Fetched, NodeError> {
-        let file = open(&self.core, self.model.id, self.info.weights).await?;
+        let file = open(&self.context, self.model.id, self.info.weights).await?;
         let total = file.len();
         if self.offset > total {
             return Err(NodeError::new(
@@ -64,25 +64,30 @@ impl Found {
             checkpoint: views::checkpoint(&self.model, &self.info),
             trainer_config: strategy::trainer_config(&self.model.spec().strategy),
             spec: self.model.id,
-            chunks: chunks(self.core, Arc::new(file), self.offset),
+            chunks: chunks(self.context, Arc::new(file), self.offset),
         })
     }
 }
 
 /// Waits for the checkpoint that is asked for. A head that the trainer has submitted on is passed over. When that work is
 /// rejected, and so may never bring a new head, the trainer gets the error [`Reason::SubmissionRejected`].
-async fn wait(core: &Core, spec: SpecId, joined: &Joined, fetch: &Fetch) -> Result<CheckpointInfo, NodeError> {
+async fn wait(
+    context: &NodeContext,
+    spec: SpecId,
+    joined: &Joined,
+    fetch: &Fetch,
+) -> Result<CheckpointInfo, NodeError> {
     let Some(trainer) = fetch.trainer.as_deref().map(submit::trainer_name) else {
-        return next(core, joined, fetch, None).await;
+        return next(context, joined, fetch, None).await;
     };
     let mut passed = fetch.after;
     loop {
         let info = tokio::select! {
-            info = next(core, joined, fetch, passed) => info?,
+            info = next(context, joined, fetch, passed) => info?,
             error = rejection(joined, trainer, passed) => return Err(error),
         };
         let name = trainer.to_owned();
-        let submitted = core.blocking(move |store| store.submission_for(spec, &name, info.id));
+        let submitted = context.blocking(move |store| store.submission_for(spec, &name, info.id));
         if submitted.await?.is_none() {
             return Ok(info);
         }
@@ -116,7 +121,7 @@ async fn rejection(joined: &Joined, trainer: &str, base: Option<CheckpointId>) -
 
 /// Waits until the head (or the newest confirmed checkpoint) is here and differs from [`Fetch::after`] and `passed`.
 async fn next(
-    core: &Core,
+    context: &NodeContext,
     joined: &Joined,
     fetch: &Fetch,
     passed: Option<CheckpointId>,
@@ -138,7 +143,7 @@ async fn next(
     });
     tokio::select! {
         changed = changed => Ok(wanted(&*changed.map_err(|_| stopped())?)),
-        () = core.stop.cancelled() => Err(stopped()),
+        () = context.stop.cancelled() => Err(stopped()),
     }
 }
 
@@ -160,25 +165,26 @@ fn not_held(what: &str) -> NodeError {
     .field("checkpoint")
 }
 
-async fn open(core: &Core, spec: SpecId, weights: BlobId) -> Result<BlobFile, NodeError> {
+async fn open(context: &NodeContext, spec: SpecId, weights: BlobId) -> Result<BlobFile, NodeError> {
     let open = move |store: &Store| store.blobs_of(Owner::Model(spec)).open(&weights);
-    let file = core.blocking(open).await?;
+    let file = context.blocking(open).await?;
     file.ok_or_else(|| not_held(&format!("blob {weights}")))
 }
 
 /// Reads one chunk ahead of the consumer, and never more.
-fn chunks(core: Arc<Core>, file: Arc<BlobFile>, offset: u64) -> BoxStream<'static, Result<Bytes, NodeError>> {
+fn chunks(context: Arc<NodeContext>, file: Arc<BlobFile>, offset: u64) -> BoxStream<'static, Result<Bytes, NodeError>> {
     let total = file.len();
     stream::iter((offset..total).step_by(usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX)))
         .map(move |at| {
-            let (core, file) = (core.clone(), file.clone());
+            let (context, file) = (context.clone(), file.clone());
             async move {
-                core.blocking(move |_| {
-                    let length = usize::try_from(CHUNK_BYTES.min(total - at)).unwrap_or(usize::MAX);
-                    file.read_vec(at, length).map(Bytes::from)
-                })
-                .await
-                .map_err(|error: std::io::Error| NodeError::new(Reason::Store, error.to_string()))
+                context
+                    .blocking(move |_| {
+                        let length = usize::try_from(CHUNK_BYTES.min(total - at)).unwrap_or(usize::MAX);
+                        file.read_vec(at, length).map(Bytes::from)
+                    })
+                    .await
+                    .map_err(|error: std::io::Error| NodeError::new(Reason::Store, error.to_string()))
             }
         })
         .buffered(2)

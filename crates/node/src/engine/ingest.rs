@@ -10,7 +10,7 @@ use tracing::debug;
 use super::announce::{self, Announcement};
 use super::message::Message;
 use super::offer::Announced;
-use super::{Core, offer, state};
+use super::{NodeContext, offer, state};
 use crate::identity;
 use crate::mesh::{GossipMessage, MeshEvent, Topic, Verdict};
 use crate::store::{Owner, Store};
@@ -18,43 +18,43 @@ use crate::transfer::DownloadEvent;
 use crate::view::Event;
 
 /// Handles the events of the mesh until the node stops.
-pub async fn mesh_events(core: Arc<Core>, mut events: mpsc::Receiver<MeshEvent>) {
+pub async fn mesh_events(context: Arc<NodeContext>, mut events: mpsc::Receiver<MeshEvent>) {
     loop {
         let event = tokio::select! {
-            () = core.stop.cancelled() => return,
+            () = context.stop.cancelled() => return,
             event = events.recv() => match event { Some(event) => event, None => return },
         };
         match event {
             MeshEvent::Message(message) => match message.topic {
-                Topic::Epiphany => epiphany(&core, message).await,
-                Topic::State => state::received(&core, message).await,
+                Topic::Epiphany => epiphany(&context, message).await,
+                Topic::State => state::received(&context, message).await,
             },
             MeshEvent::Connected(node) => {
-                core.downloads.nudge(node);
-                core.syncer.connected(node);
+                context.downloads.nudge(node);
+                context.syncer.connected(node);
             }
             MeshEvent::Disconnected(node) => debug!(%node, "disconnected"),
-            MeshEvent::Heads(node, claims) => core.syncer.heads(node, claims),
+            MeshEvent::Heads(node, claims) => context.syncer.heads(node, claims),
             MeshEvent::Peer(view) => {
-                core.hub.push(Event::Peer(view));
+                context.events.push(Event::Peer(view));
             }
         }
     }
 }
 
 /// Handles blobs that have arrived until the node stops.
-pub async fn downloads(core: Arc<Core>, mut events: mpsc::Receiver<DownloadEvent>) {
+pub async fn downloads(context: Arc<NodeContext>, mut events: mpsc::Receiver<DownloadEvent>) {
     loop {
         let event = tokio::select! {
-            () = core.stop.cancelled() => return,
+            () = context.stop.cancelled() => return,
             event = events.recv() => match event { Some(event) => event, None => return },
         };
         let DownloadEvent::Here { spec, blob, from } = event;
-        core.wants.arrived(&blob, spec);
+        context.blob_demand.arrived(&blob, spec);
         // Every part that may want the blob is told: a state that names a round's blob must not keep it from the round.
-        offer::arrived(&core, spec, blob, from).await;
-        state::arrived(&core, spec, blob).await;
-        let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) else {
+        offer::arrived(&context, spec, blob, from).await;
+        state::arrived(&context, spec, blob).await;
+        let Some(joined) = context.registry.get(&spec).and_then(|model| model.joined()) else {
             continue;
         };
         // The task checks the blob: only the task knows whether it is an update or weights.
@@ -62,7 +62,7 @@ pub async fn downloads(core: Arc<Core>, mut events: mpsc::Receiver<DownloadEvent
     }
 }
 
-async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
+async fn epiphany(context: &Arc<NodeContext>, message: GossipMessage) {
     let GossipMessage {
         source,
         carrier,
@@ -72,10 +72,10 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
     } = message;
     let (announcement, traceparent) = match announce::decode(&data) {
         Ok(Some(decoded)) => decoded,
-        Ok(None) => return core.mesh.report(token, Verdict::Ignore).await,
+        Ok(None) => return context.mesh.report(token, Verdict::Ignore).await,
         Err(problem) => {
             debug!(%source, problem, "gossip rejected");
-            return core.mesh.report(token, Verdict::Reject).await;
+            return context.mesh.report(token, Verdict::Reject).await;
         }
     };
     match announcement {
@@ -86,11 +86,11 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
             signature,
         } => {
             if source != creator {
-                return core.mesh.report(token, Verdict::Reject).await;
+                return context.mesh.report(token, Verdict::Reject).await;
             }
             // The signature covers bytes that are not here yet, so the announcement is forwarded within the author's budget,
             // unjudged.
-            core.mesh.report(token, Verdict::Accept).await;
+            context.mesh.report(token, Verdict::Accept).await;
             let announced = Announced {
                 id,
                 bytes,
@@ -100,21 +100,21 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
                 holders: vec![source],
                 compared: false,
             };
-            offer::consider(core, announced);
+            offer::consider(context, announced);
         }
         Announcement::Contribution(signed, inline) => {
             let (spec, parent) = (signed.record.spec, signed.record.parent);
             let valid = signed.record.author == source && identity::verify(&signed);
-            if !admit(core, valid, &spec, &source, &token).await {
+            if !admit(context, valid, &spec, &source, &token).await {
                 return;
             }
             let update = signed.record.update;
             let kept = match inline {
-                Some(bytes) => keep_inline(core, spec, bytes).await,
+                Some(bytes) => keep_inline(context, spec, bytes).await,
                 None => false,
             };
-            hand_on(core, spec, parent, Input::Contribution(signed), token, traceparent).await;
-            if kept && let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) {
+            hand_on(context, spec, parent, Input::Contribution(signed), token, traceparent).await;
+            if kept && let Some(joined) = context.registry.get(&spec).and_then(|model| model.joined()) {
                 // The task may have wanted the update before, from peers that do not have it.
                 let _ = joined.inbox.try_send(Message::Arrived(update));
             }
@@ -122,16 +122,16 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
         Announcement::Seal(signed) => {
             let (spec, parent) = (signed.record.spec, signed.record.parent);
             let valid = signed.record.sealer == source && identity::verify(&signed);
-            if admit(core, valid, &spec, &source, &token).await {
-                hand_on(core, spec, parent, Input::Seal(signed), token, traceparent).await;
+            if admit(context, valid, &spec, &source, &token).await {
+                hand_on(context, spec, parent, Input::Seal(signed), token, traceparent).await;
             }
         }
         Announcement::Proof(proof) => {
             let (spec, parent) = (proof.first.record.spec, proof.parent());
             let valid = identity::verify(&proof.first) && identity::verify(&proof.second);
             let author = proof.author();
-            if admit(core, valid, &spec, &author, &token).await {
-                hand_on(core, spec, parent, Input::Proof(proof), token, traceparent).await;
+            if admit(context, valid, &spec, &author, &token).await {
+                hand_on(context, spec, parent, Input::Proof(proof), token, traceparent).await;
             }
         }
     }
@@ -140,13 +140,13 @@ async fn epiphany(core: &Arc<Core>, message: GossipMessage) {
 /// Rejects a record that is bad independent of what the receiver knows, and forwards one of a model that is not joined here.
 /// Returns true if the model's task is to judge the record.
 async fn admit(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     valid: bool,
     spec: &SpecId,
     author: &NodeId,
     token: &crate::mesh::MessageToken,
 ) -> bool {
-    let model = core.registry.get(spec);
+    let model = context.registry.get(spec);
     let member = model.as_ref().is_none_or(|model| model.spec().admits(author));
     let verdict = if !valid || !member {
         Verdict::Reject
@@ -155,15 +155,15 @@ async fn admit(
     } else {
         return true;
     };
-    core.mesh.report(token.clone(), verdict).await;
+    context.mesh.report(token.clone(), verdict).await;
     false
 }
 
 /// Stores an inline update; returns true if it is in the store.
-async fn keep_inline(core: &Arc<Core>, spec: SpecId, bytes: Vec<u8>) -> bool {
+async fn keep_inline(context: &Arc<NodeContext>, spec: SpecId, bytes: Vec<u8>) -> bool {
     // The blob is not flushed: it can be fetched again from its author.
     let keep = move |store: &Store| store.blobs_of(Owner::Model(spec)).put(&bytes, false);
-    let kept = core.blocking(keep).await;
+    let kept = context.blocking(keep).await;
     if let Err(error) = &kept {
         debug!(%error, "inline weights not kept: they are fetched instead");
     }
@@ -171,14 +171,14 @@ async fn keep_inline(core: &Arc<Core>, spec: SpecId, bytes: Vec<u8>) -> bool {
 }
 
 async fn hand_on(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     spec: SpecId,
     parent: CheckpointId,
     input: Input,
     token: crate::mesh::MessageToken,
     traceparent: Option<String>,
 ) {
-    let Some(joined) = core.registry.get(&spec).and_then(|model| model.joined()) else {
+    let Some(joined) = context.registry.get(&spec).and_then(|model| model.joined()) else {
         return;
     };
     let message = Message::Gossip {
@@ -192,6 +192,6 @@ async fn hand_on(
     if let Err(error) = joined.inbox.try_send(message)
         && let Message::Gossip { token, .. } = error.into_inner()
     {
-        core.mesh.report(token, Verdict::Ignore).await;
+        context.mesh.report(token, Verdict::Ignore).await;
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use super::Core;
+use super::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::handle::UploadOptions;
 use crate::store::{BlobWriter, Owner, StoreError};
@@ -36,7 +36,7 @@ type Finish<T> = Box<dyn FnOnce(Received) -> BoxFuture<'static, Result<T, NodeEr
 
 /// A byte stream on its way in, whose result is a `T`.
 pub struct Upload<T> {
-    core: Arc<Core>,
+    context: Arc<NodeContext>,
     options: UploadOptions,
     bytes_max: u64,
     written: u64,
@@ -52,17 +52,17 @@ impl<T: Clone + Send + 'static> Upload<T> {
     /// Opens the stream's file, at its offset if it has a key. `expected` is a guess of its bytes, and `bytes_max` is their
     /// limit.
     pub(crate) async fn open(
-        core: &Arc<Core>,
+        context: &Arc<NodeContext>,
         options: UploadOptions,
         expected: u64,
         bytes_max: u64,
         finish: impl FnOnce(Received) -> BoxFuture<'static, Result<T, NodeError>> + Send + 'static,
     ) -> Result<Self, NodeError> {
         check_options(&options, bytes_max)?;
-        let place = upload_place(core)?;
+        let place = upload_place(context)?;
         let (key, offset, announced) = (options.key.clone(), options.offset, options.bytes);
         let expected = options.bytes.unwrap_or(expected);
-        let writer = core
+        let writer = context
             .blocking(move |store| match key {
                 Some(key) => {
                     store.blobs().check_upload(announced.unwrap_or(0))?;
@@ -78,7 +78,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
         let (chunks, arriving) = mpsc::channel(CHUNKS_MAX);
         let writer = tokio::task::spawn_blocking(move || write_all(writer, arriving));
         Ok(Self {
-            core: core.clone(),
+            context: context.clone(),
             options,
             bytes_max,
             written,
@@ -91,10 +91,10 @@ impl<T: Clone + Send + 'static> Upload<T> {
     }
 
     /// Returns an upload whose outcome is known: bytes that are still sent are ignored.
-    pub(crate) fn done(core: &Arc<Core>, outcome: T) -> Self {
+    pub(crate) fn done(context: &Arc<NodeContext>, outcome: T) -> Self {
         let answer = outcome.clone();
         Self {
-            core: core.clone(),
+            context: context.clone(),
             options: UploadOptions::default(),
             bytes_max: 0,
             written: 0,
@@ -169,8 +169,8 @@ impl<T: Clone + Send + 'static> Upload<T> {
                 format!("{announced} bytes announced, {} came", self.written),
             ));
         }
-        let guard = self.core.in_flight.clone().read_owned().await;
-        let stored = self.core.blocking(move |_| writer.finish(true));
+        let guard = self.context.in_flight.clone().read_owned().await;
+        let stored = self.context.blocking(move |_| writer.finish(true));
         let (blob, bytes) = stored
             .instrument(tracing::info_span!("store", bytes = self.written))
             .await?;
@@ -188,8 +188,8 @@ impl<T: Clone + Send + 'static> Upload<T> {
 }
 
 /// Takes one of the places for uploads under way; without a free one the error is [`Reason::UploadsFull`].
-pub fn upload_place(core: &Core) -> Result<OwnedSemaphorePermit, NodeError> {
-    core.uploads.clone().try_acquire_owned().map_err(|_| {
+pub fn upload_place(context: &NodeContext) -> Result<OwnedSemaphorePermit, NodeError> {
+    context.uploads.clone().try_acquire_owned().map_err(|_| {
         NodeError::new(
             Reason::UploadsFull,
             "as many uploads as this node takes at a time are under way: try again when one has ended",

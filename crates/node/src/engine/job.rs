@@ -31,15 +31,15 @@ fn spawn(
     span: tracing::Span,
     work: impl Fn(&Store, &Model) -> Outcome + Send + Sync + 'static,
 ) {
-    let (core, model, sender, stop) = (
-        task.core.clone(),
+    let (context, model, sender, stop) = (
+        task.context.clone(),
         task.model.clone(),
         task.sender.clone(),
         task.stop.clone(),
     );
-    let (owner, what) = (core.clone(), format!("a job of model {}", model.spec().name));
+    let (owner, what) = (context.clone(), format!("a job of model {}", model.spec().name));
     let traceparent = crate::trace::traceparent(&span);
-    let counted = core.clone();
+    let counted = context.clone();
     let work = Arc::new(move |store: &Store, model: &Model| {
         let begun = Instant::now();
         let outcome = work(store, model);
@@ -50,21 +50,21 @@ fn spawn(
     let task = async move {
         let (outcome, guard) = loop {
             // The result of coding or aggregating is signed next.
-            if signs && stop.run_until_cancelled(core.alone()).await.is_none() {
+            if signs && stop.run_until_cancelled(context.alone()).await.is_none() {
                 return;
             }
             // The semaphore is never closed.
-            let Ok(_slot) = core.jobs.clone().acquire_owned().await else {
+            let Ok(_slot) = context.jobs.clone().acquire_owned().await else {
                 return;
             };
-            let guard = core.in_flight.clone().read_owned().await;
+            let guard = context.in_flight.clone().read_owned().await;
             if stop.is_cancelled() {
                 return;
             }
             let (work, model) = (work.clone(), model.clone());
-            let outcome = core.blocking(move |store| work(store, &model)).await;
+            let outcome = context.blocking(move |store| work(store, &model)).await;
             // If a second process with this identity was met meanwhile, nothing is signed, and the work is done again.
-            if !signs || core.is_alone() {
+            if !signs || context.is_alone() {
                 break (outcome, guard);
             }
         };
@@ -85,7 +85,7 @@ fn spawn(
             let _ = inbox.send(message).await;
         }
     };
-    owner.spawn_vital(what, task.instrument(span));
+    owner.spawn_critical(what, task.instrument(span));
 }
 
 /// Checks a blob that is here: the length, codes and finiteness of an update, or the schema and finiteness of weights.

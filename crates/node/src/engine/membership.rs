@@ -11,7 +11,7 @@ use qres_fed::strategy;
 use super::model::ModelTask;
 use super::registry::{Known, Model};
 use super::syncer::first;
-use super::{Core, announced, views};
+use super::{NodeContext, announced, views};
 use crate::clock::unix_ms;
 use crate::error::{NodeError, Reason};
 use crate::store::{Owner, Store, StoreError, StoredSubmission, Write};
@@ -22,41 +22,41 @@ use crate::view::{Event, ModelView};
 const MERGE_MARGIN_MS: u64 = 2_000;
 
 /// Joins a known model: the join is durable before the model runs. The work goes on to its end if the caller goes away.
-pub async fn join(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeError> {
-    let (owner, known) = (core.clone(), known.clone());
-    core.to_the_end(async move { join_now(&owner, &known).await }).await
+pub async fn join(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView, NodeError> {
+    let (owner, known) = (context.clone(), known.clone());
+    context.to_the_end(async move { join_now(&owner, &known).await }).await
 }
 
-async fn join_now(core: &Arc<Core>, known: &Known) -> Result<ModelView, NodeError> {
-    core.refuse_if_draining()?;
-    core.refuse_if_bootstrap()?;
-    let model = announced::whole(core, known).await?;
+async fn join_now(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView, NodeError> {
+    context.refuse_if_draining()?;
+    context.refuse_if_bootstrap()?;
+    let model = announced::whole(context, known).await?;
     if model.joined().is_some() {
-        return Ok(views::model(core, &model));
+        return Ok(views::model(context, &model));
     }
-    joinable(core, &model)?;
+    joinable(context, &model)?;
     // The guard keeps a predecessor's head, which is this model's checkpoint 0, while it changes hands.
-    let _kept = core.in_flight.clone().read_owned().await;
-    let _turn = core.memberships.lock().await;
-    let (model, was_here) = core.registry.add(model);
+    let _kept = context.in_flight.clone().read_owned().await;
+    let _turn = context.memberships.lock().await;
+    let (model, was_here) = context.registry.add(model);
     if model.joined().is_some() {
-        return Ok(views::model(core, &model));
+        return Ok(views::model(context, &model));
     }
-    if let Err(error) = commit_join(core, &model).await {
+    if let Err(error) = commit_join(context, &model).await {
         if !was_here {
-            core.registry.remove(&model.id);
+            context.registry.remove(&model.id);
         }
         return Err(error);
     }
-    core.registry.heard().forget(&model.id);
-    start_model(core, &model).await?;
-    Ok(views::model(core, &model))
+    context.registry.heard().forget(&model.id);
+    start_model(context, &model).await?;
+    Ok(views::model(context, &model))
 }
 
-/// Makes the join durable. The caller holds [`Core::memberships`].
-async fn commit_join(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
+/// Makes the join durable. The caller holds [`NodeContext::memberships`].
+async fn commit_join(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
     let spec = model.spec();
-    let same_name = core
+    let same_name = context
         .registry
         .all()
         .into_iter()
@@ -71,20 +71,20 @@ async fn commit_join(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeErr
         )
         .field("model"));
     }
-    borrow_checkpoint0(core, model).await?;
+    borrow_checkpoint0(context, model).await?;
     let writes = vec![
         Write::Spec(model.signed.clone()),
         Write::Join(model.id),
         Write::ForgetHeard(model.id),
     ];
-    take_over(core, same_name.as_ref(), writes).await
+    take_over(context, same_name.as_ref(), writes).await
 }
 
 /// Takes the first weights over from another model that has them, if all readers of `model` may read that one. Otherwise they
 /// are fetched from peers that have them under `model`: a node that names a digest need not have the right to the bytes.
-async fn borrow_checkpoint0(core: &Arc<Core>, model: &Model) -> Result<(), NodeError> {
+async fn borrow_checkpoint0(context: &Arc<NodeContext>, model: &Model) -> Result<(), NodeError> {
     let (wider, weights, to) = (
-        core.registry.wider(model),
+        context.registry.wider(model),
         model.spec().checkpoint0,
         Owner::Model(model.id),
     );
@@ -93,14 +93,14 @@ async fn borrow_checkpoint0(core: &Arc<Core>, model: &Model) -> Result<(), NodeE
         let found = found.into_iter().find(|blobs| blobs.contains(&weights));
         found.map_or(Ok(false), |blobs| blobs.share(&weights, to))
     };
-    if let Err(error) = core.blocking(borrow).await {
+    if let Err(error) = context.blocking(borrow).await {
         tracing::debug!(%error, "the first weights are fetched");
     }
     Ok(())
 }
 
 /// Refuses a model in which this node cannot ([`Reason::RuleUnknown`]) or may not ([`Reason::NotAMember`]) take part.
-fn joinable(core: &Core, model: &Model) -> Result<(), NodeError> {
+fn joinable(context: &NodeContext, model: &Model) -> Result<(), NodeError> {
     let spec = model.spec();
     let known = strategy::check(&spec.strategy)
         .and_then(|()| Codec::of(&spec.codec).map(|_| ()))
@@ -115,14 +115,14 @@ fn joinable(core: &Core, model: &Model) -> Result<(), NodeError> {
         )
         .field("model")
     })?;
-    if !model.readable_by(&core.identity.node()) {
+    if !model.readable_by(&context.identity.node()) {
         return Err(NodeError::new(
             Reason::NotAMember,
             format!(
                 "model {} has a member list, this node ({}) is not on it, and a list governs reading too: its creator can make a \
                  successor that lists this node",
                 spec.name,
-                core.identity.node()
+                context.identity.node()
             ),
         )
         .field("model"));
@@ -130,21 +130,21 @@ fn joinable(core: &Core, model: &Model) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Starts a joined model's task from the store. Two tasks of one model must never run: the caller holds [`Core::memberships`],
+/// Starts a joined model's task from the store. Two tasks of one model must never run: the caller holds [`NodeContext::memberships`],
 /// or nothing else runs yet.
-pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
+pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
     if model.joined().is_some() {
         return Ok(());
     }
     let config = Config {
-        node: core.identity.node(),
-        trainers: core.config.trainers,
+        node: context.identity.node(),
+        trainers: context.config.trainers,
         merge_margin_ms: MERGE_MARGIN_MS,
-        keep_rounds: core.config.keep_rounds,
+        keep_rounds: context.config.keep_rounds,
     };
     let (spec, id) = (model.spec().clone(), model.id);
-    let (now, trusted) = (core.clock.now(), core.config.trust.clone());
-    let (machine, outputs) = core
+    let (now, trusted) = (context.clock.now(), context.config.trust.clone());
+    let (machine, outputs) = context
         .blocking(move |store| {
             let restored = restore(store, &spec, id)?;
             let (mut machine, mut outputs) = Machine::new(spec, config, restored, now);
@@ -154,10 +154,10 @@ pub async fn start_model(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), Nod
             Ok::<_, StoreError>((machine, outputs))
         })
         .await?;
-    let joined = ModelTask::spawn(core, model, machine, outputs);
+    let joined = ModelTask::spawn(context, model, machine, outputs);
     model.set_joined(Some(joined));
-    core.model_changed(model);
-    first::compare_with_all(core, model);
+    context.model_changed(model);
+    first::compare_with_all(context, model);
     Ok(())
 }
 
@@ -209,28 +209,32 @@ fn submission(stored: StoredSubmission) -> (Submission, SubmissionState) {
 }
 
 /// Leaves a model: its task ends, and its records and blobs go. Other nodes are not told.
-pub async fn leave(core: &Arc<Core>, model: &Arc<Model>) -> Result<(), NodeError> {
-    let (owner, model) = (core.clone(), model.clone());
+pub async fn leave(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
+    let (owner, model) = (context.clone(), model.clone());
     let leave = async move {
         // If leaving fails, the model goes on with all its blobs.
         let _kept = owner.in_flight.clone().read_owned().await;
         let _turn = owner.memberships.lock().await;
         take_over(&owner, Some(&model), vec![]).await
     };
-    core.to_the_end(leave).await
+    context.to_the_end(leave).await
 }
 
-/// Commits the writes of a new model in one transaction with leaving the model `from`. The caller holds [`Core::memberships`].
-pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<Write>) -> Result<(), NodeError> {
+/// Commits the writes of a new model in one transaction with leaving the model `from`. The caller holds [`NodeContext::memberships`].
+pub async fn take_over(
+    context: &Arc<NodeContext>,
+    from: Option<&Arc<Model>>,
+    writes: Vec<Write>,
+) -> Result<(), NodeError> {
     let running = from.and_then(|model| Some((model, model.joined()?)));
     let Some((model, joined)) = running else {
-        return Ok(core.blocking(move |store| store.commit(writes)).await?);
+        return Ok(context.blocking(move |store| store.commit(writes)).await?);
     };
     joined.stop.cancel();
     // The task drops its inbox when it ends: from then on it writes nothing.
     joined.inbox.closed().await;
-    let (id, me) = (model.id, core.identity.node());
-    let left = core
+    let (id, me) = (model.id, context.identity.node());
+    let left = context
         .blocking(move |store| {
             let (mut all, ended) = farewell(store, id, &me)?;
             all.extend(writes);
@@ -239,23 +243,23 @@ pub async fn take_over(core: &Arc<Core>, from: Option<&Arc<Model>>, writes: Vec<
         })
         .await;
     model.set_joined(None);
-    core.metrics.left(&id);
+    context.metrics.left(&id);
     let ended = match left {
         Ok(ended) => ended,
         Err(error) => {
             // The model was not left, so it goes on.
-            start_model(core, model).await?;
+            start_model(context, model).await?;
             return Err(error.into());
         }
     };
-    core.states.leave(core, id);
+    context.states.leave(context, id);
     for submission in &ended {
-        core.metrics.submission(&submission.model, &submission.state);
-        core.hub.push(Event::Submission(views::submission(submission)));
+        context.metrics.submission(&submission.model, &submission.state);
+        context.events.push(Event::Submission(views::submission(submission)));
     }
-    core.hub.push(Event::ModelLeft(id, model.spec().name.clone()));
-    core.model_changed(model);
-    core.garbage.notify_one();
+    context.events.push(Event::ModelLeft(id, model.spec().name.clone()));
+    context.model_changed(model);
+    context.garbage.notify_one();
     Ok(())
 }
 

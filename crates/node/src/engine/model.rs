@@ -11,16 +11,16 @@ use tokio::sync::{OwnedRwLockReadGuard, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::blob_demand::Purpose;
 use super::message::Message;
 use super::registry::{Heads, Joined, Model};
 use super::tracer::Traces;
-use super::wants::Purpose;
-use super::{Core, announce, archive, conditions, job, views};
+use super::{NodeContext, announce, archive, conditions, job, views};
 use crate::clock::unix_ms;
 use crate::error::NodeError;
 use crate::mesh::{Fault, MessageToken, Topic, Verdict};
 use crate::store::{Blobs, Owner, StoredSubmission, Write};
-use crate::transfer::Want;
+use crate::transfer::DownloadRequest;
 use crate::view::{Event, SubmissionView};
 
 /// The most messages that wait for a model's task; senders wait when the inbox is full.
@@ -39,7 +39,7 @@ struct Wanted {
 
 /// The task of one joined model.
 pub struct ModelTask {
-    pub(super) core: Arc<Core>,
+    pub(super) context: Arc<NodeContext>,
     pub(super) model: Arc<Model>,
     pub(super) machine: Machine,
     pub(super) traces: Traces,
@@ -70,13 +70,13 @@ pub struct ModelTask {
 }
 
 impl ModelTask {
-    /// Spawns the task of a restored [`Machine`]; `outputs` are those of the restoring.
-    pub fn spawn(core: &Arc<Core>, model: &Arc<Model>, machine: Machine, outputs: Vec<Output>) -> Arc<Joined> {
+    /// Spawns the task of a restored [`Machine`]; `first` are the outputs of the restoring.
+    pub fn spawn(context: &Arc<NodeContext>, model: &Arc<Model>, machine: Machine, first: Vec<Output>) -> Arc<Joined> {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let heads = watch::Sender::new(Heads::of(&machine));
         let unmerged = watch::Sender::new(None);
         let unstored = Arc::default();
-        let stop = core.stop.child_token();
+        let stop = context.stop.child_token();
         let weak = sender.downgrade();
         let joined = Arc::new(Joined {
             inbox: sender,
@@ -89,7 +89,7 @@ impl ModelTask {
             stop: stop.clone(),
         });
         let mut task = Self {
-            core: core.clone(),
+            context: context.clone(),
             model: model.clone(),
             machine,
             traces: Traces::default(),
@@ -111,8 +111,8 @@ impl ModelTask {
             unstored,
             missed: false,
         };
-        task.absorb(outputs);
-        core.spawn_vital(format!("the task of model {}", model.spec().name), task.run());
+        task.absorb(first);
+        context.spawn_critical(format!("the task of model {}", model.spec().name), task.run());
         joined
     }
 
@@ -127,7 +127,7 @@ impl ModelTask {
         self.settle().await;
         let stop = self.stop.clone();
         loop {
-            let wake = self.wake.map(|at| self.core.clock.deadline(at));
+            let wake = self.wake.map(|at| self.context.clock.deadline(at));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -212,13 +212,13 @@ impl ModelTask {
         let known = self.machine.checkpoint(&parent).is_some();
         // This node may have to learn an unknown parent yet, so the sender is not blamed for it.
         let verdict = if known { Verdict::Accept } else { Verdict::Ignore };
-        self.core.mesh.report(token, verdict).await;
+        self.context.mesh.report(token, verdict).await;
         self.traces.received(&input, traceparent);
         self.feed(input);
     }
 
     pub(super) fn feed(&mut self, input: Input) {
-        let outputs = self.machine.handle(input, self.core.clock.now());
+        let outputs = self.machine.handle(input, self.context.clock.now());
         self.absorb(outputs);
     }
 
@@ -231,10 +231,10 @@ impl ModelTask {
                 Output::Persist(persist) => self.persist(persist),
                 Output::Sign(unsigned) => {
                     let input = match unsigned {
-                        Unsigned::Contribution(record) => Input::SignedContribution(self.core.identity.sign(record)),
-                        Unsigned::Seal(record) => Input::SignedSeal(self.core.identity.sign(record)),
+                        Unsigned::Contribution(record) => Input::SignedContribution(self.context.identity.sign(record)),
+                        Unsigned::Seal(record) => Input::SignedSeal(self.context.identity.sign(record)),
                     };
-                    queue.extend(self.machine.handle(input, self.core.clock.now()));
+                    queue.extend(self.machine.handle(input, self.context.clock.now()));
                 }
                 other => self.effects.push_back(other),
             }
@@ -249,7 +249,7 @@ impl ModelTask {
             Persist::Proof(proof) => Write::Proof(spec, proof),
             Persist::Verified(checkpoint) => Write::Verified(spec, checkpoint),
             Persist::Submission(id, state) => {
-                self.core.metrics.submission(&self.model.spec().name, &state);
+                self.context.metrics.submission(&self.model.spec().name, &state);
                 self.changed.push(id);
                 if let Some(stored) = self.submitted.get_mut(&id) {
                     stored.state = state.clone();
@@ -314,14 +314,14 @@ impl ModelTask {
             let stored = match self.submitted.get(&id) {
                 Some(stored) => Some(stored.clone()),
                 None => self
-                    .core
+                    .context
                     .blocking(move |store| store.submission(id))
                     .await
                     .ok()
                     .flatten(),
             };
             if let Some(stored) = stored {
-                self.core.hub.push(Event::Submission(views::submission(&stored)));
+                self.context.events.push(Event::Submission(views::submission(&stored)));
             }
         }
     }
@@ -347,7 +347,7 @@ impl ModelTask {
                 self.drop_want(&blob);
             }
             Output::WantRecords { from } => self.want_records(from),
-            Output::WantArchived { from } => archive::read_for_machine(&self.core, &self.model, from),
+            Output::WantArchived { from } => archive::read_for_machine(&self.context, &self.model, from),
             Output::Encode(work) => job::encode(self, work),
             Output::Aggregate(work) => job::aggregate(self, work),
             Output::Head {
@@ -357,12 +357,12 @@ impl ModelTask {
             } => self.head_moved(checkpoint, round, weights),
             Output::Confirmed(checkpoint) => self.round_event(checkpoint),
             Output::RoundChanged => {
-                let view = views::round(&self.core, &self.model, self.machine.open_round());
-                self.core.metrics.open_round(self.model.id, &view);
-                self.core.hub.push(Event::Round(view));
+                let view = views::round(&self.context, &self.model, self.machine.open_round());
+                self.context.metrics.open_round(self.model.id, &view);
+                self.context.events.push(Event::Round(view));
             }
             Output::Equivocation { author, proof } => {
-                conditions::log_equivocation(self.model.spec(), self.core.identity.node(), author, proof);
+                conditions::log_equivocation(self.model.spec(), self.context.identity.node(), author, proof);
             }
             Output::Refused {
                 author,
@@ -375,8 +375,8 @@ impl ModelTask {
                 reason,
             } => {
                 warn!(model = %self.model.spec().name, %author, reason, "record refused");
-                if author != self.core.identity.node() {
-                    self.core.mesh.penalize(author, Fault::Forged, reason);
+                if author != self.context.identity.node() {
+                    self.context.mesh.penalize(author, Fault::Forged, reason);
                 }
             }
             Output::WakeAt(at) => self.wake = at,
@@ -384,7 +384,7 @@ impl ModelTask {
     }
 
     async fn publish(&self, envelope: Vec<u8>) {
-        if let Err(error) = self.core.mesh.publish(Topic::Epiphany, envelope).await {
+        if let Err(error) = self.context.mesh.publish(Topic::Epiphany, envelope).await {
             // Agreement rests on sync, so a lost announcement costs time only.
             warn!(model = %self.model.spec().name, %error, "cannot announce; peers will learn of it by sync");
         }
@@ -397,7 +397,7 @@ impl ModelTask {
         let small = signed.record.update_bytes <= announce::INLINE_BYTES_MAX as u64;
         let inline = if spec.membership == Membership::Open && small {
             let (blob, owner) = (signed.record.update, Owner::Model(self.model.id));
-            self.core
+            self.context
                 .blocking(move |store| read_whole(&store.blobs_of(owner), &blob))
                 .await
                 .unwrap_or_default()
@@ -414,7 +414,7 @@ impl ModelTask {
             return self.feed(Input::BlobBad { blob, update });
         }
         // Only this model's own directory counts: a blob that another model holds under that digest is not for use here.
-        let checking = self.core.store.blobs_of(Owner::Model(self.model.id)).contains(&blob);
+        let checking = self.context.store.blobs_of(Owner::Model(self.model.id)).contains(&blob);
         self.wanted.insert(blob, Wanted { update, checking });
         if checking {
             job::check(self, blob, update);
@@ -425,7 +425,7 @@ impl ModelTask {
         } else {
             self.model.layout.file_bytes()
         };
-        let want = Want {
+        let want = DownloadRequest {
             spec: self.model.id,
             blob,
             bytes,
@@ -434,8 +434,8 @@ impl ModelTask {
             owed_by,
             traceparent: self.traces.of_blob(&blob),
         };
-        let ask = || self.core.downloads.want(want);
-        self.core.wants.want(blob, self.model.id, Purpose::Round, ask);
+        let ask = || self.context.downloads.want(want);
+        self.context.blob_demand.want(blob, self.model.id, Purpose::Round, ask);
     }
 
     fn want_records(&self, from: Vec<NodeId>) {
@@ -443,12 +443,13 @@ impl ModelTask {
         if let Some(joined) = self.model.joined() {
             joined.forget_refused();
         }
-        self.core.syncer.request(self.model.id, from);
+        self.context.syncer.request(self.model.id, from);
     }
 
     fn drop_want(&self, blob: &BlobId) {
-        let cancel = || self.core.downloads.cancel(self.model.id, *blob);
-        self.core.wants.forget(blob, self.model.id, Purpose::Round, cancel);
+        let cancel = || self.context.downloads.cancel(self.model.id, *blob);
+        let demand = &self.context.blob_demand;
+        demand.forget(blob, self.model.id, Purpose::Round, cancel);
     }
 
     fn head_moved(&mut self, checkpoint: CheckpointId, round: u64, weights: BlobId) {
@@ -463,9 +464,9 @@ impl ModelTask {
         let span = self.traces.head_moved(checkpoint, round, &weights);
         let _entered = span.enter();
         info!(model = %self.model.spec().name, round, %checkpoint, "head");
-        self.core.model_changed(&self.model);
+        self.context.model_changed(&self.model);
         self.round_event(checkpoint);
-        self.core.garbage.notify_one();
+        self.context.garbage.notify_one();
     }
 
     fn round_event(&self, checkpoint: CheckpointId) {
@@ -473,9 +474,9 @@ impl ModelTask {
             return;
         };
         if let Some(round) = self.machine.round(info.round).filter(|_| info.round > 0) {
-            self.core
-                .hub
-                .push(Event::Round(views::round(&self.core, &self.model, round)));
+            self.context
+                .events
+                .push(Event::Round(views::round(&self.context, &self.model, round)));
         }
     }
 

@@ -8,14 +8,14 @@ use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::record::{Outline, Signature};
 use tracing::debug;
 
+use super::blob_demand::Purpose;
 use super::registry::Known;
 use super::registry::heard::SPEC_BYTES_MAX;
-use super::wants::Purpose;
-use super::{Core, creators};
+use super::{NodeContext, creators};
 use crate::identity;
 use crate::mesh::Fault;
 use crate::store::{HeardModel, Owner, Store, Write};
-use crate::transfer::Want;
+use crate::transfer::DownloadRequest;
 use crate::view::Event;
 
 /// The most offers whose specs are on their way; above it the oldest is given up, so that no offer blocks the others for ever.
@@ -152,7 +152,7 @@ pub struct Announced {
 }
 
 /// Takes an offer: fetches the spec if it is news. Gossip and sync use this function alike.
-pub fn consider(core: &Arc<Core>, announced: Announced) {
+pub fn consider(context: &Arc<NodeContext>, announced: Announced) {
     let Announced {
         id,
         bytes,
@@ -162,10 +162,10 @@ pub fn consider(core: &Arc<Core>, announced: Announced) {
         holders,
         compared,
     } = announced;
-    if compared && core.registry.heard().is_full(&carrier, bytes) {
+    if compared && context.registry.heard().is_full(&carrier, bytes) {
         return;
     }
-    if bytes > SPEC_BYTES_MAX || core.registry.knows(&id) {
+    if bytes > SPEC_BYTES_MAX || context.registry.knows(&id) {
         return;
     }
     let given = Given {
@@ -173,17 +173,17 @@ pub fn consider(core: &Arc<Core>, announced: Announced) {
         carrier,
         signature,
     };
-    let Ok(given_up) = core.offers.pending().take(id, given, Instant::now()) else {
+    let Ok(given_up) = context.offers.pending().take(id, given, Instant::now()) else {
         debug!(by = %carrier, "too many offers of one node: it is asked again");
         return;
     };
     if let Some(old) = given_up {
         let blob = BlobId::from(old);
-        let cancel = || core.downloads.cancel(old, blob);
-        core.wants.forget(&blob, old, Purpose::Offer, cancel);
+        let cancel = || context.downloads.cancel(old, blob);
+        context.blob_demand.forget(&blob, old, Purpose::Offer, cancel);
     }
     let blob = BlobId::from(id);
-    let want = Want {
+    let want = DownloadRequest {
         spec: id,
         blob,
         // The download takes no more than the announced bytes from any peer.
@@ -193,18 +193,18 @@ pub fn consider(core: &Arc<Core>, announced: Announced) {
         owed_by: None,
         traceparent: None,
     };
-    let ask = || core.downloads.want(want);
-    core.wants.want(blob, id, Purpose::Offer, ask);
+    let ask = || context.downloads.want(want);
+    context.blob_demand.want(blob, id, Purpose::Offer, ask);
 }
 
 /// Handles a blob from a peer. If it is an offered spec, the spec is checked, and the model counts as announced from here on.
-pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId, from: NodeId) {
+pub async fn arrived(context: &Arc<NodeContext>, id: SpecId, blob: BlobId, from: NodeId) {
     if BlobId::from(id) != blob {
         return;
     }
     // Taken while the offer is still pending: until the registry knows the spec, nothing else keeps it from the collector.
-    let guard = core.in_flight.clone().read_owned().await;
-    let Some(offer) = core.offers.pending().offers.remove(&id) else {
+    let guard = context.in_flight.clone().read_owned().await;
+    let Some(offer) = context.offers.pending().offers.remove(&id) else {
         return;
     };
     let (carrier, signatures) = (offer.by, offer.signatures);
@@ -213,9 +213,9 @@ pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId, from: NodeId) {
         let bytes = super::model::read_whole(&store.blobs_of(Owner::Specs), &blob).ok_or(Unsound::Unread)?;
         read(&bytes, &given).map(|(outline, signature)| (outline, signature, bytes.len() as u64))
     };
-    let (outline, signature, spec_bytes) = match core.blocking(read).await {
+    let (outline, signature, spec_bytes) = match context.blocking(read).await {
         Ok(read) => read,
-        Err(unsound) => return blame(core, id, unsound, from, &signatures),
+        Err(unsound) => return blame(context, id, unsound, from, &signatures),
     };
     let heard = HeardModel {
         id,
@@ -225,35 +225,35 @@ pub async fn arrived(core: &Arc<Core>, id: SpecId, blob: BlobId, from: NodeId) {
         signature,
         carrier,
     };
-    let kept = keep(core, heard).await;
+    let kept = keep(context, heard).await;
     // A join takes this lock again, behind a collector that waits for it.
     drop(guard);
     if let Some(heard) = kept {
-        super::auto_join::consider(core, &Known::Heard(heard)).await;
+        super::auto_join::consider(context, &Known::Heard(heard)).await;
     }
 }
 
 /// Keeps a model that is sound, and tells watchers ([`Event::ModelHeard`]).
-async fn keep(core: &Arc<Core>, heard: HeardModel) -> Option<Arc<HeardModel>> {
-    if core.registry.get(&heard.id).is_some() {
+async fn keep(context: &Arc<NodeContext>, heard: HeardModel) -> Option<Arc<HeardModel>> {
+    if context.registry.get(&heard.id).is_some() {
         return None;
     }
-    let known = |creator: &NodeId| creators::is_known(core, creator);
-    let kept = core.registry.heard().keep(heard.clone(), known);
+    let known = |creator: &NodeId| creators::is_known(context, creator);
+    let kept = context.registry.heard().keep(heard.clone(), known);
     let Some(forgotten) = kept else {
         debug!(id = %heard.id, carrier = %heard.carrier, "no room for an announced model");
         return None;
     };
     let mut writes: Vec<_> = forgotten.iter().map(|old| Write::ForgetHeard(old.id)).collect();
     writes.push(Write::Heard(heard.clone()));
-    if let Err(error) = core.blocking(move |store| store.commit(writes)).await {
+    if let Err(error) = context.blocking(move |store| store.commit(writes)).await {
         tracing::warn!(%error, "cannot store an announced model");
     }
     for old in forgotten {
-        core.hub.push(Event::ModelLeft(old.id, old.name.clone()));
+        context.events.push(Event::ModelLeft(old.id, old.name.clone()));
     }
     let heard = Arc::new(heard);
-    core.hub.push(Event::ModelHeard(heard.clone()));
+    context.events.push(Event::ModelHeard(heard.clone()));
     Some(heard)
 }
 
@@ -270,7 +270,7 @@ enum Unsound {
 
 /// Penalizes the nodes at fault. An honest node serves and announces only specs that it has checked, and forwards the
 /// announcements of others under their names.
-fn blame(core: &Core, id: SpecId, unsound: Unsound, from: NodeId, signatures: &[Given]) {
+fn blame(context: &NodeContext, id: SpecId, unsound: Unsound, from: NodeId, signatures: &[Given]) {
     let (problem, culprits) = match unsound {
         Unsound::Unread => return,
         // The node that served the bytes has not checked them. Announcers may repeat what they heard.
@@ -283,7 +283,8 @@ fn blame(core: &Core, id: SpecId, unsound: Unsound, from: NodeId, signatures: &[
     debug!(%id, problem, "an announced model is not valid");
     // An id of all zeros means that the spec was on the disk before.
     for node in culprits.into_iter().filter(|node| *node != NodeId([0; 32])) {
-        core.mesh
+        context
+            .mesh
             .penalize(node, Fault::Forged, format!("announced model {id}: {problem}"));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use qres_fed::id::NodeId;
 use tokio::time::timeout;
 
-use super::Core;
+use super::NodeContext;
 use super::registry::stopped;
 use crate::descriptors;
 use crate::error::{NodeError, Reason};
@@ -44,20 +44,20 @@ pub fn parse(text: &str) -> Result<NodeId, NodeError> {
 }
 
 /// Returns the [`PeerView`] of one peer.
-pub async fn get(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> {
+pub async fn get(context: &Arc<NodeContext>, peer: &str) -> Result<PeerView, NodeError> {
     let node = parse(peer)?;
-    let found = core.mesh.peers().await?.into_iter().find(|view| view.node == node);
+    let found = context.mesh.peers().await?.into_iter().find(|view| view.node == node);
     found.ok_or_else(|| NodeError::new(Reason::PeerUnknown, format!("peer {peer} is unknown here")).field("peer"))
 }
 
 /// Dials an address, and answers once the peer is admitted or the reason against it is clear, at the latest after [`DIAL_MAX`].
-pub async fn dial(core: &Arc<Core>, address: &str) -> Result<(), NodeError> {
+pub async fn dial(context: &Arc<NodeContext>, address: &str) -> Result<(), NodeError> {
     let outcome = timeout(DIAL_MAX, async {
-        let node = core.mesh.dial(address).await?;
-        admitted(core, node).await
+        let node = context.mesh.dial(address).await?;
+        admitted(context, node).await
     });
     tokio::select! {
-        () = core.stop.cancelled() => Err(stopped()),
+        () = context.stop.cancelled() => Err(stopped()),
         outcome = outcome => outcome.unwrap_or_else(|_| {
             Err(unreached(&format!("no answer within {} s; it is tried again", DIAL_MAX.as_secs())))
         }),
@@ -65,12 +65,12 @@ pub async fn dial(core: &Arc<Core>, address: &str) -> Result<(), NodeError> {
 }
 
 /// Waits until a peer is admitted.
-async fn admitted(core: &Arc<Core>, node: NodeId) -> Result<(), NodeError> {
+async fn admitted(context: &Arc<NodeContext>, node: NodeId) -> Result<(), NodeError> {
     // Every change of a peer is an event.
-    let mut newest = core.hub.subscribe();
+    let mut newest = context.events.subscribe();
     loop {
         newest.mark_unchanged();
-        let known = core.mesh.peers().await?.into_iter().find(|view| view.node == node);
+        let known = context.mesh.peers().await?.into_iter().find(|view| view.node == node);
         match known.map(|view| view.state) {
             Some(PeerState::Connected) => return Ok(()),
             Some(PeerState::Connecting) => {}
@@ -91,7 +91,7 @@ fn unreached(why: &str) -> NodeError {
 }
 
 /// Bans a peer for at most [`BAN_MAX`].
-pub async fn ban(core: &Arc<Core>, peer: &str, reason: &str, for_: Duration) -> Result<PeerView, NodeError> {
+pub async fn ban(context: &Arc<NodeContext>, peer: &str, reason: &str, for_: Duration) -> Result<PeerView, NodeError> {
     let node = parse(peer)?;
     if for_.is_zero() || for_ > BAN_MAX {
         return Err(NodeError::invalid(
@@ -99,37 +99,37 @@ pub async fn ban(core: &Arc<Core>, peer: &str, reason: &str, for_: Duration) -> 
             "a ban lasts from one millisecond to a year",
         ));
     }
-    core.mesh.ban(node, reason.to_owned(), for_).await?;
-    get(core, peer).await
+    context.mesh.ban(node, reason.to_owned(), for_).await?;
+    get(context, peer).await
 }
 
 /// Ends the ban of a peer.
-pub async fn unban(core: &Arc<Core>, peer: &str) -> Result<PeerView, NodeError> {
-    core.mesh.unban(parse(peer)?).await?;
-    get(core, peer).await
+pub async fn unban(context: &Arc<NodeContext>, peer: &str) -> Result<PeerView, NodeError> {
+    context.mesh.unban(parse(peer)?).await?;
+    get(context, peer).await
 }
 
 /// Returns the [`NodeView`] of this node.
-pub async fn node(core: &Core) -> NodeView {
-    let (disk, descriptors) = core
+pub async fn node(context: &NodeContext) -> NodeView {
+    let (disk, descriptors) = context
         .blocking(|store| (store.blobs().disk_use(), descriptors::count()))
         .await;
-    let me = core.identity.node();
+    let me = context.identity.node();
     NodeView {
         node: me,
         peer_id: identity::peer_id(&me).map(|peer| peer.to_string()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: crate::mesh::PROTOCOL_VERSION.to_owned(),
-        mode: match core.config.mesh.mode {
+        mode: match context.config.mesh.mode {
             Mode::Node => "node",
             Mode::Bootstrap => "bootstrap",
         }
         .to_owned(),
-        listen: core.mesh.listen_addresses(),
-        uptime_ms: core.clock.now().0,
-        peers: u32::try_from(core.mesh.connected().len()).unwrap_or(u32::MAX),
-        draining: core.draining.load(Ordering::Relaxed),
-        revision: core.hub.revision(),
+        listen: context.mesh.listen_addresses(),
+        uptime_ms: context.clock.now().0,
+        peers: u32::try_from(context.mesh.connected().len()).unwrap_or(u32::MAX),
+        draining: context.draining.load(Ordering::Relaxed),
+        revision: context.events.revision(),
         blob_bytes: disk.held,
         disk,
         descriptors,

@@ -8,19 +8,19 @@ use qres_fed::round::{Input, Machine, RoundInfo};
 
 use super::message::Message;
 use super::registry::stopped;
-use super::{Core, archive, views};
+use super::{NodeContext, archive, views};
 use crate::error::{NodeError, Reason};
 use crate::handle::{ModelRef, Page, PageRequest};
 use crate::view::RoundView;
 
 /// Returns one round of the head's branch; `None` asks for the open round.
-pub async fn get(core: &Arc<Core>, model: &ModelRef, round: Option<u64>) -> Result<RoundView, NodeError> {
-    let (model, joined) = core.registry.find_joined(model)?;
+pub async fn get(context: &Arc<NodeContext>, model: &ModelRef, round: Option<u64>) -> Result<RoundView, NodeError> {
+    let (model, joined) = context.registry.find_joined(model)?;
     let mut info = joined
         .ask(move |machine| round.map_or_else(|| Some(machine.open_round()), |n| machine.round(n)))
         .await?;
     if let (None, Some(round)) = (&info, round) {
-        info = archive::round(core, model.id, round).await?;
+        info = archive::round(context, model.id, round).await?;
     }
     let info = info.ok_or_else(|| {
         NodeError::new(
@@ -32,12 +32,16 @@ pub async fn get(core: &Arc<Core>, model: &ModelRef, round: Option<u64>) -> Resu
         )
         .field("round")
     })?;
-    Ok(views::round(core, &model, info))
+    Ok(views::round(context, &model, info))
 }
 
 /// Returns a page of rounds, the newest first.
-pub async fn list(core: &Arc<Core>, model: &ModelRef, page: PageRequest) -> Result<Page<RoundView>, NodeError> {
-    let (model, joined) = core.registry.find_joined(model)?;
+pub async fn list(
+    context: &Arc<NodeContext>,
+    model: &ModelRef,
+    page: PageRequest,
+) -> Result<Page<RoundView>, NodeError> {
+    let (model, joined) = context.registry.find_joined(model)?;
     let before = match page.token.as_deref().map(str::parse::<u64>) {
         None => None,
         Some(Ok(before)) => Some(before),
@@ -51,12 +55,15 @@ pub async fn list(core: &Arc<Core>, model: &ModelRef, page: PageRequest) -> Resu
     let size = page.size;
     let (mut infos, from) = joined.ask(move |machine| newest_first(machine, before, size)).await?;
     if infos.len() < size && from > 0 {
-        infos.extend(archive::newest_first(core, model.id, from, size - infos.len()).await?);
+        infos.extend(archive::newest_first(context, model.id, from, size - infos.len()).await?);
     }
     let last = infos.last().map(|info| info.round);
     let next = last.filter(|round| *round > 1).map(|round| round.to_string());
     Ok(Page {
-        items: infos.into_iter().map(|info| views::round(core, &model, info)).collect(),
+        items: infos
+            .into_iter()
+            .map(|info| views::round(context, &model, info))
+            .collect(),
         next,
     })
 }
@@ -72,8 +79,8 @@ fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<Rou
 
 /// Ends the open round's waiting. The round stays open, and the error is [`Reason::BelowQuorum`], when fewer than k
 /// contributions are in.
-pub async fn seal(core: &Arc<Core>, model: &ModelRef) -> Result<RoundView, NodeError> {
-    let (known, joined) = core.registry.find_joined(model)?;
+pub async fn seal(context: &Arc<NodeContext>, model: &ModelRef) -> Result<RoundView, NodeError> {
+    let (known, joined) = context.registry.find_joined(model)?;
     let open = joined.ask(Machine::open_round).await?;
     let (k, here) = (
         known.spec().rounds.min_contributions,
@@ -87,7 +94,7 @@ pub async fn seal(core: &Arc<Core>, model: &ModelRef) -> Result<RoundView, NodeE
         .send(Message::Inputs(vec![Input::SealNow]))
         .await
         .map_err(|_| stopped())?;
-    get(core, model, Some(open.round)).await
+    get(context, model, Some(open.round)).await
 }
 
 /// Returns the error for a round that cannot be sealed: it names all members that are not in, whether the round still waits for

@@ -9,7 +9,7 @@ use qres_fed::id::BlobId;
 use qres_fed::record::Schema;
 use qres_fed::tensor::{self, Layout};
 
-use super::Core;
+use super::NodeContext;
 use super::create::{WEIGHTS_BYTES_MAX, establish, request_digest, spec_of, spec_refused};
 use super::intake::{Received, upload_place};
 use crate::error::NodeError;
@@ -18,11 +18,11 @@ use crate::store::{Owner, StoreError};
 use crate::view::ModelView;
 
 /// Checks the schema, makes the weights, and creates the model from them.
-pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Result<ModelView, NodeError> {
+pub async fn make(context: &Arc<NodeContext>, create: &CreateModel, seeded: Seeded) -> Result<ModelView, NodeError> {
     let Seeded { mut tensors, seed } = seeded;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let tensors = Schema::from(tensors);
-    let me = core.identity.node();
+    let me = context.identity.node();
     let spec = |weights| spec_of(me, create, tensors.clone(), weights);
     // Checked before a byte is written: a schema that agrees with itself has lengths that can be added up.
     spec(BlobId([0; 32]))
@@ -39,17 +39,17 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
         ));
     }
     // Making weights is as heavy as an upload, so it takes one of the places for uploads.
-    let place = upload_place(core)?;
-    let guard = core.in_flight.clone().read_owned().await;
+    let place = upload_place(context)?;
+    let guard = context.in_flight.clone().read_owned().await;
     let (schema, wishes) = (tensors.clone(), create.clone());
     let caller = Caller::default();
     let gone = caller.gone.clone();
-    let made = core.blocking(move |store| {
+    let made = context.blocking(move |store| {
         let _place = place;
         // A request of a few bytes may ask for up to 256 GiB.
         store.blobs().check_room(layout.file_bytes())?;
         let mut out = store.blobs_of(Owner::Node).writer(layout.file_bytes())?.to_be_flushed();
-        let mut wanted = Wanted { out: &mut out, gone };
+        let mut wanted = Abandonable { out: &mut out, gone };
         tensor::write_seeded(&schema, seed, &mut wanted).map_err(|error| StoreError::from_io("blobs", error))?;
         out.finish_for(true, |weights| {
             Owner::Model(spec_of(me, &wishes, schema, *weights).id())
@@ -57,7 +57,7 @@ pub async fn make(core: &Arc<Core>, create: &CreateModel, seeded: Seeded) -> Res
     });
     let (blob, bytes) = made.await?;
     let request = request_digest(create, Some(blob));
-    establish(core, create, spec(blob), request, Received { blob, bytes, guard }).await
+    establish(context, create, spec(blob), request, Received { blob, bytes, guard }).await
 }
 
 /// Notes, when it is dropped, that the caller has gone: the thread that writes goes on without its caller.
@@ -73,12 +73,12 @@ impl Drop for Caller {
 }
 
 /// A writer that fails once the [`Caller`] has gone.
-struct Wanted<'a, W> {
+struct Abandonable<'a, W> {
     out: &'a mut W,
     gone: Arc<AtomicBool>,
 }
 
-impl<W: Write> Write for Wanted<'_, W> {
+impl<W: Write> Write for Abandonable<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.gone.load(Ordering::Relaxed) {
             return Err(io::Error::other("the caller has gone"));

@@ -11,11 +11,11 @@ use tracing::{info, warn};
 
 use qres_fed::record::{Canonical, Signed, Spec};
 
+use super::event_log::{EventLog, RESERVED};
 use super::headers::Headers;
-use super::hub::{Hub, RESERVED};
-use super::library::Shelf;
+use super::peer_access::PeerAccess;
 use super::registry::{Model, Registry};
-use super::{Core, auto_join, collector, ingest, membership, offer, state, syncer, wants};
+use super::{NodeContext, auto_join, blob_demand, collector, ingest, membership, offer, state, syncer};
 use crate::clock::{Clock, unix_ms};
 use crate::config::NodeConfig;
 use crate::error::NodeError;
@@ -23,7 +23,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::mesh::{self, MeshError};
 use crate::metrics::Metrics;
 use crate::store::{HeardModel, Owner, Store, StoreError, StoreOptions, Write};
-use crate::transfer::{BlobServer, Downloads, Library, SyncClient, serve_sync};
+use crate::transfer::{BlobServer, ContentProvider, Downloads, SyncClient, serve_sync};
 
 /// The most jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
 const JOBS_MAX: usize = 2;
@@ -49,18 +49,18 @@ pub enum StartError {
 }
 
 /// Starts all parts of a node; returns once the mesh listens and the joined models run.
-pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
+pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
     let (store, identity) = open(&config).await?;
     let ceiling = reserve(&store, unix_ms())?;
     let heads = watch::Sender::new(vec![]);
     let (mesh, events) = mesh::start(config.mesh.clone(), &identity, heads.subscribe()).await?;
     let (downloads, arrivals) = Downloads::start(mesh.clone(), store.blobs().clone());
-    let core = Arc::new(Core {
+    let context = Arc::new(NodeContext {
         sync: SyncClient::new(mesh.clone()),
         syncer: syncer::Syncer::default(),
         states: state::States::default(),
-        wants: wants::Wants::default(),
-        hub: Hub::new(ceiling),
+        blob_demand: blob_demand::BlobDemand::default(),
+        events: EventLog::new(ceiling),
         metrics: Metrics::default(),
         registry: Registry::default(),
         offers: offer::Offers::default(),
@@ -84,26 +84,28 @@ pub async fn start(config: NodeConfig) -> Result<Arc<Core>, StartError> {
         downloads,
         heads,
     });
-    restore(&core).await?;
-    let library: Arc<dyn Library> = Arc::new(Shelf { core: core.clone() });
+    restore(&context).await?;
+    let peer_access: Arc<dyn ContentProvider> = Arc::new(PeerAccess {
+        context: context.clone(),
+    });
     // The mesh's handles keep its queues of incoming streams open, so these two tasks do not end by themselves.
-    let blobs = BlobServer::new(core.store.blobs().clone(), library.clone())
-        .counting_into(core.downloads.counters())
-        .run(core.mesh.clone());
-    let sync = serve_sync(core.mesh.clone(), library);
-    core.spawn_vital(
+    let blobs = BlobServer::new(context.store.blobs().clone(), peer_access.clone())
+        .counting_into(context.downloads.counters())
+        .run(context.mesh.clone());
+    let sync = serve_sync(context.mesh.clone(), peer_access);
+    context.spawn_critical(
         "serving blobs",
-        core.stop.clone().run_until_cancelled_owned(blobs).map(drop),
+        context.stop.clone().run_until_cancelled_owned(blobs).map(drop),
     );
-    core.spawn_vital(
+    context.spawn_critical(
         "serving records",
-        core.stop.clone().run_until_cancelled_owned(sync).map(drop),
+        context.stop.clone().run_until_cancelled_owned(sync).map(drop),
     );
-    core.spawn_vital("the intake of gossip", ingest::mesh_events(core.clone(), events));
-    core.spawn_vital("the intake of blobs", ingest::downloads(core.clone(), arrivals));
-    core.spawn_vital("the exchange of records", syncer::run(core.clone()));
-    core.spawn_vital("the collector", collector::run(core.clone()));
-    Ok(core)
+    context.spawn_critical("the intake of gossip", ingest::mesh_events(context.clone(), events));
+    context.spawn_critical("the intake of blobs", ingest::downloads(context.clone(), arrivals));
+    context.spawn_critical("the exchange of records", syncer::run(context.clone()));
+    context.spawn_critical("the collector", collector::run(context.clone()));
+    Ok(context)
 }
 
 async fn open(config: &NodeConfig) -> Result<(Store, Identity), StartError> {
@@ -164,41 +166,48 @@ pub(super) fn reserve_above(store: &Store, revision: u64) -> Result<(), StoreErr
     store.commit(vec![Write::Meta(REVISION_CEILING, higher.to_le_bytes().to_vec())])
 }
 
-async fn restore(core: &Arc<Core>) -> Result<(), StartError> {
-    let stored = core.blocking(Store::models).await?;
+async fn restore(context: &Arc<NodeContext>) -> Result<(), StartError> {
+    let stored = context.blocking(Store::models).await?;
     for stored in stored {
         let (id, joined) = (stored.spec.record.id(), stored.joined);
-        let records = core.blocking(move |store| store.records(id)).await?;
+        let records = context.blocking(move |store| store.records(id)).await?;
         // A model that was left is kept if this node signed contributions in it; of any other that was left only the
         // announcement is kept.
         if !joined && records.contributions.is_empty() {
-            match outline(core, stored.spec.clone()).await {
+            match outline(context, stored.spec.clone()).await {
                 Ok(()) => continue,
                 // The model stays as it is until there is room.
                 Err(StoreError::Full(why)) => warn!(%id, why, "cannot make room of a model that was left"),
                 Err(error) => return Err(error.into()),
             }
         }
-        let (model, _) = core.registry.add(Arc::new(Model::new(stored.spec)));
-        keep_spec(core, &model).await;
+        let (model, _) = context.registry.add(Arc::new(Model::new(stored.spec)));
+        keep_spec(context, &model).await;
         if joined {
-            core.states.restore(core.blocking(move |store| store.states(id)).await?);
-            membership::start_model(core, &model).await.map_err(StartError::Model)?;
+            context
+                .states
+                .restore(context.blocking(move |store| store.states(id)).await?);
+            membership::start_model(context, &model)
+                .await
+                .map_err(StartError::Model)?;
         }
     }
-    let heard = core.blocking(Store::heard).await?;
-    for heard in heard.into_iter().filter(|heard| core.registry.get(&heard.id).is_none()) {
+    let heard = context.blocking(Store::heard).await?;
+    for heard in heard
+        .into_iter()
+        .filter(|heard| context.registry.get(&heard.id).is_none())
+    {
         // The stored announcements fitted when they became known.
-        core.registry.heard().keep(heard, |_| false);
+        context.registry.heard().keep(heard, |_| false);
     }
-    for model in core.registry.known() {
-        auto_join::consider(core, &model).await;
+    for model in context.registry.known() {
+        auto_join::consider(context, &model).await;
     }
     Ok(())
 }
 
 /// Turns a model that was left into an announced one.
-async fn outline(core: &Arc<Core>, signed: Signed<Spec>) -> Result<(), StoreError> {
+async fn outline(context: &Arc<NodeContext>, signed: Signed<Spec>) -> Result<(), StoreError> {
     let (id, bytes) = (signed.record.id(), signed.record.to_canonical());
     let heard = HeardModel {
         id,
@@ -206,31 +215,32 @@ async fn outline(core: &Arc<Core>, signed: Signed<Spec>) -> Result<(), StoreErro
         creator: signed.record.creator,
         spec_bytes: bytes.len() as u64,
         signature: signed.signature,
-        carrier: core.identity.node(),
+        carrier: context.identity.node(),
     };
-    core.blocking(move |store| {
-        store.blobs_of(Owner::Specs).put(&bytes, false)?;
-        store.commit(vec![Write::ForgetSpec(id), Write::Heard(heard)])
-    })
-    .await
+    context
+        .blocking(move |store| {
+            store.blobs_of(Owner::Specs).put(&bytes, false)?;
+            store.commit(vec![Write::ForgetSpec(id), Write::Heard(heard)])
+        })
+        .await
 }
 
 /// Stores a spec again as a blob, which any peer may read, in case a power cut has taken it.
-async fn keep_spec(core: &Core, model: &Model) {
+async fn keep_spec(context: &NodeContext, model: &Model) {
     let bytes = model.spec().to_canonical();
     let put = move |store: &Store| store.blobs_of(Owner::Specs).put(&bytes, false);
-    if let Err(error) = core.blocking(put).await {
+    if let Err(error) = context.blocking(put).await {
         warn!(model = %model.spec().name, %error, "peers cannot read this model's spec from here");
     }
 }
 
 /// Ends every task, and says goodbye to peers.
-pub async fn stop(core: &Core) {
+pub async fn stop(context: &NodeContext) {
     info!("stopping");
-    core.stop.cancel();
-    core.mesh.stop().await;
-    core.tasks.close();
-    core.tasks.wait().await;
+    context.stop.cancel();
+    context.mesh.stop().await;
+    context.tasks.close();
+    context.tasks.wait().await;
 }
 
 #[cfg(test)]

@@ -15,14 +15,14 @@ use qres_fed::record::{Canonical, Membership, Rule, Signature, Signed, StateReco
 use tracing::debug;
 
 use super::announce::INLINE_BYTES_MAX;
-use super::wants::Purpose;
-use super::{Core, submit};
+use super::blob_demand::Purpose;
+use super::{NodeContext, submit};
 use crate::clock::unix_ms;
 use crate::error::{NodeError, Reason};
 use crate::handle::PublishState;
 use crate::mesh::{GossipMessage, Topic, Verdict};
 use crate::store::{Owner, StoredState, Write};
-use crate::transfer::Want;
+use crate::transfer::DownloadRequest;
 use crate::view::{Event, StateView};
 use crate::{identity, wire};
 
@@ -47,19 +47,19 @@ fn key(record: &StateRecord) -> Key {
     (record.spec, record.publisher, record.name.clone())
 }
 
-struct Kept {
+struct HeldState {
     signed: Signed<StateRecord>,
 }
 
 /// The states that are kept, and those on their way.
 #[derive(Default)]
 pub struct States {
-    kept: Mutex<BTreeMap<Key, BTreeMap<u64, Kept>>>,
+    kept: Mutex<BTreeMap<Key, BTreeMap<u64, HeldState>>>,
     pending: Mutex<Pending>,
 }
 
 impl States {
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<Key, BTreeMap<u64, Kept>>> {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Key, BTreeMap<u64, HeldState>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,7 +91,10 @@ impl States {
 
     fn keep(&self, signed: Signed<StateRecord>) {
         let (key, sequence) = (key(&signed.record), signed.record.sequence);
-        self.kept().entry(key).or_default().insert(sequence, Kept { signed });
+        self.kept()
+            .entry(key)
+            .or_default()
+            .insert(sequence, HeldState { signed });
     }
 
     /// Takes out and returns the states beyond the limits [`KEPT_PER_NAME`] and [`MODEL_BYTES_MAX`].
@@ -142,16 +145,16 @@ impl States {
     }
 
     /// Forgets the states of a model.
-    pub fn leave(&self, core: &Core, spec: SpecId) {
+    pub fn leave(&self, context: &NodeContext, spec: SpecId) {
         self.kept().retain(|(s, ..), _| *s != spec);
         for record in self.pending().leave(spec) {
-            give_up(core, &record);
+            give_up(context, &record);
         }
     }
 }
 
 /// Returns the publisher whose states of a model are to give way, if all together are too large.
-fn too_large(kept: &BTreeMap<Key, BTreeMap<u64, Kept>>, spec: SpecId) -> Option<NodeId> {
+fn too_large(kept: &BTreeMap<Key, BTreeMap<u64, HeldState>>, spec: SpecId) -> Option<NodeId> {
     let mut by_publisher = BTreeMap::<NodeId, u64>::new();
     for ((s, publisher, _), states) in kept {
         if *s == spec {
@@ -170,9 +173,11 @@ fn too_large(kept: &BTreeMap<Key, BTreeMap<u64, Kept>>, spec: SpecId) -> Option<
         .map(|(publisher, _)| publisher)
 }
 
-fn give_up(core: &Core, record: &StateRecord) {
-    let cancel = || core.downloads.cancel(record.spec, record.blob);
-    core.wants.forget(&record.blob, record.spec, Purpose::State, cancel);
+fn give_up(context: &NodeContext, record: &StateRecord) {
+    let cancel = || context.downloads.cancel(record.spec, record.blob);
+    context
+        .blob_demand
+        .forget(&record.blob, record.spec, Purpose::State, cancel);
 }
 
 fn envelope(signed: &Signed<StateRecord>, tensors: Vec<u8>) -> Vec<u8> {
@@ -204,17 +209,19 @@ pub fn read(data: &[u8]) -> Option<(Signed<StateRecord>, Vec<u8>)> {
 }
 
 /// Codes, stores and announces a trainer's state.
-pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateView, NodeError> {
-    core.refuse_if_draining()?;
-    let (model, _) = core.registry.find_joined(&publish.model)?;
-    let me = core.identity.node();
+pub async fn publish(context: &Arc<NodeContext>, publish: PublishState) -> Result<StateView, NodeError> {
+    context.refuse_if_draining()?;
+    let (model, _) = context.registry.find_joined(&publish.model)?;
+    let me = context.identity.node();
     if !model.spec().admits(&me) {
         return Err(submit::base_refused(qres_fed::round::BaseError::NotMember));
     }
     StateRecord::check_name(&publish.name).map_err(|error| NodeError::invalid("name", error.to_string()))?;
     let codec = publish.codec.unwrap_or_else(|| Rule::new("bf16/1"));
     let tensors = publish.tensors.clone();
-    let coded = core.blocking(move |_| qres_fed::state::encode(&tensors, &codec)).await;
+    let coded = context
+        .blocking(move |_| qres_fed::state::encode(&tensors, &codec))
+        .await;
     let (coded, fidelity) = coded.map_err(submit::tensors_refused)?;
     if fidelity <= FIDELITY_MIN {
         return Err(NodeError::invalid(
@@ -234,8 +241,8 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
         ));
     }
     let key = (model.id, me, publish.name.clone());
-    let newest = core.states.newest(&key);
-    if newest.is_none() && core.states.names(model.id, me) >= NAMES_PER_PUBLISHER {
+    let newest = context.states.newest(&key);
+    if newest.is_none() && context.states.names(model.id, me) >= NAMES_PER_PUBLISHER {
         return Err(NodeError::new(
             Reason::StateNamesFull,
             format!("this node already publishes {NAMES_PER_PUBLISHER} states under this model: reuse a name"),
@@ -253,24 +260,25 @@ pub async fn publish(core: &Arc<Core>, publish: PublishState) -> Result<StateVie
         blob: BlobId::of(&coded),
         bytes: coded.len() as u64,
     };
-    let signed = core.identity.sign(record);
+    let signed = context.identity.sign(record);
     let inline = model.spec().membership == Membership::Open && coded.len() <= INLINE_BYTES_MAX;
     let data = envelope(&signed, if inline { coded.clone() } else { vec![] });
-    let guard = core.in_flight.clone().read_owned().await;
+    let guard = context.in_flight.clone().read_owned().await;
     let owner = Owner::Model(model.id);
-    core.blocking(move |store| store.blobs_of(owner).put(&coded, true))
+    context
+        .blocking(move |store| store.blobs_of(owner).put(&coded, true))
         .await?;
-    let view = accept(core, signed).await?;
+    let view = accept(context, signed).await?;
     drop(guard);
-    if let Err(error) = core.mesh.publish(Topic::State, data).await {
+    if let Err(error) = context.mesh.publish(Topic::State, data).await {
         tracing::warn!(%error, "cannot announce a state; peers will learn of it by sync");
     }
     Ok(view)
 }
 
 /// Keeps a state whose tensors are here, and tells watchers ([`Event::State`]).
-async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateView, NodeError> {
-    let view = view(core, &signed.record).await?;
+async fn accept(context: &Arc<NodeContext>, signed: Signed<StateRecord>) -> Result<StateView, NodeError> {
+    let view = view(context, &signed.record).await?;
     let record = &signed.record;
     let stored = StoredState {
         spec: record.spec,
@@ -281,9 +289,9 @@ async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateVi
         envelope: envelope(&signed, vec![]),
     };
     let spec = record.spec;
-    core.states.keep(signed);
+    context.states.keep(signed);
     let mut writes = vec![Write::State(stored)];
-    for old in core.states.prune(spec) {
+    for old in context.states.prune(spec) {
         writes.push(Write::ForgetState {
             spec,
             publisher: old.publisher,
@@ -291,15 +299,15 @@ async fn accept(core: &Arc<Core>, signed: Signed<StateRecord>) -> Result<StateVi
             sequence: old.sequence,
         });
     }
-    core.blocking(move |store| store.commit(writes)).await?;
-    core.hub.push(Event::State(view.clone()));
+    context.blocking(move |store| store.commit(writes)).await?;
+    context.events.push(Event::State(view.clone()));
     Ok(view)
 }
 
 /// Returns the [`StateView`] of a kept state, with its tensors decoded.
-pub async fn view(core: &Arc<Core>, record: &StateRecord) -> Result<StateView, NodeError> {
+pub async fn view(context: &Arc<NodeContext>, record: &StateRecord) -> Result<StateView, NodeError> {
     let (blob, bytes, owner) = (record.blob, record.bytes, Owner::Model(record.spec));
-    let decoded = core
+    let decoded = context
         .blocking(move |store| {
             // The limits count the length in the record, so a blob of another length is not used.
             let coded =
@@ -308,7 +316,7 @@ pub async fn view(core: &Arc<Core>, record: &StateRecord) -> Result<StateView, N
         })
         .await;
     let tensors = decoded.ok_or_else(|| NodeError::new(Reason::State, "the state's tensors cannot be read"))?;
-    let model = core.registry.get(&record.spec);
+    let model = context.registry.get(&record.spec);
     let model = model.ok_or_else(|| NodeError::new(Reason::ModelUnknown, "the state's model is gone"))?;
     Ok(StateView {
         spec: record.spec,
@@ -323,26 +331,26 @@ pub async fn view(core: &Arc<Core>, record: &StateRecord) -> Result<StateView, N
 }
 
 /// Takes a state from gossip.
-pub async fn received(core: &Arc<Core>, message: GossipMessage) {
+pub async fn received(context: &Arc<NodeContext>, message: GossipMessage) {
     let verdict = match read(&message.data) {
         Some((signed, inline)) if signed.record.publisher == message.source => {
-            take(core, signed, inline, message.source).await
+            take(context, signed, inline, message.source).await
         }
         _ => Verdict::Reject,
     };
-    core.mesh.report(message.token, verdict).await;
+    context.mesh.report(message.token, verdict).await;
 }
 
 /// Takes a state from sync.
-pub async fn consider(core: &Arc<Core>, holder: NodeId, data: Vec<u8>) {
+pub async fn consider(context: &Arc<NodeContext>, holder: NodeId, data: Vec<u8>) {
     if let Some((signed, inline)) = read(&data) {
-        take(core, signed, inline, holder).await;
+        take(context, signed, inline, holder).await;
     }
 }
 
-async fn take(core: &Arc<Core>, signed: Signed<StateRecord>, inline: Vec<u8>, holder: NodeId) -> Verdict {
+async fn take(context: &Arc<NodeContext>, signed: Signed<StateRecord>, inline: Vec<u8>, holder: NodeId) -> Verdict {
     let record = signed.record.clone();
-    let Some(model) = core.registry.get(&record.spec) else {
+    let Some(model) = context.registry.get(&record.spec) else {
         return Verdict::Accept;
     };
     if !model.spec().admits(&record.publisher) {
@@ -352,38 +360,38 @@ async fn take(core: &Arc<Core>, signed: Signed<StateRecord>, inline: Vec<u8>, ho
         return Verdict::Accept;
     }
     let key = (record.spec, record.publisher, record.name.clone());
-    let newest = core.states.newest(&key);
-    let full = newest.is_none() && core.states.names(record.spec, record.publisher) >= NAMES_PER_PUBLISHER;
+    let newest = context.states.newest(&key);
+    let full = newest.is_none() && context.states.names(record.spec, record.publisher) >= NAMES_PER_PUBLISHER;
     if full || newest.is_some_and(|newest| newest >= record.sequence) {
         return Verdict::Ignore;
     }
-    let Ok(given_up) = core.states.pending().take(signed) else {
+    let Ok(given_up) = context.states.pending().take(signed) else {
         return Verdict::Ignore;
     };
     for old in given_up {
-        give_up(core, &old);
+        give_up(context, &old);
     }
     if inline.is_empty() {
-        fetch(core, &record, holder);
+        fetch(context, &record, holder);
         return Verdict::Accept;
     }
     // The state is pending, so the collector leaves its blob.
     let owner = Owner::Model(record.spec);
-    match core
+    match context
         .blocking(move |store| store.blobs_of(owner).put(&inline, false))
         .await
     {
-        Ok(_) => arrived(core, record.spec, record.blob).await,
+        Ok(_) => arrived(context, record.spec, record.blob).await,
         Err(error) => {
             debug!(%error, "inline tensors not kept: they are fetched instead");
-            fetch(core, &record, holder);
+            fetch(context, &record, holder);
         }
     }
     Verdict::Accept
 }
 
-fn fetch(core: &Arc<Core>, record: &StateRecord, holder: NodeId) {
-    let want = Want {
+fn fetch(context: &Arc<NodeContext>, record: &StateRecord, holder: NodeId) {
+    let want = DownloadRequest {
         spec: record.spec,
         blob: record.blob,
         bytes: Some(record.bytes),
@@ -392,24 +400,24 @@ fn fetch(core: &Arc<Core>, record: &StateRecord, holder: NodeId) {
         owed_by: None,
         traceparent: None,
     };
-    let ask = || core.downloads.want(want);
-    core.wants.want(record.blob, record.spec, Purpose::State, ask);
+    let ask = || context.downloads.want(want);
+    context.blob_demand.want(record.blob, record.spec, Purpose::State, ask);
 }
 
 /// Keeps the pending states whose tensors are in the blob that came.
-pub async fn arrived(core: &Arc<Core>, spec: SpecId, blob: BlobId) {
-    if !core.states.pending().names(spec, &blob) {
+pub async fn arrived(context: &Arc<NodeContext>, spec: SpecId, blob: BlobId) {
+    if !context.states.pending().names(spec, &blob) {
         return;
     }
     // Between pending and kept, a state is in neither for a moment.
-    let guard = core.in_flight.clone().read_owned().await;
-    let here = core.states.pending().arrived(spec, &blob);
+    let guard = context.in_flight.clone().read_owned().await;
+    let here = context.states.pending().arrived(spec, &blob);
     for signed in here {
-        let model = core.registry.get(&spec);
+        let model = context.registry.get(&spec);
         if model.is_none_or(|model| model.joined().is_none()) {
             continue;
         }
-        if let Err(error) = accept(core, signed).await {
+        if let Err(error) = accept(context, signed).await {
             debug!(%spec, %blob, %error, "a state is not usable: ignored");
         }
     }

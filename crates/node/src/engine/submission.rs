@@ -6,7 +6,7 @@ use qres_fed::id::SubmissionId;
 use qres_fed::round::SubmissionState;
 
 use super::registry::stopped;
-use super::{Core, views};
+use super::{NodeContext, views};
 use crate::error::{NodeError, Reason};
 use crate::handle::{ModelRef, Page, PageRequest};
 use crate::store::StoreError;
@@ -22,24 +22,27 @@ fn is_settled(state: &SubmissionState) -> bool {
 }
 
 /// Returns one submission; with `wait`, once it is sealed (provisional or confirmed), rejected or superseded.
-pub async fn get(core: &Arc<Core>, id: SubmissionId, wait: bool) -> Result<SubmissionView, NodeError> {
-    let mut newest = core.hub.subscribe();
+pub async fn get(context: &Arc<NodeContext>, id: SubmissionId, wait: bool) -> Result<SubmissionView, NodeError> {
+    let mut newest = context.events.subscribe();
     loop {
         newest.mark_unchanged();
-        let stored = core.blocking(move |store| store.submission(id)).await?.ok_or_else(|| {
-            NodeError::new(
+        let stored = context
+            .blocking(move |store| store.submission(id))
+            .await?
+            .ok_or_else(|| {
+                NodeError::new(
                 Reason::SubmissionUnknown,
                 format!(
                     "submission {id} is unknown here: it was made on another node, or became final more than 7 days ago"
                 ),
             )
             .field("id")
-        })?;
+            })?;
         if !wait || is_settled(&stored.state) {
             return Ok(views::submission(&stored));
         }
         tokio::select! {
-            () = core.stop.cancelled() => return Err(stopped()),
+            () = context.stop.cancelled() => return Err(stopped()),
             changed = newest.changed() => changed.map_err(|_| stopped())?,
         }
     }
@@ -47,15 +50,15 @@ pub async fn get(core: &Arc<Core>, id: SubmissionId, wait: bool) -> Result<Submi
 
 /// Returns a page of submissions, the newest first.
 pub async fn list(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     model: Option<ModelRef>,
     page: PageRequest,
 ) -> Result<Page<SubmissionView>, NodeError> {
     let spec = model
-        .map(|model| core.registry.find(&model))
+        .map(|model| context.registry.find(&model))
         .transpose()?
         .map(|model| model.id());
-    let found = core
+    let found = context
         .blocking(move |store| store.submissions(spec, page.token.as_deref(), page.size))
         .await;
     let found = found.map_err(|error| match error {

@@ -13,7 +13,7 @@ use super::admission::SubmitRequest;
 use super::intake::{Received, Upload};
 use super::message::Message;
 use super::registry::{Joined, Model, stopped};
-use super::{Core, views};
+use super::{NodeContext, views};
 use crate::clock::unix_ms;
 use crate::error::{Kind, NodeError, Reason};
 use crate::handle::{SubmissionKind, Submit};
@@ -30,24 +30,24 @@ const METRIC_NAME_BYTES_MAX: usize = 128;
 const HEADER_SLACK_BYTES: u64 = 4 << 20;
 
 /// Begins the upload of a submission.
-pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<SubmissionView>, NodeError> {
-    core.refuse_if_draining()?;
-    core.refuse_if_not_alone()?;
-    let (model, joined) = core.registry.find_joined(&submit.model)?;
-    if !model.spec().admits(&core.identity.node()) {
+pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upload<SubmissionView>, NodeError> {
+    context.refuse_if_draining()?;
+    context.refuse_if_not_alone()?;
+    let (model, joined) = context.registry.find_joined(&submit.model)?;
+    if !model.spec().admits(&context.identity.node()) {
         return Err(base_refused(BaseError::NotMember));
     }
     check(&mut submit)?;
-    let base = match (submit.base, earlier_base(core, &submit, &model).await?) {
+    let base = match (submit.base, earlier_base(context, &submit, &model).await?) {
         (Some(base), _) | (None, Some(base)) => base,
         (None, None) => infer_base(&joined)?,
     };
-    if let Some(outcome) = known_outcome(core, &submit, &model, base).await? {
-        return Ok(Upload::done(core, outcome));
+    if let Some(outcome) = known_outcome(context, &submit, &model, base).await? {
+        return Ok(Upload::done(context, outcome));
     }
     // A bad base is refused before a byte is sent, unless the same request may have come before, which `finish` compares.
     if let Err(error) = joined.ask(move |machine| machine.check_base(&base)).await?
-        && !may_be_again(core, &submit, &model, base).await?
+        && !may_be_again(context, &submit, &model, base).await?
     {
         // A full inbox loses one sign of life; the next attempt gives another.
         let here = Input::TrainerHere(submit.trainer);
@@ -57,9 +57,9 @@ pub async fn begin(core: &Arc<Core>, mut submit: Submit) -> Result<Upload<Submis
     let expected = model.layout.file_bytes();
     let bytes_max = expected * 2 + HEADER_SLACK_BYTES;
     let options = submit.upload.clone();
-    let owner = core.clone();
+    let owner = context.clone();
     let traceparent = crate::trace::traceparent(&tracing::Span::current());
-    Upload::open(core, options, expected, bytes_max, move |received| {
+    Upload::open(context, options, expected, bytes_max, move |received| {
         Box::pin(finish(owner, model, joined, submit, base, traceparent, received))
     })
     .await
@@ -126,11 +126,15 @@ fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
 
 /// Returns the base that was inferred when this key came first: the same request must mean the same base though the head has
 /// moved since.
-async fn earlier_base(core: &Arc<Core>, submit: &Submit, model: &Model) -> Result<Option<CheckpointId>, NodeError> {
+async fn earlier_base(
+    context: &Arc<NodeContext>,
+    submit: &Submit,
+    model: &Model,
+) -> Result<Option<CheckpointId>, NodeError> {
     let (Some(key), None) = (submit.upload.key.clone(), submit.base) else {
         return Ok(None);
     };
-    let earlier = core.blocking(move |store| match store.key(&key)?.map(|key| key.outcome) {
+    let earlier = context.blocking(move |store| match store.key(&key)?.map(|key| key.outcome) {
         Some(KeyOutcome::Submission(id)) => store.submission(id),
         Some(KeyOutcome::Model(_)) | None => Ok(None),
     });
@@ -152,7 +156,7 @@ fn request_digest(submit: &Submit, spec: &SpecId, base: &CheckpointId, blob: &Bl
 
 /// Returns the answer of an earlier request, when the digest announced now shows it to be the same one.
 async fn known_outcome(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     submit: &Submit,
     model: &Model,
     base: CheckpointId,
@@ -162,34 +166,43 @@ async fn known_outcome(
     };
     let request = request_digest(submit, &model.id, &base, &digest);
     let Some(key) = submit.upload.key.clone() else {
-        let found = core.blocking(move |store| store.submission(SubmissionId(request)));
+        let found = context.blocking(move |store| store.submission(SubmissionId(request)));
         let found = found.await?.filter(|submission| !submission.is_rejected());
         return Ok(found.as_ref().map(views::submission));
     };
-    let Some(stored) = core.blocking(move |store| store.key(&key)).await? else {
+    let Some(stored) = context.blocking(move |store| store.key(&key)).await? else {
         return Ok(None);
     };
-    answer_of(core, stored, request).await.map(Some)
+    answer_of(context, stored, request).await.map(Some)
 }
 
 /// Returns true if this can be a request that was answered before: its key is known, or its trainer has submitted on this base.
-async fn may_be_again(core: &Arc<Core>, submit: &Submit, model: &Model, base: CheckpointId) -> Result<bool, NodeError> {
+async fn may_be_again(
+    context: &Arc<NodeContext>,
+    submit: &Submit,
+    model: &Model,
+    base: CheckpointId,
+) -> Result<bool, NodeError> {
     let (key, trainer, spec) = (submit.upload.key.clone(), submit.trainer.clone(), model.id);
     let known = move |store: &Store| {
         let of_key = key.map(|key| store.key(&key)).transpose()?.flatten();
         Ok::<_, StoreError>(of_key.is_some() || store.submission_for(spec, &trainer, base)?.is_some())
     };
-    Ok(core.blocking(known).await?)
+    Ok(context.blocking(known).await?)
 }
 
-async fn answer_of(core: &Arc<Core>, stored: StoredKey, request: [u8; 32]) -> Result<SubmissionView, NodeError> {
+async fn answer_of(
+    context: &Arc<NodeContext>,
+    stored: StoredKey,
+    request: [u8; 32],
+) -> Result<SubmissionView, NodeError> {
     let KeyOutcome::Submission(id) = stored.outcome else {
         return Err(key_taken(&stored.key));
     };
     if stored.request != request {
         return Err(key_taken(&stored.key));
     }
-    let found = core.blocking(move |store| store.submission(id)).await?;
+    let found = context.blocking(move |store| store.submission(id)).await?;
     found.as_ref().map(views::submission).ok_or_else(|| {
         NodeError::new(
             Reason::SubmissionExpired,
@@ -210,7 +223,7 @@ pub fn key_taken(key: &str) -> NodeError {
 }
 
 async fn finish(
-    core: Arc<Core>,
+    context: Arc<NodeContext>,
     model: Arc<Model>,
     joined: Arc<Joined>,
     submit: Submit,
@@ -220,12 +233,12 @@ async fn finish(
 ) -> Result<SubmissionView, NodeError> {
     let request = request_digest(&submit, &model.id, &base, &received.blob);
     if let Some(key) = submit.upload.key.clone()
-        && let Some(stored) = core.blocking(move |store| store.key(&key)).await?
+        && let Some(stored) = context.blocking(move |store| store.key(&key)).await?
     {
-        return answer_of(&core, stored, request).await;
+        return answer_of(&context, stored, request).await;
     }
-    check_tensors(&core, &model, received.blob).await?;
-    core.refuse_if_not_alone()?;
+    check_tensors(&context, &model, received.blob).await?;
+    context.refuse_if_not_alone()?;
     let stored = StoredSubmission {
         id: SubmissionId(request),
         spec: model.id,
@@ -263,9 +276,9 @@ async fn finish(
     answer.await.map_err(|_| stopped())?
 }
 
-async fn check_tensors(core: &Arc<Core>, model: &Arc<Model>, blob: BlobId) -> Result<(), NodeError> {
-    let (owner, model) = (core.clone(), model.clone());
-    let checked = core
+async fn check_tensors(context: &Arc<NodeContext>, model: &Arc<Model>, blob: BlobId) -> Result<(), NodeError> {
+    let (owner, model) = (context.clone(), model.clone());
+    let checked = context
         .blocking(move |store| {
             let file = store.blobs_of(Owner::Node).open(&blob).map_err(io::Error::other)?;
             let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;

@@ -6,7 +6,7 @@
 pub mod first;
 mod greetings;
 pub mod refused;
-mod turns;
+mod sync_queue;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,15 +17,15 @@ use greetings::Greetings;
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::{Input, Machine};
 use rand::seq::IndexedRandom;
+use sync_queue::{Pair, SyncQueue};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::debug;
-use turns::{Pair, Turns};
 
 use super::message::Message;
 use super::offer::Announced;
 use super::registry::{Joined, stopped};
-use super::{Core, archive, offer, state};
+use super::{NodeContext, archive, offer, state};
 use crate::identity;
 use crate::mesh::{Fault, HeadClaim};
 use crate::transfer::{Held, Record};
@@ -52,7 +52,7 @@ const DELAY_PERIOD: Duration = Duration::from_secs(5);
 
 /// The comparisons and greetings that wait or run: bounded by peers × models, each [`Pair`] at most once.
 pub struct Syncer {
-    turns: Mutex<Turns>,
+    sync_queue: Mutex<SyncQueue>,
     slots: Arc<Semaphore>,
     greeters: Arc<Semaphore>,
     anyone: Mutex<BTreeSet<SpecId>>,
@@ -69,7 +69,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Default for Syncer {
     fn default() -> Self {
         Self {
-            turns: Mutex::default(),
+            sync_queue: Mutex::default(),
             slots: Arc::new(Semaphore::new(PARALLEL_MAX)),
             greeters: Arc::new(Semaphore::new(PARALLEL_MAX)),
             anyone: Mutex::default(),
@@ -92,8 +92,8 @@ impl Syncer {
     }
 
     fn want(&self, pairs: impl IntoIterator<Item = Pair>) {
-        let mut turns = lock(&self.turns);
-        pairs.into_iter().for_each(|pair| turns.want(pair));
+        let mut sync_queue = lock(&self.sync_queue);
+        pairs.into_iter().for_each(|pair| sync_queue.want(pair));
     }
 
     /// Asks for a comparison of everything with a peer that has connected.
@@ -110,7 +110,7 @@ impl Syncer {
 }
 
 /// Greets and compares until the node stops.
-pub async fn run(core: Arc<Core>) {
+pub async fn run(context: Arc<NodeContext>) {
     let mut period = tokio::time::interval(PERIOD);
     let mut delay = tokio::time::interval(DELAY_PERIOD);
     // Missed ticks are not followed by a burst of comparisons.
@@ -118,35 +118,35 @@ pub async fn run(core: Arc<Core>) {
     delay.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = core.stop.cancelled() => return,
-            () = core.syncer.wake.notified() => {}
+            () = context.stop.cancelled() => return,
+            () = context.syncer.wake.notified() => {}
             _ = period.tick() => {
-                let joined = core.registry.all().into_iter().filter(|m| m.joined().is_some());
-                lock(&core.syncer.anyone).extend(joined.map(|m| m.id));
-                lock(&core.syncer.greeted).extend(core.offers.take_more());
-                core.tell_heads(None);
+                let joined = context.registry.all().into_iter().filter(|m| m.joined().is_some());
+                lock(&context.syncer.anyone).extend(joined.map(|m| m.id));
+                lock(&context.syncer.greeted).extend(context.offers.take_more());
+                context.tell_heads(None);
             }
             _ = delay.tick() => {
-                measure_delay(&core);
-                first::compare_again(&core);
+                measure_delay(&context);
+                first::compare_again(&context);
             }
         }
-        first::tell_reachable(&core);
-        greet_new(&core);
-        compare_claims(&core).await;
-        compare_wanted(&core);
+        first::tell_reachable(&context);
+        greet_new(&context);
+        compare_claims(&context).await;
+        compare_wanted(&context);
     }
 }
 
 /// Runs `work` beside the loop, which must not wait for a peer; when the work ends the loop looks for the next.
 fn beside(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     what: &'static str,
     slot: OwnedSemaphorePermit,
     work: impl Future<Output = ()> + Send + 'static,
 ) {
-    let owner = core.clone();
-    core.spawn_vital(what, async move {
+    let owner = context.clone();
+    context.spawn_critical(what, async move {
         let bounded = timeout(BESIDE_MAX, work);
         if let Some(Err(_)) = owner.stop.run_until_cancelled(bounded).await {
             debug!(what, "took too long: given up, tried again later");
@@ -156,60 +156,60 @@ fn beside(
     });
 }
 
-fn greet_new(core: &Arc<Core>) {
-    let came = std::mem::take(&mut *lock(&core.syncer.greeted));
-    let connected = core.mesh.connected();
+fn greet_new(context: &Arc<NodeContext>) {
+    let came = std::mem::take(&mut *lock(&context.syncer.greeted));
+    let connected = context.mesh.connected();
     {
-        let mut greetings = lock(&core.syncer.greetings);
+        let mut greetings = lock(&context.syncer.greetings);
         came.into_iter()
-            .for_each(|node| greetings.want(node, core.mesh.is_member(&node)));
+            .for_each(|node| greetings.want(node, context.mesh.is_member(&node)));
         greetings.retain(|node| connected.contains(node));
     }
     loop {
-        let Ok(slot) = core.syncer.greeters.clone().try_acquire_owned() else {
+        let Ok(slot) = context.syncer.greeters.clone().try_acquire_owned() else {
             return;
         };
-        let last = core.syncer.greeters.available_permits() == 0;
-        let Some(node) = lock(&core.syncer.greetings).next(last, Instant::now()) else {
+        let last = context.syncer.greeters.available_permits() == 0;
+        let Some(node) = lock(&context.syncer.greetings).next(last, Instant::now()) else {
             return;
         };
         let greeting = Greeting {
-            core: core.clone(),
+            context: context.clone(),
             node,
             too_slow: true,
         };
-        beside(core, "a greeting", slot, greeting.run());
+        beside(context, "a greeting", slot, greeting.run());
     }
 }
 
 /// A greeting under way; one that is given up was too slow, and the peer is greeted again later.
 struct Greeting {
-    core: Arc<Core>,
+    context: Arc<NodeContext>,
     node: NodeId,
     too_slow: bool,
 }
 
 impl Greeting {
     async fn run(mut self) {
-        self.too_slow = greet(&self.core, self.node).await;
+        self.too_slow = greet(&self.context, self.node).await;
     }
 }
 
 impl Drop for Greeting {
     fn drop(&mut self) {
-        let mut greetings = lock(&self.core.syncer.greetings);
+        let mut greetings = lock(&self.context.syncer.greetings);
         greetings.ended(&self.node, self.too_slow, Instant::now());
         if self.too_slow {
-            greetings.want(self.node, self.core.mesh.is_member(&self.node));
+            greetings.want(self.node, self.context.mesh.is_member(&self.node));
         }
     }
 }
 
 /// Asks a peer for the models that it knows, then wants comparisons with it. Returns true if the greeting was given up because
 /// others wait.
-async fn greet(core: &Arc<Core>, node: NodeId) -> bool {
-    let others_wait = || lock(&core.syncer.greetings).others_wait(&node, Instant::now());
-    let offers = greetings::at_pace(core.sync.specs(node), others_wait).await;
+async fn greet(context: &Arc<NodeContext>, node: NodeId) -> bool {
+    let others_wait = || lock(&context.syncer.greetings).others_wait(&node, Instant::now());
+    let offers = greetings::at_pace(context.sync.specs(node), others_wait).await;
     let given_up = offers.is_none();
     match offers {
         None => debug!(%node, "a peer is slow to say what models it knows while others wait: tried again later"),
@@ -224,26 +224,26 @@ async fn greet(core: &Arc<Core>, node: NodeId) -> bool {
                     holders: vec![node],
                     compared: true,
                 };
-                offer::consider(core, announced);
+                offer::consider(context, announced);
             }
         }
         Some(Err(error)) => debug!(%node, %error, "a peer does not say what models it knows"),
     }
-    let joined = core
+    let joined = context
         .registry
         .all()
         .into_iter()
         .filter(|m| m.joined().is_some() && m.readable_by(&node));
-    core.syncer.want(joined.map(|m| (node, m.id)));
+    context.syncer.want(joined.map(|m| (node, m.id)));
     given_up
 }
 
 /// Asks for a comparison with every peer that names a head which is unknown here.
-async fn compare_claims(core: &Arc<Core>) {
-    let heard = std::mem::take(&mut *lock(&core.syncer.claims));
+async fn compare_claims(context: &Arc<NodeContext>) {
+    let heard = std::mem::take(&mut *lock(&context.syncer.claims));
     for (node, claims) in heard {
         for claim in claims {
-            let Some(model) = core.registry.get(&claim.spec).filter(|m| m.readable_by(&node)) else {
+            let Some(model) = context.registry.get(&claim.spec).filter(|m| m.readable_by(&node)) else {
                 continue;
             };
             let Some(joined) = model.joined() else { continue };
@@ -258,72 +258,73 @@ async fn compare_claims(core: &Arc<Core>) {
             let known = joined.ask(move |machine| machine.checkpoint(&claim.checkpoint).is_some());
             // If the head is unknown, or the model is too busy to answer, a comparison finds out.
             if !matches!(timeout(ASK_MAX, known).await, Ok(Ok(true) | Err(_))) {
-                core.syncer.want([(node, claim.spec)]);
+                context.syncer.want([(node, claim.spec)]);
             }
         }
     }
 }
 
-fn compare_wanted(core: &Arc<Core>) {
-    let connected = core.mesh.connected();
-    let absent = lock(&core.syncer.turns).retain(|(node, _)| connected.contains(node));
+fn compare_wanted(context: &Arc<NodeContext>) {
+    let connected = context.mesh.connected();
+    let absent = lock(&context.syncer.sync_queue).retain(|(node, _)| connected.contains(node));
     // A node that is not connected is compared with when it connects. Another node may have the wanted records meanwhile, so a
     // random one is asked.
-    let mut anyone = std::mem::take(&mut *lock(&core.syncer.anyone));
+    let mut anyone = std::mem::take(&mut *lock(&context.syncer.anyone));
     anyone.extend(absent.into_iter().map(|(_, spec)| spec));
     for spec in anyone {
-        let Some(model) = core.registry.get(&spec) else {
+        let Some(model) = context.registry.get(&spec) else {
             continue;
         };
         let readers: Vec<_> = connected.iter().filter(|node| model.readable_by(node)).collect();
-        core.syncer
+        context
+            .syncer
             .want(readers.choose(&mut rand::rng()).map(|node| (**node, spec)));
     }
-    start_turns(core);
+    start_turns(context);
 }
 
-fn start_turns(core: &Arc<Core>) {
+fn start_turns(context: &Arc<NodeContext>) {
     loop {
-        let Ok(slot) = core.syncer.slots.clone().try_acquire_owned() else {
+        let Ok(slot) = context.syncer.slots.clone().try_acquire_owned() else {
             return;
         };
         // A pause that ends does not wake the loop, which comes by every few seconds.
-        let Some(pair) = lock(&core.syncer.turns).next(Instant::now()) else {
+        let Some(pair) = lock(&context.syncer.sync_queue).next(Instant::now()) else {
             return;
         };
         let running = Running {
-            core: core.clone(),
+            context: context.clone(),
             pair,
             too_slow: true,
         };
-        beside(core, "a comparison", slot, running.run());
+        beside(context, "a comparison", slot, running.run());
     }
 }
 
 /// A comparison under way. Its turn ends when this value is dropped, for any reason. A comparison that is given up was too
 /// slow.
 struct Running {
-    core: Arc<Core>,
+    context: Arc<NodeContext>,
     pair: Pair,
     too_slow: bool,
 }
 
 impl Running {
     async fn run(mut self) {
-        self.too_slow = at_pace(&self.core, self.pair).await;
+        self.too_slow = at_pace(&self.context, self.pair).await;
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        lock(&self.core.syncer.turns).ended(&self.pair, self.too_slow, Instant::now());
+        lock(&self.context.syncer.sync_queue).ended(&self.pair, self.too_slow, Instant::now());
     }
 }
 
 /// Compares while the peer keeps up, or no other peer waits. Returns true if the peer was too slow.
-async fn at_pace(core: &Arc<Core>, (node, spec): Pair) -> bool {
+async fn at_pace(context: &Arc<NodeContext>, (node, spec): Pair) -> bool {
     let (came, began) = (AtomicUsize::new(0), Instant::now());
-    let mut work = std::pin::pin!(compare(core, node, spec, &came));
+    let mut work = std::pin::pin!(compare(context, node, spec, &came));
     loop {
         match timeout(WINDOW, &mut work).await {
             Ok(Ok(())) => return false,
@@ -333,7 +334,7 @@ async fn at_pace(core: &Arc<Core>, (node, spec): Pair) -> bool {
             }
             Err(_) => {
                 let slow = came.swap(0, Ordering::Relaxed) < WINDOW_RECORDS_MIN;
-                if slow && lock(&core.syncer.turns).others_wait(&node, Instant::now()) {
+                if slow && lock(&context.syncer.sync_queue).others_wait(&node, Instant::now()) {
                     debug!(%node, %spec, "comparing records is too slow while others wait: tried again later");
                     return true;
                 }
@@ -344,12 +345,12 @@ async fn at_pace(core: &Arc<Core>, (node, spec): Pair) -> bool {
 
 /// Compares the records of a model with a peer, and counts those that come in `came`.
 async fn compare(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     node: NodeId,
     spec: SpecId,
     came: &AtomicUsize,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let Some(joined) = core.registry.get(&spec).and_then(|m| m.joined()) else {
+    let Some(joined) = context.registry.get(&spec).and_then(|m| m.joined()) else {
         return Ok(());
     };
     let refused = lock(&joined.refused).ids(Instant::now());
@@ -364,21 +365,21 @@ async fn compare(
         })
         .await?;
     if held.above < root {
-        archive::add_ids(core, spec, held.above, &mut held.records).await?;
+        archive::add_ids(context, spec, held.above, &mut held.records).await?;
     }
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let (missing, all_taken) = tokio::join!(
-        core.sync.missing(node, spec, held, sender),
-        take(core, &joined, node, receiver, came)
+        context.sync.missing(node, spec, held, sender),
+        take(context, &joined, node, receiver, came)
     );
     missing?;
     if !all_taken {
         return Err("it sent what it should not, or the model's task has ended".into());
     }
-    for envelope in core.sync.states(node, spec).await? {
-        state::consider(core, node, envelope).await;
+    for envelope in context.sync.states(node, spec).await? {
+        state::consider(context, node, envelope).await;
     }
-    core.downloads.nudge(node);
+    context.downloads.nudge(node);
     joined
         .inbox
         .send(Message::Inputs(vec![Input::Compared(node)]))
@@ -390,7 +391,7 @@ async fn compare(
 /// Verifies what a peer sent and hands it to the model, and remembers what the model does not keep; stops at the first forgery.
 /// Returns true if all was taken in.
 async fn take(
-    core: &Arc<Core>,
+    context: &Arc<NodeContext>,
     joined: &Arc<Joined>,
     node: NodeId,
     mut batches: mpsc::Receiver<Vec<Record>>,
@@ -399,11 +400,12 @@ async fn take(
     while let Some(batch) = batches.recv().await {
         came.fetch_add(batch.len(), Ordering::Relaxed);
         let ids: Vec<_> = batch.iter().map(Record::id).collect();
-        let verified = core
+        let verified = context
             .blocking(move |_| batch.into_iter().map(verify).collect::<Option<Vec<_>>>())
             .await;
         let Some(inputs) = verified else {
-            core.mesh
+            context
+                .mesh
                 .penalize(node, Fault::Forged, "sent a record whose signature is wrong".into());
             return false;
         };
@@ -431,12 +433,12 @@ fn verify(record: Record) -> Option<Input> {
 }
 
 /// Tells each model the delay to its connected members ([`Input::DelayMs`]), which the sealers' stagger follows.
-fn measure_delay(core: &Core) {
-    for model in core.registry.all() {
+fn measure_delay(context: &NodeContext) {
+    for model in context.registry.all() {
         let Some(joined) = model.joined() else { continue };
-        let connected = core.mesh.connected();
+        let connected = context.mesh.connected();
         let members = connected.iter().filter(|node| model.spec().admits(node));
-        let rtts: Vec<_> = members.filter_map(|node| core.mesh.rtt(node)).collect();
+        let rtts: Vec<_> = members.filter_map(|node| context.mesh.rtt(node)).collect();
         if let Some(rtt) = typical_rtt(rtts) {
             let one_way = super::views::ms(rtt).div_ceil(2);
             // A model that is too busy to take this delay takes the next one.

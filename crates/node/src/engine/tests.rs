@@ -17,7 +17,7 @@ use crate::handle::{CreateModel, Fetch, ModelRef, NodeHandle, SubmissionKind, Su
 use crate::identity::Identity;
 use crate::mesh::{HeadClaim, MeshConfig, Mode};
 use crate::store::{Quota, StoredSubmission};
-use crate::view::{Event, ModelView, Standing, SubmissionView, WatchItem};
+use crate::view::{Event, JoinStatus, ModelView, SubmissionView, WatchItem};
 
 /// The longest time that a test waits for anything.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -291,9 +291,9 @@ async fn a_left_model_answers_for_its_submissions_and_can_be_made_again_with_its
     let submitted = within(submit(&node, None, 1.0)).await.unwrap();
     within(node.submission(submitted.id, true)).await.unwrap();
     within(node.leave_model(model())).await.unwrap();
-    assert_eq!(node.model(model()).await.unwrap().standing, Standing::Available);
+    assert_eq!(node.model(model()).await.unwrap().standing, JoinStatus::Available);
     let again = within(create(&node, Some("k"))).await.unwrap();
-    assert_eq!((again.id, again.standing), (made.id, Standing::Joined));
+    assert_eq!((again.id, again.standing), (made.id, JoinStatus::Joined));
     // The node's own contribution on checkpoint 0 is still known, so no second one is signed.
     let second = within(submit(&node, None, 2.0)).await.unwrap_err();
     assert_eq!(second.field.as_deref(), Some("base"), "{second}");
@@ -335,46 +335,48 @@ async fn a_watch_goes_on_after_the_last_revision_that_was_handled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
     let dir = tempfile::tempdir().unwrap();
-    let core = super::start(config(dir.path())).await.unwrap();
-    let mut upload = within(super::create::begin(&core, request(None))).await.unwrap();
+    let context = super::start(config(dir.path())).await.unwrap();
+    let mut upload = within(super::create::begin(&context, request(None))).await.unwrap();
     upload.write(weights(0.0)).await.unwrap();
     within(upload.finish()).await.unwrap();
-    let (_, joined) = core.registry.find_joined(&model()).unwrap();
+    let (_, joined) = context.registry.find_joined(&model()).unwrap();
     let done = Message::Done {
         input: Input::BlobHere {
             blob: BlobId([9; 32]),
             update: true,
         },
-        guard: core.in_flight.clone().read_owned().await,
+        guard: context.in_flight.clone().read_owned().await,
         traceparent: None,
     };
     joined.inbox.send(done).await.ok().unwrap();
     // The collector takes this lock: while it waits, every upload and job waits behind it.
-    drop(within(core.in_flight.write()).await);
-    within(super::stop(&core)).await;
+    drop(within(context.in_flight.write()).await);
+    within(super::stop(&context)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_disk_is_full_a_model_answers_and_the_collector_runs() {
     let dir = tempfile::tempdir().unwrap();
-    let core = super::start(config(dir.path())).await.unwrap();
-    let node = NodeHandle { core: core.clone() };
+    let context = super::start(config(dir.path())).await.unwrap();
+    let node = NodeHandle {
+        context: context.clone(),
+    };
     within(create(&node, None)).await.unwrap();
-    core.store.fill(true);
+    context.store.fill(true);
     let refused = within(submit(&node, None, 1.0)).await.unwrap_err();
     assert_eq!(refused.reason.name(), "DISK_FULL", "{refused}");
     // The collector needs the lock for itself, and the model's answer.
-    let exclusive = within(core.in_flight.clone().write_owned()).await;
-    let (_, joined) = core.registry.find_joined(&model()).unwrap();
+    let exclusive = within(context.in_flight.clone().write_owned()).await;
+    let (_, joined) = context.registry.find_joined(&model()).unwrap();
     within(joined.ask(|machine| machine.live_blobs())).await.unwrap();
     let blob = BlobId::of(&weights(1.0));
     assert!(joined.unstored.lock().unwrap().contains(&blob), "it may be stored yet");
     drop(exclusive);
-    core.garbage.notify_one();
+    context.garbage.notify_one();
     within(node.round(model(), None)).await.unwrap();
     let another = within(submit(&node, Some("k"), 2.0)).await.unwrap_err();
     assert_eq!(another.reason.name(), "DISK_FULL", "{another}");
-    core.store.fill(false);
+    context.store.fill(false);
     let again = async {
         loop {
             // The submission is refused until the model has tried again.
@@ -388,16 +390,18 @@ async fn while_the_disk_is_full_a_model_answers_and_the_collector_runs() {
     let settled = within(node.submission(submitted.id, true)).await.unwrap();
     assert!(matches!(settled.state, SubmissionState::Sealed { .. }), "{settled:?}");
     assert!(joined.unstored.lock().unwrap().is_empty());
-    within(super::stop(&core)).await;
+    within(super::stop(&context)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_model_s_task_is_the_node_s_failure() {
     let dir = tempfile::tempdir().unwrap();
-    let core = super::start(config(dir.path())).await.unwrap();
-    let node = NodeHandle { core: core.clone() };
+    let context = super::start(config(dir.path())).await.unwrap();
+    let node = NodeHandle {
+        context: context.clone(),
+    };
     within(create(&node, None)).await.unwrap();
-    let (_, joined) = core.registry.find_joined(&model()).unwrap();
+    let (_, joined) = context.registry.find_joined(&model()).unwrap();
     let asked = within(joined.ask::<()>(|_| panic!("a test's"))).await;
     assert_eq!(asked.unwrap_err().reason.name(), "STOPPING");
     let why = within(node.failed()).await;

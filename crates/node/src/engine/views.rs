@@ -6,7 +6,7 @@ use qres_fed::record::Membership;
 use qres_fed::round::{CheckpointInfo, RoundInfo};
 use qres_fed::strategy;
 
-use super::Core;
+use super::NodeContext;
 use super::conditions;
 use super::registry::{Known, Model};
 use crate::store::StoredSubmission;
@@ -27,28 +27,28 @@ pub fn checkpoint(model: &Model, info: &CheckpointInfo) -> CheckpointView {
 }
 
 /// Returns the [`ModelView`] of a model.
-pub fn model(core: &Core, model: &Model) -> ModelView {
+pub fn model(context: &NodeContext, model: &Model) -> ModelView {
     let spec = model.spec();
     let head = model.joined().map(|joined| *joined.heads.borrow());
     ModelView {
         spec: spec.clone(),
         id: model.id,
-        standing: core.standing(model),
-        member: spec.admits(&core.identity.node()),
+        standing: context.standing(model),
+        member: spec.admits(&context.identity.node()),
         head: head.map(|heads| checkpoint(model, &heads.head)),
         trainer_config: strategy::trainer_config(&spec.strategy),
         warnings: warnings(model),
         conditions: head.map_or(vec![], |heads| {
-            let twin = core.mesh.twin().borrow().clone();
+            let twin = context.mesh.twin().borrow().clone();
             conditions::views(spec, twin.as_ref(), heads.conditions)
         }),
     }
 }
 
 /// Returns the [`ListedModel`] of a model in a list.
-pub fn listed(core: &Core, known: Known) -> ListedModel {
+pub fn listed(context: &NodeContext, known: Known) -> ListedModel {
     match known {
-        Known::Here(here) => ListedModel::Here(Box::new(model(core, &here))),
+        Known::Here(here) => ListedModel::Here(Box::new(model(context, &here))),
         Known::Heard(heard) => ListedModel::Heard(heard),
     }
 }
@@ -71,8 +71,8 @@ fn warnings(model: &Model) -> Vec<String> {
 }
 
 /// Returns the [`RoundView`] of a round.
-pub fn round(core: &Core, model: &Model, info: RoundInfo) -> RoundView {
-    let now = core.clock.now();
+pub fn round(context: &NodeContext, model: &Model, info: RoundInfo) -> RoundView {
+    let now = context.clock.now();
     RoundView {
         spec: model.id,
         model: model.spec().name.clone(),

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::descriptors;
-use crate::engine::Core;
+use crate::engine::NodeContext;
 use crate::engine::registry::{Joined, Model};
 use crate::mesh::{Count, MeshCounters};
 use crate::store::DiskUse;
@@ -20,7 +20,7 @@ use crate::transfer::TransferCounters;
 /// A row has a figure's name, its help, and the function that reads it.
 type MeshRow = (&'static str, &'static str, fn(&MeshCounters) -> &Count);
 type TransferRow = (&'static str, &'static str, fn(&TransferCounters) -> u64);
-type ModelRow = (&'static str, &'static str, fn(&Core, &Model, &Joined) -> u64);
+type ModelRow = (&'static str, &'static str, fn(&NodeContext, &Model, &Joined) -> u64);
 
 /// The mesh's counters; `_total` is added to each name.
 const MESH: [MeshRow; 24] = [
@@ -175,7 +175,7 @@ const MODEL: [ModelRow; 7] = [
     (
         "qres_model_open_round_contributions",
         "Contributions in the open round, late ones left out",
-        |core, model, _| core.metrics.contributions(&model.id),
+        |context, model, _| context.metrics.contributions(&model.id),
     ),
     (
         "qres_model_records",
@@ -201,13 +201,13 @@ const MODEL: [ModelRow; 7] = [
 
 /// A collector that reads the node's parts at each scrape.
 pub(super) struct Reading {
-    core: Weak<Core>,
+    context: Weak<NodeContext>,
     transfer: Arc<TransferCounters>,
 }
 
 impl Reading {
-    pub(super) fn new(core: Weak<Core>, transfer: Arc<TransferCounters>) -> Self {
-        Self { core, transfer }
+    pub(super) fn new(context: Weak<NodeContext>, transfer: Arc<TransferCounters>) -> Self {
+        Self { context, transfer }
     }
 }
 
@@ -224,18 +224,18 @@ impl Collector for Reading {
         for (name, help, read) in TRANSFER {
             counter(&mut encoder, name, help, read(&self.transfer))?;
         }
-        let Some(core) = self.core.upgrade() else {
+        let Some(context) = self.context.upgrade() else {
             return Ok(());
         };
         for (name, help, read) in MESH {
-            counter(&mut encoder, name, help, read(core.mesh.counters()).get())?;
+            counter(&mut encoder, name, help, read(context.mesh.counters()).get())?;
         }
-        let peers = core.mesh.connected().len() as u64;
+        let peers = context.mesh.connected().len() as u64;
         gauge(
             &mut encoder,
             "qres_identity_in_use",
             "1 while another process runs with this node's identity: this one signs nothing",
-            u64::from(!core.is_alone()),
+            u64::from(!context.is_alone()),
         )?;
         gauge(
             &mut encoder,
@@ -243,9 +243,9 @@ impl Collector for Reading {
             "Peers connected and admitted",
             peers,
         )?;
-        let bytes = core.store.blobs().bytes();
+        let bytes = context.store.blobs().bytes();
         gauge(&mut encoder, "qres_store_blob_bytes", "Bytes of the blobs held", bytes)?;
-        disk(&mut encoder, core.store.blobs().disk_use())?;
+        disk(&mut encoder, context.store.blobs().disk_use())?;
         let found = descriptors::count();
         gauge(
             &mut encoder,
@@ -263,7 +263,7 @@ impl Collector for Reading {
             "The most file descriptors",
             found.limit,
         )?;
-        models(&mut encoder, &core)
+        models(&mut encoder, &context)
     }
 }
 
@@ -303,13 +303,13 @@ fn disk(encoder: &mut DescriptorEncoder, disk: DiskUse) -> fmt::Result {
     Ok(())
 }
 
-fn models(encoder: &mut DescriptorEncoder, core: &Core) -> fmt::Result {
-    let known = core.registry.all();
+fn models(encoder: &mut DescriptorEncoder, context: &NodeContext) -> fmt::Result {
+    let known = context.registry.all();
     let joined: Vec<_> = known
         .iter()
         .filter_map(|model| Some((model, model.joined()?)))
         .collect();
-    let available = (known.len() - joined.len() + core.registry.heard().len()) as u64;
+    let available = (known.len() - joined.len() + context.registry.heard().len()) as u64;
     gauge(encoder, "qres_models_joined", "Models joined", joined.len() as u64)?;
     gauge(
         encoder,
@@ -324,7 +324,7 @@ fn models(encoder: &mut DescriptorEncoder, core: &Core) -> fmt::Result {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (model, task) in &joined {
             let labels = [("model", model.spec().name.as_str())];
-            ConstGauge::new(read(core, model, task)).encode(family.encode_family(&labels)?)?;
+            ConstGauge::new(read(context, model, task)).encode(family.encode_family(&labels)?)?;
         }
     }
     Ok(())

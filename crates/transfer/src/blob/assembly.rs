@@ -33,7 +33,7 @@ struct State {
 
 /// Result of [`Assembly::write`] for a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum Written {
     /// The segment was written, or the blob was whole already.
     More,
     /// The segment was written, and it was the last one: the blob is in the store.
@@ -98,15 +98,15 @@ impl Assembly {
     }
 
     /// Checks and writes a segment; blocks the thread. Several calls may run at once.
-    pub(crate) fn write(&self, index: u32, bytes: &[u8]) -> Result<Kept, StoreError> {
+    pub(crate) fn write(&self, index: u32, bytes: &[u8]) -> Result<Written, StoreError> {
         {
             let partial = self.partial.read().unwrap_or_else(PoisonError::into_inner);
             // The blob is whole already: another session was faster.
             let Some(open) = partial.as_ref() else {
-                return Ok(Kept::More);
+                return Ok(Written::More);
             };
             if !open.write(u64::from(index), bytes)? {
-                return Ok(Kept::Wrong);
+                return Ok(Written::Wrong);
             }
         }
         let last = {
@@ -115,9 +115,9 @@ impl Assembly {
             state.missing.remove(&index) && state.missing.is_empty()
         };
         if last && self.finish()? {
-            return Ok(Kept::Whole);
+            return Ok(Written::Whole);
         }
-        Ok(Kept::More)
+        Ok(Written::More)
     }
 
     /// Makes the blob from its segments, which must all be here; returns `false` when that is done already. Blocks the
@@ -215,7 +215,7 @@ impl Assemblies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::town::{Shelf, bytes};
+    use crate::memory_network::{MemoryProvider, bytes};
 
     const SEGMENTS: usize = 6;
 
@@ -227,11 +227,11 @@ mod tests {
 
     #[test]
     fn sessions_share_the_segments_and_give_back_what_they_did_not_fetch() {
-        let ((blob, tree), shelf, now) = (blob(), Shelf::new(), Instant::now());
+        let ((blob, tree), provider, now) = (blob(), MemoryProvider::new(), Instant::now());
         let assemblies = Assemblies::default();
-        let assembly = assemblies.open(&shelf.blobs, tree.root(), tree.clone()).unwrap();
+        let assembly = assemblies.open(&provider.blobs, tree.root(), tree.clone()).unwrap();
         let mut first = Claim::new(assembly.clone());
-        let mut second = Claim::new(assemblies.open(&shelf.blobs, tree.root(), tree.clone()).unwrap());
+        let mut second = Claim::new(assemblies.open(&provider.blobs, tree.root(), tree.clone()).unwrap());
         assert_eq!(first.take(4, now), [0, 1, 2, 3]);
         assert_eq!(second.take(4, now), [4, 5], "one assembly");
         assert!(second.take(4, now).is_empty());
@@ -245,16 +245,16 @@ mod tests {
         drop((second, third));
         let segments = blob.chunks(SEGMENT_BYTES as usize).zip(0..);
         for (bytes, index) in segments {
-            assert_eq!(assembly.write(index, &bytes[1..]).unwrap(), Kept::Wrong);
+            assert_eq!(assembly.write(index, &bytes[1..]).unwrap(), Written::Wrong);
             let kept = assembly.write(index, bytes).unwrap();
-            assert_eq!(kept == Kept::Whole, index as usize == SEGMENTS - 1);
+            assert_eq!(kept == Written::Whole, index as usize == SEGMENTS - 1);
         }
         assert_eq!(
             assembly.write(0, &blob[..1]).unwrap(),
-            Kept::More,
+            Written::More,
             "it is whole already"
         );
         assert!(!assembly.finish().unwrap());
-        assert_eq!(shelf.read(&tree.root()), blob);
+        assert_eq!(provider.read(&tree.root()), blob);
     }
 }

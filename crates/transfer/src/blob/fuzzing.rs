@@ -7,8 +7,8 @@ use qres_fed::id::{BlobId, NodeId, SpecId};
 
 use super::BlobServer;
 use super::assembly::Assemblies;
-use super::session::{Depot, Goal, Got};
-use crate::Library;
+use super::session::{DownloadContext, Goal, Got};
+use crate::ContentProvider;
 use crate::link::{Link, Pace};
 use qres_store::BlobStore;
 
@@ -16,11 +16,16 @@ use qres_store::BlobStore;
 const BYTES_MAX: u64 = 64 << 20;
 
 /// Answers the requests that come over a stream, until the stream ends.
-pub async fn serve<S>(store: &BlobStore, library: Arc<dyn Library>, peer: NodeId, stream: S) -> Result<(), String>
+pub async fn serve<S>(
+    store: &BlobStore,
+    provider: Arc<dyn ContentProvider>,
+    peer: NodeId,
+    stream: S,
+) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let server = BlobServer::new(store.clone(), library);
+    let server = BlobServer::new(store.clone(), provider);
     server.serve(peer, stream).await.map_err(|error| error.to_string())
 }
 
@@ -35,7 +40,7 @@ pub async fn fetch<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let depot = Depot {
+    let context = DownloadContext {
         store: store.clone(),
         assemblies: Assemblies::default(),
         counters: Arc::default(),
@@ -49,6 +54,6 @@ where
         traceparent: None,
     };
     let mut link = Link::new(stream, Pace::default());
-    let got = depot.fetch(&mut link, &goal, &mut false).await;
+    let got = context.fetch(&mut link, &goal, &mut false).await;
     got.map(|got| got == Got::Here).map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! The task of the downloads: takes each [`Step`] from the [`Board`], runs it, and reports its result.
+//! The task of the downloads: takes each [`Step`] from the [`DownloadScheduler`], runs it, and reports its result.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +12,9 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::board::{Board, Key, Outcome, Step, Then};
 use super::pool::Pool;
-use super::session::{Depot, Goal, Got};
+use super::scheduler::{DownloadScheduler, Key, Outcome, Step, Then};
+use super::session::{DownloadContext, Goal, Got};
 use super::{DownloadEvent, PROTOCOL};
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
@@ -53,19 +53,19 @@ impl Holders for Mesh {
 /// State that the handle and the task share: the board is never full, so no want is lost, and no caller waits to add one.
 #[derive(Default)]
 pub(crate) struct Shared {
-    board: Mutex<Board>,
+    scheduler: Mutex<DownloadScheduler>,
     pub(crate) changed: Arc<Notify>,
 }
 
 impl Shared {
     /// Changes the board, and wakes the task to look at it.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Board)) {
-        change(&mut self.board());
+    pub(crate) fn change(&self, change: impl FnOnce(&mut DownloadScheduler)) {
+        change(&mut self.scheduler());
         self.changed.notify_one();
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    fn scheduler(&self) -> MutexGuard<'_, DownloadScheduler> {
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,7 +73,7 @@ impl Shared {
 pub(crate) struct Manager<H: Holders> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) holders: H,
-    pub(crate) depot: Depot,
+    pub(crate) context: DownloadContext,
     pub(crate) pace: Pace,
     pub(crate) events: mpsc::Sender<DownloadEvent>,
     pub(crate) pool: Pool<H::Stream>,
@@ -138,20 +138,20 @@ impl<H: Holders> Manager<H> {
     fn start(&self, under_way: &mut UnderWay) -> Duration {
         let resting = self.pool.collect();
         let connected = self.holders.connected();
-        let mut board = self.shared.board();
+        let mut scheduler = self.shared.scheduler();
         for task in under_way.keys.values() {
-            if !board.wanted(task.key) {
+            if !scheduler.wanted(task.key) {
                 task.abort.abort();
             }
         }
         let now = Instant::now();
-        let assembly = |key: Key| self.depot.assemblies.get(key.owner(), &key.blob);
+        let assembly = |key: Key| self.context.assemblies.get(key.owner(), &key.blob);
         let missing = |key| assembly(key).map_or(0, |assembly| assembly.missing());
-        while let Some(step) = board.next(&connected, now, missing) {
+        while let Some(step) = scheduler.next(&connected, now, missing) {
             let watch = Watch::default();
             let (key, peer, abort) = match step {
                 Step::Look(key) => {
-                    let blobs = self.depot.store.of(key.owner());
+                    let blobs = self.context.store.of(key.owner());
                     let look = move || Done::Looked(blobs.contains(&key.blob));
                     (key, None, under_way.tasks.spawn_blocking(look))
                 }
@@ -172,21 +172,21 @@ impl<H: Holders> Manager<H> {
             let watch = under_way.session(session);
             watch.map_or(0, |watch| watch.received.load(Ordering::Relaxed))
         };
-        if let Some(session) = board.makes_room(&connected, now, missing, received)
+        if let Some(session) = scheduler.makes_room(&connected, now, missing, received)
             && let Some(watch) = under_way.session(session)
         {
             // The session is not aborted: it ends by itself, because it must first write what has arrived.
             watch.given_up.cancel();
         }
-        let until_wake = board.wake(now).map(|at| at.saturating_duration_since(now));
-        let again = (board.waiting() || resting).then_some(LOOK_AGAIN);
+        let until_wake = scheduler.wake(now).map(|at| at.saturating_duration_since(now));
+        let again = (scheduler.waiting() || resting).then_some(LOOK_AGAIN);
         let hour = Duration::from_secs(3600);
         until_wake.into_iter().chain(again).min().unwrap_or(hour)
     }
 
     /// Runs one session. A stream that rested may have been closed in the meantime; then a fresh stream is used.
     fn fetch(&self, peer: NodeId, mut goal: Goal, watch: Watch) -> impl Future<Output = Done> + Send + use<H> {
-        let (holders, depot, pool, pace) = (self.holders.clone(), self.depot.clone(), self.pool.clone(), self.pace);
+        let (holders, context, pool, pace) = (self.holders.clone(), self.context.clone(), self.pool.clone(), self.pace);
         let span = tracing::info_span!("fetch blob", blob = %goal.blob, peer = %peer.short());
         if let Some(parent) = goal.traceparent.take() {
             trace::adopt(&span, Some(&parent));
@@ -196,7 +196,7 @@ impl<H: Holders> Manager<H> {
             let mut progress = false;
             if let Some(mut link) = pool.take(&peer) {
                 link.watch(watch.received.clone(), watch.given_up.clone());
-                match depot.fetch(&mut link, &goal, &mut progress).await {
+                match context.fetch(&mut link, &goal, &mut progress).await {
                     Err(TransferError::Broken(_) | TransferError::Closed("an answer")) => {}
                     outcome => {
                         if outcome.is_ok() {
@@ -211,7 +211,7 @@ impl<H: Holders> Manager<H> {
                 Err(error) => return Done::Fetched(peer, Err(error.into()), progress),
             };
             link.watch(watch.received, watch.given_up);
-            let outcome = depot.fetch(&mut link, &goal, &mut progress).await;
+            let outcome = context.fetch(&mut link, &goal, &mut progress).await;
             if outcome.is_ok() {
                 pool.put(peer, link);
             }
@@ -230,14 +230,14 @@ impl<H: Holders> Manager<H> {
             return Ok(());
         };
         let here = match (done, peer) {
-            (Ok((_, Done::Looked(here))), _) => self.shared.board().looked(key, here),
+            (Ok((_, Done::Looked(here))), _) => self.shared.scheduler().looked(key, here),
             (Ok((_, Done::Fetched(peer, outcome, progress))), _) => self.judge(key, peer, &outcome, progress),
             // The task was cancelled, or a bug made it panic: neither is a fault of the peer.
             (Err(_), Some(peer)) => {
-                self.shared.board().ended(key, peer, Outcome::Gone, Instant::now());
+                self.shared.scheduler().ended(key, peer, Outcome::Gone, Instant::now());
                 false
             }
-            (Err(_), None) => self.shared.board().looked(key, false),
+            (Err(_), None) => self.shared.scheduler().looked(key, false),
         };
         if here {
             let event = DownloadEvent::Here {
@@ -263,7 +263,7 @@ impl<H: Holders> Manager<H> {
             ) => Outcome::Gone,
             Err(_) => Outcome::Broken { progress },
         };
-        let then = self.shared.board().ended(key, peer, ended, Instant::now());
+        let then = self.shared.scheduler().ended(key, peer, ended, Instant::now());
         if let Err(error) = outcome {
             match error {
                 TransferError::Store(_) => tracing::warn!(blob = %key.blob, %error, "a blob cannot be stored"),

@@ -39,11 +39,11 @@ pub(crate) struct Places {
     per_peer: usize,
     /// Places that strangers, peers on no member list of a joined model, may hold together: the rest is kept for members.
     of_strangers: usize,
-    book: Arc<Mutex<Book>>,
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 #[derive(Default)]
-struct Book {
+struct Ledger {
     numbers: u64,
     held: BTreeMap<u64, Held>,
     accounts: BTreeMap<NodeId, Account>,
@@ -71,7 +71,7 @@ pub(crate) struct Place {
     number: u64,
     sent: Arc<AtomicU64>,
     revoked: CancellationToken,
-    book: Arc<Mutex<Book>>,
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 impl Places {
@@ -81,7 +81,7 @@ impl Places {
             in_all,
             per_peer,
             of_strangers: in_all - in_all / 4,
-            book: Arc::default(),
+            ledger: Arc::default(),
         }
     }
 
@@ -90,31 +90,31 @@ impl Places {
     /// free one only if a quarter of all places stays free.
     pub(crate) fn take(&self, peer: NodeId, member: bool) -> Option<Place> {
         let now = Instant::now();
-        let mut book = lock(&self.book);
-        book.settle(now);
-        if book.places_of(&peer) >= self.per_peer {
+        let mut ledger = lock(&self.ledger);
+        ledger.settle(now);
+        if ledger.places_of(&peer) >= self.per_peer {
             return None;
         }
-        let slow = book.is_slow(&peer);
+        let slow = ledger.is_slow(&peer);
         let spare = if slow { self.in_all / 4 } else { 0 };
-        let strangers = book.held.values().filter(|held| !held.member).count();
-        let full = book.held.len() + spare >= self.in_all;
+        let strangers = ledger.held.values().filter(|held| !held.member).count();
+        let full = ledger.held.len() + spare >= self.in_all;
         let share_full = !member && strangers + spare >= self.of_strangers;
         if full || share_full {
             if slow {
                 return None;
             }
-            let number = book.gives_way(member, share_full, now)?;
-            if let Some(held) = book.held.remove(&number) {
+            let number = ledger.gives_way(member, share_full, now)?;
+            if let Some(held) = ledger.held.remove(&number) {
                 held.revoked.cancel();
             }
         }
-        let (number, sent, revoked) = book.insert(peer, member, now);
+        let (number, sent, revoked) = ledger.insert(peer, member, now);
         Some(Place {
             number,
             sent,
             revoked,
-            book: self.book.clone(),
+            ledger: self.ledger.clone(),
         })
     }
 }
@@ -133,9 +133,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut book = lock(&self.book);
-        book.settle(Instant::now());
-        book.held.remove(&self.number);
+        let mut ledger = lock(&self.ledger);
+        ledger.settle(Instant::now());
+        ledger.held.remove(&self.number);
     }
 }
 
@@ -148,7 +148,7 @@ pub(crate) async fn while_held<T>(
     done.unwrap_or(Err(TransferError::Revoked))
 }
 
-impl Book {
+impl Ledger {
     /// Brings all accounts up to `now`, and forgets the full ones of peers without a place.
     fn settle(&mut self, now: Instant) {
         let mut earned: BTreeMap<NodeId, (i64, u64)> = BTreeMap::new();
@@ -244,8 +244,8 @@ impl Held {
     }
 }
 
-fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
-    book.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn nanos(time: Duration) -> i64 {

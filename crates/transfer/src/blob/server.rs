@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use super::places::{Place, Places, while_held};
 use super::{PROTOCOL, REQUEST_BYTES_MAX, SEGMENTS_PER_ASK_MAX, hash_of};
-use crate::Library;
+use crate::ContentProvider;
 use crate::counters::TransferCounters;
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
@@ -40,7 +40,7 @@ const BUSY_RETRY: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct BlobServer {
     store: BlobStore,
-    library: Arc<dyn Library>,
+    provider: Arc<dyn ContentProvider>,
     uploads: Places,
     streams: Quota,
     pace: Pace,
@@ -48,7 +48,7 @@ pub struct BlobServer {
 }
 
 /// Reason why a blob cannot be sent now.
-struct Refusal(BlobStatus);
+struct ServeRefusal(BlobStatus);
 
 /// A blob that a peer is downloading.
 struct Upload {
@@ -61,11 +61,11 @@ struct Upload {
 }
 
 impl BlobServer {
-    /// Makes a server of the blobs that `store` holds and that `library` allows a peer to read.
-    pub fn new(store: BlobStore, library: Arc<dyn Library>) -> Self {
+    /// Makes a server of the blobs that `store` holds and that `provider` allows a peer to read.
+    pub fn new(store: BlobStore, provider: Arc<dyn ContentProvider>) -> Self {
         Self {
             store,
-            library,
+            provider,
             uploads: Places::new(UPLOADS_MAX, UPLOADS_PER_PEER_MAX),
             streams: Quota::new(STREAMS_MAX, STREAMS_PER_PEER_MAX),
             pace: Pace::default(),
@@ -173,7 +173,7 @@ impl BlobServer {
                     while_held(&revoked, upload.begin(&values, link, &self.counters)).await?;
                     Ok(Some(upload).filter(|upload| upload.bytes > SEGMENT_BYTES))
                 }
-                Err(Refusal(status)) => {
+                Err(ServeRefusal(status)) => {
                     let mut answer = answer(status);
                     if status == BlobStatus::Busy {
                         self.counters.add_busy();
@@ -194,12 +194,12 @@ impl BlobServer {
         spec: SpecId,
         blob: BlobId,
         values_known: bool,
-    ) -> Result<Result<(Upload, Vec<[u8; 32]>), Refusal>, TransferError> {
-        if !self.library.may_read(&peer, &spec, &blob) {
-            return Ok(Err(Refusal(BlobStatus::Denied)));
+    ) -> Result<Result<(Upload, Vec<[u8; 32]>), ServeRefusal>, TransferError> {
+        if !self.provider.may_read(&peer, &spec, &blob) {
+            return Ok(Err(ServeRefusal(BlobStatus::Denied)));
         }
-        let Some(place) = self.uploads.take(peer, self.library.is_member(&peer)) else {
-            return Ok(Err(Refusal(BlobStatus::Busy)));
+        let Some(place) = self.uploads.take(peer, self.provider.is_member(&peer)) else {
+            return Ok(Err(ServeRefusal(BlobStatus::Busy)));
         };
         // Looks only among the blobs of this model: the digest of another model's blob finds nothing here.
         let blobs = self.store.of(Owner::of(spec, &blob));
@@ -226,10 +226,10 @@ impl BlobServer {
                 };
                 Ok(Ok((upload, values)))
             }
-            Ok(None) => Ok(Err(Refusal(BlobStatus::NotFound))),
+            Ok(None) => Ok(Err(ServeRefusal(BlobStatus::NotFound))),
             Err(error) => {
                 tracing::warn!(blob = %blob, %error, "a blob cannot be read");
-                Ok(Err(Refusal(BlobStatus::NotFound)))
+                Ok(Err(ServeRefusal(BlobStatus::NotFound)))
             }
         }
     }

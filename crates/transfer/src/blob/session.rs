@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::ANSWER_BYTES_MAX;
-use super::assembly::{Assemblies, Assembly, Claim, Kept};
+use super::assembly::{Assemblies, Assembly, Claim, Written};
 use crate::counters::TransferCounters;
 use crate::fault::TransferError;
 use crate::link::Link;
@@ -67,7 +67,7 @@ pub(crate) enum Got {
 
 /// State that all sessions share.
 #[derive(Clone)]
-pub(crate) struct Depot {
+pub(crate) struct DownloadContext {
     pub(crate) store: BlobStore,
     pub(crate) assemblies: Assemblies,
     pub(crate) counters: Arc<TransferCounters>,
@@ -76,9 +76,9 @@ pub(crate) struct Depot {
 }
 
 /// A segment that is being checked and written; the result returns its buffer for the next segment.
-type Check = JoinHandle<Result<(u32, Kept, Vec<u8>), StoreError>>;
+type Check = JoinHandle<Result<(u32, Written, Vec<u8>), StoreError>>;
 
-impl Depot {
+impl DownloadContext {
     /// Returns the part of the store that the blob goes into.
     fn blobs(&self, goal: &Goal) -> Blobs {
         self.store.of(goal.owner())
@@ -214,7 +214,7 @@ impl Depot {
             let outcome = self.settle(check, &mut claim).await;
             settled = match (settled, outcome) {
                 (Err(first), _) | (Ok(_), Err(first)) => Err(first),
-                (Ok(_), Ok((Kept::Whole, _))) => Ok(Got::Here),
+                (Ok(_), Ok((Written::Whole, _))) => Ok(Got::Here),
                 (Ok(got), Ok(_)) => Ok(got),
             };
         }
@@ -270,15 +270,15 @@ impl Depot {
             while checks.len() >= CHECKS_MAX || checks.front().is_some_and(JoinHandle::is_finished) {
                 let Some(check) = checks.pop_front() else { break };
                 let (kept, buffer) = self.settle(check, claim).await?;
-                whole |= kept == Kept::Whole;
+                whole |= kept == Written::Whole;
                 spare.push(buffer);
             }
         }
     }
 
-    async fn settle(&self, check: Check, claim: &mut Claim) -> Result<(Kept, Vec<u8>), TransferError> {
+    async fn settle(&self, check: Check, claim: &mut Claim) -> Result<(Written, Vec<u8>), TransferError> {
         let (index, kept, bytes) = check.await.map_err(|_| TransferError::Stopping)??;
-        if kept == Kept::Wrong {
+        if kept == Written::Wrong {
             self.counters.add_refused(bytes.len() as u64);
             return Err(TransferError::Forged(format!(
                 "other bytes than those of segment {index}"

@@ -16,7 +16,9 @@ use super::places::Places;
 use super::session::{Goal, Got};
 use super::*;
 use crate::link::Link;
-use crate::town::{FAST, Fake, ME, PATIENT, Pipe, Readers, SPEC, Shelf, Town, bytes, honest, node, pipe};
+use crate::memory_network::{
+    FAST, ME, MemoryNetwork, MemoryProvider, MockPeer, PATIENT, Pipe, Readers, SPEC, bytes, honest, node, pipe,
+};
 use qres_mesh::Fault;
 use qres_store::{SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
 use qres_wire::pb::blob_request::Kind;
@@ -24,8 +26,8 @@ use qres_wire::pb::{BlobGet, BlobRequest, BlobSegments};
 
 const MIB: u64 = SEGMENT_BYTES;
 
-fn want(blob: &[u8], holders: &[u8]) -> Want {
-    Want {
+fn want(blob: &[u8], holders: &[u8]) -> DownloadRequest {
+    DownloadRequest {
         spec: SPEC,
         blob: BlobId::of(blob),
         bytes: Some(blob.len() as u64),
@@ -37,23 +39,23 @@ fn want(blob: &[u8], holders: &[u8]) -> Want {
 }
 
 /// Waits until the wanted blob is here; returns the peer that it came from.
-async fn here(events: &mut mpsc::Receiver<DownloadEvent>, wanted: &Want) -> NodeId {
+async fn here(events: &mut mpsc::Receiver<DownloadEvent>, wanted: &DownloadRequest) -> NodeId {
     let next = tokio::time::timeout(Duration::from_secs(20), events.recv());
     let DownloadEvent::Here { spec, blob, from } = next.await.expect("in time").expect("the manager runs");
     assert_eq!((spec, blob), (wanted.spec, wanted.blob));
     from
 }
 
-fn depot(shelf: &Shelf) -> Depot {
-    Depot {
-        store: shelf.store.clone(),
+fn context(provider: &MemoryProvider) -> DownloadContext {
+    DownloadContext {
+        store: provider.store.clone(),
         assemblies: Assemblies::default(),
         counters: Arc::default(),
         changed: Arc::default(),
     }
 }
 
-fn goal(want: &Want) -> Goal {
+fn goal(want: &DownloadRequest) -> Goal {
     Goal {
         spec: want.spec,
         blob: want.blob,
@@ -67,36 +69,40 @@ fn goal(want: &Want) -> Goal {
 async fn blobs_of_every_size_arrive_as_they_are() {
     for length in [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 11 * MIB + 7] {
         let blob = bytes(1, length);
-        let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
+        let (provider, theirs, memory_network) = (
+            MemoryProvider::new(),
+            MemoryProvider::with(&blob),
+            MemoryNetwork::default(),
+        );
         let server = honest(&theirs, Readers::All);
-        town.settle_server(node(2), server.clone());
-        let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
+        memory_network.settle_server(node(2), server.clone());
+        let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), PATIENT);
         let wanted = want(&blob, &[2]);
         downloads.want(wanted.clone());
         assert_eq!(here(&mut events, &wanted).await, node(2), "{length}");
-        assert_eq!(shelf.read(&wanted.blob), blob, "{length}");
+        assert_eq!(provider.read(&wanted.blob), blob, "{length}");
         assert_eq!(downloads.counters().received_bytes(), length);
         assert_eq!(server.counters().sent_bytes(), length, "nothing moved twice");
-        assert!(town.faults().is_empty());
+        assert!(memory_network.faults().is_empty());
         // The blob is here now: for a second want no peer is asked.
         downloads.want(wanted.clone());
         assert_eq!(here(&mut events, &wanted).await, NodeId([0; 32]));
-        assert_eq!(town.calls(&node(2)), 1);
+        assert_eq!(memory_network.calls(&node(2)), 1);
     }
 }
 
 #[tokio::test]
 async fn a_small_blob_takes_one_request_and_the_stream_serves_the_next() {
     let (one, two) = (bytes(1, 1000), bytes(2, 3 * MIB));
-    let (shelf, theirs) = (Shelf::new(), Shelf::with(&one));
+    let (provider, theirs) = (MemoryProvider::new(), MemoryProvider::with(&one));
     theirs.blobs.put(&two, false).unwrap();
     let server = honest(&theirs, Readers::All);
     let (ours, other) = pipe();
     let task = tokio::spawn(async move { server.serve(ME, other).await });
     let mut link = Link::new(ours, PATIENT);
-    let depot = depot(&shelf);
+    let context = context(&provider);
     for blob in [&one, &two, &one] {
-        let got = depot.fetch(&mut link, &goal(&want(blob, &[])), &mut false).await;
+        let got = context.fetch(&mut link, &goal(&want(blob, &[])), &mut false).await;
         assert_eq!(got.unwrap(), Got::Here);
     }
     link.close().await.unwrap();
@@ -107,18 +113,22 @@ async fn a_small_blob_takes_one_request_and_the_stream_serves_the_next() {
 async fn wrong_bytes_are_told_on_and_fetched_elsewhere() {
     for length in [1000, 6 * MIB] {
         let blob = bytes(1, length);
-        let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
-        let mut fake = Fake::of(&blob);
+        let (provider, theirs, memory_network) = (
+            MemoryProvider::new(),
+            MemoryProvider::with(&blob),
+            MemoryNetwork::default(),
+        );
+        let mut fake = MockPeer::of(&blob);
         fake.corrupt = Some(if length > MIB { 3 } else { 0 });
-        town.settle_fake(node(2), fake);
-        town.settle_server(node(3), honest(&theirs, Readers::All));
-        let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
+        memory_network.settle_fake(node(2), fake);
+        memory_network.settle_server(node(3), honest(&theirs, Readers::All));
+        let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), PATIENT);
         let wanted = want(&blob, &[2, 3]);
         downloads.want(wanted.clone());
         assert_eq!(here(&mut events, &wanted).await, node(3));
-        assert_eq!(shelf.read(&wanted.blob), blob);
-        assert_eq!(town.faults(), [(node(2), Fault::Forged)]);
-        assert_eq!(town.calls(&node(2)), 1, "it is not asked again");
+        assert_eq!(provider.read(&wanted.blob), blob);
+        assert_eq!(memory_network.faults(), [(node(2), Fault::Forged)]);
+        assert_eq!(memory_network.calls(&node(2)), 1, "it is not asked again");
         assert!(downloads.counters().refused_bytes() > 0);
     }
 }
@@ -126,18 +136,22 @@ async fn wrong_bytes_are_told_on_and_fetched_elsewhere() {
 #[tokio::test]
 async fn a_holder_that_stalls_is_told_on_and_another_goes_on_where_it_stopped() {
     let blob = bytes(1, 10 * MIB);
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
-    let mut fake = Fake::of(&blob);
+    let (provider, theirs, memory_network) = (
+        MemoryProvider::new(),
+        MemoryProvider::with(&blob),
+        MemoryNetwork::default(),
+    );
+    let mut fake = MockPeer::of(&blob);
     fake.silent_after = Some(5);
-    town.settle_fake(node(2), fake);
+    memory_network.settle_fake(node(2), fake);
     let server = honest(&theirs, Readers::All);
-    town.settle_server(node(3), server.clone());
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), FAST);
+    memory_network.settle_server(node(3), server.clone());
+    let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), FAST);
     let wanted = want(&blob, &[2, 3]);
     downloads.want(wanted.clone());
     assert_eq!(here(&mut events, &wanted).await, node(3));
-    assert_eq!(shelf.read(&wanted.blob), blob);
-    assert_eq!(town.faults(), [(node(2), Fault::Withheld)]);
+    assert_eq!(provider.read(&wanted.blob), blob);
+    assert_eq!(memory_network.faults(), [(node(2), Fault::Withheld)]);
     assert_eq!(
         server.counters().sent_bytes(),
         5 * MIB,
@@ -148,25 +162,31 @@ async fn a_holder_that_stalls_is_told_on_and_another_goes_on_where_it_stopped() 
 #[tokio::test]
 async fn a_download_goes_on_after_a_restart_with_what_is_on_the_disk() {
     let blob = bytes(1, 8 * MIB + 5);
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
-    let mut fake = Fake::of(&blob);
+    let (provider, theirs, memory_network) = (
+        MemoryProvider::new(),
+        MemoryProvider::with(&blob),
+        MemoryNetwork::default(),
+    );
+    let mut fake = MockPeer::of(&blob);
     fake.close_after = Some(6);
     let wanted = want(&blob, &[2]);
     {
         let (ours, other) = pipe();
-        town.settle_fake(node(2), fake);
-        let (downloads, events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
+        memory_network.settle_fake(node(2), fake);
+        let (downloads, events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), PATIENT);
         downloads.want(wanted.clone());
         // The second stream is opened after the first session has broken off.
-        town.until(|town| town.calls(&node(2)) == 2).await;
+        memory_network
+            .until(|memory_network| memory_network.calls(&node(2)) == 2)
+            .await;
         drop((events, ours, other));
     }
-    let Shelf { dir, blobs, store } = shelf;
+    let MemoryProvider { dir, blobs, store } = provider;
     drop((blobs, store));
     let reopened = reopen(dir.path()).await;
     let server = honest(&theirs, Readers::All);
-    town.settle_server(node(2), server.clone());
-    let (downloads, mut events) = Downloads::start_with(town.clone(), reopened.blobs().clone(), PATIENT);
+    memory_network.settle_server(node(2), server.clone());
+    let (downloads, mut events) = Downloads::start_with(memory_network.clone(), reopened.blobs().clone(), PATIENT);
     downloads.want(wanted.clone());
     here(&mut events, &wanted).await;
     assert!(server.counters().sent_bytes() <= 2 * MIB + 5, "six segments were kept");
@@ -198,10 +218,10 @@ async fn a_lie_about_the_length_or_the_tree_is_refused() {
     };
     let mut values = SegmentTree::of(&blob).values().to_vec();
     values.swap(0, 1);
-    let lie = |length, values| Fake {
+    let lie = |length, values| MockPeer {
         length,
         values,
-        ..Fake::of(&blob)
+        ..MockPeer::of(&blob)
     };
     let short: u64 = 2 * MIB + 1;
     let cases = [
@@ -233,24 +253,28 @@ async fn a_lie_about_the_length_or_the_tree_is_refused() {
         ),
     ];
     for (what, fake, goal, fault) in cases {
-        let (shelf, town) = (Shelf::new(), Town::default());
-        town.settle_fake(node(2), fake);
-        let stream: Pipe = manager::Holders::open(&town, node(2)).await.unwrap();
-        let outcome = depot(&shelf)
+        let (provider, memory_network) = (MemoryProvider::new(), MemoryNetwork::default());
+        memory_network.settle_fake(node(2), fake);
+        let stream: Pipe = manager::Holders::open(&memory_network, node(2)).await.unwrap();
+        let outcome = context(&provider)
             .fetch(&mut Link::new(stream, PATIENT), &goal, &mut false)
             .await;
         let error = outcome.expect_err(what);
         assert_eq!(error.fault(), fault, "{what}: {error}");
-        assert!(!shelf.blobs.contains(&goal.blob));
+        assert!(!provider.blobs.contains(&goal.blob));
     }
 }
 
 #[tokio::test]
 async fn a_busy_holder_is_asked_again() {
     let blob = bytes(1, 2 * MIB);
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
+    let (provider, theirs, memory_network) = (
+        MemoryProvider::new(),
+        MemoryProvider::with(&blob),
+        MemoryNetwork::default(),
+    );
     let server = honest(&theirs, Readers::All).with_limits(PATIENT, Places::new(1, 1));
-    town.settle_server(node(2), server.clone());
+    memory_network.settle_server(node(2), server.clone());
     // Another peer has the only upload place.
     let (ours, other) = pipe();
     let holder = server.clone();
@@ -260,7 +284,7 @@ async fn a_busy_holder_is_asked_again() {
     first.send(&get(&wanted)).await.unwrap();
     let answer: qres_wire::pb::BlobAnswer = first.next(ANSWER_BYTES_MAX, PATIENT.whole).await.unwrap().unwrap();
     assert_eq!(answer.bytes, 2 * MIB);
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
+    let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), PATIENT);
     downloads.want(wanted.clone());
     let busy = async {
         while server.counters().busy() == 0 {
@@ -268,31 +292,37 @@ async fn a_busy_holder_is_asked_again() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), busy).await.unwrap();
-    assert!(!shelf.blobs.contains(&wanted.blob));
+    assert!(!provider.blobs.contains(&wanted.blob));
     drop(first);
     let _ = task.await;
     assert_eq!(here(&mut events, &wanted).await, node(2));
-    assert!(town.faults().is_empty(), "being busy is no fault");
+    assert!(memory_network.faults().is_empty(), "being busy is no fault");
 }
 
 #[tokio::test]
 async fn a_large_blob_comes_from_several_holders_at_once() {
     let blob = bytes(1, 41 * MIB);
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
+    let (provider, theirs, memory_network) = (
+        MemoryProvider::new(),
+        MemoryProvider::with(&blob),
+        MemoryNetwork::default(),
+    );
     let gate = Arc::new(Notify::new());
-    let mut fake = Fake::of(&blob);
+    let mut fake = MockPeer::of(&blob);
     fake.gate = Some(gate.clone());
-    town.settle_fake(node(2), fake);
+    memory_network.settle_fake(node(2), fake);
     let server = honest(&theirs, Readers::All);
-    town.settle_server(node(3), server.clone());
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
+    memory_network.settle_server(node(3), server.clone());
+    let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), PATIENT);
     let wanted = want(&blob, &[2, 3]);
     downloads.want(wanted.clone());
     // The first holder waits until a stream to the second has been opened.
-    town.until(|town| town.calls(&node(3)) == 1).await;
+    memory_network
+        .until(|memory_network| memory_network.calls(&node(3)) == 1)
+        .await;
     gate.notify_one();
     here(&mut events, &wanted).await;
-    assert_eq!(shelf.read(&wanted.blob), blob);
+    assert_eq!(provider.read(&wanted.blob), blob);
     let sent = server.counters().sent_bytes();
     assert!(sent > 0 && sent < 41 * MIB, "{sent}");
 }
@@ -300,24 +330,28 @@ async fn a_large_blob_comes_from_several_holders_at_once() {
 #[tokio::test]
 async fn a_want_waits_for_a_peer_and_a_cancelled_one_is_forgotten() {
     let (blob, other) = (bytes(1, 1000), bytes(2, 1000));
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
+    let (provider, theirs, memory_network) = (
+        MemoryProvider::new(),
+        MemoryProvider::with(&blob),
+        MemoryNetwork::default(),
+    );
     theirs.blobs.put(&other, false).unwrap();
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
+    let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), PATIENT);
     let (wanted, unwanted) = (want(&blob, &[]), want(&other, &[2]));
     downloads.want(unwanted.clone());
     downloads.want(wanted.clone());
     downloads.cancel(SPEC, unwanted.blob);
-    town.settle_server(node(2), honest(&theirs, Readers::All));
+    memory_network.settle_server(node(2), honest(&theirs, Readers::All));
     downloads.nudge(node(2));
     here(&mut events, &wanted).await;
-    assert!(!shelf.blobs.contains(&unwanted.blob));
+    assert!(!provider.blobs.contains(&unwanted.blob));
 }
 
 #[tokio::test]
 async fn many_wants_all_arrive() {
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::new(), Town::default());
-    town.settle_server(node(2), honest(&theirs, Readers::All));
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
+    let (provider, theirs, memory_network) = (MemoryProvider::new(), MemoryProvider::new(), MemoryNetwork::default());
+    memory_network.settle_server(node(2), honest(&theirs, Readers::All));
+    let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), PATIENT);
     let mut wanted = std::collections::BTreeSet::new();
     for n in 0..200u64 {
         let blob = bytes(3, 100 + n);
@@ -329,10 +363,10 @@ async fn many_wants_all_arrive() {
         let DownloadEvent::Here { blob, .. } = next.expect("in time").unwrap();
         assert!(wanted.remove(&blob), "each once");
     }
-    assert!(town.calls(&node(2)) <= 4, "few streams serve them all");
+    assert!(memory_network.calls(&node(2)) <= 4, "few streams serve them all");
 }
 
-fn get(want: &Want) -> BlobRequest {
+fn get(want: &DownloadRequest) -> BlobRequest {
     BlobRequest {
         kind: Some(Kind::Get(BlobGet {
             spec: want.spec.0.to_vec(),
@@ -346,7 +380,7 @@ fn get(want: &Want) -> BlobRequest {
 #[tokio::test]
 async fn hostile_requests_end_the_stream() {
     let blob = bytes(1, 2 * MIB);
-    let theirs = Shelf::with(&blob);
+    let theirs = MemoryProvider::with(&blob);
     let frame = |request: &BlobRequest| {
         let body = request.encode_to_vec();
         [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &body].concat()
@@ -386,7 +420,7 @@ async fn hostile_requests_end_the_stream() {
 #[tokio::test]
 async fn a_reader_that_does_not_read_loses_its_place() {
     let blob = bytes(1, 2 * MIB);
-    let theirs = Shelf::with(&blob);
+    let theirs = MemoryProvider::with(&blob);
     let server = honest(&theirs, Readers::All).with_limits(FAST, Places::new(1, 1));
     let (ours, other) = pipe();
     let serving = server.clone();
@@ -401,8 +435,8 @@ async fn a_reader_that_does_not_read_loses_its_place() {
     // The place of that reader is free again.
     let (ours, other) = pipe();
     tokio::spawn(async move { server.serve(ME, other).await });
-    let shelf = Shelf::new();
-    let got = depot(&shelf)
+    let provider = MemoryProvider::new();
+    let got = context(&provider)
         .fetch(&mut Link::new(ours, PATIENT), &goal(&want(&blob, &[])), &mut false)
         .await;
     assert_eq!(got.unwrap(), Got::Here);
@@ -411,7 +445,7 @@ async fn a_reader_that_does_not_read_loses_its_place() {
 #[tokio::test(start_paused = true)]
 async fn whoever_asks_for_nothing_loses_its_place_however_often_it_speaks() {
     let blob = bytes(1, 2 * MIB);
-    let theirs = Shelf::with(&blob);
+    let theirs = MemoryProvider::with(&blob);
     let server = honest(&theirs, Readers::All);
     let (ours, other) = pipe();
     let task = tokio::spawn(async move { server.serve(ME, other).await });

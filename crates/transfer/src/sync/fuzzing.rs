@@ -8,18 +8,18 @@ use tokio::sync::mpsc;
 
 use super::client::{Exchange, SyncError};
 use super::server::SyncServer;
-use crate::Library;
+use crate::ContentProvider;
 use crate::link::{Link, Pace};
 
 /// Batches of records that are kept unread: more than any input has.
 const BATCHES_MAX: usize = 4096;
 
 /// Answers the requests that come over a stream, until the stream ends.
-pub async fn answer<S>(library: Arc<dyn Library>, peer: NodeId, stream: S) -> Result<(), String>
+pub async fn answer<S>(provider: Arc<dyn ContentProvider>, peer: NodeId, stream: S) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let server = SyncServer::new(library);
+    let server = SyncServer::new(provider);
     server.serve(peer, stream).await.map_err(|error| error.to_string())
 }
 

@@ -11,7 +11,7 @@ use super::{
     BUCKETS_PER_ASK_MAX, KEYS_PER_ITEM_MAX, PROTOCOL, RECORDS_PER_ASK_MAX, REQUEST_BYTES_MAX, SPECS_MAX,
     STATE_BYTES_MAX, STATES_BYTES_MAX, STATES_MAX, SpecOffer, hash_of, key,
 };
-use crate::Library;
+use crate::ContentProvider;
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
 use crate::quota::Quota;
@@ -33,7 +33,7 @@ const STREAMS_MAX: usize = 256;
 /// Answers peers that ask for records. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct SyncServer {
-    library: Arc<dyn Library>,
+    provider: Arc<dyn ContentProvider>,
     exchanges: Quota,
     streams: Quota,
     pace: Pace,
@@ -48,9 +48,9 @@ struct Snapshot {
 }
 
 impl SyncServer {
-    pub(super) fn new(library: Arc<dyn Library>) -> Self {
+    pub(super) fn new(provider: Arc<dyn ContentProvider>) -> Self {
         Self {
-            library,
+            provider,
             exchanges: Quota::new(EXCHANGES_MAX, EXCHANGES_PER_PEER_MAX),
             streams: Quota::new(STREAMS_MAX, STREAMS_PER_PEER_MAX),
             pace: Pace::default(),
@@ -129,7 +129,7 @@ impl SyncServer {
     }
 
     async fn snapshot(&self, peer: NodeId, spec: SpecId, above: u64) -> Result<Option<Snapshot>, TransferError> {
-        let Some(ids) = self.library.record_ids(peer, spec, above).await else {
+        let Some(ids) = self.provider.record_ids(peer, spec, above).await else {
             return Ok(None);
         };
         let buckets = tokio::task::spawn_blocking(move || Arc::new(Buckets::above(ids, above)))
@@ -142,7 +142,7 @@ impl SyncServer {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        for offer in self.library.specs().await.iter().take(SPECS_MAX) {
+        for offer in self.provider.specs().await.iter().take(SPECS_MAX) {
             put(link, Item::Spec(write_offer(offer))).await?;
         }
         Ok(SyncStatus::Ok)
@@ -161,7 +161,7 @@ impl SyncServer {
                 limit: RECORDS_PER_ASK_MAX as u64,
             });
         }
-        for record in self.library.records(peer, spec, ids).await {
+        for record in self.provider.records(peer, spec, ids).await {
             put(link, Item::Record(record.to_wire())).await?;
         }
         Ok(SyncStatus::Ok)
@@ -171,7 +171,7 @@ impl SyncServer {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let states = self.library.states(peer, spec).await;
+        let states = self.provider.states(peer, spec).await;
         let mut bytes = 0;
         for state in states
             .into_iter()

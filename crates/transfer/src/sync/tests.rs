@@ -33,16 +33,16 @@ fn pipe() -> (Pipe, Pipe) {
     (a.compat(), b.compat())
 }
 
-/// A [`Library`] of one model that counts the records it is asked for.
+/// A [`ContentProvider`] of one model that counts the records it is asked for.
 #[derive(Default)]
-pub(crate) struct Shelf {
+pub(crate) struct MemoryProvider {
     pub(crate) records: Vec<(u64, Record)>,
     pub(crate) offers: Vec<SpecOffer>,
     pub(crate) states: Vec<Vec<u8>>,
     pub(crate) asked: Mutex<usize>,
 }
 
-impl Library for Shelf {
+impl ContentProvider for MemoryProvider {
     fn may_read(&self, _: &NodeId, _: &SpecId, _: &BlobId) -> bool {
         true
     }
@@ -127,8 +127,8 @@ pub(crate) fn ids(records: &[(u64, Record)]) -> Vec<(u64, RecordId)> {
     records.iter().map(|(round, record)| (*round, record.id())).collect()
 }
 
-fn server(shelf: Arc<Shelf>) -> SyncServer {
-    SyncServer::new(shelf).with_limits(PATIENT, Quota::new(4, 2))
+fn server(provider: Arc<MemoryProvider>) -> SyncServer {
+    SyncServer::new(provider).with_limits(PATIENT, Quota::new(4, 2))
 }
 
 /// Serves one end of a pipe; returns the other end and the task of the server.
@@ -161,36 +161,36 @@ async fn two_sets_of_a_thousand_records_move_only_what_differs() {
     let lacking = [ours[20].1, ours[22].1, ours[999].1];
     ours.retain(|(_, id)| !lacking.contains(id));
     ours.push((100, RecordId::Contribution(contribution(77, 100).record.id())));
-    let shelf = Arc::new(Shelf {
+    let provider = Arc::new(MemoryProvider {
         records: theirs,
-        ..Shelf::default()
+        ..MemoryProvider::default()
     });
-    let (mut exchange, task) = serve(server(shelf.clone()));
+    let (mut exchange, task) = serve(server(provider.clone()));
     let (count, batches) = missing(&mut exchange, ours).await;
     assert_eq!(count, 3);
     let got: Vec<_> = batches.concat().iter().map(Record::id).collect();
     assert_eq!(got.len(), 3);
     assert!(lacking.iter().all(|id| got.contains(id)));
     assert_eq!(got[2], lacking[2], "ascending by round");
-    assert_eq!(*shelf.asked.lock().unwrap(), 3, "nothing else moved");
+    assert_eq!(*provider.asked.lock().unwrap(), 3, "nothing else moved");
     exchange.close().await.unwrap();
     assert!(task.await.unwrap().is_ok());
 }
 
 #[tokio::test]
 async fn what_is_forgotten_here_or_was_refused_is_not_sent_again() {
-    let shelf = Arc::new(Shelf {
+    let provider = Arc::new(MemoryProvider {
         records: thousand(),
-        ..Shelf::default()
+        ..MemoryProvider::default()
     });
-    let theirs = ids(&shelf.records);
+    let theirs = ids(&provider.records);
     let newest = theirs.iter().map(|(round, _)| *round).max().unwrap();
     let above = newest - 100;
     // An old proof may be named by a new seal.
     let compared = |(round, id): &(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_));
     let (kept, old): (Vec<_>, Vec<_>) = theirs.iter().copied().partition(compared);
     assert!(old.len() > 100 && kept.len() > 100);
-    let (mut exchange, _task) = serve(server(shelf.clone()));
+    let (mut exchange, _task) = serve(server(provider.clone()));
     let held = |records: &[(u64, RecordId)], refused: &[(u64, RecordId)]| Held {
         records: records.to_vec(),
         above,
@@ -198,7 +198,7 @@ async fn what_is_forgotten_here_or_was_refused_is_not_sent_again() {
     };
     let (count, _) = missing(&mut exchange, held(&kept, &[])).await;
     assert_eq!(
-        (count, *shelf.asked.lock().unwrap()),
+        (count, *provider.asked.lock().unwrap()),
         (0, 0),
         "the peer keeps all, and it is one request"
     );
@@ -214,11 +214,11 @@ async fn what_is_forgotten_here_or_was_refused_is_not_sent_again() {
 #[tokio::test]
 async fn a_newcomer_gets_everything_in_small_batches_ascending_by_round() {
     let theirs = thousand();
-    let shelf = Arc::new(Shelf {
+    let provider = Arc::new(MemoryProvider {
         records: theirs.clone(),
-        ..Shelf::default()
+        ..MemoryProvider::default()
     });
-    let (mut exchange, _task) = serve(server(shelf));
+    let (mut exchange, _task) = serve(server(provider));
     let (count, batches) = missing(&mut exchange, vec![]).await;
     assert_eq!(count, 1000);
     assert!(
@@ -238,17 +238,17 @@ async fn a_newcomer_gets_everything_in_small_batches_ascending_by_round() {
 
 #[tokio::test]
 async fn a_receiver_that_closes_ends_the_sync() {
-    let shelf = Arc::new(Shelf {
+    let provider = Arc::new(MemoryProvider {
         records: thousand(),
-        ..Shelf::default()
+        ..MemoryProvider::default()
     });
-    let (mut exchange, _task) = serve(server(shelf.clone()));
+    let (mut exchange, _task) = serve(server(provider.clone()));
     let (sender, mut receiver) = mpsc::channel(1);
     let first = tokio::spawn(async move { receiver.recv().await.map(|batch: Vec<Record>| batch.len()) });
     let count = exchange.missing(SPEC, vec![].into(), &sender).await.unwrap();
     assert!(first.await.unwrap().is_some());
     assert!(count < 1000, "{count}");
-    assert!(*shelf.asked.lock().unwrap() < 1000);
+    assert!(*provider.asked.lock().unwrap() < 1000);
 }
 
 #[tokio::test]
@@ -261,12 +261,12 @@ async fn specs_and_states_come_whole_and_a_hidden_model_is_empty() {
         creator: identity.node(),
         signature: identity.sign_bytes(b"spec"),
     };
-    let shelf = Arc::new(Shelf {
+    let provider = Arc::new(MemoryProvider {
         offers: vec![offer.clone()],
         states: vec![vec![1; 10], vec![2; STATE_BYTES_MAX], vec![3; STATE_BYTES_MAX + 1]],
-        ..Shelf::default()
+        ..MemoryProvider::default()
     });
-    let (mut exchange, _task) = serve(server(shelf));
+    let (mut exchange, _task) = serve(server(provider));
     assert_eq!(exchange.specs().await.unwrap(), [offer]);
     let states = exchange.states(SPEC).await.unwrap();
     assert_eq!(
@@ -282,7 +282,7 @@ async fn specs_and_states_come_whole_and_a_hidden_model_is_empty() {
 #[tokio::test]
 async fn a_peer_without_room_says_so_and_has_room_again() {
     let places = Quota::new(4, 1);
-    let server = SyncServer::new(Arc::new(Shelf::default())).with_limits(PATIENT, places.clone());
+    let server = SyncServer::new(Arc::new(MemoryProvider::default())).with_limits(PATIENT, places.clone());
     let under_way = places.take(ME);
     let (mut first, _) = serve(server.clone());
     assert!(matches!(first.specs().await, Err(SyncError::Busy)));
@@ -293,7 +293,7 @@ async fn a_peer_without_room_says_so_and_has_room_again() {
 
 #[tokio::test]
 async fn a_peer_that_rests_between_requests_keeps_nobody_out() {
-    let server = SyncServer::new(Arc::new(Shelf::default())).with_limits(PATIENT, Quota::new(1, 1));
+    let server = SyncServer::new(Arc::new(MemoryProvider::default())).with_limits(PATIENT, Quota::new(1, 1));
     let (mut resting, _) = serve(server.clone());
     assert!(resting.specs().await.is_ok());
     // Its stream stays open; the other peer may ask, and then the first peer may ask again.
@@ -460,13 +460,13 @@ async fn hostile_requests_end_the_stream() {
     let huge = u32::MAX.to_le_bytes().to_vec();
     for bytes in [long, garbage, huge] {
         let (mut ours, theirs) = pipe();
-        let server = server(Arc::new(Shelf::default()));
+        let server = server(Arc::new(MemoryProvider::default()));
         let task = tokio::spawn(async move { server.serve(ME, theirs).await });
         ours.write_all(&bytes).await.unwrap();
         let error = task.await.unwrap().unwrap_err();
         assert_eq!(error.fault(), Some(Fault::Protocol), "{error}");
     }
-    let (mut exchange, task) = serve(server(Arc::new(Shelf::default())));
+    let (mut exchange, task) = serve(server(Arc::new(MemoryProvider::default())));
     let far_too_many = vec![RecordId::Seal(seal_id()); RECORDS_PER_ASK_MAX + 1];
     assert!(exchange.ask_records(SPEC, &far_too_many).await.is_err());
     assert_eq!(task.await.unwrap().unwrap_err().fault(), Some(Fault::Protocol));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use qres_fed::id::{NodeId, SpecId};
 use tokio::time::timeout;
 
-use super::turns::{Pair, Turns};
+use super::sync_queue::{Pair, SyncQueue};
 
 /// The time after which a greeting makes room for another peer that waits. A thousand offers are about 200 KB: a link of 1
 /// Mbit/s brings them in two seconds.
@@ -15,8 +15,8 @@ const WINDOW: Duration = Duration::from_secs(20);
 /// The queue of greetings, bounded by the connections: each peer waits at most once.
 #[derive(Default)]
 pub struct Greetings {
-    members: Turns,
-    strangers: Turns,
+    members: SyncQueue,
+    strangers: SyncQueue,
 }
 
 /// Returns the [`Pair`] of a greeting, which is of no model.
@@ -27,8 +27,8 @@ fn pair(node: NodeId) -> Pair {
 impl Greetings {
     /// Queues a peer; one that waits already keeps its place.
     pub fn want(&mut self, node: NodeId, member: bool) {
-        let turns = if member { &mut self.members } else { &mut self.strangers };
-        turns.want(pair(node));
+        let sync_queue = if member { &mut self.members } else { &mut self.strangers };
+        sync_queue.want(pair(node));
     }
 
     /// Drops the peers that cannot be greeted.
@@ -40,7 +40,7 @@ impl Greetings {
     /// Returns the peer whose turn it is; the turn lasts until [`Greetings::ended`].
     pub fn next(&mut self, members_only: bool, now: Instant) -> Option<NodeId> {
         let member = self.members.next(now);
-        let stranger = |turns: &mut Turns| if members_only { None } else { turns.next(now) };
+        let stranger = |sync_queue: &mut SyncQueue| if members_only { None } else { sync_queue.next(now) };
         member.or_else(|| stranger(&mut self.strangers)).map(|(node, _)| node)
     }
 

@@ -112,7 +112,7 @@ async fn a_debt_has_an_end_and_is_made_good_by_staying_away() {
     drop(place);
     advance(LITTLE).await;
     send(&other, 1 << 40);
-    assert!(lock(&places.book).is_slow(&node(1)));
+    assert!(lock(&places.ledger).is_slow(&node(1)));
     let away = DEBT_MAX * RECOVERY;
     advance(away.checked_sub(LITTLE * 2).unwrap()).await;
     assert!(places.take(node(1), false).is_none(), "still in debt");
@@ -120,8 +120,8 @@ async fn a_debt_has_an_end_and_is_made_good_by_staying_away() {
     drop(other);
     assert!(places.take(node(1), false).is_some());
     advance(away * 2).await;
-    lock(&places.book).settle(Instant::now());
-    assert!(lock(&places.book).accounts.is_empty(), "a full account is forgotten");
+    lock(&places.ledger).settle(Instant::now());
+    assert!(lock(&places.ledger).accounts.is_empty(), "a full account is forgotten");
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,16 +172,16 @@ async fn accounts_are_few_and_the_emptiest_stay() {
     let at = Instant::now();
     for n in 0..ACCOUNTS_MAX {
         let credit = n as i64 - 1;
-        lock(&places.book).accounts.insert(id(n), Account { credit, at });
+        lock(&places.ledger).accounts.insert(id(n), Account { credit, at });
     }
     drop(places.take(id(0), false));
-    assert_eq!(lock(&places.book).accounts.len(), ACCOUNTS_MAX);
+    assert_eq!(lock(&places.ledger).accounts.len(), ACCOUNTS_MAX);
     let _place = places.take(id(ACCOUNTS_MAX), false).expect("room");
-    let book = lock(&places.book);
-    assert_eq!(book.accounts.len(), ACCOUNTS_MAX);
-    assert!(book.is_slow(&id(0)) && book.accounts.contains_key(&id(ACCOUNTS_MAX)));
+    let ledger = lock(&places.ledger);
+    assert_eq!(ledger.accounts.len(), ACCOUNTS_MAX);
+    assert!(ledger.is_slow(&id(0)) && ledger.accounts.contains_key(&id(ACCOUNTS_MAX)));
     assert!(
-        !book.accounts.contains_key(&id(ACCOUNTS_MAX - 1)),
+        !ledger.accounts.contains_key(&id(ACCOUNTS_MAX - 1)),
         "the fullest made room"
     );
 }

@@ -9,20 +9,24 @@ use qres_wire::pb::{BlobAnswer, BlobStatus};
 #[tokio::test]
 async fn who_may_not_read_is_refused_and_asks_elsewhere() {
     let blob = bytes(1, 2 * MIB);
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
+    let (provider, theirs, memory_network) = (
+        MemoryProvider::new(),
+        MemoryProvider::with(&blob),
+        MemoryNetwork::default(),
+    );
     let denying = honest(&theirs, Readers::None);
-    town.settle_server(node(2), denying.clone());
-    town.settle_server(node(3), honest(&theirs, Readers::Of(SPEC)));
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
+    memory_network.settle_server(node(2), denying.clone());
+    memory_network.settle_server(node(3), honest(&theirs, Readers::Of(SPEC)));
+    let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), PATIENT);
     let wanted = want(&blob, &[2, 3]);
     downloads.want(wanted.clone());
     assert_eq!(here(&mut events, &wanted).await, node(3));
     assert_eq!(denying.counters().sent_bytes(), 0);
-    assert!(town.faults().is_empty());
+    assert!(memory_network.faults().is_empty());
 }
 
 /// Returns the status that a server answers to a `Get` of this blob.
-async fn status(server: &BlobServer, want: &Want) -> BlobStatus {
+async fn status(server: &BlobServer, want: &DownloadRequest) -> BlobStatus {
     let (ours, theirs) = pipe();
     let (server, get) = (server.clone(), get(want));
     let task = tokio::spawn(async move { server.serve(node(9), theirs).await });
@@ -36,14 +40,14 @@ async fn status(server: &BlobServer, want: &Want) -> BlobStatus {
 #[tokio::test]
 async fn a_digest_in_the_place_of_a_spec_s_id_opens_nothing() {
     let (spec, secret) = (bytes(1, 500), bytes(2, 500));
-    let theirs = Shelf::with(&secret);
+    let theirs = MemoryProvider::with(&secret);
     theirs.store.of(Owner::Specs).put(&spec, false).unwrap();
     // A peer that asks for the blob X under the spec id X gets it only if X is the spec of a known model and is stored
     // among the specs.
     let under_itself = |blob: &[u8]| {
         let wanted = want(blob, &[]);
         let spec = SpecId(wanted.blob.0);
-        Want { spec, ..wanted }
+        DownloadRequest { spec, ..wanted }
     };
     let (secret, spec) = (under_itself(&secret), under_itself(&spec));
     let knows_spec = honest(&theirs, Readers::Of(spec.spec));
@@ -59,22 +63,24 @@ async fn a_digest_in_the_place_of_a_spec_s_id_opens_nothing() {
 #[tokio::test]
 async fn what_another_model_has_is_neither_used_nor_served_for_this_one() {
     let (small, large) = (bytes(1, 1000), bytes(2, 2 * MIB));
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::new(), Town::default());
+    let (provider, theirs, memory_network) = (MemoryProvider::new(), MemoryProvider::new(), MemoryNetwork::default());
     let other = Owner::Model(SpecId([8; 32]));
     for blob in [&small, &large] {
-        shelf.store.of(other).put(blob, false).unwrap();
+        provider.store.of(other).put(blob, false).unwrap();
         theirs.store.of(other).put(blob, false).unwrap();
     }
     // A peer that may read everything still finds no blob of the other model under this one.
     let server = honest(&theirs, Readers::All);
-    town.settle_server(node(2), server.clone());
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), PATIENT);
+    memory_network.settle_server(node(2), server.clone());
+    let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), PATIENT);
     let wants = [want(&small, &[2]), want(&large, &[2])];
     for wanted in &wants {
         downloads.want(wanted.clone());
-        town.until(|town| town.calls(&node(2)) > 0).await;
+        memory_network
+            .until(|memory_network| memory_network.calls(&node(2)) > 0)
+            .await;
     }
-    assert!(wants.iter().all(|wanted| !shelf.blobs.contains(&wanted.blob)));
+    assert!(wants.iter().all(|wanted| !provider.blobs.contains(&wanted.blob)));
     // The blobs arrive once a peer has them for this model.
     for blob in [&small, &large] {
         theirs.blobs.put(blob, false).unwrap();

@@ -34,14 +34,14 @@ async fn hold(server: BlobServer, peer: NodeId, get: BlobRequest) {
 }
 
 /// Fetches the blob and returns how long the peer had to wait for it.
-async fn fetched_after(server: &BlobServer, peer: NodeId, wanted: &Want) -> Duration {
-    let (shelf, began) = (Shelf::new(), tokio::time::Instant::now());
+async fn fetched_after(server: &BlobServer, peer: NodeId, wanted: &DownloadRequest) -> Duration {
+    let (provider, began) = (MemoryProvider::new(), tokio::time::Instant::now());
     loop {
         let (ours, theirs) = pipe();
         let serving = server.clone();
         tokio::spawn(async move { serving.serve(peer, theirs).await });
         let mut link = Link::new(ours, PATIENT);
-        match depot(&shelf).fetch(&mut link, &goal(wanted), &mut false).await {
+        match context(&provider).fetch(&mut link, &goal(wanted), &mut false).await {
             Ok(Got::Busy(wait)) => tokio::time::sleep(wait).await,
             got => {
                 assert_eq!(got.unwrap(), Got::Here);
@@ -55,7 +55,7 @@ async fn fetched_after(server: &BlobServer, peer: NodeId, wanted: &Want) -> Dura
 #[tokio::test(start_paused = true)]
 async fn streams_that_talk_and_take_nothing_keep_nobody_out() {
     let blob = bytes(1, 2 * MIB);
-    let theirs = Shelf::with(&blob);
+    let theirs = MemoryProvider::with(&blob);
     let wanted = want(&blob, &[]);
     let server = honest(&theirs, Readers::AllBeside(vec![node(9)]));
     let crowd: Vec<_> = (0..16)
@@ -74,7 +74,7 @@ async fn streams_that_talk_and_take_nothing_keep_nobody_out() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_loses_its_place_in_the_middle_of_a_segment() {
     let blob = bytes(1, 2 * MIB);
-    let theirs = Shelf::with(&blob);
+    let theirs = MemoryProvider::with(&blob);
     let wanted = want(&blob, &[]);
     let server = honest(&theirs, Readers::All).with_limits(PATIENT, Places::new(1, 1));
     let (ours, other) = pipe();
@@ -95,7 +95,7 @@ async fn a_peer_that_reads_nothing_loses_its_place_in_the_middle_of_a_segment() 
 
 #[tokio::test]
 async fn holders_that_bring_nothing_do_not_keep_every_session() {
-    let (shelf, town) = (Shelf::new(), Town::default());
+    let (provider, memory_network) = (MemoryProvider::new(), MemoryNetwork::default());
     // With these deadlines nothing counts as stalled while this test lasts.
     let hour = Duration::from_secs(3600);
     let pace = Pace {
@@ -103,21 +103,23 @@ async fn holders_that_bring_nothing_do_not_keep_every_session() {
         whole: hour,
         rest: hour,
     };
-    let (downloads, mut events) = Downloads::start_with(town.clone(), shelf.store.clone(), pace);
+    let (downloads, mut events) = Downloads::start_with(memory_network.clone(), provider.store.clone(), pace);
     for holder in 2..=5 {
         for blob in 0..2 {
             let blob = bytes(2 * holder + blob, 2 * MIB);
-            let mut fake = Fake::of(&blob);
+            let mut fake = MockPeer::of(&blob);
             fake.silent_after = Some(0);
-            town.settle_fake(node(holder), fake);
-            let opened = town.calls(&node(holder));
+            memory_network.settle_fake(node(holder), fake);
+            let opened = memory_network.calls(&node(holder));
             downloads.want(want(&blob, &[holder]));
-            town.until(|town| town.calls(&node(holder)) > opened).await;
+            memory_network
+                .until(|memory_network| memory_network.calls(&node(holder)) > opened)
+                .await;
         }
     }
     let blob = bytes(1, 2 * MIB);
-    let theirs = Shelf::with(&blob);
-    town.settle_server(node(6), honest(&theirs, Readers::All));
+    let theirs = MemoryProvider::with(&blob);
+    memory_network.settle_server(node(6), honest(&theirs, Readers::All));
     let wanted = want(&blob, &[6]);
     downloads.want(wanted.clone());
     assert_eq!(here(&mut events, &wanted).await, node(6));
@@ -126,13 +128,17 @@ async fn holders_that_bring_nothing_do_not_keep_every_session() {
 #[tokio::test]
 async fn a_session_that_is_given_up_keeps_what_has_arrived() {
     let blob = bytes(1, 4 * MIB);
-    let (shelf, theirs, town) = (Shelf::new(), Shelf::with(&blob), Town::default());
-    let mut fake = Fake::of(&blob);
+    let (provider, theirs, memory_network) = (
+        MemoryProvider::new(),
+        MemoryProvider::with(&blob),
+        MemoryNetwork::default(),
+    );
+    let mut fake = MockPeer::of(&blob);
     fake.silent_after = Some(2);
-    town.settle_fake(node(2), fake);
-    let (depot, goal) = (depot(&shelf), goal(&want(&blob, &[])));
+    memory_network.settle_fake(node(2), fake);
+    let (context, goal) = (context(&provider), goal(&want(&blob, &[])));
     let (received, given_up) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
-    let mut link = Link::new(manager::Holders::open(&town, node(2)).await.unwrap(), PATIENT);
+    let mut link = Link::new(manager::Holders::open(&memory_network, node(2)).await.unwrap(), PATIENT);
     link.watch(received.clone(), given_up.clone());
     let arrived = async {
         while received.load(Ordering::Relaxed) < 2 * MIB {
@@ -141,14 +147,14 @@ async fn a_session_that_is_given_up_keeps_what_has_arrived() {
         given_up.cancel();
     };
     let mut progress = false;
-    let (got, ()) = tokio::join!(depot.fetch(&mut link, &goal, &mut progress), arrived);
+    let (got, ()) = tokio::join!(context.fetch(&mut link, &goal, &mut progress), arrived);
     assert!(matches!(got, Err(TransferError::Revoked)) && progress);
     let server = honest(&theirs, Readers::All);
     let (ours, other) = pipe();
     let serving = server.clone();
     tokio::spawn(async move { serving.serve(ME, other).await });
-    let got = depot.fetch(&mut Link::new(ours, PATIENT), &goal, &mut progress).await;
+    let got = context.fetch(&mut Link::new(ours, PATIENT), &goal, &mut progress).await;
     assert_eq!(got.unwrap(), Got::Here);
     assert_eq!(server.counters().sent_bytes(), 2 * MIB);
-    assert_eq!(shelf.read(&goal.blob), blob);
+    assert_eq!(provider.read(&goal.blob), blob);
 }

@@ -3,16 +3,16 @@ use std::collections::BTreeMap;
 use qres_fed::id::{BlobId, SpecId};
 
 use super::*;
-use crate::blob::Want;
-use crate::blob::board::{Outcome, SESSIONS_MAX, Step};
+use crate::blob::DownloadRequest;
+use crate::blob::scheduler::{Outcome, SESSIONS_MAX, Step};
 
 fn node(n: u8) -> NodeId {
     NodeId([n; 32])
 }
 
-/// A [`Board`] with a clock and the bytes of each session, which only the test changes.
+/// A [`DownloadScheduler`] with a clock and the bytes of each session, which only the test changes.
 struct Desk {
-    board: Board,
+    scheduler: DownloadScheduler,
     now: Instant,
     connected: Vec<NodeId>,
     sessions: Vec<Session>,
@@ -22,7 +22,7 @@ struct Desk {
 impl Desk {
     fn new(connected: &[u8]) -> Self {
         Self {
-            board: Board::default(),
+            scheduler: DownloadScheduler::default(),
             now: Instant::now(),
             connected: connected.iter().map(|n| node(*n)).collect(),
             sessions: vec![],
@@ -31,7 +31,7 @@ impl Desk {
     }
 
     fn want(&mut self, blob: u8, holders: &[u8]) {
-        self.board.want(Want {
+        self.scheduler.want(DownloadRequest {
             spec: SpecId([9; 32]),
             blob: BlobId([blob; 32]),
             bytes: None,
@@ -46,9 +46,9 @@ impl Desk {
     /// Takes every step there is; returns how many sessions began.
     fn steps(&mut self) -> usize {
         let before = self.sessions.len();
-        while let Some(step) = self.board.next(&self.connected, self.now, |_| 1) {
+        while let Some(step) = self.scheduler.next(&self.connected, self.now, |_| 1) {
             match step {
-                Step::Look(key) => assert!(!self.board.looked(key, false)),
+                Step::Look(key) => assert!(!self.scheduler.looked(key, false)),
                 Step::Fetch(key, peer, _) => self.sessions.push((key, peer)),
             }
         }
@@ -57,7 +57,7 @@ impl Desk {
 
     fn makes_room(&mut self) -> Option<Session> {
         let received = |session| self.received.get(&session).copied().unwrap_or(0);
-        self.board.makes_room(&self.connected, self.now, |_| 1, received)
+        self.scheduler.makes_room(&self.connected, self.now, |_| 1, received)
     }
 
     fn pass(&mut self, time: Duration) {
@@ -72,7 +72,7 @@ impl Desk {
 
     fn ended(&mut self, session: Session) {
         self.sessions.retain(|other| *other != session);
-        self.board.ended(session.0, session.1, Outcome::Gone, self.now);
+        self.scheduler.ended(session.0, session.1, Outcome::Gone, self.now);
     }
 }
 
@@ -119,7 +119,7 @@ fn bytes_keep_a_session_and_a_burst_does_not_for_long() {
     desk.bring(1 << 40);
     assert_eq!(desk.makes_room(), None);
     assert_eq!(
-        desk.board.wake(desk.now),
+        desk.scheduler.wake(desk.now),
         Some(desk.now + SLOW_AFTER),
         "the next window"
     );

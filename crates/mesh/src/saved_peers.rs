@@ -14,7 +14,7 @@ use qres_fed::record::is_printable;
 
 use super::actor::Actor;
 use super::address::{self, ADDRESSES_MAX};
-use super::peers::{BANS_MAX, Ban, Book};
+use super::peer_table::{BANS_MAX, Ban, PeerTable};
 use qres_files::private;
 use qres_wire::clock::unix_ms;
 
@@ -34,7 +34,7 @@ const HEADER: &str = "qres-hints 1";
 
 /// A peer to dial after a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hint {
+pub struct SavedPeer {
     /// The peer's id.
     pub peer: PeerId,
     /// The last time at which the peer was connected, in Unix ms.
@@ -45,14 +45,14 @@ pub struct Hint {
 
 /// The contents of the file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Hints {
+pub struct SavedPeers {
     /// Peers, those that were good last first.
-    pub peers: Vec<Hint>,
+    pub peers: Vec<SavedPeer>,
     /// Banned peers, each with its ban.
     pub bans: Vec<(PeerId, Ban)>,
 }
 
-impl Hints {
+impl SavedPeers {
     /// Reads the file. A missing file counts as empty; so does an unreadable one, with a warning in the log.
     pub fn load(path: &Path) -> Self {
         match read(path) {
@@ -83,13 +83,13 @@ impl Hints {
         hints
     }
 
-    /// Collects the peers and bans of the book that are worth keeping.
-    pub fn of(book: &Book) -> Self {
-        let known = book
+    /// Collects the peers and bans of the table that are worth keeping.
+    pub fn of(table: &PeerTable) -> Self {
+        let known = table
             .iter()
             .filter(|p| p.last_good_unix_ms > 0 && !p.addresses.is_empty());
-        let mut peers: Vec<Hint> = known
-            .map(|p| Hint {
+        let mut peers: Vec<SavedPeer> = known
+            .map(|p| SavedPeer {
                 peer: p.id,
                 last_good_unix_ms: p.last_good_unix_ms,
                 addresses: p.addresses.clone(),
@@ -97,7 +97,7 @@ impl Hints {
             .collect();
         peers.sort_by_key(|h| (std::cmp::Reverse(h.last_good_unix_ms), h.peer));
         peers.truncate(PEERS_MAX);
-        let bans = book.bans().map(|(p, b)| (*p, b.clone())).collect();
+        let bans = table.bans().map(|(p, b)| (*p, b.clone())).collect();
         Self { peers, bans }
     }
 
@@ -134,7 +134,7 @@ fn read(path: &Path) -> std::io::Result<String> {
     String::from_utf8(bytes).map_err(std::io::Error::other)
 }
 
-fn parse_peer<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Hint> {
+fn parse_peer<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<SavedPeer> {
     let peer = words.next()?.parse().ok()?;
     let last_good_unix_ms = words.next()?.parse().ok()?;
     let addresses: Vec<Multiaddr> = words
@@ -142,7 +142,7 @@ fn parse_peer<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Hint> {
         .filter(address::is_dialable)
         .take(ADDRESSES_MAX)
         .collect();
-    (!addresses.is_empty()).then_some(Hint {
+    (!addresses.is_empty()).then_some(SavedPeer {
         peer,
         last_good_unix_ms,
         addresses,
@@ -157,25 +157,25 @@ fn parse_ban<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<(PeerId, Ba
 }
 
 impl Actor {
-    /// Takes the [`Hints`] of the file into the peer book.
-    pub(super) fn take_hints(&mut self, hints: Hints, now: Instant) {
+    /// Takes the [`SavedPeers`] of the file into the peer table.
+    pub(super) fn take_saved_peers(&mut self, hints: SavedPeers, now: Instant) {
         let wall = unix_ms();
         for hint in hints.peers.iter().filter(|h| h.peer != self.own) {
-            if let Some(peer) = self.book.entry(hint.peer, now) {
+            if let Some(peer) = self.peers.entry(hint.peer, now) {
                 peer.addresses.clone_from(&hint.addresses);
                 peer.last_good_unix_ms = hint.last_good_unix_ms.min(wall);
             }
         }
         for (id, ban) in hints.bans.into_iter().filter(|(_, b)| b.until_unix_ms > wall) {
             self.swarm.behaviour_mut().blocked.block_peer(id);
-            self.book.entry(id, now);
-            self.book.ban(id, ban);
+            self.peers.entry(id, now);
+            self.peers.ban(id, ban);
         }
     }
 
     /// Due work: writes the hints, on a thread for blocking work, if they changed. It does so when the last check is
     /// `Timings::hints_save` ago, or at once while the file holds few peers and a new one is known.
-    pub(super) fn tick_hints(&mut self, now: Instant) {
+    pub(super) fn tick_saved_peers(&mut self, now: Instant) {
         let busy = self.hints_writer.as_ref().is_some_and(|w| !w.is_finished());
         if busy {
             return;
@@ -184,7 +184,7 @@ impl Actor {
         if !due && self.hints_saved.peers.len() >= PEERS_FEW {
             return;
         }
-        let hints = Hints::of(&self.book);
+        let hints = SavedPeers::of(&self.peers);
         let has_new = hints.peers.iter().any(|hint| !self.hints_saved.has(&hint.peer));
         if !due && !has_new {
             return;
@@ -199,12 +199,12 @@ impl Actor {
     }
 
     /// Writes the hints a last time, after a write under way has ended.
-    pub(super) async fn finish_hints(&mut self) {
+    pub(super) async fn finish_saved_peers(&mut self) {
         if let Some(writer) = self.hints_writer.take() {
             // A panic in the writer is no reason to panic here: the file was replaced whole or not at all.
             drop(writer.await);
         }
-        let hints = Hints::of(&self.book);
+        let hints = SavedPeers::of(&self.peers);
         if hints != self.hints_saved {
             let path = self.config.hints.clone();
             drop(tokio::task::spawn_blocking(move || save(&hints, &path)).await);
@@ -212,7 +212,7 @@ impl Actor {
     }
 }
 
-fn save(hints: &Hints, path: &Path) {
+fn save(hints: &SavedPeers, path: &Path) {
     if let Err(error) = hints.save(path) {
         tracing::warn!(path = %path.display(), %error, "routing hints cannot be written");
     }
@@ -226,9 +226,9 @@ mod tests {
     fn hints_are_read_as_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hints");
-        assert_eq!(Hints::load(&path), Hints::default());
-        let hints = Hints {
-            peers: vec![Hint {
+        assert_eq!(SavedPeers::load(&path), SavedPeers::default());
+        let hints = SavedPeers {
+            peers: vec![SavedPeer {
                 peer: PeerId::random(),
                 last_good_unix_ms: 1234,
                 addresses: vec!["/ip4/10.0.0.1/tcp/4001".parse().unwrap()],
@@ -242,7 +242,7 @@ mod tests {
             )],
         };
         hints.save(&path).unwrap();
-        assert_eq!(Hints::load(&path), hints);
+        assert_eq!(SavedPeers::load(&path), hints);
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
             1,
@@ -257,14 +257,14 @@ mod tests {
             "{HEADER}\npeer\npeer x 1 /ip4/1.2.3.4/tcp/1\npeer {peer} z /ip4/1.2.3.4/tcp/1\npeer {peer} 1 /ip4/1.2.3.4\n\
              frob\n\nban {peer}\npeer {peer} 5 /ip4/1.2.3.4/tcp/1 rubbish\n"
         );
-        let hints = Hints::parse(&text);
+        let hints = SavedPeers::parse(&text);
         assert_eq!((hints.peers.len(), hints.bans.len()), (1, 0));
         assert_eq!(hints.peers[0].addresses.len(), 1);
-        assert_eq!(Hints::parse("qres-hints 2\npeer"), Hints::default());
+        assert_eq!(SavedPeers::parse("qres-hints 2\npeer"), SavedPeers::default());
         let flood = format!(
             "{HEADER}\n{}",
             format!("peer {peer} 5 /ip4/1.2.3.4/tcp/1\n").repeat(1000)
         );
-        assert_eq!(Hints::parse(&flood).peers.len(), PEERS_MAX);
+        assert_eq!(SavedPeers::parse(&flood).peers.len(), PEERS_MAX);
     }
 }

@@ -16,7 +16,7 @@ use crate::blob::manager::Holders;
 use crate::blob::places::Places;
 use crate::blob::{BlobServer, REQUEST_BYTES_MAX};
 use crate::link::{Link, Pace};
-use crate::{Library, Record, SpecOffer};
+use crate::{ContentProvider, Record, SpecOffer};
 use qres_mesh::{Fault, MeshError};
 use qres_store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
 use qres_wire::pb::blob_request::Kind;
@@ -65,14 +65,14 @@ pub(crate) fn tempdir() -> tempfile::TempDir {
 }
 
 /// A blob store in a directory of its own.
-pub(crate) struct Shelf {
+pub(crate) struct MemoryProvider {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: BlobStore,
     /// The blobs of the model [`SPEC`].
     pub(crate) blobs: Blobs,
 }
 
-impl Shelf {
+impl MemoryProvider {
     pub(crate) fn new() -> Self {
         let dir = tempdir();
         let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
@@ -81,9 +81,9 @@ impl Shelf {
     }
 
     pub(crate) fn with(blob: &[u8]) -> Self {
-        let shelf = Self::new();
-        shelf.blobs.put(blob, false).unwrap();
-        shelf
+        let provider = Self::new();
+        provider.blobs.put(blob, false).unwrap();
+        provider
     }
 
     pub(crate) fn read(&self, blob: &BlobId) -> Vec<u8> {
@@ -95,7 +95,7 @@ impl Shelf {
     }
 }
 
-/// A [`Library`] without records, which only decides which peers may read.
+/// A [`ContentProvider`] without records, which only decides which peers may read.
 pub(crate) enum Readers {
     All,
     None,
@@ -104,7 +104,7 @@ pub(crate) enum Readers {
     AllBeside(Vec<NodeId>),
 }
 
-impl Library for Readers {
+impl ContentProvider for Readers {
     fn may_read(&self, _: &NodeId, spec: &SpecId, _: &BlobId) -> bool {
         match self {
             Self::All | Self::AllBeside(_) => true,
@@ -130,13 +130,13 @@ impl Library for Readers {
 }
 
 /// Makes an honest [`BlobServer`] of one shelf.
-pub(crate) fn honest(shelf: &Shelf, readers: Readers) -> BlobServer {
-    BlobServer::new(shelf.store.clone(), Arc::new(readers)).with_limits(PATIENT, Places::new(16, 4))
+pub(crate) fn honest(provider: &MemoryProvider, readers: Readers) -> BlobServer {
+    BlobServer::new(provider.store.clone(), Arc::new(readers)).with_limits(PATIENT, Places::new(16, 4))
 }
 
 /// Peers, the faults that they were penalized for, and how often a stream to each was opened.
 #[derive(Clone, Default)]
-pub(crate) struct Town {
+pub(crate) struct MemoryNetwork {
     inner: Arc<Inner>,
 }
 
@@ -148,7 +148,7 @@ struct Inner {
     changed: Notify,
 }
 
-impl Town {
+impl MemoryNetwork {
     pub(crate) fn settle<F>(&self, node: NodeId, home: impl Fn(Pipe) -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -166,7 +166,7 @@ impl Town {
         });
     }
 
-    pub(crate) fn settle_fake(&self, node: NodeId, fake: Fake) {
+    pub(crate) fn settle_fake(&self, node: NodeId, fake: MockPeer) {
         let fake = Arc::new(fake);
         self.settle(node, move |pipe| {
             let fake = fake.clone();
@@ -182,7 +182,7 @@ impl Town {
         self.inner.calls.lock().unwrap().get(node).copied().unwrap_or(0)
     }
 
-    /// Waits until `so` is true of this town, at most 20 s.
+    /// Waits until `so` is true of this network, at most 20 s.
     pub(crate) async fn until(&self, so: impl Fn(&Self) -> bool) {
         let wait = async {
             loop {
@@ -199,7 +199,7 @@ impl Town {
     }
 }
 
-impl Holders for Town {
+impl Holders for MemoryNetwork {
     type Stream = Pipe;
 
     fn connected(&self) -> Vec<NodeId> {
@@ -227,7 +227,7 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A server that speaks the protocol and misbehaves as its fields say.
-pub(crate) struct Fake {
+pub(crate) struct MockPeer {
     pub(crate) blob: Vec<u8>,
     /// Flips a bit of this segment.
     pub(crate) corrupt: Option<u32>,
@@ -243,7 +243,7 @@ pub(crate) struct Fake {
     pub(crate) values: Option<Vec<[u8; 32]>>,
 }
 
-impl Fake {
+impl MockPeer {
     pub(crate) fn of(blob: &[u8]) -> Self {
         Self {
             blob: blob.to_vec(),

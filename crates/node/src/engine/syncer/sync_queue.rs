@@ -18,7 +18,7 @@ pub type Pair = (NodeId, SpecId);
 
 /// The queue of comparisons, bounded by peers × models: each [`Pair`] waits at most once.
 #[derive(Default)]
-pub struct Turns {
+pub struct SyncQueue {
     /// The place of each pair in the queue.
     waiting: BTreeMap<Pair, u64>,
     places: u64,
@@ -31,7 +31,7 @@ struct Slow {
     not_before: Instant,
 }
 
-impl Turns {
+impl SyncQueue {
     /// Queues a pair; one that waits already keeps its place.
     pub fn want(&mut self, pair: Pair) {
         self.places += 1;
@@ -47,7 +47,7 @@ impl Turns {
         dropped
     }
 
-    /// Returns the pair whose turn it is; it runs until [`Turns::ended`].
+    /// Returns the pair whose turn it is; it runs until [`SyncQueue::ended`].
     pub fn next(&mut self, now: Instant) -> Option<Pair> {
         let may = |(node, _): &Pair| self.may_run(node, now);
         let ready = self.waiting.iter().filter(|(pair, _)| may(pair));
@@ -103,45 +103,45 @@ mod tests {
     #[test]
     fn one_peer_of_many_models_has_one_turn_and_the_longest_waiting_is_first() {
         let now = Instant::now();
-        let mut turns = Turns::default();
+        let mut sync_queue = SyncQueue::default();
         for wanted in [pair(9, 1), pair(1, 1), pair(1, 2), pair(1, 3), pair(5, 1), pair(9, 1)] {
-            turns.want(wanted);
+            sync_queue.want(wanted);
         }
-        let first: Vec<_> = std::iter::from_fn(|| turns.next(now)).collect();
+        let first: Vec<_> = std::iter::from_fn(|| sync_queue.next(now)).collect();
         assert_eq!(first, [pair(9, 1), pair(1, 1), pair(5, 1)]);
         // A running pair that is wanted again waits for its own end, behind the other pairs of that peer.
-        turns.want(pair(1, 1));
-        assert_eq!(turns.next(now), None);
-        turns.ended(&pair(1, 1), false, now);
-        assert_eq!(turns.next(now), Some(pair(1, 2)));
+        sync_queue.want(pair(1, 1));
+        assert_eq!(sync_queue.next(now), None);
+        sync_queue.ended(&pair(1, 1), false, now);
+        assert_eq!(sync_queue.next(now), Some(pair(1, 2)));
     }
 
     #[test]
     fn a_slow_peer_makes_room_and_pauses_longer_each_time_until_it_does_well() {
         let mut now = Instant::now();
-        let mut turns = Turns::default();
+        let mut sync_queue = SyncQueue::default();
         for expected in [10, 20, 40, 80, 160, 320, 320] {
-            turns.want(pair(1, 1));
-            assert_eq!(turns.next(now), Some(pair(1, 1)));
-            turns.want(pair(1, 2));
+            sync_queue.want(pair(1, 1));
+            assert_eq!(sync_queue.next(now), Some(pair(1, 1)));
+            sync_queue.want(pair(1, 2));
             assert!(
-                !turns.others_wait(&pair(1, 1).0, now),
+                !sync_queue.others_wait(&pair(1, 1).0, now),
                 "it does not make room for itself"
             );
-            turns.want(pair(2, 1));
-            assert!(turns.others_wait(&pair(1, 1).0, now));
-            turns.ended(&pair(1, 1), true, now);
-            assert_eq!(turns.next(now), Some(pair(2, 1)));
-            turns.ended(&pair(2, 1), false, now);
-            turns.retain(|_| false);
-            turns.want(pair(1, 1));
+            sync_queue.want(pair(2, 1));
+            assert!(sync_queue.others_wait(&pair(1, 1).0, now));
+            sync_queue.ended(&pair(1, 1), true, now);
+            assert_eq!(sync_queue.next(now), Some(pair(2, 1)));
+            sync_queue.ended(&pair(2, 1), false, now);
+            sync_queue.retain(|_| false);
+            sync_queue.want(pair(1, 1));
             let pause = Duration::from_secs(expected);
-            assert_eq!(turns.next(now + pause - Duration::from_millis(1)), None);
+            assert_eq!(sync_queue.next(now + pause - Duration::from_millis(1)), None);
             now += pause;
         }
-        assert_eq!(turns.next(now), Some(pair(1, 1)));
-        turns.ended(&pair(1, 1), false, now);
-        turns.want(pair(1, 1));
-        assert_eq!(turns.next(now), Some(pair(1, 1)));
+        assert_eq!(sync_queue.next(now), Some(pair(1, 1)));
+        sync_queue.ended(&pair(1, 1), false, now);
+        sync_queue.want(pair(1, 1));
+        assert_eq!(sync_queue.next(now), Some(pair(1, 1)));
     }
 }

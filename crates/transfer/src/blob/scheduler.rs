@@ -9,7 +9,7 @@ use qres_fed::id::{BlobId, NodeId, SpecId};
 
 use crowd::Crowd;
 
-use super::Want;
+use super::DownloadRequest;
 use super::session::{Goal, Got};
 use qres_store::Owner;
 
@@ -39,7 +39,7 @@ pub(crate) const FAILURES_MAX: u32 = 5;
 pub(crate) const DENIALS_MAX: u32 = 3;
 /// Holders that are remembered for one blob; the newest ones are kept.
 const HOLDERS_MAX: usize = 64;
-/// Peers whose [`Standing`] is remembered for one blob: more than can be connected.
+/// Peers whose [`HolderHealth`] is remembered for one blob: more than can be connected.
 const STANDINGS_MAX: usize = 1024;
 
 /// A step that the manager is to take.
@@ -51,7 +51,7 @@ pub(crate) enum Step {
     Fetch(Key, NodeId, Goal),
 }
 
-/// Name of a [`Want`]; a blob that is wanted again after it was cancelled gets another key.
+/// Name of a [`DownloadRequest`]; a blob that is wanted again after it was cancelled gets another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     number: u64,
@@ -97,7 +97,7 @@ pub(crate) enum Then {
 
 /// The schedule: all wants, and the sessions under way for them.
 #[derive(Default)]
-pub(crate) struct Board {
+pub(crate) struct DownloadScheduler {
     wants: BTreeMap<u64, Entry>,
     /// Number of the want of each model and blob. Each model wants a blob for itself: a copy that one model has is not
     /// for another to use.
@@ -113,29 +113,29 @@ pub(crate) struct Board {
 }
 
 struct Entry {
-    want: Want,
+    want: DownloadRequest,
     /// True once a look has not found the blob in the store.
     looked: bool,
     /// The peers that are being asked, and since when.
     asking: BTreeMap<NodeId, Instant>,
-    standing: BTreeMap<NodeId, Standing>,
+    health: BTreeMap<NodeId, HolderHealth>,
     /// Failures of this node's store: the blob is not fetched before the wait after a failure is over.
-    store: Standing,
+    store: HolderHealth,
 }
 
 /// History of one holder with one blob.
 #[derive(Debug, Clone, Copy, Default)]
-struct Standing {
+struct HolderHealth {
     failures: u32,
     /// Sessions in a row that broke off; a session that brought something starts the count anew.
     broken: u32,
-    /// Times that the holder denied a blob that it must have ([`Want::owed_by`]).
+    /// Times that the holder denied a blob that it must have ([`DownloadRequest::owed_by`]).
     owing: u32,
     not_before: Option<Instant>,
     never: bool,
 }
 
-impl Standing {
+impl HolderHealth {
     fn failed(&mut self, now: Instant) {
         let doubled = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
@@ -152,9 +152,9 @@ impl Standing {
     }
 }
 
-impl Board {
-    /// Adds a [`Want`]. A second want of the same model and blob adds its holders, and ends their waits after failures.
-    pub(crate) fn want(&mut self, want: Want) {
+impl DownloadScheduler {
+    /// Adds a [`DownloadRequest`]. A second want of the same model and blob adds its holders, and ends their waits after failures.
+    pub(crate) fn want(&mut self, want: DownloadRequest) {
         let name = (want.spec, want.blob);
         if let Some(entry) = self.numbers.get(&name).and_then(|n| self.wants.get_mut(n)) {
             entry.merge(want);
@@ -167,7 +167,7 @@ impl Board {
         self.wants.insert(number, Entry::new(want));
     }
 
-    /// Removes the [`Want`] of this blob for this model.
+    /// Removes the [`DownloadRequest`] of this blob for this model.
     pub(crate) fn cancel(&mut self, spec: SpecId, blob: BlobId) {
         if let Some(number) = self.numbers.remove(&(spec, blob)) {
             self.wants.remove(&number);
@@ -183,8 +183,8 @@ impl Board {
     pub(crate) fn nudge(&mut self, peer: &NodeId) {
         self.busy.remove(peer);
         for entry in self.wants.values_mut() {
-            if let Some(standing) = entry.standing.get_mut(peer) {
-                standing.not_before = None;
+            if let Some(health) = entry.health.get_mut(peer) {
+                health.not_before = None;
             }
         }
     }
@@ -277,8 +277,8 @@ impl Board {
     /// Returns the time at which the next wait ends, if there is a wait.
     pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
         let waits = self.wants.values().flat_map(|entry| {
-            let standing = entry.standing.values().chain(std::iter::once(&entry.store));
-            standing.filter(|s| !s.never).filter_map(|s| s.not_before)
+            let health = entry.health.values().chain(std::iter::once(&entry.store));
+            health.filter(|s| !s.never).filter_map(|s| s.not_before)
         });
         let slow = self
             .wants
@@ -308,14 +308,14 @@ impl Board {
 }
 
 impl Entry {
-    fn new(mut want: Want) -> Self {
+    fn new(mut want: DownloadRequest) -> Self {
         let holders = std::mem::take(&mut want.holders);
         let mut entry = Self {
             want,
             looked: false,
             asking: BTreeMap::new(),
-            standing: BTreeMap::new(),
-            store: Standing::default(),
+            health: BTreeMap::new(),
+            store: HolderHealth::default(),
         };
         entry.add_holders(holders);
         entry
@@ -329,21 +329,21 @@ impl Entry {
         }
     }
 
-    fn merge(&mut self, more: Want) {
+    fn merge(&mut self, more: DownloadRequest) {
         let own = &mut self.want;
         own.owed_by = own.owed_by.or(more.owed_by);
         if own.bytes != more.bytes {
             // Two records name two lengths. One of them lies, and only the digest tells which, so both lengths are
             // accepted.
-            let limit = |want: &Want| want.bytes.map_or(want.bytes_max, |bytes| bytes.min(want.bytes_max));
+            let limit = |want: &DownloadRequest| want.bytes.map_or(want.bytes_max, |bytes| bytes.min(want.bytes_max));
             own.bytes_max = limit(own).max(limit(&more));
             own.bytes = None;
         } else {
             own.bytes_max = own.bytes_max.max(more.bytes_max);
         }
         for holder in &more.holders {
-            if let Some(standing) = self.standing.get_mut(holder) {
-                standing.not_before = None;
+            if let Some(health) = self.health.get_mut(holder) {
+                health.not_before = None;
             }
         }
         self.add_holders(more.holders);
@@ -384,8 +384,8 @@ impl Entry {
             return None;
         }
         let ready = |peer: &NodeId| {
-            let standing = self.standing.get(peer).copied().unwrap_or_default();
-            standing.ready(now) && !self.asking.contains_key(peer) && free(peer)
+            let health = self.health.get(peer).copied().unwrap_or_default();
+            health.ready(now) && !self.asking.contains_key(peer) && free(peer)
         };
         let holders = self.want.holders.iter().filter(|peer| connected.contains(peer));
         let others = connected.iter().filter(|_| alone);
@@ -394,10 +394,10 @@ impl Entry {
 
     /// Makes the [`Goal`] of a session with this peer.
     fn goal(&mut self, peer: &NodeId) -> Goal {
-        while self.standing.len() >= STANDINGS_MAX {
-            self.standing.pop_first();
+        while self.health.len() >= STANDINGS_MAX {
+            self.health.pop_first();
         }
-        self.standing.entry(*peer).or_default();
+        self.health.entry(*peer).or_default();
         Goal {
             spec: self.want.spec,
             blob: self.want.blob,
@@ -408,33 +408,33 @@ impl Entry {
     }
 
     fn ended(&mut self, peer: NodeId, outcome: Outcome, now: Instant) -> Then {
-        let standing = self.standing.entry(peer).or_default();
+        let health = self.health.entry(peer).or_default();
         match outcome {
             Outcome::Got(Got::Here | Got::Busy(_)) => {}
             Outcome::Got(Got::Shared) => {
-                standing.worked();
-                standing.not_before = Some(now + BACKOFF_MIN);
+                health.worked();
+                health.not_before = Some(now + BACKOFF_MIN);
             }
             Outcome::Got(Got::Absent | Got::Denied) => {
-                standing.failed(now);
+                health.failed(now);
                 if self.want.owed_by == Some(peer) {
-                    standing.owing += 1;
-                    if standing.owing >= DENIALS_MAX {
-                        standing.owing = 0;
+                    health.owing += 1;
+                    if health.owing >= DENIALS_MAX {
+                        health.owing = 0;
                         return Then::Exhausted;
                     }
                 }
             }
-            Outcome::Gone => standing.failed(now),
-            Outcome::Forged => standing.never = true,
+            Outcome::Gone => health.failed(now),
+            Outcome::Forged => health.never = true,
             Outcome::Broken { progress } => {
                 if progress {
-                    standing.worked();
+                    health.worked();
                 }
-                standing.failed(now);
-                standing.broken += 1;
-                if standing.broken >= FAILURES_MAX {
-                    standing.broken = 0;
+                health.failed(now);
+                health.broken += 1;
+                if health.broken >= FAILURES_MAX {
+                    health.broken = 0;
                     return Then::Exhausted;
                 }
             }

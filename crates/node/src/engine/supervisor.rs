@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
-use super::Core;
+use super::NodeContext;
 
-impl Core {
-    /// Spawns a task whose panic is the node's failure: [`Core::failed`] resolves then.
-    pub fn spawn_vital(self: &Arc<Self>, what: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) {
-        let (core, what) = (self.clone(), what.into());
+impl NodeContext {
+    /// Spawns a task whose panic is the node's failure: [`NodeContext::failed`] resolves then.
+    pub fn spawn_critical(self: &Arc<Self>, what: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) {
+        let (context, what) = (self.clone(), what.into());
         self.tasks.spawn(async move {
             if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
-                core.fail(format!("{what} panicked: {}", words(&*panic)));
+                context.fail(format!("{what} panicked: {}", words(&*panic)));
             }
         });
     }

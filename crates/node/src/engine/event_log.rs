@@ -50,12 +50,12 @@ fn held_bytes(event: &Event) -> usize {
 
 /// A ring of the newest events. A watcher holds a revision, not a queue: a slow watcher costs nothing, and is told when the
 /// events that it wants are gone.
-pub struct Hub {
+pub struct EventLog {
     log: Mutex<Log>,
     newest: watch::Sender<Revision>,
 }
 
-/// The result of a watcher's [`Hub::read`] at its place in the log.
+/// The result of a watcher's [`EventLog::read`] at its place in the log.
 pub enum Read {
     /// The first event from the asked revision on that is let through.
     Event(Revision, Arc<Event>),
@@ -65,8 +65,8 @@ pub enum Read {
     TooOld(Revision),
 }
 
-impl Hub {
-    /// Creates a hub whose revisions start above `floor`.
+impl EventLog {
+    /// Creates a log whose revisions start above `floor`.
     pub fn new(floor: Revision) -> Self {
         Self {
             log: Mutex::new(Log {
@@ -137,10 +137,10 @@ mod tests {
     }
 
     /// Returns the revisions of all events kept from `next` on; `Err` holds the oldest that is kept.
-    fn kept(hub: &Hub, mut next: Revision) -> Result<Vec<Revision>, Revision> {
+    fn kept(event_log: &EventLog, mut next: Revision) -> Result<Vec<Revision>, Revision> {
         let mut found = vec![];
         loop {
-            match hub.read(next, |_| true) {
+            match event_log.read(next, |_| true) {
                 Read::Event(revision, _) => {
                     found.push(revision);
                     next = revision + 1;
@@ -153,35 +153,35 @@ mod tests {
 
     #[test]
     fn a_watcher_misses_nothing_or_is_told_so() {
-        let hub = Hub::new(100);
-        assert_eq!(kept(&hub, 101), Ok(vec![]));
-        assert_eq!(kept(&hub, 100), Err(101));
+        let event_log = EventLog::new(100);
+        assert_eq!(kept(&event_log, 101), Ok(vec![]));
+        assert_eq!(kept(&event_log, 100), Err(101));
         for n in 0..3 {
-            assert_eq!(hub.push(event(n)), 101 + u64::from(n));
+            assert_eq!(event_log.push(event(n)), 101 + u64::from(n));
         }
-        assert_eq!(kept(&hub, 102), Ok(vec![102, 103]));
+        assert_eq!(kept(&event_log, 102), Ok(vec![102, 103]));
         for _ in 0..KEPT_MAX {
-            hub.push(event(9));
+            event_log.push(event(9));
         }
-        assert_eq!(kept(&hub, 102), Err(104));
-        assert_eq!(kept(&hub, 104).unwrap().len(), KEPT_MAX);
+        assert_eq!(kept(&event_log, 102), Err(104));
+        assert_eq!(kept(&event_log, 104).unwrap().len(), KEPT_MAX);
     }
 
     #[test]
     fn a_watcher_that_none_of_it_concerns_goes_on_behind_it() {
-        let hub = Hub::new(0);
+        let event_log = EventLog::new(0);
         for n in 0..3 {
-            hub.push(event(n));
+            event_log.push(event(n));
         }
         let of = |n: u8| move |event: &Event| matches!(event, Event::ModelLeft(spec, _) if *spec == SpecId([n; 32]));
-        assert!(matches!(hub.read(1, of(2)), Read::Event(3, _)));
-        assert!(matches!(hub.read(1, of(9)), Read::Nothing(4)));
-        assert!(matches!(hub.read(4, of(9)), Read::Nothing(4)));
+        assert!(matches!(event_log.read(1, of(2)), Read::Event(3, _)));
+        assert!(matches!(event_log.read(1, of(9)), Read::Nothing(4)));
+        assert!(matches!(event_log.read(4, of(9)), Read::Nothing(4)));
     }
 
     #[test]
     fn kept_events_are_bounded_by_what_they_hold() {
-        let hub = Hub::new(0);
+        let event_log = EventLog::new(0);
         let large = |n: u64| {
             Event::State(StateView {
                 spec: SpecId([1; 32]),
@@ -195,22 +195,22 @@ mod tests {
             })
         };
         for n in 0..9 {
-            hub.push(large(n));
+            event_log.push(large(n));
         }
         // Three events fit, and some bytes are left: a fourth would be above the limit.
-        assert_eq!(kept(&hub, 7), Ok(vec![7, 8, 9]));
-        assert_eq!(kept(&hub, 6), Err(7));
+        assert_eq!(kept(&event_log, 7), Ok(vec![7, 8, 9]));
+        assert_eq!(kept(&event_log, 6), Err(7));
     }
 
     #[test]
     fn pushes_from_many_threads_end_with_the_newest_revision_told() {
-        let hub = Hub::new(0);
-        let newest = hub.subscribe();
+        let event_log = EventLog::new(0);
+        let newest = event_log.subscribe();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..500).for_each(|n| _ = hub.push(event(n as u8))));
+                scope.spawn(|| (0..500).for_each(|n| _ = event_log.push(event(n as u8))));
             }
         });
-        assert_eq!((*newest.borrow(), hub.revision()), (2000, 2000));
+        assert_eq!((*newest.borrow(), event_log.revision()), (2000, 2000));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use qres_fed::id::NodeId;
 
-use super::{Board, Key, SESSIONS_PER_BLOB_MAX, SLOW_AFTER};
+use super::{DownloadScheduler, Key, SESSIONS_PER_BLOB_MAX, SLOW_AFTER};
 
 /// Rate in bytes a second at which a session stays while holders wait. All eight sessions at this rate are 4 Mbit/s.
 pub(super) const LEAST_RATE: u64 = 64 * 1024;
@@ -77,7 +77,7 @@ fn is_slow(bytes: u64, within: Duration) -> bool {
     u128::from(bytes) * 1000 < u128::from(LEAST_RATE) * within.as_millis()
 }
 
-impl Board {
+impl DownloadScheduler {
     /// Returns the session that is to end, because it is slow and a holder waits to be asked: a session of any blob when
     /// there is no session left, a session of the same blob when that blob has as many as it may have. `received` returns
     /// the bytes that came over a session.
@@ -92,8 +92,10 @@ impl Board {
             return None;
         }
         let keys: Vec<Key> = self.wants.iter().map(|(n, entry)| entry.key(*n)).collect();
-        let waits = |board: &Self, key, per_blob| board.holder(key, connected, now, &missing, per_blob).is_some();
-        let asked = |board: &Self, key: &Key| board.wants.get(&key.number).map_or(0, |entry| entry.asking.len());
+        let waits =
+            |scheduler: &Self, key, per_blob| scheduler.holder(key, connected, now, &missing, per_blob).is_some();
+        let asked =
+            |scheduler: &Self, key: &Key| scheduler.wants.get(&key.number).map_or(0, |entry| entry.asking.len());
         let mut leaving = None;
         if self.full() && keys.iter().any(|key| waits(self, *key, SESSIONS_PER_BLOB_MAX)) {
             leaving = self.crowd.youngest_slow(now, &received, None);

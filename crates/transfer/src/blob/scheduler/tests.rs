@@ -4,8 +4,8 @@ fn node(n: u8) -> NodeId {
     NodeId([n; 32])
 }
 
-fn want(blob: u8, holders: &[u8]) -> Want {
-    Want {
+fn want(blob: u8, holders: &[u8]) -> DownloadRequest {
+    DownloadRequest {
         spec: SpecId([9; 32]),
         blob: BlobId([blob; 32]),
         bytes: Some(100),
@@ -16,9 +16,9 @@ fn want(blob: u8, holders: &[u8]) -> Want {
     }
 }
 
-/// A [`Board`] with a clock that only the test moves.
+/// A [`DownloadScheduler`] with a clock that only the test moves.
 struct Desk {
-    board: Board,
+    scheduler: DownloadScheduler,
     now: Instant,
     connected: Vec<NodeId>,
     missing: usize,
@@ -27,7 +27,7 @@ struct Desk {
 impl Desk {
     fn new(connected: &[u8]) -> Self {
         Self {
-            board: Board::default(),
+            scheduler: DownloadScheduler::default(),
             now: Instant::now(),
             connected: connected.iter().map(|n| node(*n)).collect(),
             missing: 1,
@@ -39,9 +39,9 @@ impl Desk {
     fn steps(&mut self) -> Vec<(Key, NodeId)> {
         let mut asked = Vec::new();
         let missing = self.missing;
-        while let Some(step) = self.board.next(&self.connected, self.now, |_| missing) {
+        while let Some(step) = self.scheduler.next(&self.connected, self.now, |_| missing) {
             match step {
-                Step::Look(key) => assert!(!self.board.looked(key, false)),
+                Step::Look(key) => assert!(!self.scheduler.looked(key, false)),
                 Step::Fetch(key, peer, goal) => {
                     assert_eq!(goal.blob, key.blob);
                     asked.push((key, peer));
@@ -58,7 +58,7 @@ impl Desk {
     }
 
     fn ended(&mut self, (key, peer): (Key, NodeId), outcome: Outcome) -> Then {
-        self.board.ended(key, peer, outcome, self.now)
+        self.scheduler.ended(key, peer, outcome, self.now)
     }
 
     fn pass(&mut self, time: Duration) {
@@ -69,19 +69,19 @@ impl Desk {
 #[test]
 fn a_blob_is_looked_for_in_the_store_before_anyone_is_asked() {
     let mut desk = Desk::new(&[1]);
-    desk.board.want(want(1, &[1]));
-    let Some(Step::Look(key)) = desk.board.next(&desk.connected, desk.now, |_| 0) else {
+    desk.scheduler.want(want(1, &[1]));
+    let Some(Step::Look(key)) = desk.scheduler.next(&desk.connected, desk.now, |_| 0) else {
         panic!("a look");
     };
-    assert!(desk.board.next(&desk.connected, desk.now, |_| 0).is_none());
-    assert!(desk.board.looked(key, true));
-    assert!(desk.steps().is_empty() && !desk.board.waiting());
+    assert!(desk.scheduler.next(&desk.connected, desk.now, |_| 0).is_none());
+    assert!(desk.scheduler.looked(key, true));
+    assert!(desk.steps().is_empty() && !desk.scheduler.waiting());
 }
 
 #[test]
 fn holders_come_first_then_everyone_connected_and_nobody_else() {
     let mut desk = Desk::new(&[1, 2, 3]);
-    desk.board.want(want(1, &[8, 3]));
+    desk.scheduler.want(want(1, &[8, 3]));
     let third = desk.one();
     assert_eq!(third.1, node(3), "8 is not connected");
     desk.ended(third, Outcome::Got(Got::Absent));
@@ -91,19 +91,19 @@ fn holders_come_first_then_everyone_connected_and_nobody_else() {
     let second = desk.one();
     assert_eq!(second.1, node(2));
     desk.ended(second, Outcome::Gone);
-    assert!(desk.steps().is_empty() && desk.board.waiting());
-    assert_eq!(desk.board.wake(desk.now), Some(desk.now + BACKOFF_MIN));
+    assert!(desk.steps().is_empty() && desk.scheduler.waiting());
+    assert_eq!(desk.scheduler.wake(desk.now), Some(desk.now + BACKOFF_MIN));
 }
 
 #[test]
 fn waits_double_up_to_a_limit_and_a_nudge_or_a_second_want_ends_them() {
     let mut desk = Desk::new(&[1]);
-    desk.board.want(want(1, &[1]));
+    desk.scheduler.want(want(1, &[1]));
     let mut wait = BACKOFF_MIN;
     for _ in 0..12 {
         let asked = desk.one();
         desk.ended(asked, Outcome::Got(Got::Absent));
-        assert_eq!(desk.board.wake(desk.now), Some(desk.now + wait));
+        assert_eq!(desk.scheduler.wake(desk.now), Some(desk.now + wait));
         desk.pass(wait - Duration::from_millis(1));
         assert!(desk.steps().is_empty());
         desk.pass(Duration::from_millis(1));
@@ -111,10 +111,10 @@ fn waits_double_up_to_a_limit_and_a_nudge_or_a_second_want_ends_them() {
     }
     let asked = desk.one();
     desk.ended(asked, Outcome::Got(Got::Absent));
-    desk.board.nudge(&node(1));
+    desk.scheduler.nudge(&node(1));
     let asked = desk.one();
     desk.ended(asked, Outcome::Got(Got::Absent));
-    desk.board.want(want(1, &[1]));
+    desk.scheduler.want(want(1, &[1]));
     desk.one();
 }
 
@@ -122,7 +122,7 @@ fn waits_double_up_to_a_limit_and_a_nudge_or_a_second_want_ends_them() {
 fn sessions_are_few_in_all_and_with_one_holder() {
     let mut desk = Desk::new(&[1, 2, 3, 4, 5]);
     for blob in 0..20 {
-        desk.board.want(want(blob, &[1, 2, 3, 4, 5]));
+        desk.scheduler.want(want(blob, &[1, 2, 3, 4, 5]));
     }
     let asked = desk.steps();
     assert_eq!(asked.len(), SESSIONS_MAX);
@@ -141,7 +141,7 @@ fn sessions_are_few_in_all_and_with_one_holder() {
 #[test]
 fn whoever_denies_what_it_owes_is_blamed_and_others_are_not() {
     let mut desk = Desk::new(&[1, 2]);
-    desk.board.want(Want {
+    desk.scheduler.want(DownloadRequest {
         owed_by: Some(node(1)),
         ..want(1, &[1, 2])
     });
@@ -162,7 +162,7 @@ fn whoever_denies_what_it_owes_is_blamed_and_others_are_not() {
 #[test]
 fn forged_bytes_are_enough_and_broken_sessions_add_up_unless_something_comes() {
     let mut desk = Desk::new(&[1]);
-    desk.board.want(want(1, &[1]));
+    desk.scheduler.want(want(1, &[1]));
     for n in 1..=2 * FAILURES_MAX {
         let asked = desk.one();
         let progress = n == FAILURES_MAX;
@@ -174,18 +174,18 @@ fn forged_bytes_are_enough_and_broken_sessions_add_up_unless_something_comes() {
     let asked = desk.one();
     desk.ended(asked, Outcome::Forged);
     desk.pass(BACKOFF_MAX * 10);
-    desk.board.nudge(&node(1));
-    desk.board.want(want(1, &[1]));
+    desk.scheduler.nudge(&node(1));
+    desk.scheduler.want(want(1, &[1]));
     assert!(desk.steps().is_empty(), "never again");
 }
 
 #[test]
 fn a_busy_holder_is_left_alone_for_every_blob() {
     let mut desk = Desk::new(&[1]);
-    desk.board.want(want(1, &[1]));
+    desk.scheduler.want(want(1, &[1]));
     let asked = desk.one();
     desk.ended(asked, Outcome::Got(Got::Busy(Duration::from_secs(1))));
-    desk.board.want(want(2, &[1]));
+    desk.scheduler.want(want(2, &[1]));
     assert!(desk.steps().is_empty());
     desk.pass(Duration::from_secs(1));
     assert_eq!(desk.steps().len(), 2);
@@ -194,7 +194,7 @@ fn a_busy_holder_is_left_alone_for_every_blob() {
 #[test]
 fn a_full_disk_blames_nobody_and_waits() {
     let mut desk = Desk::new(&[1, 2]);
-    desk.board.want(want(1, &[1]));
+    desk.scheduler.want(want(1, &[1]));
     let asked = desk.one();
     assert_eq!(desk.ended(asked, Outcome::Store), Then::On);
     assert!(desk.steps().is_empty(), "another holder would not help");
@@ -206,14 +206,14 @@ fn a_full_disk_blames_nobody_and_waits() {
 fn a_large_blob_is_split_over_holders_and_a_slow_one_gets_company() {
     let mut desk = Desk::new(&[1, 2, 3, 4, 5]);
     desk.missing = SPLIT_SEGMENTS_MIN;
-    desk.board.want(want(1, &[2, 3]));
+    desk.scheduler.want(want(1, &[2, 3]));
     let asked: Vec<NodeId> = desk.steps().into_iter().map(|(_, peer)| peer).collect();
     assert_eq!(asked, [node(2), node(3)], "holders only");
 
     let mut desk = Desk::new(&[1, 2]);
-    desk.board.want(want(1, &[2]));
+    desk.scheduler.want(want(1, &[2]));
     assert_eq!(desk.one().1, node(2));
-    assert_eq!(desk.board.wake(desk.now), Some(desk.now + SLOW_AFTER));
+    assert_eq!(desk.scheduler.wake(desk.now), Some(desk.now + SLOW_AFTER));
     desk.pass(SLOW_AFTER);
     assert_eq!(desk.one().1, node(1), "anyone");
     assert!(desk.steps().is_empty());
@@ -222,13 +222,13 @@ fn a_large_blob_is_split_over_holders_and_a_slow_one_gets_company() {
 #[test]
 fn what_is_cancelled_is_gone_and_comes_back_as_another() {
     let mut desk = Desk::new(&[1]);
-    desk.board.want(want(1, &[1]));
+    desk.scheduler.want(want(1, &[1]));
     let old = desk.one();
-    desk.board.cancel(SpecId([8; 32]), old.0.blob);
-    assert!(desk.board.wanted(old.0), "of another model");
-    desk.board.cancel(old.0.spec, old.0.blob);
-    assert!(!desk.board.wanted(old.0));
-    desk.board.want(want(1, &[1]));
+    desk.scheduler.cancel(SpecId([8; 32]), old.0.blob);
+    assert!(desk.scheduler.wanted(old.0), "of another model");
+    desk.scheduler.cancel(old.0.spec, old.0.blob);
+    assert!(!desk.scheduler.wanted(old.0));
+    desk.scheduler.want(want(1, &[1]));
     let new = desk.one();
     assert_ne!(old.0, new.0);
     assert_eq!(
@@ -237,22 +237,22 @@ fn what_is_cancelled_is_gone_and_comes_back_as_another() {
         "nobody wants that one"
     );
     assert_eq!(desk.ended(new, Outcome::Got(Got::Here)), Then::Here);
-    assert!(desk.board.sessions.is_empty() && desk.board.wants.is_empty() && desk.board.numbers.is_empty());
+    assert!(desk.scheduler.sessions.is_empty() && desk.scheduler.wants.is_empty() && desk.scheduler.numbers.is_empty());
 }
 
 #[test]
 fn two_records_that_name_two_lengths_let_either_in() {
     let mut desk = Desk::new(&[1]);
-    desk.board.want(want(1, &[1]));
-    desk.board.want(Want {
+    desk.scheduler.want(want(1, &[1]));
+    desk.scheduler.want(DownloadRequest {
         bytes: Some(300),
         ..want(1, &[2])
     });
-    let Some(Step::Look(key)) = desk.board.next(&desk.connected, desk.now, |_| 0) else {
+    let Some(Step::Look(key)) = desk.scheduler.next(&desk.connected, desk.now, |_| 0) else {
         panic!("a look");
     };
-    desk.board.looked(key, false);
-    let Some(Step::Fetch(_, _, goal)) = desk.board.next(&desk.connected, desk.now, |_| 0) else {
+    desk.scheduler.looked(key, false);
+    let Some(Step::Fetch(_, _, goal)) = desk.scheduler.next(&desk.connected, desk.now, |_| 0) else {
         panic!("a fetch");
     };
     assert_eq!((goal.bytes, goal.bytes_max), (None, 300));
@@ -261,8 +261,8 @@ fn two_records_that_name_two_lengths_let_either_in() {
 #[test]
 fn a_blob_that_two_models_want_is_fetched_for_each_of_them() {
     let mut desk = Desk::new(&[1]);
-    desk.board.want(want(1, &[1]));
-    desk.board.want(Want {
+    desk.scheduler.want(want(1, &[1]));
+    desk.scheduler.want(DownloadRequest {
         spec: SpecId([8; 32]),
         ..want(1, &[1])
     });
@@ -270,6 +270,6 @@ fn a_blob_that_two_models_want_is_fetched_for_each_of_them() {
     let specs: Vec<_> = asked.iter().map(|(key, _)| key.spec).collect();
     assert_eq!(specs, [SpecId([9; 32]), SpecId([8; 32])]);
     assert_eq!(desk.ended(asked[0], Outcome::Got(Got::Here)), Then::Here);
-    assert!(desk.board.wanted(asked[1].0), "the other one is still on its way");
+    assert!(desk.scheduler.wanted(asked[1].0), "the other one is still on its way");
     assert_eq!(desk.ended(asked[1], Outcome::Got(Got::Here)), Then::Here);
 }

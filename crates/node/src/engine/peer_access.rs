@@ -8,33 +8,33 @@ use qres_fed::round::{Machine, RecordId};
 use tracing::warn;
 
 use super::registry::{Joined, Known};
-use super::{Core, archive};
-use crate::transfer::{Library, Record, SpecOffer};
+use super::{NodeContext, archive};
+use crate::transfer::{ContentProvider, Record, SpecOffer};
 
-/// The engine's implementation of [`Library`].
-pub struct Shelf {
+/// The engine's implementation of [`ContentProvider`].
+pub struct PeerAccess {
     /// The engine whose holdings are served.
-    pub core: Arc<Core>,
+    pub context: Arc<NodeContext>,
 }
 
-impl Shelf {
+impl PeerAccess {
     fn readable(&self, peer: &NodeId, spec: &SpecId) -> Option<Arc<Joined>> {
-        let model = self.core.registry.get(spec)?;
+        let model = self.context.registry.get(spec)?;
         if model.readable_by(peer) { model.joined() } else { None }
     }
 }
 
-impl Library for Shelf {
+impl ContentProvider for PeerAccess {
     fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool {
-        self.core.registry.may_read(peer, spec, blob)
+        self.context.registry.may_read(peer, spec, blob)
     }
 
     fn is_member(&self, peer: &NodeId) -> bool {
-        self.core.mesh.is_member(peer)
+        self.context.mesh.is_member(peer)
     }
 
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
-        let offers = self.core.registry.known().into_iter().map(|model| {
+        let offers = self.context.registry.known().into_iter().map(|model| {
             let (bytes, signature) = match &model {
                 Known::Here(model) => (model.spec_bytes, model.signed.signature),
                 Known::Heard(heard) => (heard.spec_bytes, heard.signature),
@@ -59,7 +59,7 @@ impl Library for Shelf {
             };
             let (mut ids, root) = joined.ask(held).await.ok()?;
             if above < root {
-                archive::add_ids(&self.core, spec, above, &mut ids).await.ok()?;
+                archive::add_ids(&self.context, spec, above, &mut ids).await.ok()?;
             }
             Some(ids)
         })
@@ -85,7 +85,7 @@ impl Library for Shelf {
             };
             if !others.is_empty() {
                 // The archived records go first: they are older than those in memory, which build on them.
-                match archive::records(&self.core, spec, others).await {
+                match archive::records(&self.context, spec, others).await {
                     Ok(archived) => drop(found.splice(..0, archived)),
                     Err(error) => warn!(%error, "cannot read old rounds for a peer"),
                 }
@@ -99,7 +99,7 @@ impl Library for Shelf {
             if self.readable(&peer, &spec).is_none() {
                 return vec![];
             }
-            let states = self.core.blocking(move |store| store.states(spec)).await;
+            let states = self.context.blocking(move |store| store.states(spec)).await;
             states
                 .unwrap_or_default()
                 .into_iter()

@@ -21,39 +21,39 @@ type Wanted = BTreeMap<(SpecId, BlobId), BTreeSet<Purpose>>;
 
 /// The blobs that are wanted. Bounded by what names them: records, states on their way, offers.
 #[derive(Default)]
-pub struct Wants(Mutex<Wanted>);
+pub struct BlobDemand(Mutex<Wanted>);
 
-impl Wants {
+impl BlobDemand {
     /// Notes a want, then asks for the download, so that no other caller cancels it in between.
     pub fn want(&self, blob: BlobId, spec: SpecId, purpose: Purpose, ask: impl FnOnce()) {
-        let mut wants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        wants.entry((spec, blob)).or_default().insert(purpose);
+        let mut blob_demand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        blob_demand.entry((spec, blob)).or_default().insert(purpose);
         ask();
     }
 
     /// Removes a [`Purpose`] of a blob; cancels the download when no other purpose is left.
     pub fn forget(&self, blob: &BlobId, spec: SpecId, purpose: Purpose, cancel: impl FnOnce()) {
-        let mut wants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if remove(&mut wants, (spec, *blob), purpose) {
+        let mut blob_demand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if remove(&mut blob_demand, (spec, *blob), purpose) {
             cancel();
         }
     }
 
     /// Forgets a blob that has come for this model.
     pub fn arrived(&self, blob: &BlobId, spec: SpecId) {
-        let mut wants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        wants.remove(&(spec, *blob));
+        let mut blob_demand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        blob_demand.remove(&(spec, *blob));
     }
 }
 
 /// Removes a purpose; returns true if no other one is left.
-fn remove(wants: &mut Wanted, blob: (SpecId, BlobId), purpose: Purpose) -> bool {
-    let Some(purposes) = wants.get_mut(&blob) else {
+fn remove(blob_demand: &mut Wanted, blob: (SpecId, BlobId), purpose: Purpose) -> bool {
+    let Some(purposes) = blob_demand.get_mut(&blob) else {
         return true;
     };
     purposes.remove(&purpose);
     if purposes.is_empty() {
-        wants.remove(&blob);
+        blob_demand.remove(&blob);
         return true;
     }
     false
@@ -66,20 +66,20 @@ mod tests {
     #[test]
     fn a_model_s_download_is_cancelled_when_nothing_wants_it_any_more() {
         let (blob, one, other) = (BlobId([1; 32]), SpecId([2; 32]), SpecId([3; 32]));
-        let wants = Wants::default();
+        let blob_demand = BlobDemand::default();
         let cancelled = |spec, purpose| {
             let mut cancelled = false;
-            wants.forget(&blob, spec, purpose, || cancelled = true);
+            blob_demand.forget(&blob, spec, purpose, || cancelled = true);
             cancelled
         };
         for (spec, purpose) in [(one, Purpose::Round), (one, Purpose::State), (other, Purpose::Round)] {
-            wants.want(blob, spec, purpose, || ());
+            blob_demand.want(blob, spec, purpose, || ());
         }
         assert!(!cancelled(one, Purpose::State), "a state's want is not the round's");
         assert!(cancelled(one, Purpose::Round), "the other model's want is another one");
         assert!(cancelled(other, Purpose::Round));
-        wants.want(blob, one, Purpose::Round, || ());
-        wants.arrived(&blob, one);
-        assert!(wants.0.lock().unwrap().is_empty());
+        blob_demand.want(blob, one, Purpose::Round, || ());
+        blob_demand.arrived(&blob, one);
+        assert!(blob_demand.0.lock().unwrap().is_empty());
     }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use libp2p::PeerId;
 
 use super::budget::{Budget, Load, Rates, rate};
-use super::carrier::Standing;
+use super::carrier::AuthorClass;
 
-/// Largest number of authors remembered. Beyond it the author with the lowest [`Standing`] goes: strangers first, among
+/// Largest number of authors remembered. Beyond it the author with the lowest [`AuthorClass`] goes: strangers first, among
 /// equals those without a live heartbeat, then the one unheard for longest. So a flood of new names does not push known
 /// authors out. An author that comes back starts with a full budget.
 const AUTHORS_MAX: usize = 4096;
@@ -24,7 +24,7 @@ const AUTHOR: Rates = Rates {
 
 struct Author {
     budget: Budget,
-    standing: Standing,
+    author_class: AuthorClass,
     heard: Instant,
     /// End of the time in which the author counts as alive: three of its heartbeat periods after its last heartbeat.
     alive_until: Option<Instant>,
@@ -34,7 +34,7 @@ impl Author {
     fn new(now: Instant) -> Self {
         Self {
             budget: Budget::new(&AUTHOR, now),
-            standing: Standing::Stranger,
+            author_class: AuthorClass::Stranger,
             heard: now,
             alive_until: None,
         }
@@ -52,7 +52,7 @@ pub struct Authors {
 }
 
 impl Authors {
-    fn author(&mut self, peer: &PeerId, standing: Standing, now: Instant) -> &mut Author {
+    fn author(&mut self, peer: &PeerId, author_class: AuthorClass, now: Instant) -> &mut Author {
         if !self.authors.contains_key(peer)
             && self.authors.len() >= AUTHORS_MAX
             && let Some(oldest) = self.evictable(now)
@@ -61,30 +61,30 @@ impl Authors {
         }
         let author = self.authors.entry(*peer).or_insert_with(|| Author::new(now));
         author.heard = author.heard.max(now);
-        author.standing = standing;
+        author.author_class = author_class;
         author
     }
 
     fn evictable(&self, now: Instant) -> Option<PeerId> {
-        let order = |author: &Author| (author.standing, author.alive(now), author.heard);
+        let order = |author: &Author| (author.author_class, author.alive(now), author.heard);
         let oldest = self.authors.iter().min_by_key(|(_, author)| order(author));
         oldest.map(|(peer, _)| *peer)
     }
 
     /// Takes one message or heartbeat out of the author's [`Budget`]. Returns false if the budget is used up.
-    pub fn take(&mut self, peer: &PeerId, standing: Standing, load: Load, now: Instant) -> bool {
-        self.author(peer, standing, now).budget.take(load, now)
+    pub fn take(&mut self, peer: &PeerId, author_class: AuthorClass, load: Load, now: Instant) -> bool {
+        self.author(peer, author_class, now).budget.take(load, now)
     }
 
     /// Notes that the author is alive and that its next heartbeat should come within `period`.
-    pub fn note_alive(&mut self, peer: &PeerId, standing: Standing, period: Duration, now: Instant) {
-        self.author(peer, standing, now).alive_until = Some(now + period * 3);
+    pub fn note_alive(&mut self, peer: &PeerId, author_class: AuthorClass, period: Duration, now: Instant) {
+        self.author(peer, author_class, now).alive_until = Some(now + period * 3);
     }
 
     /// Returns the number of other nodes that sent a heartbeat lately. Strangers do not count: an attacker that makes up
     /// names could make the swarm look arbitrarily large, and so make every node's heartbeats rare.
     pub fn alive(&self, now: Instant) -> usize {
-        let counts = |author: &&Author| author.standing != Standing::Stranger && author.alive(now);
+        let counts = |author: &&Author| author.author_class != AuthorClass::Stranger && author.alive(now);
         self.authors.values().filter(counts).count()
     }
 }
@@ -93,7 +93,7 @@ impl Authors {
 mod tests {
     use super::*;
 
-    const KNOWN: Standing = Standing::Known;
+    const KNOWN: AuthorClass = AuthorClass::Known;
 
     #[test]
     fn an_author_gets_its_burst_then_its_rate_and_hurts_no_other() {
@@ -123,10 +123,10 @@ mod tests {
         let (first, second) = (PeerId::random(), PeerId::random());
         let minute = Duration::from_secs(60);
         authors.note_alive(&first, KNOWN, Duration::from_secs(5), now);
-        authors.note_alive(&second, Standing::Vouched, Duration::from_secs(5), now);
+        authors.note_alive(&second, AuthorClass::Vouched, Duration::from_secs(5), now);
         for n in 0..AUTHORS_MAX as u64 {
             let at = now + Duration::from_millis(1 + n);
-            authors.note_alive(&PeerId::random(), Standing::Stranger, minute, at);
+            authors.note_alive(&PeerId::random(), AuthorClass::Stranger, minute, at);
         }
         assert_eq!(authors.authors.len(), AUTHORS_MAX);
         assert_eq!(authors.alive(now + Duration::from_secs(14)), 2, "those that were met");

@@ -1,4 +1,4 @@
-//! The peer book: every known peer, the state of its connection, and the bans.
+//! The peer table: every known peer, the state of its connection, and the bans.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -160,14 +160,14 @@ pub struct Ban {
     pub until_unix_ms: u64,
 }
 
-/// The book of known peers and bans.
+/// The table of known peers and bans.
 #[derive(Default)]
-pub struct Book {
+pub struct PeerTable {
     peers: BTreeMap<PeerId, Peer>,
     bans: BTreeMap<PeerId, Ban>,
 }
 
-impl Book {
+impl PeerTable {
     /// Returns a known [`Peer`].
     pub fn get(&self, id: &PeerId) -> Option<&Peer> {
         self.peers.get(id)
@@ -323,52 +323,52 @@ mod tests {
     #[test]
     fn the_book_is_bounded_and_keeps_the_connected_and_the_good() {
         let now = Instant::now();
-        let mut book = Book::default();
+        let mut table = PeerTable::default();
         let (connected, good) = (peer(), peer());
-        book.entry(connected, now).unwrap().link = Link::Admitted { since: now };
-        book.entry(good, now).unwrap().last_good_unix_ms = 7;
+        table.entry(connected, now).unwrap().link = Link::Admitted { since: now };
+        table.entry(good, now).unwrap().last_good_unix_ms = 7;
         for _ in 0..PEERS_MAX + 10 {
-            book.entry(peer(), now).unwrap();
+            table.entry(peer(), now).unwrap();
         }
-        assert_eq!(book.iter().count(), PEERS_MAX);
-        assert!(book.get(&connected).is_some() && book.get(&good).is_some());
-        assert!(book.entry(PeerId::random(), now).is_none(), "no Ed25519 key in it");
+        assert_eq!(table.iter().count(), PEERS_MAX);
+        assert!(table.get(&connected).is_some() && table.get(&good).is_some());
+        assert!(table.entry(PeerId::random(), now).is_none(), "no Ed25519 key in it");
     }
 
     #[test]
     fn identities_of_a_moment_do_not_push_out_who_was_met() {
         let now = Instant::now();
-        let mut book = Book::default();
+        let mut table = PeerTable::default();
         let friend = peer();
-        let entry = book.entry(friend, now).unwrap();
+        let entry = table.entry(friend, now).unwrap();
         (entry.met, entry.last_good_unix_ms) = (true, 1);
         for n in 0..PEERS_MAX as u64 + 10 {
-            book.entry(peer(), now).unwrap().last_good_unix_ms = 1_000 + n;
+            table.entry(peer(), now).unwrap().last_good_unix_ms = 1_000 + n;
         }
-        assert!(book.get(&friend).is_some());
+        assert!(table.get(&friend).is_some());
     }
 
     #[test]
     fn a_view_says_why() {
         let now = Instant::now();
-        let mut book = Book::default();
+        let mut table = PeerTable::default();
         let id = peer();
-        book.entry(id, now).unwrap().refused = Some("version".to_owned());
-        let state = |book: &Book| book.view(&id, now).unwrap().state;
-        assert_eq!(state(&book), PeerState::Refused("version".to_owned()));
-        book.ban(
+        table.entry(id, now).unwrap().refused = Some("version".to_owned());
+        let state = |table: &PeerTable| table.view(&id, now).unwrap().state;
+        assert_eq!(state(&table), PeerState::Refused("version".to_owned()));
+        table.ban(
             id,
             Ban {
                 reason: "rude".to_owned(),
                 until_unix_ms: 5,
             },
         );
-        assert_eq!(state(&book), PeerState::Banned("rude".to_owned(), 5));
-        assert!(book.expire_bans(4).is_empty());
-        assert_eq!(book.expire_bans(5), [id]);
-        let entry = book.get_mut(&id).unwrap();
+        assert_eq!(state(&table), PeerState::Banned("rude".to_owned(), 5));
+        assert!(table.expire_bans(4).is_empty());
+        assert_eq!(table.expire_bans(5), [id]);
+        let entry = table.get_mut(&id).unwrap();
         entry.refused = None;
         entry.link = Link::Admitted { since: now };
-        assert_eq!(state(&book), PeerState::Connected);
+        assert_eq!(state(&table), PeerState::Connected);
     }
 }

@@ -17,13 +17,13 @@ struct Message {
 }
 
 /// A bounded queue of messages with an age limit.
-pub struct Kept {
+pub struct RetryQueue {
     messages: VecDeque<Message>,
     bytes: usize,
     ttl: Duration,
 }
 
-impl Kept {
+impl RetryQueue {
     /// Makes an empty queue that keeps each message for `ttl`.
     pub fn new(ttl: Duration) -> Self {
         Self {
@@ -97,23 +97,29 @@ mod tests {
     fn messages_wait_in_order_age_and_never_pile_up() {
         let now = Instant::now();
         let (a, b) = (TopicHash::from_raw("a"), TopicHash::from_raw("b"));
-        let mut kept = Kept::new(Duration::from_mins(1));
-        assert_eq!(kept.push(a.clone(), vec![1], now), 0);
-        assert_eq!(kept.push(b.clone(), vec![2], now), 0);
-        assert_eq!(kept.push(a.clone(), vec![3], now + Duration::from_secs(30)), 0);
-        assert_eq!(kept.first(&a), Some(&[1][..]));
-        kept.pop(&a);
-        assert_eq!(kept.first(&a), Some(&[3][..]));
-        assert_eq!(kept.expire(now + Duration::from_mins(1)), 1, "b's is too old");
-        assert_eq!((kept.first(&b), kept.first(&a)), (None, Some(&[3][..])));
+        let mut retry_queue = RetryQueue::new(Duration::from_mins(1));
+        assert_eq!(retry_queue.push(a.clone(), vec![1], now), 0);
+        assert_eq!(retry_queue.push(b.clone(), vec![2], now), 0);
+        assert_eq!(retry_queue.push(a.clone(), vec![3], now + Duration::from_secs(30)), 0);
+        assert_eq!(retry_queue.first(&a), Some(&[1][..]));
+        retry_queue.pop(&a);
+        assert_eq!(retry_queue.first(&a), Some(&[3][..]));
+        assert_eq!(retry_queue.expire(now + Duration::from_mins(1)), 1, "b's is too old");
+        assert_eq!((retry_queue.first(&b), retry_queue.first(&a)), (None, Some(&[3][..])));
 
         for n in 0..MESSAGES_MAX {
-            kept.push(b.clone(), vec![0; 1000], now + Duration::from_secs(31 + n as u64 / 100));
+            retry_queue.push(b.clone(), vec![0; 1000], now + Duration::from_secs(31 + n as u64 / 100));
         }
-        assert_eq!((kept.messages.len(), kept.first(&a)), (MESSAGES_MAX, None));
-        let lost = kept.push(b.clone(), vec![0; BYTES_MAX], now + Duration::from_secs(40));
-        assert_eq!((lost, kept.messages.len(), kept.bytes), (MESSAGES_MAX, 1, BYTES_MAX));
-        kept.pop(&b);
-        assert!(kept.is_empty() && kept.bytes == 0);
+        assert_eq!(
+            (retry_queue.messages.len(), retry_queue.first(&a)),
+            (MESSAGES_MAX, None)
+        );
+        let lost = retry_queue.push(b.clone(), vec![0; BYTES_MAX], now + Duration::from_secs(40));
+        assert_eq!(
+            (lost, retry_queue.messages.len(), retry_queue.bytes),
+            (MESSAGES_MAX, 1, BYTES_MAX)
+        );
+        retry_queue.pop(&b);
+        assert!(retry_queue.is_empty() && retry_queue.bytes == 0);
     }
 }
