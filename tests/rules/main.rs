@@ -84,6 +84,26 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
     }
 }
 
+/// Folders and the paths that no file in them may name: data below, what works on the data above.
+const ARROWS_WITHIN: [(&str, &[&str]); 1] = [("crates/fed/src/round/table", &["round::machine", "round::Machine"])];
+
+#[test]
+fn no_table_knows_the_machine_that_works_on_it() {
+    for (folder, above) in ARROWS_WITHIN {
+        let mut rust = vec![];
+        files(&root().join(folder), ".rs", &mut rust);
+        assert!(rust.len() > 5, "found only {} files in {folder}", rust.len());
+        for path in rust {
+            let text = std::fs::read_to_string(&path).expect("text");
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                let named = above.iter().find(|path| line.contains(**path));
+                assert!(named.is_none(), "{}: {line}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn the_cli_is_without_libp2p_and_the_learning_without_tokio() {
     let tree = |package| cargo(&["tree", "--offline", "-e", "normal", "--prefix", "none", "-p", package]);

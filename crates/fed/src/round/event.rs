@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::archive::{Archived, Root};
+use super::machine::archive::{Archived, Root};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId, SealId, SubmissionId};
 use crate::record::{Contribution, Proof, Proposal, Seal, Signed};
 

@@ -1,29 +1,52 @@
 //! The round as a state machine: its settings, its state, and the order of its work after an input.
 
+pub(super) mod archive;
+pub(super) mod blobs;
+pub(super) mod comparison;
+pub(super) mod condition;
+pub(super) mod contribution;
+pub(super) mod deadline;
+pub(super) mod equivocation;
+pub(super) mod fate;
+pub(super) mod head;
+pub(super) mod horizon;
+pub(super) mod jobs;
+pub(super) mod late;
+pub(super) mod membership;
+pub(super) mod naming;
+pub(super) mod pursuit;
+pub(super) mod restore;
+pub(super) mod seal;
+pub(super) mod sealer;
+pub(super) mod shares;
+pub(super) mod submissions;
+pub(super) mod view;
+pub(super) mod vote;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::archive::{Root, TakenBack};
-use super::attendance::Attendance;
-use super::ballots::Ballots;
-use super::blobs::Blobs;
-use super::chain::Chain;
-use super::comparison::Comparison;
-use super::condition::Convicted;
-use super::deadline::{OpenRound, Paces};
-use super::equivocation::ProofUse;
-use super::head::Path;
-use super::jobs::Jobs;
-use super::ledger::Ledger;
-use super::naming::Claims;
-use super::orphans::Orphans;
-use super::outbox::Outbox;
-use super::pursuit::Pursuits;
-use super::shares::Shares;
-use super::submissions::Submissions;
-use super::tree::Tree;
+use super::table::attendance::Attendance;
+use super::table::ballots::Ballots;
+use super::table::chain::Chain;
+use super::table::ledger::Ledger;
+use super::table::orphans::Orphans;
+use super::table::outbox::Outbox;
+use super::table::tree::Tree;
 use super::{Input, Output, Submission, SubmissionState};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, SealId, SpecId};
 use crate::record::{Contribution, Proof, Seal, Signed, Spec};
+use archive::{Root, TakenBack};
+use blobs::Blobs;
+use comparison::Comparison;
+use condition::Convicted;
+use deadline::{OpenRound, Paces};
+use equivocation::ProofUse;
+use head::Path;
+use jobs::Jobs;
+use naming::Claims;
+use pursuit::Pursuits;
+use shares::Shares;
+use submissions::Submissions;
 
 /// A node's own settings for one model. None of them makes a record valid or invalid.
 #[derive(Debug, Clone)]

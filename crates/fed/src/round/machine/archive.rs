@@ -1,0 +1,299 @@
+//! The archive: the rounds of the head's branch below the oldest checkpoint in memory. Their seals lie in the store, by round.
+//!
+//! The oldest checkpoint in memory is the tree's root. The root lies below the horizon by one round more than a
+//! late contribution may be behind, because the seals in between show if a seal lists a contribution a second
+//! time. Rounds below the root come back into memory when a quorum (or a trusted node) stands on a branch that
+//! parts from this node's branch below the root.
+
+use std::collections::BTreeSet;
+
+use crate::id::{BlobId, CheckpointId, Instant, NodeId};
+use crate::record::{Proof, Seal, Signed, Spec};
+use crate::round::machine::{CheckpointInfo, ContributionInfo, Machine, RoundInfo};
+use crate::round::table::tree::Node;
+use crate::round::{Forgotten, Output, Persist};
+
+/// Maximum number of rounds below the root that are taken back. A newcomer holds as many seals of a chain for which no quorum
+/// vouches, about 32 MiB. A node whose branch parts further down needs a fresh data directory.
+const BACK_MAX: u64 = 32_768;
+/// Rest of the archive in milliseconds, for each round that was taken back and archived again. A member (in
+/// an open model any node) can ask for the rounds with one seal whenever another seal is late, and each
+/// round costs a read and two writes, about 50 µs.
+const REST_MS_A_ROUND: u64 = 4;
+
+/// The rounds that were read back from the archive, and the limits on reading more.
+#[derive(Debug, Default)]
+pub(in crate::round) struct TakenBack {
+    /// The first round of the request that waits for an answer, if there is one.
+    wanted: Option<u64>,
+    /// Number of rounds that were taken back and are in memory now.
+    held: u64,
+    rests_until: Instant,
+}
+
+impl TakenBack {
+    /// Returns true if the archive may be read from round `from` on now. The archive rests until
+    /// `rests_until`, unless some of its rounds are in memory anyway. A request for the same or an older
+    /// round that waits for its answer also forbids the read.
+    fn may_read(&self, from: u64, now: Instant) -> bool {
+        let rests = self.held == 0 && now < self.rests_until;
+        !rests && self.wanted.is_none_or(|wanted| from < wanted)
+    }
+}
+
+/// The oldest checkpoint in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// Id of the checkpoint.
+    pub id: CheckpointId,
+    /// Round of the checkpoint.
+    pub round: u64,
+    /// Parent of the checkpoint; `None` for checkpoint 0.
+    pub parent: Option<CheckpointId>,
+    /// Blob with the weights of the checkpoint.
+    pub weights: BlobId,
+    /// Nodes that are convicted on the branch of the checkpoint, by its own seal included.
+    pub convicted: BTreeSet<NodeId>,
+}
+
+/// A round below the [`Root`], as the archive holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archived {
+    /// The seal that made the checkpoint of the round.
+    pub seal: Signed<Seal>,
+    /// The proofs that the seal names.
+    pub proofs: Vec<Proof>,
+}
+
+impl Archived {
+    /// Describes the round as a [`RoundInfo`]. Its contributions are forgotten, so only their ids are given.
+    pub fn info(&self) -> RoundInfo {
+        let seal = &self.seal.record;
+        let fresh = seal.fresh.iter().map(|id| ContributionInfo::forgotten(*id, false));
+        let late = seal.late.iter().map(|id| ContributionInfo::forgotten(*id, true));
+        RoundInfo {
+            round: seal.round,
+            parent: seal.parent,
+            checkpoint: Some(CheckpointInfo {
+                id: seal.checkpoint().id(),
+                round: seal.round,
+                parent: Some(seal.parent),
+                weights: seal.result,
+                confirmed: true,
+                verified: false,
+            }),
+            sealers: vec![seal.sealer],
+            contributions: fresh.chain(late).collect(),
+            missing: vec![],
+            excluded: vec![],
+            deadline: None,
+            losing_seals: vec![],
+        }
+    }
+}
+
+impl Root {
+    /// Returns checkpoint 0 as a [`Root`].
+    pub(in crate::round) fn zero(spec: &Spec) -> Self {
+        let (id, checkpoint) = spec.zero();
+        Self {
+            id,
+            round: 0,
+            parent: None,
+            weights: checkpoint.result,
+            convicted: BTreeSet::new(),
+        }
+    }
+
+    /// Makes the [`Node`] for the tree. A checkpoint below the horizon is settled, and so it is confirmed.
+    pub(in crate::round) fn node(self) -> Node {
+        let mut node = Node::new(
+            self.id,
+            self.round,
+            None,
+            self.weights,
+            self.convicted.into_iter().collect(),
+        );
+        node.parent = self.parent;
+        node.confirmed = self.round;
+        node.settled = self.round;
+        node
+    }
+}
+
+impl Machine {
+    /// Number of rounds below the horizon whose seals stay in memory. With them a seal above the horizon can be checked for
+    /// contributions that its branch lists already.
+    fn rounds_below_horizon(&self) -> u64 {
+        u64::from(self.spec.rounds.max_staleness) + 1
+    }
+
+    /// The round of the oldest checkpoint in memory.
+    pub fn root_round(&self) -> u64 {
+        self.chain.first()
+    }
+
+    fn root(&self) -> Option<Root> {
+        let node = self.tree.get(&self.tree.root())?;
+        Some(Root {
+            id: node.id,
+            round: node.round,
+            parent: node.parent,
+            weights: node.result,
+            convicted: node.convicted.iter().collect(),
+        })
+    }
+
+    /// Moves the rounds that lie far enough below the horizon into the archive, with [`Persist::Archive`]. Moves none while a
+    /// branch that parts down there is looked for.
+    pub(in crate::round) fn archive(&mut self) {
+        let low = self.horizon.saturating_sub(self.rounds_below_horizon());
+        if self.attested.is_some() || !self.doubted.is_empty() {
+            return;
+        }
+        let mut rounds = vec![];
+        while self.chain.first() < low {
+            let Some(node) = self.advance_root() else { break };
+            rounds.extend(self.archive_node(node));
+        }
+        let Some(root) = self.root().filter(|_| !rounds.is_empty()) else {
+            return;
+        };
+        self.out.persist(Persist::Archive { root, rounds });
+        let back = std::mem::take(&mut self.taken_back.held);
+        if back > 0 {
+            self.taken_back.rests_until = self.now.after_ms(back.saturating_mul(REST_MS_A_ROUND));
+        }
+    }
+
+    /// Takes the root out of the tree. Its child on the head's branch becomes the root, and all other children are dropped.
+    fn advance_root(&mut self) -> Option<Node> {
+        let next = self.chain.at(self.chain.first() + 1)?;
+        let others = self.tree.get(&self.tree.root())?.children.clone();
+        for other in others.iter().filter(|id| **id != next) {
+            self.drop_branch(other);
+        }
+        let node = self.tree.advance_root(&next)?;
+        self.chain.forget_first();
+        Some(node)
+    }
+
+    /// Takes the records of a former root out of memory, as an [`Archived`] round.
+    /// Returns `None` for checkpoint 0, which has no seal.
+    fn archive_node(&mut self, node: Node) -> Option<Archived> {
+        let mut seals = node.seals.iter();
+        let first = seals.next().and_then(|id| self.ledger.remove_seal(id))?;
+        seals.for_each(|id| drop(self.ledger.remove_seal(id)));
+        let proofs = first
+            .record
+            .proofs
+            .iter()
+            .filter_map(|id| self.ledger.proof(id))
+            .cloned()
+            .collect();
+        let unnamed = self.unname_list(&first.record.proofs);
+        let own = self.config.node;
+        let served: Vec<_> = unnamed
+            .into_iter()
+            .filter(|id| self.ledger.proof(id).is_some_and(|proof| proof.author() != own))
+            .collect();
+        for id in &served {
+            self.drop_proof(id);
+        }
+        self.out.persist(Persist::Forget(Forgotten {
+            seals: node.seals,
+            proofs: served,
+            verified: vec![node.id],
+            ..Forgotten::default()
+        }));
+        Some(Archived { seal: first, proofs })
+    }
+
+    /// Asks for archived rounds with [`Output::WantArchived`] if the parent of `seal` may be among
+    /// them and a branch from down there is looked for.
+    pub(in crate::round) fn look_in_archive(&mut self, seal: &Seal) {
+        let root = self.chain.first();
+        if self.attested.is_none() || seal.round > root {
+            return;
+        }
+        let from = seal.round.saturating_sub(1 + self.rounds_below_horizon());
+        if root - from <= BACK_MAX && self.taken_back.may_read(from, self.now) {
+            self.taken_back.wanted = Some(from);
+            self.out.act(Output::WantArchived { from });
+        }
+    }
+
+    /// Takes back the [`Archived`] rounds that the store returned, from some round up to the root.
+    pub(in crate::round) fn take_archived(&mut self, rounds: Vec<Archived>) {
+        self.taken_back.wanted = None;
+        if self.attested.is_none() {
+            return;
+        }
+        let mut added = vec![];
+        // The root may have moved down since these rounds were asked for.
+        let root = self.chain.first();
+        let below = |round: &Archived| round.seal.record.round < root;
+        for round in rounds.into_iter().filter(below).rev() {
+            let Some(id) = self.unarchive(round) else { break };
+            added.push(id);
+        }
+        added.extend(self.unarchive_zero());
+        let Some(root) = self.root().filter(|_| !added.is_empty()) else {
+            return;
+        };
+        self.out.persist(Persist::Unarchive { root });
+        self.taken_back.held += added.len() as u64;
+        for id in added.into_iter().rev() {
+            self.adopt_children(&id);
+        }
+        self.head_dirty = true;
+    }
+
+    /// Puts back the parent of the root, which becomes the root. Returns `None` if `round` did not make the parent of the root.
+    fn unarchive(&mut self, round: Archived) -> Option<CheckpointId> {
+        let Archived { seal: signed, proofs } = round;
+        let seal = &signed.record;
+        let below = self.tree.get(&self.tree.root())?;
+        let id = seal.checkpoint().id();
+        if below.parent != Some(id) {
+            return None;
+        }
+        let mut convicted: BTreeSet<_> = below.convicted.iter().collect();
+        let named = self.seal_of(below).map_or(&[][..], |seal| &seal.proofs);
+        for proof in named.iter().filter_map(|id| self.ledger.proof(id)) {
+            convicted.remove(&proof.author());
+        }
+        let root = Root {
+            id,
+            round: seal.round,
+            parent: Some(seal.parent),
+            weights: seal.result,
+            convicted,
+        };
+        let (mut node, seal_id) = (root.node(), seal.id());
+        node.seals.push(seal_id);
+        for proof in &proofs {
+            *self.named_proofs.entry(proof.id()).or_default() += 1;
+            self.out.persist(Persist::Proof(proof.clone()));
+            self.restore_proof(proof.clone());
+        }
+        self.out.persist(Persist::Seal(signed.clone()));
+        self.ledger.add_seal(seal_id, signed);
+        self.tree.retreat_root(node);
+        self.chain.put_first(id);
+        Some(id)
+    }
+
+    /// Puts back checkpoint 0 if the root is of round 1. Checkpoint 0 has no seal, so the archive cannot hold it.
+    fn unarchive_zero(&mut self) -> Option<CheckpointId> {
+        let root = self.tree.get(&self.tree.root())?;
+        if root.round != 1 {
+            return None;
+        }
+        let zero = Root::zero(&self.spec);
+        let id = zero.id;
+        self.tree.retreat_root(zero.node());
+        self.chain.put_first(id);
+        Some(id)
+    }
+}

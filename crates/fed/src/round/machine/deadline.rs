@@ -1,0 +1,165 @@
+//! The time that an open round waits.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::id::{CheckpointId, Instant, NodeId};
+use crate::record::MEMBERS_MAX;
+use crate::round::machine::Machine;
+
+/// The deadline in multiples of the members' median pace: a member three times slower than most is still in.
+const PACES: u64 = 3;
+/// Pace in milliseconds up to which a member is always waited for: below it timers and queues decide, not trainers.
+const PATIENCE_MS_MIN: u64 = 250;
+/// Minimum of a measured deadline in milliseconds: where a round takes milliseconds, one
+/// lost packet must not cost a member its round.
+const DEADLINE_MS_MIN: u64 = 1_000;
+
+/// The round on the head, as this node's clock sees it.
+#[derive(Debug, Default)]
+pub(in crate::round) struct OpenRound {
+    /// Time of the first known contribution on the head; the deadline runs from here.
+    pub first: Option<Instant>,
+    /// Time of the first submission of this node on the head; merging waits from here.
+    pub submitted: Option<Instant>,
+    /// True if an operator ended the wait.
+    pub seal_now: bool,
+    /// Set once the policy of the round is met.
+    pub closing: Option<crate::round::machine::sealer::Closing>,
+    /// Members that the round waited for while it was open.
+    pub expected: BTreeSet<NodeId>,
+}
+
+/// Maximum number of heads whose beginnings are remembered, so that the pace of late work is known too.
+const HEADS_MAX: usize = 64;
+
+/// Milliseconds that each contributor took from a head to its contribution, the last two times.
+#[derive(Debug, Default)]
+pub(in crate::round) struct Paces {
+    ms: BTreeMap<NodeId, [u64; 2]>,
+    /// Heads that came live, each with the time at which it came.
+    since: VecDeque<(CheckpointId, Instant)>,
+}
+
+impl Paces {
+    /// Notes a head that came live at `now`.
+    pub fn begin(&mut self, head: CheckpointId, now: Instant) {
+        self.since.push_back((head, now));
+        if self.since.len() > HEADS_MAX {
+            self.since.pop_front();
+        }
+    }
+
+    fn since(&self, head: &CheckpointId) -> Option<Instant> {
+        self.since.iter().rev().find(|(id, _)| id == head).map(|(_, at)| *at)
+    }
+
+    fn clock(&mut self, author: NodeId, ms: u64) {
+        let last = self.ms.get(&author).map_or(ms, |paces| paces[1]);
+        self.ms.insert(author, [last, ms]);
+    }
+
+    /// Pace of a node in milliseconds: the better of the last two, so that one lost packet does not make a node slow.
+    fn pace(&self, node: &NodeId) -> Option<u64> {
+        self.ms.get(node).map(|paces| paces[0].min(paces[1]))
+    }
+
+    /// Returns true if a node can be in time, as far as its pace is known.
+    pub fn fits(&self, node: &NodeId, patience_ms: u64) -> bool {
+        self.pace(node).is_none_or(|ms| ms <= patience_ms)
+    }
+
+    fn median<'a>(&self, of: impl Iterator<Item = &'a NodeId>) -> Option<u64> {
+        let mut paces: Vec<u64> = of.filter_map(|node| self.pace(node)).collect();
+        paces.sort_unstable();
+        // Of two middle paces the upper one counts: a wait that is a little longer loses no work.
+        paces.get(paces.len() / 2).copied()
+    }
+}
+
+impl Machine {
+    /// Measures the pace of an author whose contribution on `parent` came in whole.
+    pub(in crate::round) fn clock_pace(&mut self, author: NodeId, parent: &CheckpointId) {
+        // On checkpoint 0 the clock starts when this node joins, which tells something about its own trainers only.
+        let telling = *parent != self.zero || author == self.config.node;
+        let room = self.paces.ms.len() < MEMBERS_MAX || self.paces.ms.contains_key(&author);
+        if let Some(since) = self.paces.since(parent).filter(|_| telling && room) {
+            self.paces.clock(author, self.now.since_ms(since));
+        }
+    }
+
+    /// Median pace of the members in milliseconds. In a list all members with a known pace count, so
+    /// that the fast ones do not decide alone. In an open model the nodes that contributed on the head
+    /// count, or all known paces if none of theirs is known.
+    fn median_pace_ms(&self) -> Option<u64> {
+        if let Some(members) = self.members() {
+            return self.paces.median(members.iter().filter(|m| !self.is_excluded(m)));
+        }
+        let head = self.chain.head();
+        let pace = self.paces.median(self.ballots.on(&head).map(|(author, _)| author));
+        pace.or_else(|| self.paces.median(self.paces.ms.keys()))
+    }
+
+    /// Milliseconds from the first contribution to the deadline.
+    pub(in crate::round) fn deadline_ms(&self) -> u64 {
+        let policy = &self.spec.rounds;
+        if let Some(fixed) = policy.deadline_ms {
+            return fixed;
+        }
+        let measured = self.median_pace_ms();
+        let measured = measured.map(|ms| ms.saturating_mul(PACES).max(DEADLINE_MS_MIN));
+        measured.unwrap_or(u64::MAX).min(policy.deadline_ms_max)
+    }
+
+    /// The slowest pace of a member that a round waits for, in milliseconds. A slower member's work is listed late.
+    pub(in crate::round) fn patience_ms(&self) -> u64 {
+        let known: Vec<u64> = self
+            .members()
+            .into_iter()
+            .flatten()
+            .filter_map(|m| self.paces.pace(m))
+            .collect();
+        // Before a quorum of paces is known, a few fast members would decide.
+        let (Some(fastest), true) = (known.iter().min(), known.len() >= self.quorum) else {
+            return u64::MAX;
+        };
+        let median = self.median_pace_ms().unwrap_or(u64::MAX);
+        let in_time = fastest.saturating_add(self.deadline_ms());
+        median.saturating_mul(PACES).max(PATIENCE_MS_MIN).min(in_time)
+    }
+
+    /// Time at which the open round is sealed even if expected members are missing; `None` before the first contribution.
+    pub(in crate::round) fn deadline(&self) -> Option<Instant> {
+        Some(self.open.first?.after_ms(self.deadline_ms()))
+    }
+
+    /// Time at which this node's submissions are merged even if not all trainers have submitted.
+    pub(in crate::round) fn merge_at(&self) -> Option<Instant> {
+        let from = [self.open.first, self.open.submitted].into_iter().flatten().min()?;
+        Some(from.after_ms(self.deadline_ms().saturating_sub(self.config.merge_margin_ms)))
+    }
+
+    /// Opens an [`OpenRound`] on the head. `live` is true if the head has just grown by one, so that its beginning is known.
+    pub(in crate::round) fn open_round_on_head(&mut self, live: bool) {
+        self.take_attendance();
+        let head = self.chain.head();
+        if live {
+            self.paces.begin(head, self.now);
+        }
+        let known = self.ballots.authors(&head) > 0;
+        self.open = OpenRound {
+            first: known.then_some(self.now),
+            submitted: self.submissions.waits_on(&head).then_some(self.now),
+            seal_now: false,
+            closing: None,
+            expected: BTreeSet::new(),
+        };
+        if !self.is_list {
+            let keep: Vec<NodeId> = match self.chain.at(self.chain.round().saturating_sub(1)) {
+                Some(parent) => self.ballots.on(&parent).map(|(author, _)| *author).collect(),
+                None => vec![],
+            };
+            self.paces.ms.retain(|node, _| keep.binary_search(node).is_ok());
+        }
+        self.round_dirty = true;
+    }
+}

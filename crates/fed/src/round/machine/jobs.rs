@@ -1,0 +1,292 @@
+//! Aggregations: the jobs under way, and the results that came out.
+
+use std::collections::BTreeMap;
+
+use crate::id::{BlobId, CheckpointId, ContributionId, Instant, ProposalId};
+use crate::record::Proposal;
+use crate::round::machine::Machine;
+use crate::round::{AggregateJob, FreshItem, LateItem, Output};
+
+/// Maximum number of recomputations at once, beside the aggregation of this node's
+/// own proposal: a job reads every listed update.
+const RECOMPUTED_MAX: usize = 1;
+/// Maximum number of results remembered above the head. Each saves an aggregation when a seal of the same proposal comes.
+const RESULTS_MAX: usize = 64;
+/// Milliseconds before a failed job is tried again: a full disk does not empty faster.
+pub(in crate::round) const RETRY_MS: u64 = 1_000;
+
+#[derive(Debug)]
+struct Job {
+    since: Instant,
+    /// True for the job of this node's own proposal, which never waits for seals of strangers.
+    own: bool,
+    parent: CheckpointId,
+    round: u64,
+    /// The listed contributions, fresh and late.
+    listed: Vec<ContributionId>,
+}
+
+#[derive(Debug)]
+struct Known {
+    round: u64,
+    /// Place of the result in the order in which results came.
+    count: u64,
+    result: BlobId,
+}
+
+/// The jobs under way and the recent results.
+#[derive(Debug, Default)]
+pub(in crate::round) struct Jobs {
+    flying: BTreeMap<ProposalId, Job>,
+    /// Results of rounds above the head's round only. Below it, the results that matter are checkpoints already.
+    results: BTreeMap<ProposalId, Known>,
+    /// Number of results known so far, forgotten ones included.
+    count: u64,
+    retry: BTreeMap<ProposalId, Instant>,
+    last_ms: u64,
+}
+
+impl Jobs {
+    pub fn result(&self, id: &ProposalId) -> Option<BlobId> {
+        self.results.get(id).map(|known| known.result)
+    }
+
+    pub fn results(&self) -> impl Iterator<Item = &BlobId> {
+        self.results.values().map(|known| &known.result)
+    }
+
+    /// Duration of the last aggregation on this node, in milliseconds.
+    pub fn last_ms(&self) -> u64 {
+        self.last_ms
+    }
+
+    /// The jobs on `parent` other than `own`.
+    pub fn on(&self, parent: &CheckpointId, own: &ProposalId) -> Vec<ProposalId> {
+        let others = self
+            .flying
+            .iter()
+            .filter(|(id, job)| job.parent == *parent && *id != own);
+        others.map(|(id, _)| *id).collect()
+    }
+
+    /// Returns true if one more recomputation may run.
+    pub fn has_room(&self) -> bool {
+        self.flying.values().filter(|job| !job.own).count() < RECOMPUTED_MAX
+    }
+
+    /// Returns true if a job neither runs nor has just failed.
+    pub fn may_start(&self, id: &ProposalId, now: Instant) -> bool {
+        !self.flying.contains_key(id) && self.retry.get(id).is_none_or(|at| *at <= now)
+    }
+
+    /// Takes out the failed jobs that may be tried again from now on.
+    pub fn take_due_retries(&mut self, now: Instant) -> Vec<ProposalId> {
+        let due: Vec<_> = self
+            .retry
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        self.retry.retain(|_, at| *at > now);
+        due
+    }
+
+    /// Time at which a failed job may be tried again, the earliest after `now`.
+    pub fn next_retry(&self, now: Instant) -> Option<Instant> {
+        self.retry.values().filter(|at| **at > now).min().copied()
+    }
+}
+
+impl Machine {
+    /// Starts an aggregation as [`Output::Aggregate`], unless it runs, has just
+    /// failed, or too many run. All its blobs are here.
+    pub(in crate::round) fn start_job(&mut self, proposal: &Proposal) {
+        let id = proposal.id();
+        let own = self.is_own_proposal(&id);
+        let full = !own && !self.jobs.has_room();
+        if full || !self.jobs.may_start(&id, self.now) {
+            return;
+        }
+        let item = |id: &ContributionId| {
+            let c = &self.ledger.contribution(id)?.record;
+            let item = FreshItem {
+                id: *id,
+                update: c.update,
+                samples: c.samples,
+            };
+            Some((item, proposal.round.saturating_sub(c.round)))
+        };
+        let Some(weights) = self.tree.get(&proposal.parent).map(|n| n.result) else {
+            return;
+        };
+        let fresh: Option<Vec<_>> = proposal.fresh.iter().map(|id| Some(item(id)?.0)).collect();
+        let late = |id| {
+            let (item, behind) = item(id)?;
+            let staleness = u32::try_from(behind).unwrap_or(u32::MAX);
+            Some(LateItem { item, staleness })
+        };
+        let late: Option<Vec<_>> = proposal.late.iter().map(late).collect();
+        let (Some(fresh), Some(late)) = (fresh, late) else {
+            return;
+        };
+        let job = Job {
+            since: self.now,
+            own,
+            parent: proposal.parent,
+            round: proposal.round,
+            listed: proposal.fresh.iter().chain(&proposal.late).copied().collect(),
+        };
+        self.jobs.retry.remove(&id);
+        self.jobs.flying.insert(id, job);
+        self.out.act(Output::Aggregate(AggregateJob {
+            id,
+            proposal: proposal.clone(),
+            weights,
+            fresh,
+            late,
+        }));
+    }
+
+    pub(in crate::round) fn aggregated(&mut self, id: ProposalId, result: BlobId) {
+        if let Some(job) = self.jobs.flying.remove(&id) {
+            self.jobs.last_ms = self.now.since_ms(job.since);
+            self.jobs.count += 1;
+            let (round, count) = (job.round, self.jobs.count);
+            self.jobs.results.insert(id, Known { round, count, result });
+            self.forget_results_beyond_max();
+        }
+        self.job_moved(&id);
+        self.head_dirty = true;
+        self.round_dirty = true;
+    }
+
+    /// Forgets the oldest results beyond [`RESULTS_MAX`]. The newest result stays, or it would be computed again at once; the
+    /// result that this node is about to seal stays too.
+    fn forget_results_beyond_max(&mut self) {
+        while self.jobs.results.len() > RESULTS_MAX {
+            let others = self.jobs.results.iter().filter(|(id, _)| !self.is_own_proposal(id));
+            let Some(oldest) = others.min_by_key(|(_, known)| known.count) else {
+                return;
+            };
+            let oldest = *oldest.0;
+            self.forget_result(&oldest);
+        }
+    }
+
+    fn forget_result(&mut self, id: &ProposalId) {
+        if let Some(known) = self.jobs.results.remove(id) {
+            self.release_weights(&known.result);
+        }
+    }
+
+    /// Forgets the results of the head's round and below after the head moved. They
+    /// have done their work, and their blobs may go.
+    pub(in crate::round) fn forget_results(&mut self) {
+        let round = self.chain.round();
+        let old = self.jobs.results.iter().filter(|(_, known)| known.round <= round);
+        let old: Vec<_> = old.map(|(id, _)| *id).collect();
+        for id in old {
+            self.forget_result(&id);
+        }
+    }
+
+    /// Schedules a failed job for another try. All blobs that the job read are asked for again: a vanished blob is fetched, a
+    /// bad one is never listed again, and the requests for the others are answered at once.
+    pub(in crate::round) fn aggregate_failed(&mut self, id: ProposalId) {
+        let Some(job) = self.jobs.flying.remove(&id) else {
+            return;
+        };
+        let again = self.now.after_ms(RETRY_MS);
+        let now = self.now;
+        self.jobs.retry.retain(|_, at| *at > now);
+        self.jobs.retry.insert(id, again);
+        for contribution in job.listed {
+            let update = self.update_of(&contribution);
+            self.blobs.updates.set_gone(&update);
+        }
+        if let Some(weights) = self.tree.get(&job.parent).map(|n| n.result) {
+            self.blobs.weights.set_gone(&weights);
+        }
+        self.job_moved(&id);
+        self.head_dirty = true;
+        self.round_dirty = true;
+        self.wants_dirty = true;
+    }
+
+    /// The update of a contribution; 32 zero bytes if the contribution is unknown.
+    pub(in crate::round) fn update_of(&self, id: &ContributionId) -> BlobId {
+        let known = self.ledger.contribution(id);
+        known.map_or(BlobId([0; 32]), |c| c.record.update)
+    }
+
+    /// The [`Proposal`] that a checkpoint would be recomputed from; `None` for checkpoint 0.
+    pub(in crate::round) fn proposal_of(&self, id: &CheckpointId) -> Option<Proposal> {
+        let seal = self.seal_of(self.tree.get(id)?)?;
+        Some(Proposal {
+            spec: seal.spec,
+            round: seal.round,
+            parent: seal.parent,
+            fresh: seal.fresh.clone(),
+            late: seal.late.clone(),
+            proofs: seal.proofs.clone(),
+        })
+    }
+
+    /// Returns true if everything needed to recompute a checkpoint is here.
+    pub(in crate::round) fn can_recompute(&self, id: &CheckpointId) -> bool {
+        let Some(node) = self.tree.get(id) else { return false };
+        let parent = node.parent.and_then(|p| self.tree.get(&p));
+        let ready = parent.is_some_and(|p| p.verified && self.blobs.weights.is_here(&p.result));
+        let listed = self.seal_of(node).map(|s| s.fresh.iter().chain(&s.late));
+        ready
+            && node.complete
+            && listed.is_some_and(|mut l| l.all(|id| self.blobs.updates.is_here(&self.update_of(id))))
+    }
+
+    /// Recomputes a checkpoint whose parent is verified: compares the digest of a known result,
+    /// or starts the job, or asks for missing blobs.
+    pub(in crate::round) fn recompute(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
+        let Some(node) = self.tree.get(id) else { return };
+        let Some(proposal) = self.proposal_of(id).filter(|_| node.complete) else {
+            return;
+        };
+        if let Some(result) = self.jobs.result(&proposal.id()) {
+            if result == node.result {
+                self.mark_verified(*id);
+            } else {
+                let said = node.result;
+                self.invalidate(id, &format!("its result is {said}, its contributions make {result}"));
+            }
+            return;
+        }
+        if self.can_recompute(id) {
+            return self.start_job(&proposal);
+        }
+        let holders = self.sealers_of(node);
+        for listed in proposal.fresh.iter().chain(&proposal.late) {
+            if let Some((blob, want)) = self.want_update(listed, &holders) {
+                self.pursue_blob(leaf, blob, want);
+            }
+        }
+        self.want_weights_of(leaf, &proposal.parent);
+    }
+
+    /// Asks again for the weights of a verified checkpoint if they have vanished.
+    pub(in crate::round) fn want_weights_of(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
+        let Some(node) = self
+            .tree
+            .get(id)
+            .filter(|n| n.verified && !self.blobs.weights.is_here(&n.result))
+        else {
+            return;
+        };
+        let (result, mut holders) = (node.result, self.sealers_of(node));
+        holders.remove(&self.config.node);
+        let want = crate::round::machine::blobs::Want {
+            bytes: None,
+            update: false,
+            holders,
+        };
+        self.pursue_blob(leaf, result, want);
+    }
+}

@@ -1,0 +1,423 @@
+//! This node's submissions: from the trainers into a contribution, and what became of them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::id::{BlobId, CheckpointId, ContributionId, Instant, SubmissionId};
+use crate::record::{Contribution, SAMPLES_MAX, Signed};
+use crate::round::machine::jobs::RETRY_MS;
+use crate::round::machine::vote::Vote;
+use crate::round::machine::{BaseError, Machine};
+use crate::round::table::trainers::Trainers;
+use crate::round::{EncodeJob, Output, Persist, Submission, SubmissionState, Unsigned};
+
+/// Maximum number of final submissions whose states are still answered from memory; the store has them all.
+const FINAL_MAX: usize = 1_024;
+
+/// The submissions that are not final, and the last ones that became final.
+#[derive(Debug)]
+pub(in crate::round) struct Submissions {
+    known: BTreeMap<SubmissionId, Submission>,
+    pub(in crate::round) states: BTreeMap<SubmissionId, SubmissionState>,
+    /// Submissions that are not merged yet, by base.
+    pending: BTreeMap<CheckpointId, BTreeSet<SubmissionId>>,
+    /// Submissions that are being merged, by base: those in the job, and then in the envelope.
+    encoding: BTreeMap<CheckpointId, Vec<SubmissionId>>,
+    /// The contribution that was signed just now, while it is taken in.
+    signed: Option<ContributionId>,
+    /// Contributions of this node, by parent: never two on one parent.
+    own: BTreeMap<CheckpointId, ContributionId>,
+    /// The submissions in each live contribution of this node.
+    pub(in crate::round) merged: BTreeMap<ContributionId, Vec<SubmissionId>>,
+    /// The highest [`Vote`] given, target and source each.
+    pub(in crate::round) last_vote: Option<Vote>,
+    retry: BTreeMap<CheckpointId, Instant>,
+    finals: VecDeque<SubmissionId>,
+    trainers: Trainers,
+    /// True if no more trainers are waited for, because the node is about to stop.
+    pub merge_now: bool,
+    /// Submissions in `known` that were rejected because no update can be made of them.
+    unusable: BTreeSet<SubmissionId>,
+    /// Number of submissions that became unusable in this run.
+    pub unusable_count: u64,
+}
+
+impl Submissions {
+    pub fn new(trainers: u32) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            states: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            encoding: BTreeMap::new(),
+            signed: None,
+            own: BTreeMap::new(),
+            merged: BTreeMap::new(),
+            last_vote: None,
+            retry: BTreeMap::new(),
+            finals: VecDeque::new(),
+            trainers: Trainers::new(trainers),
+            merge_now: false,
+            unusable: BTreeSet::new(),
+            unusable_count: 0,
+        }
+    }
+
+    /// Returns the reason why no update can be made of a trainer's work on a base. Returns `None` if other work of that trainer
+    /// stands there, and for work that only came too late for its base, because the next base takes more.
+    pub fn unusable(&self, trainer: &str, base: &CheckpointId) -> Option<&str> {
+        let mut why = None;
+        for (id, submission) in &self.known {
+            if submission.trainer != trainer || submission.base != *base {
+                continue;
+            }
+            match self.states.get(id) {
+                Some(SubmissionState::Rejected { reason }) if self.unusable.contains(id) => why = Some(reason.as_str()),
+                Some(SubmissionState::Rejected { .. }) | None => {}
+                Some(_) => return None,
+            }
+        }
+        why
+    }
+
+    pub fn states(&self) -> &BTreeMap<SubmissionId, SubmissionState> {
+        &self.states
+    }
+
+    pub fn own(&self, parent: &CheckpointId) -> Option<ContributionId> {
+        self.own.get(parent).copied()
+    }
+
+    /// Trainers whose submissions wait on this base.
+    fn trainers_on(&self, base: &CheckpointId) -> BTreeSet<&str> {
+        let ids = self.pending.get(base).into_iter().flatten();
+        let waiting = ids.filter_map(|id| self.known.get(id));
+        waiting.map(|submission| submission.trainer.as_str()).collect()
+    }
+
+    /// Returns true if all the trainers that the merge of this round waits for have submitted on this base.
+    fn are_all_in(&self, base: &CheckpointId, round: u64) -> bool {
+        self.trainers.are_all(&self.trainers_on(base), round)
+    }
+
+    /// Notes the trainers that are in when the merge of this round on this base begins.
+    fn note_trainers(&mut self, base: &CheckpointId, round: u64) {
+        let here: BTreeSet<String> = self.trainers_on(base).into_iter().map(str::to_owned).collect();
+        self.trainers.merged(&here, round);
+    }
+
+    /// Returns true if a submission waits on this base.
+    pub fn waits_on(&self, base: &CheckpointId) -> bool {
+        self.pending.contains_key(base)
+    }
+
+    /// Bases that submissions wait on or are being merged on. Their weights are needed.
+    pub fn bases(&self) -> impl Iterator<Item = &CheckpointId> {
+        self.pending.keys().chain(self.encoding.keys())
+    }
+
+    /// Time at which a failed merge may be tried again, the earliest after `now`.
+    pub fn next_retry(&self, now: Instant) -> Option<Instant> {
+        self.retry.values().filter(|at| **at > now).min().copied()
+    }
+
+    /// Notes that a contribution was forgotten, so that it is no longer this node's own on `parent`.
+    pub fn forget(&mut self, id: &ContributionId, parent: &CheckpointId) {
+        if self.own.get(parent) == Some(id) {
+            self.own.remove(parent);
+        }
+    }
+}
+
+impl Machine {
+    /// Checks if a submission on this base can be taken. The [`BaseError`] says why not.
+    pub(in crate::round) fn base_fault(&self, base: &CheckpointId) -> Result<(), BaseError> {
+        if !self.is_member {
+            return Err(BaseError::NotMember);
+        }
+        if let Some(convicted) = self.own_conviction() {
+            return Err(BaseError::Convicted(convicted));
+        }
+        let node = self.tree.get(base).ok_or(BaseError::Unknown(*base))?;
+        if self.submissions.own.contains_key(base) {
+            return Err(BaseError::Contributed(*base));
+        }
+        let behind = self.chain.round().saturating_sub(node.round);
+        let limit = self.spec.rounds.max_staleness;
+        if behind > u64::from(limit) {
+            let base = *base;
+            return Err(BaseError::Stale { base, behind, limit });
+        }
+        if let Some(confirmed) = self.confirmed_against(base) {
+            let base = *base;
+            return Err(BaseError::Conflicts { base, confirmed });
+        }
+        if !node.verified || !self.blobs.weights.is_here(&node.result) {
+            return Err(BaseError::NotHeld(*base));
+        }
+        Ok(())
+    }
+
+    /// Notes that a trainer submits, or tries to.
+    pub(in crate::round) fn trainer_here(&mut self, trainer: &str) {
+        let round = self.chain.round() + 1;
+        self.submissions.trainers.heard(trainer, round);
+    }
+
+    pub(in crate::round) fn take_submission(&mut self, submission: Submission) {
+        let (id, base) = (submission.id, submission.base);
+        if self.submissions.states.contains_key(&id) {
+            return;
+        }
+        let trainer = submission.trainer.clone();
+        self.trainer_here(&trainer);
+        self.submissions.known.insert(id, submission);
+        if let Err(error) = self.base_fault(&base) {
+            self.set_state(
+                id,
+                SubmissionState::Rejected {
+                    reason: error.to_string(),
+                },
+            );
+            return;
+        }
+        self.submissions.states.insert(id, SubmissionState::Pending);
+        let same = |other: &&SubmissionId| self.submissions.known.get(*other).is_some_and(|s| s.trainer == trainer);
+        let older = self
+            .submissions
+            .pending
+            .get(&base)
+            .and_then(|ids| ids.iter().find(same))
+            .copied();
+        if let Some(older) = older {
+            self.unpend(&base, &older);
+            let reason = format!("trainer {trainer:?} handed in another one on base {base}: submission {id}");
+            self.set_state(older, SubmissionState::Superseded { reason });
+        }
+        self.submissions.pending.entry(base).or_default().insert(id);
+        if base == self.chain.head() {
+            let now = self.now;
+            self.open.submitted.get_or_insert(now);
+        }
+        self.round_dirty = true;
+    }
+
+    fn unpend(&mut self, base: &CheckpointId, id: &SubmissionId) {
+        if let Some(ids) = self.submissions.pending.get_mut(base) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.submissions.pending.remove(base);
+            }
+        }
+    }
+
+    /// Notes and persists a submission's [`SubmissionState`], if it is news.
+    pub(in crate::round) fn set_state(&mut self, id: SubmissionId, state: SubmissionState) {
+        if self.submissions.states.get(&id) == Some(&state) {
+            return;
+        }
+        if state.is_final() {
+            self.submissions.finals.push_back(id);
+        }
+        self.submissions.states.insert(id, state.clone());
+        self.out.persist(Persist::Submission(id, state));
+        while self.submissions.finals.len() > FINAL_MAX {
+            if let Some(old) = self.submissions.finals.pop_front()
+                && self.submissions.states.get(&old).is_some_and(SubmissionState::is_final)
+            {
+                self.submissions.states.remove(&old);
+                self.submissions.known.remove(&old);
+                self.submissions.unusable.remove(&old);
+            }
+        }
+    }
+
+    fn reject_pending(&mut self, base: &CheckpointId, reason: &str) {
+        for id in self.submissions.pending.remove(base).unwrap_or_default() {
+            let reason = reason.to_owned();
+            self.set_state(id, SubmissionState::Rejected { reason });
+        }
+    }
+
+    /// Merges the due submissions: on the head when the trainers are in or the deadline nears, on older bases at once.
+    pub(in crate::round) fn merge(&mut self) {
+        let head = self.chain.head();
+        let bases: Vec<_> = self.submissions.pending.keys().copied().collect();
+        for base in bases {
+            if self.submissions.encoding.contains_key(&base) {
+                continue;
+            }
+            if let Err(error) = self.base_fault(&base) {
+                // Weights of the head that vanished are being fetched again.
+                if !(matches!(error, BaseError::NotHeld(_)) && base == head) {
+                    self.reject_pending(&base, &error.to_string());
+                }
+                continue;
+            }
+            let waits = self.submissions.retry.get(&base).is_some_and(|at| *at > self.now);
+            let now = self.open.seal_now || self.submissions.merge_now;
+            let due = now || self.merge_at().is_some_and(|at| at <= self.now);
+            let round = self.chain.round() + 1;
+            if waits || (base == head && !due && !self.submissions.are_all_in(&base, round)) {
+                continue;
+            }
+            if base == head {
+                self.submissions.note_trainers(&base, round);
+            }
+            self.start_encode(&base);
+        }
+    }
+
+    fn start_encode(&mut self, base: &CheckpointId) {
+        let Some(weights) = self.tree.get(base).map(|n| n.result) else {
+            return;
+        };
+        let ids: Vec<_> = self
+            .submissions
+            .pending
+            .remove(base)
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
+        let samples = |id: &SubmissionId| self.submissions.known.get(id).map_or(1, |s| s.samples);
+        let submissions = ids.iter().map(|id| (*id, samples(id))).collect();
+        self.submissions.retry.remove(base);
+        self.submissions.encoding.insert(*base, ids);
+        self.out.act(Output::Encode(EncodeJob {
+            parent: *base,
+            weights,
+            submissions,
+        }));
+    }
+
+    /// Handles a failed merge: the submissions at fault are rejected, and the others wait for a second try.
+    pub(in crate::round) fn encode_failed(&mut self, parent: &CheckpointId, at_fault: &[SubmissionId], reason: &str) {
+        let Some(ids) = self.submissions.encoding.remove(parent) else {
+            return;
+        };
+        for id in ids {
+            if at_fault.contains(&id) {
+                self.submissions.unusable.insert(id);
+                self.submissions.unusable_count += 1;
+                let reason = reason.to_owned();
+                self.set_state(id, SubmissionState::Rejected { reason });
+            } else {
+                self.submissions.pending.entry(*parent).or_default().insert(id);
+            }
+        }
+        if at_fault.is_empty() {
+            let again = self.now.after_ms(RETRY_MS);
+            self.submissions.retry.insert(*parent, again);
+        }
+        self.round_dirty = true;
+    }
+
+    /// Asks for the signature of a contribution once its coded update is stored. No parent ever gets a second signature.
+    pub(in crate::round) fn encoded(
+        &mut self,
+        parent: &CheckpointId,
+        update: BlobId,
+        bytes: u64,
+        samples: u64,
+        fidelity: f32,
+    ) {
+        if !self.submissions.encoding.contains_key(parent) {
+            return;
+        }
+        let fault = self
+            .base_fault(parent)
+            .err()
+            .filter(|error| !matches!(error, BaseError::NotHeld(_)));
+        if let Some(fault) = fault {
+            return self.reject_encoding(parent, &fault.to_string());
+        }
+        let Some(round) = self.tree.get(parent).map(|n| n.round) else {
+            return;
+        };
+        let source = self.vote_for(parent);
+        self.out.act(Output::Sign(Unsigned::Contribution(Contribution {
+            spec: self.spec_id,
+            parent: *parent,
+            round: round + 1,
+            author: self.config.node,
+            samples: samples.clamp(1, SAMPLES_MAX),
+            update,
+            update_bytes: bytes,
+            fidelity: if fidelity.is_nan() {
+                0.0
+            } else {
+                fidelity.clamp(0.0, 1.0)
+            },
+            source,
+        })));
+    }
+
+    /// Takes in this node's own contribution, now signed. It is durable with the states of its submissions before it is sent.
+    pub(in crate::round) fn signed_contribution(&mut self, signed: Signed<Contribution>) {
+        let c = &signed.record;
+        let (id, parent, update) = (c.id(), c.parent, c.update);
+        if c.author != self.config.node || self.submissions.own.contains_key(&parent) {
+            return;
+        }
+        self.submissions.signed = Some(id);
+        self.take_contribution(signed.clone());
+        self.submissions.signed = None;
+        if self.ledger.contribution(&id).is_some() {
+            if self.blobs.updates.set_here(update) {
+                self.heard(&id);
+            }
+            self.out.act(Output::SendContribution(signed));
+        } else {
+            // The base was dropped while the contribution was signed. The contribution never left this node.
+            self.orphans.take_contribution(&id);
+            self.reject_encoding(&parent, &BaseError::Unknown(parent).to_string());
+        }
+    }
+
+    /// Handles a contribution of this node that is held now: it was just signed, or came back from the store or a peer. In the
+    /// latter case it holds none of the submissions that wait here.
+    pub(in crate::round) fn own_contribution(&mut self, id: ContributionId, c: &Contribution) {
+        self.submissions.own.entry(c.parent).or_insert(id);
+        if self.submissions.signed == Some(id) {
+            let ids = self.submissions.encoding.remove(&c.parent).unwrap_or_default();
+            for submission in &ids {
+                self.set_state(*submission, SubmissionState::Merged { contribution: id });
+            }
+            self.submissions.merged.insert(id, ids);
+        }
+        let reason = BaseError::Contributed(c.parent).to_string();
+        self.reject_encoding(&c.parent, &reason);
+        self.reject_pending(&c.parent, &reason);
+        self.chain_dirty = true;
+    }
+
+    fn reject_encoding(&mut self, base: &CheckpointId, reason: &str) {
+        // Submissions that came for this base meanwhile wait for the merge to end, with or without success.
+        self.round_dirty = true;
+        for id in self.submissions.encoding.remove(base).unwrap_or_default() {
+            let reason = reason.to_owned();
+            self.set_state(id, SubmissionState::Rejected { reason });
+        }
+    }
+
+    /// Puts back the state of a submission from the store.
+    pub(in crate::round) fn restore_submission(&mut self, submission: Submission, state: SubmissionState) {
+        let (id, base) = (submission.id, submission.base);
+        let own = self.submissions.own.get(&base).copied();
+        self.submissions.known.insert(id, submission);
+        self.submissions.states.insert(id, state.clone());
+        match (state, own) {
+            (SubmissionState::Rejected { .. } | SubmissionState::Superseded { .. }, _) => {}
+            (SubmissionState::Pending, _) => {
+                self.submissions.pending.entry(base).or_default().insert(id);
+            }
+            (_, Some(contribution)) => self.submissions.merged.entry(contribution).or_default().push(id),
+            // The contribution is gone with the horizon. A sealed submission keeps the state
+            // that was said last; any other came to nothing.
+            (SubmissionState::Sealed { .. }, None) => {}
+            (SubmissionState::Merged { .. } | SubmissionState::Carried { .. }, None) => {
+                let reason =
+                    format!("its contribution on base {base} is no longer held: it was in no checkpoint in time");
+                self.set_state(id, SubmissionState::Rejected { reason });
+            }
+        }
+    }
+}
