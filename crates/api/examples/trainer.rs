@@ -12,7 +12,6 @@ use std::time::Duration;
 use qres_api::client::{Client, ClientError};
 use qres_api::pb::{FetchWeightsRequest, SubmitWeightsRequest};
 use qres_fed::tensor::{F32Tensor, f32_from_safetensors, to_safetensors};
-use tonic::Code;
 
 /// Rows of this trainer: x, and y = 2 x + 1.
 const ROWS: [(f32, f32); 4] = [(0.0, 1.0), (1.0, 3.0), (2.0, 5.0), (3.0, 7.0)];
@@ -35,7 +34,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         match round(&address, &model, &mut after).await {
             Ok(done) if done >= rounds => return Ok(()),
             Ok(_) => {}
-            Err(error) if is_away(&error) => {
+            // The node is away, or says when it will have time.
+            Err(error) if error.is_passing() || error.retry_after().is_some() => {
                 eprintln!("{error}; trying again");
                 tokio::time::sleep(error.retry_after().unwrap_or(PAUSE)).await;
             }
@@ -100,10 +100,4 @@ fn train(file: &[u8]) -> Result<(Vec<u8>, f32), ClientError> {
 fn scalar(tensors: &[F32Tensor], name: &str) -> f32 {
     let tensor = tensors.iter().find(|(found, ..)| found == name);
     tensor.and_then(|(_, _, data)| data.first().copied()).unwrap_or(0.0)
-}
-
-/// The node is away, or has no time: the same call may succeed later.
-fn is_away(error: &ClientError) -> bool {
-    matches!(error, ClientError::Connect { .. } | ClientError::Cut { .. })
-        || matches!(error.code(), Some(Code::Unavailable | Code::ResourceExhausted))
 }

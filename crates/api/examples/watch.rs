@@ -28,7 +28,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(false) => {}
             // The node has forgotten what came after that revision: begin with a snapshot again.
             Err(error) if error.code() == Some(tonic::Code::OutOfRange) => revision = 0,
-            Err(error) => eprintln!("{error}; trying again"),
+            Err(error) if error.is_passing() => eprintln!("{error}; trying again"),
+            Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(PAUSE).await;
     }

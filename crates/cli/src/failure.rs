@@ -29,17 +29,7 @@ impl Failure {
 
     /// Returns true if the connection or the node went away and may come back.
     pub fn is_passing(&self) -> bool {
-        match self {
-            // tonic reports a connection that broke in the middle of a stream as UNKNOWN.
-            Self::Node(ClientError::Refused { code, reason, .. }) => {
-                matches!(code, Code::Unavailable)
-                    || (matches!(code, Code::Unknown | Code::Cancelled) && reason.is_empty())
-            }
-            Self::Node(ClientError::Cut { .. } | ClientError::Connect { .. }) => true,
-            Self::Node(ClientError::Address(_) | ClientError::Data(_) | ClientError::Contract(_)) | Self::Local(_) => {
-                false
-            }
-        }
+        matches!(self, Self::Node(error) if error.is_passing())
     }
 
     /// Returns the reason for programs, e.g. `BASE_STALE`; empty if no node gave one.

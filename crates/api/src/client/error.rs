@@ -56,6 +56,19 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Returns true if the connection or the node went away and may come back: the caller may connect and call again.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            // tonic reports a connection that broke in the middle of a stream as UNKNOWN.
+            Self::Refused { code, reason, .. } => {
+                matches!(code, Code::Unavailable)
+                    || (matches!(code, Code::Unknown | Code::Cancelled) && reason.is_empty())
+            }
+            Self::Cut { .. } | Self::Connect { .. } => true,
+            Self::Address(_) | Self::Data(_) | Self::Contract(_) => false,
+        }
+    }
+
     /// Returns the canonical code of [`ClientError::Refused`].
     pub fn code(&self) -> Option<Code> {
         match self {
