@@ -343,13 +343,14 @@ impl Actor {
 
     fn on_connected(&mut self, id: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
         let stopping = self.stopping.is_some();
+        // First of all: a dial that reached no node has ended, too.
+        let reached = self.discovery.reached(connection, id);
         let Some(peer) = self.peers.entry(id, now).filter(|_| !stopping) else {
             tracing::debug!(peer = %id, "its id holds no Ed25519 key: not a node");
             // The call fails only when the peer is not connected, and then there is nothing to close.
             let _ = self.swarm.disconnect_peer_id(id);
             return;
         };
-        let reached = self.discovery.reached(connection, id);
         if reached.surplus && !peer.connections.is_empty() {
             self.swarm.close_connection(connection);
             return;
