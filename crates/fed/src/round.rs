@@ -1,5 +1,43 @@
-//! The rounds of one model, as a state machine without I/O: [`Machine::handle`] takes an input and the time, and returns what
-//! to do.
+//! The rounds of one model, as a state machine without I/O. [`Machine::handle`] takes an [`Input`] and the time, and returns
+//! [`Output`]s. The driver (in a node: the task of the model) carries out the outputs in their order. The results come back to
+//! the machine as inputs. So every decision about a round is a function of the inputs, and a test can replay it.
+//!
+//! One round of two members A and B with k = 2, from the submissions to the next head (`input → outputs`, the main ones):
+//!
+//! ```text
+//! node A                                                      node B
+//! Submission → Encode                                         Submission → Encode
+//! Encoded → Sign                                              Encoded → Sign
+//! SignedContribution → Persist, SendContribution   ◄ gossip ► SignedContribution → Persist, SendContribution
+//! Contribution (of B) → Persist, WantBlob                     Contribution (of A) → Persist, WantBlob
+//! BlobHere → Aggregate      (all members are in)              BlobHere → Aggregate
+//! Aggregated → Sign         (A is first in the draw)          Aggregated → WakeAt       (the turn of B, if A is silent)
+//! SignedSeal → Persist, SendSeal, Head               gossip ► Seal (of A) → Persist, Head   (if B computed the same result)
+//! ```
+//!
+//! The outputs, and the inputs that answer them:
+//!
+//! | output | task of the driver | input that answers |
+//! | --- | --- | --- |
+//! | [`Output::Persist`] | Writes a change. All changes of one call are one transaction, durable before the rest. | none |
+//! | `Sign` | Signs a record, at once: a signature alone has no effect outside. The record comes back. | `Signed…` |
+//! | `SendContribution`, `SendSeal`, `SendProof` | Announces a record, which is durable by then. | none |
+//! | `Encode`, `Aggregate` | Computes on tensors, and stores the resulting blob. | `Encoded`, `Aggregated`, `…Failed` |
+//! | `WantBlob`, until `DropBlob` | Fetches a blob and checks it. | `BlobHere`, `BlobBad` |
+//! | `WantRecords`, `WantArchived` | Syncs with peers; reads the archive of the store. | records, `Compared`; `Archived` |
+//! | `WakeAt` | Sets the only timer. | `Tick` |
+//! | `Head`, `Confirmed`, `RoundChanged`, `Equivocation`, `Refused` | Tells watchers and operators. | none |
+//!
+//! The other inputs come unasked: `Submission` and `TrainerHere` from trainers; records, `HeadClaim`, `Reachable` and `DelayMs`
+//! from the mesh; `SealNow`, `MergeNow` and `Trust` from the operator. A driver, in short (the module `stage` has a whole one):
+//!
+//! ```text
+//! let (mut machine, outputs) = Machine::new(spec, config, restored, clock.now());
+//! carry_out(outputs);                                  // persist first; then sign, send, fetch, compute
+//! for input in inputs { carry_out(machine.handle(input, clock.now())); }
+//! ```
+//!
+//! The files:
 //!
 //! ```text
 //! event      inputs and outputs: the alphabet
