@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub(object):
-    """Makes, joins and shows models.
+    """Creates, joins and shows models.
     """
 
     def __init__(self, channel):
@@ -73,36 +73,37 @@ class ModelServiceStub(object):
 
 
 class ModelServiceServicer(object):
-    """Makes, joins and shows models.
+    """Creates, joins and shows models.
     """
 
     def CreateModel(self, request_iterator, context):
-        """Makes a model from a spec and its first weights, announces it, and joins it. Idempotent: the same spec and weights
-        answer with the same model. The first message carries the fields and may carry data, later ones carry only data.
+        """Creates a model from a spec and its first weights, announces it, and joins it. Idempotent: for the same spec and weights
+        the answer is the same model. The first message carries the fields and may carry data, later ones carry only data (or more
+        `tensors`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def JoinModel(self, request, context):
-        """Joins a model that was announced (see the AVAILABLE ones in ListModels). Lasts across restarts. A name is anyone's to
-        give: a bare one is taken only if exactly one spec of that name is by a creator that this node knows (itself, a creator or
-        trusted node of its configuration, or a fellow member of a joined model). Otherwise FAILED_PRECONDITION lists the specs:
-        use `name@id`, or give the creator.
+        """Joins a model that was announced (ListModels shows these as AVAILABLE). The node stays in the model across restarts.
+        Anyone can use any name for a model. So a bare name is accepted only if exactly one spec of that name is by a creator
+        that this node knows (itself, a creator or trusted node of its configuration, or a fellow member of a joined model).
+        Otherwise the answer is FAILED_PRECONDITION with a list of the specs: send `name@id`, or set `creator`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LeaveModel(self, request, context):
-        """Leaves a model on this node alone: other nodes go on.
+        """Leaves a model on this node only: other nodes go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Shows one model, with its tensors as far as one message holds them.
+        """Shows one model, with as many of its tensors as fit into one message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,15 +117,16 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists joined and available models, without their tensors. Of an available one only name, id, creator and standing are
-        given: GetModel reads the rest.
+        """Lists joined and available models, without their tensors. An announced model that was never joined here has only `name`,
+        `id`, `creator` and `standing`; GetModel shows the rest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchModels(self, request, context):
-        """Follows all models: made, joined, left, available, or a head that moved. As in ListModels.
+        """Follows all models: sends a message when a model is created, joined, left or announced, or when its head moves. The models
+        have the same fields as in ListModels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,7 +179,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """Makes, joins and shows models.
+    """Creates, joins and shows models.
     """
 
     @staticmethod

@@ -59,8 +59,9 @@ class NodeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DrainNode(self, request, context):
-        """Prepares for a shutdown: from now on new submissions are UNAVAILABLE, what was acknowledged is merged and sent.
-        Lasts until the process ends.
+        """Prepares this node for a shutdown: from now on it answers new submissions, models, joins and states with UNAVAILABLE,
+        and merges and sends the acknowledged submissions. Answers when these are sent, or after 30 s. The node stays in this
+        state until its process ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

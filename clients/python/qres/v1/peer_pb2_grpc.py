@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PeerServiceStub(object):
-    """Shows and manages connections to other nodes. Nothing here changes what is valid in a model.
+    """Shows and manages connections to other nodes. No call here changes what is valid in a model.
     """
 
     def __init__(self, channel):
@@ -68,32 +68,33 @@ class PeerServiceStub(object):
 
 
 class PeerServiceServicer(object):
-    """Shows and manages connections to other nodes. Nothing here changes what is valid in a model.
+    """Shows and manages connections to other nodes. No call here changes what is valid in a model.
     """
 
     def ListPeers(self, request, context):
-        """Lists known peers.
+        """Lists the known peers, ascending by peer id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPeer(self, request, context):
-        """Shows one peer.
+        """Shows one peer. A peer that this node does not know is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchPeers(self, request, context):
-        """Follows all peers.
+        """Follows all peers: sends a message whenever the state of a peer changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DialPeer(self, request, context):
-        """Connects to an address. Answered when the peer is connected and admitted, or it is clear why not.
+        """Connects to an address. Answers when the peer is connected and admitted. If that fails, or takes more than 10 s, the
+        answer is UNAVAILABLE with the reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +108,7 @@ class PeerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UnbanPeer(self, request, context):
-        """Ends a ban.
+        """Ends a ban and clears the peer's score.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +156,7 @@ def add_PeerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PeerService(object):
-    """Shows and manages connections to other nodes. Nothing here changes what is valid in a model.
+    """Shows and manages connections to other nodes. No call here changes what is valid in a model.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RoundServiceStub(object):
-    """Shows rounds as they gather contributions and are sealed.
+    """Shows rounds, from their first contribution to their seal.
     """
 
     def __init__(self, channel):
@@ -58,33 +58,35 @@ class RoundServiceStub(object):
 
 
 class RoundServiceServicer(object):
-    """Shows rounds as they gather contributions and are sealed.
+    """Shows rounds, from their first contribution to their seal.
     """
 
     def GetRound(self, request, context):
-        """Shows a round of the head's branch, or the open one, with the seals that lost to it.
+        """Shows a round of the head's branch, or the open round, with the seals that lost to it. A round that is not on the
+        branch is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRounds(self, request, context):
-        """Lists the head branch's rounds that are still kept, newest first.
+        """Lists the rounds of the head's branch, newest first, the open round included.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchRounds(self, request, context):
-        """Follows a model's rounds: opened, gained a contribution, sealed.
+        """Follows a model's rounds: a round opened, got a contribution, or was sealed. The snapshot has the open round and the
+        one before it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SealRound(self, request, context):
-        """Ends the waiting for more contributions to the open round. Never goes below k: then it is FAILED_PRECONDITION and
-        says who is missing.
+        """Ends the wait for more contributions to the open round. With fewer than `min_contributions` of them the round stays
+        open, and the answer is FAILED_PRECONDITION with a message that names the missing members.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +124,7 @@ def add_RoundServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RoundService(object):
-    """Shows rounds as they gather contributions and are sealed.
+    """Shows rounds, from their first contribution to their seal.
     """
 
     @staticmethod

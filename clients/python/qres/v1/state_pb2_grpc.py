@@ -52,15 +52,16 @@ class StateServiceServicer(object):
     """
 
     def PublishState(self, request, context):
-        """Sends a state to everyone who joined the model. A fidelity of 0.99 or less after coding is INVALID_ARGUMENT
-        (field `codec`) and says the figure.
+        """Sends a state to all nodes that have joined the model. Only nodes that may contribute to the model may publish. If the
+        fidelity after coding is 0.99 or less, the call fails with INVALID_ARGUMENT (field `codec`), and the message states the
+        fidelity. A node publishes at most 64 names for a model; one more is RESOURCE_EXHAUSTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubscribeState(self, request, context):
-        """Follows the states of a model, this node's own included. The newest of each publisher and name is replayed.
+        """Follows the states of a model, this node's own included. A snapshot has the newest state of each publisher and name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SubmissionServiceStub(object):
-    """Answers for submissions of this node's trainers. Kept for 7 days.
+    """Shows the submissions of this node's trainers. The node keeps a submission for 7 days after its state has become final.
     """
 
     def __init__(self, channel):
@@ -53,25 +53,26 @@ class SubmissionServiceStub(object):
 
 
 class SubmissionServiceServicer(object):
-    """Answers for submissions of this node's trainers. Kept for 7 days.
+    """Shows the submissions of this node's trainers. The node keeps a submission for 7 days after its state has become final.
     """
 
     def GetSubmission(self, request, context):
-        """Shows one submission, and can wait for its end.
+        """Shows one submission; with `wait` answers only once there is a result. An unknown submission is NOT_FOUND: it was made
+        on another node, or is no longer kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSubmissions(self, request, context):
-        """Lists submissions.
+        """Lists submissions, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchSubmissions(self, request, context):
-        """Follows submissions.
+        """Follows submissions: sends a message whenever the state of a submission changes. The snapshot has the newest 100.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +105,7 @@ def add_SubmissionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SubmissionService(object):
-    """Answers for submissions of this node's trainers. Kept for 7 days.
+    """Shows the submissions of this node's trainers. The node keeps a submission for 7 days after its state has become final.
     """
 
     @staticmethod

@@ -57,22 +57,24 @@ class WeightsServiceServicer(object):
     """
 
     def SubmitWeights(self, request_iterator, context):
-        """Hands in trained weights. Answered once they are durable on this node; GetSubmission says what became of them. The
-        first message carries the fields and may carry data, later ones carry only data.
+        """Hands in trained weights. Answers when they are durable on this node; GetSubmission shows their result. The first message
+        carries the fields and may carry data, later ones carry only data. An error whose reason begins with `BASE_` means that the
+        node takes no more work of this trainer on this base: fetch the head and train on it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUpload(self, request, context):
-        """How much of a broken keyed upload is kept.
+        """Shows how many bytes the node has kept of an interrupted upload with an idempotency key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FetchWeights(self, request, context):
-        """Reads a checkpoint: the head, or one that is named. The first message describes it, later ones carry data.
+        """Reads the weights of a checkpoint: of the head, or of the checkpoint that the request names. The first message describes the
+        checkpoint, later ones carry data. A checkpoint whose weights this node does not have is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -16,7 +16,7 @@ pub struct StateNameError {
     pub got: String,
 }
 
-/// Named tensors that one node publishes under a model: the seed's `State { timestamp, fidelity, tensor_blob }`.
+/// Named tensors that one node publishes under a model, with the fidelity that the publisher measured.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct StateRecord {
     /// The spec of the model; its membership also applies to the state.
