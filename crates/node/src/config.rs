@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use qres_fed::id::NodeId;
 
-use crate::mesh::MeshConfig;
-use crate::store::Quota;
+use qres_mesh::MeshConfig;
+use qres_store::Quota;
 
 /// All settings that a node needs to start. Only the daemon reads files, environment variables and flags.
 #[derive(Debug, Clone)]

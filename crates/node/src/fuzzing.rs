@@ -1,40 +1,40 @@
 //! The readers of foreign bytes, for the fuzz targets (`fuzz/`) alone. They are no public interface, and free to change.
 #![allow(missing_docs)]
 
-pub use crate::trace::link_text as trace_link;
+pub use qres_wire::trace::link_text as trace_link;
 
 pub mod announce {
-    pub use crate::engine::announce::{Announcement, contribution, decode, proof, seal, spec};
+    pub use qres_wire::envelope::{Announcement, contribution, decode, proof, seal, spec};
 }
 
 pub mod blob {
-    pub use crate::transfer::blob::fuzzing::{fetch, serve};
+    pub use qres_transfer::blob::fuzzing::{fetch, serve};
 }
 
 pub mod heartbeat {
-    pub use crate::mesh::heartbeat::{Heartbeat, encode, parse};
+    pub use qres_mesh::heartbeat::{Heartbeat, encode, parse};
 }
 
 pub mod hello {
-    pub use crate::mesh::hello::{Mismatch, check_identify, compare, goodbye, parse};
+    pub use qres_mesh::hello::{Mismatch, check_identify, compare, goodbye, parse};
 }
 
 pub mod saved_peers {
-    pub use crate::mesh::saved_peers::SavedPeers;
+    pub use qres_mesh::saved_peers::SavedPeers;
 }
 
 pub mod state {
-    pub use crate::engine::state::read;
+    pub use crate::service::states::read;
 }
 
 pub mod sync {
-    pub use crate::transfer::sync::fuzzing::{answer, ask};
+    pub use qres_transfer::sync::fuzzing::{answer, ask};
 }
 
 pub mod value {
-    pub use crate::store::value::*;
+    pub use qres_store::value::*;
 }
 
 pub mod wire {
-    pub use crate::wire::*;
+    pub use qres_wire::pb::*;
 }

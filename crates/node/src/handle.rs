@@ -12,14 +12,16 @@ use qres_fed::record::{Membership, ModelName, Rule, TensorSpec};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use crate::catalog::known::Known;
 use crate::config::NodeConfig;
-use crate::engine::registry::Known;
-use crate::engine::{self, NodeContext, StartError};
+use crate::context::NodeContext;
 use crate::error::NodeError;
+use crate::startup::StartError;
 use crate::view::{
     CheckpointView, ListedModel, ModelView, NodeView, PeerView, Revision, RoundView, StateView, SubmissionView,
     WatchItem,
 };
+use crate::{announced, background, creators, service, startup, view};
 
 type Answer<T> = Result<T, NodeError>;
 
@@ -219,8 +221,8 @@ impl PageRequest {
     }
 }
 
-pub use crate::engine::Upload;
-pub use crate::engine::fetch::Found;
+pub use crate::service::fetch::Found;
+pub use crate::upload::Upload;
 
 /// The node, for its callers. A clone is cheap.
 #[derive(Clone)]
@@ -232,47 +234,47 @@ impl NodeHandle {
     /// Starts a node; returns once it listens and its joined models run.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         Ok(Self {
-            context: engine::start(config).await?,
+            context: startup::start(config).await?,
         })
     }
 
     /// Ends every task and says goodbye to peers.
     pub async fn stop(&self) {
-        engine::stop(&self.context).await;
+        startup::stop(&self.context).await;
     }
 
     /// Creates a model from a weights stream, a seed or a predecessor's head.
     pub async fn create_model(&self, create: CreateModel) -> Answer<Upload<ModelView>> {
-        engine::create::begin(&self.context, create).await
+        service::create::begin(&self.context, create).await
     }
 
     /// Joins a known model: by its id, by its name and creator, or by its bare name when the creator is known here.
     pub async fn join_model(&self, model: ModelRef, creator: Option<NodeId>) -> Answer<ModelView> {
         self.context.refuse_if_draining()?;
         self.context.refuse_if_bootstrap()?;
-        let model = engine::creators::to_join(&self.context, &model, creator)?;
-        let joined = engine::membership::join(&self.context, &model).await?;
-        engine::auto_join::again(&self.context).await;
+        let model = creators::to_join(&self.context, &model, creator)?;
+        let joined = service::membership::join(&self.context, &model).await?;
+        background::auto_join::again(&self.context).await;
         Ok(joined)
     }
 
     /// Leaves a model that is joined.
     pub async fn leave_model(&self, model: ModelRef) -> Answer<()> {
         let (model, _) = self.context.registry.find_joined(&model)?;
-        engine::membership::leave(&self.context, &model).await
+        service::membership::leave(&self.context, &model).await
     }
 
     /// Returns the [`ModelView`] of one model.
     pub async fn model(&self, model: ModelRef) -> Answer<ModelView> {
         let known = self.context.registry.find(&model)?;
-        let model = engine::announced::whole(&self.context, &known).await?;
-        Ok(engine::views::model(&self.context, &model))
+        let model = announced::whole(&self.context, &known).await?;
+        Ok(view::build::model(&self.context, &model))
     }
 
     /// Reads something of a model's tensors, which ascend by name.
     pub async fn tensors<T>(&self, model: ModelRef, read: impl FnOnce(&[TensorSpec]) -> T) -> Answer<T> {
         let known = self.context.registry.find(&model)?;
-        let model = engine::announced::whole(&self.context, &known).await?;
+        let model = announced::whole(&self.context, &known).await?;
         Ok(read(&model.spec().tensors))
     }
 
@@ -283,12 +285,12 @@ impl NodeHandle {
         // No letter of a name is below the separator, so tokens sort as the list does.
         let key = |model: &Known| format!("{}\0{}", model.name(), model.id());
         let page = page.cut(all, key)?;
-        Ok(page.map(|known| engine::views::listed(&self.context, known)))
+        Ok(page.map(|known| view::build::listed(&self.context, known)))
     }
 
     /// Begins the upload of a submission.
     pub async fn submit(&self, submit: Submit) -> Answer<Upload<SubmissionView>> {
-        engine::submit::begin(&self.context, submit).await
+        service::submit::begin(&self.context, submit).await
     }
 
     /// Returns the bytes kept of a resumable upload.
@@ -299,37 +301,37 @@ impl NodeHandle {
 
     /// Waits for the weights that are asked for. A caller that has its turn opens them with [`Found::open`].
     pub async fn fetch(&self, fetch: Fetch) -> Answer<Found> {
-        engine::fetch::find(&self.context, fetch).await
+        service::fetch::find(&self.context, fetch).await
     }
 
     /// Returns the [`SubmissionView`] of one submission; with `wait`, once it is sealed, rejected or superseded.
     pub async fn submission(&self, id: SubmissionId, wait: bool) -> Answer<SubmissionView> {
-        engine::submission::get(&self.context, id, wait).await
+        service::submissions::get(&self.context, id, wait).await
     }
 
     /// Returns a page of submissions, the newest first.
     pub async fn submissions(&self, model: Option<ModelRef>, page: PageRequest) -> Answer<Page<SubmissionView>> {
-        engine::submission::list(&self.context, model, page).await
+        service::submissions::list(&self.context, model, page).await
     }
 
     /// Returns the [`RoundView`] of a round of the head's branch; `None` asks for the open round.
     pub async fn round(&self, model: ModelRef, round: Option<u64>) -> Answer<RoundView> {
-        engine::rounds::get(&self.context, &model, round).await
+        service::rounds::get(&self.context, &model, round).await
     }
 
     /// Returns a page of rounds of the head's branch, the newest first, the open one included.
     pub async fn rounds(&self, model: ModelRef, page: PageRequest) -> Answer<Page<RoundView>> {
-        engine::rounds::list(&self.context, &model, page).await
+        service::rounds::list(&self.context, &model, page).await
     }
 
     /// Ends the open round's waiting, but never below k contributions.
     pub async fn seal_round(&self, model: ModelRef) -> Answer<RoundView> {
-        engine::rounds::seal(&self.context, &model).await
+        service::rounds::seal(&self.context, &model).await
     }
 
     /// Publishes a state, and returns its [`StateView`].
     pub async fn publish_state(&self, state: PublishState) -> Answer<StateView> {
-        engine::state::publish(&self.context, state).await
+        service::states::publish(&self.context, state).await
     }
 
     /// Returns a page of the known peers, by peer id.
@@ -341,37 +343,37 @@ impl NodeHandle {
 
     /// Returns the [`PeerView`] of one peer, by libp2p peer id or node id.
     pub async fn peer(&self, peer_id: &str) -> Answer<PeerView> {
-        engine::peers::get(&self.context, peer_id).await
+        service::peers::get(&self.context, peer_id).await
     }
 
     /// Dials a multiaddr, an IP or a `host[:port]`; answers once the peer is admitted, or the reason against it is clear.
     pub async fn dial(&self, address: &str) -> Answer<()> {
-        engine::peers::dial(&self.context, address).await
+        service::peers::dial(&self.context, address).await
     }
 
     /// Bans a peer for at most a year.
     pub async fn ban(&self, peer_id: &str, reason: &str, for_: Duration) -> Answer<PeerView> {
-        engine::peers::ban(&self.context, peer_id, reason, for_).await
+        service::peers::ban(&self.context, peer_id, reason, for_).await
     }
 
     /// Ends the ban of a peer.
     pub async fn unban(&self, peer_id: &str) -> Answer<PeerView> {
-        engine::peers::unban(&self.context, peer_id).await
+        service::peers::unban(&self.context, peer_id).await
     }
 
     /// Returns the [`NodeView`] of this node.
     pub async fn node(&self) -> Answer<NodeView> {
-        Ok(engine::peers::node(&self.context).await)
+        Ok(service::peers::node(&self.context).await)
     }
 
     /// Takes no new work from here on; returns when the acknowledged work is merged and sent, or after 30 s.
     pub async fn drain(&self) -> Answer<NodeView> {
-        Ok(engine::drain(&self.context).await)
+        Ok(service::drain::drain(&self.context).await)
     }
 
     /// Opens a watch that goes on after a revision; 0 asks for a snapshot first. The items are [`WatchItem`]s.
     pub async fn watch(&self, filter: WatchFilter, from: Revision) -> Answer<BoxStream<'static, Answer<WatchItem>>> {
-        engine::watch(&self.context, filter, from)
+        service::watch::watch(&self.context, filter, from)
     }
 
     /// Shows the node's figures in a registry, which does not keep the node alive.

@@ -1,23 +1,37 @@
-//! A running node: the mesh, the store and the engine that feeds `fed` and carries out its outputs.
+//! A running node: the mesh, the store and the tasks that feed `fed` and carry out its outputs.
 //!
 //! Architecture invariant: nothing here decides about learning. Every decision is `fed`'s; this crate moves bytes, persists,
 //! verifies and signs.
 
+mod announced;
+mod archive;
+mod background;
+mod blob_demand;
+mod catalog;
 pub mod config;
-mod engine;
+mod context;
+mod creators;
 pub mod error;
+mod event_log;
+mod first_comparison;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handle;
+mod headers;
 mod metrics;
+mod model;
 mod reason;
+mod scrape;
+mod service;
+mod startup;
+#[cfg(test)]
+mod tests;
+mod upload;
 pub mod view;
 
 pub use config::{HEADER_BYTES_MAX, NodeConfig};
-pub use engine::StartError;
 pub use handle::NodeHandle;
 pub use qres_files::descriptors;
 pub use qres_wire::identity;
+pub use startup::StartError;
 pub use {qres_mesh as mesh, qres_store as store, qres_transfer as transfer};
-
-use qres_wire::{clock, pb as wire, trace};

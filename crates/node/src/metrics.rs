@@ -3,8 +3,6 @@
 //! docs/metrics.md describes every figure. No label holds a peer's id, as there may be any number of peers. A model's name is a
 //! label, as a node joins few models.
 
-mod reading;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -18,10 +16,10 @@ use qres_fed::id::SpecId;
 use qres_fed::record::ModelName;
 use qres_fed::round::SubmissionState;
 
-use crate::engine::NodeContext;
-use crate::transfer::TransferCounters;
+use crate::context::NodeContext;
+use crate::scrape::Reading;
 use crate::view::RoundView;
-use reading::Reading;
+use qres_transfer::TransferCounters;
 
 /// The upper ends of the buckets of a job's time, in seconds: a small model takes milliseconds, one of 10 GB minutes.
 const JOB_BUCKETS_S: [f64; 14] = [
@@ -133,7 +131,7 @@ impl Metrics {
         self.open().remove(spec);
     }
 
-    fn contributions(&self, spec: &SpecId) -> u64 {
+    pub fn contributions(&self, spec: &SpecId) -> u64 {
         self.open().get(spec).copied().unwrap_or(0)
     }
 

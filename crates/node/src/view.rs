@@ -1,5 +1,8 @@
 //! The answers of a node to its callers, as plain values. `api` turns them into protobuf.
 
+pub(crate) mod build;
+pub(crate) mod conditions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,9 +10,9 @@ use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId
 use qres_fed::record::{ModelName, Spec};
 use qres_fed::round::SubmissionState;
 
-use crate::descriptors::Descriptors;
-pub use crate::mesh::{PeerState, PeerView};
-pub use crate::store::{DiskUse, HeardModel};
+use qres_files::descriptors::Descriptors;
+pub use qres_mesh::{PeerState, PeerView};
+pub use qres_store::{DiskUse, HeardModel};
 
 /// The number of an event on this node: one ascending sequence, across restarts.
 pub type Revision = u64;

@@ -2,6 +2,7 @@
 //! context that travels with a message, and the clocks.
 
 pub mod clock;
+pub mod envelope;
 pub mod identity;
 pub mod pb;
 pub mod trace;

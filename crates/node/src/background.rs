@@ -1,0 +1,8 @@
+//! The work that goes on without a caller: gossip, downloads, comparisons, announced models, collection.
+
+pub mod auto_join;
+pub mod collector;
+pub mod gossip;
+pub mod peer_access;
+pub mod spec_offers;
+pub mod sync;

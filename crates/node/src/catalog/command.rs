@@ -1,0 +1,42 @@
+//! The messages to a model's task.
+
+use qres_fed::id::{BlobId, CheckpointId};
+use qres_fed::round::{Input, Machine};
+use tokio::sync::OwnedRwLockReadGuard;
+
+use crate::model::submit::SubmitRequest;
+use qres_mesh::MessageToken;
+
+/// A message to a model's task.
+pub enum Message {
+    /// Verified inputs for the [`Machine`].
+    Inputs(Vec<Input>),
+    /// The answer of a job; the guard keeps its new blob until the machine refers to it.
+    Done {
+        /// The answer for the machine.
+        input: Input,
+        /// The guard, which was taken before the blob was finished.
+        guard: OwnedRwLockReadGuard<()>,
+        /// The trace context of the job's span.
+        traceparent: Option<String>,
+    },
+    /// A wanted blob is in the store: its digest is right, its content is not yet checked.
+    Arrived(BlobId),
+    /// A wanted blob that was in the store could not be read: it is looked for again.
+    Unread(BlobId),
+    /// A submission of a trainer.
+    Submit(Box<SubmitRequest>),
+    /// A record from gossip, which is answered with a verdict.
+    Gossip {
+        /// A contribution, a seal or a proof.
+        input: Input,
+        /// The checkpoint that must be known for the record to be of use now.
+        parent: CheckpointId,
+        /// The token to report the verdict with.
+        token: MessageToken,
+        /// The trace context of the sender's span, to link to.
+        traceparent: Option<String>,
+    },
+    /// A question about the machine.
+    Ask(Box<dyn FnOnce(&Machine) + Send>),
+}

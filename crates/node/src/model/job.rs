@@ -1,0 +1,315 @@
+//! Long work: tensors are checked, coded and aggregated off the async threads, at most two jobs at a time.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qres_fed::id::{BlobId, SubmissionId};
+use qres_fed::record::Spec;
+use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
+use qres_fed::tensor::{self, Source, TensorError};
+use qres_fed::update::{self, Part, Weighted};
+use tracing::{Instrument, info_span, warn};
+
+use crate::catalog::Model;
+use crate::catalog::command::Message;
+use crate::metrics::Job;
+use crate::model::task::ModelTask;
+use qres_store::{BlobFile, Blobs, Owner, Store};
+
+/// The pause before a blob that could not be read is looked for again.
+const UNREAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// The outcome of a job: an input for the machine, or the blob that could not be read.
+type Outcome = Result<Input, BlobId>;
+
+/// Runs `work` when a slot is free and hands its [`Outcome`] to the task that asked, unless that task has ended. The guard
+/// keeps a new blob from the collector until the machine knows of the blob.
+fn spawn(
+    task: &ModelTask,
+    job: Job,
+    span: tracing::Span,
+    work: impl Fn(&Store, &Model) -> Outcome + Send + Sync + 'static,
+) {
+    let (context, model, sender, stop) = (
+        task.context.clone(),
+        task.model.clone(),
+        task.sender.clone(),
+        task.stop.clone(),
+    );
+    let (owner, what) = (context.clone(), format!("a job of model {}", model.spec().name));
+    let traceparent = qres_wire::trace::traceparent(&span);
+    let counted = context.clone();
+    let work = Arc::new(move |store: &Store, model: &Model| {
+        let begun = Instant::now();
+        let outcome = work(store, model);
+        counted.metrics.job(job, begun.elapsed());
+        outcome
+    });
+    let signs = !matches!(job, Job::Check);
+    let task = async move {
+        let (outcome, guard) = loop {
+            // The result of coding or aggregating is signed next.
+            if signs && stop.run_until_cancelled(context.alone()).await.is_none() {
+                return;
+            }
+            // The semaphore is never closed.
+            let Ok(_slot) = context.jobs.clone().acquire_owned().await else {
+                return;
+            };
+            let guard = context.in_flight.clone().read_owned().await;
+            if stop.is_cancelled() {
+                return;
+            }
+            let (work, model) = (work.clone(), model.clone());
+            let outcome = context.blocking(move |store| work(store, &model)).await;
+            // If a second process with this identity was met meanwhile, nothing is signed, and the work is done again.
+            if !signs || context.is_alone() {
+                break (outcome, guard);
+            }
+        };
+        let message = match outcome {
+            Ok(input) => Message::Done {
+                input,
+                guard,
+                traceparent,
+            },
+            Err(blob) => {
+                drop(guard);
+                tokio::time::sleep(UNREAD_PAUSE).await;
+                Message::Unread(blob)
+            }
+        };
+        if let Some(inbox) = sender.upgrade() {
+            // Sending fails only when the model was left meanwhile.
+            let _ = inbox.send(message).await;
+        }
+    };
+    owner.spawn_critical(what, task.instrument(span));
+}
+
+/// Checks a blob that is here: the length, codes and finiteness of an update, or the schema and finiteness of weights.
+pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
+    let span = info_span!("check", %blob, update);
+    spawn(task, Job::Check, span, move |store, model| {
+        let blobs = blobs(store, model);
+        let checked = open(&blobs, &blob).and_then(|file| {
+            if update {
+                update::check(model.spec(), &file)
+            } else {
+                check_canonical(model, &file)
+            }
+        });
+        match checked {
+            Ok(()) => Ok(Input::BlobHere { blob, update }),
+            // The author is to blame only if these are the author's bytes: a damaged file is removed, and fetched again.
+            Err(TensorError::Bad(_)) if !matches!(blobs.verify(&blob), Ok(true)) => Err(blob),
+            Err(TensorError::Bad(reason)) => {
+                warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
+                Ok(Input::BlobBad { blob, update })
+            }
+            Err(TensorError::Io(error)) => {
+                warn!(model = %model.spec().name, %blob, %error, "a blob cannot be read: it is looked for again");
+                Err(blob)
+            }
+        }
+    });
+}
+
+/// Checks that a file is the canonical one of the model's schema, and that every float is finite.
+fn check_canonical(model: &Model, file: &dyn Source) -> Result<(), TensorError> {
+    if !model.layout.is_canonical(file)? {
+        return Err(TensorError::Bad(format!(
+            "{} bytes of weights that are not the schema's canonical file of {}",
+            file.len(),
+            model.layout.file_bytes()
+        )));
+    }
+    tensor::check_weights(&model.spec().tensors, file).map(|_| ())
+}
+
+/// Returns the [`Blobs`] that the model holds: its jobs see no others.
+fn blobs(store: &Store, model: &Model) -> Blobs {
+    store.blobs_of(Owner::Model(model.id))
+}
+
+fn open(blobs: &Blobs, blob: &BlobId) -> Result<BlobFile, TensorError> {
+    let missing = || io::Error::new(io::ErrorKind::NotFound, format!("blob {blob} is not held"));
+    blobs
+        .open(blob)
+        .map_err(io::Error::other)?
+        .ok_or_else(|| missing().into())
+}
+
+/// Merges a node's submissions, takes the difference to their base, and codes it.
+pub fn encode(task: &mut ModelTask, work: EncodeJob) {
+    let span = task.traces.encoding(&work);
+    spawn(task, Job::Encode, span, move |store, model| {
+        let parent = work.parent;
+        Ok(match run_encode(store, model, &work) {
+            Ok((update, coded)) => Input::Encoded {
+                parent,
+                update,
+                update_bytes: coded.bytes,
+                samples: coded.samples,
+                fidelity: coded.fidelity,
+            },
+            Err(EncodeError { at_fault, error }) => {
+                warn!(model = %model.spec().name, %error, rejected = at_fault.len(), "cannot code an update");
+                Input::EncodeFailed {
+                    parent,
+                    submissions: at_fault,
+                    reason: error.to_string(),
+                }
+            }
+        })
+    });
+}
+
+/// The reason why submissions cannot be coded, and those that will never be coded: a new try with them would fail for ever.
+#[derive(Debug)]
+struct EncodeError {
+    at_fault: Vec<SubmissionId>,
+    error: TensorError,
+}
+
+impl From<TensorError> for EncodeError {
+    fn from(error: TensorError) -> Self {
+        Self {
+            at_fault: vec![],
+            error,
+        }
+    }
+}
+
+impl From<io::Error> for EncodeError {
+    fn from(error: io::Error) -> Self {
+        TensorError::Io(error).into()
+    }
+}
+
+/// Returns the file of a submission, and true if it is a delta. A file that is gone will not come back, so its submission is at
+/// fault.
+fn open_submission(store: &Store, id: SubmissionId) -> Result<(BlobFile, bool), EncodeError> {
+    let gone = || EncodeError {
+        at_fault: vec![id],
+        error: io::Error::other("the submission's bytes are no longer on the disk: submit them again").into(),
+    };
+    let stored = store.submission(id).map_err(io::Error::other)?.ok_or_else(gone)?;
+    let file = store.blobs_of(Owner::Node).open(&stored.blob);
+    let file = file.map_err(io::Error::other)?;
+    Ok((file.ok_or_else(gone)?, stored.delta))
+}
+
+fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<(BlobId, update::Coded), EncodeError> {
+    let (spec, blobs) = (model.spec(), blobs(store, model));
+    let base = open(&blobs, &work.weights)?;
+    let mut files = Vec::new();
+    for (id, samples) in &work.submissions {
+        let (file, delta) = open_submission(store, *id)?;
+        files.push((file, *samples, delta));
+    }
+    let parts: Vec<_> = files
+        .iter()
+        .map(|(file, samples, delta)| Part {
+            file,
+            samples: *samples,
+            delta: *delta,
+        })
+        .collect();
+    let out = blobs.writer(update::coded_bytes(spec)?).map_err(io::Error::other)?;
+    let mut out = out.to_be_flushed();
+    let coded = update::merge_and_encode(spec, &base, &parts, &mut out).map_err(|error| {
+        let ids: Vec<_> = work.submissions.iter().map(|(id, _)| *id).collect();
+        at_fault(spec, &base, &parts, &ids, error)
+    })?;
+    // The update is signed next, and never coded again: it must be on the disk first.
+    let (blob, _) = out.finish(true).map_err(io::Error::other)?;
+    Ok((blob, coded))
+}
+
+/// Finds the submissions that make a merge fail: those that fail alone, or all when none fails alone. Their tensors were
+/// checked when they came in. An error now shows in the update: it is beyond what the codec holds, or the files have changed.
+fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionId], error: TensorError) -> EncodeError {
+    if let TensorError::Io(_) = error {
+        return error.into();
+    }
+    let alone = parts.iter().zip(ids).filter_map(|(part, id)| {
+        let merged = update::merge_and_encode(spec, base, std::slice::from_ref(part), &mut io::sink());
+        merged.err().map(|error| (*id, error))
+    });
+    let failed: Vec<_> = alone.collect();
+    let at_fault = match failed.is_empty() {
+        true => ids.to_vec(),
+        false => failed.iter().map(|(id, _)| *id).collect(),
+    };
+    let error = failed.into_iter().next().map_or(error, |(_, alone)| alone);
+    EncodeError { at_fault, error }
+}
+
+/// Aggregates contributions onto their parent in an [`AggregateJob`].
+pub fn aggregate(task: &mut ModelTask, work: AggregateJob) {
+    let span = info_span!(
+        "aggregate",
+        round = work.proposal.round,
+        fresh = work.fresh.len(),
+        late = work.late.len()
+    );
+    let items = work
+        .fresh
+        .iter()
+        .map(|item| item.id)
+        .chain(work.late.iter().map(|late| late.item.id));
+    for traceparent in task.links(items) {
+        qres_wire::trace::link(&span, &traceparent);
+    }
+    spawn(task, Job::Aggregate, span, move |store, model| {
+        Ok(match run_aggregate(&blobs(store, model), model.spec(), &work) {
+            Ok(result) => Input::Aggregated {
+                proposal: work.id,
+                result,
+            },
+            Err(error) => {
+                warn!(model = %model.spec().name, %error, "cannot aggregate: it is tried again");
+                Input::AggregateFailed { proposal: work.id }
+            }
+        })
+    });
+}
+
+fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<BlobId, TensorError> {
+    let parent = open(blobs, &work.weights)?;
+    let load =
+        |item: &FreshItem, staleness: u32| Ok::<_, TensorError>((open(blobs, &item.update)?, item.samples, staleness));
+    let fresh = work
+        .fresh
+        .iter()
+        .map(|item| load(item, 0))
+        .collect::<Result<Vec<_>, _>>()?;
+    let late = work
+        .late
+        .iter()
+        .map(|late| load(&late.item, late.staleness))
+        .collect::<Result<Vec<_>, _>>()?;
+    let fresh: Vec<_> = fresh
+        .iter()
+        .map(|(f, s, t)| Weighted {
+            update: f,
+            samples: *s,
+            staleness: *t,
+        })
+        .collect();
+    let late: Vec<_> = late
+        .iter()
+        .map(|(f, s, t)| Weighted {
+            update: f,
+            samples: *s,
+            staleness: *t,
+        })
+        .collect();
+    let mut out = blobs.writer(parent.len()).map_err(io::Error::other)?;
+    update::aggregate(spec, &parent, &fresh, &late, &mut out)?;
+    // The result can be computed again, so it is not flushed here: the collector flushes the weights that the node relies on.
+    let (blob, _) = out.finish(false).map_err(io::Error::other)?;
+    Ok(blob)
+}

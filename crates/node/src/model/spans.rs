@@ -1,0 +1,169 @@
+//! The spans of a model's rounds, and the trace contexts that join them.
+
+use std::collections::BTreeMap;
+
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, SubmissionId};
+use qres_fed::record::{Contribution, Seal};
+use qres_fed::round::{EncodeJob, Input};
+use tracing::{Span, info_span};
+
+use qres_wire::trace;
+
+/// The most trace contexts kept of each kind: those of a few rounds.
+const KEPT_MAX: usize = 2048;
+
+/// A bounded memory of the traces in which items were written. Losing one loses a line in a picture, nothing else.
+#[derive(Default)]
+pub struct Traces {
+    submissions: BTreeMap<SubmissionId, String>,
+    encodings: BTreeMap<CheckpointId, String>,
+    contributions: BTreeMap<ContributionId, String>,
+    blobs: BTreeMap<BlobId, String>,
+}
+
+fn keep<K: Ord>(map: &mut BTreeMap<K, String>, key: K, traceparent: Option<String>) {
+    let Some(traceparent) = traceparent else { return };
+    if map.len() >= KEPT_MAX {
+        map.clear();
+    }
+    map.insert(key, traceparent);
+}
+
+impl Traces {
+    /// Remembers the trace context of a trainer's call.
+    pub fn submitted(&mut self, id: SubmissionId, traceparent: Option<String>) {
+        keep(&mut self.submissions, id, traceparent);
+    }
+
+    /// Opens the span of merging and coding: a child of the first trainer's call, linked to the others'.
+    pub fn encoding(&mut self, job: &EncodeJob) -> Span {
+        let span = info_span!("encode", parent = %job.parent, submissions = job.submissions.len());
+        let mut known = job.submissions.iter().filter_map(|(id, _)| self.submissions.get(id));
+        trace::adopt(&span, known.next().map(String::as_str));
+        for other in known {
+            trace::link(&span, other);
+        }
+        keep(&mut self.encodings, job.parent, trace::traceparent(&span));
+        span
+    }
+
+    /// Opens the PRODUCER span of an announced [`Contribution`].
+    pub fn publishing(&mut self, contribution: &Contribution) -> Span {
+        let span = info_span!(
+            "publish qres/v1/epiphany",
+            otel.kind = "producer",
+            messaging.system = "gossipsub",
+            messaging.operation.type = "send",
+            messaging.destination.name = "qres/v1/epiphany",
+            messaging.message.id = %contribution.id(),
+        );
+        trace::adopt(&span, self.encodings.get(&contribution.parent).map(String::as_str));
+        keep(&mut self.contributions, contribution.id(), trace::traceparent(&span));
+        span
+    }
+
+    /// Opens the CONSUMER span of an announcement: a trace of its own, linked to the sender's.
+    pub fn received(&mut self, input: &Input, traceparent: Option<String>) {
+        let Some(sender) = traceparent else { return };
+        let span = info_span!(
+            "process qres/v1/epiphany",
+            otel.kind = "consumer",
+            messaging.system = "gossipsub",
+            messaging.operation.type = "process",
+            messaging.destination.name = "qres/v1/epiphany",
+            messaging.message.id = tracing::field::Empty,
+        );
+        trace::link(&span, &sender);
+        match input {
+            Input::Contribution(signed) => {
+                span.record("messaging.message.id", tracing::field::display(signed.record.id()));
+                keep(&mut self.contributions, signed.record.id(), Some(sender));
+                keep(&mut self.blobs, signed.record.update, trace::traceparent(&span));
+            }
+            Input::Seal(signed) => {
+                span.record("messaging.message.id", tracing::field::display(signed.record.id()));
+                // If the seal comes after this node's own aggregation, the seal did not bring the weights.
+                if !self.blobs.contains_key(&signed.record.result) {
+                    keep(&mut self.blobs, signed.record.result, trace::traceparent(&span));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the trace in which a blob is fetched.
+    pub fn of_blob(&self, blob: &BlobId) -> Option<String> {
+        self.blobs.get(blob).cloned()
+    }
+
+    /// Returns the trace in which a contribution was published.
+    pub fn of_contribution(&self, id: &ContributionId) -> Option<String> {
+        self.contributions.get(id).cloned()
+    }
+
+    /// Remembers the trace of the aggregation whose result is this blob.
+    pub fn aggregated(&mut self, result: BlobId, traceparent: Option<String>) {
+        keep(&mut self.blobs, result, traceparent);
+    }
+
+    /// Opens the span of a [`Seal`] that this node announces, a child of its aggregation; returns its trace context.
+    pub fn sealed(&mut self, seal: &Seal) -> Option<String> {
+        let span = info_span!("seal", round = seal.round, checkpoint = %seal.checkpoint().id(), otel.kind = "producer");
+        trace::adopt(&span, self.blobs.get(&seal.result).map(String::as_str));
+        trace::traceparent(&span)
+    }
+
+    /// Opens the span of a head that moves, a child of the aggregation (or the fetch) that brought its weights.
+    pub fn head_moved(&mut self, checkpoint: CheckpointId, round: u64, weights: &BlobId) -> Span {
+        let span = info_span!("head", %checkpoint, round);
+        trace::adopt(&span, self.blobs.get(weights).map(String::as_str));
+        span
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+    use crate::tests::seal_by;
+    use qres_wire::identity::Identity;
+
+    const SEALER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const AGGREGATION: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn trace_id(traceparent: &str) -> String {
+        traceparent.split('-').nth(1).expect("a trace").to_owned()
+    }
+
+    /// Returns the trace in which a head moves that stands on the seal's result.
+    fn trace_of_head(traces: &mut Traces, seal: &Seal) -> String {
+        let span = traces.head_moved(seal.checkpoint().id(), seal.round, &seal.result);
+        trace_id(&trace::traceparent(&span).expect("a context"))
+    }
+
+    #[test]
+    fn a_head_moves_in_the_trace_of_the_own_aggregation_whenever_the_seal_is_heard() {
+        let provider = SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let _exported = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        let signed = seal_by(&Identity::ephemeral());
+        let seal = &signed.record;
+        let hear = |traces: &mut Traces| traces.received(&Input::Seal(signed.clone()), Some(SEALER.into()));
+        let aggregate = |traces: &mut Traces| traces.aggregated(seal.result, Some(AGGREGATION.into()));
+
+        let mut late = Traces::default();
+        aggregate(&mut late);
+        hear(&mut late);
+        assert_eq!(trace_of_head(&mut late, seal), trace_id(AGGREGATION));
+
+        let mut early = Traces::default();
+        hear(&mut early);
+        let fetch = early.of_blob(&seal.result).expect("the trace of the fetch");
+        assert_eq!(trace_of_head(&mut early, seal), trace_id(&fetch));
+        aggregate(&mut early);
+        assert_eq!(trace_of_head(&mut early, seal), trace_id(AGGREGATION));
+    }
+}

@@ -1,0 +1,341 @@
+//! The figures that are read from the node's parts at each scrape.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::catalog::{Joined, Model};
+use crate::context::NodeContext;
+use qres_files::descriptors;
+use qres_mesh::{Count, MeshCounters};
+use qres_store::DiskUse;
+use qres_transfer::TransferCounters;
+
+/// A row has a figure's name, its help, and the function that reads it.
+type MeshRow = (&'static str, &'static str, fn(&MeshCounters) -> &Count);
+type TransferRow = (&'static str, &'static str, fn(&TransferCounters) -> u64);
+type ModelRow = (&'static str, &'static str, fn(&NodeContext, &Model, &Joined) -> u64);
+
+/// The mesh's counters; `_total` is added to each name.
+const MESH: [MeshRow; 24] = [
+    (
+        "qres_mesh_published_messages",
+        "Gossip messages published, heartbeats included",
+        |c| &c.published,
+    ),
+    (
+        "qres_mesh_kept_messages",
+        "Messages that no peer took at once and that were kept for the next one",
+        |c| &c.publish_kept,
+    ),
+    (
+        "qres_mesh_expired_messages",
+        "Kept messages dropped because they were too old or too many",
+        |c| &c.publish_expired,
+    ),
+    (
+        "qres_mesh_received_messages",
+        "First copies of gossip messages received, all topics",
+        |c| &c.received,
+    ),
+    (
+        "qres_mesh_ignored_queue_full_messages",
+        "Gossip ignored because the engine's queue was full",
+        |c| &c.ignored_queue_full,
+    ),
+    (
+        "qres_mesh_ignored_author_rate_messages",
+        "Gossip ignored because its author sent too much",
+        |c| &c.ignored_author_rate,
+    ),
+    (
+        "qres_mesh_ignored_carrier_rate_messages",
+        "Gossip ignored because its carrier, or all carriers together, brought too much",
+        |c| &c.ignored_carrier_rate,
+    ),
+    (
+        "qres_mesh_ignored_not_admitted_messages",
+        "Gossip ignored because its sender had not passed the hello",
+        |c| &c.ignored_not_admitted,
+    ),
+    (
+        "qres_mesh_rejected_messages",
+        "Gossip rejected by the mesh itself: size, shape or author",
+        |c| &c.rejected,
+    ),
+    (
+        "qres_mesh_late_verdicts",
+        "Verdicts that came after gossipsub had forgotten the message",
+        |c| &c.verdicts_late,
+    ),
+    (
+        "qres_mesh_dropped_faults",
+        "Faults of peers that found the queue full",
+        |c| &c.faults_dropped,
+    ),
+    (
+        "qres_mesh_slow_peers",
+        "Times that messages for a peer were dropped because it takes them too slowly",
+        |c| &c.slow_peer,
+    ),
+    (
+        "qres_mesh_watchdog_reconnects",
+        "Links closed and dialled again because gossip on them was silent",
+        |c| &c.watchdog_reconnects,
+    ),
+    ("qres_mesh_admitted_peers", "Peers admitted after their hello", |c| {
+        &c.admitted
+    }),
+    (
+        "qres_mesh_refused_peers",
+        "Peers refused: another version or network, or faults",
+        |c| &c.refused,
+    ),
+    ("qres_mesh_banned_peers", "Bans, by score or by hand", |c| &c.banned),
+    ("qres_mesh_dial_failures", "Dials that failed", |c| &c.dial_failures),
+    (
+        "qres_mesh_inbound_failures",
+        "Inbound connections that failed or were turned away",
+        |c| &c.inbound_failures,
+    ),
+    (
+        "qres_mesh_displaced_handshakes",
+        "Inbound handshakes ended because newer connections needed their places",
+        |c| &c.handshakes_displaced,
+    ),
+    (
+        "qres_mesh_displaced_newcomers",
+        "Connections closed before their hello because newer ones needed their places",
+        |c| &c.newcomers_displaced,
+    ),
+    (
+        "qres_mesh_dropped_streams",
+        "Inbound streams dropped: their queue was full, or the peer was never admitted",
+        |c| &c.streams_dropped,
+    ),
+    ("qres_mesh_heartbeats_sent", "Heartbeats published", |c| {
+        &c.heartbeats_sent
+    }),
+    ("qres_mesh_heartbeats_received", "Heartbeats accepted", |c| {
+        &c.heartbeats_received
+    }),
+    (
+        "qres_mesh_pruned_peers",
+        "Peers asked to leave because connections ran out",
+        |c| &c.pruned,
+    ),
+];
+
+/// The counters of transfers; `_total` is added to each name.
+const TRANSFER: [TransferRow; 5] = [
+    (
+        "qres_transfer_sent_bytes",
+        "Blob bytes sent to peers, without frames and encryption",
+        TransferCounters::sent_bytes,
+    ),
+    (
+        "qres_transfer_received_bytes",
+        "Blob bytes received that matched their digest",
+        TransferCounters::received_bytes,
+    ),
+    (
+        "qres_transfer_refused_bytes",
+        "Blob bytes received that did not match their digest",
+        TransferCounters::refused_bytes,
+    ),
+    (
+        "qres_transfer_busy_answers",
+        "Times a peer that asked for a blob was told to come back later",
+        TransferCounters::busy,
+    ),
+    (
+        "qres_transfer_dropped_streams",
+        "Blob streams dropped unread because their peer had too many open",
+        TransferCounters::dropped_streams,
+    ),
+];
+
+const MODEL: [ModelRow; 7] = [
+    (
+        "qres_model_head_round",
+        "Round of the head, which may be provisional",
+        |_, _, joined| joined.heads.borrow().head.round,
+    ),
+    (
+        "qres_model_confirmed_round",
+        "Round of the newest confirmed checkpoint of the head's branch",
+        |_, _, joined| joined.heads.borrow().confirmed.round,
+    ),
+    (
+        "qres_model_open_round_contributions",
+        "Contributions in the open round, late ones left out",
+        |context, model, _| context.metrics.contributions(&model.id),
+    ),
+    (
+        "qres_model_records",
+        "Records held in memory: what is old is on the disk alone",
+        |_, _, joined| joined.records.load(Ordering::Relaxed) as u64,
+    ),
+    (
+        "qres_model_convicted",
+        "1 when there is proof against this node: all members refuse its work",
+        |_, _, joined| joined.heads.borrow().conditions.convicted.is_some().into(),
+    ),
+    (
+        "qres_model_comparing",
+        "1 after a start, while records are compared and nothing is signed",
+        |_, _, joined| joined.heads.borrow().conditions.comparing.is_some().into(),
+    ),
+    (
+        "qres_model_unsettled_rounds",
+        "Rounds above the newest settled checkpoint, once there are 32; at 1,024 no more are made",
+        |_, _, joined| joined.heads.borrow().conditions.unsettled.map_or(0, |u| u.rounds),
+    ),
+];
+
+/// A collector that reads the node's parts at each scrape.
+pub(super) struct Reading {
+    context: Weak<NodeContext>,
+    transfer: Arc<TransferCounters>,
+}
+
+impl Reading {
+    pub(super) fn new(context: Weak<NodeContext>, transfer: Arc<TransferCounters>) -> Self {
+        Self { context, transfer }
+    }
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reading")
+    }
+}
+
+impl Collector for Reading {
+    /// Encodes all figures. Nothing here waits or reads files: a scrape reads atomics and short locks, and asks the system what
+    /// is free and open.
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        for (name, help, read) in TRANSFER {
+            counter(&mut encoder, name, help, read(&self.transfer))?;
+        }
+        let Some(context) = self.context.upgrade() else {
+            return Ok(());
+        };
+        for (name, help, read) in MESH {
+            counter(&mut encoder, name, help, read(context.mesh.counters()).get())?;
+        }
+        let peers = context.mesh.connected().len() as u64;
+        gauge(
+            &mut encoder,
+            "qres_identity_in_use",
+            "1 while another process runs with this node's identity: this one signs nothing",
+            u64::from(!context.is_alone()),
+        )?;
+        gauge(
+            &mut encoder,
+            "qres_mesh_connected_peers",
+            "Peers connected and admitted",
+            peers,
+        )?;
+        let bytes = context.store.blobs().bytes();
+        gauge(&mut encoder, "qres_store_blob_bytes", "Bytes of the blobs held", bytes)?;
+        disk(&mut encoder, context.store.blobs().disk_use())?;
+        let found = descriptors::count();
+        gauge(
+            &mut encoder,
+            "qres_open_descriptors",
+            "File descriptors in use",
+            found.used,
+        )?;
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let tasks = runtime.metrics().num_alive_tasks() as u64;
+            gauge(&mut encoder, "qres_tasks", "Asynchronous tasks alive", tasks)?;
+        }
+        gauge(
+            &mut encoder,
+            "qres_descriptors_max",
+            "The most file descriptors",
+            found.limit,
+        )?;
+        models(&mut encoder, &context)
+    }
+}
+
+fn disk(encoder: &mut DescriptorEncoder, disk: DiskUse) -> fmt::Result {
+    let rows = [
+        (
+            "qres_store_pending_bytes",
+            "Bytes of blobs on their way in",
+            Some(disk.pending),
+        ),
+        (
+            "qres_store_quota_bytes",
+            "The most bytes of blobs, those on their way in included",
+            disk.limit,
+        ),
+        (
+            "qres_store_unfinished_upload_bytes",
+            "Bytes of unfinished uploads with a key",
+            Some(disk.uploads),
+        ),
+        (
+            "qres_store_unfinished_upload_quota_bytes",
+            "The most bytes of unfinished uploads with a key",
+            Some(disk.uploads_limit),
+        ),
+        (
+            "qres_store_free_bytes",
+            "Bytes free on the disk, for any program",
+            disk.free,
+        ),
+    ];
+    for (name, help, value) in rows {
+        if let Some(value) = value {
+            gauge(encoder, name, help, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn models(encoder: &mut DescriptorEncoder, context: &NodeContext) -> fmt::Result {
+    let known = context.registry.all();
+    let joined: Vec<_> = known
+        .iter()
+        .filter_map(|model| Some((model, model.joined()?)))
+        .collect();
+    let available = (known.len() - joined.len() + context.registry.heard().len()) as u64;
+    gauge(encoder, "qres_models_joined", "Models joined", joined.len() as u64)?;
+    gauge(
+        encoder,
+        "qres_models_available",
+        "Models known from announcements and not joined",
+        available,
+    )?;
+    if joined.is_empty() {
+        return Ok(());
+    }
+    for (name, help, read) in MODEL {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (model, task) in &joined {
+            let labels = [("model", model.spec().name.as_str())];
+            ConstGauge::new(read(context, model, task)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn counter(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> fmt::Result {
+    let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    ConstCounter::new(value).encode(encoder)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> fmt::Result {
+    let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    ConstGauge::new(value).encode(encoder)
+}

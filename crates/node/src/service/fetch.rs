@@ -1,0 +1,194 @@
+//! Weights on their way to a trainer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use qres_fed::id::{BlobId, CheckpointId, SpecId};
+use qres_fed::round::CheckpointInfo;
+use qres_fed::strategy;
+use qres_fed::tensor::Source;
+
+use crate::catalog::{Joined, Model, stopped};
+use crate::context::NodeContext;
+use crate::error::{NodeError, Reason};
+use crate::handle::{Fetch, Fetched};
+use crate::service::submit;
+use crate::view::build as views;
+use qres_store::{BlobFile, Owner, Store};
+
+/// The bytes of one chunk: clients in every language take messages up to 4 MiB untuned.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// A checkpoint that was asked for and is known here; no file is open yet.
+pub struct Found {
+    context: Arc<NodeContext>,
+    model: Arc<Model>,
+    joined: Arc<Joined>,
+    info: CheckpointInfo,
+    offset: u64,
+}
+
+/// Waits for the checkpoint that a [`Fetch`] asks for.
+pub async fn find(context: &Arc<NodeContext>, fetch: Fetch) -> Result<Found, NodeError> {
+    let (model, joined) = context.registry.find_joined(&fetch.model)?;
+    let info = match fetch.checkpoint {
+        Some(id) => joined
+            .ask(move |machine| machine.checkpoint(&id))
+            .await?
+            .ok_or_else(|| not_held(&id.to_string()))?,
+        None => wait(context, model.id, &joined, &fetch).await?,
+    };
+    Ok(Found {
+        context: context.clone(),
+        model,
+        joined,
+        info,
+        offset: fetch.offset,
+    })
+}
+
+impl Found {
+    /// Opens the file of the weights, which takes one descriptor until the chunks are dropped.
+    pub async fn open(self) -> Result<Fetched, NodeError> {
+        let file = open(&self.context, self.model.id, self.info.weights).await?;
+        let total = file.len();
+        if self.offset > total {
+            return Err(NodeError::new(
+                Reason::OffsetPastEnd,
+                format!("offset {}: the weights have {total} bytes", self.offset),
+            )
+            .field("offset"));
+        }
+        hand_out(&self.joined, &self.info);
+        Ok(Fetched {
+            checkpoint: views::checkpoint(&self.model, &self.info),
+            trainer_config: strategy::trainer_config(&self.model.spec().strategy),
+            spec: self.model.id,
+            chunks: chunks(self.context, Arc::new(file), self.offset),
+        })
+    }
+}
+
+/// Waits for the checkpoint that is asked for. A head that the trainer has submitted on is passed over. When that work is
+/// rejected, and so may never bring a new head, the trainer gets the error [`Reason::SubmissionRejected`].
+async fn wait(
+    context: &NodeContext,
+    spec: SpecId,
+    joined: &Joined,
+    fetch: &Fetch,
+) -> Result<CheckpointInfo, NodeError> {
+    let Some(trainer) = fetch.trainer.as_deref().map(submit::trainer_name) else {
+        return next(context, joined, fetch, None).await;
+    };
+    let mut passed = fetch.after;
+    loop {
+        let info = tokio::select! {
+            info = next(context, joined, fetch, passed) => info?,
+            error = rejection(joined, trainer, passed) => return Err(error),
+        };
+        let name = trainer.to_owned();
+        let submitted = context.blocking(move |store| store.submission_for(spec, &name, info.id));
+        if submitted.await?.is_none() {
+            return Ok(info);
+        }
+        passed = Some(info.id);
+    }
+}
+
+/// Waits until a trainer's work on a base is rejected because no update can be made of it.
+async fn rejection(joined: &Joined, trainer: &str, base: Option<CheckpointId>) -> NodeError {
+    let mut heads = joined.heads.clone();
+    let Some(base) = base else {
+        return std::future::pending().await;
+    };
+    loop {
+        let seen = heads.borrow_and_update().unusable_count;
+        let name = trainer.to_owned();
+        let rejected = joined.ask(move |machine| machine.unusable(&name, &base));
+        match rejected.await {
+            Ok(None) => {}
+            Err(error) => return error,
+            Ok(Some(reason)) => {
+                let message = format!("the work of trainer {trainer:?} on base {base} was rejected: {reason}");
+                return NodeError::new(Reason::SubmissionRejected, message).field("after");
+            }
+        }
+        if heads.wait_for(|heads| heads.unusable_count != seen).await.is_err() {
+            return stopped();
+        }
+    }
+}
+
+/// Waits until the head (or the newest confirmed checkpoint) is here and differs from [`Fetch::after`] and `passed`.
+async fn next(
+    context: &NodeContext,
+    joined: &Joined,
+    fetch: &Fetch,
+    passed: Option<CheckpointId>,
+) -> Result<CheckpointInfo, NodeError> {
+    let mut heads = joined.heads.clone();
+    let wanted = |heads: &crate::catalog::Heads| {
+        if fetch.confirmed_only {
+            heads.confirmed
+        } else {
+            heads.head
+        }
+    };
+    let changed = heads.wait_for(|heads| {
+        let info = wanted(heads);
+        // A trainer that waits for work is not woken for a base on which this node has contributed already.
+        let trains = fetch.trainer.is_some() || fetch.after.is_some() && !fetch.confirmed_only && !fetch.every_head;
+        let idle = trains && !heads.workable;
+        info.verified && Some(info.id) != fetch.after && Some(info.id) != passed && !idle
+    });
+    tokio::select! {
+        changed = changed => Ok(wanted(&*changed.map_err(|_| stopped())?)),
+        () = context.stop.cancelled() => Err(stopped()),
+    }
+}
+
+fn hand_out(joined: &Joined, info: &CheckpointInfo) {
+    let mut handed_out = joined
+        .handed_out
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    handed_out.insert(info.id);
+}
+
+fn not_held(what: &str) -> NodeError {
+    NodeError::new(
+        Reason::CheckpointNotHeld,
+        format!(
+            "the weights of {what} are not held here: fetch the head, or ask a node that keeps more (--retention all)"
+        ),
+    )
+    .field("checkpoint")
+}
+
+async fn open(context: &NodeContext, spec: SpecId, weights: BlobId) -> Result<BlobFile, NodeError> {
+    let open = move |store: &Store| store.blobs_of(Owner::Model(spec)).open(&weights);
+    let file = context.blocking(open).await?;
+    file.ok_or_else(|| not_held(&format!("blob {weights}")))
+}
+
+/// Reads one chunk ahead of the consumer, and never more.
+fn chunks(context: Arc<NodeContext>, file: Arc<BlobFile>, offset: u64) -> BoxStream<'static, Result<Bytes, NodeError>> {
+    let total = file.len();
+    stream::iter((offset..total).step_by(usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX)))
+        .map(move |at| {
+            let (context, file) = (context.clone(), file.clone());
+            async move {
+                context
+                    .blocking(move |_| {
+                        let length = usize::try_from(CHUNK_BYTES.min(total - at)).unwrap_or(usize::MAX);
+                        file.read_vec(at, length).map(Bytes::from)
+                    })
+                    .await
+                    .map_err(|error: std::io::Error| NodeError::new(Reason::Store, error.to_string()))
+            }
+        })
+        .buffered(2)
+        .boxed()
+}

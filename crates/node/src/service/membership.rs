@@ -1,0 +1,363 @@
+//! Joining and leaving a model.
+
+use std::sync::Arc;
+
+use qres_fed::codec::Codec;
+use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
+use qres_fed::record::Spec;
+use qres_fed::round::{Config, Input, Machine, Restored, Submission, SubmissionState};
+use qres_fed::strategy;
+
+use crate::announced;
+use crate::catalog::Model;
+use crate::catalog::known::Known;
+use crate::context::NodeContext;
+use crate::error::{NodeError, Reason};
+use crate::first_comparison;
+use crate::model::task::ModelTask;
+use crate::view::build as views;
+use crate::view::{Event, ModelView};
+use qres_store::{Owner, Store, StoreError, StoredSubmission, Write};
+use qres_wire::clock::unix_ms;
+
+/// The time before a round's deadline, in ms, at which a node merges the submissions that it has: it leaves room to code, send
+/// and fetch.
+const MERGE_MARGIN_MS: u64 = 2_000;
+
+/// Joins a known model: the join is durable before the model runs. The work goes on to its end if the caller goes away.
+pub async fn join(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView, NodeError> {
+    let (owner, known) = (context.clone(), known.clone());
+    context.to_the_end(async move { join_now(&owner, &known).await }).await
+}
+
+async fn join_now(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView, NodeError> {
+    context.refuse_if_draining()?;
+    context.refuse_if_bootstrap()?;
+    let model = announced::whole(context, known).await?;
+    if model.joined().is_some() {
+        return Ok(views::model(context, &model));
+    }
+    joinable(context, &model)?;
+    // The guard keeps a predecessor's head, which is this model's checkpoint 0, while it changes hands.
+    let _kept = context.in_flight.clone().read_owned().await;
+    let _turn = context.memberships.lock().await;
+    let (model, was_here) = context.registry.add(model);
+    if model.joined().is_some() {
+        return Ok(views::model(context, &model));
+    }
+    if let Err(error) = commit_join(context, &model).await {
+        if !was_here {
+            context.registry.remove(&model.id);
+        }
+        return Err(error);
+    }
+    context.registry.heard().forget(&model.id);
+    start_model(context, &model).await?;
+    Ok(views::model(context, &model))
+}
+
+/// Makes the join durable. The caller holds [`NodeContext::memberships`].
+async fn commit_join(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
+    let spec = model.spec();
+    let same_name = context
+        .registry
+        .all()
+        .into_iter()
+        .find(|m| m.spec().name == spec.name && m.joined().is_some());
+    if let Some(other) = same_name.as_ref().filter(|other| spec.succeeds != Some(other.id)) {
+        return Err(NodeError::new(
+            Reason::NameInUse,
+            format!(
+                "this node has joined another model named {} ({}): leave it first",
+                spec.name, other.id
+            ),
+        )
+        .field("model"));
+    }
+    borrow_checkpoint0(context, model).await?;
+    let writes = vec![
+        Write::Spec(model.signed.clone()),
+        Write::Join(model.id),
+        Write::ForgetHeard(model.id),
+    ];
+    take_over(context, same_name.as_ref(), writes).await
+}
+
+/// Takes the first weights over from another model that has them, if all readers of `model` may read that one. Otherwise they
+/// are fetched from peers that have them under `model`: a node that names a digest need not have the right to the bytes.
+async fn borrow_checkpoint0(context: &Arc<NodeContext>, model: &Model) -> Result<(), NodeError> {
+    let (wider, weights, to) = (
+        context.registry.wider(model),
+        model.spec().checkpoint0,
+        Owner::Model(model.id),
+    );
+    let borrow = move |store: &Store| {
+        let found = wider.iter().map(|other| store.blobs_of(Owner::Model(other.id)));
+        let found = found.into_iter().find(|blobs| blobs.contains(&weights));
+        found.map_or(Ok(false), |blobs| blobs.share(&weights, to))
+    };
+    if let Err(error) = context.blocking(borrow).await {
+        tracing::debug!(%error, "the first weights are fetched");
+    }
+    Ok(())
+}
+
+/// Refuses a model in which this node cannot ([`Reason::RuleUnknown`]) or may not ([`Reason::NotAMember`]) take part.
+fn joinable(context: &NodeContext, model: &Model) -> Result<(), NodeError> {
+    let spec = model.spec();
+    let known = strategy::check(&spec.strategy)
+        .and_then(|()| Codec::of(&spec.codec).map(|_| ()))
+        .and_then(|()| strategy::check_privacy(&spec.privacy));
+    known.map_err(|error| {
+        NodeError::new(
+            Reason::RuleUnknown,
+            format!(
+                "model {} needs what this qres-daemon does not know ({error}): upgrade it",
+                spec.name
+            ),
+        )
+        .field("model")
+    })?;
+    if !model.readable_by(&context.identity.node()) {
+        return Err(NodeError::new(
+            Reason::NotAMember,
+            format!(
+                "model {} has a member list, this node ({}) is not on it, and a list governs reading too: its creator can make a \
+                 successor that lists this node",
+                spec.name,
+                context.identity.node()
+            ),
+        )
+        .field("model"));
+    }
+    Ok(())
+}
+
+/// Starts a joined model's task from the store. Two tasks of one model must never run: the caller holds [`NodeContext::memberships`],
+/// or nothing else runs yet.
+pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
+    if model.joined().is_some() {
+        return Ok(());
+    }
+    let config = Config {
+        node: context.identity.node(),
+        trainers: context.config.trainers,
+        merge_margin_ms: MERGE_MARGIN_MS,
+        keep_rounds: context.config.keep_rounds,
+    };
+    let (spec, id) = (model.spec().clone(), model.id);
+    let (now, trusted) = (context.clock.now(), context.config.trust.clone());
+    let (machine, outputs) = context
+        .blocking(move |store| {
+            let restored = restore(store, &spec, id)?;
+            let (mut machine, mut outputs) = Machine::new(spec, config, restored, now);
+            if !trusted.is_empty() {
+                outputs.extend(machine.handle(Input::Trust(trusted), now));
+            }
+            Ok::<_, StoreError>((machine, outputs))
+        })
+        .await?;
+    let joined = ModelTask::spawn(context, model, machine, outputs);
+    model.set_joined(Some(joined));
+    context.model_changed(model);
+    first_comparison::compare_with_all(context, model);
+    Ok(())
+}
+
+/// Reads a model from the store, without what the disk has lost: a checkpoint whose weights are gone or damaged is recomputed
+/// or fetched again.
+fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreError> {
+    let blobs = store.blobs_of(Owner::Model(id));
+    let records = store.records(id)?;
+    let submissions = store.open_submissions(id)?;
+    let mut verified = records.verified;
+    let zero = spec.zero().0;
+    let held = |weights| blobs.contains(weights);
+    if !held(&spec.checkpoint0) {
+        verified.remove(&zero);
+    }
+    let mut newest: Option<(u64, CheckpointId, BlobId)> = None;
+    for seal in &records.seals {
+        let checkpoint = seal.record.checkpoint().id();
+        if !held(&seal.record.result) {
+            verified.remove(&checkpoint);
+        } else if verified.contains(&checkpoint) && newest.is_none_or(|(round, ..)| round < seal.record.round) {
+            newest = Some((seal.record.round, checkpoint, seal.record.result));
+        }
+    }
+    // Results are not flushed when they are made, so after a power cut the newest may be torn: only that one is read again.
+    if let Some((_, checkpoint, weights)) = newest
+        && !blobs.verify(&weights)?
+    {
+        verified.remove(&checkpoint);
+    }
+    Ok(Restored {
+        contributions: records.contributions,
+        seals: records.seals,
+        proofs: records.proofs,
+        verified,
+        submissions: submissions.into_iter().map(submission).collect(),
+        root: records.root,
+    })
+}
+
+fn submission(stored: StoredSubmission) -> (Submission, SubmissionState) {
+    let submission = Submission {
+        id: stored.id,
+        trainer: stored.trainer,
+        base: stored.base,
+        samples: stored.samples,
+    };
+    (submission, stored.state)
+}
+
+/// Leaves a model: its task ends, and its records and blobs go. Other nodes are not told.
+pub async fn leave(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
+    let (owner, model) = (context.clone(), model.clone());
+    let leave = async move {
+        // If leaving fails, the model goes on with all its blobs.
+        let _kept = owner.in_flight.clone().read_owned().await;
+        let _turn = owner.memberships.lock().await;
+        take_over(&owner, Some(&model), vec![]).await
+    };
+    context.to_the_end(leave).await
+}
+
+/// Commits the writes of a new model in one transaction with leaving the model `from`. The caller holds [`NodeContext::memberships`].
+pub async fn take_over(
+    context: &Arc<NodeContext>,
+    from: Option<&Arc<Model>>,
+    writes: Vec<Write>,
+) -> Result<(), NodeError> {
+    let running = from.and_then(|model| Some((model, model.joined()?)));
+    let Some((model, joined)) = running else {
+        return Ok(context.blocking(move |store| store.commit(writes)).await?);
+    };
+    joined.stop.cancel();
+    // The task drops its inbox when it ends: from then on it writes nothing.
+    joined.inbox.closed().await;
+    let (id, me) = (model.id, context.identity.node());
+    let left = context
+        .blocking(move |store| {
+            let (mut all, ended) = farewell(store, id, &me)?;
+            all.extend(writes);
+            store.commit(all)?;
+            Ok::<_, StoreError>(ended)
+        })
+        .await;
+    model.set_joined(None);
+    context.metrics.left(&id);
+    let ended = match left {
+        Ok(ended) => ended,
+        Err(error) => {
+            // The model was not left, so it goes on.
+            start_model(context, model).await?;
+            return Err(error.into());
+        }
+    };
+    context.states.leave(context, id);
+    for submission in &ended {
+        context.metrics.submission(&submission.model, &submission.state);
+        context.events.push(Event::Submission(views::submission(submission)));
+    }
+    context.events.push(Event::ModelLeft(id, model.spec().name.clone()));
+    context.model_changed(model);
+    context.garbage.notify_one();
+    Ok(())
+}
+
+/// Returns the writes of leaving a model, and the submissions that end with it. All records are forgotten but this node's own
+/// contributions (if it joins again, it must not sign a second one on a parent), and the trainers' open submissions become
+/// final.
+fn farewell(store: &Store, id: SpecId, me: &NodeId) -> Result<(Vec<Write>, Vec<StoredSubmission>), StoreError> {
+    let mut writes = vec![Write::Leave(id)];
+    let contributions = store.records(id)?.contributions.into_iter();
+    writes.extend(
+        contributions
+            .filter(|signed| signed.record.author == *me)
+            .map(Write::Contribution),
+    );
+    let mut ended = store.open_submissions(id)?;
+    let now = unix_ms();
+    for submission in &mut ended {
+        submission.state = left(&submission.state);
+        submission.final_unix_ms = Some(now);
+        writes.push(Write::SubmissionState {
+            id: submission.id,
+            state: submission.state.clone(),
+            final_unix_ms: Some(now),
+        });
+    }
+    Ok((writes, ended))
+}
+
+/// Returns the final state of a submission whose model this node leaves.
+fn left(state: &SubmissionState) -> SubmissionState {
+    match state {
+        SubmissionState::Pending => SubmissionState::Rejected {
+            reason: "this node left the model before the submission was merged: join again and submit again".into(),
+        },
+        SubmissionState::Merged { .. } | SubmissionState::Carried { .. } => SubmissionState::Superseded {
+            reason: "this node left the model: what becomes of its contribution is no longer followed here".into(),
+        },
+        SubmissionState::Sealed { .. } | SubmissionState::Rejected { .. } | SubmissionState::Superseded { .. } => {
+            state.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qres_fed::id::{ContributionId, SubmissionId};
+    use qres_fed::record::Contribution;
+
+    use super::*;
+    use crate::tests::pending;
+    use qres_store::StoreOptions;
+    use qres_wire::identity::Identity;
+
+    fn contribution(spec: SpecId, by: &Identity) -> Write {
+        Write::Contribution(by.sign(Contribution {
+            spec,
+            parent: CheckpointId([1; 32]),
+            round: 1,
+            author: by.node(),
+            samples: 1,
+            update: BlobId([2; 32]),
+            update_bytes: 1,
+            fidelity: 1.0,
+            source: None,
+        }))
+    }
+
+    #[test]
+    fn leaving_answers_for_open_submissions_and_keeps_what_must_not_be_signed_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let (me, other, spec) = (Identity::ephemeral(), Identity::ephemeral(), SpecId([9; 32]));
+        let merged = StoredSubmission {
+            state: SubmissionState::Merged {
+                contribution: ContributionId([3; 32]),
+            },
+            ..pending(spec, 2)
+        };
+        store
+            .commit(vec![
+                Write::Join(spec),
+                contribution(spec, &me),
+                contribution(spec, &other),
+                Write::Submission(pending(spec, 1)),
+                Write::Submission(merged),
+            ])
+            .unwrap();
+        let (writes, ended) = farewell(&store, spec, &me.node()).unwrap();
+        store.commit(writes).unwrap();
+        let kept = store.records(spec).unwrap().contributions;
+        assert_eq!(kept.iter().map(|c| c.record.author).collect::<Vec<_>>(), [me.node()]);
+        assert_eq!(ended.len(), 2);
+        assert!(store.open_submissions(spec).unwrap().is_empty(), "they expire one day");
+        let state = |n| store.submission(SubmissionId([n; 32])).unwrap().unwrap().state;
+        assert!(matches!(state(1), SubmissionState::Rejected { .. }));
+        assert!(matches!(state(2), SubmissionState::Superseded { .. }));
+    }
+}

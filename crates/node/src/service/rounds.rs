@@ -1,0 +1,126 @@
+//! Calls about the rounds of a model.
+
+use std::sync::Arc;
+
+use qres_fed::id::NodeId;
+use qres_fed::record::{Membership, Spec};
+use qres_fed::round::{Input, Machine, RoundInfo};
+
+use crate::archive;
+use crate::catalog::command::Message;
+use crate::catalog::stopped;
+use crate::context::NodeContext;
+use crate::error::{NodeError, Reason};
+use crate::handle::{ModelRef, Page, PageRequest};
+use crate::view::RoundView;
+use crate::view::build as views;
+
+/// Returns one round of the head's branch; `None` asks for the open round.
+pub async fn get(context: &Arc<NodeContext>, model: &ModelRef, round: Option<u64>) -> Result<RoundView, NodeError> {
+    let (model, joined) = context.registry.find_joined(model)?;
+    let mut info = joined
+        .ask(move |machine| round.map_or_else(|| Some(machine.open_round()), |n| machine.round(n)))
+        .await?;
+    if let (None, Some(round)) = (&info, round) {
+        info = archive::round(context, model.id, round).await?;
+    }
+    let info = info.ok_or_else(|| {
+        NodeError::new(
+            Reason::RoundUnknown,
+            format!(
+                "round {} is not on the head's branch here: rounds start at 1",
+                round.unwrap_or(0)
+            ),
+        )
+        .field("round")
+    })?;
+    Ok(views::round(context, &model, info))
+}
+
+/// Returns a page of rounds, the newest first.
+pub async fn list(
+    context: &Arc<NodeContext>,
+    model: &ModelRef,
+    page: PageRequest,
+) -> Result<Page<RoundView>, NodeError> {
+    let (model, joined) = context.registry.find_joined(model)?;
+    let before = match page.token.as_deref().map(str::parse::<u64>) {
+        None => None,
+        Some(Ok(before)) => Some(before),
+        Some(Err(_)) => {
+            return Err(NodeError::invalid(
+                "page_token",
+                "not a token of this list: start without one",
+            ));
+        }
+    };
+    let size = page.size;
+    let (mut infos, from) = joined.ask(move |machine| newest_first(machine, before, size)).await?;
+    if infos.len() < size && from > 0 {
+        infos.extend(archive::newest_first(context, model.id, from, size - infos.len()).await?);
+    }
+    let last = infos.last().map(|info| info.round);
+    let next = last.filter(|round| *round > 1).map(|round| round.to_string());
+    Ok(Page {
+        items: infos
+            .into_iter()
+            .map(|info| views::round(context, &model, info))
+            .collect(),
+        next,
+    })
+}
+
+/// Returns the rounds in memory, the newest first, and the round from which down more are in the archive.
+fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<RoundInfo>, u64) {
+    let newest = machine.open_round().round;
+    let from = before.map_or(newest, |before| before.saturating_sub(1).min(newest));
+    let page: Vec<_> = (1..=from).rev().map_while(|n| machine.round(n)).take(size).collect();
+    let below = from - page.len() as u64;
+    (page, below)
+}
+
+/// Ends the open round's waiting. The round stays open, and the error is [`Reason::BelowQuorum`], when fewer than k
+/// contributions are in.
+pub async fn seal(context: &Arc<NodeContext>, model: &ModelRef) -> Result<RoundView, NodeError> {
+    let (known, joined) = context.registry.find_joined(model)?;
+    let open = joined.ask(Machine::open_round).await?;
+    let (k, here) = (
+        known.spec().rounds.min_contributions,
+        open.contributions.iter().filter(|c| !c.late).count(),
+    );
+    if here < k as usize {
+        return Err(below_k(known.spec(), &open, here, k));
+    }
+    joined
+        .inbox
+        .send(Message::Inputs(vec![Input::SealNow]))
+        .await
+        .map_err(|_| stopped())?;
+    get(context, model, Some(open.round)).await
+}
+
+/// Returns the error for a round that cannot be sealed: it names all members that are not in, whether the round still waits for
+/// them or not.
+fn below_k(spec: &Spec, open: &RoundInfo, here: usize, k: u32) -> NodeError {
+    let is_in = |node: &NodeId| open.contributions.iter().any(|c| !c.late && c.author == Some(*node));
+    let missing: Vec<_> = match &spec.membership {
+        Membership::List(members) => members
+            .iter()
+            .filter(|m| !is_in(m) && !open.excluded.contains(m))
+            .map(ToString::to_string)
+            .collect(),
+        Membership::Open => vec![],
+    };
+    let mut said = format!("round {} has {here} of the {k} contributions it needs", open.round);
+    if !missing.is_empty() {
+        said += &format!("; missing: {}", missing.join(", "));
+    }
+    if !open.excluded.is_empty() {
+        let excluded: Vec<_> = open.excluded.iter().map(ToString::to_string).collect();
+        said += &format!(
+            "; convicted, so that their work does not count: {}",
+            excluded.join(", ")
+        );
+    }
+    NodeError::new(Reason::BelowQuorum, said).field("model")
+}

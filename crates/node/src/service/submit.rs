@@ -1,0 +1,440 @@
+//! A trainer's submission: it is checked, stored and acknowledged.
+
+use std::io;
+use std::sync::Arc;
+
+use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
+use qres_fed::record::SAMPLES_MAX;
+use qres_fed::round::{BaseError, Input, SubmissionState};
+use qres_fed::tensor::TensorError;
+use tokio::sync::oneshot;
+
+use crate::catalog::command::Message;
+use crate::catalog::{Joined, Model, stopped};
+use crate::context::NodeContext;
+use crate::error::{Kind, NodeError, Reason};
+use crate::handle::{SubmissionKind, Submit};
+use crate::model::submit::SubmitRequest;
+use crate::upload::{Received, Upload};
+use crate::view::SubmissionView;
+use crate::view::build as views;
+use qres_store::{KeyOutcome, Owner, Store, StoreError, StoredKey, StoredSubmission};
+use qres_wire::clock::unix_ms;
+
+/// The most bytes of a trainer's name.
+const TRAINER_BYTES_MAX: usize = 128;
+/// The most metrics of one submission.
+const METRICS_MAX: usize = 64;
+/// The most bytes of a metric's name.
+const METRIC_NAME_BYTES_MAX: usize = 128;
+/// The bytes that a file may have beyond its canonical form: metadata and a header written more loosely.
+const HEADER_SLACK_BYTES: u64 = 4 << 20;
+
+/// Begins the upload of a submission.
+pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upload<SubmissionView>, NodeError> {
+    context.refuse_if_draining()?;
+    context.refuse_if_not_alone()?;
+    let (model, joined) = context.registry.find_joined(&submit.model)?;
+    if !model.spec().admits(&context.identity.node()) {
+        return Err(base_refused(BaseError::NotMember));
+    }
+    check(&mut submit)?;
+    let base = match (submit.base, earlier_base(context, &submit, &model).await?) {
+        (Some(base), _) | (None, Some(base)) => base,
+        (None, None) => infer_base(&joined)?,
+    };
+    if let Some(outcome) = known_outcome(context, &submit, &model, base).await? {
+        return Ok(Upload::done(context, outcome));
+    }
+    // A bad base is refused before a byte is sent, unless the same request may have come before, which `finish` compares.
+    if let Err(error) = joined.ask(move |machine| machine.check_base(&base)).await?
+        && !may_be_again(context, &submit, &model, base).await?
+    {
+        // A full inbox loses one sign of life; the next attempt gives another.
+        let here = Input::TrainerHere(submit.trainer);
+        let _ = joined.inbox.try_send(Message::Inputs(vec![here]));
+        return Err(base_refused(error));
+    }
+    let expected = model.layout.file_bytes();
+    let bytes_max = expected * 2 + HEADER_SLACK_BYTES;
+    let options = submit.upload.clone();
+    let owner = context.clone();
+    let traceparent = qres_wire::trace::traceparent(&tracing::Span::current());
+    Upload::open(context, options, expected, bytes_max, move |received| {
+        Box::pin(finish(owner, model, joined, submit, base, traceparent, received))
+    })
+    .await
+}
+
+fn check(submit: &mut Submit) -> Result<(), NodeError> {
+    if submit.samples == 0 || submit.samples > SAMPLES_MAX {
+        return Err(NodeError::invalid(
+            "samples",
+            format!(
+                "{}: a submission is worth 1 to {SAMPLES_MAX} training samples",
+                submit.samples
+            ),
+        ));
+    }
+    if submit.trainer.len() > TRAINER_BYTES_MAX {
+        return Err(NodeError::invalid(
+            "trainer",
+            format!("a trainer's name has at most {TRAINER_BYTES_MAX} bytes"),
+        ));
+    }
+    submit.trainer = trainer_name(&submit.trainer).to_owned();
+    // A loss that is no number (NaN) is worth knowing, and says nothing about the weights.
+    let long = |name: &String| name.len() > METRIC_NAME_BYTES_MAX;
+    if submit.metrics.len() > METRICS_MAX || submit.metrics.keys().any(long) {
+        return Err(NodeError::invalid(
+            "metrics",
+            format!("at most {METRICS_MAX} numbers, their names at most {METRIC_NAME_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the name of a trainer, which is `default` for one without a name.
+pub fn trainer_name(given: &str) -> &str {
+    if given.is_empty() { "default" } else { given }
+}
+
+/// Returns the base of a trainer that names none, if there is just one that it can mean; else the error
+/// [`Reason::BaseAmbiguous`].
+fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
+    let head = joined.heads.borrow().head;
+    let handed_out = joined
+        .handed_out
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
+    let mut bases = handed_out.iter();
+    match (bases.next(), bases.next()) {
+        (Some(one), None) => Ok(*one),
+        // The creator of the model holds checkpoint 0 without a fetch.
+        (None, _) if head.round == 0 => Ok(head.id),
+        _ => Err(NodeError::new(
+            Reason::BaseAmbiguous,
+            format!(
+                "{} checkpoints were handed out for the open round, so which one this was trained from is unknown: fetch, \
+                 and name its checkpoint as base",
+                handed_out.len()
+            ),
+        )
+        .field("base")),
+    }
+}
+
+/// Returns the base that was inferred when this key came first: the same request must mean the same base though the head has
+/// moved since.
+async fn earlier_base(
+    context: &Arc<NodeContext>,
+    submit: &Submit,
+    model: &Model,
+) -> Result<Option<CheckpointId>, NodeError> {
+    let (Some(key), None) = (submit.upload.key.clone(), submit.base) else {
+        return Ok(None);
+    };
+    let earlier = context.blocking(move |store| match store.key(&key)?.map(|key| key.outcome) {
+        Some(KeyOutcome::Submission(id)) => store.submission(id),
+        Some(KeyOutcome::Model(_)) | None => Ok(None),
+    });
+    let earlier = earlier.await?.filter(|submission| submission.spec == model.id);
+    Ok(earlier.map(|submission| submission.base))
+}
+
+/// Returns the BLAKE3 of everything a key stands for.
+fn request_digest(submit: &Submit, spec: &SpecId, base: &CheckpointId, blob: &BlobId) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"qres/submit/1\n");
+    for part in [&spec.0[..], &base.0, &blob.0, &submit.samples.to_le_bytes()] {
+        hasher.update(part);
+    }
+    hasher.update(&[u8::from(submit.kind == SubmissionKind::Delta)]);
+    hasher.update(submit.trainer.as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+/// Returns the answer of an earlier request, when the digest announced now shows it to be the same one.
+async fn known_outcome(
+    context: &Arc<NodeContext>,
+    submit: &Submit,
+    model: &Model,
+    base: CheckpointId,
+) -> Result<Option<SubmissionView>, NodeError> {
+    let Some(digest) = submit.upload.digest else {
+        return Ok(None);
+    };
+    let request = request_digest(submit, &model.id, &base, &digest);
+    let Some(key) = submit.upload.key.clone() else {
+        let found = context.blocking(move |store| store.submission(SubmissionId(request)));
+        let found = found.await?.filter(|submission| !submission.is_rejected());
+        return Ok(found.as_ref().map(views::submission));
+    };
+    let Some(stored) = context.blocking(move |store| store.key(&key)).await? else {
+        return Ok(None);
+    };
+    answer_of(context, stored, request).await.map(Some)
+}
+
+/// Returns true if this can be a request that was answered before: its key is known, or its trainer has submitted on this base.
+async fn may_be_again(
+    context: &Arc<NodeContext>,
+    submit: &Submit,
+    model: &Model,
+    base: CheckpointId,
+) -> Result<bool, NodeError> {
+    let (key, trainer, spec) = (submit.upload.key.clone(), submit.trainer.clone(), model.id);
+    let known = move |store: &Store| {
+        let of_key = key.map(|key| store.key(&key)).transpose()?.flatten();
+        Ok::<_, StoreError>(of_key.is_some() || store.submission_for(spec, &trainer, base)?.is_some())
+    };
+    Ok(context.blocking(known).await?)
+}
+
+async fn answer_of(
+    context: &Arc<NodeContext>,
+    stored: StoredKey,
+    request: [u8; 32],
+) -> Result<SubmissionView, NodeError> {
+    let KeyOutcome::Submission(id) = stored.outcome else {
+        return Err(key_taken(&stored.key));
+    };
+    if stored.request != request {
+        return Err(key_taken(&stored.key));
+    }
+    let found = context.blocking(move |store| store.submission(id)).await?;
+    found.as_ref().map(views::submission).ok_or_else(|| {
+        NodeError::new(
+            Reason::SubmissionExpired,
+            "the submission of this key is no longer kept: use a new key",
+        )
+    })
+}
+
+/// Returns the error [`Reason::KeyTaken`] for a key that stands for another request.
+pub fn key_taken(key: &str) -> NodeError {
+    NodeError::new(
+        Reason::KeyTaken,
+        format!(
+            "idempotency key {key:?} stands for another request (other header or bytes): use a new key for a new one"
+        ),
+    )
+    .field("idempotency_key")
+}
+
+async fn finish(
+    context: Arc<NodeContext>,
+    model: Arc<Model>,
+    joined: Arc<Joined>,
+    submit: Submit,
+    base: CheckpointId,
+    traceparent: Option<String>,
+    received: Received,
+) -> Result<SubmissionView, NodeError> {
+    let request = request_digest(&submit, &model.id, &base, &received.blob);
+    if let Some(key) = submit.upload.key.clone()
+        && let Some(stored) = context.blocking(move |store| store.key(&key)).await?
+    {
+        return answer_of(&context, stored, request).await;
+    }
+    check_tensors(&context, &model, received.blob).await?;
+    context.refuse_if_not_alone()?;
+    let stored = StoredSubmission {
+        id: SubmissionId(request),
+        spec: model.id,
+        model: model.spec().name.clone(),
+        trainer: submit.trainer,
+        base,
+        samples: submit.samples,
+        delta: submit.kind == SubmissionKind::Delta,
+        metrics: submit.metrics,
+        blob: received.blob,
+        bytes: received.bytes,
+        at_unix_ms: unix_ms(),
+        final_unix_ms: None,
+        state: SubmissionState::Pending,
+        traceparent,
+    };
+    let key = submit.upload.key.map(|key| StoredKey {
+        key,
+        request,
+        outcome: KeyOutcome::Submission(stored.id),
+        at_unix_ms: stored.at_unix_ms,
+    });
+    let (reply, answer) = oneshot::channel();
+    let request = Box::new(SubmitRequest {
+        stored,
+        key,
+        guard: received.guard,
+        reply,
+    });
+    joined
+        .inbox
+        .send(Message::Submit(request))
+        .await
+        .map_err(|_| stopped())?;
+    answer.await.map_err(|_| stopped())?
+}
+
+async fn check_tensors(context: &Arc<NodeContext>, model: &Arc<Model>, blob: BlobId) -> Result<(), NodeError> {
+    let (owner, model) = (context.clone(), model.clone());
+    let checked = context
+        .blocking(move |store| {
+            let file = store.blobs_of(Owner::Node).open(&blob).map_err(io::Error::other)?;
+            let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
+            owner.headers.check(&model.spec().tensors, &file)
+        })
+        .await;
+    checked.map_err(tensors_refused)
+}
+
+/// Returns the error for a caller's bad tensors.
+pub fn tensors_refused(error: TensorError) -> NodeError {
+    match error {
+        TensorError::Bad(problem) => NodeError::invalid("data", problem),
+        TensorError::Io(error) => StoreError::from_io("blobs", error).into(),
+    }
+}
+
+/// Returns the error [`Reason::BaseSubmitted`] for a second, different submission for the same trainer and base.
+pub fn already(earlier: &StoredSubmission) -> NodeError {
+    NodeError::new(
+        Reason::BaseSubmitted,
+        format!(
+            "trainer {:?} has already submitted other work on base {} (submission {}): one submission a trainer and base; fetch \
+             the next checkpoint, or give another trainer name",
+            earlier.trainer, earlier.base, earlier.id
+        ),
+    )
+    .field("base")
+}
+
+/// Returns the error for a base that is not taken, by its [`BaseError`].
+pub fn base_refused(error: BaseError) -> NodeError {
+    let reason = match &error {
+        BaseError::Unknown(_) => Reason::BaseUnknown,
+        BaseError::Stale { .. } => Reason::BaseStale,
+        BaseError::NotHeld(_) => Reason::BaseNotHeld,
+        BaseError::Contributed(_) => Reason::BaseContributed,
+        BaseError::Conflicts { .. } => Reason::BaseConflicts,
+        BaseError::NotMember => Reason::NotAMember,
+        BaseError::Convicted(_) => Reason::Convicted,
+    };
+    let field = if reason.kind() == Kind::PermissionDenied {
+        "model"
+    } else {
+        "base"
+    };
+    NodeError::new(reason, error.to_string()).field(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::{ModelRef, UploadOptions};
+
+    fn submit() -> Submit {
+        Submit {
+            model: ModelRef {
+                name: "m".parse().unwrap(),
+                id: None,
+            },
+            base: None,
+            trainer: "t".into(),
+            samples: 10,
+            kind: SubmissionKind::Weights,
+            metrics: [("loss".to_owned(), 0.5)].into(),
+            upload: UploadOptions::default(),
+        }
+    }
+
+    #[test]
+    fn what_a_trainer_says_of_its_work_is_checked_by_field() {
+        let blamed = |mut submit: Submit| check(&mut submit).err().and_then(|error| error.field);
+        let cases = [
+            (None, submit()),
+            (Some("samples"), Submit { samples: 0, ..submit() }),
+            (
+                Some("samples"),
+                Submit {
+                    samples: SAMPLES_MAX + 1,
+                    ..submit()
+                },
+            ),
+            (
+                Some("trainer"),
+                Submit {
+                    trainer: "x".repeat(129),
+                    ..submit()
+                },
+            ),
+            (
+                None,
+                Submit {
+                    metrics: [("nan".to_owned(), f64::NAN)].into(),
+                    ..submit()
+                },
+            ),
+            (
+                Some("metrics"),
+                Submit {
+                    metrics: [("n".repeat(129), 0.0)].into(),
+                    ..submit()
+                },
+            ),
+            (
+                Some("metrics"),
+                Submit {
+                    metrics: (0..65).map(|n| (n.to_string(), 0.0)).collect(),
+                    ..submit()
+                },
+            ),
+        ];
+        for (field, submit) in cases {
+            assert_eq!(blamed(submit).as_deref(), field);
+        }
+        let mut unnamed = Submit {
+            trainer: String::new(),
+            ..submit()
+        };
+        check(&mut unnamed).unwrap();
+        assert_eq!(unnamed.trainer, "default");
+    }
+
+    #[test]
+    fn a_request_is_its_model_base_trainer_samples_kind_and_bytes() {
+        let ids = (SpecId([1; 32]), CheckpointId([2; 32]), BlobId([3; 32]));
+        let digest = |submit: &Submit| request_digest(submit, &ids.0, &ids.1, &ids.2);
+        let first = digest(&submit());
+        let others = [
+            digest(&Submit {
+                trainer: "u".into(),
+                ..submit()
+            }),
+            digest(&Submit {
+                samples: 11,
+                ..submit()
+            }),
+            digest(&Submit {
+                kind: SubmissionKind::Delta,
+                ..submit()
+            }),
+            request_digest(&submit(), &SpecId([9; 32]), &ids.1, &ids.2),
+            request_digest(&submit(), &ids.0, &CheckpointId([9; 32]), &ids.2),
+            request_digest(&submit(), &ids.0, &ids.1, &BlobId([9; 32])),
+        ];
+        assert!(others.iter().all(|other| *other != first));
+        // The metrics and the way of sending may differ when a request is sent again.
+        let again = Submit {
+            metrics: [].into(),
+            upload: UploadOptions {
+                key: Some("k".into()),
+                offset: 7,
+                ..UploadOptions::default()
+            },
+            ..submit()
+        };
+        assert_eq!(digest(&again), first);
+    }
+}

@@ -1,0 +1,280 @@
+//! The start and the stop of a node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use futures::FutureExt;
+use tokio::sync::{Mutex, RwLock, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use qres_fed::record::{Canonical, Signed, Spec};
+
+use crate::background::peer_access::PeerAccess;
+use crate::background::{auto_join, collector, gossip as ingest, spec_offers as offer, sync as syncer};
+use crate::blob_demand;
+use crate::catalog::{Model, Registry};
+use crate::config::NodeConfig;
+use crate::context::NodeContext;
+use crate::error::NodeError;
+use crate::event_log::{EventLog, RESERVED};
+use crate::headers::Headers;
+use crate::metrics::Metrics;
+use crate::service::{membership, states as state};
+use qres_mesh::MeshError;
+use qres_store::{HeardModel, Owner, Store, StoreError, StoreOptions, Write};
+use qres_transfer::{BlobServer, ContentProvider, Downloads, SyncClient, serve_sync};
+use qres_wire::clock::{Clock, unix_ms};
+use qres_wire::identity::{Identity, IdentityError};
+
+/// The most jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
+const JOBS_MAX: usize = 2;
+/// The most uploads at a time: tokio's blocking pool has 512 threads, and commits need some of them.
+const UPLOADS_MAX: usize = 128;
+/// The name of the identity's file in the data directory.
+const KEY_FILE: &str = "identity.key";
+/// The key of the highest revision that may have been given out.
+const REVISION_CEILING: &str = "revision_ceiling";
+
+/// The reason why a node does not start.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    #[error("a stored model cannot be started: {0}")]
+    Model(NodeError),
+}
+
+/// Starts all parts of a node; returns once the mesh listens and the joined models run.
+pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
+    let (store, identity) = open(&config).await?;
+    let ceiling = reserve(&store, unix_ms())?;
+    let heads = watch::Sender::new(vec![]);
+    let (mesh, events) = qres_mesh::start(config.mesh.clone(), &identity, heads.subscribe()).await?;
+    let (downloads, arrivals) = Downloads::start(mesh.clone(), store.blobs().clone());
+    let context = Arc::new(NodeContext {
+        sync: SyncClient::new(mesh.clone()),
+        syncer: syncer::Syncer::default(),
+        states: state::States::default(),
+        blob_demand: blob_demand::BlobDemand::default(),
+        events: EventLog::new(ceiling),
+        metrics: Metrics::default(),
+        registry: Registry::default(),
+        offers: offer::Offers::default(),
+        clock: Clock::start(),
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        draining: AtomicBool::new(false),
+        heads_turn: AtomicUsize::new(0),
+        in_flight: Arc::new(RwLock::new(())),
+        memberships: Mutex::new(()),
+        uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+        specs: Semaphore::new(1),
+        headers: Headers::new(config.header_bytes_max),
+        jobs: Arc::new(Semaphore::new(JOBS_MAX)),
+        failure: watch::Sender::new(None),
+        garbage: tokio::sync::Notify::new(),
+        config,
+        identity,
+        store,
+        mesh,
+        downloads,
+        heads,
+    });
+    restore(&context).await?;
+    let peer_access: Arc<dyn ContentProvider> = Arc::new(PeerAccess {
+        context: context.clone(),
+    });
+    // The mesh's handles keep its queues of incoming streams open, so these two tasks do not end by themselves.
+    let blobs = BlobServer::new(context.store.blobs().clone(), peer_access.clone())
+        .counting_into(context.downloads.counters())
+        .run(context.mesh.clone());
+    let sync = serve_sync(context.mesh.clone(), peer_access);
+    context.spawn_critical(
+        "serving blobs",
+        context.stop.clone().run_until_cancelled_owned(blobs).map(drop),
+    );
+    context.spawn_critical(
+        "serving records",
+        context.stop.clone().run_until_cancelled_owned(sync).map(drop),
+    );
+    context.spawn_critical("the intake of gossip", ingest::mesh_events(context.clone(), events));
+    context.spawn_critical("the intake of blobs", ingest::downloads(context.clone(), arrivals));
+    context.spawn_critical("the exchange of records", syncer::run(context.clone()));
+    context.spawn_critical("the collector", collector::run(context.clone()));
+    Ok(context)
+}
+
+async fn open(config: &NodeConfig) -> Result<(Store, Identity), StartError> {
+    let (dir, options) = (
+        config.data_dir.clone(),
+        StoreOptions {
+            blob_bytes_max: config.blob_bytes_max,
+        },
+    );
+    let opened = tokio::task::spawn_blocking(move || {
+        let store = Store::open(&dir, options)?;
+        let key = dir.join(KEY_FILE);
+        // A node reserves revisions before it does anything else, and it has its key before that.
+        if store.meta(REVISION_CEILING)?.is_none() && store.models()?.is_empty() {
+            Identity::forget_empty(&key)?;
+        }
+        let identity = Identity::load_or_create(&key)?;
+        Ok((store, identity))
+    });
+    match opened.await {
+        Ok(opened) => opened,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn ceiling(store: &Store) -> Result<u64, StoreError> {
+    let stored = store.meta(REVISION_CEILING)?;
+    Ok(stored
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_le_bytes))
+}
+
+/// Reserves [`RESERVED`] revisions above every one that may have been given out before, so that not each one needs a commit. On
+/// a full disk, where not even one commit has room, the revisions go on above the ceiling by the milliseconds since 1970: since
+/// an earlier start of this kind that number has grown by more than the number of revisions given out. The ceiling follows once
+/// there is room.
+fn reserve(store: &Store, unix_ms: u64) -> Result<u64, StoreError> {
+    let stored = ceiling(store)?;
+    let ceiling = (stored + RESERVED).to_le_bytes().to_vec();
+    match store.commit(vec![Write::Meta(REVISION_CEILING, ceiling)]) {
+        Ok(()) => Ok(stored),
+        Err(error @ StoreError::Full(_)) => {
+            warn!(%error, "starting on a full disk: nothing new is taken until there is room, leaving a model makes some");
+            Ok(stored.saturating_add(unix_ms))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps the reserved revisions ahead of a node that runs for months: with half of [`RESERVED`] used, the next ones are
+/// reserved.
+pub(super) fn reserve_above(store: &Store, revision: u64) -> Result<(), StoreError> {
+    let stored = ceiling(store)?;
+    if revision.saturating_add(RESERVED / 2) < stored {
+        return Ok(());
+    }
+    let higher = revision.saturating_add(RESERVED).max(stored);
+    store.commit(vec![Write::Meta(REVISION_CEILING, higher.to_le_bytes().to_vec())])
+}
+
+async fn restore(context: &Arc<NodeContext>) -> Result<(), StartError> {
+    let stored = context.blocking(Store::models).await?;
+    for stored in stored {
+        let (id, joined) = (stored.spec.record.id(), stored.joined);
+        let records = context.blocking(move |store| store.records(id)).await?;
+        // A model that was left is kept if this node signed contributions in it; of any other that was left only the
+        // announcement is kept.
+        if !joined && records.contributions.is_empty() {
+            match outline(context, stored.spec.clone()).await {
+                Ok(()) => continue,
+                // The model stays as it is until there is room.
+                Err(StoreError::Full(why)) => warn!(%id, why, "cannot make room of a model that was left"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let (model, _) = context.registry.add(Arc::new(Model::new(stored.spec)));
+        keep_spec(context, &model).await;
+        if joined {
+            context
+                .states
+                .restore(context.blocking(move |store| store.states(id)).await?);
+            membership::start_model(context, &model)
+                .await
+                .map_err(StartError::Model)?;
+        }
+    }
+    let heard = context.blocking(Store::heard).await?;
+    for heard in heard
+        .into_iter()
+        .filter(|heard| context.registry.get(&heard.id).is_none())
+    {
+        // The stored announcements fitted when they became known.
+        context.registry.heard().keep(heard, |_| false);
+    }
+    for model in context.registry.known() {
+        auto_join::consider(context, &model).await;
+    }
+    Ok(())
+}
+
+/// Turns a model that was left into an announced one.
+async fn outline(context: &Arc<NodeContext>, signed: Signed<Spec>) -> Result<(), StoreError> {
+    let (id, bytes) = (signed.record.id(), signed.record.to_canonical());
+    let heard = HeardModel {
+        id,
+        name: signed.record.name,
+        creator: signed.record.creator,
+        spec_bytes: bytes.len() as u64,
+        signature: signed.signature,
+        carrier: context.identity.node(),
+    };
+    context
+        .blocking(move |store| {
+            store.blobs_of(Owner::Specs).put(&bytes, false)?;
+            store.commit(vec![Write::ForgetSpec(id), Write::Heard(heard)])
+        })
+        .await
+}
+
+/// Stores a spec again as a blob, which any peer may read, in case a power cut has taken it.
+async fn keep_spec(context: &NodeContext, model: &Model) {
+    let bytes = model.spec().to_canonical();
+    let put = move |store: &Store| store.blobs_of(Owner::Specs).put(&bytes, false);
+    if let Err(error) = context.blocking(put).await {
+        warn!(model = %model.spec().name, %error, "peers cannot read this model's spec from here");
+    }
+}
+
+/// Ends every task, and says goodbye to peers.
+pub async fn stop(context: &NodeContext) {
+    info!("stopping");
+    context.stop.cancel();
+    context.mesh.stop().await;
+    context.tasks.close();
+    context.tasks.wait().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_revision_is_given_out_twice_however_long_a_node_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        assert_eq!(reserve(&store, 0).unwrap(), 0);
+        reserve_above(&store, 5).unwrap();
+        assert_eq!(ceiling(&store).unwrap(), RESERVED, "half of them are left");
+        let used = RESERVED - 10;
+        reserve_above(&store, used).unwrap();
+        assert!(reserve(&store, 0).unwrap() >= used + RESERVED / 2);
+    }
+
+    #[test]
+    fn a_full_disk_gives_no_revision_out_twice_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        reserve(&store, 0).unwrap();
+        store.fill(true);
+        let first = reserve(&store, 1_000).unwrap();
+        assert_eq!(first, RESERVED + 1_000);
+        reserve_above(&store, first).unwrap_err();
+        // A minute and some revisions later, the reserved ones are still above.
+        assert!(reserve(&store, 61_000).unwrap() > first + 5);
+        store.fill(false);
+        reserve_above(&store, first + 5).unwrap();
+        assert!(reserve(&store, 0).unwrap() >= first + 5 + RESERVED / 2);
+    }
+}
