@@ -5,8 +5,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use qres_fed::id::{BlobId, SpecId};
-use qres_node::identity::Identity;
-use qres_node::store::{Owner, SEGMENT_BYTES, Store, StoreOptions};
+use qres_store::{Owner, SEGMENT_BYTES, Store, StoreOptions};
+use qres_wire::identity::Identity;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

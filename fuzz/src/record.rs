@@ -6,7 +6,7 @@ use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId
 use qres_fed::record::{
     Checkpoint, Contribution, Dtype, Membership, Proof, RoundPolicy, Rule, Seal, Signed, Spec, StateRecord, TensorSpec,
 };
-use qres_node::identity::Identity;
+use qres_wire::identity::Identity;
 
 /// Makes a [`TensorSpec`] with this name, dtype and shape.
 pub fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {

@@ -1,6 +1,7 @@
 //! Rules of this repository, as tests.
 
 mod metrics;
+mod modules;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,7 +62,18 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
         ("qres-daemon", &["qres-api", "qres-node", "qres-fed"]),
         ("qres-cli", &["qres-api", "qres-fed"]),
         ("qres-demo", &["qres-api", "qres-fed"]),
-        ("qres-fuzz", &["qres-api", "qres-daemon", "qres-fed", "qres-node"]),
+        (
+            "qres-fuzz",
+            &[
+                "qres-api",
+                "qres-daemon",
+                "qres-fed",
+                "qres-mesh",
+                "qres-store",
+                "qres-transfer",
+                "qres-wire",
+            ],
+        ),
         ("qres-tests", &["qres-api", "qres-fed", "qres-node"]),
     ];
     let packages = metadata["packages"].as_array().expect("packages");

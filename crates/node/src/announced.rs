@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use qres_fed::id::{BlobId, SpecId};
 use qres_fed::record::{Canonical, Signed, Spec};
+use qres_store::{HeardModel, Owner, Store, Write};
 
-use crate::catalog::Model;
+use crate::catalog::entry::Model;
 use crate::catalog::known::Known;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::view::Event;
-use qres_store::{HeardModel, Owner, Store, Write};
 
 /// Returns the whole [`Model`]. A spec may have megabytes, and many times as much once decoded, so one spec is decoded at a
 /// time.
@@ -22,7 +22,7 @@ pub async fn whole(context: &Arc<NodeContext>, known: &Known) -> Result<Arc<Mode
     // The semaphore is never closed.
     let _turn = context.specs.acquire().await;
     // Another caller may have joined the model meanwhile.
-    if let Some(model) = context.registry.get(&heard.id) {
+    if let Some(model) = context.catalog.get(&heard.id) {
         return Ok(model);
     }
     match context.blocking(move |store| read(store, &heard)).await {
@@ -32,7 +32,7 @@ pub async fn whole(context: &Arc<NodeContext>, known: &Known) -> Result<Arc<Mode
 }
 
 fn read(store: &Store, heard: &HeardModel) -> Option<Model> {
-    let bytes = crate::model::task::read_whole(&store.blobs_of(Owner::Specs), &BlobId::from(heard.id))?;
+    let bytes = store.blobs_of(Owner::Specs).read(&BlobId::from(heard.id))?;
     if SpecId::of(&bytes) != heard.id {
         return None;
     }
@@ -46,7 +46,7 @@ fn read(store: &Store, heard: &HeardModel) -> Option<Model> {
 /// Forgets a model whose spec a power cut or a failing disk took. This node hears of it again from a peer that has the spec.
 async fn gone(context: &Arc<NodeContext>, known: &Known) -> NodeError {
     let id = known.id();
-    context.registry.heard().forget(&id);
+    context.catalog.heard().forget(&id);
     context.events.push(Event::ModelLeft(id, known.name().clone()));
     if let Err(error) = context
         .blocking(move |store| store.commit(vec![Write::ForgetHeard(id)]))

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use qres_fed::id::SpecId;
 use qres_fed::round::{Archived, Input, RecordId, RoundInfo};
+use qres_transfer::Record;
 use tracing::warn;
 
-use crate::catalog::Model;
-use crate::catalog::command::Message;
+use crate::catalog::command::Command;
+use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::error::NodeError;
-use qres_transfer::Record;
 
 /// The most record ids of one model that one comparison names: 10,000 rounds of 32 members with their seals.
 pub const IDS_MAX: usize = 400_000;
@@ -92,7 +92,7 @@ pub fn read_for_machine(context: &Arc<NodeContext>, model: &Arc<Model>, from: u6
         };
         if let Some(joined) = model.joined() {
             // Sending fails only when the model was left.
-            let _ = joined.inbox.send(Message::Inputs(vec![Input::Archived(rounds)])).await;
+            let _ = joined.inbox.send(Command::Inputs(vec![Input::Archived(rounds)])).await;
         }
     });
 }

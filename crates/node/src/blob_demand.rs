@@ -1,8 +1,8 @@
 //! The purposes for which blobs are fetched: a download that is given up for one of them goes on for the others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use qres_fed::id::{BlobId, SpecId};
 
 /// The purpose for which a blob is wanted.
@@ -26,23 +26,22 @@ pub struct BlobDemand(Mutex<Wanted>);
 impl BlobDemand {
     /// Notes a want, then asks for the download, so that no other caller cancels it in between.
     pub fn want(&self, blob: BlobId, spec: SpecId, purpose: Purpose, ask: impl FnOnce()) {
-        let mut blob_demand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blob_demand = self.0.lock();
         blob_demand.entry((spec, blob)).or_default().insert(purpose);
         ask();
     }
 
     /// Removes a [`Purpose`] of a blob; cancels the download when no other purpose is left.
     pub fn forget(&self, blob: &BlobId, spec: SpecId, purpose: Purpose, cancel: impl FnOnce()) {
-        let mut blob_demand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blob_demand = self.0.lock();
         if remove(&mut blob_demand, (spec, *blob), purpose) {
             cancel();
         }
     }
 
-    /// Forgets a blob that has come for this model.
-    pub fn arrived(&self, blob: &BlobId, spec: SpecId) {
-        let mut blob_demand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        blob_demand.remove(&(spec, *blob));
+    /// Takes out a blob that has come for this model, and returns the purposes for which it was wanted.
+    pub fn arrived(&self, blob: &BlobId, spec: SpecId) -> BTreeSet<Purpose> {
+        self.0.lock().remove(&(spec, *blob)).unwrap_or_default()
     }
 }
 
@@ -79,7 +78,12 @@ mod tests {
         assert!(cancelled(one, Purpose::Round), "the other model's want is another one");
         assert!(cancelled(other, Purpose::Round));
         blob_demand.want(blob, one, Purpose::Round, || ());
-        blob_demand.arrived(&blob, one);
-        assert!(blob_demand.0.lock().unwrap().is_empty());
+        blob_demand.want(blob, one, Purpose::State, || ());
+        assert_eq!(blob_demand.arrived(&blob, other), BTreeSet::new());
+        assert_eq!(
+            blob_demand.arrived(&blob, one),
+            BTreeSet::from([Purpose::Round, Purpose::State])
+        );
+        assert!(blob_demand.0.lock().is_empty());
     }
 }

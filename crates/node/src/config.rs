@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use qres_fed::id::NodeId;
-
 use qres_mesh::MeshConfig;
 use qres_store::Quota;
 

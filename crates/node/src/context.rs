@@ -7,24 +7,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use qres_fed::id::SpecId;
-use qres_fed::record::Membership;
+use qres_fed::record::{Membership, StateRecord};
+use qres_mesh::{HeadClaim, Mesh, Mode};
+use qres_store::Store;
+use qres_transfer::{Downloads, SyncClient};
+use qres_wire::clock::Clock;
+use qres_wire::identity::Identity;
 use tokio::sync::{Mutex, RwLock, Semaphore, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalog::{Model, Registry};
+use crate::blob_demand::{BlobDemand, Purpose};
+use crate::catalog::Catalog;
+use crate::catalog::entry::Model;
 use crate::config::NodeConfig;
 use crate::error::{NodeError, Reason};
 use crate::event_log::EventLog;
+use crate::headers::Headers;
 use crate::metrics::Metrics;
-use crate::view::build as views;
-use crate::view::{Event, JoinStatus};
-use crate::{background, blob_demand, headers, service};
-use qres_mesh::{HeadClaim, Mesh, Mode};
-use qres_store::{Store, StoreError};
-use qres_transfer::{Downloads, SyncClient};
-use qres_wire::clock::Clock;
-use qres_wire::identity::Identity;
+use crate::spec_offers::Offers;
+use crate::states::States;
+use crate::syncer::Syncer;
+use crate::view::{Event, ModelView};
 
 /// The most heads that one heartbeat names.
 pub(crate) const HEADS_MAX: usize = 64;
@@ -36,14 +40,14 @@ pub(crate) struct NodeContext {
     pub store: Store,
     pub mesh: Mesh,
     pub downloads: Downloads,
-    pub blob_demand: blob_demand::BlobDemand,
+    pub blob_demand: BlobDemand,
     pub sync: SyncClient,
-    pub syncer: background::sync::Syncer,
-    pub states: service::states::States,
+    pub syncer: Syncer,
+    pub states: States,
     pub events: EventLog,
     pub metrics: Metrics,
-    pub registry: Registry,
-    pub offers: background::spec_offers::Offers,
+    pub catalog: Catalog,
+    pub offers: Offers,
     pub clock: Clock,
     /// Ends every task of the node.
     pub stop: CancellationToken,
@@ -60,7 +64,7 @@ pub(crate) struct NodeContext {
     /// A semaphore with one permit, so that the specs of announced models are decoded one at a time.
     pub specs: Semaphore,
     /// Reads the headers of callers' files.
-    pub headers: headers::Headers,
+    pub headers: Headers,
     /// Slots for jobs on tensors. rayon is parallel within one job, so two jobs keep every core busy.
     pub jobs: Arc<Semaphore>,
     pub heads: watch_channel::Sender<Vec<HeadClaim>>,
@@ -118,17 +122,24 @@ impl NodeContext {
         Ok(())
     }
 
+    /// Gives up the tensors of a state that are on their way, and wanted by no other part.
+    pub fn give_up_state(&self, record: &StateRecord) {
+        let cancel = || self.downloads.cancel(record.spec, record.blob);
+        self.blob_demand
+            .forget(&record.blob, record.spec, Purpose::State, cancel);
+    }
+
     /// Tells watchers that a model changed ([`Event::Model`]), and the mesh which heads its heartbeats name and for which
     /// members it vouches.
     pub fn model_changed(&self, model: &Model) {
-        self.events.push(Event::Model(views::model(self, model)));
+        self.events.push(Event::Model(self.model_view(model)));
         self.tell_heads(Some(model.id));
         self.tell_members();
     }
 
     /// Tells the mesh the members of all joined list models: the mesh vouches for these members.
     fn tell_members(&self) {
-        let joined = self.registry.all().into_iter().filter(|model| model.joined().is_some());
+        let joined = self.catalog.all().into_iter().filter(|model| model.joined().is_some());
         let lists = joined.flat_map(|model| match &model.spec().membership {
             Membership::List(members) => members.iter().copied().collect(),
             Membership::Open => vec![],
@@ -139,7 +150,7 @@ impl NodeContext {
     /// Tells the heartbeats the heads of joined models: the head of `first`, then the others in turn if there are more than
     /// [`HEADS_MAX`].
     pub fn tell_heads(&self, first: Option<SpecId>) {
-        let claims = self.registry.all().into_iter().filter_map(|m| {
+        let claims = self.catalog.all().into_iter().filter_map(|m| {
             let heads = *m.joined()?.heads.borrow();
             Some(HeadClaim {
                 spec: m.id,
@@ -151,13 +162,10 @@ impl NodeContext {
         self.heads.send_replace(named(claims.collect(), first, turn));
     }
 
-    /// Returns the [`JoinStatus`] of this node to a model.
-    pub fn standing(&self, model: &Model) -> JoinStatus {
-        match model.joined() {
-            None => JoinStatus::Available,
-            Some(joined) if joined.heads.borrow().head.verified => JoinStatus::Joined,
-            Some(_) => JoinStatus::Syncing,
-        }
+    /// Returns the [`ModelView`] of a model, as this node knows it.
+    pub fn model_view(&self, model: &Model) -> ModelView {
+        let twin = self.mesh.twin().borrow().clone();
+        ModelView::of(model, &self.identity.node(), twin.as_ref())
     }
 }
 
@@ -173,20 +181,4 @@ pub(crate) fn named(mut claims: Vec<HeadClaim>, first: Option<SpecId>, turn: usi
         claims.truncate(HEADS_MAX);
     }
     claims
-}
-
-impl From<StoreError> for NodeError {
-    fn from(error: StoreError) -> Self {
-        let message = error.to_string();
-        match error {
-            StoreError::Full(_) => Self::new(Reason::DiskFull, message).retry_after(10_000),
-            StoreError::UploadQuota { .. } => Self::new(Reason::UploadQuota, message).field("idempotency_key"),
-            StoreError::UploadsKept(_) => Self::new(Reason::UploadsKept, message)
-                .field("idempotency_key")
-                .retry_after(10_000),
-            StoreError::Offset { .. } => Self::new(Reason::OffsetPastKept, message).field("offset"),
-            StoreError::Overtaken => Self::new(Reason::UploadOvertaken, message).field("idempotency_key"),
-            _ => Self::new(Reason::Store, message),
-        }
-    }
 }

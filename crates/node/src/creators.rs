@@ -5,11 +5,11 @@
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::Membership;
 
-use crate::catalog::Model;
+use crate::catalog::entry::Model;
 use crate::catalog::known::{Known, ambiguous, listed};
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
-use crate::handle::ModelRef;
+use crate::request::ModelRef;
 
 /// Returns true if a bare name may mean a model of this creator.
 pub fn is_known(context: &NodeContext, creator: &NodeId) -> bool {
@@ -17,7 +17,7 @@ pub fn is_known(context: &NodeContext, creator: &NodeId) -> bool {
     *creator == context.identity.node()
         || config.creators.contains(creator)
         || config.trust.contains(creator)
-        || context.registry.all().iter().any(|model| shares_list(model, creator))
+        || context.catalog.all().iter().any(|model| shares_list(model, creator))
 }
 
 /// Returns true if this node and `other` are members of a [`Model`] that is joined here. This node is on the list of every
@@ -31,7 +31,7 @@ fn shares_list(model: &Model, other: &NodeId) -> bool {
 
 /// Returns the only model of that name by a known creator, or `None` if there is none or more than one.
 pub fn named(context: &NodeContext, name: &str) -> Option<Known> {
-    let mut models = context.registry.known();
+    let mut models = context.catalog.known();
     models.retain(|model| model.name().as_str() == name && is_known(context, &model.creator()));
     (models.len() == 1).then(|| models.remove(0))
 }
@@ -39,19 +39,19 @@ pub fn named(context: &NodeContext, name: &str) -> Option<Known> {
 /// Finds the model that a caller wants to join: by its id, by its name and creator, or by a bare name whose creator is known
 /// here.
 pub fn to_join(context: &NodeContext, wanted: &ModelRef, creator: Option<NodeId>) -> Result<Known, NodeError> {
-    let says_id = |id: SpecId| context.registry.knows(&id);
+    let says_id = |id: SpecId| context.catalog.knows(&id);
     if wanted.id.is_some() || wanted.name.as_str().parse().is_ok_and(says_id) {
-        let model = context.registry.find(wanted)?;
+        let model = context.catalog.find(wanted)?;
         return match creator.filter(|creator| *creator != model.creator()) {
             Some(creator) => Err(other_creator(&model, &creator)),
             None => Ok(model),
         };
     }
-    let mut models = context.registry.known();
+    let mut models = context.catalog.known();
     models.retain(|model| *model.name() == wanted.name);
     if models.is_empty() {
         // The model is unknown: `find` gives the error of every other call.
-        return context.registry.find(wanted);
+        return context.catalog.find(wanted);
     }
     let meant = |model: &&Known| match creator {
         Some(creator) => model.creator() == creator,

@@ -1,29 +1,9 @@
 //! Failures as callers see them: the side at fault, the field, and the remedy.
 
-pub use crate::reason::Reason;
+use qres_mesh::MeshError;
+use qres_store::StoreError;
 
-/// The canonical kind of a failure; `api` maps each to one gRPC code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The request can never work as it is.
-    InvalidArgument,
-    /// The thing that the request names is not here.
-    NotFound,
-    /// Another thing is there under that name or key.
-    AlreadyExists,
-    /// The node or the model is not in a state for the request.
-    FailedPrecondition,
-    /// A position past the end: an offset, a revision.
-    OutOfRange,
-    /// A limit or the disk is full.
-    ResourceExhausted,
-    /// The caller, or this node, may not do this.
-    PermissionDenied,
-    /// The request cannot be served now: try again.
-    Unavailable,
-    /// This node itself is at fault.
-    Internal,
-}
+pub use crate::reason::{Kind, Reason};
 
 /// A failure as a caller needs to hear it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -55,6 +35,13 @@ impl NodeError {
         Self::new(Reason::InvalidField, message).field(field)
     }
 
+    /// Creates the failure [`Reason::PeerNotReached`] of a dial, with the reason why no connection came about.
+    pub(crate) fn unreached(why: &str) -> Self {
+        Self::new(Reason::PeerNotReached, format!("not connected: {why}"))
+            .field("address")
+            .retry_after(1000)
+    }
+
     /// Names the field at fault.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
@@ -67,5 +54,34 @@ impl NodeError {
     pub fn retry_after(mut self, ms: u64) -> Self {
         self.retry_after_ms = Some(ms);
         self
+    }
+}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Full(_) => Self::new(Reason::DiskFull, message).retry_after(10_000),
+            StoreError::UploadQuota { .. } => Self::new(Reason::UploadQuota, message).field("idempotency_key"),
+            StoreError::UploadsKept(_) => Self::new(Reason::UploadsKept, message)
+                .field("idempotency_key")
+                .retry_after(10_000),
+            StoreError::Offset { .. } => Self::new(Reason::OffsetPastKept, message).field("offset"),
+            StoreError::Overtaken => Self::new(Reason::UploadOvertaken, message).field("idempotency_key"),
+            _ => Self::new(Reason::Store, message),
+        }
+    }
+}
+
+impl From<MeshError> for NodeError {
+    fn from(error: MeshError) -> Self {
+        let message = error.to_string();
+        match error {
+            MeshError::Address(_) => Self::invalid("address", message),
+            MeshError::NotConnected(_) => Self::new(Reason::PeerNotConnected, message),
+            MeshError::TooLarge { .. } => Self::new(Reason::MessageTooLarge, message),
+            MeshError::Dial(why) => Self::unreached(&why),
+            _ => Self::new(Reason::Mesh, message).retry_after(1000),
+        }
     }
 }

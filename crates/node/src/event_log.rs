@@ -1,8 +1,9 @@
 //! The log of events and their revisions, which every watch reads.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use qres_fed::record::Membership;
 use tokio::sync::watch;
 
@@ -80,7 +81,7 @@ impl EventLog {
 
     fn log(&self) -> MutexGuard<'_, Log> {
         // No method panics while it holds the lock, so a poisoned log is still whole.
-        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.log.lock()
     }
 
     /// Gives the event the next revision, and returns that revision.
@@ -128,9 +129,10 @@ impl EventLog {
 
 #[cfg(test)]
 mod tests {
+    use qres_fed::id::{NodeId, SpecId};
+
     use super::*;
     use crate::view::StateView;
-    use qres_fed::id::{NodeId, SpecId};
 
     fn event(n: u8) -> Event {
         Event::ModelLeft(SpecId([n; 32]), "m".parse().unwrap())

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use qres_fed::id::NodeId;
 use qres_fed::round::Input;
 
-use crate::catalog::Model;
-use crate::catalog::command::Message;
+use crate::catalog::command::Command;
+use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 
 /// Returns the models that sign nothing yet.
 fn waiting(context: &NodeContext) -> impl Iterator<Item = Arc<Model>> {
-    let all = context.registry.all().into_iter();
+    let all = context.catalog.all().into_iter();
     all.filter(|model| {
         let joined = model.joined();
         joined.is_some_and(|joined| joined.heads.borrow().conditions.comparing.is_some())
@@ -29,7 +29,7 @@ pub fn tell_reachable(context: &NodeContext) {
         let peers = readers(context, &model).into_iter().collect();
         if let Some(joined) = model.joined() {
             // A model with a full inbox is told a few seconds later.
-            let _ = joined.inbox.try_send(Message::Inputs(vec![Input::Reachable(peers)]));
+            let _ = joined.inbox.try_send(Command::Inputs(vec![Input::Reachable(peers)]));
         }
     }
 }

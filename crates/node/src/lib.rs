@@ -14,16 +14,21 @@ mod creators;
 pub mod error;
 mod event_log;
 mod first_comparison;
-#[doc(hidden)]
-pub mod fuzzing;
 pub mod handle;
 mod headers;
 mod metrics;
 mod model;
+mod page;
 mod reason;
+mod refusal;
+mod request;
+mod revisions;
 mod scrape;
 mod service;
+mod spec_offers;
 mod startup;
+mod states;
+mod syncer;
 #[cfg(test)]
 mod tests;
 mod upload;

@@ -4,9 +4,9 @@
 //! label, as a node joins few models.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,10 +16,7 @@ use qres_fed::id::SpecId;
 use qres_fed::record::ModelName;
 use qres_fed::round::SubmissionState;
 
-use crate::context::NodeContext;
-use crate::scrape::Reading;
 use crate::view::RoundView;
-use qres_transfer::TransferCounters;
 
 /// The upper ends of the buckets of a job's time, in seconds: a small model takes milliseconds, one of 10 GB minutes.
 const JOB_BUCKETS_S: [f64; 14] = [
@@ -137,16 +134,11 @@ impl Metrics {
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<SpecId, u64>> {
         // The map holds plain numbers: a panic leaves them whole.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
-    /// Registers these figures, and a [`Reading`] of the node at each scrape. The registry does not keep the node alive.
-    pub(crate) fn register(
-        &self,
-        registry: &mut Registry,
-        context: Weak<NodeContext>,
-        transfer: Arc<TransferCounters>,
-    ) {
+    /// Registers these figures.
+    pub fn register(&self, registry: &mut Registry) {
         registry.register_with_unit(
             "qres_job_duration",
             "Time that one job on tensors ran, by job (check, encode, aggregate); waiting for its turn is not in it",
@@ -174,19 +166,22 @@ impl Metrics {
             "Blobs removed because nothing referred to them any more",
             self.collected.clone(),
         );
-        registry.register_collector(Box::new(Reading::new(context, transfer)));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Weak};
+
     use qres_fed::id::CheckpointId;
 
     use super::*;
+    use crate::scrape::Reading;
 
     fn text(metrics: &Metrics) -> String {
         let mut registry = Registry::default();
-        metrics.register(&mut registry, Weak::new(), Arc::default());
+        metrics.register(&mut registry);
+        registry.register_collector(Box::new(Reading::new(Weak::new(), Arc::default())));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         text

@@ -1,7 +1,28 @@
 //! Reasons of failed calls, for programs. docs/errors.md gives the cause and the remedy of each; a test keeps page and list
 //! equal.
 
-use crate::error::Kind;
+/// The canonical kind of a failure; `api` maps each to one gRPC code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The request can never work as it is.
+    InvalidArgument,
+    /// The thing that the request names is not here.
+    NotFound,
+    /// Another thing is there under that name or key.
+    AlreadyExists,
+    /// The node or the model is not in a state for the request.
+    FailedPrecondition,
+    /// A position past the end: an offset, a revision.
+    OutOfRange,
+    /// A limit or the disk is full.
+    ResourceExhausted,
+    /// The caller, or this node, may not do this.
+    PermissionDenied,
+    /// The request cannot be served now: try again.
+    Unavailable,
+    /// This node itself is at fault.
+    Internal,
+}
 
 macro_rules! reasons {
     ($($variant:ident = $kind:ident $name:literal,)*) => {

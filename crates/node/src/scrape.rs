@@ -9,13 +9,14 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-
-use crate::catalog::{Joined, Model};
-use crate::context::NodeContext;
 use qres_files::descriptors;
 use qres_mesh::{Count, MeshCounters};
 use qres_store::DiskUse;
 use qres_transfer::TransferCounters;
+
+use crate::catalog::entry::Model;
+use crate::catalog::joined::Joined;
+use crate::context::NodeContext;
 
 /// A row has a figure's name, its help, and the function that reads it.
 type MeshRow = (&'static str, &'static str, fn(&MeshCounters) -> &Count);
@@ -200,13 +201,14 @@ const MODEL: [ModelRow; 7] = [
 ];
 
 /// A collector that reads the node's parts at each scrape.
-pub(super) struct Reading {
+pub struct Reading {
     context: Weak<NodeContext>,
     transfer: Arc<TransferCounters>,
 }
 
 impl Reading {
-    pub(super) fn new(context: Weak<NodeContext>, transfer: Arc<TransferCounters>) -> Self {
+    /// Creates a collector that does not keep the node alive.
+    pub fn new(context: Weak<NodeContext>, transfer: Arc<TransferCounters>) -> Self {
         Self { context, transfer }
     }
 }
@@ -304,12 +306,12 @@ fn disk(encoder: &mut DescriptorEncoder, disk: DiskUse) -> fmt::Result {
 }
 
 fn models(encoder: &mut DescriptorEncoder, context: &NodeContext) -> fmt::Result {
-    let known = context.registry.all();
+    let known = context.catalog.all();
     let joined: Vec<_> = known
         .iter()
         .filter_map(|model| Some((model, model.joined()?)))
         .collect();
-    let available = (known.len() - joined.len() + context.registry.heard().len()) as u64;
+    let available = (known.len() - joined.len() + context.catalog.heard().len()) as u64;
     gauge(encoder, "qres_models_joined", "Models joined", joined.len() as u64)?;
     gauge(
         encoder,

@@ -4,29 +4,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use futures::FutureExt;
-use tokio::sync::{Mutex, RwLock, Semaphore, watch};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
-
 use qres_fed::record::{Canonical, Signed, Spec};
-
-use crate::background::peer_access::PeerAccess;
-use crate::background::{auto_join, collector, gossip as ingest, spec_offers as offer, sync as syncer};
-use crate::blob_demand;
-use crate::catalog::{Model, Registry};
-use crate::config::NodeConfig;
-use crate::context::NodeContext;
-use crate::error::NodeError;
-use crate::event_log::{EventLog, RESERVED};
-use crate::headers::Headers;
-use crate::metrics::Metrics;
-use crate::service::{membership, states as state};
 use qres_mesh::MeshError;
 use qres_store::{HeardModel, Owner, Store, StoreError, StoreOptions, Write};
 use qres_transfer::{BlobServer, ContentProvider, Downloads, SyncClient, serve_sync};
 use qres_wire::clock::{Clock, unix_ms};
 use qres_wire::identity::{Identity, IdentityError};
+use tokio::sync::{Mutex, RwLock, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::background::peer_access::PeerAccess;
+use crate::background::{arrivals, auto_join, collector, gossip, sync};
+use crate::blob_demand::BlobDemand;
+use crate::catalog::Catalog;
+use crate::catalog::entry::Model;
+use crate::config::NodeConfig;
+use crate::context::NodeContext;
+use crate::error::NodeError;
+use crate::event_log::EventLog;
+use crate::headers::Headers;
+use crate::metrics::Metrics;
+use crate::model::start::start_model;
+use crate::revisions::{self, REVISION_CEILING};
+use crate::spec_offers::Offers;
+use crate::states::States;
+use crate::syncer::Syncer;
 
 /// The most jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
 const JOBS_MAX: usize = 2;
@@ -34,8 +38,6 @@ const JOBS_MAX: usize = 2;
 const UPLOADS_MAX: usize = 128;
 /// The name of the identity's file in the data directory.
 const KEY_FILE: &str = "identity.key";
-/// The key of the highest revision that may have been given out.
-const REVISION_CEILING: &str = "revision_ceiling";
 
 /// The reason why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -54,19 +56,19 @@ pub enum StartError {
 /// Starts all parts of a node; returns once the mesh listens and the joined models run.
 pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
     let (store, identity) = open(&config).await?;
-    let ceiling = reserve(&store, unix_ms())?;
+    let ceiling = revisions::reserve(&store, unix_ms())?;
     let heads = watch::Sender::new(vec![]);
     let (mesh, events) = qres_mesh::start(config.mesh.clone(), &identity, heads.subscribe()).await?;
     let (downloads, arrivals) = Downloads::start(mesh.clone(), store.blobs().clone());
     let context = Arc::new(NodeContext {
         sync: SyncClient::new(mesh.clone()),
-        syncer: syncer::Syncer::default(),
-        states: state::States::default(),
-        blob_demand: blob_demand::BlobDemand::default(),
+        syncer: Syncer::default(),
+        states: States::default(),
+        blob_demand: BlobDemand::default(),
         events: EventLog::new(ceiling),
         metrics: Metrics::default(),
-        registry: Registry::default(),
-        offers: offer::Offers::default(),
+        catalog: Catalog::default(),
+        offers: Offers::default(),
         clock: Clock::start(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
@@ -104,9 +106,9 @@ pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
         "serving records",
         context.stop.clone().run_until_cancelled_owned(sync).map(drop),
     );
-    context.spawn_critical("the intake of gossip", ingest::mesh_events(context.clone(), events));
-    context.spawn_critical("the intake of blobs", ingest::downloads(context.clone(), arrivals));
-    context.spawn_critical("the exchange of records", syncer::run(context.clone()));
+    context.spawn_critical("the intake of gossip", gossip::run(context.clone(), events));
+    context.spawn_critical("the intake of blobs", arrivals::run(context.clone(), arrivals));
+    context.spawn_critical("the exchange of records", sync::run(context.clone()));
     context.spawn_critical("the collector", collector::run(context.clone()));
     Ok(context)
 }
@@ -134,41 +136,6 @@ async fn open(config: &NodeConfig) -> Result<(Store, Identity), StartError> {
     }
 }
 
-fn ceiling(store: &Store) -> Result<u64, StoreError> {
-    let stored = store.meta(REVISION_CEILING)?;
-    Ok(stored
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_le_bytes))
-}
-
-/// Reserves [`RESERVED`] revisions above every one that may have been given out before, so that not each one needs a commit. On
-/// a full disk, where not even one commit has room, the revisions go on above the ceiling by the milliseconds since 1970: since
-/// an earlier start of this kind that number has grown by more than the number of revisions given out. The ceiling follows once
-/// there is room.
-fn reserve(store: &Store, unix_ms: u64) -> Result<u64, StoreError> {
-    let stored = ceiling(store)?;
-    let ceiling = (stored + RESERVED).to_le_bytes().to_vec();
-    match store.commit(vec![Write::Meta(REVISION_CEILING, ceiling)]) {
-        Ok(()) => Ok(stored),
-        Err(error @ StoreError::Full(_)) => {
-            warn!(%error, "starting on a full disk: nothing new is taken until there is room, leaving a model makes some");
-            Ok(stored.saturating_add(unix_ms))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Keeps the reserved revisions ahead of a node that runs for months: with half of [`RESERVED`] used, the next ones are
-/// reserved.
-pub(super) fn reserve_above(store: &Store, revision: u64) -> Result<(), StoreError> {
-    let stored = ceiling(store)?;
-    if revision.saturating_add(RESERVED / 2) < stored {
-        return Ok(());
-    }
-    let higher = revision.saturating_add(RESERVED).max(stored);
-    store.commit(vec![Write::Meta(REVISION_CEILING, higher.to_le_bytes().to_vec())])
-}
-
 async fn restore(context: &Arc<NodeContext>) -> Result<(), StartError> {
     let stored = context.blocking(Store::models).await?;
     for stored in stored {
@@ -184,26 +151,24 @@ async fn restore(context: &Arc<NodeContext>) -> Result<(), StartError> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let (model, _) = context.registry.add(Arc::new(Model::new(stored.spec)));
+        let (model, _) = context.catalog.add(Arc::new(Model::new(stored.spec)));
         keep_spec(context, &model).await;
         if joined {
             context
                 .states
                 .restore(context.blocking(move |store| store.states(id)).await?);
-            membership::start_model(context, &model)
-                .await
-                .map_err(StartError::Model)?;
+            start_model(context, &model).await.map_err(StartError::Model)?;
         }
     }
     let heard = context.blocking(Store::heard).await?;
     for heard in heard
         .into_iter()
-        .filter(|heard| context.registry.get(&heard.id).is_none())
+        .filter(|heard| context.catalog.get(&heard.id).is_none())
     {
         // The stored announcements fitted when they became known.
-        context.registry.heard().keep(heard, |_| false);
+        context.catalog.heard().keep(heard, |_| false);
     }
-    for model in context.registry.known() {
+    for model in context.catalog.known() {
         auto_join::consider(context, &model).await;
     }
     Ok(())
@@ -244,37 +209,4 @@ pub async fn stop(context: &NodeContext) {
     context.mesh.stop().await;
     context.tasks.close();
     context.tasks.wait().await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_revision_is_given_out_twice_however_long_a_node_runs() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
-        assert_eq!(reserve(&store, 0).unwrap(), 0);
-        reserve_above(&store, 5).unwrap();
-        assert_eq!(ceiling(&store).unwrap(), RESERVED, "half of them are left");
-        let used = RESERVED - 10;
-        reserve_above(&store, used).unwrap();
-        assert!(reserve(&store, 0).unwrap() >= used + RESERVED / 2);
-    }
-
-    #[test]
-    fn a_full_disk_gives_no_revision_out_twice_either() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
-        reserve(&store, 0).unwrap();
-        store.fill(true);
-        let first = reserve(&store, 1_000).unwrap();
-        assert_eq!(first, RESERVED + 1_000);
-        reserve_above(&store, first).unwrap_err();
-        // A minute and some revisions later, the reserved ones are still above.
-        assert!(reserve(&store, 61_000).unwrap() > first + 5);
-        store.fill(false);
-        reserve_above(&store, first + 5).unwrap();
-        assert!(reserve(&store, 0).unwrap() >= first + 5 + RESERVED / 2);
-    }
 }

@@ -9,15 +9,16 @@ use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
 use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Seal, Signed, Spec, TensorSpec};
 use qres_fed::round::{Input, SubmissionState};
 use qres_fed::tensor::to_safetensors;
-
-use crate::catalog::command::Message;
-use crate::config::NodeConfig;
-use crate::error::NodeError;
-use crate::handle::{CreateModel, Fetch, ModelRef, NodeHandle, SubmissionKind, Submit, UploadOptions, WatchFilter};
-use crate::view::{Event, JoinStatus, ModelView, SubmissionView, WatchItem};
 use qres_mesh::{HeadClaim, MeshConfig, Mode};
 use qres_store::{Quota, StoredSubmission};
 use qres_wire::identity::Identity;
+
+use crate::catalog::command::Command;
+use crate::config::NodeConfig;
+use crate::error::NodeError;
+use crate::handle::NodeHandle;
+use crate::request::{CreateModel, Fetch, ModelRef, SubmissionKind, Submit, UploadOptions, WatchFilter};
+use crate::view::{Event, JoinStatus, ModelView, SubmissionView, WatchItem};
 
 /// The longest time that a test waits for anything.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -341,8 +342,8 @@ async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
         .unwrap();
     upload.write(weights(0.0)).await.unwrap();
     within(upload.finish()).await.unwrap();
-    let (_, joined) = context.registry.find_joined(&model()).unwrap();
-    let done = Message::Done {
+    let (_, joined) = context.catalog.find_joined(&model()).unwrap();
+    let done = Command::Done {
         input: Input::BlobHere {
             blob: BlobId([9; 32]),
             update: true,
@@ -369,10 +370,10 @@ async fn while_the_disk_is_full_a_model_answers_and_the_collector_runs() {
     assert_eq!(refused.reason.name(), "DISK_FULL", "{refused}");
     // The collector needs the lock for itself, and the model's answer.
     let exclusive = within(context.in_flight.clone().write_owned()).await;
-    let (_, joined) = context.registry.find_joined(&model()).unwrap();
+    let (_, joined) = context.catalog.find_joined(&model()).unwrap();
     within(joined.ask(|machine| machine.live_blobs())).await.unwrap();
     let blob = BlobId::of(&weights(1.0));
-    assert!(joined.unstored.lock().unwrap().contains(&blob), "it may be stored yet");
+    assert!(joined.unstored.lock().contains(&blob), "it may be stored yet");
     drop(exclusive);
     context.garbage.notify_one();
     within(node.round(model(), None)).await.unwrap();
@@ -391,7 +392,7 @@ async fn while_the_disk_is_full_a_model_answers_and_the_collector_runs() {
     let submitted = within(again).await;
     let settled = within(node.submission(submitted.id, true)).await.unwrap();
     assert!(matches!(settled.state, SubmissionState::Sealed { .. }), "{settled:?}");
-    assert!(joined.unstored.lock().unwrap().is_empty());
+    assert!(joined.unstored.lock().is_empty());
     within(crate::startup::stop(&context)).await;
 }
 
@@ -403,7 +404,7 @@ async fn a_panic_in_a_model_s_task_is_the_node_s_failure() {
         context: context.clone(),
     };
     within(create(&node, None)).await.unwrap();
-    let (_, joined) = context.registry.find_joined(&model()).unwrap();
+    let (_, joined) = context.catalog.find_joined(&model()).unwrap();
     let asked = within(joined.ask::<()>(|_| panic!("a test's"))).await;
     assert_eq!(asked.unwrap_err().reason.name(), "STOPPING");
     let why = within(node.failed()).await;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use qres_fed::id::BlobId;
+use qres_store::{BlobWriter, Owner, StoreError};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
-use crate::handle::UploadOptions;
-use qres_store::{BlobWriter, Owner, StoreError};
+use crate::request::UploadOptions;
 
 /// The most chunks between the stream and the disk: at most [`CHUNK_BYTES_MAX`] each, so 4 MiB an upload.
 const CHUNKS_MAX: usize = 4;

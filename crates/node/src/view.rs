@@ -1,6 +1,5 @@
 //! The answers of a node to its callers, as plain values. `api` turns them into protobuf.
 
-pub(crate) mod build;
 pub(crate) mod conditions;
 
 use std::collections::BTreeMap;
@@ -9,7 +8,6 @@ use std::sync::Arc;
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId, SubmissionId};
 use qres_fed::record::{ModelName, Spec};
 use qres_fed::round::SubmissionState;
-
 use qres_files::descriptors::Descriptors;
 pub use qres_mesh::{PeerState, PeerView};
 pub use qres_store::{DiskUse, HeardModel};

@@ -71,6 +71,12 @@ impl Blobs {
         }
     }
 
+    /// Returns all bytes of a small blob; `None` when the blob is not here or cannot be read.
+    pub fn read(&self, id: &BlobId) -> Option<Vec<u8>> {
+        let file = self.open(id).ok()??;
+        file.read_vec(0, usize::try_from(file.len()).ok()?).ok()
+    }
+
     /// Starts to write a blob of about `expected` bytes. A wrong guess costs room, never correctness.
     pub fn writer(&self, expected: u64) -> Result<BlobWriter, StoreError> {
         let (file, path, length) = self.store.temporary_file(expected)?;

@@ -5,4 +5,5 @@ pub mod clock;
 pub mod envelope;
 pub mod identity;
 pub mod pb;
+pub mod state_envelope;
 pub mod trace;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use prost::Message;
 use qres_fed::id::{CheckpointId, SpecId};
 use qres_fed::record::{Canonical, StateRecord, is_printable};
-use qres_node::fuzzing::heartbeat::Heartbeat;
-use qres_node::fuzzing::{announce, heartbeat, state, wire};
-use qres_node::mesh::HeadClaim;
+use qres_mesh::HeadClaim;
+use qres_mesh::heartbeat::{self, Heartbeat};
+use qres_wire::{envelope, pb as wire, state_envelope};
 
 use crate::{Fixture, Target, record};
 
@@ -21,11 +21,11 @@ pub const ENVELOPE: Target = Target {
         let (me, name) = (&fixture.identity, "m/1".parse().expect("a name"));
         let contribution = record::contribution(me, b"update", 5);
         vec![
-            announce::contribution(&name, &contribution, b"update".to_vec(), Some(TRACE.into())),
-            announce::contribution(&name, &contribution, vec![], None),
-            announce::seal(&record::seal(me), None),
-            announce::proof(&record::proof(me)),
-            announce::spec(&me.sign(record::open_spec())),
+            envelope::contribution(&name, &contribution, b"update".to_vec(), Some(TRACE.into())),
+            envelope::contribution(&name, &contribution, vec![], None),
+            envelope::seal(&record::seal(me), None),
+            envelope::proof(&record::proof(me)),
+            envelope::spec(&me.sign(record::open_spec())),
         ]
     },
 };
@@ -86,20 +86,20 @@ pub const HEARTBEAT: Target = Target {
 };
 
 fn envelope(data: &[u8]) -> bool {
-    let Ok(Some((announcement, trace))) = announce::decode(data) else {
+    let Ok(Some((announcement, trace))) = envelope::decode(data) else {
         return false;
     };
     let name = "m/1".parse().expect("a name");
     let again = match &announcement {
-        announce::Announcement::Contribution(signed, inline) => {
-            announce::contribution(&name, signed, inline.clone().unwrap_or_default(), trace.clone())
+        envelope::Announcement::Contribution(signed, inline) => {
+            envelope::contribution(&name, signed, inline.clone().unwrap_or_default(), trace.clone())
         }
-        announce::Announcement::Seal(signed) => announce::seal(signed, trace.clone()),
-        announce::Announcement::Proof(proof) => announce::proof(proof),
+        envelope::Announcement::Seal(signed) => envelope::seal(signed, trace.clone()),
+        envelope::Announcement::Proof(proof) => envelope::proof(proof),
         // An announcement of a spec does not contain the bytes of the spec, so it cannot be made again here.
-        announce::Announcement::Spec { .. } => return true,
+        envelope::Announcement::Spec { .. } => return true,
     };
-    let (read, _) = announce::decode(&again)
+    let (read, _) = envelope::decode(&again)
         .expect("what is sent is read")
         .expect("a kind of ours");
     assert!(read == announcement, "another announcement than the one read");
@@ -124,7 +124,7 @@ fn state_envelope(fixture: &Fixture, data: &[u8]) -> bool {
 }
 
 fn usable(data: &[u8]) -> bool {
-    let Some((signed, _)) = state::read(data) else {
+    let Some((signed, _)) = state_envelope::read(data) else {
         return false;
     };
     let record = signed.record;

@@ -25,7 +25,7 @@ pub const METADATA: Target = Target {
         let timeout = fuzzing::timeout(&headers);
         TraceContextPropagator::new().extract(&fuzzing::Metadata(&headers));
         if let Some(text) = headers.get("traceparent").and_then(|value| value.to_str().ok()) {
-            qres_node::fuzzing::trace_link(text);
+            qres_wire::trace::link_text(text);
         }
         timeout.is_some()
     },

@@ -2,7 +2,8 @@
 
 use prost::Message;
 use qres_fed::record::is_printable;
-use qres_node::fuzzing::{hello, saved_peers, wire};
+use qres_mesh::{hello, saved_peers};
+use qres_wire::pb as wire;
 
 use crate::Target;
 

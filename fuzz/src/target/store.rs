@@ -3,8 +3,8 @@
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::{Contribution, Proof, Seal, Spec};
 use qres_fed::round::SubmissionState;
-use qres_node::fuzzing::value;
-use qres_node::store::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
+use qres_store::value;
+use qres_store::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
 
 use crate::{Fixture, Target, record};
 

@@ -11,9 +11,11 @@ use prost::Message;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::record::Canonical;
 use qres_fed::round::RecordId;
-use qres_node::fuzzing::{blob, sync, wire};
-use qres_node::store::Owner;
-use qres_node::transfer::{ContentProvider, Record, SpecOffer};
+use qres_store::Owner;
+use qres_transfer::blob::fuzzing as blob;
+use qres_transfer::sync::fuzzing as sync;
+use qres_transfer::{ContentProvider, Record, SpecOffer};
+use qres_wire::pb as wire;
 
 use crate::fixture::{SPEC, large_bytes, small_bytes};
 use crate::{Fixture, Target, record};

@@ -47,7 +47,7 @@ pub async fn again(context: &Arc<NodeContext>) {
     // Each turn tries one more of the models that the configuration names.
     let mut tried = BTreeSet::new();
     loop {
-        let models: Vec<_> = context.registry.heard().all().map(Known::Heard).collect();
+        let models: Vec<_> = context.catalog.heard().all().map(Known::Heard).collect();
         let wanted = |model: &&Known| !tried.contains(&model.id()) && wish(context, model) == Wish::Join;
         let Some(model) = models.iter().find(wanted) else {
             return;

@@ -1,18 +1,19 @@
 //! The collector keeps the disk bounded: it removes blobs that nothing refers to, and forgets what has expired.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use qres_fed::id::BlobId;
 use qres_fed::round::SubmissionState;
+use qres_store::{Owner, ReusableFiles, Store};
+use qres_wire::clock::unix_ms;
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{debug, warn};
 
 use crate::context::NodeContext;
 use crate::error::NodeError;
-use qres_store::{Owner, ReusableFiles, Store};
-use qres_wire::clock::unix_ms;
+use crate::revisions;
 
 /// The least time between two collections: a fast model moves its head many times a second.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -54,7 +55,7 @@ async fn expire(context: &Arc<NodeContext>) {
     let revision = context.events.revision();
     let expired = context
         .blocking(move |store| {
-            crate::startup::reserve_above(store, revision)?;
+            revisions::reserve_above(store, revision)?;
             store.blobs().collect_uploads(UPLOAD_KEPT)?;
             store.blobs().collect_partials(UPLOAD_KEPT)?;
             store.blobs().collect_spares(SPARE_KEPT);
@@ -80,14 +81,14 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
     live.extend(specs(context.offers.live_blobs()));
     live.extend(specs(
         context
-            .registry
+            .catalog
             .heard()
             .all()
             .map(|heard| BlobId::from(heard.id))
             .collect(),
     ));
     let mut joined_ids = vec![];
-    for model in context.registry.all() {
+    for model in context.catalog.all() {
         live.extend(specs(vec![BlobId::from(model.id)]));
         if let Some(joined) = model.joined() {
             let own = Owner::Model(model.id);
@@ -99,7 +100,7 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
             };
             live.extend(held?.into_iter().map(|blob| (own, blob)));
             // Read before the stored submissions: a submission that is stored meanwhile is in one of the two.
-            let unstored = joined.unstored.lock().unwrap_or_else(PoisonError::into_inner);
+            let unstored = joined.unstored.lock();
             live.extend(unstored.iter().map(|blob| (Owner::Node, *blob)));
         }
     }
@@ -138,7 +139,7 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
 /// for good.
 fn heads(context: &NodeContext) -> BTreeSet<(Owner, BlobId)> {
     let joined = context
-        .registry
+        .catalog
         .all()
         .into_iter()
         .filter_map(|model| Some((model.id, model.joined()?)));

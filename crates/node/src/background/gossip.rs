@@ -1,36 +1,63 @@
 //! Gossip on its way in: it is decoded, verified, judged, and handed to the model that it is about.
+//!
+//! The loop waits for no disk. Two tasks beside it store what messages carry: one the updates, the other the states. Each has a
+//! bounded queue. When the queue is full, an update is handed on without its bytes, which are fetched then, and a state is
+//! passed over: a comparison brings it.
 
 use std::sync::Arc;
 
-use qres_fed::id::{CheckpointId, NodeId, SpecId};
+use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
+use qres_fed::record::{Signed, StateRecord};
 use qres_fed::round::Input;
+use qres_mesh::{GossipMessage, MeshEvent, MessageToken, Topic, Verdict};
+use qres_store::{Owner, Store};
+use qres_wire::envelope::{self, Announcement};
+use qres_wire::{identity, state_envelope};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::background::spec_offers as offer;
-use crate::background::spec_offers::Announced;
-use crate::catalog::command::Message;
+use crate::background::spec_offers::{self, Announced};
+use crate::background::states;
+use crate::catalog::command::Command;
 use crate::context::NodeContext;
-use crate::service::states as state;
 use crate::view::Event;
-use qres_mesh::{GossipMessage, MeshEvent, Topic, Verdict};
-use qres_store::{Owner, Store};
-use qres_transfer::DownloadEvent;
-use qres_wire::envelope as announce;
-use qres_wire::envelope::Announcement;
-use qres_wire::identity;
+
+/// The most updates, and the most states, that wait for the disk: at most 32 KiB each, so 2 MiB.
+const STORING_MAX: usize = 64;
+
+/// The queues of the tasks that store what messages carry.
+struct Storing {
+    updates: mpsc::Sender<Update>,
+    states: mpsc::Sender<State>,
+}
+
+/// A contribution whose update came in the message.
+struct Update {
+    spec: SpecId,
+    blob: BlobId,
+    bytes: Vec<u8>,
+    record: Record,
+}
+
+/// A state from gossip.
+struct State {
+    signed: Signed<StateRecord>,
+    tensors: Vec<u8>,
+    token: MessageToken,
+}
 
 /// Handles the events of the mesh until the node stops.
-pub async fn mesh_events(context: Arc<NodeContext>, mut events: mpsc::Receiver<MeshEvent>) {
-    loop {
-        let event = tokio::select! {
-            () = context.stop.cancelled() => return,
-            event = events.recv() => match event { Some(event) => event, None => return },
-        };
+pub async fn run(context: Arc<NodeContext>, mut events: mpsc::Receiver<MeshEvent>) {
+    let (updates, updates_in) = mpsc::channel(STORING_MAX);
+    let (states, states_in) = mpsc::channel(STORING_MAX);
+    let storing = Storing { updates, states };
+    context.spawn_critical("storing updates", store_updates(context.clone(), updates_in));
+    context.spawn_critical("storing states", store_states(context.clone(), states_in));
+    while let Some(Some(event)) = context.stop.run_until_cancelled(events.recv()).await {
         match event {
             MeshEvent::Message(message) => match message.topic {
-                Topic::Epiphany => epiphany(&context, message).await,
-                Topic::State => state::received(&context, message).await,
+                Topic::Epiphany => epiphany(&context, &storing, message).await,
+                Topic::State => state(&context, &storing, message).await,
             },
             MeshEvent::Connected(node) => {
                 context.downloads.nudge(node);
@@ -45,27 +72,15 @@ pub async fn mesh_events(context: Arc<NodeContext>, mut events: mpsc::Receiver<M
     }
 }
 
-/// Handles blobs that have arrived until the node stops.
-pub async fn downloads(context: Arc<NodeContext>, mut events: mpsc::Receiver<DownloadEvent>) {
-    loop {
-        let event = tokio::select! {
-            () = context.stop.cancelled() => return,
-            event = events.recv() => match event { Some(event) => event, None => return },
-        };
-        let DownloadEvent::Here { spec, blob, from } = event;
-        context.blob_demand.arrived(&blob, spec);
-        // Every part that may want the blob is told: a state that names a round's blob must not keep it from the round.
-        offer::arrived(&context, spec, blob, from).await;
-        state::arrived(&context, spec, blob).await;
-        let Some(joined) = context.registry.get(&spec).and_then(|model| model.joined()) else {
-            continue;
-        };
-        // The task checks the blob: only the task knows whether it is an update or weights.
-        let _ = joined.inbox.send(Message::Arrived(blob)).await;
-    }
+/// A record for a model's task, with what the task needs to answer for the message.
+struct Record {
+    input: Input,
+    parent: CheckpointId,
+    token: MessageToken,
+    traceparent: Option<String>,
 }
 
-async fn epiphany(context: &Arc<NodeContext>, message: GossipMessage) {
+async fn epiphany(context: &Arc<NodeContext>, storing: &Storing, message: GossipMessage) {
     let GossipMessage {
         source,
         carrier,
@@ -73,13 +88,19 @@ async fn epiphany(context: &Arc<NodeContext>, message: GossipMessage) {
         data,
         ..
     } = message;
-    let (announcement, traceparent) = match announce::decode(&data) {
+    let (announcement, traceparent) = match envelope::decode(&data) {
         Ok(Some(decoded)) => decoded,
         Ok(None) => return context.mesh.report(token, Verdict::Ignore).await,
         Err(problem) => {
             debug!(%source, problem, "gossip rejected");
             return context.mesh.report(token, Verdict::Reject).await;
         }
+    };
+    let record = |input, parent, token| Record {
+        input,
+        parent,
+        token,
+        traceparent,
     };
     match announcement {
         Announcement::Spec {
@@ -103,30 +124,22 @@ async fn epiphany(context: &Arc<NodeContext>, message: GossipMessage) {
                 holders: vec![source],
                 compared: false,
             };
-            offer::consider(context, announced);
+            spec_offers::consider(context, announced);
         }
         Announcement::Contribution(signed, inline) => {
             let (spec, parent) = (signed.record.spec, signed.record.parent);
             let valid = signed.record.author == source && identity::verify(&signed);
-            if !admit(context, valid, &spec, &source, &token).await {
-                return;
-            }
-            let update = signed.record.update;
-            let kept = match inline {
-                Some(bytes) => keep_inline(context, spec, bytes).await,
-                None => false,
-            };
-            hand_on(context, spec, parent, Input::Contribution(signed), token, traceparent).await;
-            if kept && let Some(joined) = context.registry.get(&spec).and_then(|model| model.joined()) {
-                // The task may have wanted the update before, from peers that do not have it.
-                let _ = joined.inbox.try_send(Message::Arrived(update));
+            if admit(context, valid, &spec, &source, &token).await {
+                let blob = signed.record.update;
+                let record = record(Input::Contribution(signed), parent, token);
+                contribution(context, storing, spec, blob, inline, record).await;
             }
         }
         Announcement::Seal(signed) => {
             let (spec, parent) = (signed.record.spec, signed.record.parent);
             let valid = signed.record.sealer == source && identity::verify(&signed);
             if admit(context, valid, &spec, &source, &token).await {
-                hand_on(context, spec, parent, Input::Seal(signed), token, traceparent).await;
+                hand_on(context, spec, record(Input::Seal(signed), parent, token)).await;
             }
         }
         Announcement::Proof(proof) => {
@@ -134,7 +147,7 @@ async fn epiphany(context: &Arc<NodeContext>, message: GossipMessage) {
             let valid = identity::verify(&proof.first) && identity::verify(&proof.second);
             let author = proof.author();
             if admit(context, valid, &spec, &author, &token).await {
-                hand_on(context, spec, parent, Input::Proof(proof), token, traceparent).await;
+                hand_on(context, spec, record(Input::Proof(proof), parent, token)).await;
             }
         }
     }
@@ -142,14 +155,8 @@ async fn epiphany(context: &Arc<NodeContext>, message: GossipMessage) {
 
 /// Rejects a record that is bad independent of what the receiver knows, and forwards one of a model that is not joined here.
 /// Returns true if the model's task is to judge the record.
-async fn admit(
-    context: &Arc<NodeContext>,
-    valid: bool,
-    spec: &SpecId,
-    author: &NodeId,
-    token: &qres_mesh::MessageToken,
-) -> bool {
-    let model = context.registry.get(spec);
+async fn admit(context: &Arc<NodeContext>, valid: bool, spec: &SpecId, author: &NodeId, token: &MessageToken) -> bool {
+    let model = context.catalog.get(spec);
     let member = model.as_ref().is_none_or(|model| model.spec().admits(author));
     let verdict = if !valid || !member {
         Verdict::Reject
@@ -162,29 +169,97 @@ async fn admit(
     false
 }
 
-/// Stores an inline update; returns true if it is in the store.
-async fn keep_inline(context: &Arc<NodeContext>, spec: SpecId, bytes: Vec<u8>) -> bool {
+/// Hands a contribution to its model. An update that the message carried is stored first, so that it need not be fetched.
+async fn contribution(
+    context: &NodeContext,
+    storing: &Storing,
+    spec: SpecId,
+    blob: BlobId,
+    inline: Option<Vec<u8>>,
+    record: Record,
+) {
+    let record = match inline {
+        None => record,
+        Some(bytes) => {
+            let update = Update {
+                spec,
+                blob,
+                bytes,
+                record,
+            };
+            match storing.updates.try_send(update) {
+                Ok(()) => return,
+                Err(error) => error.into_inner().record,
+            }
+        }
+    };
+    hand_on(context, spec, record).await;
+}
+
+async fn store_updates(context: Arc<NodeContext>, mut updates: mpsc::Receiver<Update>) {
+    while let Some(Some(update)) = context.stop.run_until_cancelled(updates.recv()).await {
+        let Update {
+            spec,
+            blob,
+            bytes,
+            record,
+        } = update;
+        let kept = keep(&context, spec, bytes).await;
+        hand_on(&context, spec, record).await;
+        if kept && let Some(joined) = context.catalog.get(&spec).and_then(|model| model.joined()) {
+            // The task may have wanted the update before, from peers that do not have it.
+            let _ = joined.inbox.try_send(Command::Arrived(blob));
+        }
+    }
+}
+
+async fn state(context: &NodeContext, storing: &Storing, message: GossipMessage) {
+    let GossipMessage {
+        source, token, data, ..
+    } = message;
+    let refused = match state_envelope::read(&data) {
+        Some((signed, tensors)) if signed.record.publisher == source => {
+            let state = State { signed, tensors, token };
+            match storing.states.try_send(state) {
+                Ok(()) => return,
+                Err(error) => (error.into_inner().token, Verdict::Ignore),
+            }
+        }
+        _ => (token, Verdict::Reject),
+    };
+    context.mesh.report(refused.0, refused.1).await;
+}
+
+async fn store_states(context: Arc<NodeContext>, mut states: mpsc::Receiver<State>) {
+    while let Some(Some(state)) = context.stop.run_until_cancelled(states.recv()).await {
+        let publisher = state.signed.record.publisher;
+        let verdict = states::take(&context, state.signed, state.tensors, publisher).await;
+        context.mesh.report(state.token, verdict).await;
+    }
+}
+
+/// Stores the update that a message carried; returns true if it is in the store.
+async fn keep(context: &NodeContext, spec: SpecId, bytes: Vec<u8>) -> bool {
     // The blob is not flushed: it can be fetched again from its author.
-    let keep = move |store: &Store| store.blobs_of(Owner::Model(spec)).put(&bytes, false);
-    let kept = context.blocking(keep).await;
+    let put = move |store: &Store| store.blobs_of(Owner::Model(spec)).put(&bytes, false);
+    let kept = context.blocking(put).await;
     if let Err(error) = &kept {
         debug!(%error, "inline weights not kept: they are fetched instead");
     }
     kept.is_ok()
 }
 
-async fn hand_on(
-    context: &Arc<NodeContext>,
-    spec: SpecId,
-    parent: CheckpointId,
-    input: Input,
-    token: qres_mesh::MessageToken,
-    traceparent: Option<String>,
-) {
-    let Some(joined) = context.registry.get(&spec).and_then(|model| model.joined()) else {
+async fn hand_on(context: &NodeContext, spec: SpecId, record: Record) {
+    let Some(joined) = context.catalog.get(&spec).and_then(|model| model.joined()) else {
         return;
     };
-    let message = Message::Gossip {
+    let Record {
+        input,
+        parent,
+        token,
+        traceparent,
+    } = record;
+    let command = Command::Gossip {
         input,
         parent,
         token,
@@ -192,8 +267,8 @@ async fn hand_on(
     };
     // A busy model (for example one whose disk is full) must not keep the others' gossip waiting; it gets the missed records by
     // sync.
-    if let Err(error) = joined.inbox.try_send(message)
-        && let Message::Gossip { token, .. } = error.into_inner()
+    if let Err(error) = joined.inbox.try_send(command)
+        && let Command::Gossip { token, .. } = error.into_inner()
     {
         context.mesh.report(token, Verdict::Ignore).await;
     }

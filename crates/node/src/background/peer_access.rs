@@ -5,13 +5,13 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::round::{Machine, RecordId};
+use qres_transfer::{ContentProvider, Record, SpecOffer};
 use tracing::warn;
 
 use crate::archive;
-use crate::catalog::Joined;
+use crate::catalog::joined::Joined;
 use crate::catalog::known::Known;
 use crate::context::NodeContext;
-use qres_transfer::{ContentProvider, Record, SpecOffer};
 
 /// The engine's implementation of [`ContentProvider`].
 pub struct PeerAccess {
@@ -21,14 +21,14 @@ pub struct PeerAccess {
 
 impl PeerAccess {
     fn readable(&self, peer: &NodeId, spec: &SpecId) -> Option<Arc<Joined>> {
-        let model = self.context.registry.get(spec)?;
+        let model = self.context.catalog.get(spec)?;
         if model.readable_by(peer) { model.joined() } else { None }
     }
 }
 
 impl ContentProvider for PeerAccess {
     fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool {
-        self.context.registry.may_read(peer, spec, blob)
+        self.context.catalog.may_read(peer, spec, blob)
     }
 
     fn is_member(&self, peer: &NodeId) -> bool {
@@ -36,7 +36,7 @@ impl ContentProvider for PeerAccess {
     }
 
     fn specs(&self) -> BoxFuture<'_, Vec<SpecOffer>> {
-        let offers = self.context.registry.known().into_iter().map(|model| {
+        let offers = self.context.catalog.known().into_iter().map(|model| {
             let (bytes, signature) = match &model {
                 Known::Here(model) => (model.spec_bytes, model.signed.signature),
                 Known::Heard(heard) => (heard.spec_bytes, heard.signature),

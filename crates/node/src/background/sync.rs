@@ -3,38 +3,32 @@
 //! Nodes compare record ids when they connect, when a heartbeat names an unknown head, when a record names one that is missing,
 //! and now and then with a random peer.
 
-pub mod greetings;
-pub mod queue;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use greetings::Greetings;
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::{Input, Machine};
-use queue::{Pair, SyncQueue};
+use qres_mesh::Fault;
+use qres_transfer::{Held, Record};
+use qres_wire::identity;
 use rand::seq::IndexedRandom;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::debug;
 
-use crate::background::spec_offers as offer;
-use crate::background::spec_offers::Announced;
-use crate::catalog::command::Message;
-use crate::catalog::{Joined, stopped};
+use crate::background::spec_offers::{self, Announced};
+use crate::background::states;
+use crate::catalog::command::Command;
+use crate::catalog::joined::Joined;
 use crate::context::NodeContext;
-use crate::service::states as state;
+use crate::refusal::stopped;
+use crate::syncer::greetings;
+use crate::syncer::queue::Pair;
 use crate::{archive, first_comparison};
-use qres_mesh::{Fault, HeadClaim};
-use qres_transfer::{Held, Record};
-use qres_wire::identity;
 
 /// The time between two comparisons with a random peer. Two nodes that both lost a message meet again within a few of these.
 const PERIOD: Duration = Duration::from_secs(20);
-/// The most comparisons at a time, and the most greetings, one of which is for members of joined lists.
-const PARALLEL_MAX: usize = 4;
 /// The longest time of a comparison or a greeting. The records that came by then are kept, so the next one goes on from there.
 const BESIDE_MAX: Duration = Duration::from_secs(300);
 /// The time in which a comparison must bring [`WINDOW_RECORDS_MIN`] records, else it makes room for another peer that waits.
@@ -51,65 +45,6 @@ const BATCHES_MAX: usize = 2;
 /// The time between two measurements of the delay to the other members, for the sealers' stagger.
 const DELAY_PERIOD: Duration = Duration::from_secs(5);
 
-/// The comparisons and greetings that wait or run: bounded by peers × models, each [`Pair`] at most once.
-pub struct Syncer {
-    sync_queue: Mutex<SyncQueue>,
-    slots: Arc<Semaphore>,
-    greeters: Arc<Semaphore>,
-    anyone: Mutex<BTreeSet<SpecId>>,
-    greetings: Mutex<Greetings>,
-    greeted: Mutex<BTreeSet<NodeId>>,
-    claims: Mutex<BTreeMap<NodeId, Vec<HeadClaim>>>,
-    wake: Notify,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Default for Syncer {
-    fn default() -> Self {
-        Self {
-            sync_queue: Mutex::default(),
-            slots: Arc::new(Semaphore::new(PARALLEL_MAX)),
-            greeters: Arc::new(Semaphore::new(PARALLEL_MAX)),
-            anyone: Mutex::default(),
-            greetings: Mutex::default(),
-            greeted: Mutex::default(),
-            claims: Mutex::default(),
-            wake: Notify::new(),
-        }
-    }
-}
-
-impl Syncer {
-    /// Asks for a comparison of this model with these nodes, or with a random one when none is given.
-    pub fn request(&self, spec: SpecId, nodes: Vec<NodeId>) {
-        if nodes.is_empty() {
-            lock(&self.anyone).insert(spec);
-        }
-        self.want(nodes.into_iter().map(|node| (node, spec)));
-        self.wake.notify_one();
-    }
-
-    fn want(&self, pairs: impl IntoIterator<Item = Pair>) {
-        let mut sync_queue = lock(&self.sync_queue);
-        pairs.into_iter().for_each(|pair| sync_queue.want(pair));
-    }
-
-    /// Asks for a comparison of everything with a peer that has connected.
-    pub fn connected(&self, node: NodeId) {
-        lock(&self.greeted).insert(node);
-        self.wake.notify_one();
-    }
-
-    /// Takes the heads that a peer's heartbeat names.
-    pub fn heads(&self, node: NodeId, claims: Vec<HeadClaim>) {
-        lock(&self.claims).insert(node, claims);
-        self.wake.notify_one();
-    }
-}
-
 /// Greets and compares until the node stops.
 pub async fn run(context: Arc<NodeContext>) {
     let mut period = tokio::time::interval(PERIOD);
@@ -122,9 +57,9 @@ pub async fn run(context: Arc<NodeContext>) {
             () = context.stop.cancelled() => return,
             () = context.syncer.wake.notified() => {}
             _ = period.tick() => {
-                let joined = context.registry.all().into_iter().filter(|m| m.joined().is_some());
-                lock(&context.syncer.anyone).extend(joined.map(|m| m.id));
-                lock(&context.syncer.greeted).extend(context.offers.take_more());
+                let joined = context.catalog.all().into_iter().filter(|m| m.joined().is_some());
+                context.syncer.anyone.lock().extend(joined.map(|m| m.id));
+                context.syncer.greeted.lock().extend(context.offers.take_more());
                 context.tell_heads(None);
             }
             _ = delay.tick() => {
@@ -158,10 +93,10 @@ fn beside(
 }
 
 fn greet_new(context: &Arc<NodeContext>) {
-    let came = std::mem::take(&mut *lock(&context.syncer.greeted));
+    let came = std::mem::take(&mut *context.syncer.greeted.lock());
     let connected = context.mesh.connected();
     {
-        let mut greetings = lock(&context.syncer.greetings);
+        let mut greetings = context.syncer.greetings.lock();
         came.into_iter()
             .for_each(|node| greetings.want(node, context.mesh.is_member(&node)));
         greetings.retain(|node| connected.contains(node));
@@ -171,7 +106,7 @@ fn greet_new(context: &Arc<NodeContext>) {
             return;
         };
         let last = context.syncer.greeters.available_permits() == 0;
-        let Some(node) = lock(&context.syncer.greetings).next(last, Instant::now()) else {
+        let Some(node) = context.syncer.greetings.lock().next(last, Instant::now()) else {
             return;
         };
         let greeting = Greeting {
@@ -198,7 +133,7 @@ impl Greeting {
 
 impl Drop for Greeting {
     fn drop(&mut self) {
-        let mut greetings = lock(&self.context.syncer.greetings);
+        let mut greetings = self.context.syncer.greetings.lock();
         greetings.ended(&self.node, self.too_slow, Instant::now());
         if self.too_slow {
             greetings.want(self.node, self.context.mesh.is_member(&self.node));
@@ -209,7 +144,7 @@ impl Drop for Greeting {
 /// Asks a peer for the models that it knows, then wants comparisons with it. Returns true if the greeting was given up because
 /// others wait.
 async fn greet(context: &Arc<NodeContext>, node: NodeId) -> bool {
-    let others_wait = || lock(&context.syncer.greetings).others_wait(&node, Instant::now());
+    let others_wait = || context.syncer.greetings.lock().others_wait(&node, Instant::now());
     let offers = greetings::at_pace(context.sync.specs(node), others_wait).await;
     let given_up = offers.is_none();
     match offers {
@@ -225,13 +160,13 @@ async fn greet(context: &Arc<NodeContext>, node: NodeId) -> bool {
                     holders: vec![node],
                     compared: true,
                 };
-                offer::consider(context, announced);
+                spec_offers::consider(context, announced);
             }
         }
         Some(Err(error)) => debug!(%node, %error, "a peer does not say what models it knows"),
     }
     let joined = context
-        .registry
+        .catalog
         .all()
         .into_iter()
         .filter(|m| m.joined().is_some() && m.readable_by(&node));
@@ -241,10 +176,10 @@ async fn greet(context: &Arc<NodeContext>, node: NodeId) -> bool {
 
 /// Asks for a comparison with every peer that names a head which is unknown here.
 async fn compare_claims(context: &Arc<NodeContext>) {
-    let heard = std::mem::take(&mut *lock(&context.syncer.claims));
+    let heard = std::mem::take(&mut *context.syncer.claims.lock());
     for (node, claims) in heard {
         for claim in claims {
-            let Some(model) = context.registry.get(&claim.spec).filter(|m| m.readable_by(&node)) else {
+            let Some(model) = context.catalog.get(&claim.spec).filter(|m| m.readable_by(&node)) else {
                 continue;
             };
             let Some(joined) = model.joined() else { continue };
@@ -255,7 +190,7 @@ async fn compare_claims(context: &Arc<NodeContext>) {
             let (by, head) = (node, claim.checkpoint);
             let _ = joined
                 .inbox
-                .try_send(Message::Inputs(vec![Input::HeadClaim { by, head }]));
+                .try_send(Command::Inputs(vec![Input::HeadClaim { by, head }]));
             let known = joined.ask(move |machine| machine.checkpoint(&claim.checkpoint).is_some());
             // If the head is unknown, or the model is too busy to answer, a comparison finds out.
             if !matches!(timeout(ASK_MAX, known).await, Ok(Ok(true) | Err(_))) {
@@ -267,13 +202,17 @@ async fn compare_claims(context: &Arc<NodeContext>) {
 
 fn compare_wanted(context: &Arc<NodeContext>) {
     let connected = context.mesh.connected();
-    let absent = lock(&context.syncer.sync_queue).retain(|(node, _)| connected.contains(node));
+    let absent = context
+        .syncer
+        .sync_queue
+        .lock()
+        .retain(|(node, _)| connected.contains(node));
     // A node that is not connected is compared with when it connects. Another node may have the wanted records meanwhile, so a
     // random one is asked.
-    let mut anyone = std::mem::take(&mut *lock(&context.syncer.anyone));
+    let mut anyone = std::mem::take(&mut *context.syncer.anyone.lock());
     anyone.extend(absent.into_iter().map(|(_, spec)| spec));
     for spec in anyone {
-        let Some(model) = context.registry.get(&spec) else {
+        let Some(model) = context.catalog.get(&spec) else {
             continue;
         };
         let readers: Vec<_> = connected.iter().filter(|node| model.readable_by(node)).collect();
@@ -290,7 +229,7 @@ fn start_turns(context: &Arc<NodeContext>) {
             return;
         };
         // A pause that ends does not wake the loop, which comes by every few seconds.
-        let Some(pair) = lock(&context.syncer.sync_queue).next(Instant::now()) else {
+        let Some(pair) = context.syncer.sync_queue.lock().next(Instant::now()) else {
             return;
         };
         let running = Running {
@@ -318,7 +257,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        lock(&self.context.syncer.sync_queue).ended(&self.pair, self.too_slow, Instant::now());
+        self.context
+            .syncer
+            .sync_queue
+            .lock()
+            .ended(&self.pair, self.too_slow, Instant::now());
     }
 }
 
@@ -335,7 +278,7 @@ async fn at_pace(context: &Arc<NodeContext>, (node, spec): Pair) -> bool {
             }
             Err(_) => {
                 let slow = came.swap(0, Ordering::Relaxed) < WINDOW_RECORDS_MIN;
-                if slow && lock(&context.syncer.sync_queue).others_wait(&node, Instant::now()) {
+                if slow && context.syncer.sync_queue.lock().others_wait(&node, Instant::now()) {
                     debug!(%node, %spec, "comparing records is too slow while others wait: tried again later");
                     return true;
                 }
@@ -351,10 +294,10 @@ async fn compare(
     spec: SpecId,
     came: &AtomicUsize,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let Some(joined) = context.registry.get(&spec).and_then(|m| m.joined()) else {
+    let Some(joined) = context.catalog.get(&spec).and_then(|m| m.joined()) else {
         return Ok(());
     };
-    let refused = lock(&joined.refused).ids(Instant::now());
+    let refused = joined.refused.lock().ids(Instant::now());
     let (mut held, root) = joined
         .ask(|machine: &Machine| {
             let held = Held {
@@ -378,12 +321,12 @@ async fn compare(
         return Err("it sent what it should not, or the model's task has ended".into());
     }
     for envelope in context.sync.states(node, spec).await? {
-        state::consider(context, node, envelope).await;
+        states::consider(context, node, envelope).await;
     }
     context.downloads.nudge(node);
     joined
         .inbox
-        .send(Message::Inputs(vec![Input::Compared(node)]))
+        .send(Command::Inputs(vec![Input::Compared(node)]))
         .await
         .map_err(|_| stopped())?;
     Ok(())
@@ -410,14 +353,14 @@ async fn take(
                 .penalize(node, Fault::Forged, "sent a record whose signature is wrong".into());
             return false;
         };
-        if joined.inbox.send(Message::Inputs(inputs)).await.is_err() {
+        if joined.inbox.send(Command::Inputs(inputs)).await.is_err() {
             return false;
         }
         let not_kept = move |machine: &Machine| ids.into_iter().filter(|id| !machine.keeps(id)).collect::<Vec<_>>();
         let Ok(refused) = joined.ask(not_kept).await else {
             return false;
         };
-        lock(&joined.refused).add(refused, Instant::now());
+        joined.refused.lock().add(refused, Instant::now());
     }
     true
 }
@@ -435,17 +378,22 @@ fn verify(record: Record) -> Option<Input> {
 
 /// Tells each model the delay to its connected members ([`Input::DelayMs`]), which the sealers' stagger follows.
 fn measure_delay(context: &NodeContext) {
-    for model in context.registry.all() {
+    for model in context.catalog.all() {
         let Some(joined) = model.joined() else { continue };
         let connected = context.mesh.connected();
         let members = connected.iter().filter(|node| model.spec().admits(node));
         let rtts: Vec<_> = members.filter_map(|node| context.mesh.rtt(node)).collect();
         if let Some(rtt) = typical_rtt(rtts) {
-            let one_way = crate::view::build::ms(rtt).div_ceil(2);
+            let one_way = ms(rtt).div_ceil(2);
             // A model that is too busy to take this delay takes the next one.
-            let _ = joined.inbox.try_send(Message::Inputs(vec![Input::DelayMs(one_way)]));
+            let _ = joined.inbox.try_send(Command::Inputs(vec![Input::DelayMs(one_way)]));
         }
     }
+}
+
+/// Returns whole milliseconds, at most [`u64::MAX`].
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns the round-trip time within which about three quarters of the members answer. Of two or more it is never the slowest

@@ -1,14 +1,16 @@
-//! The messages to a model's task.
+//! The commands to a model's task.
 
 use qres_fed::id::{BlobId, CheckpointId};
 use qres_fed::round::{Input, Machine};
-use tokio::sync::OwnedRwLockReadGuard;
-
-use crate::model::submit::SubmitRequest;
 use qres_mesh::MessageToken;
+use qres_store::{StoredKey, StoredSubmission};
+use tokio::sync::{OwnedRwLockReadGuard, oneshot};
 
-/// A message to a model's task.
-pub enum Message {
+use crate::error::NodeError;
+use crate::view::SubmissionView;
+
+/// A command to a model's task.
+pub enum Command {
     /// Verified inputs for the [`Machine`].
     Inputs(Vec<Input>),
     /// The answer of a job; the guard keeps its new blob until the machine refers to it.
@@ -39,4 +41,16 @@ pub enum Message {
     },
     /// A question about the machine.
     Ask(Box<dyn FnOnce(&Machine) + Send>),
+}
+
+/// A submission that is to be stored and acknowledged.
+pub struct SubmitRequest {
+    /// The submission to store.
+    pub stored: StoredSubmission,
+    /// The idempotency key that is committed together with the submission.
+    pub key: Option<StoredKey>,
+    /// Keeps the blob from the collector until the submission is stored.
+    pub guard: OwnedRwLockReadGuard<()>,
+    /// Takes the answer once the submission is durable or refused.
+    pub reply: oneshot::Sender<Result<SubmissionView, NodeError>>,
 }

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use qres_fed::id::{NodeId, SpecId};
-
 use qres_store::HeardModel;
 
 /// The largest spec, in bytes, that a node takes in without having joined its model: 65,536 tensors with names of 90 bytes.

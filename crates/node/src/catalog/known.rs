@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::ModelName;
-
-use crate::catalog::Model;
-use crate::error::{NodeError, Reason};
 use qres_store::HeardModel;
+
+use crate::catalog::entry::Model;
+use crate::error::{NodeError, Reason};
 
 /// A model that a caller names.
 #[derive(Clone)]

@@ -1,155 +1,87 @@
-//! The transaction of a batch, and the behaviour of a model while the disk takes none.
+//! The transaction of a turn, and the state of a task while the disk takes none.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use qres_fed::id::SubmissionId;
-use qres_fed::round::Input;
-use tokio::time::Instant;
+use qres_store::{Store, StoreError, StoredSubmission, Write};
 use tracing::warn;
 
-use crate::catalog::command::Message;
+use super::batch::{Ready, Taken};
+use super::task::{ModelTask, Stuck};
 use crate::error::NodeError;
-use crate::model::task::ModelTask;
-use crate::service::submit;
-use qres_mesh::Verdict;
-use qres_store::{KeyOutcome, Store, StoreError, StoredSubmission, Write};
+use crate::refusal::disk_full;
 
 /// The time after which a failed transaction is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
-/// A submission that cannot be stored, and the one that has its place.
-type Taken = (SubmissionId, StoredSubmission);
-
 impl ModelTask {
-    /// Tries until the writes are durable: a full disk stops the model, loses nothing and ends no process. The writes of inputs
-    /// that come meanwhile go into the same transaction, as their effects wait for it. Returns false when the task is stopping.
-    pub(super) async fn commit(&mut self, mut writes: Vec<Write>) -> bool {
-        loop {
-            let batch = writes.clone();
-            let begun = std::time::Instant::now();
+    /// Commits the writes of a turn, and returns them as the durable ones. `None` means that the disk takes nothing: the task is
+    /// stuck, and the writes are in the batch again. A full disk stops the model, loses nothing and ends no process.
+    pub(super) async fn commit(&mut self, mut ready: Ready) -> Option<Ready> {
+        while !ready.writes.is_empty() {
+            let batch = ready.writes.clone();
+            let begun = Instant::now();
             let committed = self.context.blocking(move |store| store.commit(batch)).await;
             self.context.metrics.commit(begun.elapsed(), committed.is_ok());
-            let Err(error) = committed else {
-                self.resume();
-                return true;
-            };
-            if matches!(error, StoreError::Taken(_)) && self.drop_taken(&mut writes).await {
-                continue;
+            match committed {
+                Ok(()) => break,
+                Err(StoreError::Taken(_)) if self.remove_taken(&mut ready).await => {}
+                Err(error) => {
+                    self.stick(ready, error);
+                    return None;
+                }
             }
-            warn!(model = %self.model.spec().name, %error, "cannot store: the model waits and tries again");
-            let mut refused = NodeError::from(error).retry_after(10_000);
-            refused.message = format!(
-                "the submission could not be stored ({}): send it again; should it be kept by then, the answer is the same",
-                refused.message
-            );
-            self.give_way(&refused);
-            if !self.wait(&refused).await {
-                return false;
-            }
-            writes.append(&mut self.writes);
         }
+        self.unstick();
+        Some(ready)
     }
 
-    /// Lets the collector run, which alone can free space. The waiting callers are answered with `refused`, so no caller waits
-    /// for this transaction any more, and the blobs of the submissions are named in [`ModelTask::unstored`] instead.
-    fn give_way(&mut self, refused: &NodeError) {
-        for (_, reply) in std::mem::take(&mut self.replies) {
-            let _ = reply.send(Err(refused.clone()));
+    /// Puts the writes back for the next try. The blobs of the submissions are named in [`ModelTask::unstored`], as no guard
+    /// keeps them from the collector any more.
+    fn stick(&mut self, ready: Ready, error: StoreError) {
+        warn!(model = %self.model.spec().name, %error, "cannot store: the model waits and tries again");
+        let mut refusal = NodeError::from(error).retry_after(10_000);
+        refusal.message = format!(
+            "the submission could not be stored ({}): send it again; should it be kept by then, the answer is the same",
+            refusal.message
+        );
+        let blobs = self.batch.failed(ready, &refusal);
+        self.unstored.lock().extend(blobs);
+        if let Some(deferred) = self.deferred.take() {
+            let _ = deferred.reply.send(Err(disk_full()));
         }
-        let blobs = self.submitted.values().map(|stored| stored.blob);
-        self.unstored
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(blobs);
-        self.guards.clear();
-        self.waiting = None;
+        let retry_at = tokio::time::Instant::now() + COMMIT_RETRY;
+        self.stuck = Some(Stuck { refusal, retry_at });
     }
 
-    fn resume(&mut self) {
-        self.unstored.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn unstick(&mut self) {
+        if self.stuck.take().is_none() {
+            return;
+        }
+        self.unstored.lock().clear();
         if std::mem::take(&mut self.missed) {
             self.context.syncer.request(self.model.id, vec![]);
         }
     }
 
-    /// Handles messages until the next try. Returns false when the task is stopping.
-    async fn wait(&mut self, refused: &NodeError) -> bool {
-        let (stop, until) = (self.stop.clone(), Instant::now() + COMMIT_RETRY);
-        loop {
-            let message = tokio::select! {
-                biased;
-                () = stop.cancelled() => return false,
-                () = tokio::time::sleep_until(until) => return true,
-                message = self.inbox.recv() => message,
-            };
-            let Some(message) = message else { return false };
-            self.take_while_stuck(message, refused).await;
-        }
-    }
-
-    /// Answers questions and takes the results of jobs, so that no caller waits for the disk. The records of other nodes come
-    /// again by sync.
-    async fn take_while_stuck(&mut self, message: Message, refused: &NodeError) {
-        match message {
-            Message::Ask(question) => question(&self.machine),
-            Message::Done {
-                input,
-                guard,
-                traceparent,
-            } => {
-                self.done(input, traceparent);
-                // From here on the machine names the blob.
-                drop(guard);
-            }
-            Message::Arrived(blob) => self.arrived(blob),
-            Message::Unread(blob) => self.unread(blob),
-            Message::Submit(request) => _ = request.reply.send(Err(refused.clone())),
-            Message::Gossip { token, .. } => {
-                self.missed = true;
-                self.context.mesh.report(token, Verdict::Ignore).await;
-            }
-            Message::Inputs(inputs) => {
-                for input in inputs {
-                    // Unstored records would pile up as long as the disk is full.
-                    if matches!(input, Input::Contribution(_) | Input::Seal(_) | Input::Proof(_)) {
-                        self.missed = true;
-                    } else {
-                        self.input(input);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Removes from a batch the submissions whose place is taken, as no waiting would make room for them. The machine finds
-    /// them gone when it merges. Returns false when there are none.
-    async fn drop_taken(&mut self, writes: &mut Vec<Write>) -> bool {
-        let batch = writes.clone();
-        let found = self.context.blocking(move |store| taken(store, &batch)).await;
+    /// Removes the submissions whose place is taken from a turn. Returns false when there are none.
+    async fn remove_taken(&mut self, ready: &mut Ready) -> bool {
+        let writes = ready.writes.clone();
+        let found = self.context.blocking(move |store| taken(store, &writes)).await;
         let Ok(taken) = found else { return false };
-        let gone: BTreeSet<_> = taken.iter().map(|(id, _)| *id).collect();
-        writes.retain(|write| !is_about(write, &gone));
         for (id, other) in &taken {
             warn!(model = %self.model.spec().name, submission = %id, taken_by = %other.id, "a submission's place is taken");
-            self.submitted.remove(id);
-            for at in (0..self.replies.len()).rev() {
-                if self.replies[at].0 == *id {
-                    let (_, reply) = self.replies.swap_remove(at);
-                    let _ = reply.send(Err(submit::already(other)));
-                }
-            }
         }
+        self.batch.remove(ready, &taken);
         !taken.is_empty()
     }
 }
 
-/// Returns the submissions of a batch whose place another submission has, in the store or earlier in the batch.
-fn taken(store: &Store, batch: &[Write]) -> Result<Vec<Taken>, StoreError> {
+/// Returns the submissions of a transaction whose place another submission has, in the store or earlier in the transaction.
+fn taken(store: &Store, writes: &[Write]) -> Result<Vec<Taken>, StoreError> {
     let mut places: BTreeMap<_, &StoredSubmission> = BTreeMap::new();
     let mut taken = vec![];
-    for write in batch {
+    for write in writes {
         let Write::Submission(stored) = write else { continue };
         let place = (stored.spec, &stored.trainer, stored.base);
         let holder = match places.get(&place) {
@@ -164,22 +96,14 @@ fn taken(store: &Store, batch: &[Write]) -> Result<Vec<Taken>, StoreError> {
     Ok(taken)
 }
 
-fn is_about(write: &Write, submissions: &BTreeSet<SubmissionId>) -> bool {
-    match write {
-        Write::Submission(stored) => submissions.contains(&stored.id),
-        Write::SubmissionState { id, .. } => submissions.contains(id),
-        Write::Key(key) => matches!(&key.outcome, KeyOutcome::Submission(id) if submissions.contains(id)),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use qres_fed::id::SpecId;
+    use qres_fed::id::{SpecId, SubmissionId};
+    use qres_store::{KeyOutcome, StoreOptions, StoredKey};
 
+    use super::super::batch::Batch;
     use super::*;
     use crate::tests::pending;
-    use qres_store::{StoreOptions, StoredKey};
 
     #[test]
     fn a_submission_whose_place_is_taken_is_taken_out_with_its_key_and_the_rest_can_be_stored() {
@@ -199,7 +123,8 @@ mod tests {
             })
         };
         store.commit(vec![Write::Submission(by("a", 1))]).unwrap();
-        let mut batch = vec![
+        let mut batch = Batch::default();
+        let writes = [
             Write::Submission(by("a", 2)),
             key(2),
             Write::Submission(by("b", 3)),
@@ -207,13 +132,14 @@ mod tests {
             Write::Submission(by("b", 4)),
             Write::Submission(by("a", 1)),
         ];
-        assert!(matches!(store.commit(batch.clone()), Err(StoreError::Taken(_))));
-        let found = taken(&store, &batch).unwrap();
+        writes.into_iter().for_each(|write| batch.write(write));
+        let mut ready = batch.ready().unwrap();
+        assert!(matches!(store.commit(ready.writes.clone()), Err(StoreError::Taken(_))));
+        let found = taken(&store, &ready.writes).unwrap();
         let pairs: Vec<_> = found.iter().map(|(id, other)| (id.0[0], other.id.0[0])).collect();
         assert_eq!(pairs, [(2, 1), (4, 3)]);
-        let gone = found.iter().map(|(id, _)| *id).collect();
-        batch.retain(|write| !is_about(write, &gone));
-        store.commit(batch).unwrap();
+        batch.remove(&mut ready, &found);
+        store.commit(ready.writes).unwrap();
         assert!(store.key("k2").unwrap().is_none() && store.key("k3").unwrap().is_some());
     }
 }

@@ -9,13 +9,16 @@ use qres_fed::record::Spec;
 use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
 use qres_fed::tensor::{self, Source, TensorError};
 use qres_fed::update::{self, Part, Weighted};
-use tracing::{Instrument, info_span, warn};
-
-use crate::catalog::Model;
-use crate::catalog::command::Message;
-use crate::metrics::Job;
-use crate::model::task::ModelTask;
 use qres_store::{BlobFile, Blobs, Owner, Store};
+use qres_wire::trace;
+use tokio::sync::{OwnedRwLockReadGuard, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info_span, warn};
+
+use crate::catalog::command::Command;
+use crate::catalog::entry::Model;
+use crate::context::NodeContext;
+use crate::metrics::Job;
 
 /// The pause before a blob that could not be read is looked for again.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -23,97 +26,170 @@ const UNREAD_PAUSE: Duration = Duration::from_secs(1);
 /// The outcome of a job: an input for the machine, or the blob that could not be read.
 type Outcome = Result<Input, BlobId>;
 
-/// Runs `work` when a slot is free and hands its [`Outcome`] to the task that asked, unless that task has ended. The guard
-/// keeps a new blob from the collector until the machine knows of the blob.
-fn spawn(
-    task: &ModelTask,
-    job: Job,
-    span: tracing::Span,
-    work: impl Fn(&Store, &Model) -> Outcome + Send + Sync + 'static,
-) {
-    let (context, model, sender, stop) = (
-        task.context.clone(),
-        task.model.clone(),
-        task.sender.clone(),
-        task.stop.clone(),
-    );
-    let (owner, what) = (context.clone(), format!("a job of model {}", model.spec().name));
-    let traceparent = qres_wire::trace::traceparent(&span);
-    let counted = context.clone();
-    let work = Arc::new(move |store: &Store, model: &Model| {
-        let begun = Instant::now();
-        let outcome = work(store, model);
-        counted.metrics.job(job, begun.elapsed());
-        outcome
-    });
-    let signs = !matches!(job, Job::Check);
-    let task = async move {
-        let (outcome, guard) = loop {
-            // The result of coding or aggregating is signed next.
-            if signs && stop.run_until_cancelled(context.alone()).await.is_none() {
-                return;
-            }
-            // The semaphore is never closed.
-            let Ok(_slot) = context.jobs.clone().acquire_owned().await else {
-                return;
-            };
-            let guard = context.in_flight.clone().read_owned().await;
-            if stop.is_cancelled() {
-                return;
-            }
-            let (work, model) = (work.clone(), model.clone());
-            let outcome = context.blocking(move |store| work(store, &model)).await;
-            // If a second process with this identity was met meanwhile, nothing is signed, and the work is done again.
-            if !signs || context.is_alone() {
-                break (outcome, guard);
-            }
-        };
-        let message = match outcome {
-            Ok(input) => Message::Done {
-                input,
-                guard,
-                traceparent,
-            },
-            Err(blob) => {
-                drop(guard);
-                tokio::time::sleep(UNREAD_PAUSE).await;
-                Message::Unread(blob)
-            }
-        };
-        if let Some(inbox) = sender.upgrade() {
-            // Sending fails only when the model was left meanwhile.
-            let _ = inbox.send(message).await;
-        }
-    };
-    owner.spawn_critical(what, task.instrument(span));
+/// Runs the jobs of one model's task.
+pub struct Jobs {
+    context: Arc<NodeContext>,
+    model: Arc<Model>,
+    /// Takes the answers to this task, and to no later one of the same model. Weak: callers alone keep the inbox open.
+    inbox: mpsc::WeakSender<Command>,
+    /// Ends with the task.
+    stop: CancellationToken,
 }
 
-/// Checks a blob that is here: the length, codes and finiteness of an update, or the schema and finiteness of weights.
-pub fn check(task: &ModelTask, blob: BlobId, update: bool) {
-    let span = info_span!("check", %blob, update);
-    spawn(task, Job::Check, span, move |store, model| {
-        let blobs = blobs(store, model);
-        let checked = open(&blobs, &blob).and_then(|file| {
-            if update {
-                update::check(model.spec(), &file)
-            } else {
-                check_canonical(model, &file)
+impl Jobs {
+    /// Creates the jobs of a task that has this inbox.
+    pub fn new(
+        context: Arc<NodeContext>,
+        model: Arc<Model>,
+        inbox: mpsc::WeakSender<Command>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            context,
+            model,
+            inbox,
+            stop,
+        }
+    }
+
+    /// Runs `work` when a slot is free and hands its [`Outcome`] to the task, unless the task has ended. The guard keeps a new
+    /// blob from the collector until the machine knows of the blob.
+    fn spawn(&self, job: Job, span: Span, work: impl Fn(&Store, &Model) -> Outcome + Send + Sync + 'static) {
+        let (context, model, inbox, stop) = (
+            self.context.clone(),
+            self.model.clone(),
+            self.inbox.clone(),
+            self.stop.clone(),
+        );
+        let what = format!("a job of model {}", model.spec().name);
+        let traceparent = trace::traceparent(&span);
+        let counted = context.clone();
+        let work = Arc::new(move |store: &Store, model: &Model| {
+            let begun = Instant::now();
+            let outcome = work(store, model);
+            counted.metrics.job(job, begun.elapsed());
+            outcome
+        });
+        let task = async move {
+            let Some((outcome, guard)) = run(&context, &model, &stop, job, work).await else {
+                return;
+            };
+            let command = match outcome {
+                Ok(input) => Command::Done {
+                    input,
+                    guard,
+                    traceparent,
+                },
+                Err(blob) => {
+                    drop(guard);
+                    tokio::time::sleep(UNREAD_PAUSE).await;
+                    Command::Unread(blob)
+                }
+            };
+            if let Some(inbox) = inbox.upgrade() {
+                // Sending fails only when the model was left meanwhile.
+                let _ = inbox.send(command).await;
+            }
+        };
+        self.context.spawn_critical(what, task.instrument(span));
+    }
+
+    /// Checks a blob that is here: the length, codes and finiteness of an update, or the schema and finiteness of weights.
+    pub fn check(&self, blob: BlobId, update: bool) {
+        let span = info_span!("check", %blob, update);
+        self.spawn(Job::Check, span, move |store, model| {
+            let blobs = blobs(store, model);
+            let checked = open(&blobs, &blob).and_then(|file| {
+                if update {
+                    update::check(model.spec(), &file)
+                } else {
+                    check_canonical(model, &file)
+                }
+            });
+            match checked {
+                Ok(()) => Ok(Input::BlobHere { blob, update }),
+                // The author is to blame only if these are the author's bytes: a damaged file is removed, and fetched again.
+                Err(TensorError::Bad(_)) if !matches!(blobs.verify(&blob), Ok(true)) => Err(blob),
+                Err(TensorError::Bad(reason)) => {
+                    warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
+                    Ok(Input::BlobBad { blob, update })
+                }
+                Err(TensorError::Io(error)) => {
+                    warn!(model = %model.spec().name, %blob, %error, "a blob cannot be read: it is looked for again");
+                    Err(blob)
+                }
             }
         });
-        match checked {
-            Ok(()) => Ok(Input::BlobHere { blob, update }),
-            // The author is to blame only if these are the author's bytes: a damaged file is removed, and fetched again.
-            Err(TensorError::Bad(_)) if !matches!(blobs.verify(&blob), Ok(true)) => Err(blob),
-            Err(TensorError::Bad(reason)) => {
-                warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
-                Ok(Input::BlobBad { blob, update })
-            }
-            Err(TensorError::Io(error)) => {
-                warn!(model = %model.spec().name, %blob, %error, "a blob cannot be read: it is looked for again");
-                Err(blob)
-            }
+    }
+
+    /// Merges a node's submissions, takes the difference to their base, and codes it.
+    pub fn encode(&self, work: EncodeJob, span: Span) {
+        self.spawn(Job::Encode, span, move |store, model| {
+            let parent = work.parent;
+            Ok(match run_encode(store, model, &work) {
+                Ok((update, coded)) => Input::Encoded {
+                    parent,
+                    update,
+                    update_bytes: coded.bytes,
+                    samples: coded.samples,
+                    fidelity: coded.fidelity,
+                },
+                Err(EncodeError { at_fault, error }) => {
+                    warn!(model = %model.spec().name, %error, rejected = at_fault.len(), "cannot code an update");
+                    Input::EncodeFailed {
+                        parent,
+                        submissions: at_fault,
+                        reason: error.to_string(),
+                    }
+                }
+            })
+        });
+    }
+
+    /// Aggregates contributions onto their parent in an [`AggregateJob`].
+    pub fn aggregate(&self, work: AggregateJob, span: Span) {
+        self.spawn(Job::Aggregate, span, move |store, model| {
+            Ok(match run_aggregate(&blobs(store, model), model.spec(), &work) {
+                Ok(result) => Input::Aggregated {
+                    proposal: work.id,
+                    result,
+                },
+                Err(error) => {
+                    warn!(model = %model.spec().name, %error, "cannot aggregate: it is tried again");
+                    Input::AggregateFailed { proposal: work.id }
+                }
+            })
+        });
+    }
+}
+
+/// Waits for a slot and runs `work`; `None` means that the task has ended meanwhile.
+async fn run(
+    context: &NodeContext,
+    model: &Arc<Model>,
+    stop: &CancellationToken,
+    job: Job,
+    work: Arc<impl Fn(&Store, &Model) -> Outcome + Send + Sync + 'static>,
+) -> Option<(Outcome, OwnedRwLockReadGuard<()>)> {
+    let signs = !matches!(job, Job::Check);
+    loop {
+        // The result of coding or aggregating is signed next.
+        if signs {
+            stop.run_until_cancelled(context.alone()).await?;
         }
-    });
+        // The semaphore is never closed.
+        let _slot = context.jobs.clone().acquire_owned().await.ok()?;
+        let guard = context.in_flight.clone().read_owned().await;
+        if stop.is_cancelled() {
+            return None;
+        }
+        let (work, model) = (work.clone(), model.clone());
+        let outcome = context.blocking(move |store| work(store, &model)).await;
+        // If a second process with this identity was met meanwhile, nothing is signed, and the work is done again.
+        if !signs || context.is_alone() {
+            return Some((outcome, guard));
+        }
+    }
 }
 
 /// Checks that a file is the canonical one of the model's schema, and that every float is finite.
@@ -139,31 +215,6 @@ fn open(blobs: &Blobs, blob: &BlobId) -> Result<BlobFile, TensorError> {
         .open(blob)
         .map_err(io::Error::other)?
         .ok_or_else(|| missing().into())
-}
-
-/// Merges a node's submissions, takes the difference to their base, and codes it.
-pub fn encode(task: &mut ModelTask, work: EncodeJob) {
-    let span = task.traces.encoding(&work);
-    spawn(task, Job::Encode, span, move |store, model| {
-        let parent = work.parent;
-        Ok(match run_encode(store, model, &work) {
-            Ok((update, coded)) => Input::Encoded {
-                parent,
-                update,
-                update_bytes: coded.bytes,
-                samples: coded.samples,
-                fidelity: coded.fidelity,
-            },
-            Err(EncodeError { at_fault, error }) => {
-                warn!(model = %model.spec().name, %error, rejected = at_fault.len(), "cannot code an update");
-                Input::EncodeFailed {
-                    parent,
-                    submissions: at_fault,
-                    reason: error.to_string(),
-                }
-            }
-        })
-    });
 }
 
 /// The reason why submissions cannot be coded, and those that will never be coded: a new try with them would fail for ever.
@@ -245,36 +296,6 @@ fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionI
     };
     let error = failed.into_iter().next().map_or(error, |(_, alone)| alone);
     EncodeError { at_fault, error }
-}
-
-/// Aggregates contributions onto their parent in an [`AggregateJob`].
-pub fn aggregate(task: &mut ModelTask, work: AggregateJob) {
-    let span = info_span!(
-        "aggregate",
-        round = work.proposal.round,
-        fresh = work.fresh.len(),
-        late = work.late.len()
-    );
-    let items = work
-        .fresh
-        .iter()
-        .map(|item| item.id)
-        .chain(work.late.iter().map(|late| late.item.id));
-    for traceparent in task.links(items) {
-        qres_wire::trace::link(&span, &traceparent);
-    }
-    spawn(task, Job::Aggregate, span, move |store, model| {
-        Ok(match run_aggregate(&blobs(store, model), model.spec(), &work) {
-            Ok(result) => Input::Aggregated {
-                proposal: work.id,
-                result,
-            },
-            Err(error) => {
-                warn!(model = %model.spec().name, %error, "cannot aggregate: it is tried again");
-                Input::AggregateFailed { proposal: work.id }
-            }
-        })
-    });
 }
 
 fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<BlobId, TensorError> {

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, SubmissionId};
 use qres_fed::record::{Contribution, Seal};
-use qres_fed::round::{EncodeJob, Input};
-use tracing::{Span, info_span};
-
+use qres_fed::round::{AggregateJob, EncodeJob, Input};
 use qres_wire::trace;
+use tracing::{Span, info_span};
 
 /// The most trace contexts kept of each kind: those of a few rounds.
 const KEPT_MAX: usize = 2048;
@@ -44,6 +43,24 @@ impl Traces {
             trace::link(&span, other);
         }
         keep(&mut self.encodings, job.parent, trace::traceparent(&span));
+        span
+    }
+
+    /// Opens the span of an aggregation, linked to the traces in which its contributions were published.
+    pub fn aggregating(&self, job: &AggregateJob) -> Span {
+        let span = info_span!(
+            "aggregate",
+            round = job.proposal.round,
+            fresh = job.fresh.len(),
+            late = job.late.len()
+        );
+        let late = job.late.iter().map(|late| &late.item);
+        let published = job
+            .fresh
+            .iter()
+            .chain(late)
+            .filter_map(|item| self.contributions.get(&item.id));
+        published.for_each(|traceparent| trace::link(&span, traceparent));
         span
     }
 
@@ -96,11 +113,6 @@ impl Traces {
         self.blobs.get(blob).cloned()
     }
 
-    /// Returns the trace in which a contribution was published.
-    pub fn of_contribution(&self, id: &ContributionId) -> Option<String> {
-        self.contributions.get(id).cloned()
-    }
-
     /// Remembers the trace of the aggregation whose result is this blob.
     pub fn aggregated(&mut self, result: BlobId, traceparent: Option<String>) {
         keep(&mut self.blobs, result, traceparent);
@@ -125,11 +137,11 @@ impl Traces {
 mod tests {
     use opentelemetry::trace::TracerProvider;
     use opentelemetry_sdk::trace::SdkTracerProvider;
+    use qres_wire::identity::Identity;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
     use crate::tests::seal_by;
-    use qres_wire::identity::Identity;
 
     const SEALER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const AGGREGATION: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -1,27 +1,13 @@
 //! The way of a submission into the task of its model: the task compares it with the stored ones, then stores it in the
 //! transaction of the batch.
 
-use qres_fed::id::SubmissionId;
-use qres_fed::round::Input;
-use tokio::sync::{OwnedRwLockReadGuard, oneshot};
+use qres_fed::round::{Input, Submission};
+use qres_store::{KeyOutcome, Store, StoreError, StoredKey, StoredSubmission};
 
-use crate::error::{NodeError, Reason};
-use crate::model::task::ModelTask;
-use crate::service::submit;
-use crate::view::SubmissionView;
-use qres_store::{KeyOutcome, Store, StoreError, StoredKey, StoredSubmission, Write};
-
-/// A submission that is to be stored and acknowledged.
-pub struct SubmitRequest {
-    /// The submission to store.
-    pub stored: StoredSubmission,
-    /// The idempotency key that is committed together with the submission.
-    pub key: Option<StoredKey>,
-    /// Keeps the blob from the collector until the submission is stored.
-    pub guard: OwnedRwLockReadGuard<()>,
-    /// Takes the answer once the submission is durable or refused.
-    pub reply: oneshot::Sender<Result<SubmissionView, NodeError>>,
-}
+use super::task::ModelTask;
+use crate::catalog::command::SubmitRequest;
+use crate::error::NodeError;
+use crate::refusal::{already, base_refused, key_taken};
 
 /// Records of the [`Store`] that bear on a new submission.
 #[derive(Default)]
@@ -55,111 +41,73 @@ fn judge(stored: &StoredSubmission, key: Option<&StoredKey>, earlier: Earlier, k
     if let (Some(given), Some(taken)) = (key, &earlier.key)
         && (taken.request != given.request || taken.outcome != KeyOutcome::Submission(stored.id))
     {
-        return SubmissionCheck::Refused(submit::key_taken(&given.key));
+        return SubmissionCheck::Refused(key_taken(&given.key));
     }
     match (earlier.same, earlier.on_base) {
         (Some(same), _) if known || !same.is_rejected() => SubmissionCheck::Again(Box::new(same)),
-        (_, Some(other)) if other.id != stored.id => SubmissionCheck::Refused(submit::already(&other)),
+        (_, Some(other)) if other.id != stored.id => SubmissionCheck::Refused(already(&other)),
         _ => SubmissionCheck::New,
     }
 }
 
-/// Returns the error [`Reason::DiskFull`] for a submission that waited for an earlier one while the disk was full.
-fn gave_way() -> NodeError {
-    let message = "the disk is full, and this submission waited for it: send it again";
-    NodeError::new(Reason::DiskFull, message).retry_after(10_000)
-}
-
 impl ModelTask {
-    /// Stores a submission in the transaction of the batch, or answers with the reason why not.
-    pub(super) async fn submit(&mut self, request: SubmitRequest) {
+    /// Adds a submission to the batch, or answers with the reason why not. One that must be compared with another of the batch
+    /// waits until the batch is stored.
+    pub(super) async fn submit(&mut self, request: Box<SubmitRequest>) {
+        if let Some(stuck) = &self.stuck {
+            // Sending fails only if the caller has gone, here and below.
+            let _ = request.reply.send(Err(stuck.refusal.clone()));
+            return;
+        }
+        if self.batch.clashes(&request.stored, request.key.as_ref()) {
+            self.deferred = Some(request);
+            return;
+        }
+        let (stored, key) = (request.stored.clone(), request.key.clone());
+        let looked = self.context.blocking(move |store| look(store, &stored, key.as_ref()));
+        let check = match looked.await {
+            Ok(earlier) => {
+                let known = self.machine.submissions().contains_key(&request.stored.id);
+                judge(&request.stored, request.key.as_ref(), earlier, known)
+            }
+            Err(error) => SubmissionCheck::Refused(error.into()),
+        };
+        match check {
+            SubmissionCheck::Again(earlier) => self.batch.answer(*earlier, request.key, request.reply),
+            SubmissionCheck::Refused(error) => _ = request.reply.send(Err(error)),
+            SubmissionCheck::New => self.take_new(*request),
+        }
+    }
+
+    /// Adds a submission that was not seen before, if its base is taken.
+    fn take_new(&mut self, request: SubmitRequest) {
         let SubmitRequest {
             stored,
             key,
             guard,
             reply,
         } = request;
-        // The submissions of one batch must see each other: the first is stored before the second is looked at.
-        let guard = if self.clashes(&stored, key.as_ref()) {
-            self.waiting = Some(guard);
-            self.settle().await;
-            self.waiting.take()
-        } else {
-            Some(guard)
-        };
-        let Some(guard) = guard else {
-            let _ = reply.send(Err(gave_way()));
-            return;
-        };
-        let (wanted, wanted_key) = (stored.clone(), key.clone());
-        let looked = self
-            .context
-            .blocking(move |store| look(store, &wanted, wanted_key.as_ref()))
-            .await;
-        let standing = match looked {
-            Ok(earlier) => {
-                let known = self.machine.submissions().contains_key(&stored.id);
-                judge(&stored, key.as_ref(), earlier, known)
-            }
-            Err(error) => SubmissionCheck::Refused(error.into()),
-        };
-        let refusal = match standing {
-            SubmissionCheck::Again(earlier) => {
-                self.writes.extend(key.map(Write::Key));
-                self.submitted.insert(earlier.id, *earlier);
-                self.replies.push((stored.id, reply));
-                return;
-            }
-            SubmissionCheck::Refused(error) => Some(error),
-            SubmissionCheck::New => {
-                let fault = self.machine.check_base(&stored.base).err();
-                if fault.is_some() {
-                    self.feed(Input::TrainerHere(stored.trainer.clone()));
-                }
-                fault.map(submit::base_refused)
-            }
-        };
-        if let Some(error) = refusal {
-            // Sending fails only if the caller has gone.
-            let _ = reply.send(Err(error));
+        if let Err(error) = self.machine.check_base(&stored.base) {
+            self.feed(Input::TrainerHere(stored.trainer));
+            let _ = reply.send(Err(base_refused(error)));
             return;
         }
-        self.guards.push(guard);
-        self.admit(stored, key, reply);
-    }
-
-    fn clashes(&self, stored: &StoredSubmission, key: Option<&StoredKey>) -> bool {
-        let same_place = |s: &StoredSubmission| s.trainer == stored.trainer && s.base == stored.base;
-        let same_key = |write: &Write| matches!((write, key), (Write::Key(a), Some(b)) if a.key == b.key);
-        self.submitted.values().any(same_place) || self.writes.iter().any(same_key)
-    }
-
-    fn admit(
-        &mut self,
-        stored: StoredSubmission,
-        key: Option<StoredKey>,
-        reply: oneshot::Sender<Result<SubmissionView, NodeError>>,
-    ) {
-        let id: SubmissionId = stored.id;
-        self.writes.push(Write::Submission(stored.clone()));
-        self.writes.extend(key.map(Write::Key));
-        self.replies.push((id, reply));
-        self.traces.submitted(id, stored.traceparent.clone());
-        let input = Input::Submission(qres_fed::round::Submission {
-            id,
+        self.effects.traces.submitted(stored.id, stored.traceparent.clone());
+        let input = Input::Submission(Submission {
+            id: stored.id,
             trainer: stored.trainer.clone(),
             base: stored.base,
             samples: stored.samples,
         });
-        self.changed.push(id);
-        self.submitted.insert(id, stored);
+        self.batch.hold(guard);
+        self.batch.admit(stored, key, reply);
         self.feed(input);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use qres_fed::id::SpecId;
+    use qres_fed::id::{SpecId, SubmissionId};
     use qres_fed::round::SubmissionState;
 
     use super::*;

@@ -1,76 +1,64 @@
-//! The task of one joined model: it owns the round machine, and carries out the machine's outputs.
+//! The task of one joined model: it owns the round machine, and takes one turn after another.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
-use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
-use qres_fed::record::Membership;
-use qres_fed::round::{Input, Machine, Output, Persist, Refusal, SubmissionState, Unsigned};
-use tokio::sync::{OwnedRwLockReadGuard, mpsc, oneshot, watch};
+use parking_lot::Mutex;
+use qres_fed::id::{BlobId, CheckpointId, Instant};
+use qres_fed::round::{Input, Machine, Output, Persist, SubmissionState, Unsigned};
+use qres_mesh::{MessageToken, Verdict};
+use qres_store::Write;
+use qres_wire::clock::unix_ms;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
-use crate::archive;
-use crate::blob_demand::Purpose;
-use crate::catalog::command::Message;
-use crate::catalog::{Heads, Joined, Model};
+use super::batch::Batch;
+use super::effects::Effects;
+use super::job::Jobs;
+use crate::catalog::command::{Command, SubmitRequest};
+use crate::catalog::entry::Model;
+use crate::catalog::joined::{Heads, Joined};
 use crate::context::NodeContext;
 use crate::error::NodeError;
-use crate::model::job;
-use crate::model::spans::Traces;
 use crate::view::{Event, SubmissionView};
-use crate::view::{build as views, conditions};
-use qres_mesh::{Fault, MessageToken, Topic, Verdict};
-use qres_store::{Blobs, Owner, StoredSubmission, Write};
-use qres_transfer::DownloadRequest;
-use qres_wire::clock::unix_ms;
-use qres_wire::envelope as announce;
 
-/// The most messages that wait for a model's task; senders wait when the inbox is full.
+/// The most commands that wait for a model's task; senders wait when the inbox is full.
 const INBOX_MAX: usize = 256;
-/// The most messages taken together, so that one transaction (one fsync) serves them all.
+/// The most commands taken together, so that one transaction (one fsync) serves them all.
 const BATCH_MAX: usize = 64;
-
-/// A blob that the machine wants.
-#[derive(Debug, Clone, Copy)]
-struct Wanted {
-    /// True for an update, false for weights.
-    update: bool,
-    /// True while the blob is in the store and being checked.
-    checking: bool,
-}
 
 /// The task of one joined model.
 pub struct ModelTask {
     pub(super) context: Arc<NodeContext>,
     pub(super) model: Arc<Model>,
     pub(super) machine: Machine,
-    pub(super) traces: Traces,
-    /// Lets jobs answer this task, and no later one of the same model. Weak: callers alone keep the inbox open.
-    pub(super) sender: mpsc::WeakSender<Message>,
-    /// Ends this task.
-    pub(super) stop: CancellationToken,
-    pub(super) inbox: mpsc::Receiver<Message>,
-    heads: watch::Sender<Heads>,
-    /// The number of submissions that wait to be merged, once the node drains.
-    unmerged: watch::Sender<Option<usize>>,
-    draining: bool,
-    wake: Option<Instant>,
-    pub(super) writes: Vec<Write>,
-    effects: VecDeque<Output>,
-    /// Callers to answer after the next transaction, which stores their submissions.
-    pub(super) replies: Vec<(SubmissionId, oneshot::Sender<Result<SubmissionView, NodeError>>)>,
-    pub(super) submitted: BTreeMap<SubmissionId, StoredSubmission>,
-    pub(super) changed: Vec<SubmissionId>,
-    wanted: BTreeMap<BlobId, Wanted>,
-    pub(super) guards: Vec<OwnedRwLockReadGuard<()>>,
-    /// The guard of the one submission that waits for a batch to be stored; dropped when the disk takes nothing.
-    pub(super) waiting: Option<OwnedRwLockReadGuard<()>>,
-    /// Blobs of submissions that the disk does not take yet: the collector leaves them.
-    pub(super) unstored: Arc<Mutex<BTreeSet<BlobId>>>,
+    pub(super) effects: Effects,
+    pub(super) batch: Batch,
+    /// A submission that waits until the batch before it is stored.
+    pub(super) deferred: Option<Box<SubmitRequest>>,
+    /// The state of the task while the disk takes no transaction.
+    pub(super) stuck: Option<Stuck>,
     /// True if records were passed over while the disk took nothing.
     pub(super) missed: bool,
+    /// Blobs of submissions that the disk does not take yet: the collector leaves them.
+    pub(super) unstored: Arc<Mutex<BTreeSet<BlobId>>>,
+    inbox: mpsc::Receiver<Command>,
+    /// The time of the next [`Input::Tick`], if the machine asked for one.
+    wake: Option<Instant>,
+    /// Ends this task.
+    stop: CancellationToken,
+    draining: bool,
+    /// The number of submissions that wait to be merged, once the node drains.
+    unmerged: watch::Sender<Option<usize>>,
+}
+
+/// A transaction that failed, and is tried again.
+pub(super) struct Stuck {
+    /// The answer to submissions until then.
+    pub refusal: NodeError,
+    /// The time of the next try.
+    pub retry_at: tokio::time::Instant,
 }
 
 impl ModelTask {
@@ -81,7 +69,7 @@ impl ModelTask {
         let unmerged = watch::Sender::new(None);
         let unstored = Arc::default();
         let stop = context.stop.child_token();
-        let weak = sender.downgrade();
+        let jobs = Jobs::new(context.clone(), model.clone(), sender.downgrade(), stop.clone());
         let joined = Arc::new(Joined {
             inbox: sender,
             heads: heads.subscribe(),
@@ -93,27 +81,20 @@ impl ModelTask {
             stop: stop.clone(),
         });
         let mut task = Self {
+            effects: Effects::new(context.clone(), model.clone(), jobs, heads),
             context: context.clone(),
             model: model.clone(),
             machine,
-            traces: Traces::default(),
-            sender: weak,
-            stop,
-            inbox,
-            heads,
-            unmerged,
-            draining: false,
-            wake: None,
-            writes: vec![],
-            effects: VecDeque::new(),
-            replies: vec![],
-            submitted: BTreeMap::new(),
-            changed: vec![],
-            wanted: BTreeMap::new(),
-            guards: vec![],
-            waiting: None,
-            unstored,
+            batch: Batch::default(),
+            deferred: None,
+            stuck: None,
             missed: false,
+            unstored,
+            inbox,
+            wake: None,
+            stop,
+            draining: false,
+            unmerged,
         };
         task.absorb(first);
         context.spawn_critical(format!("the task of model {}", model.spec().name), task.run());
@@ -121,113 +102,117 @@ impl ModelTask {
     }
 
     async fn run(mut self) {
-        self.work().await;
-        for blob in self.wanted.keys() {
-            self.drop_want(blob);
+        self.turn().await;
+        while self.gather().await {
+            let now = tokio::time::Instant::now();
+            if self.stuck.as_ref().is_none_or(|stuck| stuck.retry_at <= now) {
+                self.turn().await;
+            }
         }
+        self.effects.give_up_all();
     }
 
-    async fn work(&mut self) {
-        self.settle().await;
-        let stop = self.stop.clone();
-        loop {
-            let wake = self.wake.map(|at| self.context.clock.deadline(at));
+    /// Gathers the commands of a turn: until the inbox is empty, [`BATCH_MAX`] are taken, or a submission must wait for the
+    /// others to be stored. Returns false when the task is to end.
+    async fn gather(&mut self) -> bool {
+        if let Some(request) = self.deferred.take() {
+            self.submit(request).await;
+        } else {
+            let retry = self.stuck.as_ref().map(|stuck| stuck.retry_at);
+            // The machine's clock stands still while the effects of its last outputs wait for the disk.
+            let wake = self.wake.filter(|_| retry.is_none());
+            let wake = wake.map(|at| self.context.clock.deadline(at));
+            let stop = self.stop.clone();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
-                message = self.inbox.recv() => {
-                    let Some(message) = message else { return };
-                    self.take(message).await;
-                    for _ in 1..BATCH_MAX {
-                        let Ok(message) = self.inbox.try_recv() else { break };
-                        self.take(message).await;
-                    }
-                }
-                () = tokio::time::sleep_until(wake.unwrap_or_else(tokio::time::Instant::now)), if wake.is_some() => {
+                () = stop.cancelled() => return false,
+                () = at(retry) => return true,
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.take(command).await,
+                    None => return false,
+                },
+                () = at(wake) => {
                     self.wake = None;
                     self.feed(Input::Tick);
                 }
             }
-            self.settle().await;
         }
+        for _ in 1..BATCH_MAX {
+            if self.deferred.is_some() {
+                break;
+            }
+            let Ok(command) = self.inbox.try_recv() else { break };
+            self.take(command).await;
+        }
+        true
     }
 
-    async fn take(&mut self, message: Message) {
-        match message {
-            Message::Inputs(inputs) => {
-                for input in inputs {
-                    self.input(input);
-                }
-            }
-            Message::Done {
+    /// Takes one command. While the task is stuck, questions and jobs are answered as ever, so that no caller waits for the
+    /// disk; submissions are refused, and the records of other nodes come again by sync.
+    async fn take(&mut self, command: Command) {
+        match command {
+            Command::Ask(question) => question(&self.machine),
+            Command::Done {
                 input,
                 guard,
                 traceparent,
             } => {
-                self.guards.push(guard);
-                self.done(input, traceparent);
+                self.effects.answered(&input, traceparent);
+                self.feed(input);
+                // A stuck task holds no guard: the collector alone can free space. From here on the machine names the blob.
+                if self.stuck.is_none() {
+                    self.batch.hold(guard);
+                }
             }
-            Message::Arrived(blob) => self.arrived(blob),
-            Message::Unread(blob) => self.unread(blob),
-            Message::Submit(request) => self.submit(*request).await,
-            Message::Gossip {
+            Command::Arrived(blob) => self.effects.arrived(blob),
+            Command::Unread(blob) => {
+                let known = self.effects.unread(blob);
+                known.into_iter().for_each(|input| self.feed(input));
+            }
+            Command::Submit(request) => self.submit(request).await,
+            Command::Gossip {
                 input,
                 parent,
                 token,
                 traceparent,
             } => self.gossip(input, parent, token, traceparent).await,
-            Message::Ask(question) => question(&self.machine),
+            Command::Inputs(inputs) => inputs.into_iter().for_each(|input| self.input(input)),
         }
     }
 
-    /// Takes an input from a caller or a peer.
-    pub(super) fn input(&mut self, input: Input) {
+    /// Takes an input from a caller or a peer. A stuck task passes records over: they would pile up as long as the disk is full.
+    fn input(&mut self, input: Input) {
+        let record = matches!(input, Input::Contribution(_) | Input::Seal(_) | Input::Proof(_));
+        if record && self.stuck.is_some() {
+            self.missed = true;
+            return;
+        }
         self.draining |= input == Input::MergeNow;
         self.feed(input);
     }
 
-    /// Takes the answer of a job.
-    pub(super) fn done(&mut self, input: Input, traceparent: Option<String>) {
-        match &input {
-            Input::Aggregated { result, .. } => self.traces.aggregated(*result, traceparent),
-            Input::BlobHere { blob, update } | Input::BlobBad { blob, update } => {
-                self.wanted.retain(|b, wanted| b != blob || wanted.update != *update);
-            }
-            _ => {}
-        }
-        self.feed(input);
-    }
-
-    pub(super) fn arrived(&mut self, blob: BlobId) {
-        if let Some(wanted) = self.wanted.get_mut(&blob).filter(|wanted| !wanted.checking) {
-            wanted.checking = true;
-            let update = wanted.update;
-            job::check(self, blob, update);
-        }
-    }
-
-    pub(super) fn unread(&mut self, blob: BlobId) {
-        if let Some(wanted) = self.wanted.get(&blob).copied() {
-            self.want(blob, None, wanted.update, vec![], None);
-        }
-    }
-
     async fn gossip(&mut self, input: Input, parent: CheckpointId, token: MessageToken, traceparent: Option<String>) {
+        if self.stuck.is_some() {
+            self.missed = true;
+            self.context.mesh.report(token, Verdict::Ignore).await;
+            return;
+        }
         let known = self.machine.checkpoint(&parent).is_some();
         // This node may have to learn an unknown parent yet, so the sender is not blamed for it.
         let verdict = if known { Verdict::Accept } else { Verdict::Ignore };
         self.context.mesh.report(token, verdict).await;
-        self.traces.received(&input, traceparent);
+        self.effects.traces.received(&input, traceparent);
         self.feed(input);
     }
 
+    /// Feeds the machine, and collects its outputs in the batch.
     pub(super) fn feed(&mut self, input: Input) {
         let outputs = self.machine.handle(input, self.context.clock.now());
         self.absorb(outputs);
     }
 
-    /// Takes a machine's outputs: those to persist go into the batch's transaction, the rest waits for it. Signing has no
-    /// effect outside, so it is done at once.
+    /// Collects outputs in the batch: those to persist as its writes, the rest as its effects. Signing has no effect outside,
+    /// so it is done at once.
     fn absorb(&mut self, outputs: Vec<Output>) {
         let mut queue = VecDeque::from(outputs);
         while let Some(output) = queue.pop_front() {
@@ -240,261 +225,81 @@ impl ModelTask {
                     };
                     queue.extend(self.machine.handle(input, self.context.clock.now()));
                 }
-                other => self.effects.push_back(other),
+                Output::WakeAt(at) => self.wake = at,
+                other => self.batch.effect(other),
             }
         }
     }
 
     fn persist(&mut self, persist: Persist) {
         let spec = self.model.id;
-        self.writes.push(match persist {
+        let write = match persist {
             Persist::Contribution(signed) => Write::Contribution(signed),
             Persist::Seal(signed) => Write::Seal(signed),
             Persist::Proof(proof) => Write::Proof(spec, proof),
             Persist::Verified(checkpoint) => Write::Verified(spec, checkpoint),
             Persist::Submission(id, state) => {
                 self.context.metrics.submission(&self.model.spec().name, &state);
-                self.changed.push(id);
-                if let Some(stored) = self.submitted.get_mut(&id) {
-                    stored.state = state.clone();
-                }
                 let final_unix_ms = state.is_final().then(unix_ms);
-                Write::SubmissionState {
-                    id,
-                    state,
-                    final_unix_ms,
-                }
+                return self.batch.state(id, state, final_unix_ms);
             }
             Persist::Forget(gone) => Write::Forget(spec, gone),
             Persist::Archive { root, rounds } => Write::Archive(spec, root, rounds),
             Persist::Unarchive { root } => Write::Unarchive(spec, root),
-        });
+        };
+        self.batch.write(write);
     }
 
-    /// Commits all that waits in one transaction, then sends the answers, then carries out the effects.
-    pub(super) async fn settle(&mut self) {
-        while !self.writes.is_empty() || !self.effects.is_empty() {
-            let writes = std::mem::take(&mut self.writes);
-            if !writes.is_empty() && !self.commit(writes).await {
+    /// Makes the batch durable, answers the callers, and carries out the effects, until nothing is left to do or the disk takes
+    /// nothing.
+    async fn turn(&mut self) {
+        while let Some(ready) = self.batch.ready() {
+            let Some(durable) = self.commit(ready).await else {
                 return;
+            };
+            let done = self.batch.done(durable);
+            for (reply, view) in done.answers {
+                // Sending fails only if the caller has gone.
+                let _ = reply.send(Ok(view));
             }
-            self.answer();
-            for output in std::mem::take(&mut self.effects) {
-                self.carry_out(output).await;
+            for output in done.effects {
+                let known = self.effects.carry_out(output, &self.machine).await;
+                known.into_iter().for_each(|input| self.feed(input));
             }
         }
-        self.answer();
-        self.tell_submissions().await;
-        self.submitted.clear();
+        self.tell().await;
+    }
+
+    /// Tells watchers and the other tasks how the model stands after a turn.
+    async fn tell(&mut self) {
+        for (id, stored) in self.batch.end() {
+            let stored = match stored {
+                Some(stored) => Some(stored),
+                None => {
+                    let read = self.context.blocking(move |store| store.submission(id));
+                    read.await.ok().flatten()
+                }
+            };
+            if let Some(stored) = stored {
+                self.context.events.push(Event::Submission(SubmissionView::of(&stored)));
+            }
+        }
         if let Some(joined) = self.model.joined() {
             joined.records.store(self.machine.records().len(), Ordering::Relaxed);
         }
-        let heads = Heads::of(&self.machine);
-        self.heads
-            .send_if_modified(|old| std::mem::replace(old, heads) != heads);
+        self.effects.tell_heads(&self.machine);
         if self.draining {
             let states = self.machine.submissions().values();
             let waiting = states.filter(|state| **state == SubmissionState::Pending).count();
             self.unmerged.send_replace(Some(waiting));
         }
     }
-
-    /// Answers the waiting callers and lets the collector run, as their inputs are durable, or the machine had no use for them.
-    /// A guard kept any longer would stop the collector, and with it every upload and job behind it.
-    fn answer(&mut self) {
-        self.guards.clear();
-        for (id, reply) in std::mem::take(&mut self.replies) {
-            if let Some(stored) = self.submitted.get(&id) {
-                let _ = reply.send(Ok(views::submission(stored)));
-            }
-        }
-    }
-
-    async fn tell_submissions(&mut self) {
-        let mut ids = std::mem::take(&mut self.changed);
-        ids.sort();
-        ids.dedup();
-        for id in ids {
-            let stored = match self.submitted.get(&id) {
-                Some(stored) => Some(stored.clone()),
-                None => self
-                    .context
-                    .blocking(move |store| store.submission(id))
-                    .await
-                    .ok()
-                    .flatten(),
-            };
-            if let Some(stored) = stored {
-                self.context.events.push(Event::Submission(views::submission(&stored)));
-            }
-        }
-    }
-
-    async fn carry_out(&mut self, output: Output) {
-        match output {
-            Output::Persist(_) | Output::Sign(_) => unreachable!("absorb keeps these back"),
-            Output::SendContribution(signed) => self.send_contribution(signed).await,
-            Output::SendSeal(signed) => {
-                let traceparent = self.traces.sealed(&signed.record);
-                self.publish(announce::seal(&signed, traceparent)).await;
-            }
-            Output::SendProof(proof) => self.publish(announce::proof(&proof)).await,
-            Output::WantBlob {
-                blob,
-                bytes,
-                update,
-                holders,
-                owed_by,
-            } => self.want(blob, bytes, update, holders, owed_by),
-            Output::DropBlob(blob) => {
-                self.wanted.remove(&blob);
-                self.drop_want(&blob);
-            }
-            Output::WantRecords { from } => self.want_records(from),
-            Output::WantArchived { from } => archive::read_for_machine(&self.context, &self.model, from),
-            Output::Encode(work) => job::encode(self, work),
-            Output::Aggregate(work) => job::aggregate(self, work),
-            Output::Head {
-                checkpoint,
-                round,
-                weights,
-            } => self.head_moved(checkpoint, round, weights),
-            Output::Confirmed(checkpoint) => self.round_event(checkpoint),
-            Output::RoundChanged => {
-                let view = views::round(&self.context, &self.model, self.machine.open_round());
-                self.context.metrics.open_round(self.model.id, &view);
-                self.context.events.push(Event::Round(view));
-            }
-            Output::Equivocation { author, proof } => {
-                conditions::log_equivocation(self.model.spec(), self.context.identity.node(), author, proof);
-            }
-            Output::Refused {
-                author,
-                refusal: Refusal::Useless,
-                reason,
-            } => info!(model = %self.model.spec().name, %author, reason, "record passed over"),
-            Output::Refused {
-                author,
-                refusal: Refusal::Fault,
-                reason,
-            } => {
-                warn!(model = %self.model.spec().name, %author, reason, "record refused");
-                if author != self.context.identity.node() {
-                    self.context.mesh.penalize(author, Fault::Forged, reason);
-                }
-            }
-            Output::WakeAt(at) => self.wake = at,
-        }
-    }
-
-    async fn publish(&self, envelope: Vec<u8>) {
-        if let Err(error) = self.context.mesh.publish(Topic::Epiphany, envelope).await {
-            // Agreement rests on sync, so a lost announcement costs time only.
-            warn!(model = %self.model.spec().name, %error, "cannot announce; peers will learn of it by sync");
-        }
-    }
-
-    async fn send_contribution(&mut self, signed: qres_fed::record::Signed<qres_fed::record::Contribution>) {
-        let spec = self.model.spec();
-        let span = self.traces.publishing(&signed.record);
-        // A list model's weights never travel inline: gossip is forwarded by nodes that may not read them.
-        let small = signed.record.update_bytes <= announce::INLINE_BYTES_MAX as u64;
-        let inline = if spec.membership == Membership::Open && small {
-            let (blob, owner) = (signed.record.update, Owner::Model(self.model.id));
-            self.context
-                .blocking(move |store| read_whole(&store.blobs_of(owner), &blob))
-                .await
-                .unwrap_or_default()
-        } else {
-            vec![]
-        };
-        let envelope = announce::contribution(&spec.name, &signed, inline, qres_wire::trace::traceparent(&span));
-        self.publish(envelope).await;
-    }
-
-    fn want(&mut self, blob: BlobId, bytes: Option<u64>, update: bool, holders: Vec<NodeId>, owed_by: Option<NodeId>) {
-        // A spec is neither an update nor weights, and lies in another directory.
-        if blob == BlobId::from(self.model.id) {
-            return self.feed(Input::BlobBad { blob, update });
-        }
-        // Only this model's own directory counts: a blob that another model holds under that digest is not for use here.
-        let checking = self.context.store.blobs_of(Owner::Model(self.model.id)).contains(&blob);
-        self.wanted.insert(blob, Wanted { update, checking });
-        if checking {
-            job::check(self, blob, update);
-            return;
-        }
-        let bytes_max = if update {
-            self.model.update_bytes.unwrap_or(0)
-        } else {
-            self.model.layout.file_bytes()
-        };
-        let want = DownloadRequest {
-            spec: self.model.id,
-            blob,
-            bytes,
-            bytes_max,
-            holders,
-            owed_by,
-            traceparent: self.traces.of_blob(&blob),
-        };
-        let ask = || self.context.downloads.want(want);
-        self.context.blob_demand.want(blob, self.model.id, Purpose::Round, ask);
-    }
-
-    fn want_records(&self, from: Vec<NodeId>) {
-        // The missing records may have been refused before.
-        if let Some(joined) = self.model.joined() {
-            joined.forget_refused();
-        }
-        self.context.syncer.request(self.model.id, from);
-    }
-
-    fn drop_want(&self, blob: &BlobId) {
-        let cancel = || self.context.downloads.cancel(self.model.id, *blob);
-        let demand = &self.context.blob_demand;
-        demand.forget(blob, self.model.id, Purpose::Round, cancel);
-    }
-
-    fn head_moved(&mut self, checkpoint: CheckpointId, round: u64, weights: BlobId) {
-        if let Some(joined) = self.model.joined() {
-            joined
-                .handed_out
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .clear();
-        }
-        self.heads.send_replace(Heads::of(&self.machine));
-        let span = self.traces.head_moved(checkpoint, round, &weights);
-        let _entered = span.enter();
-        info!(model = %self.model.spec().name, round, %checkpoint, "head");
-        self.context.model_changed(&self.model);
-        self.round_event(checkpoint);
-        self.context.garbage.notify_one();
-    }
-
-    fn round_event(&self, checkpoint: CheckpointId) {
-        let Some(info) = self.machine.checkpoint(&checkpoint) else {
-            return;
-        };
-        if let Some(round) = self.machine.round(info.round).filter(|_| info.round > 0) {
-            self.context
-                .events
-                .push(Event::Round(views::round(&self.context, &self.model, round)));
-        }
-    }
-
-    /// Returns the traces of contributions, for an aggregation to link to.
-    pub(super) fn links(&self, contributions: impl Iterator<Item = ContributionId>) -> Vec<String> {
-        contributions
-            .filter_map(|id| self.traces.of_contribution(&id))
-            .collect()
-    }
 }
 
-/// Returns all bytes of a small blob, or `None` if it cannot be read.
-pub fn read_whole(blobs: &Blobs, blob: &BlobId) -> Option<Vec<u8>> {
-    use qres_fed::tensor::Source;
-    let file = blobs.open(blob).ok()??;
-    file.read_vec(0, usize::try_from(file.len()).ok()?).ok()
+/// Waits until a time; for ever when there is none.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }

@@ -8,8 +8,9 @@ use qres_fed::round::Input;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::catalog::command::Message;
-use crate::catalog::{Joined, Model};
+use crate::catalog::command::Command;
+use crate::catalog::entry::Model;
+use crate::catalog::joined::Joined;
 use crate::context::NodeContext;
 use crate::service::peers;
 use crate::view::NodeView;
@@ -20,11 +21,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Takes no new work from here on, and returns when no submission waits to be merged, or after [`DRAIN_MAX`].
 pub async fn drain(context: &Arc<NodeContext>) -> NodeView {
     context.draining.store(true, Ordering::Relaxed);
-    let joined = context
-        .registry
-        .all()
-        .into_iter()
-        .filter_map(|m| Some((m.joined()?, m)));
+    let joined = context.catalog.all().into_iter().filter_map(|m| Some((m.joined()?, m)));
     let waits = joined.map(|(joined, model)| merge(joined, model));
     tokio::select! {
         () = context.stop.cancelled() => {}
@@ -37,7 +34,7 @@ async fn merge(joined: Arc<Joined>, model: Arc<Model>) {
     let merged = async {
         joined
             .inbox
-            .send(Message::Inputs(vec![Input::MergeNow]))
+            .send(Command::Inputs(vec![Input::MergeNow]))
             .await
             .map_err(drop)?;
         let mut unmerged = joined.unmerged.clone();

@@ -1,5 +1,6 @@
 //! Weights on their way to a trainer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,17 +10,30 @@ use qres_fed::id::{BlobId, CheckpointId, SpecId};
 use qres_fed::round::CheckpointInfo;
 use qres_fed::strategy;
 use qres_fed::tensor::Source;
+use qres_store::{BlobFile, Owner, Store};
 
-use crate::catalog::{Joined, Model, stopped};
+use crate::catalog::entry::Model;
+use crate::catalog::joined::{Heads, Joined};
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
-use crate::handle::{Fetch, Fetched};
-use crate::service::submit;
-use crate::view::build as views;
-use qres_store::{BlobFile, Owner, Store};
+use crate::refusal::stopped;
+use crate::request::{Fetch, trainer_name};
+use crate::view::CheckpointView;
 
 /// The bytes of one chunk: clients in every language take messages up to 4 MiB untuned.
 const CHUNK_BYTES: u64 = 1 << 20;
+
+/// The answer to a [`Fetch`].
+pub struct Fetched {
+    /// The checkpoint whose weights are sent.
+    pub checkpoint: CheckpointView,
+    /// Settings that the trainer must apply: `mu`, `learning_rate`, …
+    pub trainer_config: BTreeMap<String, f64>,
+    /// The id of the model's spec.
+    pub spec: SpecId,
+    /// The safetensors file's bytes from the offset on, in chunks of at most 1 MiB.
+    pub chunks: BoxStream<'static, Result<Bytes, NodeError>>,
+}
 
 /// A checkpoint that was asked for and is known here; no file is open yet.
 pub struct Found {
@@ -32,7 +46,7 @@ pub struct Found {
 
 /// Waits for the checkpoint that a [`Fetch`] asks for.
 pub async fn find(context: &Arc<NodeContext>, fetch: Fetch) -> Result<Found, NodeError> {
-    let (model, joined) = context.registry.find_joined(&fetch.model)?;
+    let (model, joined) = context.catalog.find_joined(&fetch.model)?;
     let info = match fetch.checkpoint {
         Some(id) => joined
             .ask(move |machine| machine.checkpoint(&id))
@@ -63,7 +77,7 @@ impl Found {
         }
         hand_out(&self.joined, &self.info);
         Ok(Fetched {
-            checkpoint: views::checkpoint(&self.model, &self.info),
+            checkpoint: CheckpointView::of(&self.model, &self.info),
             trainer_config: strategy::trainer_config(&self.model.spec().strategy),
             spec: self.model.id,
             chunks: chunks(self.context, Arc::new(file), self.offset),
@@ -79,7 +93,7 @@ async fn wait(
     joined: &Joined,
     fetch: &Fetch,
 ) -> Result<CheckpointInfo, NodeError> {
-    let Some(trainer) = fetch.trainer.as_deref().map(submit::trainer_name) else {
+    let Some(trainer) = fetch.trainer.as_deref().map(trainer_name) else {
         return next(context, joined, fetch, None).await;
     };
     let mut passed = fetch.after;
@@ -129,7 +143,7 @@ async fn next(
     passed: Option<CheckpointId>,
 ) -> Result<CheckpointInfo, NodeError> {
     let mut heads = joined.heads.clone();
-    let wanted = |heads: &crate::catalog::Heads| {
+    let wanted = |heads: &Heads| {
         if fetch.confirmed_only {
             heads.confirmed
         } else {
@@ -150,10 +164,7 @@ async fn next(
 }
 
 fn hand_out(joined: &Joined, info: &CheckpointInfo) {
-    let mut handed_out = joined
-        .handed_out
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut handed_out = joined.handed_out.lock();
     handed_out.insert(info.id);
 }
 

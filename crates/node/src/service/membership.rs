@@ -3,26 +3,19 @@
 use std::sync::Arc;
 
 use qres_fed::codec::Codec;
-use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
-use qres_fed::record::Spec;
-use qres_fed::round::{Config, Input, Machine, Restored, Submission, SubmissionState};
+use qres_fed::id::{NodeId, SpecId};
+use qres_fed::round::SubmissionState;
 use qres_fed::strategy;
-
-use crate::announced;
-use crate::catalog::Model;
-use crate::catalog::known::Known;
-use crate::context::NodeContext;
-use crate::error::{NodeError, Reason};
-use crate::first_comparison;
-use crate::model::task::ModelTask;
-use crate::view::build as views;
-use crate::view::{Event, ModelView};
 use qres_store::{Owner, Store, StoreError, StoredSubmission, Write};
 use qres_wire::clock::unix_ms;
 
-/// The time before a round's deadline, in ms, at which a node merges the submissions that it has: it leaves room to code, send
-/// and fetch.
-const MERGE_MARGIN_MS: u64 = 2_000;
+use crate::announced;
+use crate::catalog::entry::Model;
+use crate::catalog::known::Known;
+use crate::context::NodeContext;
+use crate::error::{NodeError, Reason};
+use crate::model::start::start_model;
+use crate::view::{Event, ModelView, SubmissionView};
 
 /// Joins a known model: the join is durable before the model runs. The work goes on to its end if the caller goes away.
 pub async fn join(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView, NodeError> {
@@ -35,32 +28,32 @@ async fn join_now(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView
     context.refuse_if_bootstrap()?;
     let model = announced::whole(context, known).await?;
     if model.joined().is_some() {
-        return Ok(views::model(context, &model));
+        return Ok(context.model_view(&model));
     }
     joinable(context, &model)?;
     // The guard keeps a predecessor's head, which is this model's checkpoint 0, while it changes hands.
     let _kept = context.in_flight.clone().read_owned().await;
     let _turn = context.memberships.lock().await;
-    let (model, was_here) = context.registry.add(model);
+    let (model, was_here) = context.catalog.add(model);
     if model.joined().is_some() {
-        return Ok(views::model(context, &model));
+        return Ok(context.model_view(&model));
     }
     if let Err(error) = commit_join(context, &model).await {
         if !was_here {
-            context.registry.remove(&model.id);
+            context.catalog.remove(&model.id);
         }
         return Err(error);
     }
-    context.registry.heard().forget(&model.id);
+    context.catalog.heard().forget(&model.id);
     start_model(context, &model).await?;
-    Ok(views::model(context, &model))
+    Ok(context.model_view(&model))
 }
 
 /// Makes the join durable. The caller holds [`NodeContext::memberships`].
 async fn commit_join(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
     let spec = model.spec();
     let same_name = context
-        .registry
+        .catalog
         .all()
         .into_iter()
         .find(|m| m.spec().name == spec.name && m.joined().is_some());
@@ -87,7 +80,7 @@ async fn commit_join(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(
 /// are fetched from peers that have them under `model`: a node that names a digest need not have the right to the bytes.
 async fn borrow_checkpoint0(context: &Arc<NodeContext>, model: &Model) -> Result<(), NodeError> {
     let (wider, weights, to) = (
-        context.registry.wider(model),
+        context.catalog.wider(model),
         model.spec().checkpoint0,
         Owner::Model(model.id),
     );
@@ -131,84 +124,6 @@ fn joinable(context: &NodeContext, model: &Model) -> Result<(), NodeError> {
         .field("model"));
     }
     Ok(())
-}
-
-/// Starts a joined model's task from the store. Two tasks of one model must never run: the caller holds [`NodeContext::memberships`],
-/// or nothing else runs yet.
-pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
-    if model.joined().is_some() {
-        return Ok(());
-    }
-    let config = Config {
-        node: context.identity.node(),
-        trainers: context.config.trainers,
-        merge_margin_ms: MERGE_MARGIN_MS,
-        keep_rounds: context.config.keep_rounds,
-    };
-    let (spec, id) = (model.spec().clone(), model.id);
-    let (now, trusted) = (context.clock.now(), context.config.trust.clone());
-    let (machine, outputs) = context
-        .blocking(move |store| {
-            let restored = restore(store, &spec, id)?;
-            let (mut machine, mut outputs) = Machine::new(spec, config, restored, now);
-            if !trusted.is_empty() {
-                outputs.extend(machine.handle(Input::Trust(trusted), now));
-            }
-            Ok::<_, StoreError>((machine, outputs))
-        })
-        .await?;
-    let joined = ModelTask::spawn(context, model, machine, outputs);
-    model.set_joined(Some(joined));
-    context.model_changed(model);
-    first_comparison::compare_with_all(context, model);
-    Ok(())
-}
-
-/// Reads a model from the store, without what the disk has lost: a checkpoint whose weights are gone or damaged is recomputed
-/// or fetched again.
-fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreError> {
-    let blobs = store.blobs_of(Owner::Model(id));
-    let records = store.records(id)?;
-    let submissions = store.open_submissions(id)?;
-    let mut verified = records.verified;
-    let zero = spec.zero().0;
-    let held = |weights| blobs.contains(weights);
-    if !held(&spec.checkpoint0) {
-        verified.remove(&zero);
-    }
-    let mut newest: Option<(u64, CheckpointId, BlobId)> = None;
-    for seal in &records.seals {
-        let checkpoint = seal.record.checkpoint().id();
-        if !held(&seal.record.result) {
-            verified.remove(&checkpoint);
-        } else if verified.contains(&checkpoint) && newest.is_none_or(|(round, ..)| round < seal.record.round) {
-            newest = Some((seal.record.round, checkpoint, seal.record.result));
-        }
-    }
-    // Results are not flushed when they are made, so after a power cut the newest may be torn: only that one is read again.
-    if let Some((_, checkpoint, weights)) = newest
-        && !blobs.verify(&weights)?
-    {
-        verified.remove(&checkpoint);
-    }
-    Ok(Restored {
-        contributions: records.contributions,
-        seals: records.seals,
-        proofs: records.proofs,
-        verified,
-        submissions: submissions.into_iter().map(submission).collect(),
-        root: records.root,
-    })
-}
-
-fn submission(stored: StoredSubmission) -> (Submission, SubmissionState) {
-    let submission = Submission {
-        id: stored.id,
-        trainer: stored.trainer,
-        base: stored.base,
-        samples: stored.samples,
-    };
-    (submission, stored.state)
 }
 
 /// Leaves a model: its task ends, and its records and blobs go. Other nodes are not told.
@@ -255,10 +170,12 @@ pub async fn take_over(
             return Err(error.into());
         }
     };
-    context.states.leave(context, id);
+    for record in context.states.leave(id) {
+        context.give_up_state(&record);
+    }
     for submission in &ended {
         context.metrics.submission(&submission.model, &submission.state);
-        context.events.push(Event::Submission(views::submission(submission)));
+        context.events.push(Event::Submission(SubmissionView::of(submission)));
     }
     context.events.push(Event::ModelLeft(id, model.spec().name.clone()));
     context.model_changed(model);
@@ -308,13 +225,13 @@ fn left(state: &SubmissionState) -> SubmissionState {
 
 #[cfg(test)]
 mod tests {
-    use qres_fed::id::{ContributionId, SubmissionId};
+    use qres_fed::id::{BlobId, CheckpointId, ContributionId, SubmissionId};
     use qres_fed::record::Contribution;
+    use qres_store::StoreOptions;
+    use qres_wire::identity::Identity;
 
     use super::*;
     use crate::tests::pending;
-    use qres_store::StoreOptions;
-    use qres_wire::identity::Identity;
 
     fn contribution(spec: SpecId, by: &Identity) -> Write {
         Write::Contribution(by.sign(Contribution {

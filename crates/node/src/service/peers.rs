@@ -5,33 +5,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qres_fed::id::NodeId;
+use qres_files::descriptors;
+use qres_mesh::Mode;
+use qres_wire::identity;
 use tokio::time::timeout;
 
-use crate::catalog::stopped;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
+use crate::refusal::stopped;
 use crate::view::{NodeView, PeerState, PeerView};
-use qres_files::descriptors;
-use qres_mesh::{MeshError, Mode};
-use qres_wire::identity;
 
 /// The longest time until a dial is answered.
 const DIAL_MAX: Duration = Duration::from_secs(10);
 /// The longest ban, which is a year.
 const BAN_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-impl From<MeshError> for NodeError {
-    fn from(error: MeshError) -> Self {
-        let message = error.to_string();
-        match error {
-            MeshError::Address(_) => Self::invalid("address", message),
-            MeshError::NotConnected(_) => Self::new(Reason::PeerNotConnected, message),
-            MeshError::TooLarge { .. } => Self::new(Reason::MessageTooLarge, message),
-            MeshError::Dial(why) => unreached(&why),
-            _ => Self::new(Reason::Mesh, message).retry_after(1000),
-        }
-    }
-}
 
 /// Parses a peer id (libp2p's text) or a node id (64 hex digits).
 pub fn parse(text: &str) -> Result<NodeId, NodeError> {
@@ -59,7 +46,7 @@ pub async fn dial(context: &Arc<NodeContext>, address: &str) -> Result<(), NodeE
     tokio::select! {
         () = context.stop.cancelled() => Err(stopped()),
         outcome = outcome => outcome.unwrap_or_else(|_| {
-            Err(unreached(&format!("no answer within {} s; it is tried again", DIAL_MAX.as_secs())))
+            Err(NodeError::unreached(&format!("no answer within {} s; it is tried again", DIAL_MAX.as_secs())))
         }),
     }
 }
@@ -75,19 +62,17 @@ async fn admitted(context: &Arc<NodeContext>, node: NodeId) -> Result<(), NodeEr
             Some(PeerState::Connected) => return Ok(()),
             Some(PeerState::Connecting) => {}
             Some(PeerState::Refused(why)) => {
-                return Err(unreached(&format!("the peer was refused, or refused: {why}")));
+                return Err(NodeError::unreached(&format!(
+                    "the peer was refused, or refused: {why}"
+                )));
             }
-            Some(PeerState::Banned(why, _)) => return Err(unreached(&format!("the peer is banned: {why}"))),
-            Some(PeerState::Disconnected) | None => return Err(unreached("the connection did not come about")),
+            Some(PeerState::Banned(why, _)) => return Err(NodeError::unreached(&format!("the peer is banned: {why}"))),
+            Some(PeerState::Disconnected) | None => {
+                return Err(NodeError::unreached("the connection did not come about"));
+            }
         }
         newest.changed().await.map_err(|_| stopped())?;
     }
-}
-
-fn unreached(why: &str) -> NodeError {
-    NodeError::new(Reason::PeerNotReached, format!("not connected: {why}"))
-        .field("address")
-        .retry_after(1000)
 }
 
 /// Bans a peer for at most [`BAN_MAX`].

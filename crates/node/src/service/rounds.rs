@@ -7,17 +7,17 @@ use qres_fed::record::{Membership, Spec};
 use qres_fed::round::{Input, Machine, RoundInfo};
 
 use crate::archive;
-use crate::catalog::command::Message;
-use crate::catalog::stopped;
+use crate::catalog::command::Command;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
-use crate::handle::{ModelRef, Page, PageRequest};
+use crate::page::{Page, PageRequest};
+use crate::refusal::stopped;
+use crate::request::ModelRef;
 use crate::view::RoundView;
-use crate::view::build as views;
 
 /// Returns one round of the head's branch; `None` asks for the open round.
 pub async fn get(context: &Arc<NodeContext>, model: &ModelRef, round: Option<u64>) -> Result<RoundView, NodeError> {
-    let (model, joined) = context.registry.find_joined(model)?;
+    let (model, joined) = context.catalog.find_joined(model)?;
     let mut info = joined
         .ask(move |machine| round.map_or_else(|| Some(machine.open_round()), |n| machine.round(n)))
         .await?;
@@ -34,7 +34,7 @@ pub async fn get(context: &Arc<NodeContext>, model: &ModelRef, round: Option<u64
         )
         .field("round")
     })?;
-    Ok(views::round(context, &model, info))
+    Ok(RoundView::of(&model, info, context.clock.now()))
 }
 
 /// Returns a page of rounds, the newest first.
@@ -43,7 +43,7 @@ pub async fn list(
     model: &ModelRef,
     page: PageRequest,
 ) -> Result<Page<RoundView>, NodeError> {
-    let (model, joined) = context.registry.find_joined(model)?;
+    let (model, joined) = context.catalog.find_joined(model)?;
     let before = match page.token.as_deref().map(str::parse::<u64>) {
         None => None,
         Some(Ok(before)) => Some(before),
@@ -64,7 +64,7 @@ pub async fn list(
     Ok(Page {
         items: infos
             .into_iter()
-            .map(|info| views::round(context, &model, info))
+            .map(|info| RoundView::of(&model, info, context.clock.now()))
             .collect(),
         next,
     })
@@ -82,7 +82,7 @@ fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<Rou
 /// Ends the open round's waiting. The round stays open, and the error is [`Reason::BelowQuorum`], when fewer than k
 /// contributions are in.
 pub async fn seal(context: &Arc<NodeContext>, model: &ModelRef) -> Result<RoundView, NodeError> {
-    let (known, joined) = context.registry.find_joined(model)?;
+    let (known, joined) = context.catalog.find_joined(model)?;
     let open = joined.ask(Machine::open_round).await?;
     let (k, here) = (
         known.spec().rounds.min_contributions,
@@ -93,7 +93,7 @@ pub async fn seal(context: &Arc<NodeContext>, model: &ModelRef) -> Result<RoundV
     }
     joined
         .inbox
-        .send(Message::Inputs(vec![Input::SealNow]))
+        .send(Command::Inputs(vec![Input::SealNow]))
         .await
         .map_err(|_| stopped())?;
     get(context, model, Some(open.round)).await

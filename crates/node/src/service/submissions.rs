@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use qres_fed::id::SubmissionId;
 use qres_fed::round::SubmissionState;
+use qres_store::StoreError;
 
-use crate::catalog::stopped;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
-use crate::handle::{ModelRef, Page, PageRequest};
+use crate::page::{Page, PageRequest};
+use crate::refusal::stopped;
+use crate::request::ModelRef;
 use crate::view::SubmissionView;
-use crate::view::build as views;
-use qres_store::StoreError;
 
 /// Returns true if a trainer that waits has its answer. A sealed submission may still be provisional: the next round's
 /// contributions confirm it, and a trainer that goes on waiting would never make one.
@@ -40,7 +40,7 @@ pub async fn get(context: &Arc<NodeContext>, id: SubmissionId, wait: bool) -> Re
             .field("id")
             })?;
         if !wait || is_settled(&stored.state) {
-            return Ok(views::submission(&stored));
+            return Ok(SubmissionView::of(&stored));
         }
         tokio::select! {
             () = context.stop.cancelled() => return Err(stopped()),
@@ -56,7 +56,7 @@ pub async fn list(
     page: PageRequest,
 ) -> Result<Page<SubmissionView>, NodeError> {
     let spec = model
-        .map(|model| context.registry.find(&model))
+        .map(|model| context.catalog.find(&model))
         .transpose()?
         .map(|model| model.id());
     let found = context
@@ -67,7 +67,7 @@ pub async fn list(
         other => other.into(),
     })?;
     Ok(Page {
-        items: found.items.iter().map(views::submission).collect(),
+        items: found.items.iter().map(SubmissionView::of).collect(),
         next: found.next,
     })
 }

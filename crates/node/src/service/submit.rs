@@ -6,20 +6,19 @@ use std::sync::Arc;
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::SAMPLES_MAX;
 use qres_fed::round::{BaseError, Input, SubmissionState};
-use qres_fed::tensor::TensorError;
-use tokio::sync::oneshot;
-
-use crate::catalog::command::Message;
-use crate::catalog::{Joined, Model, stopped};
-use crate::context::NodeContext;
-use crate::error::{Kind, NodeError, Reason};
-use crate::handle::{SubmissionKind, Submit};
-use crate::model::submit::SubmitRequest;
-use crate::upload::{Received, Upload};
-use crate::view::SubmissionView;
-use crate::view::build as views;
 use qres_store::{KeyOutcome, Owner, Store, StoreError, StoredKey, StoredSubmission};
 use qres_wire::clock::unix_ms;
+use tokio::sync::oneshot;
+
+use crate::catalog::command::{Command, SubmitRequest};
+use crate::catalog::entry::Model;
+use crate::catalog::joined::Joined;
+use crate::context::NodeContext;
+use crate::error::{NodeError, Reason};
+use crate::refusal::{base_refused, key_taken, stopped, tensors_refused};
+use crate::request::{SubmissionKind, Submit, trainer_name};
+use crate::upload::{Received, Upload};
+use crate::view::SubmissionView;
 
 /// The most bytes of a trainer's name.
 const TRAINER_BYTES_MAX: usize = 128;
@@ -34,7 +33,7 @@ const HEADER_SLACK_BYTES: u64 = 4 << 20;
 pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upload<SubmissionView>, NodeError> {
     context.refuse_if_draining()?;
     context.refuse_if_not_alone()?;
-    let (model, joined) = context.registry.find_joined(&submit.model)?;
+    let (model, joined) = context.catalog.find_joined(&submit.model)?;
     if !model.spec().admits(&context.identity.node()) {
         return Err(base_refused(BaseError::NotMember));
     }
@@ -52,7 +51,7 @@ pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upl
     {
         // A full inbox loses one sign of life; the next attempt gives another.
         let here = Input::TrainerHere(submit.trainer);
-        let _ = joined.inbox.try_send(Message::Inputs(vec![here]));
+        let _ = joined.inbox.try_send(Command::Inputs(vec![here]));
         return Err(base_refused(error));
     }
     let expected = model.layout.file_bytes();
@@ -94,20 +93,11 @@ fn check(submit: &mut Submit) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Returns the name of a trainer, which is `default` for one without a name.
-pub fn trainer_name(given: &str) -> &str {
-    if given.is_empty() { "default" } else { given }
-}
-
 /// Returns the base of a trainer that names none, if there is just one that it can mean; else the error
 /// [`Reason::BaseAmbiguous`].
 fn infer_base(joined: &Joined) -> Result<CheckpointId, NodeError> {
     let head = joined.heads.borrow().head;
-    let handed_out = joined
-        .handed_out
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .clone();
+    let handed_out = joined.handed_out.lock().clone();
     let mut bases = handed_out.iter();
     match (bases.next(), bases.next()) {
         (Some(one), None) => Ok(*one),
@@ -169,7 +159,7 @@ async fn known_outcome(
     let Some(key) = submit.upload.key.clone() else {
         let found = context.blocking(move |store| store.submission(SubmissionId(request)));
         let found = found.await?.filter(|submission| !submission.is_rejected());
-        return Ok(found.as_ref().map(views::submission));
+        return Ok(found.as_ref().map(SubmissionView::of));
     };
     let Some(stored) = context.blocking(move |store| store.key(&key)).await? else {
         return Ok(None);
@@ -204,23 +194,12 @@ async fn answer_of(
         return Err(key_taken(&stored.key));
     }
     let found = context.blocking(move |store| store.submission(id)).await?;
-    found.as_ref().map(views::submission).ok_or_else(|| {
+    found.as_ref().map(SubmissionView::of).ok_or_else(|| {
         NodeError::new(
             Reason::SubmissionExpired,
             "the submission of this key is no longer kept: use a new key",
         )
     })
-}
-
-/// Returns the error [`Reason::KeyTaken`] for a key that stands for another request.
-pub fn key_taken(key: &str) -> NodeError {
-    NodeError::new(
-        Reason::KeyTaken,
-        format!(
-            "idempotency key {key:?} stands for another request (other header or bytes): use a new key for a new one"
-        ),
-    )
-    .field("idempotency_key")
 }
 
 async fn finish(
@@ -271,7 +250,7 @@ async fn finish(
     });
     joined
         .inbox
-        .send(Message::Submit(request))
+        .send(Command::Submit(request))
         .await
         .map_err(|_| stopped())?;
     answer.await.map_err(|_| stopped())?
@@ -289,50 +268,10 @@ async fn check_tensors(context: &Arc<NodeContext>, model: &Arc<Model>, blob: Blo
     checked.map_err(tensors_refused)
 }
 
-/// Returns the error for a caller's bad tensors.
-pub fn tensors_refused(error: TensorError) -> NodeError {
-    match error {
-        TensorError::Bad(problem) => NodeError::invalid("data", problem),
-        TensorError::Io(error) => StoreError::from_io("blobs", error).into(),
-    }
-}
-
-/// Returns the error [`Reason::BaseSubmitted`] for a second, different submission for the same trainer and base.
-pub fn already(earlier: &StoredSubmission) -> NodeError {
-    NodeError::new(
-        Reason::BaseSubmitted,
-        format!(
-            "trainer {:?} has already submitted other work on base {} (submission {}): one submission a trainer and base; fetch \
-             the next checkpoint, or give another trainer name",
-            earlier.trainer, earlier.base, earlier.id
-        ),
-    )
-    .field("base")
-}
-
-/// Returns the error for a base that is not taken, by its [`BaseError`].
-pub fn base_refused(error: BaseError) -> NodeError {
-    let reason = match &error {
-        BaseError::Unknown(_) => Reason::BaseUnknown,
-        BaseError::Stale { .. } => Reason::BaseStale,
-        BaseError::NotHeld(_) => Reason::BaseNotHeld,
-        BaseError::Contributed(_) => Reason::BaseContributed,
-        BaseError::Conflicts { .. } => Reason::BaseConflicts,
-        BaseError::NotMember => Reason::NotAMember,
-        BaseError::Convicted(_) => Reason::Convicted,
-    };
-    let field = if reason.kind() == Kind::PermissionDenied {
-        "model"
-    } else {
-        "base"
-    };
-    NodeError::new(reason, error.to_string()).field(field)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handle::{ModelRef, UploadOptions};
+    use crate::request::{ModelRef, UploadOptions};
 
     fn submit() -> Submit {
         Submit {

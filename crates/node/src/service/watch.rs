@@ -11,10 +11,9 @@ use crate::catalog::known::Known;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::event_log::Read;
-use crate::handle::WatchFilter;
+use crate::request::WatchFilter;
 use crate::service::states as state;
-use crate::view::build as views;
-use crate::view::{Event, Revision, WatchItem};
+use crate::view::{Event, Revision, RoundView, SubmissionView, WatchItem};
 
 /// The number of submissions that a snapshot shows: the newest ones.
 const SNAPSHOT_SUBMISSIONS: usize = 100;
@@ -32,7 +31,7 @@ impl Filter {
         let spec = match &what {
             WatchFilter::Models | WatchFilter::Peers | WatchFilter::Submissions(None) => None,
             WatchFilter::Rounds(model) | WatchFilter::States(model, _) | WatchFilter::Submissions(Some(model)) => {
-                Some(context.registry.find(model)?.id())
+                Some(context.catalog.find(model)?.id())
             }
         };
         Ok(Self { what, spec })
@@ -178,9 +177,9 @@ impl Watcher {
     async fn standing(&self) -> Result<Snapshot, NodeError> {
         let context = &self.context;
         match &self.filter.what {
-            WatchFilter::Models => Ok(Snapshot::Models(context.registry.known().into_iter())),
+            WatchFilter::Models => Ok(Snapshot::Models(context.catalog.known().into_iter())),
             WatchFilter::Rounds(model) => {
-                let (model, joined) = context.registry.find_joined(model)?;
+                let (model, joined) = context.catalog.find_joined(model)?;
                 let rounds = joined
                     .ask(|machine| {
                         let open = machine.open_round();
@@ -192,8 +191,8 @@ impl Watcher {
                         last.into_iter().chain([open]).collect::<Vec<_>>()
                     })
                     .await?;
-                let rounds = rounds.into_iter();
-                let events = rounds.map(|round| Event::Round(views::round(context, &model, round)));
+                let (rounds, now) = (rounds.into_iter(), context.clock.now());
+                let events = rounds.map(|round| Event::Round(RoundView::of(&model, round, now)));
                 Ok(Snapshot::Events(events.collect::<Vec<_>>().into_iter()))
             }
             WatchFilter::Submissions(_) => {
@@ -223,13 +222,13 @@ impl Snapshot {
     async fn next(&mut self, context: &Arc<NodeContext>) -> Result<Option<Event>, NodeError> {
         match self {
             Self::Models(models) => Ok(models.next().map(|known| match known {
-                Known::Here(model) => Event::Model(views::model(context, &model)),
+                Known::Here(model) => Event::Model(context.model_view(&model)),
                 Known::Heard(heard) => Event::ModelHeard(heard),
             })),
             Self::Submissions(ids) => {
                 for id in ids {
                     if let Some(stored) = context.blocking(move |store| store.submission(id)).await? {
-                        return Ok(Some(Event::Submission(views::submission(&stored))));
+                        return Ok(Some(Event::Submission(SubmissionView::of(&stored))));
                     }
                 }
                 Ok(None)
@@ -262,8 +261,8 @@ mod tests {
     use qres_fed::round::SubmissionState;
 
     use super::*;
-    use crate::handle::ModelRef;
-    use crate::view::{RoundView, StateView, SubmissionView};
+    use crate::request::ModelRef;
+    use crate::view::StateView;
 
     const ONE: SpecId = SpecId([1; 32]);
     const OTHER: SpecId = SpecId([2; 32]);

@@ -3,10 +3,10 @@
 use qres_fed::id::{NodeId, ProofId};
 use qres_fed::record::Spec;
 use qres_fed::round::{Comparing, Conditions, Convicted, Unsettled};
+use qres_mesh::Twin;
 use tracing::{error, warn};
 
 use crate::view::{ConditionKind, ConditionView};
-use qres_mesh::Twin;
 
 /// Returns a [`ConditionView`] in words for each condition.
 pub fn views(spec: &Spec, twin: Option<&Twin>, conditions: Conditions) -> Vec<ConditionView> {

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use qres_fed::id::BlobId;
 use qres_fed::record::Schema;
 use qres_fed::tensor::{self, Layout};
+use qres_store::{Owner, StoreError};
 
+use super::establish::establish;
+use super::spec::{WEIGHTS_BYTES_MAX, request_digest, spec_of, spec_refused};
 use crate::context::NodeContext;
 use crate::error::NodeError;
-use crate::handle::{CreateModel, Seeded};
-use crate::service::create::{WEIGHTS_BYTES_MAX, establish, request_digest, spec_of, spec_refused};
+use crate::request::{CreateModel, Seeded};
 use crate::upload::{Received, upload_place};
 use crate::view::ModelView;
-use qres_store::{Owner, StoreError};
 
 /// Checks the schema, makes the weights, and creates the model from them.
 pub async fn make(context: &Arc<NodeContext>, create: &CreateModel, seeded: Seeded) -> Result<ModelView, NodeError> {

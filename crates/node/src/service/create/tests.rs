@@ -1,8 +1,10 @@
 //! Tests of the refusals before a byte is sent, and of the requests that a key stands for.
 
+use qres_fed::record::Rule;
+
 use super::*;
 use crate::error::Kind;
-use crate::handle::UploadOptions;
+use crate::request::UploadOptions;
 
 fn request() -> CreateModel {
     CreateModel {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use qres_fed::id::{BlobId, SpecId};
 use qres_fed::record::{Signed, StateRecord};
 
-use crate::service::states::{Key, key};
+use super::key::{Key, key};
 
 /// The most states whose tensors are on their way; above it the oldest is given up, so that no state blocks the others for
 /// ever.
@@ -14,14 +14,15 @@ const PENDING_MAX: usize = 1024;
 /// The states whose tensors are on their way: the newest of each [`Key`], with a number that ascends with the time it was
 /// taken.
 #[derive(Default)]
-pub(super) struct Pending {
-    pub(super) states: BTreeMap<Key, (u64, Signed<StateRecord>)>,
+pub struct Pending {
+    /// The states, each with its number.
+    pub states: BTreeMap<Key, (u64, Signed<StateRecord>)>,
     count: u64,
 }
 
 impl Pending {
     /// Takes a state, and returns those given up for it; `Err` when it is no newer than the pending one.
-    pub(super) fn take(&mut self, signed: Signed<StateRecord>) -> Result<Vec<StateRecord>, ()> {
+    pub fn take(&mut self, signed: Signed<StateRecord>) -> Result<Vec<StateRecord>, ()> {
         let key = key(&signed.record);
         let mut gone = vec![];
         if let Some((_, earlier)) = self.states.get(&key) {
@@ -44,19 +45,20 @@ impl Pending {
     }
 
     /// Returns true if a pending state of this model has these tensors.
-    pub(super) fn names(&self, spec: SpecId, blob: &BlobId) -> bool {
+    pub fn names(&self, spec: SpecId, blob: &BlobId) -> bool {
         self.states.values().any(|(_, signed)| has(&signed.record, spec, blob))
     }
 
     /// Takes out every state of this model with these tensors: two may have the same.
-    pub(super) fn arrived(&mut self, spec: SpecId, blob: &BlobId) -> Vec<Signed<StateRecord>> {
+    pub fn arrived(&mut self, spec: SpecId, blob: &BlobId) -> Vec<Signed<StateRecord>> {
         let here = self
             .states
             .extract_if(.., |_, (_, signed)| has(&signed.record, spec, blob));
         here.map(|(_, (_, signed))| signed).collect()
     }
 
-    pub(super) fn leave(&mut self, spec: SpecId) -> Vec<StateRecord> {
+    /// Takes out the states of a model.
+    pub fn leave(&mut self, spec: SpecId) -> Vec<StateRecord> {
         let left = self.states.extract_if(.., |(s, ..), _| *s == spec);
         left.map(|(_, (_, signed))| signed.record).collect()
     }
@@ -69,7 +71,7 @@ fn has(record: &StateRecord, spec: SpecId, blob: &BlobId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::states::tests::{node, record, signed};
+    use crate::states::tests::{node, record, signed};
 
     #[test]
     fn two_states_with_the_same_tensors_are_both_kept_and_a_newer_one_replaces_an_older() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use qres_fed::id::{NodeId, SpecId};
 use tokio::time::timeout;
 
-use crate::background::sync::queue::{Pair, SyncQueue};
+use super::queue::{Pair, SyncQueue};
 
 /// The time after which a greeting makes room for another peer that waits. A thousand offers are about 200 KB: a link of 1
 /// Mbit/s brings them in two seconds.

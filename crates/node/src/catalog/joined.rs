@@ -1,0 +1,87 @@
+//! A joined model as other tasks see it: the inbox of its task, its heads, and what the two share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use parking_lot::Mutex;
+use qres_fed::id::{BlobId, CheckpointId};
+use qres_fed::round::{BaseError, CheckpointInfo, Conditions, Machine};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::command::Command;
+use super::refused::Refused;
+use crate::error::NodeError;
+use crate::refusal::stopped;
+
+/// The parts of a running model that other tasks use.
+pub struct Joined {
+    /// Sends messages to the model's task.
+    pub inbox: mpsc::Sender<Command>,
+    /// The current heads of the model.
+    pub heads: watch::Receiver<Heads>,
+    /// Bases handed out to trainers while the open round lasts.
+    pub handed_out: Mutex<BTreeSet<CheckpointId>>,
+    /// The number of submissions that wait to be merged, once the node drains.
+    pub unmerged: watch::Receiver<Option<usize>>,
+    /// Blobs of submissions that the disk does not take yet.
+    pub unstored: Arc<Mutex<BTreeSet<BlobId>>>,
+    /// The number of records that the machine holds in memory.
+    pub records: AtomicUsize,
+    /// Records that came by comparison and were not kept.
+    pub refused: Mutex<Refused>,
+    /// Ends the model's task.
+    pub stop: CancellationToken,
+}
+
+/// The head of a model and the facts about it that other tasks need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// The head of the model.
+    pub head: CheckpointInfo,
+    /// The newest confirmed checkpoint of its branch.
+    pub confirmed: CheckpointInfo,
+    /// True if this node can still contribute on the head, or never could.
+    pub workable: bool,
+    /// The number of submissions, in this run, of which no update could be made: a trainer may wait for one more.
+    pub unusable_count: u64,
+    /// The conditions that an operator should know.
+    pub conditions: Conditions,
+}
+
+impl Heads {
+    /// Reads the heads of a [`Machine`] as it stands.
+    pub fn of(machine: &Machine) -> Self {
+        let head = machine.head();
+        let fault = machine.check_base(&head.id).err();
+        Self {
+            head,
+            confirmed: machine.confirmed_head(),
+            unusable_count: machine.unusable_count(),
+            workable: !matches!(fault, Some(BaseError::Contributed(_) | BaseError::Conflicts { .. })),
+            conditions: machine.conditions(),
+        }
+    }
+}
+
+impl Joined {
+    /// Forgets the records that were refused: they may be welcome now.
+    pub fn forget_refused(&self) {
+        self.refused.lock().clear();
+    }
+
+    /// Asks the model's task a question about its [`Machine`].
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Machine) -> T + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Ask(Box::new(move |machine| {
+            // Sending fails only if the caller has gone: then the answer is not needed.
+            let _ = reply.send(question(machine));
+        }));
+        self.inbox.send(command).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())
+    }
+}

@@ -1,0 +1,137 @@
+//! The views that callers are shown, made from the node's data.
+
+use qres_fed::id::{Instant, NodeId};
+use qres_fed::record::Membership;
+use qres_fed::round::{CheckpointInfo, RoundInfo};
+use qres_fed::strategy;
+use qres_mesh::Twin;
+use qres_store::StoredSubmission;
+
+use super::entry::Model;
+use super::known::Known;
+use crate::view::{
+    CheckpointView, ContributionView, JoinStatus, ListedModel, LosingSealView, ModelView, RoundView, SubmissionView,
+    conditions,
+};
+
+impl JoinStatus {
+    /// Returns the relation of this node to a model.
+    pub(crate) fn of(model: &Model) -> Self {
+        match model.joined() {
+            None => Self::Available,
+            Some(joined) if joined.heads.borrow().head.verified => Self::Joined,
+            Some(_) => Self::Syncing,
+        }
+    }
+}
+
+impl CheckpointView {
+    /// Returns the view of a checkpoint.
+    pub(crate) fn of(model: &Model, info: &CheckpointInfo) -> Self {
+        Self {
+            id: info.id,
+            round: info.round,
+            parent: info.parent,
+            weights: info.weights,
+            bytes: model.layout.file_bytes(),
+            confirmed: info.confirmed,
+        }
+    }
+}
+
+impl ModelView {
+    /// Returns the view of a model for the node `me`; `twin` is another process that runs with the node's identity.
+    pub(crate) fn of(model: &Model, me: &NodeId, twin: Option<&Twin>) -> Self {
+        let spec = model.spec();
+        let heads = model.joined().map(|joined| *joined.heads.borrow());
+        Self {
+            spec: spec.clone(),
+            id: model.id,
+            standing: JoinStatus::of(model),
+            member: spec.admits(me),
+            head: heads.map(|heads| CheckpointView::of(model, &heads.head)),
+            trainer_config: strategy::trainer_config(&spec.strategy),
+            warnings: warnings(model),
+            conditions: heads.map_or(vec![], |heads| conditions::views(spec, twin, heads.conditions)),
+        }
+    }
+}
+
+impl ListedModel {
+    /// Returns the view of a model in a list, for the node `me`.
+    pub(crate) fn of(known: Known, me: &NodeId, twin: Option<&Twin>) -> Self {
+        match known {
+            Known::Here(here) => Self::Here(Box::new(ModelView::of(&here, me, twin))),
+            Known::Heard(heard) => Self::Heard(heard),
+        }
+    }
+}
+
+/// Returns what a person should know before relying on a model.
+fn warnings(model: &Model) -> Vec<String> {
+    let spec = model.spec();
+    let k = spec.rounds.min_contributions as usize;
+    match &spec.membership {
+        Membership::Open => vec![format!(
+            "open membership: anyone may contribute, so whoever runs {k} identities owns this model"
+        )],
+        Membership::List(members) if k < spec.quorum() => vec![format!(
+            "a round needs {k} of {} members, fewer than a majority: two sides of a partition can both go on, and the \
+             shorter history is lost when they meet again",
+            members.len()
+        )],
+        Membership::List(_) => vec![],
+    }
+}
+
+impl RoundView {
+    /// Returns the view of a round at the time `now`.
+    pub(crate) fn of(model: &Model, info: RoundInfo, now: Instant) -> Self {
+        Self {
+            spec: model.id,
+            model: model.spec().name.clone(),
+            round: info.round,
+            parent: info.parent,
+            checkpoint: info.checkpoint.as_ref().map(|c| CheckpointView::of(model, c)),
+            sealers: info.sealers,
+            contributions: info
+                .contributions
+                .into_iter()
+                .map(|c| ContributionView {
+                    id: c.id,
+                    author: c.author,
+                    samples: c.samples,
+                    fidelity: c.fidelity,
+                    bytes: c.bytes,
+                    late: c.late,
+                })
+                .collect(),
+            missing: info.missing,
+            min_contributions: model.spec().rounds.min_contributions,
+            deadline_in_ms: info.deadline.map(|at| at.since_ms(now)),
+            losing_seals: info
+                .losing_seals
+                .into_iter()
+                .map(|(checkpoint, sealer)| LosingSealView { checkpoint, sealer })
+                .collect(),
+        }
+    }
+}
+
+impl SubmissionView {
+    /// Returns the view of a submission.
+    pub(crate) fn of(stored: &StoredSubmission) -> Self {
+        Self {
+            id: stored.id,
+            spec: stored.spec,
+            model: stored.model.clone(),
+            trainer: stored.trainer.clone(),
+            base: stored.base,
+            samples: stored.samples,
+            metrics: stored.metrics.clone(),
+            bytes: stored.bytes,
+            at_unix_ms: stored.at_unix_ms,
+            state: stored.state.clone(),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The start of a joined model's task, from the store.
+
+use std::sync::Arc;
+
+use qres_fed::id::{BlobId, CheckpointId, SpecId};
+use qres_fed::record::Spec;
+use qres_fed::round::{Config, Input, Machine, Restored, Submission, SubmissionState};
+use qres_store::{Owner, Store, StoreError, StoredSubmission};
+
+use super::task::ModelTask;
+use crate::catalog::entry::Model;
+use crate::context::NodeContext;
+use crate::error::NodeError;
+use crate::first_comparison;
+
+/// The time before a round's deadline, in ms, at which a node merges the submissions that it has: it leaves room to code, send
+/// and fetch.
+const MERGE_MARGIN_MS: u64 = 2_000;
+
+/// Starts a joined model's task from the store. Two tasks of one model must never run: the caller holds [`NodeContext::memberships`],
+/// or nothing else runs yet.
+pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
+    if model.joined().is_some() {
+        return Ok(());
+    }
+    let config = Config {
+        node: context.identity.node(),
+        trainers: context.config.trainers,
+        merge_margin_ms: MERGE_MARGIN_MS,
+        keep_rounds: context.config.keep_rounds,
+    };
+    let (spec, id) = (model.spec().clone(), model.id);
+    let (now, trusted) = (context.clock.now(), context.config.trust.clone());
+    let (machine, outputs) = context
+        .blocking(move |store| {
+            let restored = restore(store, &spec, id)?;
+            let (mut machine, mut outputs) = Machine::new(spec, config, restored, now);
+            if !trusted.is_empty() {
+                outputs.extend(machine.handle(Input::Trust(trusted), now));
+            }
+            Ok::<_, StoreError>((machine, outputs))
+        })
+        .await?;
+    let joined = ModelTask::spawn(context, model, machine, outputs);
+    model.set_joined(Some(joined));
+    context.model_changed(model);
+    first_comparison::compare_with_all(context, model);
+    Ok(())
+}
+
+/// Reads a model from the store, without what the disk has lost: a checkpoint whose weights are gone or damaged is recomputed
+/// or fetched again.
+fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreError> {
+    let blobs = store.blobs_of(Owner::Model(id));
+    let records = store.records(id)?;
+    let submissions = store.open_submissions(id)?;
+    let mut verified = records.verified;
+    let zero = spec.zero().0;
+    let held = |weights| blobs.contains(weights);
+    if !held(&spec.checkpoint0) {
+        verified.remove(&zero);
+    }
+    let mut newest: Option<(u64, CheckpointId, BlobId)> = None;
+    for seal in &records.seals {
+        let checkpoint = seal.record.checkpoint().id();
+        if !held(&seal.record.result) {
+            verified.remove(&checkpoint);
+        } else if verified.contains(&checkpoint) && newest.is_none_or(|(round, ..)| round < seal.record.round) {
+            newest = Some((seal.record.round, checkpoint, seal.record.result));
+        }
+    }
+    // Results are not flushed when they are made, so after a power cut the newest may be torn: only that one is read again.
+    if let Some((_, checkpoint, weights)) = newest
+        && !blobs.verify(&weights)?
+    {
+        verified.remove(&checkpoint);
+    }
+    Ok(Restored {
+        contributions: records.contributions,
+        seals: records.seals,
+        proofs: records.proofs,
+        verified,
+        submissions: submissions.into_iter().map(submission).collect(),
+        root: records.root,
+    })
+}
+
+fn submission(stored: StoredSubmission) -> (Submission, SubmissionState) {
+    let submission = Submission {
+        id: stored.id,
+        trainer: stored.trainer,
+        base: stored.base,
+        samples: stored.samples,
+    };
+    (submission, stored.state)
+}

@@ -1,0 +1,81 @@
+//! The spec that a request asks for, its errors, and the digest of the request.
+
+use qres_fed::id::{BlobId, NodeId};
+use qres_fed::record::{Membership, RoundPolicy, Rule, Schema, Spec, SpecError};
+
+use crate::error::NodeError;
+use crate::request::CreateModel;
+
+/// The largest file of initial weights that this node takes: 256 GiB.
+pub const WEIGHTS_BYTES_MAX: u64 = 256 << 30;
+
+/// Returns the error for a bad spec, with the field of the request that is at fault.
+pub fn spec_refused(create: &CreateModel, error: SpecError) -> NodeError {
+    let field = match error.field {
+        "tensors" if create.seeded.is_none() => "data",
+        // The ceiling is at fault where no deadline was given.
+        "deadline_ms" if create.deadline_ms.is_none() => "deadline_max_ms",
+        field => field,
+    };
+    NodeError::invalid(field, error.to_string())
+}
+
+/// Returns the BLAKE3 of everything that a key stands for. The spec's id would not do: a spec names the head of its
+/// predecessor, which is another one when the same request comes again.
+pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
+    let CreateModel {
+        name,
+        strategy,
+        codec,
+        min_contributions,
+        target,
+        deadline_ms,
+        deadline_ms_max,
+        max_staleness,
+        membership,
+        succeeds,
+        // The digest of the weights covers the seed.
+        seeded: _,
+        upload: _,
+    } = create;
+    let policy = (min_contributions, target, deadline_ms, deadline_ms_max, max_staleness);
+    let request = (name, strategy, codec, policy, membership, succeeds, weights);
+    let mut bytes = b"qres/create/1\n".to_vec();
+    // Writing into a Vec cannot fail, and a rule's numbers were checked to be finite.
+    borsh::to_writer(&mut bytes, &request).expect("a request of finite numbers always encodes");
+    *blake3::hash(&bytes).as_bytes()
+}
+
+/// Returns the [`Spec`] that a request asks for. Without members its creator is the only one: no node becomes a member by being
+/// connected.
+pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoint0: BlobId) -> Spec {
+    let alone = || Membership::List([creator].into());
+    let membership = create.membership.clone().unwrap_or_else(alone);
+    let majority = match &membership {
+        Membership::List(members) => members.len() / 2 + 1,
+        Membership::Open => 1,
+    };
+    let defaults = RoundPolicy::default();
+    Spec {
+        name: create.name.clone(),
+        tensors,
+        strategy: create.strategy.clone(),
+        rounds: RoundPolicy {
+            min_contributions: create
+                .min_contributions
+                .unwrap_or(u32::try_from(majority).unwrap_or(u32::MAX)),
+            target: create.target,
+            deadline_ms: create.deadline_ms,
+            deadline_ms_max: create
+                .deadline_ms_max
+                .unwrap_or(defaults.deadline_ms_max.max(create.deadline_ms.unwrap_or(0))),
+            max_staleness: create.max_staleness.unwrap_or(defaults.max_staleness),
+        },
+        codec: create.codec.clone(),
+        privacy: Rule::new("none/1"),
+        membership,
+        checkpoint0,
+        creator,
+        succeeds: create.succeeds,
+    }
+}
