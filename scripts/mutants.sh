@@ -8,7 +8,7 @@ copy=$PWD/.cache/mutants
 mkdir -p "$copy"
 export QRES_SIM_SEEDS=${QRES_SIM_SEEDS:-400} CARGO_TARGET_DIR=$copy/target RUST_BACKTRACE=0
 python3 - "$copy" "$@" <<'PY'
-import pathlib, shutil, subprocess, sys
+import os, pathlib, shutil, signal, subprocess, sys
 
 copy, chosen = pathlib.Path(sys.argv[1]), sys.argv[2:]
 blocks = pathlib.Path("crates/fed/tests/mutants.txt").read_text().split("\n== ")[1:]
@@ -35,12 +35,23 @@ def sources():
 
 def caught():
     for what in (["--lib"], ["--test", "sim"]):
-        run = subprocess.run(
-            ["cargo", "test", "--quiet", "-p", "qres-fed", *what], cwd=copy / "src", capture_output=True, text=True, timeout=1200
+        run = subprocess.Popen(
+            ["cargo", "test", "--quiet", "-p", "qres-fed", *what],
+            cwd=copy / "src",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
-        said = run.stdout + run.stderr
+        try:
+            out, errors = run.communicate(timeout=1200)
+        except subprocess.TimeoutExpired:
+            # The tests are a child of cargo: without their group they would run on.
+            os.killpg(run.pid, signal.SIGKILL)
+            raise
+        said = out + errors
         if "could not compile" in said:
-            sys.exit(f"a mutant does not compile:\n{run.stderr[-2000:]}")
+            sys.exit(f"a mutant does not compile:\n{errors[-2000:]}")
         if run.returncode:
             failed = [line for line in said.splitlines() if line.endswith("FAILED") or "runs failed" in line]
             return what[-1].strip("-"), (failed or ["?"])[0][:110]
