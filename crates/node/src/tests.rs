@@ -1,6 +1,8 @@
 //! Tests of a whole node that is alone: one node is enough for everything. The file also has the helpers for the tests of the
 //! engine's parts.
 
+mod slow_disk;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use qres_mesh::{HeadClaim, MeshConfig, Mode};
 use qres_store::{Quota, StoredSubmission};
 use qres_wire::identity::Identity;
 
-use crate::catalog::command::Command;
+use crate::catalog::command::ModelCommand;
 use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::handle::NodeHandle;
@@ -343,7 +345,7 @@ async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
     upload.write(weights(0.0)).await.unwrap();
     within(upload.finish()).await.unwrap();
     let (_, joined) = context.catalog.find_joined(&model()).unwrap();
-    let done = Command::Done {
+    let done = ModelCommand::Done {
         input: Input::BlobHere {
             blob: BlobId([9; 32]),
             update: true,
