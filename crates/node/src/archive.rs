@@ -7,7 +7,7 @@ use qres_fed::round::{Archived, Input, RecordId, RoundInfo};
 use qres_transfer::Record;
 use tracing::warn;
 
-use crate::catalog::command::Command;
+use crate::catalog::command::ModelCommand;
 use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::error::NodeError;
@@ -92,7 +92,10 @@ pub fn read_for_machine(context: &Arc<NodeContext>, model: &Arc<Model>, from: u6
         };
         if let Some(joined) = model.joined() {
             // Sending fails only when the model was left.
-            let _ = joined.inbox.send(Command::Inputs(vec![Input::Archived(rounds)])).await;
+            let _ = joined
+                .inbox
+                .send(ModelCommand::Inputs(vec![Input::Archived(rounds)]))
+                .await;
         }
     });
 }

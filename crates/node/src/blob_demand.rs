@@ -17,11 +17,11 @@ pub enum Purpose {
 }
 
 /// The purposes for which each blob of a model is wanted.
-type Wanted = BTreeMap<(SpecId, BlobId), BTreeSet<Purpose>>;
+type Purposes = BTreeMap<(SpecId, BlobId), BTreeSet<Purpose>>;
 
 /// The blobs that are wanted. Bounded by what names them: records, states on their way, offers.
 #[derive(Default)]
-pub struct BlobDemand(Mutex<Wanted>);
+pub struct BlobDemand(Mutex<Purposes>);
 
 impl BlobDemand {
     /// Notes a want, then asks for the download, so that no other caller cancels it in between.
@@ -46,7 +46,7 @@ impl BlobDemand {
 }
 
 /// Removes a purpose; returns true if no other one is left.
-fn remove(blob_demand: &mut Wanted, blob: (SpecId, BlobId), purpose: Purpose) -> bool {
+fn remove(blob_demand: &mut Purposes, blob: (SpecId, BlobId), purpose: Purpose) -> bool {
     let Some(purposes) = blob_demand.get_mut(&blob) else {
         return true;
     };

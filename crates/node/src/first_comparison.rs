@@ -5,7 +5,7 @@ use std::sync::Arc;
 use qres_fed::id::NodeId;
 use qres_fed::round::Input;
 
-use crate::catalog::command::Command;
+use crate::catalog::command::ModelCommand;
 use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 
@@ -29,7 +29,9 @@ pub fn tell_reachable(context: &NodeContext) {
         let peers = readers(context, &model).into_iter().collect();
         if let Some(joined) = model.joined() {
             // A model with a full inbox is told a few seconds later.
-            let _ = joined.inbox.try_send(Command::Inputs(vec![Input::Reachable(peers)]));
+            let _ = joined
+                .inbox
+                .try_send(ModelCommand::Inputs(vec![Input::Reachable(peers)]));
         }
     }
 }

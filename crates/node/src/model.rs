@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! callers, gossip, sync, jobs            the model's task                                 the disk, peers, callers
-//!   Command ──inbox (256)──▶ take ──Input──▶ Machine ──Output──▶ Batch
+//!   ModelCommand ──inbox (256)──▶ take ──Input──▶ Machine ──Output──▶ Batch
 //!                                                                  │ ready(): the writes of the turn
 //!                                                                  ├──────────────────────────▶ commit
 //!                                                                  │ done(): answers and effects
@@ -20,7 +20,7 @@
 //! every second, questions and jobs are still answered, submissions are refused with the reason, and the records of other nodes
 //! are passed over, because a comparison brings them again.
 //!
-//! Example: a trainer submits. `service/submit` sends [`Command::Submit`](crate::catalog::command::Command::Submit); the task
+//! Example: a trainer submits. `service/submit` sends [`ModelCommand::Submit`](crate::catalog::command::ModelCommand::Submit); the task
 //! compares the submission with the stored ones, adds it to the batch and feeds `Input::Submission`. The machine answers
 //! with `Output::Encode`, because all trainers have submitted. The batch commits the submission, its key and its state; then
 //! the trainer gets its acknowledgement, and the job begins to code the update.

@@ -24,11 +24,11 @@ const SIGNATURES_PER_CARRIER_MAX: usize = 2;
 
 /// Offers that wait for the bytes of their spec.
 #[derive(Default)]
-pub struct Offers(Mutex<Pending>);
+pub struct Offers(Mutex<PendingOffers>);
 
 #[derive(Default)]
 /// The offers whose specs are on their way, the newest with the highest number.
-pub struct Pending {
+pub struct PendingOffers {
     /// The offers, by the id of their spec.
     pub offers: BTreeMap<SpecId, Offer>,
     count: u64,
@@ -78,7 +78,7 @@ impl Offer {
     }
 }
 
-impl Pending {
+impl PendingOffers {
     /// Takes an offer, and returns the one that had to be given up for it; `Err` when this offer is not taken.
     pub fn take(&mut self, id: SpecId, given: Given, now: Instant) -> Result<Option<SpecId>, ()> {
         let by = given.carrier;
@@ -115,7 +115,7 @@ impl Pending {
 
 impl Offers {
     /// Returns the offers whose specs are on their way.
-    pub fn pending(&self) -> MutexGuard<'_, Pending> {
+    pub fn pending(&self) -> MutexGuard<'_, PendingOffers> {
         self.0.lock()
     }
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn one_node_s_offers_and_all_of_them_are_bounded_and_none_is_stuck() {
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (PendingOffers::default(), Instant::now());
         for n in 0..PENDING_PER_NODE_MAX {
             assert_eq!(pending.take(spec(n), given(1, WRONG), now), Ok(None));
         }
@@ -181,12 +181,12 @@ mod tests {
 
     #[test]
     fn what_does_not_come_makes_room_for_more_of_the_same_node() {
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (PendingOffers::default(), Instant::now());
         pending.take(spec(5000), given(2, WRONG), now).unwrap();
         for n in 0..PENDING_PER_NODE_MAX {
             pending.take(spec(n), given(1, WRONG), now).unwrap();
         }
-        let more = |pending: &mut Pending, at| pending.take(spec(1000), given(1, WRONG), at);
+        let more = |pending: &mut PendingOffers, at| pending.take(spec(1000), given(1, WRONG), at);
         assert_eq!(more(&mut pending, now), Err(()));
         assert_eq!(pending.more, BTreeSet::from([node(1)]), "it is asked again");
         assert_eq!(more(&mut pending, now + ARRIVES_WITHIN), Ok(Some(spec(0))));

@@ -12,7 +12,7 @@ use qres_store::{Owner, StoredState};
 use qres_wire::state_envelope;
 
 use key::{Key, key};
-use pending::Pending;
+use pending::PendingStates;
 
 /// The most states kept of each publisher and name.
 const KEPT_PER_NAME: usize = 4;
@@ -34,7 +34,7 @@ struct HeldState {
 #[derive(Default)]
 pub struct States {
     kept: Mutex<BTreeMap<Key, BTreeMap<u64, HeldState>>>,
-    pending: Mutex<Pending>,
+    pending: Mutex<PendingStates>,
 }
 
 impl States {
@@ -43,7 +43,7 @@ impl States {
     }
 
     /// Returns the states whose tensors are on their way.
-    pub fn pending(&self) -> MutexGuard<'_, Pending> {
+    pub fn pending(&self) -> MutexGuard<'_, PendingStates> {
         self.pending.lock()
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::background::{spec_offers, states};
 use crate::blob_demand::Purpose;
-use crate::catalog::command::Command;
+use crate::catalog::command::ModelCommand;
 use crate::context::NodeContext;
 
 /// The most blobs that wait for the disk: as many as states may be on their way, and more than specs may be.
@@ -53,7 +53,7 @@ fn to_round(context: &Arc<NodeContext>, spec: SpecId, blob: BlobId) {
     let Some(joined) = context.catalog.get(&spec).and_then(|model| model.joined()) else {
         return;
     };
-    if let Err(TrySendError::Full(command)) = joined.inbox.try_send(Command::Arrived(blob)) {
+    if let Err(TrySendError::Full(command)) = joined.inbox.try_send(ModelCommand::Arrived(blob)) {
         // A busy model must not keep the others' blobs waiting. The tasks are as few as the blobs that its machine wants.
         let inbox = joined.inbox.clone();
         context.tasks.spawn(async move { inbox.send(command).await });

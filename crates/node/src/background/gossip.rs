@@ -18,7 +18,7 @@ use tracing::debug;
 
 use crate::background::spec_offers::{self, Announced};
 use crate::background::states;
-use crate::catalog::command::Command;
+use crate::catalog::command::ModelCommand;
 use crate::context::NodeContext;
 use crate::view::Event;
 
@@ -27,20 +27,20 @@ const STORING_MAX: usize = 64;
 
 /// The queues of the tasks that store what messages carry.
 struct Storing {
-    updates: mpsc::Sender<Update>,
-    states: mpsc::Sender<State>,
+    updates: mpsc::Sender<UpdateMessage>,
+    states: mpsc::Sender<StateMessage>,
 }
 
 /// A contribution whose update came in the message.
-struct Update {
+struct UpdateMessage {
     spec: SpecId,
     blob: BlobId,
     bytes: Vec<u8>,
-    record: Record,
+    record: RecordMessage,
 }
 
 /// A state from gossip.
-struct State {
+struct StateMessage {
     signed: Signed<StateRecord>,
     tensors: Vec<u8>,
     token: MessageToken,
@@ -73,7 +73,7 @@ pub async fn run(context: Arc<NodeContext>, mut events: mpsc::Receiver<MeshEvent
 }
 
 /// A record for a model's task, with what the task needs to answer for the message.
-struct Record {
+struct RecordMessage {
     input: Input,
     parent: CheckpointId,
     token: MessageToken,
@@ -96,7 +96,7 @@ async fn epiphany(context: &Arc<NodeContext>, storing: &Storing, message: Gossip
             return context.mesh.report(token, Verdict::Reject).await;
         }
     };
-    let record = |input, parent, token| Record {
+    let record = |input, parent, token| RecordMessage {
         input,
         parent,
         token,
@@ -176,12 +176,12 @@ async fn contribution(
     spec: SpecId,
     blob: BlobId,
     inline: Option<Vec<u8>>,
-    record: Record,
+    record: RecordMessage,
 ) {
     let record = match inline {
         None => record,
         Some(bytes) => {
-            let update = Update {
+            let update = UpdateMessage {
                 spec,
                 blob,
                 bytes,
@@ -196,9 +196,9 @@ async fn contribution(
     hand_on(context, spec, record).await;
 }
 
-async fn store_updates(context: Arc<NodeContext>, mut updates: mpsc::Receiver<Update>) {
+async fn store_updates(context: Arc<NodeContext>, mut updates: mpsc::Receiver<UpdateMessage>) {
     while let Some(Some(update)) = context.stop.run_until_cancelled(updates.recv()).await {
-        let Update {
+        let UpdateMessage {
             spec,
             blob,
             bytes,
@@ -208,7 +208,7 @@ async fn store_updates(context: Arc<NodeContext>, mut updates: mpsc::Receiver<Up
         hand_on(&context, spec, record).await;
         if kept && let Some(joined) = context.catalog.get(&spec).and_then(|model| model.joined()) {
             // The task may have wanted the update before, from peers that do not have it.
-            let _ = joined.inbox.try_send(Command::Arrived(blob));
+            let _ = joined.inbox.try_send(ModelCommand::Arrived(blob));
         }
     }
 }
@@ -219,7 +219,7 @@ async fn state(context: &NodeContext, storing: &Storing, message: GossipMessage)
     } = message;
     let refused = match state_envelope::read(&data) {
         Some((signed, tensors)) if signed.record.publisher == source => {
-            let state = State { signed, tensors, token };
+            let state = StateMessage { signed, tensors, token };
             match storing.states.try_send(state) {
                 Ok(()) => return,
                 Err(error) => (error.into_inner().token, Verdict::Ignore),
@@ -230,7 +230,7 @@ async fn state(context: &NodeContext, storing: &Storing, message: GossipMessage)
     context.mesh.report(refused.0, refused.1).await;
 }
 
-async fn store_states(context: Arc<NodeContext>, mut states: mpsc::Receiver<State>) {
+async fn store_states(context: Arc<NodeContext>, mut states: mpsc::Receiver<StateMessage>) {
     while let Some(Some(state)) = context.stop.run_until_cancelled(states.recv()).await {
         let publisher = state.signed.record.publisher;
         let verdict = states::take(&context, state.signed, state.tensors, publisher).await;
@@ -249,17 +249,17 @@ async fn keep(context: &NodeContext, spec: SpecId, bytes: Vec<u8>) -> bool {
     kept.is_ok()
 }
 
-async fn hand_on(context: &NodeContext, spec: SpecId, record: Record) {
+async fn hand_on(context: &NodeContext, spec: SpecId, record: RecordMessage) {
     let Some(joined) = context.catalog.get(&spec).and_then(|model| model.joined()) else {
         return;
     };
-    let Record {
+    let RecordMessage {
         input,
         parent,
         token,
         traceparent,
     } = record;
-    let command = Command::Gossip {
+    let command = ModelCommand::Gossip {
         input,
         parent,
         token,
@@ -268,7 +268,7 @@ async fn hand_on(context: &NodeContext, spec: SpecId, record: Record) {
     // A busy model (for example one whose disk is full) must not keep the others' gossip waiting; it gets the missed records by
     // sync.
     if let Err(error) = joined.inbox.try_send(command)
-        && let Command::Gossip { token, .. } = error.into_inner()
+        && let ModelCommand::Gossip { token, .. } = error.into_inner()
     {
         context.mesh.report(token, Verdict::Ignore).await;
     }

@@ -193,7 +193,7 @@ mod tests {
     use qres_wire::identity::Identity;
 
     use super::*;
-    use crate::spec_offers::{Pending, SIGNATURES_MAX};
+    use crate::spec_offers::{PendingOffers, SIGNATURES_MAX};
     use crate::tests::spec as spec_of;
 
     fn node(n: u8) -> NodeId {
@@ -217,7 +217,7 @@ mod tests {
         let members = Membership::List([creator.node()].into());
         let signed = creator.sign(spec_of("m", members, 1, creator.node()));
         let id = signed.record.id();
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (PendingOffers::default(), Instant::now());
         pending.take(id, given(1, WRONG), now).unwrap();
         // One connection brings wrong signatures under many names, and later many connections bring one each.
         for author in 2..40 {

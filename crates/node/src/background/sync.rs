@@ -19,7 +19,7 @@ use tracing::debug;
 
 use crate::background::spec_offers::{self, Announced};
 use crate::background::states;
-use crate::catalog::command::Command;
+use crate::catalog::command::ModelCommand;
 use crate::catalog::joined::Joined;
 use crate::context::NodeContext;
 use crate::refusal::stopped;
@@ -190,7 +190,7 @@ async fn compare_claims(context: &Arc<NodeContext>) {
             let (by, head) = (node, claim.checkpoint);
             let _ = joined
                 .inbox
-                .try_send(Command::Inputs(vec![Input::HeadClaim { by, head }]));
+                .try_send(ModelCommand::Inputs(vec![Input::HeadClaim { by, head }]));
             let known = joined.ask(move |machine| machine.checkpoint(&claim.checkpoint).is_some());
             // If the head is unknown, or the model is too busy to answer, a comparison finds out.
             if !matches!(timeout(ASK_MAX, known).await, Ok(Ok(true) | Err(_))) {
@@ -326,7 +326,7 @@ async fn compare(
     context.downloads.nudge(node);
     joined
         .inbox
-        .send(Command::Inputs(vec![Input::Compared(node)]))
+        .send(ModelCommand::Inputs(vec![Input::Compared(node)]))
         .await
         .map_err(|_| stopped())?;
     Ok(())
@@ -353,7 +353,7 @@ async fn take(
                 .penalize(node, Fault::Forged, "sent a record whose signature is wrong".into());
             return false;
         };
-        if joined.inbox.send(Command::Inputs(inputs)).await.is_err() {
+        if joined.inbox.send(ModelCommand::Inputs(inputs)).await.is_err() {
             return false;
         }
         let not_kept = move |machine: &Machine| ids.into_iter().filter(|id| !machine.keeps(id)).collect::<Vec<_>>();
@@ -386,7 +386,9 @@ fn measure_delay(context: &NodeContext) {
         if let Some(rtt) = typical_rtt(rtts) {
             let one_way = ms(rtt).div_ceil(2);
             // A model that is too busy to take this delay takes the next one.
-            let _ = joined.inbox.try_send(Command::Inputs(vec![Input::DelayMs(one_way)]));
+            let _ = joined
+                .inbox
+                .try_send(ModelCommand::Inputs(vec![Input::DelayMs(one_way)]));
         }
     }
 }

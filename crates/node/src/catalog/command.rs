@@ -10,7 +10,7 @@ use crate::error::NodeError;
 use crate::view::SubmissionView;
 
 /// A command to a model's task.
-pub enum Command {
+pub enum ModelCommand {
     /// Verified inputs for the [`Machine`].
     Inputs(Vec<Input>),
     /// The answer of a job; the guard keeps its new blob until the machine refers to it.

@@ -10,7 +10,7 @@ use qres_fed::round::{BaseError, CheckpointInfo, Conditions, Machine};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::command::Command;
+use super::command::ModelCommand;
 use super::refused::Refused;
 use crate::error::NodeError;
 use crate::refusal::stopped;
@@ -18,7 +18,7 @@ use crate::refusal::stopped;
 /// The parts of a running model that other tasks use.
 pub struct Joined {
     /// Sends messages to the model's task.
-    pub inbox: mpsc::Sender<Command>,
+    pub inbox: mpsc::Sender<ModelCommand>,
     /// The current heads of the model.
     pub heads: watch::Receiver<Heads>,
     /// Bases handed out to trainers while the open round lasts.
@@ -77,7 +77,7 @@ impl Joined {
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Ask(Box::new(move |machine| {
+        let command = ModelCommand::Ask(Box::new(move |machine| {
             // Sending fails only if the caller has gone: then the answer is not needed.
             let _ = reply.send(question(machine));
         }));

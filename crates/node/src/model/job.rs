@@ -15,7 +15,7 @@ use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span, warn};
 
-use crate::catalog::command::Command;
+use crate::catalog::command::ModelCommand;
 use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::metrics::Job;
@@ -31,7 +31,7 @@ pub struct Jobs {
     context: Arc<NodeContext>,
     model: Arc<Model>,
     /// Takes the answers to this task, and to no later one of the same model. Weak: callers alone keep the inbox open.
-    inbox: mpsc::WeakSender<Command>,
+    inbox: mpsc::WeakSender<ModelCommand>,
     /// Ends with the task.
     stop: CancellationToken,
 }
@@ -41,7 +41,7 @@ impl Jobs {
     pub fn new(
         context: Arc<NodeContext>,
         model: Arc<Model>,
-        inbox: mpsc::WeakSender<Command>,
+        inbox: mpsc::WeakSender<ModelCommand>,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl Jobs {
                 return;
             };
             let command = match outcome {
-                Ok(input) => Command::Done {
+                Ok(input) => ModelCommand::Done {
                     input,
                     guard,
                     traceparent,
@@ -83,7 +83,7 @@ impl Jobs {
                 Err(blob) => {
                     drop(guard);
                     tokio::time::sleep(UNREAD_PAUSE).await;
-                    Command::Unread(blob)
+                    ModelCommand::Unread(blob)
                 }
             };
             if let Some(inbox) = inbox.upgrade() {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::Batch;
 use super::effects::Effects;
 use super::job::Jobs;
-use crate::catalog::command::{Command, SubmitRequest};
+use crate::catalog::command::{ModelCommand, SubmitRequest};
 use crate::catalog::entry::Model;
 use crate::catalog::joined::{Heads, Joined};
 use crate::context::NodeContext;
@@ -43,7 +43,7 @@ pub struct ModelTask {
     pub(super) missed: bool,
     /// Blobs of submissions that the disk does not take yet: the collector leaves them.
     pub(super) unstored: Arc<Mutex<BTreeSet<BlobId>>>,
-    inbox: mpsc::Receiver<Command>,
+    inbox: mpsc::Receiver<ModelCommand>,
     /// The time of the next [`Input::Tick`], if the machine asked for one.
     wake: Option<Instant>,
     /// Ends this task.
@@ -149,10 +149,10 @@ impl ModelTask {
 
     /// Takes one command. While the task is stuck, questions and jobs are answered as ever, so that no caller waits for the
     /// disk; submissions are refused, and the records of other nodes come again by sync.
-    async fn take(&mut self, command: Command) {
+    async fn take(&mut self, command: ModelCommand) {
         match command {
-            Command::Ask(question) => question(&self.machine),
-            Command::Done {
+            ModelCommand::Ask(question) => question(&self.machine),
+            ModelCommand::Done {
                 input,
                 guard,
                 traceparent,
@@ -164,19 +164,19 @@ impl ModelTask {
                     self.batch.hold(guard);
                 }
             }
-            Command::Arrived(blob) => self.effects.arrived(blob),
-            Command::Unread(blob) => {
+            ModelCommand::Arrived(blob) => self.effects.arrived(blob),
+            ModelCommand::Unread(blob) => {
                 let known = self.effects.unread(blob);
                 known.into_iter().for_each(|input| self.feed(input));
             }
-            Command::Submit(request) => self.submit(request).await,
-            Command::Gossip {
+            ModelCommand::Submit(request) => self.submit(request).await,
+            ModelCommand::Gossip {
                 input,
                 parent,
                 token,
                 traceparent,
             } => self.gossip(input, parent, token, traceparent).await,
-            Command::Inputs(inputs) => inputs.into_iter().for_each(|input| self.input(input)),
+            ModelCommand::Inputs(inputs) => inputs.into_iter().for_each(|input| self.input(input)),
         }
     }
 

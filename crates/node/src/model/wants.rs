@@ -6,7 +6,7 @@ use qres_fed::id::BlobId;
 
 /// A blob that the machine wants.
 #[derive(Debug, Clone, Copy)]
-struct Wanted {
+struct WantedBlob {
     /// True for an update, false for weights.
     update: bool,
     /// True while the blob is in the store and being checked.
@@ -15,12 +15,12 @@ struct Wanted {
 
 /// The blobs that a model's machine wants, bounded by the machine's own limit.
 #[derive(Debug, Default)]
-pub struct BlobWants(BTreeMap<BlobId, Wanted>);
+pub struct BlobWants(BTreeMap<BlobId, WantedBlob>);
 
 impl BlobWants {
     /// Adds a blob, which is checked already if it is in the store.
     pub fn add(&mut self, blob: BlobId, update: bool, checking: bool) {
-        self.0.insert(blob, Wanted { update, checking });
+        self.0.insert(blob, WantedBlob { update, checking });
     }
 
     /// Removes a blob that is not wanted any more.

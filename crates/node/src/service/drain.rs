@@ -8,7 +8,7 @@ use qres_fed::round::Input;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::catalog::command::Command;
+use crate::catalog::command::ModelCommand;
 use crate::catalog::entry::Model;
 use crate::catalog::joined::Joined;
 use crate::context::NodeContext;
@@ -34,7 +34,7 @@ async fn merge(joined: Arc<Joined>, model: Arc<Model>) {
     let merged = async {
         joined
             .inbox
-            .send(Command::Inputs(vec![Input::MergeNow]))
+            .send(ModelCommand::Inputs(vec![Input::MergeNow]))
             .await
             .map_err(drop)?;
         let mut unmerged = joined.unmerged.clone();

@@ -7,7 +7,7 @@ use qres_fed::record::{Membership, Spec};
 use qres_fed::round::{Input, Machine, RoundInfo};
 
 use crate::archive;
-use crate::catalog::command::Command;
+use crate::catalog::command::ModelCommand;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::page::{Page, PageRequest};
@@ -93,7 +93,7 @@ pub async fn seal(context: &Arc<NodeContext>, model: &ModelRef) -> Result<RoundV
     }
     joined
         .inbox
-        .send(Command::Inputs(vec![Input::SealNow]))
+        .send(ModelCommand::Inputs(vec![Input::SealNow]))
         .await
         .map_err(|_| stopped())?;
     get(context, model, Some(open.round)).await

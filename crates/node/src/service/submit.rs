@@ -10,7 +10,7 @@ use qres_store::{KeyOutcome, Owner, Store, StoreError, StoredKey, StoredSubmissi
 use qres_wire::clock::unix_ms;
 use tokio::sync::oneshot;
 
-use crate::catalog::command::{Command, SubmitRequest};
+use crate::catalog::command::{ModelCommand, SubmitRequest};
 use crate::catalog::entry::Model;
 use crate::catalog::joined::Joined;
 use crate::context::NodeContext;
@@ -51,7 +51,7 @@ pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upl
     {
         // A full inbox loses one sign of life; the next attempt gives another.
         let here = Input::TrainerHere(submit.trainer);
-        let _ = joined.inbox.try_send(Command::Inputs(vec![here]));
+        let _ = joined.inbox.try_send(ModelCommand::Inputs(vec![here]));
         return Err(base_refused(error));
     }
     let expected = model.layout.file_bytes();
@@ -250,7 +250,7 @@ async fn finish(
     });
     joined
         .inbox
-        .send(Command::Submit(request))
+        .send(ModelCommand::Submit(request))
         .await
         .map_err(|_| stopped())?;
     answer.await.map_err(|_| stopped())?

@@ -14,13 +14,13 @@ const PENDING_MAX: usize = 1024;
 /// The states whose tensors are on their way: the newest of each [`Key`], with a number that ascends with the time it was
 /// taken.
 #[derive(Default)]
-pub struct Pending {
+pub struct PendingStates {
     /// The states, each with its number.
     pub states: BTreeMap<Key, (u64, Signed<StateRecord>)>,
     count: u64,
 }
 
-impl Pending {
+impl PendingStates {
     /// Takes a state, and returns those given up for it; `Err` when it is no newer than the pending one.
     pub fn take(&mut self, signed: Signed<StateRecord>) -> Result<Vec<StateRecord>, ()> {
         let key = key(&signed.record);
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn two_states_with_the_same_tensors_are_both_kept_and_a_newer_one_replaces_an_older() {
-        let mut pending = Pending::default();
+        let mut pending = PendingStates::default();
         let one = record(node(1), "a", 1, 10);
         let twin = StateRecord {
             publisher: node(2),
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn states_that_never_come_do_not_keep_others_out() {
-        let mut pending = Pending::default();
+        let mut pending = PendingStates::default();
         for n in 0..PENDING_MAX as u64 {
             pending.take(signed(record(node(1), &n.to_string(), n, 10))).unwrap();
         }
