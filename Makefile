@@ -11,7 +11,7 @@ help: ## This list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## The daemon and the CLI, for use: target/release/qres-daemon and target/release/qres.
-	$(CARGO) build --release -p qres-daemon -p qres-cli
+	$(CARGO) build --release --workspace --bin qres-daemon --bin qres
 
 install: ## qres-daemon and qres into cargo's bin folder.
 	$(CARGO) install --locked --path crates/daemon
