@@ -16,10 +16,14 @@ use tokio::time::MissedTickBehavior;
 use super::backoff::Backoff;
 use super::behaviour::{self, Behaviour, BehaviourEvent};
 use super::command::{COMMANDS_MAX, Command, FAULTS_MAX, FaultReport};
+use super::config::MeshConfig;
 use super::counters::MeshCounters;
 use super::dial::words;
 use super::discovery::Discovery;
+use super::error::MeshError;
+use super::event::{HeadClaim, MeshEvent};
 use super::gossip::{Authors, Carriers, Held, RetryQueue};
+use super::handle::Mesh;
 use super::heartbeat::HeartbeatTimer;
 use super::hello::{self, GoodbyeCode, Hello};
 use super::outbox::{Notice, Outbox};
@@ -29,7 +33,7 @@ use super::saved_peers::SavedPeers;
 use super::snapshot::Snapshot;
 use super::twin::Twins;
 use super::watchdog::Watchdog;
-use super::{HeadClaim, Mesh, MeshConfig, MeshError, MeshEvent, address, listen};
+use super::{address, listen};
 use qres_wire::identity::Identity;
 
 /// Events that may wait for the engine. With gossip of the largest size they take 64 MiB. Gossip that finds the queue full is

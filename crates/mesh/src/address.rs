@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use super::MeshError;
+use super::error::MeshError;
 
 /// The mesh's port when an address names none.
 pub const PORT_DEFAULT: u16 = 4001;
@@ -58,6 +58,11 @@ pub fn parse(text: &str) -> Result<Target, MeshError> {
         peer: None,
         addresses: both(&base, port),
     })
+}
+
+/// Checks that this node can dial an address, as far as that shows without a DNS query or a connection.
+pub fn check_address(text: &str) -> Result<(), MeshError> {
+    parse(text).map(|_| ())
 }
 
 /// Returns the TCP and the QUIC address of one host and port.

@@ -9,12 +9,15 @@ use libp2p::swarm::ConnectionId;
 use qres_fed::id::NodeId;
 
 use super::actor::{Actor, jitter};
+use super::config::Mode;
 use super::discovery::BUSY_WAIT;
+use super::error::MeshError;
+use super::event::Fault;
 use super::gossip;
 use super::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
 use super::peer_table::{Ban, Link, MET_AFTER, Peer};
 use super::score;
-use super::{Fault, MeshError, Mode, twin};
+use super::twin;
 use qres_wire::clock::unix_ms;
 use qres_wire::identity;
 

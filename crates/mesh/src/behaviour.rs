@@ -21,11 +21,12 @@ use tokio::sync::watch;
 
 use super::config::{MeshConfig, Mode};
 use super::counters::MeshCounters;
+use super::error::MeshError;
 use super::gossip_observer::Observed;
 use super::handshakes::Handshakes;
 use super::head_start::{HEAD_START, Later};
 use super::yamux::Yamux;
-use super::{MeshError, address, descriptors, gossip, hello, places, streams};
+use super::{address, descriptors, gossip, hello, places, streams};
 use qres_wire::identity::Identity;
 
 /// Kademlia's protocol name contains the swarm protocol's major, so a node of another major never enters a routing table.

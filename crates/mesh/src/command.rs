@@ -5,8 +5,9 @@ use std::time::Duration;
 use qres_fed::id::NodeId;
 use tokio::sync::oneshot;
 
-use super::{Fault, MeshError, MessageToken, Topic, Verdict};
-use crate::peer_view::PeerView;
+use super::error::MeshError;
+use super::event::{Fault, MessageToken, Topic, Verdict};
+use super::peer_view::PeerView;
 
 /// Commands that may wait for the actor; when the queue is full, callers wait. Each may hold an envelope, so 16 MiB at most.
 pub const COMMANDS_MAX: usize = 256;

@@ -7,9 +7,9 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{PeerId, kad};
 use rand::seq::SliceRandom;
 
-use super::MeshError;
 use super::actor::Actor;
 use super::address::Reach;
+use super::error::MeshError;
 use super::operator_dials::OperatorDial;
 use super::peer_table::Link;
 use super::seeds::{self, Seed};

@@ -22,7 +22,10 @@ use libp2p::gossipsub::{self, MessageAcceptance, MessageId, PublishError, TopicH
 use qres_fed::id::NodeId;
 
 use super::actor::Actor;
-use super::{ENVELOPE_BYTES_MAX, Fault, GossipMessage, MeshError, MeshEvent, MessageToken, Topic, Verdict, heartbeat};
+use super::error::MeshError;
+use super::event::{Fault, GossipMessage, MeshEvent, MessageToken, Topic, Verdict};
+use super::heartbeat;
+use super::limits::ENVELOPE_BYTES_MAX;
 use budget::Load;
 use carrier::Carried;
 use qres_wire::identity;

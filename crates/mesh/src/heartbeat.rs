@@ -13,8 +13,8 @@ use prost::Message;
 use qres_fed::id::{CheckpointId, SpecId};
 use qres_fed::record::is_printable;
 
-use super::HeadClaim;
 use super::actor::Actor;
+use super::event::HeadClaim;
 use super::gossip::{AuthorClass, Sent, TOPIC_HEARTBEAT};
 use super::hello::cut;
 use qres_wire::clock::unix_ms;

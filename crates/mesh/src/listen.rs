@@ -10,7 +10,8 @@ use libp2p::{Multiaddr, kad};
 use socket2::{Domain, Socket, Type};
 
 use super::actor::Actor;
-use super::{MeshError, address};
+use super::address;
+use super::error::MeshError;
 
 /// Ports tried when the system picks one; it must be free for TCP and for UDP.
 const PORT_TRIES_MAX: usize = 32;

@@ -6,12 +6,12 @@ use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 use qres_fed::id::NodeId;
 
-use super::MeshError;
 use super::actor::Actor;
 use super::address;
 use super::attempt::Attempt;
 use super::command::Reply;
 use super::dial::{self, known_peer, words};
+use super::error::MeshError;
 use super::hello;
 use super::peer_table::Link;
 use qres_wire::identity;

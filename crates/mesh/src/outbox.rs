@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use libp2p::PeerId;
 use qres_fed::id::NodeId;
 
-use super::{HeadClaim, MeshEvent};
+use super::event::{HeadClaim, MeshEvent};
 
 /// Authors whose heads may wait. The heads of further authors are told with their next heartbeat.
 const HEADS_MAX: usize = 4096;

@@ -7,12 +7,12 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use qres_fed::id::NodeId;
 
-use super::HeadClaim;
 use super::address::{self, Reach};
 use super::backoff::Backoff;
+use super::event::HeadClaim;
 use super::hello::Mismatch;
+use super::peer_view::{PeerState, PeerView};
 use super::score::Score;
-use crate::peer_view::{PeerState, PeerView};
 use qres_wire::identity;
 
 /// Peers remembered, some 1 KiB each. Beyond it a disconnected peer goes: those never met first, then the one good longest

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Fault;
+use super::event::Fault;
 
 /// A peer with this score or a lower one is disconnected.
 pub const DISCONNECT: f64 = -40.0;

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use libp2p::PeerId;
 use libp2p::swarm::{ConnectionId, DialError};
 
-use super::MeshError;
 use super::actor::{Actor, jitter};
 use super::address::{self, Target};
 use super::attempt::Attempt;
 use super::backoff::Backoff;
 use super::dial::{self, known_peer, words};
+use super::error::MeshError;
 use super::peer_table::Link;
 
 /// Largest number of bootstrap addresses in the settings, each a [`Seed`].

@@ -219,11 +219,11 @@ mod tests {
 
     #[test]
     fn settings_build_and_leave_room_above_the_largest_envelope() {
-        let config = MeshConfig::new(super::super::super::Mode::Node, "/nonexistent".into());
+        let config = MeshConfig::new(crate::Mode::Node, "/nonexistent".into());
         let gossip = behaviour(&config, &Keypair::generate_ed25519()).unwrap();
         assert_eq!(gossip.topics().count(), 3);
         // 16 KiB covers the first 8 KiB of the next frame and a frame's own overhead of some 130 bytes.
-        const { assert!(FRAME_BYTES_MAX >= super::super::super::ENVELOPE_BYTES_MAX + 16 * 1024) };
+        const { assert!(FRAME_BYTES_MAX >= crate::ENVELOPE_BYTES_MAX + 16 * 1024) };
         const { assert!(CONTROL_IDS_MAX * (ID_BYTES + 2) < CONTROL_BYTES_MAX / 2) };
     }
 }
