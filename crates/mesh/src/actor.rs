@@ -36,10 +36,6 @@ use super::watchdog::Watchdog;
 use super::{address, listen};
 use qres_wire::identity::Identity;
 
-/// Events that may wait for the engine. With gossip of the largest size they take 64 MiB. Gossip that finds the queue full is
-/// ignored and counted; connects and disconnects wait in the [`Outbox`].
-pub const EVENTS_MAX: usize = 1024;
-
 /// A connection counts as dead, and is closed, after this many failed pings in a row.
 const PING_FAILURES_MAX: u32 = 2;
 

@@ -15,9 +15,9 @@ use super::error::MeshError;
 use super::event::Fault;
 use super::gossip;
 use super::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
+use super::limits::TWIN_ADDRESS_BYTES_MAX;
 use super::peer_table::{Ban, Link, MET_AFTER, Peer};
 use super::score;
-use super::twin;
 use qres_wire::clock::unix_ms;
 use qres_wire::identity;
 
@@ -96,7 +96,7 @@ impl Actor {
             self.on_own_boot(twin, &met_at, now);
         }
         if let Some(boot) = theirs.boot.clone() {
-            self.on_boot(*peer, boot, hello::cut(&address, twin::ADDRESS_BYTES_MAX), now);
+            self.on_boot(*peer, boot, hello::cut(&address, TWIN_ADDRESS_BYTES_MAX), now);
         }
     }
 

@@ -4,8 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::gossip::Degree;
-use super::handshakes::HandshakeLimits;
+use super::address::PORT_DEFAULT;
+use super::gossip::{DEGREE, Degree};
+use super::handshakes::{HANDSHAKES, HandshakeLimits};
+use super::hello::{MAJOR, PROTOCOL};
+use super::limits::{EVENTS_MAX, FRAME_BYTES_MAX};
 
 /// The role of a node in the swarm, part of its [`MeshConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl MeshConfig {
         Self {
             mode,
             listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-            port: super::address::PORT_DEFAULT,
+            port: PORT_DEFAULT,
             bootstrap: Vec::new(),
             announce: Vec::new(),
             network: "qres".to_owned(),
@@ -160,12 +163,12 @@ pub struct Overrides {
 impl Default for Overrides {
     fn default() -> Self {
         Self {
-            majors: (super::hello::MAJOR, super::hello::MAJOR),
-            protocol: super::hello::PROTOCOL.to_owned(),
-            gossip_frame_bytes_max: super::gossip::FRAME_BYTES_MAX,
-            gossip_degree: super::gossip::DEGREE,
-            events_max: super::actor::EVENTS_MAX,
-            handshakes: super::handshakes::HANDSHAKES,
+            majors: (MAJOR, MAJOR),
+            protocol: PROTOCOL.to_owned(),
+            gossip_frame_bytes_max: FRAME_BYTES_MAX,
+            gossip_degree: DEGREE,
+            events_max: EVENTS_MAX,
+            handshakes: HANDSHAKES,
             tcp_drops: false,
             loopback_is_free: true,
         }

@@ -12,7 +12,7 @@ mod settings;
 pub use author_limit::Authors;
 pub use carrier::{AuthorClass, Carriers};
 pub use retry_queue::RetryQueue;
-pub use settings::{DEGREE, Degree, FRAME_BYTES_MAX, GRAYLIST, GossipSub, behaviour};
+pub use settings::{DEGREE, Degree, GRAYLIST, GossipSub, behaviour};
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -10,7 +10,7 @@ use prost::Message;
 use qres_fed::record::is_printable;
 
 use super::config::{MeshConfig, Mode};
-use super::twin;
+use super::limits::{TWIN_ADDRESS_BYTES_MAX, TWINS_MAX};
 pub use qres_wire::pb::{Goodbye, GoodbyeCode, Hello};
 
 /// The major version of the swarm protocol.
@@ -113,19 +113,19 @@ pub fn parse(bytes: &[u8]) -> Result<Hello, String> {
             return Err(format!("hello.{name} has characters that are not printable"));
         }
     }
-    if hello.twins.len() > twin::TWINS_MAX {
+    if hello.twins.len() > TWINS_MAX {
         return Err(format!(
             "hello.twins: {} of them, at most {}",
             hello.twins.len(),
-            twin::TWINS_MAX
+            TWINS_MAX
         ));
     }
     for twin in &hello.twins {
         let printable = twin.address.chars().all(is_printable);
-        if twin.address.len() > twin::ADDRESS_BYTES_MAX || !printable {
+        if twin.address.len() > TWIN_ADDRESS_BYTES_MAX || !printable {
             return Err(format!(
                 "hello.twins.address: at most {} printable bytes",
-                twin::ADDRESS_BYTES_MAX
+                TWIN_ADDRESS_BYTES_MAX
             ));
         }
     }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::actor::Actor;
 use super::hello::{self, GoodbyeCode, Hello};
+use super::limits::TWIN_ADDRESS_BYTES_MAX;
 use super::{address, behaviour};
 
 /// Addresses that may be probed; further ones are ignored.
@@ -98,7 +99,7 @@ impl Actor {
             ));
             let mut own = self.twins.boot.sign(qres_wire::clock::unix_ms());
             let first = self.listen_addresses().first().cloned().unwrap_or_default();
-            own.address = hello::cut(&first, super::twin::ADDRESS_BYTES_MAX);
+            own.address = hello::cut(&first, TWIN_ADDRESS_BYTES_MAX);
             hello.twins = vec![own];
             let (peer, answers) = (self.own, self.probes.answers.clone());
             tokio::spawn(async move {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
-use super::twin::{SILENT_PERIODS, TWINS_MAX};
+use super::limits::{TWIN_SILENT_PERIODS, TWINS_MAX};
 use qres_wire::pb;
 
 /// Runs of one peer that are remembered.
@@ -64,7 +64,7 @@ impl Sightings {
         };
         run.boot = boot;
         run.last = now;
-        self.tell(peer, recent / SILENT_PERIODS, now)
+        self.tell(peer, recent / TWIN_SILENT_PERIODS, now)
     }
 
     /// Decides whether two runs are alive at once. A restart shows two runs as well, but there the first is silent once the

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use super::actor::Actor;
 use super::hello;
+use super::limits::TWIN_SILENT_PERIODS;
 use super::sighting::{Next, Sightings};
 use qres_wire::clock::unix_ms;
 use qres_wire::identity::{self, Identity};
@@ -32,15 +33,6 @@ use qres_wire::pb;
 /// Lengths in bytes of a run's number and of its signature.
 const NONCE_BYTES: usize = 16;
 const SIGNATURE_BYTES: usize = 64;
-
-/// Largest length in bytes of an address in a hello.
-pub const ADDRESS_BYTES_MAX: usize = 256;
-
-/// Largest number of twins that one hello may name.
-pub const TWINS_MAX: usize = 2;
-
-/// A twin counts as gone after it has been silent for this many of this node's heartbeat periods.
-pub const SILENT_PERIODS: u32 = 3;
 
 /// Other runs of this identity whose newest signature is remembered. Beyond it the one with the oldest signature is
 /// forgotten.
@@ -201,9 +193,10 @@ impl Twins {
 }
 
 impl Actor {
-    /// Returns the time of silence after which a twin, or a peer's run, counts as gone: [`SILENT_PERIODS`] heartbeat periods.
+    /// Returns the time of silence after which a twin, or a peer's run, counts as gone: [`TWIN_SILENT_PERIODS`]
+    /// heartbeat periods.
     fn silence(&self, now: Instant) -> Duration {
-        self.heartbeat_timer.period(self.authors.alive(now) + 1) * SILENT_PERIODS
+        self.heartbeat_timer.period(self.authors.alive(now) + 1) * TWIN_SILENT_PERIODS
     }
 
     /// Returns this node's hello, with its run signed now.

@@ -12,11 +12,6 @@ use libp2p::identity::Keypair;
 use super::super::config::MeshConfig;
 use super::{TOPIC_EPIPHANY, TOPIC_HEARTBEAT, TOPIC_STATE};
 
-/// Largest gossipsub frame in bytes. The library measures its whole read buffer against this, up to 8 KiB of the next frame
-/// included, and a frame adds some 130 bytes to its payload, so a payload near the limit breaks the link at random (measured:
-/// payloads of 62 to 63 KiB under a limit of 64 KiB). With 256 KiB above envelopes of 64 KiB no payload is that near.
-pub const FRAME_BYTES_MAX: usize = 256 * 1024;
-
 /// Limits on control messages: their bytes, and the ids in them. The library does not split IHAVE and IWANT to its limit of
 /// 16 KiB, and a larger one breaks the link (240 default ids within three heartbeats did). 5,000 ids of 22 bytes are 110 KiB.
 const CONTROL_BYTES_MAX: usize = 1024 * 1024;
@@ -190,6 +185,8 @@ mod tests {
     use libp2p::gossipsub::TopicHash;
 
     use super::*;
+    use crate::config::Mode;
+    use crate::limits::{ENVELOPE_BYTES_MAX, FRAME_BYTES_MAX};
 
     fn message(topic: &str, source: PeerId, data: &[u8]) -> Message {
         Message {
@@ -219,11 +216,11 @@ mod tests {
 
     #[test]
     fn settings_build_and_leave_room_above_the_largest_envelope() {
-        let config = MeshConfig::new(crate::Mode::Node, "/nonexistent".into());
+        let config = MeshConfig::new(Mode::Node, "/nonexistent".into());
         let gossip = behaviour(&config, &Keypair::generate_ed25519()).unwrap();
         assert_eq!(gossip.topics().count(), 3);
         // 16 KiB covers the first 8 KiB of the next frame and a frame's own overhead of some 130 bytes.
-        const { assert!(FRAME_BYTES_MAX >= crate::ENVELOPE_BYTES_MAX + 16 * 1024) };
+        const { assert!(FRAME_BYTES_MAX >= ENVELOPE_BYTES_MAX + 16 * 1024) };
         const { assert!(CONTROL_IDS_MAX * (ID_BYTES + 2) < CONTROL_BYTES_MAX / 2) };
     }
 }
