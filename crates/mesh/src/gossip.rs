@@ -6,13 +6,21 @@
 mod author_limit;
 mod budget;
 mod carrier;
+mod degree;
+mod held;
 mod retry_queue;
+mod sent;
 mod settings;
+mod topic;
 
 pub use author_limit::Authors;
 pub use carrier::{AuthorClass, Carriers};
+pub use degree::{DEGREE, Degree};
+pub use held::Held;
 pub use retry_queue::RetryQueue;
-pub use settings::{DEGREE, Degree, GRAYLIST, GossipSub, behaviour};
+pub use sent::Sent;
+pub use settings::{GRAYLIST, GossipSub, behaviour};
+pub use topic::{TOPIC_EPIPHANY, TOPIC_HEARTBEAT, TOPIC_STATE};
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -33,30 +41,6 @@ use qres_wire::identity;
 /// Limits on messages that wait for their carrier's hello: from one peer, and from all such peers together.
 const HELD_PER_PEER_MAX: usize = 32;
 const HELD_MAX: usize = 256;
-
-/// The exact name of the gossip topic for contributions, seals, proofs and model announcements.
-pub const TOPIC_EPIPHANY: &str = "qres/v1/epiphany";
-/// The exact name of the gossip topic for state envelopes, like [`TOPIC_EPIPHANY`].
-pub const TOPIC_STATE: &str = "qres/v1/state";
-/// The exact name of the gossip topic for heartbeats, like [`TOPIC_EPIPHANY`].
-pub const TOPIC_HEARTBEAT: &str = "qres/v1/heartbeat";
-
-impl Topic {
-    /// Returns the topic's name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Topic::Epiphany => TOPIC_EPIPHANY,
-            Topic::State => TOPIC_STATE,
-        }
-    }
-}
-
-/// A gossip message that waits for its carrier's hello.
-pub struct Held {
-    from: PeerId,
-    id: MessageId,
-    message: gossipsub::Message,
-}
 
 impl Actor {
     /// Handles one [`gossipsub::Event`].
@@ -322,14 +306,4 @@ impl Actor {
             }
         }
     }
-}
-
-/// The outcome of sending a message.
-pub enum Sent {
-    /// The message was sent, now or a moment ago.
-    Yes,
-    /// No peer can take the message now.
-    Later,
-    /// The message can never be sent, for this reason.
-    Never(MeshError),
 }

@@ -9,8 +9,8 @@ use libp2p::gossipsub::{
 };
 use libp2p::identity::Keypair;
 
-use super::super::config::MeshConfig;
-use super::{TOPIC_EPIPHANY, TOPIC_HEARTBEAT, TOPIC_STATE};
+use super::topic::{TOPIC_EPIPHANY, TOPIC_HEARTBEAT, TOPIC_STATE};
+use crate::config::MeshConfig;
 
 /// Limits on control messages: their bytes, and the ids in them. The library does not split IHAVE and IWANT to its limit of
 /// 16 KiB, and a larger one breaks the link (240 default ids within three heartbeats did). 5,000 ids of 22 bytes are 110 KiB.
@@ -29,29 +29,6 @@ const DUPLICATES: Duration = Duration::from_mins(2);
 
 /// Length of a message id in bytes.
 const ID_BYTES: usize = 20;
-
-/// Number of neighbours in the gossip mesh, to which a node forwards messages.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Degree {
-    /// The wanted number of neighbours.
-    pub n: usize,
-    /// With fewer neighbours than this, gossipsub adds some (graft).
-    pub low: usize,
-    /// With more neighbours than this, gossipsub removes some (prune).
-    pub high: usize,
-    /// The least number of neighbours to which this node opened the connection.
-    pub outbound_min: usize,
-}
-
-/// The default [`Degree`]: as in Lighthouse, with at least three neighbours dialled by this node, so an eclipse attack must win
-/// those too.
-pub const DEGREE: Degree = Degree {
-    n: 8,
-    low: 6,
-    high: 12,
-    outbound_min: 3,
-};
 
 /// The GossipSub behaviour with a fixed list of topics.
 pub type GossipSub = gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>;
