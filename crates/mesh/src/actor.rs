@@ -13,28 +13,25 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::backoff::Backoff;
-use super::behaviour::{self, Behaviour, BehaviourEvent};
-use super::command::{COMMANDS_MAX, Command, FAULTS_MAX, FaultReport};
+use super::address;
+use super::backoff::{Backoff, jitter};
+use super::behaviour::{Behaviour, BehaviourEvent};
+use super::command::{Command, FaultReport};
 use super::config::MeshConfig;
 use super::counters::MeshCounters;
 use super::dial::words;
 use super::discovery::Discovery;
-use super::error::MeshError;
 use super::event::{HeadClaim, MeshEvent};
 use super::gossip::{Authors, Carriers, Held, RetryQueue};
-use super::handle::Mesh;
 use super::heartbeat::HeartbeatTimer;
 use super::hello::{self, GoodbyeCode, Hello};
 use super::outbox::{Notice, Outbox};
 use super::peer_table::{Connection, Link, PeerTable};
-use super::probe::{self, Probes};
+use super::probe::{Answer, Probes};
 use super::saved_peers::SavedPeers;
 use super::snapshot::Snapshot;
 use super::twin::Twins;
 use super::watchdog::Watchdog;
-use super::{address, listen};
-use qres_wire::identity::Identity;
 
 /// A connection counts as dead, and is closed, after this many failed pings in a row.
 const PING_FAILURES_MAX: u32 = 2;
@@ -69,110 +66,31 @@ pub struct Actor {
     pub(super) twins: Twins,
     pub(super) probes: Probes,
     pub(super) snapshot_changed: bool,
-    snapshot: watch::Sender<Snapshot>,
+    pub(super) snapshot: watch::Sender<Snapshot>,
     pub(super) hints_saved: SavedPeers,
     pub(super) hints_checked: Instant,
     pub(super) hints_writer: Option<JoinHandle<()>>,
     /// The end of the time for goodbyes, set when the mesh was asked to stop.
-    stopping: Option<Instant>,
+    pub(super) stopping: Option<Instant>,
 }
 
 /// Sources of the [`Actor`]'s work, besides the swarm.
-struct Inputs {
-    commands: mpsc::Receiver<Command>,
-    faults: mpsc::Receiver<FaultReport>,
-    answers: mpsc::Receiver<probe::Answer>,
-    heads_closed: bool,
-    heads: watch::Receiver<Vec<HeadClaim>>,
-}
-
-/// Returns a random number from 0 to 1 that spreads waits.
-pub fn jitter() -> f64 {
-    rand::random_range(0.0..1.0)
-}
-
-/// Starts the mesh. Once it listens, returns its handle [`Mesh`] and the receiver of its [`MeshEvent`]s. The actor then dials
-/// the bootstrap addresses, with backoff, until they answer.
-pub async fn start(
-    config: MeshConfig,
-    identity: &Identity,
-    heads: watch::Receiver<Vec<HeadClaim>>,
-) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshError> {
-    let now = Instant::now();
-    let counters = Arc::new(MeshCounters::default());
-    let announced = listen::announced(&config.announce)?;
-    let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
-    let members = watch::Sender::new(Arc::default());
-    let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone(), members.subscribe())?;
-    let (events, receiver) = mpsc::channel(config.overrides.events_max);
-    let (snapshot, snapshots) = watch::channel(Snapshot::default());
-    let (probes, answers) = Probes::new();
-    let mut actor = Actor {
-        own: *swarm.local_peer_id(),
-        hello: hello::own(&config),
-        swarm,
-        counters: counters.clone(),
-        events,
-        outbox: Outbox::default(),
-        peers: PeerTable::default(),
-        discovery,
-        authors: Authors::default(),
-        carriers: Carriers::new(now),
-        members: members.subscribe(),
-        retry_queue: RetryQueue::new(config.timings.publish_keep),
-        held: VecDeque::new(),
-        heads: heads.clone(),
-        heartbeat_timer: HeartbeatTimer::new(config.timings.heartbeat_min, config.timings.heartbeat_gap, now),
-        watchdog: Watchdog::new(
-            config.timings.watchdog_periods,
-            config.timings.heartbeat_min,
-            Instant::now(),
-        ),
-        listening: Vec::new(),
-        announced,
-        twins: Twins::new(identity),
-        probes,
-        snapshot_changed: true,
-        snapshot,
-        hints_saved: SavedPeers::default(),
-        hints_checked: now,
-        hints_writer: None,
-        stopping: None,
-        config,
-    };
-    let twin = actor.twins.subscribe();
-    actor.listen().await?;
-    let path = actor.config.hints.clone();
-    let hints = tokio::task::spawn_blocking(move || SavedPeers::load(&path)).await;
-    actor.take_saved_peers(hints.unwrap_or_default(), now);
-    actor.hints_saved = SavedPeers::of(&actor.peers);
-    actor.publish_snapshot();
-    let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
-    let (faults, fault_receiver) = mpsc::channel(FAULTS_MAX);
-    let open = actor.config.timings.open;
-    let inputs = Inputs {
-        commands: command_receiver,
-        faults: fault_receiver,
-        answers,
-        heads_closed: false,
-        heads,
-    };
-    tokio::spawn(actor.run(inputs));
-    let mesh = Mesh {
-        commands,
-        faults,
-        snapshot: snapshots,
-        members,
-        twin,
-        streams,
-        counters,
-        open_deadline: open,
-    };
-    Ok((mesh, receiver))
+pub struct Inputs {
+    /// Commands of the handles.
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// Faults of peers, as the engine reports them.
+    pub(super) faults: mpsc::Receiver<FaultReport>,
+    /// The answers to probes.
+    pub(super) answers: mpsc::Receiver<Answer>,
+    /// True once the engine has stopped, so that `heads` changes no more.
+    pub(super) heads_closed: bool,
+    /// The heads of this node's models.
+    pub(super) heads: watch::Receiver<Vec<HeadClaim>>,
 }
 
 impl Actor {
-    async fn run(mut self, mut inputs: Inputs) {
+    /// Runs until the mesh is stopped.
+    pub(super) async fn run(mut self, mut inputs: Inputs) {
         let mut tick = tokio::time::interval(self.config.timings.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let events = self.events.clone();

@@ -8,7 +8,8 @@ use libp2p::request_response::{self, Message, OutboundFailure, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use qres_fed::id::NodeId;
 
-use super::actor::{Actor, jitter};
+use super::actor::Actor;
+use super::backoff::jitter;
 use super::config::Mode;
 use super::discovery::BUSY_WAIT;
 use super::error::MeshError;

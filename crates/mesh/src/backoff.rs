@@ -58,6 +58,11 @@ impl Backoff {
     }
 }
 
+/// Returns a random number from 0 to 1 that spreads waits.
+pub fn jitter() -> f64 {
+    rand::random_range(0.0..1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

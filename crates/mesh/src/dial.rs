@@ -6,8 +6,9 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
 use libp2p::{Multiaddr, PeerId, Swarm};
 
-use super::actor::{Actor, jitter};
+use super::actor::Actor;
 use super::address::{self, Reach};
+use super::backoff::jitter;
 use super::behaviour::Behaviour;
 use super::hello;
 use super::peer_table::Link;

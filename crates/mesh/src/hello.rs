@@ -9,7 +9,6 @@ use libp2p::{StreamProtocol, request_response};
 use prost::Message;
 use qres_fed::record::is_printable;
 
-use super::config::{MeshConfig, Mode};
 use super::limits::{TWIN_ADDRESS_BYTES_MAX, TWINS_MAX};
 pub use qres_wire::pb::{Goodbye, GoodbyeCode, Hello};
 
@@ -22,7 +21,7 @@ pub const PROTOCOL: &str = "10.0";
 /// Largest encoding of a hello, and largest texts in it, in bytes.
 const HELLO_BYTES_MAX: u64 = 4096;
 const NETWORK_BYTES_MAX: usize = 64;
-const SOFTWARE_BYTES_MAX: usize = 128;
+pub(super) const SOFTWARE_BYTES_MAX: usize = 128;
 const PROTOCOL_BYTES_MAX: usize = 32;
 const TEXT_BYTES_MAX: usize = 512;
 
@@ -136,23 +135,6 @@ pub fn parse(bytes: &[u8]) -> Result<Hello, String> {
         ));
     }
     Ok(hello)
-}
-
-/// Returns the [`Hello`] of this node, without the signed run.
-pub fn own(config: &MeshConfig) -> Hello {
-    let (major_min, major_max) = config.overrides.majors;
-    Hello {
-        network: config.network.clone(),
-        major_min,
-        major_max,
-        software: cut(&config.agent, SOFTWARE_BYTES_MAX),
-        protocol: config.overrides.protocol.clone(),
-        goodbye: None,
-        bootstrap: config.mode == Mode::Bootstrap,
-        // The run is signed anew for each hello: see `Actor::greeting`.
-        boot: None,
-        twins: vec![],
-    }
 }
 
 /// Makes a [`Goodbye`], with its text cut to 512 bytes.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use libp2p::PeerId;
 use libp2p::swarm::{ConnectionId, DialError};
 
-use super::actor::{Actor, jitter};
+use super::actor::Actor;
 use super::address::{self, Target};
 use super::attempt::Attempt;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, jitter};
 use super::dial::{self, known_peer, words};
 use super::error::MeshError;
 use super::peer_table::Link;

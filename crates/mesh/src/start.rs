@@ -1,0 +1,125 @@
+//! The start of the mesh.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+
+use super::actor::{Actor, Inputs};
+use super::command::{COMMANDS_MAX, FAULTS_MAX};
+use super::config::{MeshConfig, Mode};
+use super::counters::MeshCounters;
+use super::discovery::Discovery;
+use super::error::MeshError;
+use super::event::{HeadClaim, MeshEvent};
+use super::gossip::{Authors, Carriers, RetryQueue};
+use super::handle::Mesh;
+use super::heartbeat::HeartbeatTimer;
+use super::hello::{self, Hello};
+use super::outbox::Outbox;
+use super::peer_table::PeerTable;
+use super::probe::Probes;
+use super::saved_peers::SavedPeers;
+use super::snapshot::Snapshot;
+use super::twin::Twins;
+use super::watchdog::Watchdog;
+use super::{behaviour, listen};
+use qres_wire::identity::Identity;
+
+/// Starts the mesh. Once it listens, returns its handle [`Mesh`] and the receiver of its [`MeshEvent`]s. The actor then dials
+/// the bootstrap addresses, with backoff, until they answer.
+pub async fn start(
+    config: MeshConfig,
+    identity: &Identity,
+    heads: watch::Receiver<Vec<HeadClaim>>,
+) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshError> {
+    let now = Instant::now();
+    let counters = Arc::new(MeshCounters::default());
+    let announced = listen::announced(&config.announce)?;
+    let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
+    let members = watch::Sender::new(Arc::default());
+    let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone(), members.subscribe())?;
+    let (events, receiver) = mpsc::channel(config.overrides.events_max);
+    let (snapshot, snapshots) = watch::channel(Snapshot::default());
+    let (probes, answers) = Probes::new();
+    let mut actor = Actor {
+        own: *swarm.local_peer_id(),
+        hello: hello(&config),
+        swarm,
+        counters: counters.clone(),
+        events,
+        outbox: Outbox::default(),
+        peers: PeerTable::default(),
+        discovery,
+        authors: Authors::default(),
+        carriers: Carriers::new(now),
+        members: members.subscribe(),
+        retry_queue: RetryQueue::new(config.timings.publish_keep),
+        held: VecDeque::new(),
+        heads: heads.clone(),
+        heartbeat_timer: HeartbeatTimer::new(config.timings.heartbeat_min, config.timings.heartbeat_gap, now),
+        watchdog: Watchdog::new(
+            config.timings.watchdog_periods,
+            config.timings.heartbeat_min,
+            Instant::now(),
+        ),
+        listening: Vec::new(),
+        announced,
+        twins: Twins::new(identity),
+        probes,
+        snapshot_changed: true,
+        snapshot,
+        hints_saved: SavedPeers::default(),
+        hints_checked: now,
+        hints_writer: None,
+        stopping: None,
+        config,
+    };
+    let twin = actor.twins.subscribe();
+    actor.listen().await?;
+    let path = actor.config.hints.clone();
+    let hints = tokio::task::spawn_blocking(move || SavedPeers::load(&path)).await;
+    actor.take_saved_peers(hints.unwrap_or_default(), now);
+    actor.hints_saved = SavedPeers::of(&actor.peers);
+    actor.publish_snapshot();
+    let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
+    let (faults, fault_receiver) = mpsc::channel(FAULTS_MAX);
+    let open = actor.config.timings.open;
+    let inputs = Inputs {
+        commands: command_receiver,
+        faults: fault_receiver,
+        answers,
+        heads_closed: false,
+        heads,
+    };
+    tokio::spawn(actor.run(inputs));
+    let mesh = Mesh {
+        commands,
+        faults,
+        snapshot: snapshots,
+        members,
+        twin,
+        streams,
+        counters,
+        open_deadline: open,
+    };
+    Ok((mesh, receiver))
+}
+
+/// Returns the [`Hello`] of this node, without the signed run.
+fn hello(config: &MeshConfig) -> Hello {
+    let (major_min, major_max) = config.overrides.majors;
+    Hello {
+        network: config.network.clone(),
+        major_min,
+        major_max,
+        software: hello::cut(&config.agent, hello::SOFTWARE_BYTES_MAX),
+        protocol: config.overrides.protocol.clone(),
+        goodbye: None,
+        bootstrap: config.mode == Mode::Bootstrap,
+        // The run is signed anew for each hello: see `Actor::greeting`.
+        boot: None,
+        twins: vec![],
+    }
+}
