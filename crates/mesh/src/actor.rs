@@ -13,6 +13,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+mod admission;
+mod dial;
+mod discovery;
+mod gossip;
+mod heartbeat;
+mod identify;
+mod listen;
+mod operator_dials;
+mod probe;
+mod saved_peers;
+mod seeds;
+mod twin;
+mod watchdog;
+
 use super::address;
 use super::backoff::{Backoff, jitter};
 use super::behaviour::{Behaviour, BehaviourEvent};
@@ -201,7 +215,7 @@ impl Actor {
         self.snapshot.send_replace(snapshot);
     }
 
-    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>, now: Instant) {
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>, now: Instant) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
             SwarmEvent::ConnectionEstablished {

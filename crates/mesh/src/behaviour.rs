@@ -205,7 +205,7 @@ fn kademlia(config: &MeshConfig, peer: libp2p::PeerId) -> kad::Behaviour<MemoryS
         .set_publication_interval(None)
         .set_replication_interval(None)
         .set_provider_publication_interval(None)
-        // The actor makes its own lookups (discovery.rs); the library's start only once the table has an entry.
+        // The actor makes its own lookups (actor/discovery.rs); the library's start only once the table has an entry.
         .set_periodic_bootstrap_interval(None);
     let store = MemoryStore::with_config(
         peer,

@@ -59,7 +59,6 @@
 
 mod actor;
 mod address;
-mod admission;
 mod attempt;
 mod backoff;
 mod behaviour;
@@ -80,7 +79,6 @@ mod head_start;
 pub mod heartbeat;
 #[doc(hidden)]
 pub mod hello;
-mod identify;
 mod incoming;
 mod limits;
 mod listen;

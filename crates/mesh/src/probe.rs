@@ -14,16 +14,14 @@ use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, Swarm, request_response};
 use tokio::sync::mpsc;
 
-use super::actor::Actor;
-use super::hello::{self, GoodbyeCode, Hello};
-use super::limits::TWIN_ADDRESS_BYTES_MAX;
-use super::{address, behaviour};
+use super::behaviour;
+use super::hello::{self, Hello};
 
 /// Addresses that may be probed; further ones are ignored.
 const ADDRESSES_MAX: usize = 8;
 
 /// Deadline for an answer, dial and handshake included.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The result of a probe: the address, and the hello that answered there, if any.
 pub type Answer = (Multiaddr, Option<Hello>);
@@ -36,7 +34,8 @@ struct Probe {
 /// The addresses where this node's own key answered.
 pub struct Probes {
     asked: BTreeMap<Multiaddr, Probe>,
-    answers: mpsc::Sender<Answer>,
+    /// The channel for the answers.
+    pub(super) answers: mpsc::Sender<Answer>,
 }
 
 impl Probes {
@@ -65,7 +64,8 @@ impl Probes {
         }
     }
 
-    fn due(&mut self, now: Instant) -> Vec<Multiaddr> {
+    /// Returns the addresses to probe now.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Multiaddr> {
         let due = self
             .asked
             .iter_mut()
@@ -78,42 +78,8 @@ impl Probes {
     }
 }
 
-impl Actor {
-    /// Handles a dial that ended at the own key. An address that this node listens on is surely its own; other addresses are
-    /// probed.
-    pub(super) fn on_own_answer(&mut self, address: &Multiaddr, now: Instant) {
-        let bare = address::split_peer(address.clone()).map(|(_, bare)| bare);
-        if let Some(bare) = bare.filter(|bare| !self.listening.contains(bare)) {
-            self.probes.ask(bare, now);
-        }
-    }
-
-    /// Due work: starts the [`Probes`] that are due.
-    pub(super) fn tick_probes(&mut self, now: Instant) {
-        for address in self.probes.due(now) {
-            let mut hello = self.greeting();
-            // The goodbye keeps the other side from taking the probe for a node; `twins` tells it which run asks.
-            hello.goodbye = Some(hello::goodbye(
-                GoodbyeCode::Shutdown,
-                "asks whether two processes have one identity",
-            ));
-            let mut own = self.twins.boot.sign(qres_wire::clock::unix_ms());
-            let first = self.listen_addresses().first().cloned().unwrap_or_default();
-            own.address = hello::cut(&first, TWIN_ADDRESS_BYTES_MAX);
-            hello.twins = vec![own];
-            let (peer, answers) = (self.own, self.probes.answers.clone());
-            tokio::spawn(async move {
-                let asked = tokio::time::timeout(ANSWER_MAX, ask(peer, address.clone(), hello));
-                let answer = asked.await.ok().flatten();
-                // The channel has room for one answer per address. Without a receiver the mesh has stopped.
-                drop(answers.send((address, answer)).await);
-            });
-        }
-    }
-}
-
 /// Connects with a fresh key and asks for the [`Hello`] of `peer`.
-async fn ask(peer: PeerId, address: Multiaddr, hello: Hello) -> Option<Hello> {
+pub(super) async fn ask(peer: PeerId, address: Multiaddr, hello: Hello) -> Option<Hello> {
     let mut swarm: Swarm<request_response::Behaviour<hello::Codec>> = behaviour::probe_swarm(ANSWER_MAX).ok()?;
     let options = DialOpts::peer_id(peer).addresses(vec![address]).allocate_new_port();
     swarm.dial(options.build()).ok()?;

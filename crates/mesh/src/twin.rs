@@ -18,21 +18,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use libp2p::{Multiaddr, PeerId};
 use qres_fed::record::Signature;
 use tokio::sync::watch;
 
-use super::actor::Actor;
-use super::hello;
-use super::limits::TWIN_SILENT_PERIODS;
-use super::sighting::{Next, Sightings};
+use super::sighting::Sightings;
 use qres_wire::clock::unix_ms;
 use qres_wire::identity::{self, Identity};
 use qres_wire::pb;
 
 /// Lengths in bytes of a run's number and of its signature.
-const NONCE_BYTES: usize = 16;
-const SIGNATURE_BYTES: usize = 64;
+pub(super) const NONCE_BYTES: usize = 16;
+pub(super) const SIGNATURE_BYTES: usize = 64;
 
 /// Other runs of this identity whose newest signature is remembered. Beyond it the one with the oldest signature is
 /// forgotten.
@@ -99,7 +95,7 @@ impl Boot {
 
     /// Returns true if the answer under this key came from another run. An answer without a number counts as another run,
     /// too, since this build always sends one.
-    fn is_other(&self, answered: Option<&pb::Boot>) -> bool {
+    pub(super) fn is_other(&self, answered: Option<&pb::Boot>) -> bool {
         answered.is_none_or(|boot| boot.nonce != self.nonce)
     }
 }
@@ -136,7 +132,7 @@ impl Twins {
     }
 
     /// Returns true, and notes the signature time, if `boot` is new evidence of a twin.
-    fn is_news(&mut self, boot: &pb::Boot) -> bool {
+    pub(super) fn is_news(&mut self, boot: &pb::Boot) -> bool {
         let known = self.newest.get(&boot.nonce);
         if known.is_some_and(|newest| boot.signed_unix_ms <= *newest) || !self.boot.is_twin(boot) {
             return false;
@@ -180,7 +176,7 @@ impl Twins {
     }
 
     /// Declares the twin gone once it has been silent for longer than `silence`.
-    fn tick(&mut self, silence: Duration, now: Instant) {
+    pub(super) fn tick(&mut self, silence: Duration, now: Instant) {
         if self.heard.is_some_and(|at| now.saturating_duration_since(at) > silence) {
             self.heard = None;
             self.told.send_replace(None);
@@ -189,74 +185,6 @@ impl Twins {
                 silence.as_secs_f64()
             );
         }
-    }
-}
-
-impl Actor {
-    /// Returns the time of silence after which a twin, or a peer's run, counts as gone: [`TWIN_SILENT_PERIODS`]
-    /// heartbeat periods.
-    fn silence(&self, now: Instant) -> Duration {
-        self.heartbeat_timer.period(self.authors.alive(now) + 1) * TWIN_SILENT_PERIODS
-    }
-
-    /// Returns this node's hello, with its run signed now.
-    pub(super) fn greeting(&self) -> hello::Hello {
-        hello::Hello {
-            boot: Some(self.twins.boot.sign(unix_ms())),
-            ..self.hello.clone()
-        }
-    }
-
-    /// Handles a run of this node's own identity, which a peer says that it has met or which signed a heartbeat.
-    pub(super) fn on_own_boot(&mut self, boot: &pb::Boot, met_at: &str, now: Instant) {
-        if self.twins.is_news(boot) {
-            let silence = self.silence(now);
-            self.twins.met(met_at, silence, now);
-        }
-    }
-
-    /// Handles the run that a connected peer says it is.
-    pub(super) fn on_boot(&mut self, peer: PeerId, boot: pb::Boot, address: String, now: Instant) {
-        let Some(connections) = self.peers.get(&peer).map(|p| p.connections.len()).filter(|n| *n > 0) else {
-            return;
-        };
-        if boot.nonce.len() != NONCE_BYTES || boot.signature.len() != SIGNATURE_BYTES {
-            return;
-        }
-        let recent = self.silence(now);
-        let twins = match self.twins.sightings.note(&peer, boot, address, recent, now) {
-            Next::Rest => return,
-            Next::Ask => vec![],
-            Next::Tell(twins) => {
-                let places: Vec<&str> = twins.iter().map(|twin| twin.address.as_str()).collect();
-                tracing::warn!(%peer, "two processes run with the identity of peer {peer} ({}): both are told", places.join(" and "));
-                twins
-            }
-        };
-        // Requests take a peer's connections in turn, so this many requests reach each connection.
-        for _ in 0..connections {
-            let mut hello = self.greeting();
-            hello.twins.clone_from(&twins);
-            self.swarm.behaviour_mut().hello.send_request(&peer, hello);
-        }
-    }
-
-    /// Due work: declares twins gone, and asks at addresses that are due.
-    pub(super) fn tick_twins(&mut self, now: Instant) {
-        let silence = self.silence(now);
-        self.twins.tick(silence, now);
-        self.tick_probes(now);
-    }
-
-    /// Handles the result of a probe: the hello, if any, from an address where this node's own key answered.
-    pub(super) fn on_probed(&mut self, address: &Multiaddr, answered: Option<&hello::Hello>, now: Instant) {
-        let is_twin = answered.is_some_and(|hello| self.twins.boot.is_other(hello.boot.as_ref()));
-        if is_twin {
-            let silence = self.silence(now);
-            self.twins.met(&address.to_string(), silence, now);
-        }
-        self.probes
-            .done(address, is_twin, now + self.config.timings.heartbeat_min);
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use libp2p::{PeerId, identify};
 
-use super::actor::Actor;
-use super::behaviour::speaks_kad;
-use super::{address, hello};
+use super::Actor;
+use crate::behaviour::speaks_kad;
+use crate::{address, hello};
 
 impl Actor {
     /// Handles one [`identify::Event`]: checks the version, takes the peer's addresses, and notes at which address the peer

@@ -8,17 +8,17 @@ use libp2p::request_response::{self, Message, OutboundFailure, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use qres_fed::id::NodeId;
 
-use super::actor::Actor;
-use super::backoff::jitter;
-use super::config::Mode;
-use super::discovery::BUSY_WAIT;
-use super::error::MeshError;
-use super::event::Fault;
-use super::gossip;
-use super::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
-use super::limits::TWIN_ADDRESS_BYTES_MAX;
-use super::peer_table::{Ban, Link, MET_AFTER, Peer};
-use super::score;
+use super::Actor;
+use crate::backoff::jitter;
+use crate::config::Mode;
+use crate::discovery::BUSY_WAIT;
+use crate::error::MeshError;
+use crate::event::Fault;
+use crate::gossip;
+use crate::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
+use crate::limits::TWIN_ADDRESS_BYTES_MAX;
+use crate::peer_table::{Ban, Link, MET_AFTER, Peer};
+use crate::score;
 use qres_wire::clock::unix_ms;
 use qres_wire::identity;
 

@@ -1,0 +1,83 @@
+//! Dials of the bootstrap addresses (seeds).
+
+use std::time::Instant;
+
+use libp2p::PeerId;
+use libp2p::swarm::{ConnectionId, DialError};
+
+use super::Actor;
+use crate::address;
+use crate::attempt::Attempt;
+use crate::dial::{self, known_peer, words};
+use crate::peer_table::{Link, Peer};
+
+impl Actor {
+    /// Due work: dials bootstrap addresses while peers are missing, and the next address of each attempt under way.
+    pub(super) fn tick_seeds(&mut self, missing: bool, now: Instant) {
+        for at in 0..self.discovery.seeds.len() {
+            if missing && self.is_seed_due(at, now) {
+                self.begin_seed(at, now);
+            }
+            self.pursue_seed(at, now);
+        }
+    }
+
+    fn is_seed_due(&self, at: usize, now: Instant) -> bool {
+        let seed = &self.discovery.seeds[at];
+        let busy = |id: PeerId| {
+            let taken = |p: &Peer| p.link != Link::Idle || !p.connections.is_empty() || !p.backoff.due(now);
+            self.peers.ban_of(&id).is_some() || self.peers.get(&id).is_some_and(taken)
+        };
+        !seed.own && seed.attempt.is_none() && seed.backoff.due(now) && !seed.learnt.is_some_and(busy)
+    }
+
+    fn begin_seed(&mut self, at: usize, now: Instant) {
+        let seed = &mut self.discovery.seeds[at];
+        let addresses = seed.target.addresses.clone();
+        let Some(peer) = seed.learnt else {
+            seed.attempt = Some(Attempt::new(addresses, now));
+            return;
+        };
+        let options = known_peer(peer, addresses);
+        let id = options.connection_id();
+        seed.attempt = Some(Attempt::under_way(id, now));
+        if let Err(error) = self.swarm.dial(options) {
+            self.on_dial_error(id, None, &error, now);
+        }
+    }
+
+    fn pursue_seed(&mut self, at: usize, now: Instant) {
+        let (min, max) = (self.config.timings.dial_wait_min, self.config.timings.dial_wait_max);
+        let seed = &mut self.discovery.seeds[at];
+        if let Some(attempt) = &mut seed.attempt {
+            attempt.pursue(now, |address| dial::unknown_peer(&mut self.swarm, address));
+        }
+        seed.end_if_lost(min, max, now);
+    }
+
+    /// Handles a failed dial, which may be one of a bootstrap address.
+    pub(super) fn on_seed_dial_error(&mut self, id: ConnectionId, error: &DialError, now: Instant) {
+        let Some(at) = self.discovery.seeds.iter().position(|seed| seed.owns(id)) else {
+            return;
+        };
+        let seed = &mut self.discovery.seeds[at];
+        match error {
+            DialError::DialPeerConditionFalse(_) => seed.attempt = None,
+            DialError::LocalPeerId { address } if address::is_one_of(address, &self.listening) => {
+                tracing::info!(bootstrap = %seed.text, "this bootstrap address is this very node: not dialled");
+                seed.attempt = None;
+                seed.own = true;
+            }
+            _ => {
+                if matches!(error, DialError::WrongPeerId { .. }) && seed.target.peer.is_none() {
+                    // Another peer answers there now, so the seed must learn the peer's id again.
+                    seed.learnt = None;
+                }
+                if let Some(attempt) = &mut seed.attempt {
+                    attempt.failed(id, words(error));
+                }
+                self.pursue_seed(at, now);
+            }
+        }
+    }
+}
