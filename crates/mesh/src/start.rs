@@ -1,9 +1,10 @@
 //! The start of the mesh.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use qres_fed::id::NodeId;
 use tokio::sync::{mpsc, watch};
 
 use super::actor::{Actor, Inputs};
@@ -22,6 +23,7 @@ use super::peer_table::PeerTable;
 use super::probe::Probes;
 use super::saved_peers::SavedPeers;
 use super::snapshot::Snapshot;
+use super::streams::Control;
 use super::twin::Twins;
 use super::watchdog::Watchdog;
 use super::{behaviour, listen};
@@ -35,47 +37,18 @@ pub async fn start(
     heads: watch::Receiver<Vec<HeadClaim>>,
 ) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshError> {
     let now = Instant::now();
-    let counters = Arc::new(MeshCounters::default());
-    let announced = listen::announced(&config.announce)?;
-    let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
     let members = watch::Sender::new(Arc::default());
-    let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone(), members.subscribe())?;
     let (events, receiver) = mpsc::channel(config.overrides.events_max);
     let (snapshot, snapshots) = watch::channel(Snapshot::default());
     let (probes, answers) = Probes::new();
-    let mut actor = Actor {
-        own: *swarm.local_peer_id(),
-        hello: hello(&config),
-        swarm,
-        counters: counters.clone(),
-        events,
-        outbox: Outbox::default(),
-        peers: PeerTable::default(),
-        discovery,
-        authors: Authors::default(),
-        carriers: Carriers::new(now),
+    let ends = Ends {
         members: members.subscribe(),
-        retry_queue: RetryQueue::new(config.timings.publish_keep),
-        held: VecDeque::new(),
         heads: heads.clone(),
-        heartbeat_timer: HeartbeatTimer::new(config.timings.heartbeat_min, config.timings.heartbeat_gap, now),
-        watchdog: Watchdog::new(
-            config.timings.watchdog_periods,
-            config.timings.heartbeat_min,
-            Instant::now(),
-        ),
-        listening: Vec::new(),
-        announced,
-        twins: Twins::new(identity),
-        probes,
-        snapshot_changed: true,
+        events,
         snapshot,
-        hints_saved: SavedPeers::default(),
-        hints_checked: now,
-        hints_writer: None,
-        stopping: None,
-        config,
+        probes,
     };
+    let (mut actor, streams) = actor(config, identity, ends, now)?;
     let twin = actor.twins.subscribe();
     actor.listen().await?;
     let path = actor.config.hints.clone();
@@ -85,7 +58,16 @@ pub async fn start(
     actor.publish_snapshot();
     let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
     let (faults, fault_receiver) = mpsc::channel(FAULTS_MAX);
-    let open = actor.config.timings.open;
+    let mesh = Mesh {
+        commands,
+        faults,
+        snapshot: snapshots,
+        members,
+        twin,
+        streams,
+        counters: actor.counters.clone(),
+        open_deadline: actor.config.timings.open,
+    };
     let inputs = Inputs {
         commands: command_receiver,
         faults: fault_receiver,
@@ -94,17 +76,58 @@ pub async fn start(
         heads,
     };
     tokio::spawn(actor.run(inputs));
-    let mesh = Mesh {
-        commands,
-        faults,
-        snapshot: snapshots,
-        members,
-        twin,
-        streams,
-        counters,
-        open_deadline: open,
-    };
     Ok((mesh, receiver))
+}
+
+/// The actor's ends of the channels that it keeps.
+struct Ends {
+    members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    heads: watch::Receiver<Vec<HeadClaim>>,
+    events: mpsc::Sender<MeshEvent>,
+    snapshot: watch::Sender<Snapshot>,
+    probes: Probes,
+}
+
+/// Makes the [`Actor`], which does not listen yet, and the [`Control`] of its raw streams.
+fn actor(config: MeshConfig, identity: &Identity, ends: Ends, now: Instant) -> Result<(Actor, Control), MeshError> {
+    let counters = Arc::new(MeshCounters::default());
+    let announced = listen::announced(&config.announce)?;
+    let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
+    let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone(), ends.members.clone())?;
+    let actor = Actor {
+        own: *swarm.local_peer_id(),
+        hello: hello(&config),
+        swarm,
+        counters,
+        events: ends.events,
+        outbox: Outbox::default(),
+        peers: PeerTable::default(),
+        discovery,
+        authors: Authors::default(),
+        carriers: Carriers::new(now),
+        members: ends.members,
+        retry_queue: RetryQueue::new(config.timings.publish_keep),
+        held: VecDeque::new(),
+        heads: ends.heads,
+        heartbeat_timer: HeartbeatTimer::new(config.timings.heartbeat_min, config.timings.heartbeat_gap, now),
+        watchdog: Watchdog::new(
+            config.timings.watchdog_periods,
+            config.timings.heartbeat_min,
+            Instant::now(),
+        ),
+        listening: Vec::new(),
+        announced,
+        twins: Twins::new(identity),
+        probes: ends.probes,
+        snapshot_changed: true,
+        snapshot: ends.snapshot,
+        hints_saved: SavedPeers::default(),
+        hints_checked: now,
+        hints_writer: None,
+        stopping: None,
+        config,
+    };
+    Ok((actor, streams))
 }
 
 /// Returns the [`Hello`] of this node, without the signed run.
