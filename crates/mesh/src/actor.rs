@@ -20,10 +20,10 @@ mod gossip;
 mod heartbeat;
 mod identify;
 mod listen;
-mod operator_dials;
+mod operator_dial;
 mod probe;
 mod saved_peers;
-mod seeds;
+mod seed;
 mod twin;
 mod watchdog;
 

@@ -8,7 +8,7 @@ use super::address::PORT_DEFAULT;
 use super::gossip::{DEGREE, Degree};
 use super::handshakes::{HANDSHAKES, HandshakeLimits};
 use super::hello::{MAJOR, PROTOCOL};
-use super::limits::{EVENTS_MAX, FRAME_BYTES_MAX};
+use super::limits::{EVENTS_MAX, GOSSIP_FRAME_BYTES_MAX};
 
 /// The role of a node in the swarm, part of its [`MeshConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Default for Overrides {
         Self {
             majors: (MAJOR, MAJOR),
             protocol: PROTOCOL.to_owned(),
-            gossip_frame_bytes_max: FRAME_BYTES_MAX,
+            gossip_frame_bytes_max: GOSSIP_FRAME_BYTES_MAX,
             gossip_degree: DEGREE,
             events_max: EVENTS_MAX,
             handshakes: HANDSHAKES,

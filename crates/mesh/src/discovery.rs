@@ -7,8 +7,8 @@ use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 
 use super::error::MeshError;
-use super::operator_dials::OperatorDial;
-use super::seeds::{self, Seed};
+use super::operator_dial::OperatorDial;
+use super::seed::{self, Seed};
 
 /// Time after which a peer that said "busy" is dialled again.
 pub const BUSY_WAIT: Duration = Duration::from_mins(1);
@@ -39,7 +39,7 @@ impl Discovery {
     /// error.
     pub fn new(bootstrap: &[String], lookup_wait: Duration, now: Instant) -> Result<Self, MeshError> {
         Ok(Self {
-            seeds: seeds::read(bootstrap, now)?,
+            seeds: seed::read(bootstrap, now)?,
             operator_dials: Vec::new(),
             surplus: BTreeSet::new(),
             lookup_next: now,

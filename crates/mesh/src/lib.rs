@@ -82,7 +82,7 @@ pub mod hello;
 mod incoming;
 mod limits;
 mod listen;
-mod operator_dials;
+mod operator_dial;
 mod outbox;
 mod peer_table;
 mod peer_view;
@@ -91,7 +91,7 @@ mod probe;
 #[doc(hidden)]
 pub mod saved_peers;
 mod score;
-mod seeds;
+mod seed;
 mod sighting;
 mod snapshot;
 mod source;

@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::config::Mode;
-    use crate::limits::{ENVELOPE_BYTES_MAX, FRAME_BYTES_MAX};
+    use crate::limits::{ENVELOPE_BYTES_MAX, GOSSIP_FRAME_BYTES_MAX};
 
     fn message(topic: &str, source: PeerId, data: &[u8]) -> Message {
         Message {
@@ -197,7 +197,7 @@ mod tests {
         let gossip = behaviour(&config, &Keypair::generate_ed25519()).unwrap();
         assert_eq!(gossip.topics().count(), 3);
         // 16 KiB covers the first 8 KiB of the next frame and a frame's own overhead of some 130 bytes.
-        const { assert!(FRAME_BYTES_MAX >= ENVELOPE_BYTES_MAX + 16 * 1024) };
+        const { assert!(GOSSIP_FRAME_BYTES_MAX >= ENVELOPE_BYTES_MAX + 16 * 1024) };
         const { assert!(CONTROL_IDS_MAX * (ID_BYTES + 2) < CONTROL_BYTES_MAX / 2) };
     }
 }

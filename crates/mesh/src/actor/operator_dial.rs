@@ -10,7 +10,7 @@ use crate::attempt::Attempt;
 use crate::command::Reply;
 use crate::dial::{self, known_peer, words};
 use crate::error::MeshError;
-use crate::operator_dials::{OperatorDial, answer};
+use crate::operator_dial::{OperatorDial, answer};
 use crate::peer_table::Link;
 use crate::{address, hello};
 
