@@ -206,7 +206,7 @@ pub fn preference(address: &Multiaddr) -> impl Ord + use<> {
 /// its loopback or private addresses; one on this host can be met at all of them. The address at which this node reached the
 /// peer comes first, then the others by [`preference`]. At most [`ADDRESSES_MAX`] are kept.
 pub fn select(peer: &PeerId, claimed: &[Multiaddr], dialled: Option<&Multiaddr>, seen: Reach) -> Vec<Multiaddr> {
-    let mut retry_queue: Vec<Multiaddr> = Vec::new();
+    let mut selected: Vec<Multiaddr> = Vec::new();
     let mut candidates: Vec<Multiaddr> = claimed
         .iter()
         .take(64)
@@ -217,11 +217,11 @@ pub fn select(peer: &PeerId, claimed: &[Multiaddr], dialled: Option<&Multiaddr>,
     candidates.sort_by_key(preference);
     let dialled = dialled.and_then(|a| split_peer(a.clone())).map(|(_, a)| a);
     for address in dialled.into_iter().chain(candidates) {
-        if retry_queue.len() < ADDRESSES_MAX && !retry_queue.contains(&address) {
-            retry_queue.push(address);
+        if selected.len() < ADDRESSES_MAX && !selected.contains(&address) {
+            selected.push(address);
         }
     }
-    retry_queue
+    selected
 }
 
 /// Returns true if `bare` contains the address without its peer id.
@@ -309,22 +309,22 @@ mod tests {
         .iter()
         .map(|a| a.parse().unwrap())
         .collect();
-        let retry_queue = |seen| -> Vec<String> {
+        let selected = |seen| -> Vec<String> {
             select(&peer, &claimed, None, seen)
                 .iter()
                 .map(ToString::to_string)
                 .collect()
         };
         assert_eq!(
-            retry_queue(Reach::Global),
+            selected(Reach::Global),
             ["/ip4/8.8.8.8/tcp/1", "/ip4/8.8.8.8/udp/1/quic-v1"]
         );
-        assert_eq!(retry_queue(Reach::Private).len(), 3);
-        assert_eq!(retry_queue(Reach::Loopback).len(), 4);
+        assert_eq!(selected(Reach::Private).len(), 3);
+        assert_eq!(selected(Reach::Loopback).len(), 4);
     }
 
     #[test]
-    fn no_peer_fills_the_book_with_addresses_or_points_at_another() {
+    fn no_peer_fills_the_table_with_addresses_or_points_at_another() {
         let peer = PeerId::random();
         let many: Vec<Multiaddr> = (1..200)
             .map(|p| format!("/ip4/8.8.8.8/tcp/{p}").parse().unwrap())

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_book_is_bounded_and_keeps_the_connected_and_the_good() {
+    fn the_table_is_bounded_and_keeps_the_connected_and_the_good() {
         let now = Instant::now();
         let mut table = PeerTable::default();
         let (connected, good) = (peer(), peer());
