@@ -7,8 +7,8 @@ use std::fs::{self, Metadata, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
 use super::reserve::RESERVE_FILE;
+use super::{GuardError, StoreError};
 use qres_files::private::NO_LINK;
 
 /// The write bits of the group and of all other users.
@@ -29,33 +29,6 @@ const FILES: [&str; 7] = [
     "routing.hints",
     RESERVE_FILE,
 ];
-
-/// Reason why a data directory is refused.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum GuardError {
-    #[error(
-        "{path} has mode {mode:04o}: other users of this machine may write to it, and what is in it is this node's identity and \
-         weights. Run `chmod {wanted} {path}`, or name another --data-dir (in a container: a directory below the volume)"
-    )]
-    Mode {
-        path: PathBuf,
-        mode: u32,
-        wanted: &'static str,
-    },
-    #[error(
-        "{path} belongs to user {owner}, and this qres-daemon runs as user {user}: run `chown -R {user} {path}`, or name another \
-         --data-dir"
-    )]
-    Owner { path: PathBuf, owner: u32, user: u32 },
-    #[error(
-        "{path} is a symbolic link: links inside a data directory are not followed. Remove the link; to keep the data on another \
-         disk, name a --data-dir there"
-    )]
-    Link { path: PathBuf },
-    #[error("{path} is no {wanted}: move it away, the node makes its own")]
-    Kind { path: PathBuf, wanted: &'static str },
-}
 
 /// Refuses a data directory that others may write to ([`GuardError`]). The directory may itself be a link: the operator
 /// named it.
