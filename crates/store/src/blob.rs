@@ -9,16 +9,9 @@ use std::path::{Path, PathBuf};
 
 use qres_fed::id::BlobId;
 use qres_fed::tensor::Source;
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
 
-use super::reader::Reader;
-use super::{BlobStore, BlobWriter, Owner, SegmentTree, StoreError, file};
-
-/// Mode of a flushed blob: read-only. A blob that is not flushed yet has [`WRITE_BIT`]. So after a power cut the modes
-/// tell which blobs may be torn, without a record of their own.
-pub(super) const FLUSHED: u32 = 0o400;
-pub(super) const WRITE_BIT: u32 = 0o200;
+use super::blob_file::{BlobFile, FLUSHED, WRITE_BIT, bytes_of_its_own, read_values, values_path};
+use super::{BlobStore, Owner, SegmentTree, StoreError, file};
 
 /// The blobs of one [`Owner`]. Cheap to clone.
 #[derive(Clone)]
@@ -27,19 +20,17 @@ pub struct Blobs {
     owner: Owner,
 }
 
-/// A blob open for positioned reads, from any thread. The bytes stay readable when the blob is removed.
-#[derive(Debug)]
-pub struct BlobFile {
-    file: File,
-    len: u64,
-    _reader: Reader,
+impl BlobStore {
+    /// Returns the blobs of one owner.
+    pub fn of(&self, owner: Owner) -> Blobs {
+        Blobs {
+            store: self.clone(),
+            owner,
+        }
+    }
 }
 
 impl Blobs {
-    pub(super) fn new(store: BlobStore, owner: Owner) -> Self {
-        Self { store, owner }
-    }
-
     /// Returns the owner of these blobs.
     pub fn owner(&self) -> Owner {
         self.owner
@@ -75,12 +66,6 @@ impl Blobs {
     pub fn read(&self, id: &BlobId) -> Option<Vec<u8>> {
         let file = self.open(id).ok()??;
         file.read_vec(0, usize::try_from(file.len()).ok()?).ok()
-    }
-
-    /// Starts to write a blob of about `expected` bytes. A wrong guess costs room, never correctness.
-    pub fn writer(&self, expected: u64) -> Result<BlobWriter, StoreError> {
-        let (file, path, length) = self.store.temporary_file(expected)?;
-        Ok(BlobWriter::temporary(self.clone(), file, path, length))
     }
 
     /// Stores a small blob in one call; `sync` = fsynced before the call returns. A blob that is here already costs only
@@ -265,56 +250,5 @@ impl Blobs {
         store.usage().settle(tree.bytes());
         drop(names);
         if synced { store.sync_names(&path) } else { Ok(()) }
-    }
-}
-
-/// Returns the bytes that the disk gets back when this name goes: 0 while another owner shares the file.
-fn bytes_of_its_own(path: &Path) -> u64 {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.nlink() == 1 => metadata.len(),
-        _ => 0,
-    }
-}
-
-/// Returns the path of the chaining values of a blob's segments.
-pub(super) fn values_path(blob: &Path) -> PathBuf {
-    blob.with_extension("seg")
-}
-
-/// Reads `count` values of 32 bytes; `None` when the file does not have just that length.
-pub(super) fn read_values(path: &Path, count: u64) -> Option<Vec<[u8; 32]>> {
-    if file::len(path)? != count.checked_mul(32)? {
-        return None;
-    }
-    let bytes = fs::read(path).ok()?;
-    let (values, rest) = bytes.as_chunks::<32>();
-    (rest.is_empty() && values.len() as u64 == count).then(|| values.to_vec())
-}
-
-impl BlobFile {
-    /// Reads `length` bytes from `offset`, into memory that was not filled with zeros first. Fails with `UnexpectedEof`
-    /// when the blob ends before.
-    pub fn read_vec(&self, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(length);
-        while bytes.len() < length {
-            let at = offset.saturating_add(bytes.len() as u64);
-            match rustix::io::pread(&self.file, spare_capacity(&mut bytes), at) {
-                Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        // The allocator may have given more than was asked for.
-        bytes.truncate(length);
-        Ok(bytes)
-    }
-}
-
-impl Source for BlobFile {
-    fn len(&self) -> u64 {
-        self.len
-    }
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
-        self.file.read_exact_at(into, offset)
     }
 }

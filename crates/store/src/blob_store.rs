@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use qres_fed::id::BlobId;
 
-use super::blob::{FLUSHED, WRITE_BIT, values_path};
+use super::blob_file::{FLUSHED, WRITE_BIT, path_of, values_path};
 use super::directory::Directory;
 use super::reader::Readers;
 use super::spare::Spares;
 use super::unfinished::Unfinished;
 use super::usage::Usage;
-use super::{Blobs, Owner, Quota, SegmentTree, StoreError, file};
+use super::{Owner, Quota, SegmentTree, StoreError, file, partial_file};
 
 /// The blob files below one data directory, each with its [`Owner`]. Cheap to clone.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl BlobStore {
             }
         }
         let uploads = Unfinished::recover(&directory)?;
-        let pending = uploads.bytes().saturating_add(super::partial::recover(&directory)?);
+        let pending = uploads.bytes().saturating_add(partial_file::recover(&directory)?);
         let usage = Usage::new(directory.root(), directory.reserve(), quota, held, pending);
         directory.settle()?;
         Ok(Self(Arc::new(Inner {
@@ -60,11 +60,6 @@ impl BlobStore {
             uploads: Mutex::new(uploads),
             temporary: AtomicU64::new(0),
         })))
-    }
-
-    /// Returns the blobs of one owner.
-    pub fn of(&self, owner: Owner) -> Blobs {
-        Blobs::new(self.clone(), owner)
     }
 
     /// Lists every blob held, ascending: its owner, its id, its length in bytes.
@@ -174,11 +169,6 @@ impl BlobStore {
             .inspect_err(|_| self.abandon(&path, 0))?;
         Ok(path)
     }
-}
-
-/// Returns the path of a blob, relative to the data directory.
-fn path_of(owner: Owner, id: &BlobId) -> PathBuf {
-    Path::new("blobs").join(owner.to_string()).join(id.to_string())
 }
 
 /// Returns true if a file that was never flushed has the blob's bytes after a power cut, and marks it as flushed then.

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{GuardError, StoreError};
 use qres_files::private::{self, MODE as PRIVATE, NO_LINK};
@@ -144,4 +145,14 @@ pub(super) fn files(path: &Path) -> Result<Vec<(String, fs::Metadata)>, StoreErr
         }
     }
     Ok(out)
+}
+
+/// Returns true if the file was last written `idle` or longer ago. A time in the future (the clock was set back) does not
+/// count as idle.
+pub(super) fn is_idle(metadata: &fs::Metadata, idle: Duration) -> bool {
+    metadata
+        .modified()
+        .ok()
+        .and_then(|at| at.elapsed().ok())
+        .is_some_and(|age| age >= idle)
 }

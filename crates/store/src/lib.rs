@@ -58,6 +58,7 @@
 
 mod archive;
 mod blob;
+mod blob_file;
 mod blob_store;
 mod database;
 mod directory;
@@ -65,13 +66,16 @@ mod error;
 mod expire;
 mod file;
 mod guard;
+mod hold;
 mod owner;
 mod partial;
+mod partial_file;
 mod query;
 mod quota;
 mod reader;
 mod record;
 mod reserve;
+mod reusable;
 mod room;
 mod segment;
 mod spare;
@@ -86,7 +90,8 @@ pub mod value;
 mod write;
 mod writer;
 
-pub use blob::{BlobFile, Blobs};
+pub use blob::Blobs;
+pub use blob_file::BlobFile;
 pub use blob_store::BlobStore;
 pub use error::{GuardError, StoreError};
 pub use owner::Owner;
@@ -96,7 +101,7 @@ pub use record::{
     HeardModel, KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
     SubmissionPage, Write,
 };
+pub use reusable::ReusableFiles;
 pub use segment::{SEGMENT_BYTES, SegmentTree};
-pub use spare::ReusableFiles;
 pub use usage::DiskUse;
 pub use writer::BlobWriter;

@@ -2,17 +2,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use qres_fed::id::BlobId;
 
-use super::blob::read_values;
-use super::directory::Directory;
+use super::blob_file::read_values;
+use super::partial_file::{Paths, key};
 use super::segment::{SEGMENT_BYTES, SEGMENT_LEN};
-use super::upload::is_idle;
-use super::{BlobStore, Blobs, Owner, SegmentTree, StoreError, file};
+use super::{BlobStore, Blobs, SegmentTree, StoreError, file};
 
 /// A blob on its way in, segment by segment, in any order, from any thread. A dropped `Partial` keeps its segments on the
 /// disk, over restarts, until [`BlobStore::collect_partials`] removes them.
@@ -28,53 +26,6 @@ pub struct Partial {
     data: File,
     hint: File,
     here: Mutex<Vec<bool>>,
-}
-
-/// Paths of the three files of a partial blob.
-struct Paths {
-    data: PathBuf,
-    tree: PathBuf,
-    hint: PathBuf,
-}
-
-impl Paths {
-    /// Returns the paths for one owner. Owners never share the files, because the segments that are here tell as much as
-    /// the blob.
-    fn new(root: &Path, owner: Owner, id: &BlobId) -> Self {
-        let data = root.join("partial").join(format!("{owner}-{id}"));
-        Self {
-            tree: data.with_extension("tree"),
-            hint: data.with_extension("hint"),
-            data,
-        }
-    }
-
-    fn remove(&self) -> Result<(), StoreError> {
-        for path in [&self.data, &self.tree, &self.hint] {
-            file::remove(path)?;
-        }
-        Ok(())
-    }
-}
-
-/// Parses the name of a data file into the owner and the id of the blob; `None` for any other name.
-fn key(name: &str) -> Option<(Owner, BlobId)> {
-    let (owner, id) = name.split_once('-')?;
-    Some((Owner::from_name(owner)?, id.parse().ok()?))
-}
-
-/// Counts the bytes of partial blobs at the start, and removes files that a crash left half made or half removed.
-pub(super) fn recover(directory: &Directory) -> Result<u64, StoreError> {
-    let partial = directory.root().join("partial");
-    let mut bytes = 0u64;
-    for (name, metadata) in file::files(&partial)? {
-        match name.split_once('.') {
-            None if key(&name).is_some() => bytes = bytes.saturating_add(metadata.len()),
-            Some((stem, _)) if partial.join(stem).exists() => {}
-            _ => _ = file::remove(&partial.join(name))?,
-        }
-    }
-    Ok(bytes)
 }
 
 impl Blobs {
@@ -146,7 +97,7 @@ impl BlobStore {
     pub fn collect_partials(&self, idle: Duration) -> Result<usize, StoreError> {
         let mut collected = 0;
         for (name, metadata) in file::files(&self.root().join("partial"))? {
-            if let (Some((owner, id)), true) = (key(&name), is_idle(&metadata, idle)) {
+            if let (Some((owner, id)), true) = (key(&name), file::is_idle(&metadata, idle)) {
                 Paths::new(self.root(), owner, &id).remove()?;
                 self.usage().give(metadata.len());
                 collected += 1;

@@ -1,4 +1,6 @@
-//! A check for room before the first byte of something large is written.
+//! Room for what is written: the check before the first byte of something large, and what gives way on a full disk.
+
+use std::io::ErrorKind;
 
 use super::reserve::free_bytes;
 use super::{BlobStore, StoreError};
@@ -27,6 +29,24 @@ impl BlobStore {
             )));
         }
         Ok(())
+    }
+
+    /// Makes room on a full disk: removes all spare files at the first call, then one unfinished upload a call, the
+    /// oldest first. Returns `false` when there is nothing more to remove.
+    pub(super) fn give_way(&self) -> bool {
+        self.spares().shrink(0) || self.discard_unfinished().unwrap_or(false)
+    }
+
+    /// Does `work`. While the disk is full, makes room with [`BlobStore::give_way`] and does `work` again; returns the
+    /// error when there is nothing more to remove.
+    pub(super) fn with_room<T>(&self, work: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
+        let full = |error: &std::io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        loop {
+            match work() {
+                Err(error) if full(&error) && self.give_way() => {}
+                done => return done,
+            }
+        }
     }
 }
 

@@ -1,51 +1,11 @@
 //! Uploads under a caller's key: the bytes that were sent stay, and a later stream goes on from there.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::unfinished::{Name, Slot, UPLOADS_KEPT_MAX, Unfinished};
+use super::hold::{Hold, lock};
+use super::unfinished::{Name, UPLOADS_KEPT_MAX, Unfinished};
 use super::{BlobStore, BlobWriter, DiskUse, Owner, StoreError, file};
-
-/// The right of one stream to write to an upload, until another stream takes over ([`StoreError::Overtaken`]).
-#[derive(Clone)]
-pub(super) struct Hold {
-    /// Keeps the upload's slot in the table while a stream holds it.
-    lease: Arc<Lease>,
-    number: u64,
-}
-
-struct Lease {
-    store: BlobStore,
-    name: Name,
-    slot: Slot,
-}
-
-impl Hold {
-    /// Locks the upload's file for this stream while the returned guard lives. Fails with [`StoreError::Overtaken`] when
-    /// a later stream has taken the upload over.
-    pub(super) fn turn(&self) -> Result<MutexGuard<'_, u64>, StoreError> {
-        let turn = lock(&self.lease.slot);
-        if *turn == self.number {
-            Ok(turn)
-        } else {
-            Err(StoreError::Overtaken)
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let path = self.store.upload_path(self.name);
-        lock(self.store.uploads()).leave(&self.name, || file::len(&path));
-    }
-}
-
-/// Locks a mutex, poisoned or not. Poison tells of a panic elsewhere; a number and a table of slots are whole at any
-/// time.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl BlobStore {
     /// Opens a resumable upload under a caller's key and goes on from `offset` bytes. `offset` is at most the number of
@@ -95,7 +55,7 @@ impl BlobStore {
         let names = lock(self.uploads()).names();
         let mut discarded = names
             .into_iter()
-            .map(|name| self.discard_if(name, |metadata| is_idle(metadata, idle)));
+            .map(|name| self.discard_if(name, |metadata| file::is_idle(metadata, idle)));
         discarded.try_fold(0, |collected, discarded| Ok(collected + usize::from(discarded?)))
     }
 
@@ -210,34 +170,11 @@ impl BlobStore {
             _ => Ok(false),
         }
     }
-
-    fn lease(&self, name: Name) -> Lease {
-        let slot = lock(self.uploads()).enter(name);
-        Lease {
-            store: self.clone(),
-            name,
-            slot,
-        }
-    }
-
-    fn upload_path(&self, name: Name) -> PathBuf {
-        self.root().join("uploads").join(hex::encode(name))
-    }
 }
 
 /// Turns a key, a text of any length, into a file name of fixed length: its BLAKE3.
 fn name(key: &str) -> Name {
     *blake3::hash(key.as_bytes()).as_bytes()
-}
-
-/// Returns true if the file was last written `idle` or longer ago. A time in the future (the clock was set back) does not
-/// count as idle.
-pub(super) fn is_idle(metadata: &std::fs::Metadata, idle: Duration) -> bool {
-    metadata
-        .modified()
-        .ok()
-        .and_then(|at| at.elapsed().ok())
-        .is_some_and(|age| age >= idle)
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use qres_fed::id::BlobId;
 
+use super::hold::Hold;
 use super::segment::{SEGMENT_LEN, SegmentTreeBuilder};
-use super::upload::Hold;
 use super::{Blobs, Owner, StoreError, file};
 
 /// Bytes that are buffered and hashed together: all the memory that a writer takes. A caller that writes whole segments,
@@ -40,9 +40,17 @@ pub struct BlobWriter {
     done: bool,
 }
 
+impl Blobs {
+    /// Starts to write a blob of about `expected` bytes. A wrong guess costs room, never correctness.
+    pub fn writer(&self, expected: u64) -> Result<BlobWriter, StoreError> {
+        let (file, path, length) = self.store().temporary_file(expected)?;
+        Ok(BlobWriter::temporary(self.clone(), file, path, length))
+    }
+}
+
 impl BlobWriter {
     /// Starts a blob that is written over a temporary file of `length` bytes.
-    pub(super) fn temporary(blobs: Blobs, file: File, path: PathBuf, length: u64) -> Self {
+    fn temporary(blobs: Blobs, file: File, path: PathBuf, length: u64) -> Self {
         Self {
             blobs,
             file,

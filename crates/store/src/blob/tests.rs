@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use qres_fed::id::SpecId;
+use qres_fed::tensor::Source;
 
 use super::super::segment::SEGMENT_LEN;
 use super::super::tests::{blobs, count_files, noise};
