@@ -10,8 +10,8 @@ use qres_fed::round::{Archived, RecordId, Root};
 use redb::{ReadTransaction, WriteTransaction};
 
 use super::database::Fault;
-use super::write::{Done, put, remove};
-use super::{StoreError, query, table, value};
+use super::entry::{Done, put, remove};
+use super::{StoreError, entry, table, value};
 
 #[derive(BorshSerialize, BorshDeserialize)]
 enum RoundRow {
@@ -149,7 +149,7 @@ fn keys(spec: SpecId, rounds: &RangeInclusive<u64>) -> RangeInclusive<[u8; 40]> 
 
 /// Returns the checkpoint at which a model's machine begins; `None` = checkpoint 0.
 pub(super) fn root(tx: &ReadTransaction, spec: SpecId) -> Result<Option<Root>, Fault> {
-    query::get(tx, table::ROOTS, &spec.0, to_root)
+    entry::get(tx, table::ROOTS, &spec.0, to_root)
 }
 
 /// Returns those of the rounds that the archive has, ascending.
@@ -191,14 +191,14 @@ pub(super) fn ids_above(
 /// Returns the archived round that holds a record; `None` when there is none.
 pub(super) fn round_of(tx: &ReadTransaction, spec: SpecId, id: &RecordId) -> Result<Option<Archived>, Fault> {
     let key = table::key(&[&spec.0, bytes_of(id)]);
-    let round = query::get(tx, table::ARCHIVE_ROUNDS, &key, |bytes| {
+    let round = entry::get(tx, table::ARCHIVE_ROUNDS, &key, |bytes| {
         let round: [u8; 8] = bytes
             .try_into()
             .map_err(|_| StoreError::Damaged("the round of an archived record is no number".into()))?;
         Ok(round)
     })?;
     match round {
-        Some(round) => query::get(tx, table::ARCHIVE, &table::key(&[&spec.0, &round]), to_round),
+        Some(round) => entry::get(tx, table::ARCHIVE, &table::key(&[&spec.0, &round]), to_round),
         None => Ok(None),
     }
 }

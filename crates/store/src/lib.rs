@@ -62,6 +62,7 @@ mod blob_file;
 mod blob_store;
 mod database;
 mod directory;
+mod entry;
 mod error;
 mod expire;
 mod file;
@@ -79,6 +80,7 @@ mod reusable;
 mod room;
 mod segment;
 mod spare;
+mod store;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -98,10 +100,10 @@ pub use owner::Owner;
 pub use partial::Partial;
 pub use quota::{Quota, QuotaError};
 pub use record::{
-    HeardModel, KeyOutcome, ModelRecords, Store, StoreOptions, StoredKey, StoredModel, StoredState, StoredSubmission,
-    SubmissionPage, Write,
+    HeardModel, KeyOutcome, ModelRecords, StoredKey, StoredModel, StoredState, StoredSubmission, SubmissionPage, Write,
 };
 pub use reusable::ReusableFiles;
 pub use segment::{SEGMENT_BYTES, SegmentTree};
+pub use store::{Store, StoreOptions};
 pub use usage::DiskUse;
 pub use writer::BlobWriter;

@@ -5,6 +5,7 @@ use qres_fed::record::{Canonical, Signed, Spec};
 use redb::ReadTransaction;
 
 use super::database::Fault;
+use super::entry::get;
 use super::table::{self, Values};
 use super::{
     HeardModel, ModelRecords, StoreError, StoredModel, StoredState, StoredSubmission, SubmissionPage, archive, value,
@@ -28,18 +29,6 @@ fn values_below<const N: usize, T>(
         out.push(read(key.value(), bytes.value())?);
     }
     Ok(out)
-}
-
-/// Reads the value of a key; `None` when the table does not have it.
-pub(super) fn get<const N: usize, T>(
-    tx: &ReadTransaction,
-    table: Values<N>,
-    key: &[u8; N],
-    read: impl Fn(&[u8]) -> Result<T, StoreError>,
-) -> Result<Option<T>, Fault> {
-    let table = tx.open_table(table)?;
-    let found = table.get(key)?;
-    Ok(found.map(|bytes| read(bytes.value())).transpose()?)
 }
 
 /// Checks a record against its id, which is the end of its key: the disk is not trusted. Another record is

@@ -6,10 +6,9 @@ use qres_fed::round::{Forgotten, SubmissionState};
 use redb::{ReadableTable, WriteTransaction};
 
 use super::database::Fault;
-use super::table::{self, Mark, Values};
+use super::entry::{Done, mark, put, remove, take, unmark};
+use super::table::{self, Values};
 use super::{StoreError, StoredKey, StoredSubmission, Write, archive, value};
-
-pub(super) type Done = Result<(), Fault>;
 
 /// Applies one [`Write`] in a transaction.
 pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
@@ -59,26 +58,6 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
 
 fn state_key(spec: SpecId, publisher: &[u8; 32], name: &str, sequence: u64) -> [u8; 104] {
     table::key(&[&spec.0, publisher, &table::hashed(name), &sequence.to_be_bytes()])
-}
-
-pub(super) fn put<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N], bytes: &[u8]) -> Done {
-    tx.open_table(table)?.insert(key, bytes)?;
-    Ok(())
-}
-
-pub(super) fn remove<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N]) -> Done {
-    tx.open_table(table)?.remove(key)?;
-    Ok(())
-}
-
-pub(super) fn mark<const N: usize>(tx: &WriteTransaction, table: Mark<N>, key: &[u8; N]) -> Done {
-    tx.open_table(table)?.insert(key, ())?;
-    Ok(())
-}
-
-pub(super) fn unmark<const N: usize>(tx: &WriteTransaction, table: Mark<N>, key: &[u8; N]) -> Done {
-    tx.open_table(table)?.remove(key)?;
-    Ok(())
 }
 
 /// Lists the keys of a table that begin with `prefix`.
@@ -143,17 +122,6 @@ fn put_seal(tx: &WriteTransaction, signed: &Signed<Seal>) -> Done {
     let id = signed.record.id().0;
     let key = table::key(&[&signed.record.spec.0, &id]);
     put(tx, table::SEALS, &key, &value::from_signed(signed))
-}
-
-/// Removes an entry and returns its value.
-pub(super) fn take<const N: usize>(
-    tx: &WriteTransaction,
-    table: Values<N>,
-    key: &[u8; N],
-) -> Result<Option<Vec<u8>>, Fault> {
-    let mut table = tx.open_table(table)?;
-    let taken = table.remove(key)?;
-    Ok(taken.map(|bytes| bytes.value().to_vec()))
 }
 
 fn get<const N: usize>(tx: &WriteTransaction, table: Values<N>, key: &[u8; N]) -> Result<Option<Vec<u8>>, Fault> {
