@@ -12,9 +12,10 @@ use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
+use crate::blob::BlobServer;
 use crate::blob::manager::Holders;
 use crate::blob::places::Places;
-use crate::blob::{BlobServer, REQUEST_BYTES_MAX};
+use crate::blob::protocol::REQUEST_BYTES_MAX;
 use crate::link::{Link, Pace};
 use crate::{ContentProvider, Record, SpecOffer};
 use qres_mesh::{Fault, MeshError};

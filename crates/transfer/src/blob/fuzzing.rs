@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, NodeId, SpecId};
 
-use super::BlobServer;
 use super::assembly::Assemblies;
+use super::server::BlobServer;
 use super::session::{DownloadContext, Goal, Got};
 use crate::ContentProvider;
 use crate::link::{Link, Pace};

@@ -12,10 +12,12 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::event::DownloadEvent;
+use super::key::Key;
 use super::pool::Pool;
-use super::scheduler::{DownloadScheduler, Key, Outcome, Step, Then};
+use super::protocol::PROTOCOL;
+use super::scheduler::{DownloadScheduler, Outcome, Step, Then};
 use super::session::{DownloadContext, Goal, Got};
-use super::{DownloadEvent, PROTOCOL};
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
 use qres_mesh::{Fault, Mesh, MeshError};

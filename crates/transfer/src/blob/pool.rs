@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use qres_fed::id::NodeId;
 
-use super::scheduler::SESSIONS_PER_HOLDER_MAX;
+use super::limits::SESSIONS_PER_HOLDER_MAX;
 use crate::link::Link;
 
 /// Longest rest of a stream that is used again: the holder closes a resting stream after a minute.

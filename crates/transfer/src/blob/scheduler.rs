@@ -1,33 +1,21 @@
 //! Schedule of the downloads, without I/O and without a clock: decides which peer is asked for which blob, and when.
 
-mod crowd;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use qres_fed::id::{BlobId, NodeId, SpecId};
 
-use crowd::Crowd;
-
-use super::DownloadRequest;
+use super::crowd::{Crowd, Session};
+use super::key::Key;
+use super::limits::{SESSIONS_MAX, SESSIONS_PER_BLOB_MAX, SESSIONS_PER_HOLDER_MAX, SLOW_AFTER};
+use super::request::DownloadRequest;
 use super::session::{Goal, Got};
-use qres_store::Owner;
 
-/// Download sessions under way at once: the link and the disk limit how fast this node takes bytes in, not the number of
-/// sessions.
-pub(crate) const SESSIONS_MAX: usize = 8;
 /// Looks into the store under way at once.
 const LOOKS_MAX: usize = 8;
-/// Sessions at once with one holder: with two, the next small blob need not wait for a large one.
-pub(crate) const SESSIONS_PER_HOLDER_MAX: usize = 2;
-/// Sessions at once for one blob.
-const SESSIONS_PER_BLOB_MAX: usize = 3;
 /// Missing segments (32 MiB) from which on a blob is split over several holders: with fewer, one holder fills the link
 /// before another has begun.
 const SPLIT_SEGMENTS_MIN: usize = 32;
-/// Time after which another peer is asked too, for a blob of any size, so that a holder that only drips does not hold up
-/// the download.
-const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// First wait after a failure; each further failure doubles it.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// The longest wait after failures.
@@ -49,21 +37,6 @@ pub(crate) enum Step {
     Look(Key),
     /// Fetch the blob from this holder.
     Fetch(Key, NodeId, Goal),
-}
-
-/// Name of a [`DownloadRequest`]; a blob that is wanted again after it was cancelled gets another key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
-    number: u64,
-    pub(crate) spec: SpecId,
-    pub(crate) blob: BlobId,
-}
-
-impl Key {
-    /// Returns the [`Owner`] under which the store keeps the blob.
-    pub(crate) fn owner(&self) -> Owner {
-        Owner::of(self.spec, &self.blob)
-    }
 }
 
 /// Result of a session, for the schedule.
@@ -272,6 +245,38 @@ impl DownloadScheduler {
         };
         entry.asking.remove(&peer);
         entry.ended(peer, outcome, now)
+    }
+
+    /// Returns the session that is to end, because it is slow and a holder waits to be asked: a session of any blob when
+    /// there is no session left, a session of the same blob when that blob has as many as it may have. `received` returns
+    /// the bytes that came over a session.
+    pub(crate) fn makes_room(
+        &mut self,
+        connected: &[NodeId],
+        now: Instant,
+        missing: impl Fn(Key) -> usize,
+        received: impl Fn(Session) -> u64,
+    ) -> Option<Session> {
+        if self.crowd.leaving.is_some() {
+            return None;
+        }
+        let keys: Vec<Key> = self.wants.iter().map(|(n, entry)| entry.key(*n)).collect();
+        let waits =
+            |scheduler: &Self, key, per_blob| scheduler.holder(key, connected, now, &missing, per_blob).is_some();
+        let asked =
+            |scheduler: &Self, key: &Key| scheduler.wants.get(&key.number).map_or(0, |entry| entry.asking.len());
+        let mut leaving = None;
+        if self.full() && keys.iter().any(|key| waits(self, *key, SESSIONS_PER_BLOB_MAX)) {
+            leaving = self.crowd.youngest_slow(now, &received, None);
+        }
+        for key in keys {
+            let crowded = asked(self, &key) >= SESSIONS_PER_BLOB_MAX && waits(self, key, SESSIONS_PER_BLOB_MAX + 1);
+            if leaving.is_none() && crowded {
+                leaving = self.crowd.youngest_slow(now, &received, Some(key));
+            }
+        }
+        self.crowd.leaving = leaving;
+        leaving
     }
 
     /// Returns the time at which the next wait ends, if there is a wait.

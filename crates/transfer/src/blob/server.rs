@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::places::{Place, Places, while_held};
-use super::{PROTOCOL, REQUEST_BYTES_MAX, SEGMENTS_PER_ASK_MAX, hash_of};
+use super::protocol::{PROTOCOL, REQUEST_BYTES_MAX, SEGMENTS_PER_ASK_MAX};
 use crate::ContentProvider;
 use crate::counters::TransferCounters;
 use crate::fault::TransferError;
+use crate::hash_of;
 use crate::link::{Link, Pace};
 use crate::quota::Quota;
 use qres_mesh::{Fault, Mesh};
@@ -309,6 +310,11 @@ impl Upload {
             Ok(bytes)
         })
     }
+}
+
+/// Serves blobs until the mesh stops.
+pub async fn serve_blobs(mesh: Mesh, store: BlobStore, provider: Arc<dyn ContentProvider>) {
+    BlobServer::new(store, provider).run(mesh).await;
 }
 
 fn answer(status: BlobStatus) -> BlobAnswer {

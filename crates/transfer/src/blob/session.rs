@@ -9,8 +9,8 @@ use qres_fed::id::{BlobId, SpecId};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::ANSWER_BYTES_MAX;
 use super::assembly::{Assemblies, Assembly, Claim, Written};
+use super::protocol::ANSWER_BYTES_MAX;
 use crate::counters::TransferCounters;
 use crate::fault::TransferError;
 use crate::link::Link;

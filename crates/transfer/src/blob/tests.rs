@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use futures::AsyncWriteExt;
 use prost::Message;
-use qres_fed::id::BlobId;
+use qres_fed::id::{BlobId, NodeId};
 use tokio::sync::{Notify, mpsc};
 
 use super::assembly::Assemblies;
 use super::places::Places;
-use super::session::{Goal, Got};
+use super::protocol::{ANSWER_BYTES_MAX, SEGMENTS_PER_ASK_MAX};
+use super::session::{DownloadContext, Goal, Got};
 use super::*;
 use crate::link::Link;
 use crate::memory_network::{

@@ -1,3 +1,7 @@
+//! Tests of the schedule of downloads.
+
+mod crowd;
+
 use super::*;
 
 fn node(n: u8) -> NodeId {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use qres_fed::id::NodeId;
 
-use super::{DownloadScheduler, Key, SESSIONS_PER_BLOB_MAX, SLOW_AFTER};
+use super::key::Key;
+use super::limits::{SESSIONS_PER_BLOB_MAX, SLOW_AFTER};
 
 /// Rate in bytes a second at which a session stays while holders wait. All eight sessions at this rate are 4 Mbit/s.
 pub(super) const LEAST_RATE: u64 = 64 * 1024;
@@ -19,7 +20,7 @@ pub(super) type Session = (Key, NodeId);
 pub(super) struct Crowd {
     windows: BTreeMap<Session, Window>,
     /// The session that was told to make room: only one at a time.
-    leaving: Option<Session>,
+    pub(super) leaving: Option<Session>,
 }
 
 struct Window {
@@ -55,7 +56,12 @@ impl Crowd {
     /// Returns the youngest of the slow sessions (with `of`, of that blob alone). The youngest is chosen and not the
     /// slowest: on a slow link all sessions are slow, and then the older ones, whose segments are nearly here, must get
     /// through.
-    fn youngest_slow(&mut self, now: Instant, received: impl Fn(Session) -> u64, of: Option<Key>) -> Option<Session> {
+    pub(super) fn youngest_slow(
+        &mut self,
+        now: Instant,
+        received: impl Fn(Session) -> u64,
+        of: Option<Key>,
+    ) -> Option<Session> {
         let mut youngest: Option<(Instant, Session)> = None;
         for (session, window) in &mut self.windows {
             let elapsed = now.saturating_duration_since(window.began);
@@ -76,40 +82,3 @@ impl Crowd {
 fn is_slow(bytes: u64, within: Duration) -> bool {
     u128::from(bytes) * 1000 < u128::from(LEAST_RATE) * within.as_millis()
 }
-
-impl DownloadScheduler {
-    /// Returns the session that is to end, because it is slow and a holder waits to be asked: a session of any blob when
-    /// there is no session left, a session of the same blob when that blob has as many as it may have. `received` returns
-    /// the bytes that came over a session.
-    pub(crate) fn makes_room(
-        &mut self,
-        connected: &[NodeId],
-        now: Instant,
-        missing: impl Fn(Key) -> usize,
-        received: impl Fn(Session) -> u64,
-    ) -> Option<Session> {
-        if self.crowd.leaving.is_some() {
-            return None;
-        }
-        let keys: Vec<Key> = self.wants.iter().map(|(n, entry)| entry.key(*n)).collect();
-        let waits =
-            |scheduler: &Self, key, per_blob| scheduler.holder(key, connected, now, &missing, per_blob).is_some();
-        let asked =
-            |scheduler: &Self, key: &Key| scheduler.wants.get(&key.number).map_or(0, |entry| entry.asking.len());
-        let mut leaving = None;
-        if self.full() && keys.iter().any(|key| waits(self, *key, SESSIONS_PER_BLOB_MAX)) {
-            leaving = self.crowd.youngest_slow(now, &received, None);
-        }
-        for key in keys {
-            let crowded = asked(self, &key) >= SESSIONS_PER_BLOB_MAX && waits(self, key, SESSIONS_PER_BLOB_MAX + 1);
-            if leaving.is_none() && crowded {
-                leaving = self.crowd.youngest_slow(now, &received, Some(key));
-            }
-        }
-        self.crowd.leaving = leaving;
-        leaving
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,14 +1,7 @@
-use std::collections::BTreeMap;
-
-use qres_fed::id::{BlobId, SpecId};
+//! Tests of sessions that make room.
 
 use super::*;
-use crate::blob::DownloadRequest;
-use crate::blob::scheduler::{Outcome, SESSIONS_MAX, Step};
-
-fn node(n: u8) -> NodeId {
-    NodeId([n; 32])
-}
+use crate::blob::crowd::LEAST_RATE;
 
 /// A [`DownloadScheduler`] with a clock and the bytes of each session, which only the test changes.
 struct Desk {
