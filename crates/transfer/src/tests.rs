@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::StreamProtocol;
-use qres_fed::id::BlobId;
+use qres_fed::id::{BlobId, NodeId};
 use tokio::sync::{mpsc, watch};
 
 use super::memory_network::{MemoryProvider, MockPeer, Readers, SPEC, bytes, tempdir};

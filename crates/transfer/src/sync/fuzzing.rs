@@ -6,7 +6,7 @@ use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{NodeId, SpecId};
 use tokio::sync::mpsc;
 
-use super::client::{Exchange, SyncError};
+use super::exchange::{Exchange, SyncError};
 use super::server::SyncServer;
 use crate::ContentProvider;
 use crate::link::{Link, Pace};

@@ -4,7 +4,7 @@ use qres_fed::id::{ContributionId, ProofId, SealId};
 use qres_fed::record::{Canonical, Signature, Signed};
 use qres_fed::round::RecordId;
 
-use super::Record;
+use crate::Record;
 use crate::fault::TransferError;
 use qres_wire::pb::SyncRecord;
 
@@ -74,16 +74,11 @@ fn read_key(bytes: &[u8; KEY_BYTES]) -> Option<RecordId> {
     }
 }
 
-impl Record {
-    /// Returns the id of the record.
-    pub fn id(&self) -> RecordId {
-        match self {
-            Self::Contribution(signed) => RecordId::Contribution(signed.record.id()),
-            Self::Seal(signed) => RecordId::Seal(signed.record.id()),
-            Self::Proof(proof) => RecordId::Proof(proof.id()),
-        }
-    }
+fn canonical<T: Canonical>(wire: &SyncRecord) -> Result<T, TransferError> {
+    T::from_canonical(&wire.record).map_err(|error| TransferError::malformed("record", error.to_string()))
+}
 
+impl Record {
     pub(super) fn to_wire(&self) -> SyncRecord {
         let (kind, record, signature) = match self {
             Self::Contribution(signed) => (CONTRIBUTION, signed.record.to_canonical(), signed.signature.0.to_vec()),
@@ -108,10 +103,6 @@ impl Record {
         };
         Ok(Some(record))
     }
-}
-
-fn canonical<T: Canonical>(wire: &SyncRecord) -> Result<T, TransferError> {
-    T::from_canonical(&wire.record).map_err(|error| TransferError::malformed("record", error.to_string()))
 }
 
 fn signed<T: Canonical>(wire: &SyncRecord) -> Result<Signed<T>, TransferError> {

@@ -7,14 +7,16 @@ use qres_fed::id::{NodeId, SpecId};
 use tokio::task::JoinSet;
 
 use super::bucket::Buckets;
-use super::{
+use super::key;
+use super::protocol::{
     BUCKETS_PER_ASK_MAX, KEYS_PER_ITEM_MAX, PROTOCOL, RECORDS_PER_ASK_MAX, REQUEST_BYTES_MAX, SPECS_MAX,
-    STATE_BYTES_MAX, STATES_BYTES_MAX, STATES_MAX, SpecOffer, hash_of, key,
+    STATE_BYTES_MAX, STATES_BYTES_MAX, STATES_MAX,
 };
-use crate::ContentProvider;
+use crate::digest::hash_of;
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
 use crate::quota::Quota;
+use crate::{ContentProvider, SpecOffer};
 use qres_mesh::{Fault, Mesh};
 use qres_wire::pb::sync_item::Kind as Item;
 use qres_wire::pb::sync_request::Kind as Ask;
@@ -186,6 +188,11 @@ impl SyncServer {
         }
         Ok(SyncStatus::Ok)
     }
+}
+
+/// Answers peers until the mesh stops.
+pub async fn serve_sync(mesh: Mesh, provider: Arc<dyn ContentProvider>) {
+    SyncServer::new(provider).run(mesh).await;
 }
 
 async fn digest<S>(link: &mut Link<S>, snapshot: Option<&Snapshot>) -> Result<SyncStatus, TransferError>

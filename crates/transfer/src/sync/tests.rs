@@ -1,18 +1,26 @@
 //! Tests of the exchange of records, over two ends of a pipe in memory.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use qres_fed::id::{BlobId, CheckpointId, ContributionId};
-use qres_fed::record::Canonical;
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId};
+use qres_fed::record::{Canonical, Contribution, Proof, Seal, Signature, Signed};
 use qres_fed::round::RecordId;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-use super::*;
+use super::exchange::{Exchange, SyncError};
+use super::held::Held;
+use super::key;
+use super::protocol::{ITEM_BYTES_MAX, RECORDS_PER_ASK_MAX, REQUEST_BYTES_MAX, STATE_BYTES_MAX};
+use super::server::SyncServer;
+use crate::fault::TransferError;
+use crate::link::{Link, Pace};
 use crate::quota::Quota;
+use crate::{ContentProvider, Record, SpecOffer};
+use qres_mesh::Fault;
 use qres_wire::identity::Identity;
 use qres_wire::pb::sync_item::Kind as Item;
 use qres_wire::pb::{SyncBucket, SyncEnd, SyncItem, SyncRequest, SyncStatus};
