@@ -17,6 +17,7 @@ use libp2p::{
     request_response, tcp,
 };
 use qres_fed::id::NodeId;
+use qres_wire::identity::Identity;
 use tokio::sync::watch;
 
 use super::config::{MeshConfig, Mode};
@@ -27,7 +28,6 @@ use super::handshakes::Handshakes;
 use super::head_start::{HEAD_START, Later};
 use super::yamux::Yamux;
 use super::{address, descriptors, gossip, hello, places, streams};
-use qres_wire::identity::Identity;
 
 /// Kademlia's protocol name contains the swarm protocol's major, so a node of another major never enters a routing table.
 const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/kad/10");

@@ -13,7 +13,6 @@ use libp2p::swarm::{
     dummy,
 };
 use libp2p::{Multiaddr, PeerId};
-
 use qres_files::descriptors;
 
 /// The behaviour that turns inbound TCP connections away (see the module). QUIC's connections share one socket and this

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use prost::Message;
 use qres_fed::id::{CheckpointId, SpecId};
 use qres_fed::record::is_printable;
+use qres_wire::pb;
 
 use super::event::HeadClaim;
 use super::hello::cut;
-use qres_wire::pb;
 
 /// Largest encoding of a heartbeat, in bytes: 64 heads of some 80 bytes each, and the rest.
 const HEARTBEAT_BYTES_MAX: usize = 8 * 1024;
@@ -169,9 +169,10 @@ impl HeartbeatTimer {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::identity::Identity;
+
     use super::super::twin::Boot;
     use super::*;
-    use qres_wire::identity::Identity;
 
     fn claim(n: u8) -> HeadClaim {
         HeadClaim {

@@ -228,8 +228,9 @@ pub fn check_identify(ours: &Hello, protocol_version: &str) -> Result<(), Mismat
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use qres_wire::pb;
+
+    use super::*;
 
     fn hello(network: &str, majors: (u32, u32)) -> Hello {
         Hello {

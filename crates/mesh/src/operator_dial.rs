@@ -3,11 +3,11 @@
 use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 use qres_fed::id::NodeId;
+use qres_wire::identity;
 
 use super::attempt::Attempt;
 use super::command::Reply;
 use super::error::MeshError;
-use qres_wire::identity;
 
 /// An operator's dial that is under way.
 pub struct OperatorDial {

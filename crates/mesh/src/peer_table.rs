@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use qres_fed::id::NodeId;
+use qres_wire::identity;
 
 use super::address::{self, Reach};
 use super::backoff::Backoff;
@@ -13,7 +14,6 @@ use super::event::HeadClaim;
 use super::hello::Mismatch;
 use super::peer_view::{PeerState, PeerView};
 use super::score::Score;
-use qres_wire::identity;
 
 /// Peers remembered, some 1 KiB each. Beyond it a disconnected peer goes: those never met first, then the one good longest
 /// ago.
@@ -313,8 +313,9 @@ impl PeerTable {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use qres_wire::identity::Identity;
+
+    use super::*;
 
     fn peer() -> PeerId {
         Identity::ephemeral().keypair().public().to_peer_id()

@@ -26,11 +26,11 @@ use libp2p::swarm::{
     THandlerOutEvent, ToSwarm, dummy,
 };
 use qres_fed::id::NodeId;
+use qres_wire::identity;
 use tokio::sync::watch;
 
 use super::counters::MeshCounters;
 use super::source;
-use qres_wire::identity;
 
 /// Newcomers that may greet at the same time, even if a quarter of the connections is less.
 const NEWCOMERS_MIN: usize = 8;
@@ -267,8 +267,9 @@ impl NetworkBehaviour for Behaviour {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use qres_wire::identity::Identity;
+
+    use super::*;
 
     struct Scene {
         places: Behaviour,

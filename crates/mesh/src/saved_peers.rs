@@ -10,10 +10,10 @@ use std::path::Path;
 
 use libp2p::{Multiaddr, PeerId};
 use qres_fed::record::is_printable;
+use qres_files::private;
 
 use super::address::{self, ADDRESSES_MAX};
 use super::peer_table::{BANS_MAX, Ban, PeerTable};
-use qres_files::private;
 
 /// Peers kept in the file: those that were good last.
 const PEERS_MAX: usize = 256;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
+use qres_wire::pb;
 
 use super::limits::{TWIN_SILENT_PERIODS, TWINS_MAX};
-use qres_wire::pb;
 
 /// Runs of one peer that are remembered.
 const SIGHTINGS_MAX: usize = 4;
@@ -97,9 +97,10 @@ impl Sightings {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::identity::Identity;
+
     use super::super::twin::Boot;
     use super::*;
-    use qres_wire::identity::Identity;
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use qres_fed::id::NodeId;
+use qres_wire::identity::Identity;
 use tokio::sync::{mpsc, watch};
 
 use super::actor::{Actor, Inputs};
@@ -27,7 +28,6 @@ use super::streams::Control;
 use super::twin::Twins;
 use super::watchdog::Watchdog;
 use super::{behaviour, listen};
-use qres_wire::identity::Identity;
 
 /// Starts the mesh. Once it listens, returns its handle [`Mesh`] and the receiver of its [`MeshEvent`]s. The actor then dials
 /// the bootstrap addresses, with backoff, until they answer.

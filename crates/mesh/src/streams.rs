@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use libp2p::swarm::{
     ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
     NotifyHandler, Stream, StreamProtocol, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
+use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 use super::counters::MeshCounters;
@@ -47,12 +48,12 @@ struct Registry {
 
 impl Registry {
     fn accepted(&self) -> Vec<StreamProtocol> {
-        let protocols = self.protocols.read().unwrap_or_else(PoisonError::into_inner);
+        let protocols = self.protocols.read();
         protocols.values().map(|(name, _)| name.clone()).collect()
     }
 
     fn inbound(&self, protocol: &StreamProtocol) -> Option<Inbound> {
-        let protocols = self.protocols.read().unwrap_or_else(PoisonError::into_inner);
+        let protocols = self.protocols.read();
         protocols.get(protocol.as_ref()).map(|(_, sender)| sender.clone())
     }
 }
@@ -106,7 +107,7 @@ impl Control {
     /// Accepts a protocol from now on, and returns its streams. A second call takes the protocol over from the first.
     pub fn accept(&self, protocol: StreamProtocol) -> mpsc::Receiver<(PeerId, Stream)> {
         let (sender, receiver) = mpsc::channel(INBOUND_WAITING_MAX);
-        let mut protocols = self.registry.protocols.write().unwrap_or_else(PoisonError::into_inner);
+        let mut protocols = self.registry.protocols.write();
         protocols.insert(protocol.as_ref().to_owned(), (protocol, sender));
         receiver
     }

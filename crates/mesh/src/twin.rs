@@ -19,12 +19,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use qres_fed::record::Signature;
-use tokio::sync::watch;
-
-use super::sighting::Sightings;
 use qres_wire::clock::unix_ms;
 use qres_wire::identity::{self, Identity};
 use qres_wire::pb;
+use tokio::sync::watch;
+
+use super::sighting::Sightings;
 
 /// Lengths in bytes of a run's number and of its signature.
 pub(super) const NONCE_BYTES: usize = 16;

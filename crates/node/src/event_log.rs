@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use qres_fed::record::Membership;
 use tokio::sync::watch;
 
@@ -79,14 +79,9 @@ impl EventLog {
         }
     }
 
-    fn log(&self) -> MutexGuard<'_, Log> {
-        // No method panics while it holds the lock, so a poisoned log is still whole.
-        self.log.lock()
-    }
-
     /// Gives the event the next revision, and returns that revision.
     pub fn push(&self, event: Event) -> Revision {
-        let mut log = self.log();
+        let mut log = self.log.lock();
         log.revision += 1;
         log.bytes += held_bytes(&event);
         log.events.push_back(Arc::new(event));
@@ -102,7 +97,7 @@ impl EventLog {
 
     /// Returns the newest revision.
     pub fn revision(&self) -> Revision {
-        self.log().revision
+        self.log.lock().revision
     }
 
     /// Returns a receiver of every new revision.
@@ -113,7 +108,7 @@ impl EventLog {
     /// Returns the next event from revision `next` on that `admits` lets through. It returns one at a time: of the events that
     /// the ring has given up, a watch that is not read holds no more than one.
     pub fn read(&self, next: Revision, admits: impl Fn(&Event) -> bool) -> Read {
-        let log = self.log();
+        let log = self.log.lock();
         let oldest = log.revision + 1 - log.events.len() as u64;
         if next < oldest {
             return Read::TooOld(oldest);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -120,21 +120,16 @@ impl Metrics {
     /// Takes the contributions of a joined model's open round, which changed.
     pub fn open_round(&self, spec: SpecId, round: &RoundView) {
         let fresh = round.contributions.iter().filter(|c| !c.late).count();
-        self.open().insert(spec, fresh as u64);
+        self.open.lock().insert(spec, fresh as u64);
     }
 
     /// Forgets the open round of a model that was left.
     pub fn left(&self, spec: &SpecId) {
-        self.open().remove(spec);
+        self.open.lock().remove(spec);
     }
 
     pub fn contributions(&self, spec: &SpecId) -> u64 {
-        self.open().get(spec).copied().unwrap_or(0)
-    }
-
-    fn open(&self) -> MutexGuard<'_, BTreeMap<SpecId, u64>> {
-        // The map holds plain numbers: a panic leaves them whole.
-        self.open.lock()
+        self.open.lock().get(spec).copied().unwrap_or(0)
     }
 
     /// Registers these figures.

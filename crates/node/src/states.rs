@@ -38,10 +38,6 @@ pub struct States {
 }
 
 impl States {
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<Key, BTreeMap<u64, HeldState>>> {
-        self.kept.lock()
-    }
-
     /// Returns the states whose tensors are on their way.
     pub fn pending(&self) -> MutexGuard<'_, PendingStates> {
         self.pending.lock()
@@ -58,14 +54,16 @@ impl States {
 
     /// Returns the newest sequence number that is kept of a publisher and name.
     pub fn newest(&self, key: &Key) -> Option<u64> {
-        self.kept()
+        self.kept
+            .lock()
             .get(key)
             .and_then(|by_sequence| by_sequence.keys().next_back().copied())
     }
 
     /// Returns the number of names that a publisher has under a model.
     pub fn names(&self, spec: SpecId, publisher: NodeId) -> usize {
-        self.kept()
+        self.kept
+            .lock()
             .keys()
             .filter(|(s, p, _)| *s == spec && *p == publisher)
             .count()
@@ -74,7 +72,8 @@ impl States {
     /// Keeps a state whose tensors are here.
     pub fn keep(&self, signed: Signed<StateRecord>) {
         let (key, sequence) = (key(&signed.record), signed.record.sequence);
-        self.kept()
+        self.kept
+            .lock()
             .entry(key)
             .or_default()
             .insert(sequence, HeldState { signed });
@@ -82,7 +81,7 @@ impl States {
 
     /// Takes out and returns the states beyond the limits [`KEPT_PER_NAME`] and [`MODEL_BYTES_MAX`].
     pub fn prune(&self, spec: SpecId) -> Vec<StateRecord> {
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         let mut gone = vec![];
         for by_sequence in kept.iter_mut().filter(|((s, ..), _)| *s == spec).map(|(_, v)| v) {
             while by_sequence.len() > KEPT_PER_NAME {
@@ -107,7 +106,7 @@ impl States {
 
     /// Returns the blobs that must stay.
     pub fn live_blobs(&self) -> BTreeSet<(Owner, BlobId)> {
-        let kept = self.kept();
+        let kept = self.kept.lock();
         let owned = |record: &StateRecord| (Owner::Model(record.spec), record.blob);
         let mut live: BTreeSet<_> = kept
             .values()
@@ -120,7 +119,7 @@ impl States {
 
     /// Returns the newest state of each publisher and name, for a watcher's snapshot.
     pub fn newest_of(&self, spec: SpecId) -> Vec<StateRecord> {
-        let kept = self.kept();
+        let kept = self.kept.lock();
         let of_model = kept.iter().filter(|((s, ..), _)| *s == spec);
         of_model
             .filter_map(|(_, v)| v.values().next_back().map(|state| state.signed.record.clone()))
@@ -129,7 +128,7 @@ impl States {
 
     /// Forgets the states of a model, and returns those whose tensors are on their way.
     pub fn leave(&self, spec: SpecId) -> Vec<StateRecord> {
-        self.kept().retain(|(s, ..), _| *s != spec);
+        self.kept.lock().retain(|(s, ..), _| *s != spec);
         self.pending().leave(spec)
     }
 }

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fs::{self, File, Metadata, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use qres_fed::id::BlobId;
 
 use super::blob_file::{FLUSHED, WRITE_BIT, path_of, values_path};
@@ -118,7 +119,7 @@ impl BlobStore {
 
     /// Locks the names below `blobs`. Held while a name there comes or goes.
     pub(super) fn names(&self) -> MutexGuard<'_, ()> {
-        self.0.names.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.names.lock()
     }
 
     /// Returns the path of an owner's blob.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use redb::{
     CommitError, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageError, TableError,
     TransactionError, WriteTransaction,
@@ -92,7 +92,7 @@ impl Records {
             records.make()?;
         }
         let database = records.opened(true).map_err(|fault| records.told(fault))?;
-        *records.slot.write().unwrap_or_else(PoisonError::into_inner) = (0, Some(database));
+        *records.slot.write() = (0, Some(database));
         if !records.read(|transaction| Ok(table::all_there(transaction)?))? {
             records.write(|transaction| Ok(table::make_all(transaction)?))?;
         }
@@ -146,7 +146,7 @@ impl Records {
 
     fn attempt<T>(&self, work: &impl Fn(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
         loop {
-            let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+            let slot = self.slot.read();
             let (number, Some(database)) = &*slot else {
                 drop(slot);
                 self.reopen()?;
@@ -162,7 +162,7 @@ impl Records {
     }
 
     fn reopen(&self) -> Result<(), Fault> {
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot.write();
         if slot.1.is_none() {
             slot.1 = Some(self.opened(false)?);
         }
@@ -184,7 +184,7 @@ impl Records {
 
     /// Closes database `number`, which failed, unless another thread has closed it already.
     fn close(&self, number: u64) {
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot.write();
         if slot.0 == number {
             *slot = (number + 1, None);
         }

@@ -6,8 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{GuardError, StoreError};
 use qres_files::private::{self, MODE as PRIVATE, NO_LINK};
+
+use super::{GuardError, StoreError};
 
 /// Mode of directories: all rights for the owner alone.
 const PRIVATE_DIRECTORY: u32 = 0o700;

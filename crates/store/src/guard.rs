@@ -7,9 +7,10 @@ use std::fs::{self, Metadata, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use qres_files::private::NO_LINK;
+
 use super::reserve::RESERVE_FILE;
 use super::{GuardError, StoreError};
-use qres_files::private::NO_LINK;
 
 /// The write bits of the group and of all other users.
 const OTHERS_WRITE: u32 = 0o022;

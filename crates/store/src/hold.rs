@@ -1,7 +1,9 @@
 //! The hold of a stream on an upload with a key: the right to write to it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
 
 use super::unfinished::{Name, Slot};
 use super::{BlobStore, StoreError, file};
@@ -25,7 +27,7 @@ impl Hold {
     /// Locks the upload's file for this stream while the returned guard lives. Fails with [`StoreError::Overtaken`] when
     /// a later stream has taken the upload over.
     pub(super) fn turn(&self) -> Result<MutexGuard<'_, u64>, StoreError> {
-        let turn = lock(&self.lease.slot);
+        let turn = self.lease.slot.lock();
         if *turn == self.number {
             Ok(turn)
         } else {
@@ -37,13 +39,13 @@ impl Hold {
 impl Drop for Lease {
     fn drop(&mut self) {
         let path = self.store.upload_path(self.name);
-        lock(self.store.uploads()).leave(&self.name, || file::len(&path));
+        self.store.uploads().lock().leave(&self.name, || file::len(&path));
     }
 }
 
 impl BlobStore {
     pub(super) fn lease(&self, name: Name) -> Lease {
-        let slot = lock(self.uploads()).enter(name);
+        let slot = self.uploads().lock().enter(name);
         Lease {
             store: self.clone(),
             name,
@@ -54,10 +56,4 @@ impl BlobStore {
     pub(super) fn upload_path(&self, name: Name) -> PathBuf {
         self.root().join("uploads").join(hex::encode(name))
     }
-}
-
-/// Locks a mutex, poisoned or not. Poison tells of a panic elsewhere; a number and a table of slots are whole at any
-/// time.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use qres_fed::id::BlobId;
 
 use super::blob_file::read_values;
@@ -138,7 +138,7 @@ impl Partial {
 
     /// Returns the indices of the missing segments, ascending.
     pub fn missing(&self) -> Vec<u64> {
-        let here = self.here();
+        let here = self.here.lock();
         (0..)
             .zip(here.iter())
             .filter(|(_, here)| !**here)
@@ -157,7 +157,7 @@ impl Partial {
             .and_then(|()| self.hint.write_all_at(&[1], index))
             .map_err(|error| StoreError::from_io(&self.paths.data, error))?;
         // The segment is verified, so its index is in range.
-        self.here()[index as usize] = true;
+        self.here.lock()[index as usize] = true;
         Ok(true)
     }
 
@@ -193,11 +193,6 @@ impl Partial {
             self.blobs.store().usage().give(self.tree.bytes());
         }
         self.paths.remove()
-    }
-
-    /// Locks the flags. A poisoned lock is used all the same: a panic leaves flags whole.
-    fn here(&self) -> MutexGuard<'_, Vec<bool>> {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The count of readers of each open blob.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use qres_fed::id::BlobId;
 
 /// Counts the readers of each blob of a store: a file is written over only when no reader has it open. Counts by the
@@ -21,7 +22,7 @@ impl Readers {
     /// Counts one more reader. The caller does this before it opens the file: code that takes the file away first checks
     /// the count, then renames the file.
     pub(super) fn enter(&self, blob: BlobId) -> Reader {
-        *self.counts().entry(blob).or_default() += 1;
+        *self.0.lock().entry(blob).or_default() += 1;
         Reader {
             readers: self.clone(),
             blob,
@@ -31,19 +32,14 @@ impl Readers {
     /// Runs `work` if no reader has the blob open; no reader can be added meanwhile. Returns `None` when the blob is
     /// open.
     pub(super) fn unless_open<T>(&self, blob: &BlobId, work: impl FnOnce() -> T) -> Option<T> {
-        let counts = self.counts();
+        let counts = self.0.lock();
         (!counts.contains_key(blob)).then(work)
-    }
-
-    /// Locks the counts. A poisoned lock is used all the same: a panic leaves plain numbers whole.
-    fn counts(&self) -> MutexGuard<'_, HashMap<BlobId, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut counts = self.readers.counts();
+        let mut counts = self.readers.0.lock();
         match counts.get_mut(&self.blob) {
             Some(count) if *count > 1 => *count -= 1,
             _ => _ = counts.remove(&self.blob),
@@ -64,6 +60,6 @@ mod tests {
         assert!(readers.unless_open(&BlobId([8; 32]), || ()).is_some());
         drop(second);
         assert!(readers.unless_open(&blob, || ()).is_some());
-        assert!(readers.counts().is_empty());
+        assert!(readers.0.lock().is_empty());
     }
 }

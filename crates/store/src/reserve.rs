@@ -7,8 +7,8 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::statvfs;
 
 use super::{StoreError, file};
@@ -52,12 +52,12 @@ impl Reserve {
 
     /// Returns true if the reserve is there.
     pub(super) fn is_held(&self) -> bool {
-        *self.held()
+        *self.held.lock()
     }
 
     /// Removes the reserve, so that its room is free. Returns `true` if there was one.
     pub(super) fn give_up(&self) -> bool {
-        let mut held = self.held();
+        let mut held = self.held.lock();
         if !*held || file::remove(&self.path).is_err() {
             return false;
         }
@@ -70,7 +70,7 @@ impl Reserve {
 
     /// Makes the reserve again if there is room. Returns true if the reserve is there now.
     pub(super) fn restore(&self) -> bool {
-        let mut held = self.held();
+        let mut held = self.held.lock();
         if *held {
             return true;
         }
@@ -86,11 +86,6 @@ impl Reserve {
             }
         }
         *held
-    }
-
-    /// Locks the flag. A poisoned lock is used all the same: a panic leaves a flag whole.
-    fn held(&self) -> MutexGuard<'_, bool> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

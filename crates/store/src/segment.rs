@@ -188,8 +188,9 @@ fn merge(values: &[ChainingValue]) -> ChainingValue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     /// Returns bytes that differ from place to place.
     fn bytes(len: usize) -> Vec<u8> {

@@ -7,8 +7,9 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::file;
 
@@ -33,14 +34,14 @@ struct Spare {
 impl Spares {
     pub(super) fn keep(&self, path: PathBuf, bytes: u64) {
         let since = Instant::now();
-        self.files().push(Spare { path, bytes, since });
+        self.files.lock().push(Spare { path, bytes, since });
     }
 
     /// Takes the spare file whose length comes closest to `wanted` bytes, open for writing, with its path and length. The
     /// file holds rubbish and may be longer or shorter than `wanted`. Returns `None` when no file is near enough.
     pub(super) fn take(&self, wanted: u64) -> Option<(File, PathBuf, u64)> {
         let spare = {
-            let mut files = self.files();
+            let mut files = self.files.lock();
             let distances = files.iter().map(|spare| spare.bytes.abs_diff(wanted)).enumerate();
             let (nearest, distance) = distances.min_by_key(|(_, distance)| *distance)?;
             // A file of more than twice the wanted length would have to be cut, and would then be missing for a blob of
@@ -65,7 +66,7 @@ impl Spares {
 
     /// Removes the oldest spare files until at most `bytes_max` bytes are left. Returns true if any file was removed.
     pub(super) fn shrink(&self, bytes_max: u64) -> bool {
-        let mut files = self.files();
+        let mut files = self.files.lock();
         let mut bytes: u64 = files.iter().map(|spare| spare.bytes).sum();
         if bytes <= bytes_max {
             return false;
@@ -85,13 +86,9 @@ impl Spares {
 
     /// Removes the files that have been spare for `idle` or longer.
     pub(super) fn collect(&self, idle: Duration) {
-        self.files()
+        self.files
+            .lock()
             .retain(|spare| spare.since.elapsed() < idle || file::remove(&spare.path).is_err());
-    }
-
-    /// Locks the list. A poisoned lock is used all the same: a panic leaves the list whole.
-    fn files(&self) -> MutexGuard<'_, Vec<Spare>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The table of unfinished uploads with a key: their lengths, and the streams that write to them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::directory::Directory;
 use super::{StoreError, file};

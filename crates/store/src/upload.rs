@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hold::{Hold, lock};
+use super::hold::Hold;
 use super::unfinished::{Name, UPLOADS_KEPT_MAX, Unfinished};
 use super::{BlobStore, BlobWriter, DiskUse, Owner, StoreError, file};
 
@@ -17,7 +17,7 @@ impl BlobStore {
         let lease = self.lease(name);
         let path = self.upload_path(name);
         let fail = |error| StoreError::from_io(&path, error);
-        let mut turn = lock(&lease.slot);
+        let mut turn = lease.slot.lock();
         let kept = file::len(&path).unwrap_or(0);
         if offset > kept {
             return Err(StoreError::Offset { given: offset, kept });
@@ -28,7 +28,7 @@ impl BlobStore {
         if offset < kept {
             open.set_len(offset).map_err(fail)?;
             self.usage().give(kept - offset);
-            lock(self.uploads()).take_back(&name, kept - offset);
+            self.uploads().lock().take_back(&name, kept - offset);
         }
         drop(turn);
         let hold = Hold {
@@ -52,7 +52,7 @@ impl BlobStore {
     /// disk again.
     pub fn collect_uploads(&self, idle: Duration) -> Result<usize, StoreError> {
         self.measure_disk();
-        let names = lock(self.uploads()).names();
+        let names = self.uploads().lock().names();
         let mut discarded = names
             .into_iter()
             .map(|name| self.discard_if(name, |metadata| file::is_idle(metadata, idle)));
@@ -75,7 +75,7 @@ impl BlobStore {
 
     /// Returns the bytes of disk that blobs take and may take.
     pub fn disk_use(&self) -> DiskUse {
-        let uploads = lock(self.uploads()).bytes();
+        let uploads = self.uploads().lock().bytes();
         self.usage().view(uploads)
     }
 
@@ -89,7 +89,7 @@ impl BlobStore {
     pub(super) fn take_upload_room(&self, hold: &Hold, bytes: u64) -> Result<(), StoreError> {
         let limit = self.usage().uploads_limit();
         loop {
-            let mut uploads = lock(self.uploads());
+            let mut uploads = self.uploads().lock();
             let kept = uploads.bytes();
             if kept.saturating_add(bytes) <= limit {
                 uploads.append(&hold.lease.name, bytes);
@@ -105,7 +105,7 @@ impl BlobStore {
             }
         }
         self.take_room(bytes)
-            .inspect_err(|_| lock(self.uploads()).take_back(&hold.lease.name, bytes))
+            .inspect_err(|_| self.uploads().lock().take_back(&hold.lease.name, bytes))
     }
 
     /// Takes room for `bytes` bytes. When there is no free room, gives up spare files (only on a full disk), then the
@@ -128,7 +128,7 @@ impl BlobStore {
 
     /// Discards the oldest upload that no stream writes to. Returns true if there was one.
     pub(super) fn discard_unfinished(&self) -> Result<bool, StoreError> {
-        self.discard_oldest(&mut lock(self.uploads()))
+        self.discard_oldest(&mut self.uploads().lock())
     }
 
     /// Discards the oldest upload that no stream holds. The caller keeps the table locked, so no stream can take the
@@ -147,7 +147,7 @@ impl BlobStore {
     /// Makes a place for one more upload, unless the upload is in the table already. Fails with
     /// [`StoreError::UploadsKept`] when streams hold all [`UPLOADS_KEPT_MAX`] uploads.
     fn make_place(&self, name: &Name) -> Result<(), StoreError> {
-        let mut uploads = lock(self.uploads());
+        let mut uploads = self.uploads().lock();
         while uploads.count() >= UPLOADS_KEPT_MAX && uploads.kept(name).is_none() {
             if !self.discard_oldest(&mut uploads)? {
                 return Err(StoreError::UploadsKept(UPLOADS_KEPT_MAX));
@@ -159,7 +159,7 @@ impl BlobStore {
     fn discard_if(&self, name: Name, which: impl FnOnce(&std::fs::Metadata) -> bool) -> Result<bool, StoreError> {
         let lease = self.lease(name);
         let path = self.upload_path(name);
-        let mut turn = lock(&lease.slot);
+        let mut turn = lease.slot.lock();
         match std::fs::metadata(&path) {
             Ok(metadata) if which(&metadata) => {
                 *turn += 1;
@@ -236,7 +236,7 @@ mod tests {
         blobs.resume("key", 2).unwrap().abort();
         drop(third);
         assert_eq!(blobs.kept("key"), 0);
-        assert_eq!(lock(blobs.uploads()).count(), 0, "no slot stays behind");
+        assert_eq!(blobs.uploads().lock().count(), 0, "no slot stays behind");
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
     fn so_many_uploads_are_kept_and_one_more_takes_the_place_of_the_oldest() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = with_quota(dir.path(), 1 << 20);
-        let count = || lock(blobs.uploads()).count();
+        let count = || blobs.uploads().lock().count();
         for number in 0..=UPLOADS_KEPT_MAX {
             leave(&blobs, &number.to_string(), 1).unwrap();
         }

@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::reserve::{Reserve, free_bytes};
 use super::{Quota, StoreError, file};
@@ -72,15 +74,10 @@ impl Usage {
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        // A poisoned lock is used all the same: a panic leaves plain numbers whole.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns the last measurement of the disk, at most `kept` old; measures again when it is older.
     fn measured(&self, kept: Duration) -> Measured {
         let held = self.held();
-        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut measured = self.measured.lock();
         if measured.at.elapsed() >= kept {
             self.reserve.restore();
             *measured = measure(&self.root, self.quota, held);
@@ -95,13 +92,13 @@ impl Usage {
 
     /// Returns the bytes of whole blobs.
     pub(super) fn held(&self) -> u64 {
-        self.counts().held
+        self.counts.lock().held
     }
 
     /// Returns the number of bytes that the limit still leaves.
     pub(super) fn room(&self) -> u64 {
         let limit = self.measured(MEASURED_KEPT).limit;
-        let taken = self.counts().taken();
+        let taken = self.counts.lock().taken();
         limit.map_or(u64::MAX, |max| max.saturating_sub(taken))
     }
 
@@ -113,7 +110,7 @@ impl Usage {
     /// Returns all figures as a [`DiskUse`]; `uploads` = bytes of unfinished uploads, which the caller counts.
     pub(super) fn view(&self, uploads: u64) -> DiskUse {
         let measured = self.measured(MEASURED_KEPT);
-        let counts = self.counts();
+        let counts = self.counts.lock();
         DiskUse {
             held: counts.held,
             pending: counts.pending,
@@ -149,7 +146,7 @@ impl Usage {
                 self.root.display()
             )));
         }
-        let mut counts = self.counts();
+        let mut counts = self.counts.lock();
         let taken = counts.taken();
         match limit {
             Some(max) if taken.saturating_add(bytes) > max => Err(StoreError::Full(match self.quota {
@@ -170,20 +167,20 @@ impl Usage {
 
     /// Gives back the room of bytes that were on their way in and are gone.
     pub(super) fn give(&self, bytes: u64) {
-        let mut counts = self.counts();
+        let mut counts = self.counts.lock();
         counts.pending = counts.pending.saturating_sub(bytes);
     }
 
     /// Counts bytes that were on their way in as a whole blob.
     pub(super) fn settle(&self, bytes: u64) {
-        let mut counts = self.counts();
+        let mut counts = self.counts.lock();
         counts.pending = counts.pending.saturating_sub(bytes);
         counts.held = counts.held.saturating_add(bytes);
     }
 
     /// Gives back the room of a blob that was removed.
     pub(super) fn remove(&self, bytes: u64) {
-        let mut counts = self.counts();
+        let mut counts = self.counts.lock();
         counts.held = counts.held.saturating_sub(bytes);
     }
 }

@@ -230,9 +230,10 @@ impl Drop for BlobWriter {
 mod tests {
     use std::io::Write;
 
+    use proptest::prelude::*;
+
     use super::super::tests::{blobs, count_files, noise};
     use super::*;
-    use proptest::prelude::*;
 
     fn store(blobs: &Blobs, bytes: &[u8], step: usize) -> (BlobId, u64) {
         let mut writer = blobs.writer(bytes.len() as u64).unwrap().to_be_flushed();

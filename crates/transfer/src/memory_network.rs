@@ -1,13 +1,18 @@
 //! A mesh in memory for tests: peers behind pipes, honest ones and others.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{AsyncRead, AsyncWrite};
+use parking_lot::Mutex;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::round::RecordId;
+use qres_mesh::{Fault, MeshError};
+use qres_store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
+use qres_wire::pb::blob_request::Kind;
+use qres_wire::pb::{BlobAnswer, BlobRequest, BlobStatus};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
@@ -18,10 +23,6 @@ use crate::blob::places::Places;
 use crate::blob::protocol::REQUEST_BYTES_MAX;
 use crate::link::{Link, Pace};
 use crate::{ContentProvider, Record, SpecOffer};
-use qres_mesh::{Fault, MeshError};
-use qres_store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
-use qres_wire::pb::blob_request::Kind;
-use qres_wire::pb::{BlobAnswer, BlobRequest, BlobStatus};
 
 pub(crate) const SPEC: SpecId = SpecId([7; 32]);
 /// Id of the node that downloads.
@@ -155,7 +156,7 @@ impl MemoryNetwork {
         F: Future<Output = ()> + Send + 'static,
     {
         let home: Home = Arc::new(move |pipe| Box::pin(home(pipe)));
-        self.inner.homes.lock().unwrap().insert(node, home);
+        self.inner.homes.lock().insert(node, home);
     }
 
     pub(crate) fn settle_server(&self, node: NodeId, server: BlobServer) {
@@ -176,11 +177,11 @@ impl MemoryNetwork {
     }
 
     pub(crate) fn faults(&self) -> Vec<(NodeId, Fault)> {
-        self.inner.faults.lock().unwrap().clone()
+        self.inner.faults.lock().clone()
     }
 
     pub(crate) fn calls(&self, node: &NodeId) -> usize {
-        self.inner.calls.lock().unwrap().get(node).copied().unwrap_or(0)
+        self.inner.calls.lock().get(node).copied().unwrap_or(0)
     }
 
     /// Waits until `so` is true of this network, at most 20 s.
@@ -204,21 +205,21 @@ impl Holders for MemoryNetwork {
     type Stream = Pipe;
 
     fn connected(&self) -> Vec<NodeId> {
-        self.inner.homes.lock().unwrap().keys().copied().collect()
+        self.inner.homes.lock().keys().copied().collect()
     }
     async fn open(&self, node: NodeId) -> Result<Pipe, MeshError> {
-        let home = self.inner.homes.lock().unwrap().get(&node).cloned();
+        let home = self.inner.homes.lock().get(&node).cloned();
         let Some(home) = home else {
             return Err(MeshError::NotConnected(node));
         };
-        *self.inner.calls.lock().unwrap().entry(node).or_default() += 1;
+        *self.inner.calls.lock().entry(node).or_default() += 1;
         let (ours, theirs) = pipe();
         tokio::spawn(home(theirs));
         self.inner.changed.notify_waiters();
         Ok(ours)
     }
     fn penalize(&self, node: NodeId, fault: Fault, _: String) {
-        self.inner.faults.lock().unwrap().push((node, fault));
+        self.inner.faults.lock().push((node, fault));
         self.inner.changed.notify_waiters();
     }
 }

@@ -1,8 +1,9 @@
 //! Limits how much one peer, and all peers together, may have under way at once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use qres_fed::id::NodeId;
 
 /// Counts the operations under way, of each peer and in all. Cheap to clone; holds one entry for each peer that has an
@@ -32,7 +33,7 @@ impl Quota {
     /// Takes a [`Permit`] for one more operation of this peer; `None` if the peer, or all peers together, have no room
     /// for it.
     pub(crate) fn take(&self, peer: NodeId) -> Option<Permit> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         let all: usize = held.values().sum();
         let own = held.get(&peer).copied().unwrap_or(0);
         if all >= self.in_all || own >= self.per_peer {
@@ -48,7 +49,7 @@ impl Quota {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         if let Some(own) = held.get_mut(&self.peer) {
             *own -= 1;
             if *own == 0 {

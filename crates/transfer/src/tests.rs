@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use libp2p::StreamProtocol;
 use qres_fed::id::{BlobId, NodeId};
+use qres_mesh::{Mesh, MeshConfig, MeshEvent, Mode, start};
+use qres_store::SEGMENT_BYTES;
+use qres_wire::identity::Identity;
 use tokio::sync::{mpsc, watch};
 
 use super::memory_network::{MemoryProvider, MockPeer, Readers, SPEC, bytes, tempdir};
 use super::sync::tests::{MemoryProvider as Records, ids, thousand};
 use super::*;
-use qres_mesh::{Mesh, MeshConfig, MeshEvent, Mode, start};
-use qres_store::SEGMENT_BYTES;
-use qres_wire::identity::Identity;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 

@@ -7,6 +7,8 @@ use libp2p::PeerId;
 use libp2p::request_response::{self, Message, OutboundFailure, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use qres_fed::id::NodeId;
+use qres_wire::clock::unix_ms;
+use qres_wire::identity;
 
 use super::Actor;
 use crate::backoff::jitter;
@@ -19,8 +21,6 @@ use crate::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
 use crate::limits::TWIN_ADDRESS_BYTES_MAX;
 use crate::peer_table::{Ban, Link, MET_AFTER, Peer};
 use crate::score;
-use qres_wire::clock::unix_ms;
-use qres_wire::identity;
 
 /// When more than the first part of the connections is in use, peers are let go until the second part remains, so that
 /// newcomers always find a way in.

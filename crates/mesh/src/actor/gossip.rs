@@ -9,6 +9,7 @@ use std::time::Instant;
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, MessageAcceptance, MessageId, PublishError, TopicHash};
 use qres_fed::id::NodeId;
+use qres_wire::identity;
 
 use super::Actor;
 use crate::error::MeshError;
@@ -16,7 +17,6 @@ use crate::event::{Fault, GossipMessage, MeshEvent, MessageToken, Topic, Verdict
 use crate::gossip::{AuthorClass, Carried, Held, Load, Sent, TOPIC_EPIPHANY, TOPIC_HEARTBEAT, TOPIC_STATE};
 use crate::heartbeat;
 use crate::limits::ENVELOPE_BYTES_MAX;
-use qres_wire::identity;
 
 /// Limits on messages that wait for their carrier's hello: from one peer, and from all such peers together.
 const HELD_PER_PEER_MAX: usize = 32;

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use libp2p::PeerId;
 use libp2p::gossipsub::TopicHash;
+use qres_wire::clock::unix_ms;
+use qres_wire::identity;
 
 use super::Actor;
 use crate::gossip::{AuthorClass, Sent, TOPIC_HEARTBEAT};
 use crate::heartbeat::{Heartbeat, encode};
-use qres_wire::clock::unix_ms;
-use qres_wire::identity;
 
 impl Actor {
     /// Due work: publishes this node's own heartbeat.

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
+use qres_wire::clock::unix_ms;
+
 use super::Actor;
 use crate::saved_peers::SavedPeers;
-use qres_wire::clock::unix_ms;
 
 /// While the file holds fewer peers than this, a new one is written at once: a node that ends before the next regular write
 /// would know no peer after its restart. With more, there are enough to begin with, and a write for each peer that comes or

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use libp2p::{Multiaddr, PeerId};
+use qres_wire::clock::unix_ms;
+use qres_wire::pb;
 
 use super::Actor;
 use crate::hello::Hello;
 use crate::limits::TWIN_SILENT_PERIODS;
 use crate::sighting::Next;
 use crate::twin::{NONCE_BYTES, SIGNATURE_BYTES};
-use qres_wire::clock::unix_ms;
-use qres_wire::pb;
 
 impl Actor {
     /// Returns the time of silence after which a twin, or a peer's run, counts as gone: [`TWIN_SILENT_PERIODS`]

@@ -1,13 +1,14 @@
 //! A blob of several segments that is being downloaded, shared by the sessions that fetch it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, RwLock};
 use qres_fed::id::BlobId;
+use qres_store::{Blobs, Owner, Partial, SEGMENT_BYTES, SegmentTree, StoreError};
 
 use crate::fault::TransferError;
-use qres_store::{Blobs, Owner, Partial, SEGMENT_BYTES, SegmentTree, StoreError};
 
 /// Time after which a segment that one session fetches may be taken over by another session that has nothing else to do.
 const TAKE_OVER_AFTER: Duration = Duration::from_secs(5);
@@ -75,14 +76,14 @@ impl Assembly {
 
     /// Returns the number of segments that are not here yet.
     pub(crate) fn missing(&self) -> usize {
-        self.state().missing.len()
+        self.state.lock().missing.len()
     }
 
     /// Takes up to `n` segments for a session to fetch: those that no session fetches. If there are none, it takes at
     /// most [`TAKE_OVER_MAX`] that another session has had for [`TAKE_OVER_AFTER`], the last ones first, because that
     /// session comes to them last.
     fn take(&self, n: usize, own: &BTreeSet<u32>, now: Instant) -> Vec<u32> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let mut taken: Vec<u32> = state.todo.iter().take(n).copied().collect();
         if taken.is_empty() {
             let old = |since: &Instant| now >= *since + TAKE_OVER_AFTER;
@@ -100,7 +101,7 @@ impl Assembly {
     /// Checks and writes a segment; blocks the thread. Several calls may run at once.
     pub(crate) fn write(&self, index: u32, bytes: &[u8]) -> Result<Written, StoreError> {
         {
-            let partial = self.partial.read().unwrap_or_else(PoisonError::into_inner);
+            let partial = self.partial.read();
             // The blob is whole already: another session was faster.
             let Some(open) = partial.as_ref() else {
                 return Ok(Written::More);
@@ -110,7 +111,7 @@ impl Assembly {
             }
         }
         let last = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.claimed.remove(&index);
             state.missing.remove(&index) && state.missing.is_empty()
         };
@@ -123,15 +124,11 @@ impl Assembly {
     /// Makes the blob from its segments, which must all be here; returns `false` when that is done already. Blocks the
     /// thread. A blob that comes from peers can come again, so it need not be flushed.
     pub(crate) fn finish(&self) -> Result<bool, StoreError> {
-        let mut partial = self.partial.write().unwrap_or_else(PoisonError::into_inner);
+        let mut partial = self.partial.write();
         match partial.take() {
             Some(partial) => partial.finish(false).map(|()| true),
             None => Ok(false),
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,7 +162,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut state = self.assembly.state();
+        let mut state = self.assembly.state.lock();
         for index in &self.held {
             if state.missing.contains(index) {
                 state.claimed.remove(index);
@@ -187,7 +184,7 @@ pub(crate) struct Assemblies {
 impl Assemblies {
     /// Returns the open [`Assembly`] of this blob, if there is one.
     pub(crate) fn get(&self, owner: Owner, blob: &BlobId) -> Option<Arc<Assembly>> {
-        self.lock().get(&(owner, *blob)).and_then(Weak::upgrade)
+        self.open.lock().get(&(owner, *blob)).and_then(Weak::upgrade)
     }
 
     /// Returns the open [`Assembly`] of this blob, or opens a new one. Blocks the thread, but not a caller that asks for
@@ -198,17 +195,13 @@ impl Assemblies {
             return Ok(found);
         }
         let new = Arc::new(Assembly::open(blobs, &blob, tree)?);
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         if let Some(found) = open.get(&name).and_then(Weak::upgrade) {
             return Ok(found);
         }
         open.retain(|_, assembly| assembly.strong_count() > 0);
         open.insert(name, Arc::downgrade(&new));
         Ok(new)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

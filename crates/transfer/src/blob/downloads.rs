@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_mesh::Mesh;
+use qres_store::BlobStore;
 use tokio::sync::mpsc;
 
 use super::assembly::Assemblies;
@@ -13,8 +15,6 @@ use super::request::DownloadRequest;
 use super::session::DownloadContext;
 use crate::counters::TransferCounters;
 use crate::link::Pace;
-use qres_mesh::Mesh;
-use qres_store::BlobStore;
 
 /// Events of finished downloads that may wait for the engine; the next event is sent when one of them has been taken.
 const EVENTS_MAX: usize = 64;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_store::BlobStore;
 
 use super::assembly::Assemblies;
 use super::server::BlobServer;
 use super::session::{DownloadContext, Goal, Got};
 use crate::ContentProvider;
 use crate::link::{Link, Pace};
-use qres_store::BlobStore;
 
 /// Length of the longest blob that is fetched, in bytes (64 MiB).
 const BYTES_MAX: u64 = 64 << 20;

@@ -1,7 +1,6 @@
 //! The name of a want.
 
 use qres_fed::id::{BlobId, SpecId};
-
 use qres_store::Owner;
 
 /// Name of a [`DownloadRequest`](super::DownloadRequest); a blob that is wanted again after it was cancelled gets another

@@ -1,12 +1,15 @@
 //! The task of the downloads: takes each [`Step`] from the [`DownloadScheduler`], runs it, and reports its result.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{AsyncRead, AsyncWrite};
+use parking_lot::Mutex;
 use qres_fed::id::NodeId;
+use qres_mesh::{Fault, Mesh, MeshError};
+use qres_wire::trace;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -20,8 +23,6 @@ use super::scheduler::{DownloadScheduler, Outcome, Step, Then};
 use super::session::{DownloadContext, Goal, Got};
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
-use qres_mesh::{Fault, Mesh, MeshError};
-use qres_wire::trace;
 
 /// Pause before this task looks again while a blob waits for a peer: the task is not told when peers come and go.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -62,12 +63,8 @@ pub(crate) struct Shared {
 impl Shared {
     /// Changes the board, and wakes the task to look at it.
     pub(crate) fn change(&self, change: impl FnOnce(&mut DownloadScheduler)) {
-        change(&mut self.scheduler());
+        change(&mut self.scheduler.lock());
         self.changed.notify_one();
-    }
-
-    fn scheduler(&self) -> MutexGuard<'_, DownloadScheduler> {
-        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,7 +137,7 @@ impl<H: Holders> Manager<H> {
     fn start(&self, under_way: &mut UnderWay) -> Duration {
         let resting = self.pool.collect();
         let connected = self.holders.connected();
-        let mut scheduler = self.shared.scheduler();
+        let mut scheduler = self.shared.scheduler.lock();
         for task in under_way.keys.values() {
             if !scheduler.wanted(task.key) {
                 task.abort.abort();
@@ -232,14 +229,17 @@ impl<H: Holders> Manager<H> {
             return Ok(());
         };
         let here = match (done, peer) {
-            (Ok((_, Done::Looked(here))), _) => self.shared.scheduler().looked(key, here),
+            (Ok((_, Done::Looked(here))), _) => self.shared.scheduler.lock().looked(key, here),
             (Ok((_, Done::Fetched(peer, outcome, progress))), _) => self.judge(key, peer, &outcome, progress),
             // The task was cancelled, or a bug made it panic: neither is a fault of the peer.
             (Err(_), Some(peer)) => {
-                self.shared.scheduler().ended(key, peer, Outcome::Gone, Instant::now());
+                self.shared
+                    .scheduler
+                    .lock()
+                    .ended(key, peer, Outcome::Gone, Instant::now());
                 false
             }
-            (Err(_), None) => self.shared.scheduler().looked(key, false),
+            (Err(_), None) => self.shared.scheduler.lock().looked(key, false),
         };
         if here {
             let event = DownloadEvent::Here {
@@ -265,7 +265,7 @@ impl<H: Holders> Manager<H> {
             ) => Outcome::Gone,
             Err(_) => Outcome::Broken { progress },
         };
-        let then = self.shared.scheduler().ended(key, peer, ended, Instant::now());
+        let then = self.shared.scheduler.lock().ended(key, peer, ended, Instant::now());
         if let Err(error) = outcome {
             match error {
                 TransferError::Store(_) => tracing::warn!(blob = %key.blob, %error, "a blob cannot be stored"),

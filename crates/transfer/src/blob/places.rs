@@ -7,10 +7,11 @@
 //! stream, gets no new grace.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use qres_fed::id::NodeId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -245,7 +246,7 @@ impl Held {
 }
 
 fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    ledger.lock()
 }
 
 fn nanos(time: Duration) -> i64 {

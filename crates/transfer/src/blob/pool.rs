@@ -2,9 +2,10 @@
 //! trip to open.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use qres_fed::id::NodeId;
 
 use super::limits::SESSIONS_PER_HOLDER_MAX;
@@ -40,13 +41,13 @@ impl<S> Default for Pool<S> {
 impl<S> Pool<S> {
     /// Takes a resting stream to this holder, if there is one.
     pub(crate) fn take(&self, holder: &NodeId) -> Option<Link<S>> {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resting = self.resting.lock();
         resting.get_mut(holder)?.pop().map(|(link, _)| link)
     }
 
     /// Puts a stream to rest, or drops it if enough streams to this holder rest.
     pub(crate) fn put(&self, holder: NodeId, link: Link<S>) {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resting = self.resting.lock();
         let links = resting.entry(holder).or_default();
         if links.len() < SESSIONS_PER_HOLDER_MAX {
             links.push((link, Instant::now()));
@@ -55,7 +56,7 @@ impl<S> Pool<S> {
 
     /// Drops the streams that have rested for [`REST_MAX`] or longer; returns true if some streams are left.
     pub(crate) fn collect(&self) -> bool {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resting = self.resting.lock();
         resting.retain(|_, links| {
             links.retain(|(_, since)| since.elapsed() < REST_MAX);
             !links.is_empty()

@@ -6,6 +6,11 @@ use std::time::Duration;
 use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::tensor::Source;
+use qres_mesh::{Fault, Mesh};
+use qres_store::{BlobFile, BlobStore, Owner, SEGMENT_BYTES, SegmentTree, StoreError};
+use qres_wire::pb::blob_request::Kind;
+use qres_wire::pb::{BlobAnswer, BlobGet, BlobRequest, BlobStatus};
+use qres_wire::trace;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,11 +24,6 @@ use crate::digest::hash_of;
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
 use crate::quota::Quota;
-use qres_mesh::{Fault, Mesh};
-use qres_store::{BlobFile, BlobStore, Owner, SEGMENT_BYTES, SegmentTree, StoreError};
-use qres_wire::pb::blob_request::Kind;
-use qres_wire::pb::{BlobAnswer, BlobGet, BlobRequest, BlobStatus};
-use qres_wire::trace;
 
 /// Uploads at once, in all. Each upload holds two segments in memory: 32 MiB at most, and for a moment also those of an
 /// upload whose place went to another peer.

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, SpecId};
+use qres_store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, StoreError};
+use qres_wire::pb::blob_request::Kind;
+use qres_wire::pb::{BlobAnswer, BlobDone, BlobGet, BlobRequest, BlobSegments, BlobStatus};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -14,9 +17,6 @@ use super::protocol::ANSWER_BYTES_MAX;
 use crate::counters::TransferCounters;
 use crate::fault::TransferError;
 use crate::link::Link;
-use qres_store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, StoreError};
-use qres_wire::pb::blob_request::Kind;
-use qres_wire::pb::{BlobAnswer, BlobDone, BlobGet, BlobRequest, BlobSegments, BlobStatus};
 
 /// Largest number of segments that are asked for and not yet here: enough to keep the window full (80 MB/s at 100 ms),
 /// and the most that the muxer may come to hold when the disk is slow.

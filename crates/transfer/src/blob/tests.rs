@@ -9,6 +9,10 @@ use std::time::Duration;
 use futures::AsyncWriteExt;
 use prost::Message;
 use qres_fed::id::{BlobId, NodeId};
+use qres_mesh::Fault;
+use qres_store::{SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
+use qres_wire::pb::blob_request::Kind;
+use qres_wire::pb::{BlobGet, BlobRequest, BlobSegments};
 use tokio::sync::{Notify, mpsc};
 
 use super::assembly::Assemblies;
@@ -20,10 +24,6 @@ use crate::link::Link;
 use crate::memory_network::{
     FAST, ME, MemoryNetwork, MemoryProvider, MockPeer, PATIENT, Pipe, Readers, SPEC, bytes, honest, node, pipe,
 };
-use qres_mesh::Fault;
-use qres_store::{SEGMENT_BYTES, SegmentTree, Store, StoreOptions};
-use qres_wire::pb::blob_request::Kind;
-use qres_wire::pb::{BlobGet, BlobRequest, BlobSegments};
 
 const MIB: u64 = SEGMENT_BYTES;
 

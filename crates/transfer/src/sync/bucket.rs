@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use qres_fed::round::RecordId;
+use qres_wire::pb::SyncBucket;
 
 use super::held::is_compared;
 use super::key;
-use qres_wire::pb::SyncBucket;
 
 /// Number of rounds in a bucket.
 const ROUNDS: u64 = 64;
@@ -69,8 +69,9 @@ impl Buckets {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use qres_fed::id::{ContributionId, SealId};
+
+    use super::*;
 
     #[test]
     fn order_does_not_show_and_a_record_more_does() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use qres_fed::id::{NodeId, SpecId};
+use qres_mesh::{Fault, Mesh, MeshError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::exchange::{Exchange, SyncError};
@@ -11,7 +12,6 @@ use super::protocol::PROTOCOL;
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
 use crate::{Record, SpecOffer};
-use qres_mesh::{Fault, Mesh, MeshError};
 
 /// Exchanges that this node has under way as the asking side; the next exchange waits.
 const EXCHANGES_MAX: usize = 8;

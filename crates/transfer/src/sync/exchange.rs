@@ -6,6 +6,11 @@ use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::ModelName;
 use qres_fed::round::RecordId;
+use qres_wire::pb::sync_item::Kind as Item;
+use qres_wire::pb::sync_request::Kind as Ask;
+use qres_wire::pb::{
+    SyncBucket, SyncDigest, SyncItem, SyncKeys, SyncRecords, SyncRequest, SyncSpec, SyncSpecs, SyncStates, SyncStatus,
+};
 use tokio::sync::mpsc;
 
 use super::bucket::Buckets;
@@ -19,11 +24,6 @@ use crate::digest::hash_of;
 use crate::fault::TransferError;
 use crate::link::Link;
 use crate::{Record, SpecOffer};
-use qres_wire::pb::sync_item::Kind as Item;
-use qres_wire::pb::sync_request::Kind as Ask;
-use qres_wire::pb::{
-    SyncBucket, SyncDigest, SyncItem, SyncKeys, SyncRecords, SyncRequest, SyncSpec, SyncSpecs, SyncStates, SyncStatus,
-};
 
 /// Buckets that a peer may name: 2^22 rounds, which is more than a horizon keeps.
 const BUCKETS_MAX: usize = 1 << 16;

@@ -3,10 +3,10 @@
 use qres_fed::id::{ContributionId, ProofId, SealId};
 use qres_fed::record::{Canonical, Signature, Signed};
 use qres_fed::round::RecordId;
+use qres_wire::pb::SyncRecord;
 
 use crate::Record;
 use crate::fault::TransferError;
-use qres_wire::pb::SyncRecord;
 
 /// Bytes of a record key: the kind (one byte), then the id (32 bytes).
 pub(super) const KEY_BYTES: usize = 33;

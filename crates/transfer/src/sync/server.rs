@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{NodeId, SpecId};
+use qres_mesh::{Fault, Mesh};
+use qres_wire::pb::sync_item::Kind as Item;
+use qres_wire::pb::sync_request::Kind as Ask;
+use qres_wire::pb::{SyncEnd, SyncItem, SyncKeys, SyncRecords, SyncRequest, SyncSpec, SyncStatus};
 use tokio::task::JoinSet;
 
 use super::bucket::Buckets;
@@ -17,10 +21,6 @@ use crate::fault::TransferError;
 use crate::link::{Link, Pace};
 use crate::quota::Quota;
 use crate::{ContentProvider, SpecOffer};
-use qres_mesh::{Fault, Mesh};
-use qres_wire::pb::sync_item::Kind as Item;
-use qres_wire::pb::sync_request::Kind as Ask;
-use qres_wire::pb::{SyncEnd, SyncItem, SyncKeys, SyncRecords, SyncRequest, SyncSpec, SyncStatus};
 
 /// Requests answered at once, in all. A stream holds no place between two requests, so a peer that waits keeps no other
 /// peer out.

@@ -1,12 +1,17 @@
 //! Tests of the exchange of records, over two ends of a pipe in memory.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId};
 use qres_fed::record::{Canonical, Contribution, Proof, Seal, Signature, Signed};
 use qres_fed::round::RecordId;
+use qres_mesh::Fault;
+use qres_wire::identity::Identity;
+use qres_wire::pb::sync_item::Kind as Item;
+use qres_wire::pb::{SyncBucket, SyncEnd, SyncItem, SyncRequest, SyncStatus};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
@@ -20,10 +25,6 @@ use crate::fault::TransferError;
 use crate::link::{Link, Pace};
 use crate::quota::Quota;
 use crate::{ContentProvider, Record, SpecOffer};
-use qres_mesh::Fault;
-use qres_wire::identity::Identity;
-use qres_wire::pb::sync_item::Kind as Item;
-use qres_wire::pb::{SyncBucket, SyncEnd, SyncItem, SyncRequest, SyncStatus};
 
 pub(crate) const SPEC: SpecId = SpecId([7; 32]);
 const ME: NodeId = NodeId([1; 32]);
@@ -72,7 +73,7 @@ impl ContentProvider for MemoryProvider {
     }
     fn records(&self, _: NodeId, _: SpecId, ids: Vec<RecordId>) -> BoxFuture<'_, Vec<Record>> {
         Box::pin(async move {
-            *self.asked.lock().unwrap() += ids.len();
+            *self.asked.lock() += ids.len();
             let held = self.records.iter().filter(|(_, record)| ids.contains(&record.id()));
             // Newest first, the opposite of the order that the exchange must return.
             held.rev().map(|(_, record)| record.clone()).collect()
@@ -180,7 +181,7 @@ async fn two_sets_of_a_thousand_records_move_only_what_differs() {
     assert_eq!(got.len(), 3);
     assert!(lacking.iter().all(|id| got.contains(id)));
     assert_eq!(got[2], lacking[2], "ascending by round");
-    assert_eq!(*provider.asked.lock().unwrap(), 3, "nothing else moved");
+    assert_eq!(*provider.asked.lock(), 3, "nothing else moved");
     exchange.close().await.unwrap();
     assert!(task.await.unwrap().is_ok());
 }
@@ -206,7 +207,7 @@ async fn what_is_forgotten_here_or_was_refused_is_not_sent_again() {
     };
     let (count, _) = missing(&mut exchange, held(&kept, &[])).await;
     assert_eq!(
-        (count, *provider.asked.lock().unwrap()),
+        (count, *provider.asked.lock()),
         (0, 0),
         "the peer keeps all, and it is one request"
     );
@@ -256,7 +257,7 @@ async fn a_receiver_that_closes_ends_the_sync() {
     let count = exchange.missing(SPEC, vec![].into(), &sender).await.unwrap();
     assert!(first.await.unwrap().is_some());
     assert!(count < 1000, "{count}");
-    assert!(*provider.asked.lock().unwrap() < 1000);
+    assert!(*provider.asked.lock() < 1000);
 }
 
 #[tokio::test]

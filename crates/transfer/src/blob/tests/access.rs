@@ -1,10 +1,10 @@
 //! Access to blobs: a peer gets a blob under the model that the blob belongs to, if the peer may read that model.
 
 use qres_fed::id::SpecId;
-
-use super::*;
 use qres_store::Owner;
 use qres_wire::pb::{BlobAnswer, BlobStatus};
+
+use super::*;
 
 #[tokio::test]
 async fn who_may_not_read_is_refused_and_asks_elsewhere() {

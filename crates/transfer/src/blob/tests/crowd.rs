@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use qres_wire::pb::{BlobAnswer, BlobStatus};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::blob::server::BlobServer;
 use crate::fault::TransferError;
 use crate::link::Pace;
-use qres_wire::pb::{BlobAnswer, BlobStatus};
 
 /// Pause between two `Get`s: shorter than the idle limit, which each `Get` starts anew.
 const NOW_AND_THEN: Duration = Duration::from_secs(6);
