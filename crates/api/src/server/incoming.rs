@@ -10,8 +10,8 @@ use qres_node::descriptors;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::{Connection, Io};
-use super::layer::metrics::Metrics;
 use super::limits::Limits;
+use super::metrics::Metrics;
 
 /// Pause in accepting after the process had no file descriptor left: long enough to cost no processor time, short enough
 /// that callers do not notice the pause.

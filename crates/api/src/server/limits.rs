@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Most bytes of one message of all other services: the longest, a name with two ids and a page token, has about 2 KiB.
+pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
 /// The limits of callers. A connection gets at most a quarter of each kind of place, so no connection alone can keep the
 /// others out.
 #[derive(Debug, Clone)]

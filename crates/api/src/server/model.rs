@@ -11,10 +11,11 @@ use qres_node::handle::{CreateModel, WatchFilter};
 use qres_node::view::Event;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::api::Api;
 use super::status::status;
 use super::upload::{Chunk, late_header};
 use super::watch::Watch;
-use super::{Api, field, message, page};
+use super::{field, message, page};
 use crate::pb;
 
 /// Strategy of a model if the request names none.

@@ -3,8 +3,10 @@
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 
+use super::api::Api;
+use super::health::set_health;
+use super::message;
 use super::status::status;
-use super::{Api, message, set_health};
 use crate::pb;
 
 /// The services whose health is NOT_SERVING while the node drains, because they refuse new work. The node as a whole stays

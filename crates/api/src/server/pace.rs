@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use qres_node::error::{NodeError, Reason};
 use tonic::Status;
 
-use super::layer::metrics::Metrics;
 use super::limits::Limits;
+use super::metrics::Metrics;
 use super::status::status;
 
 /// The pace of an upload. Only the time of waiting for the caller counts: a slow disk is no fault of the caller.

@@ -6,9 +6,10 @@ use qres_node::handle::WatchFilter;
 use qres_node::view::Event;
 use tonic::{Request, Response, Status};
 
+use super::api::Api;
 use super::status::status;
 use super::watch::Watch;
-use super::{Api, field, message, page};
+use super::{field, message, page};
 use crate::pb;
 
 /// Most bytes of an address: the longest multiaddress with a host name and a peer id has about 350.

@@ -4,9 +4,10 @@ use qres_node::handle::{PublishState, WatchFilter};
 use qres_node::view::Event;
 use tonic::{Request, Response, Status};
 
+use super::api::Api;
 use super::status::status;
 use super::watch::Watch;
-use super::{Api, field, message};
+use super::{field, message};
 use crate::{CHUNK_BYTES_MAX, pb};
 
 /// Most names that one subscription may list.

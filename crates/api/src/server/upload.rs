@@ -5,7 +5,7 @@ use qres_node::error::{NodeError, Reason};
 use qres_node::handle::Upload;
 use tonic::{Status, Streaming};
 
-use super::Api;
+use super::api::Api;
 use super::pace::Pace;
 use super::status::status;
 use crate::CHUNK_BYTES_MAX;

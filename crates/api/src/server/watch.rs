@@ -6,7 +6,7 @@ use qres_node::handle::WatchFilter;
 use qres_node::view::{Event, Revision, WatchItem};
 use tonic::{Response, Status};
 
-use super::Api;
+use super::api::Api;
 use super::status::status;
 use crate::pb::WatchKind;
 

@@ -6,11 +6,12 @@ use futures::stream::{self, BoxStream};
 use qres_node::handle::{Fetch, SubmissionKind, Submit};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::api::Api;
 use super::connection::Connection;
 use super::place::Place;
 use super::status::status;
 use super::upload::Chunk;
-use super::{Api, field, message};
+use super::{field, message};
 use crate::pb;
 
 impl Chunk for pb::SubmitWeightsRequest {

@@ -18,10 +18,10 @@ use tonic::body::Body;
 use tonic::codegen::Bytes;
 use tower::{Layer, Service};
 
-use super::metrics::Metrics;
 use super::{Request, Response};
 use crate::server::connection::Connection;
 use crate::server::limits::Limits;
+use crate::server::metrics::Metrics;
 use crate::server::status::status;
 
 /// Pieces of data with more bytes than this are given in two parts; smaller ones may wait in the server's buffers.

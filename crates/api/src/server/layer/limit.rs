@@ -13,11 +13,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tower::{Layer, Service};
 
 use super::method::Method;
-use super::metrics::Metrics;
 use super::outcome::observe;
 use super::{Request, Response};
 use crate::server::connection::{Connection, RunningCall};
 use crate::server::limits::Limits;
+use crate::server::metrics::Metrics;
 use crate::server::place::{Place, Places};
 use crate::server::status::status;
 

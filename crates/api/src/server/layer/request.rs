@@ -23,11 +23,10 @@ use tonic::codegen::Bytes;
 use tower::{Layer, Service};
 
 use super::method::{Method, Reading};
-use super::metrics::Metrics;
 use super::{Request, Response};
-use crate::server::MESSAGE_BYTES_MAX;
 use crate::server::connection::Connection;
-use crate::server::limits::Limits;
+use crate::server::limits::{Limits, MESSAGE_BYTES_MAX};
+use crate::server::metrics::Metrics;
 use crate::server::place::{Place, Places};
 use crate::server::status::status;
 

@@ -1,0 +1,30 @@
+//! The options of the server.
+
+use std::time::Duration;
+
+use super::limits::Limits;
+use super::metrics::Metrics;
+
+/// The options of [`serve`](super::serve).
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The [`Limits`] of callers.
+    pub limits: Limits,
+    /// Most streams at the same time on one connection; further ones wait in the caller.
+    pub streams_per_connection_max: u32,
+    /// Time that calls may take to end after the shutdown signal; then they are cut.
+    pub drain: Duration,
+    /// The [`Metrics`] that count the calls.
+    pub metrics: Metrics,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            streams_per_connection_max: 256,
+            drain: Duration::from_secs(10),
+            metrics: Metrics::default(),
+        }
+    }
+}
