@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use qres_api::Address;
 
 use crate::command::{create, drain, fetch, membership, peers, round, state, status, submissions, submit, watch};
+use crate::value::duration;
 
 /// Address of a node's gRPC by default.
 const ADDRESS_DEFAULT: &str = "127.0.0.1:4002";
@@ -74,45 +75,6 @@ pub enum Model {
     List(membership::List),
     /// Show one model with all its details
     Show(membership::Show),
-}
-
-/// Parses a length of time: a whole number and `ms`, `s`, `m`, `h` or `d`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let ms: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(format!("{text:?} needs a unit: 500ms, 30s, 5m, 2h or 1d")),
-    };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("{text:?} is no whole number and a unit, e.g. 30s"))?;
-    number
-        .checked_mul(ms)
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("{text:?} is too long"))
-}
-
-/// Parses `name=number`. The number must be finite.
-pub fn named_number(text: &str) -> Result<(String, f64), String> {
-    match metric(text) {
-        Ok((name, number)) if number.is_finite() => Ok((name, number)),
-        _ => Err(format!("{text:?} is not NAME=NUMBER, e.g. mu=0.1")),
-    }
-}
-
-/// Parses `name=number`, where `nan` and `inf` are numbers, too.
-pub fn metric(text: &str) -> Result<(String, f64), String> {
-    let fail = || format!("{text:?} is not NAME=NUMBER, e.g. loss=0.1");
-    let (name, number) = text.split_once('=').ok_or_else(fail)?;
-    match number.parse::<f64>() {
-        Ok(number) if !name.is_empty() => Ok((name.to_owned(), number)),
-        _ => Err(fail()),
-    }
 }
 
 #[cfg(test)]
@@ -201,24 +163,6 @@ mod tests {
         ] {
             let words = std::iter::once("qres").chain(line.split_whitespace());
             assert!(Args::try_parse_from(words).is_err(), "{line}");
-        }
-    }
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        for bad in [
-            "",
-            "30",
-            "s",
-            "-1s",
-            "1.5s",
-            "99999999999999999999d",
-            "18446744073709551615d",
-        ] {
-            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 }

@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod show;
 mod upload;
+mod value;
 
 use std::process::ExitCode;
 

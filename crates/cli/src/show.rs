@@ -3,5 +3,6 @@
 pub mod json;
 pub mod lines;
 pub mod model;
+pub mod submission;
 pub mod table;
 pub mod text;

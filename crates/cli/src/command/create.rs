@@ -7,11 +7,11 @@ use bytes::Bytes;
 use qres_api::pb;
 
 use super::{Context, membership};
-use crate::args::{duration, named_number};
 use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::show::lines::Lines;
 use crate::upload::Source;
+use crate::value::{duration, named_number};
 
 /// Makes a model from its first weights, or from a seed.
 #[derive(Debug, clap::Args)]

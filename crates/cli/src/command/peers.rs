@@ -7,11 +7,11 @@ use qres_api::pb;
 use serde_json::json;
 
 use super::{Context, needed};
-use crate::args::duration;
 use crate::failure::Failure;
 use crate::show::json;
 use crate::show::table::Table;
 use crate::show::text;
+use crate::value::duration;
 
 /// Shows and manages peers.
 #[derive(Debug, clap::Args)]

@@ -7,8 +7,8 @@ use super::submit::failed;
 use super::{Context, PAGE_SIZE, needed, pages};
 use crate::failure::Failure;
 use crate::show::json;
-use crate::show::lines::Lines;
-use crate::show::table::{Table, facts};
+use crate::show::submission::submission_text;
+use crate::show::table::Table;
 use crate::show::text;
 
 /// Shows submissions and their outcomes.
@@ -85,25 +85,6 @@ fn table(submissions: &[pb::Submission]) -> Table {
         ]);
     }
     table
-}
-
-/// Formats a submission as [`Lines`], with its ids in full.
-pub fn submission_text(submission: &pb::Submission) -> Lines {
-    let some = |text: String| Some(text).filter(|text| !text.is_empty());
-    facts([
-        ("submission", Some(submission.id.clone())),
-        (
-            "model",
-            Some(format!("{}@{}", submission.model, text::short(&submission.spec_id))),
-        ),
-        ("trainer", Some(submission.trainer.clone())),
-        ("base", Some(submission.base.clone())),
-        ("samples", Some(submission.samples.to_string())),
-        ("metrics", some(text::numbers(&submission.metrics))),
-        ("size", Some(text::bytes(submission.total_bytes))),
-        ("state", Some(text::submission_state(submission).to_owned())),
-        ("outcome", some(text::outcome(submission))),
-    ])
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use serde_json::json;
 use super::Context;
 use super::follow::{Next, follow};
 use super::round;
-use super::submissions;
-use crate::args::metric;
 use crate::failure::Failure;
 use crate::show::json;
+use crate::show::submission::submission_text;
 use crate::show::text;
 use crate::upload::Source;
+use crate::value::metric;
 
 /// Number of rounds that `--base-from` looks through: older ones are beyond any staleness that a model takes (64 at most).
 const ROUNDS_SEARCHED: usize = 100;
@@ -90,7 +90,7 @@ impl Submit {
         }
         context.output.print(
             || json!({"submission": json::submission(&submission)}),
-            || submissions::submission_text(&submission),
+            || submission_text(&submission),
         );
         failed(&submission)
     }
