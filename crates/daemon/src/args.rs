@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::config::Settings;
+use crate::settings::Settings;
 
 const AFTER_HELP: &str = "\
 Every setting may also stand in the file (--config), as `grpc_addr = \"127.0.0.1:4002\"`, or in the environment, as

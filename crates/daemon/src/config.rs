@@ -4,22 +4,22 @@
 mod announce;
 mod error;
 mod layer;
+mod load;
+mod origin;
 mod report;
 mod resolve;
-mod settings;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+pub use crate::settings::{LogFormat, Mode, Settings};
 pub use error::ConfigError;
-pub use layer::{Layers, Origin};
+pub use layer::Layers;
+pub use origin::Origin;
 pub use report::report;
-pub use settings::{LogFormat, Mode, Settings};
 
 use qres_node::store::Quota;
-
-use crate::args::Args;
 
 /// Environment variables of the process, by name.
 pub type Environment = BTreeMap<String, String>;
@@ -75,15 +75,6 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The address on which Prometheus metrics are served; `None` if they are off.
     pub metrics_addr: Option<SocketAddr>,
-}
-
-impl Config {
-    /// Reads the layers that `args` and `env` name and resolves them. Also returns the [`Layers`], which the report needs.
-    pub fn load(args: &Args, env: &Environment) -> Result<(Self, Layers), ConfigError> {
-        let layers = Layers::read(args, env)?;
-        let config = resolve::resolve(&layers, env)?;
-        Ok((config, layers))
-    }
 }
 
 #[cfg(test)]

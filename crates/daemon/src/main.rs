@@ -10,6 +10,7 @@ mod config;
 mod memory;
 mod metrics;
 mod run;
+mod settings;
 mod signal;
 mod telemetry;
 

@@ -1,6 +1,5 @@
 //! The four layers that a setting can come from (defaults, file, environment, flags), and their merging.
 
-use std::fmt;
 use std::path::Path;
 
 use figment::value::{Dict, Map, Value};
@@ -9,9 +8,9 @@ use qres_node::store::Quota;
 
 use qres_node::HEADER_BYTES_MAX;
 
-use super::settings::{KEYS, LogFormat, Mode, Settings, Shape};
-use super::{ConfigError, Environment};
+use super::{ConfigError, Environment, LogFormat, Mode, Origin, Settings};
 use crate::args::Args;
+use crate::settings::{KEYS, Shape};
 
 /// Least similarity (Jaro-Winkler, 1 = equal) at which a known key is suggested for an unknown one. Below it the two keys
 /// only happen to share letters.
@@ -25,30 +24,6 @@ const PREFIX: &str = "QRES_";
 /// Variables with the prefix that are no settings of the daemon: `QRES_CONFIG` names the configuration file, and
 /// `QRES_ADDR` is the node that the tool `qres` talks to.
 const NO_SETTINGS: [&str; 2] = ["QRES_CONFIG", "QRES_ADDR"];
-
-/// The layer that a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// The value is the default: no other layer sets the key.
-    Default,
-    /// The configuration file with this path.
-    File(String),
-    /// The environment variable of this name.
-    Environment(String),
-    /// The command-line flag of this name.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "file {path}"),
-            Self::Environment(variable) => f.write_str(variable),
-            Self::Flag(flag) => f.write_str(flag),
-        }
-    }
-}
 
 /// A layer as figment takes it. Its name is figment's metadata of each value, from which [`origin`] finds the [`Origin`].
 struct Layer {

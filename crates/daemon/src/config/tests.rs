@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use clap::Parser;
 
 use super::*;
+use crate::args::Args;
+use crate::settings;
 
 /// Returns the [`Config`] and the [`Layers`] of a daemon with these flags, this file and this environment.
 fn load(file: Option<&str>, env: &[(&str, &str)], flags: &[&str]) -> Result<(Config, Layers), String> {

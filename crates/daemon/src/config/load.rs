@@ -1,0 +1,14 @@
+//! Loads the configuration: reads the layers and resolves them.
+
+use super::resolve::resolve;
+use super::{Config, ConfigError, Environment, Layers};
+use crate::args::Args;
+
+impl Config {
+    /// Reads the layers that `args` and `env` name and resolves them. Also returns the [`Layers`], which the report needs.
+    pub fn load(args: &Args, env: &Environment) -> Result<(Self, Layers), ConfigError> {
+        let layers = Layers::read(args, env)?;
+        let config = resolve(&layers, env)?;
+        Ok((config, layers))
+    }
+}
