@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod contribution;
+mod error;
 mod outline;
 mod printable;
 mod proof;
@@ -17,6 +18,7 @@ mod state;
 
 pub use checkpoint::{Checkpoint, Proposal};
 pub use contribution::{Contribution, SAMPLES_MAX};
+pub use error::SpecError;
 pub use outline::Outline;
 pub(crate) use printable::is_name;
 pub use printable::{is_printable, printable};
@@ -24,7 +26,7 @@ pub use proof::{Proof, ProofError};
 pub use schema::{Dtype, Schema, TENSORS_MAX, TensorSpec};
 pub(crate) use schema::{TENSOR_NAME_BYTES_MAX, TENSOR_NAME_RULE, is_tensor_name, read_tensors};
 pub use seal::{PROOFS_PER_SEAL_MAX, Seal};
-pub use spec::{MEMBERS_MAX, Membership, ModelName, ModelNameError, RoundPolicy, Rule, Spec, SpecError};
+pub use spec::{MEMBERS_MAX, Membership, ModelName, ModelNameError, RoundPolicy, Rule, Spec};
 pub use state::{STATE_NAME_BYTES_MAX, StateNameError, StateRecord};
 
 use borsh::{BorshDeserialize, BorshSerialize};

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::is_name;
-use super::spec::SpecError;
+use super::{SpecError, is_name};
 
 /// Largest number of tensors in a schema. Llama-405B has about 1,100; 65,536 leaves room and bounds the spec at a few MiB.
 pub const TENSORS_MAX: usize = 65_536;

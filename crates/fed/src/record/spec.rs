@@ -7,7 +7,7 @@ use std::str::FromStr;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::schema::{Schema, check_tensor, check_tensor_count};
-use super::{Authored, Canonical, is_name};
+use super::{Authored, Canonical, SpecError, is_name};
 use crate::id::{BlobId, CheckpointId, NodeId, SpecId};
 use crate::record::Checkpoint;
 
@@ -149,16 +149,6 @@ impl Default for RoundPolicy {
             max_staleness: 10,
         }
     }
-}
-
-/// Reason why a [`Spec`] contradicts itself.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct SpecError {
-    /// Name of the wrong field, as in the gRPC contract.
-    pub field: &'static str,
-    /// Description of the problem, with the limit and the remedy.
-    pub problem: String,
 }
 
 /// A model's immutable description. Its id is the BLAKE3 of its canonical bytes, so models with different specs never mix.
