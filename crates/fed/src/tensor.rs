@@ -3,16 +3,20 @@
 //! A model is never held in memory as a whole: a [`Source`] gives ranges of bytes, results are written to a `Write`, and
 //! work is done one block at a time.
 
+mod error;
 mod finite;
 mod header;
 mod layout;
+mod placement;
 mod seeded;
 mod vectors;
 mod wrapper;
 
+pub use error::TensorError;
 pub use finite::check as check_finite;
-pub use header::{Placement, TensorError, check_weights, header_bytes, place, read_header, read_schema};
+pub use header::{check_weights, header_bytes, place, read_header, read_schema};
 pub use layout::{Layout, Slot};
+pub use placement::Placement;
 pub use seeded::write_seeded;
 pub use vectors::{F32Tensor, f32_from_safetensors, to_safetensors};
 

@@ -11,7 +11,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Layout, Source, finite, wrapper};
+use super::layout::LENGTH_BYTES;
+use super::{Layout, Placement, Source, TensorError, finite, wrapper};
 use crate::record::{Dtype, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorSpec, is_printable};
 
 #[cfg(test)]
@@ -26,34 +27,6 @@ const LOOSE: u64 = 4;
 const METADATA_BYTES: u64 = 1 << 20;
 /// Largest number of dimensions of a tensor; a spec has the same limit.
 pub(crate) const DIMENSIONS_MAX: usize = 16;
-/// Bytes of the length that stands before the JSON.
-pub(crate) const LENGTH_BYTES: u64 = 8;
-
-/// Reason why bytes are not a model's tensors.
-#[derive(Debug, thiserror::Error)]
-pub enum TensorError {
-    /// The file is broken, or a tensor does not match the schema or is not finite. The text names the tensor, the expected
-    /// and the found value, and the remedy.
-    #[error("{0}")]
-    Bad(String),
-    /// The bytes could not be read.
-    #[error("the tensors cannot be read: {0}")]
-    Io(#[from] std::io::Error),
-}
-
-impl TensorError {
-    /// Makes a [`TensorError::Bad`] from a description of the problem.
-    pub(crate) fn bad(problem: impl Into<String>) -> Self {
-        Self::Bad(problem.into())
-    }
-}
-
-/// Offsets of a schema's tensors (in the schema's order) in one particular file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placement {
-    /// Offset in the file of each tensor's first byte.
-    pub offsets: Vec<u64>,
-}
 
 /// Reads a safetensors file's header and returns the schema, ascending by name. Lengths, holes, overlaps, dtypes and
 /// duplicate names are all checked.

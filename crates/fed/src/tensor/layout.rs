@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::header::LENGTH_BYTES;
 use super::{Placement, Source, TensorError};
 use crate::record::TensorSpec;
 
+/// Bytes of the length that stands before the JSON.
+pub(super) const LENGTH_BYTES: u64 = 8;
 /// Bytes that are copied at a time.
 const COPY_BYTES: usize = 1 << 18;
 
