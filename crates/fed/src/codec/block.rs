@@ -1,12 +1,8 @@
 //! The codecs' kernels. They code runs of floats, which begin at a multiple of [`INT8_BLOCK`], into bytes and back.
 
-use super::{Codec, float};
+use super::{Codec, INT8_BLOCK, float};
 use crate::record::Dtype;
 
-/// Elements that share one scale. With 256 the scales add 1.6 % of bytes and the fidelity of a Gaussian update is 0.99995.
-/// With 4096 the scales would add nearly nothing, but the fidelity of a heavy-tailed update (t with 3 degrees of freedom)
-/// would be only 0.9979, little above the least fidelity of 0.99.
-pub(crate) const INT8_BLOCK: usize = 256;
 /// The largest code. -128 is never used, so that the codes are symmetric around 0.
 const CODE_MAX: f64 = 127.0;
 /// The number 1.5 × 2^52. Adding it to a number below 2^51 in magnitude rounds that number to an integer, ties to even, and

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use super::block::{self, INT8_BLOCK};
 use super::*;
 
 fn bf16(x: f64) -> u16 {
