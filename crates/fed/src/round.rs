@@ -43,7 +43,8 @@
 //! event      inputs and outputs: the alphabet
 //! table/     what the machine holds; no file there knows the machine
 //!   ledger, orphans, outbox          records held; records whose parents are unknown; outputs, durable ones first
-//!   tree, leaves, ballots, chain     checkpoints and their order; the contributions on each; the head's branch by round
+//!   tree, node, leaves, rank         checkpoints, the ends of their branches, the order of heads
+//!   ballots, chain                   the contributions on each checkpoint; the head's branch by round
 //!   convicted                        convicted nodes, by branch
 //!   attendance, trainers             members seen lately, with their paces; the trainers that a merge waits for
 //! machine    the machine, its settings, and the order in which it settles after an input

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use crate::id::{BlobId, CheckpointId, Instant, NodeId};
 use crate::record::{Proof, Seal, Signed, Spec};
 use crate::round::machine::{CheckpointInfo, ContributionInfo, Machine, RoundInfo};
-use crate::round::table::tree::Node;
+use crate::round::table::node::Node;
 use crate::round::{Forgotten, Output, Persist};
 
 /// Maximum number of rounds below the root that are taken back. A newcomer holds as many seals of a chain for which no quorum

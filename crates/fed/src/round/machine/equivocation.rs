@@ -6,7 +6,7 @@ use crate::id::{CheckpointId, ContributionId, NodeId, ProofId};
 use crate::record::{PROOFS_PER_SEAL_MAX, Proof};
 use crate::round::machine::Machine;
 use crate::round::machine::condition::Convicted;
-use crate::round::table::tree::Node;
+use crate::round::table::node::Node;
 use crate::round::{Forgotten, Output, Persist};
 
 /// Maximum number of proofs held in an open model against authors of whom no contribution is held, because strangers can make

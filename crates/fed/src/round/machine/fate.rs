@@ -1,8 +1,9 @@
 //! The fate of this node's contributions, and so of its submissions.
 
 use crate::id::{CheckpointId, ContributionId};
+use crate::round::SubmissionState;
 use crate::round::machine::Machine;
-use crate::round::{SubmissionState, table::tree};
+use crate::round::table::node::Node;
 
 impl Machine {
     /// Updates the states of this node's submissions after the head's branch changed.
@@ -86,7 +87,7 @@ impl Machine {
     }
 
     /// Share of a contribution in a checkpoint, in parts per million; 0 if other contributions in it are unknown.
-    fn share_of(&self, id: &ContributionId, node: &tree::Node) -> u32 {
+    fn share_of(&self, id: &ContributionId, node: &Node) -> u32 {
         let Some(seal) = self.seal_of(node) else { return 0 };
         let (mut mine, mut all) = (0.0, 0.0);
         for listed in seal.fresh.iter().chain(&seal.late) {

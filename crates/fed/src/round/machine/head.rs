@@ -6,7 +6,8 @@ use crate::id::{CheckpointId, NodeId};
 use crate::round::machine::Machine;
 use crate::round::machine::blobs::Want;
 use crate::round::machine::pursuit::Pursuits;
-use crate::round::table::tree::{Node, Rank};
+use crate::round::table::node::Node;
+use crate::round::table::rank::Rank;
 use crate::round::{Forgotten, Output, Persist};
 
 /// Maximum number of tombstones of invalid checkpoints. With a tombstone a seal need not be looked at again. Beyond the limit

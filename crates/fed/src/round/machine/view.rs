@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SubmissionId};
 use crate::record::{Contribution, Proof, Seal, Signed};
 use crate::round::machine::{BaseError, CheckpointInfo, ContributionInfo, Machine, RecordId, RoundInfo};
-use crate::round::table::tree::Node;
+use crate::round::table::node::Node;
 use crate::round::{SubmissionState, machine::late};
 
 impl Machine {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::id::CheckpointId;
-use crate::round::table::tree::Rank;
+use crate::round::table::rank::Rank;
 
 /// The place of a checkpoint in the sets of [`Leaves`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,104 +1,13 @@
-//! The tree of the known checkpoints, linked to their parents, and the order among them.
+//! The tree of the known checkpoints, linked to their parents.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{BlobId, CheckpointId, SealId};
+use crate::id::{BlobId, CheckpointId};
 use crate::round::table::ballots::Votes;
-use crate::round::table::convicted::Convicted;
 use crate::round::table::leaves::{Filed, Leaves};
-
-/// The rank of a checkpoint in the order of heads, ascending. It compares the newest confirmed round on its branch, its round,
-/// the contributions on it up to the quorum, the fresh ones it lists, and the lower id. It is a function of the records alone.
-///
-/// The confirmed round comes first (docs/adr/0001): with k at or above the quorum every seal confirms its parent, and the round
-/// decides as ever. With a smaller k a minority that ran ahead alone comes back to what the majority confirmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::round) struct Rank {
-    pub confirmed: u64,
-    pub round: u64,
-    pub votes: usize,
-    pub fresh: usize,
-    pub id: Reverse<CheckpointId>,
-}
-
-/// A checkpoint in the [`Tree`]. All its ancestors down to the root are in the tree too.
-#[derive(Debug, Clone)]
-pub(in crate::round) struct Node {
-    pub id: CheckpointId,
-    pub round: u64,
-    /// Parent of the checkpoint; `None` for checkpoint 0 only.
-    pub parent: Option<CheckpointId>,
-    pub result: BlobId,
-    /// Number of fresh contributions that the checkpoint lists.
-    pub fresh: usize,
-    /// Seals that make the checkpoint, in order of arrival. They differ in the sealer only.
-    pub seals: Vec<SealId>,
-    pub children: BTreeSet<CheckpointId>,
-    /// Votes of the authors with a contribution on the checkpoint that are not convicted on its branch.
-    pub votes: Votes,
-    /// The newest round, on the way here from checkpoint 0, that a quorum votes for.
-    pub confirmed: u64,
-    /// The newest round, on that way, that is final: no branch without it can win.
-    pub settled: u64,
-    /// The newest round, on that way, whose checkpoint may be adopted by its digest; 0 = none.
-    pub attested: u64,
-    /// Number of listed contributions that are not here.
-    pub missing: usize,
-    /// True if all listed contributions are here and may stand together.
-    pub complete: bool,
-    /// True if the checkpoint counts against its sealer's share of incomplete ones.
-    pub incomplete: bool,
-    /// True if the weights of the checkpoint are here and right.
-    pub verified: bool,
-    /// Nodes that are convicted of equivocation on the branch, by this checkpoint's seal included.
-    pub convicted: Convicted,
-    /// True if the checkpoint may become the head, once verified.
-    candidate: bool,
-    /// Number of children that are candidates.
-    candidates_below: usize,
-    /// True for a leaf that was looked at: the work to make it the head is under way, or nothing can be done for it now.
-    seen: bool,
-    /// True for a leaf whose next step can be computed once no other step is computed.
-    ready: bool,
-    filed: Option<Filed>,
-}
-
-impl Node {
-    /// Makes a node without seals, votes or children.
-    pub fn new(id: CheckpointId, round: u64, parent: Option<&Node>, result: BlobId, convicted: Convicted) -> Self {
-        Self {
-            id,
-            round,
-            parent: parent.map(|p| p.id),
-            result,
-            fresh: 0,
-            seals: vec![],
-            children: BTreeSet::new(),
-            votes: Votes::default(),
-            confirmed: parent.map_or(0, |p| p.confirmed),
-            settled: parent.map_or(0, |p| p.settled),
-            attested: parent.map_or(0, |p| p.attested),
-            missing: 0,
-            complete: false,
-            incomplete: false,
-            verified: false,
-            convicted,
-            candidate: false,
-            candidates_below: 0,
-            seen: false,
-            ready: false,
-            filed: None,
-        }
-    }
-}
-
-impl Node {
-    /// Returns true if this leaf was looked at.
-    pub fn is_seen(&self) -> bool {
-        self.seen
-    }
-}
+use crate::round::table::node::Node;
+use crate::round::table::rank::Rank;
 
 /// The tree, rooted in the oldest checkpoint in memory.
 #[derive(Debug)]
@@ -371,6 +280,7 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::round::table::convicted::Convicted;
 
     fn id(n: u8) -> CheckpointId {
         CheckpointId([n; 32])
