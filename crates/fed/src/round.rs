@@ -41,13 +41,15 @@
 //!
 //! ```text
 //! event      inputs and outputs: the alphabet
+//! submission what a trainer handed in, and what became of it
+//! types      plain types: settings, what a store gives back, what callers see
 //! table/     what the machine holds; no file there knows the machine
 //!   ledger, orphans, outbox          records held; records whose parents are unknown; outputs, durable ones first
 //!   tree, node, leaves, rank         checkpoints, the ends of their branches, the order of heads
 //!   ballots, chain                   the contributions on each checkpoint; the head's branch by round
 //!   convicted                        convicted nodes, by branch
 //!   attendance, trainers             members seen lately, with their paces; the trainers that a merge waits for
-//! machine    the machine, its settings, and the order in which it settles after an input
+//! machine    the machine, and the order in which it settles after an input
 //! machine/   what it does, a subject a file
 //!   contribution, seal, equivocation     taking records in: faults, bounds, proofs
 //!   shares, naming                       limits on held seals that no other node names; the records that name a checkpoint
@@ -63,17 +65,19 @@
 
 mod event;
 mod machine;
+mod submission;
 mod table;
+mod types;
 
 #[cfg(test)]
 mod promises;
 #[cfg(test)]
 mod stage;
 
-pub use event::{
-    AggregateJob, EncodeJob, Forgotten, FreshItem, Input, LateItem, Output, Persist, Refusal, Submission,
-    SubmissionState, Unsigned,
+pub use event::{AggregateJob, EncodeJob, Forgotten, FreshItem, Input, LateItem, Output, Persist, Refusal, Unsigned};
+pub use machine::Machine;
+pub use submission::{Submission, SubmissionState};
+pub use types::{
+    Archived, BaseError, CheckpointInfo, Comparing, Conditions, Config, ContributionInfo, Convicted, RecordId,
+    Restored, Root, RoundInfo, Unsettled,
 };
-pub use machine::archive::{Archived, Root};
-pub use machine::condition::{Comparing, Conditions, Convicted, Unsettled};
-pub use machine::{BaseError, CheckpointInfo, Config, ContributionInfo, Machine, RecordId, Restored, RoundInfo};

@@ -1,4 +1,4 @@
-//! The round as a state machine: its settings, its state, and the order of its work after an input.
+//! The round as a state machine: its state, and the order of its work after an input.
 
 pub(super) mod archive;
 pub(super) mod blobs;
@@ -32,13 +32,12 @@ use super::table::ledger::Ledger;
 use super::table::orphans::Orphans;
 use super::table::outbox::Outbox;
 use super::table::tree::Tree;
-use super::{Input, Output, Submission, SubmissionState};
-use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, SealId, SpecId};
-use crate::record::{Contribution, Proof, Seal, Signed, Spec};
-use archive::{Root, TakenBack};
+use super::{Config, Input, Output, Restored};
+use crate::id::{CheckpointId, ContributionId, Instant, NodeId, ProofId, SpecId};
+use crate::record::{Contribution, Seal, Signed, Spec};
+use archive::TakenBack;
 use blobs::Blobs;
 use comparison::Comparison;
-use condition::Convicted;
 use deadline::{OpenRound, Paces};
 use equivocation::ProofUse;
 use head::Path;
@@ -47,140 +46,6 @@ use naming::Claims;
 use pursuit::Pursuits;
 use shares::Shares;
 use submissions::Submissions;
-
-/// A node's own settings for one model. None of them makes a record valid or invalid.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Id of this node.
-    pub node: NodeId,
-    /// Number of trainers to wait for before merging. A follower refuses all trainers, so the number has no effect there.
-    pub trainers: u32,
-    /// Milliseconds before the round's deadline at which the submissions that are here are merged anyway.
-    pub merge_margin_ms: u64,
-    /// Number of rounds below the newest settled one whose checkpoints stay; `None` keeps all.
-    pub keep_rounds: Option<u64>,
-}
-
-/// The records and states that a store remembers of a model, in any order.
-#[derive(Debug, Clone, Default)]
-pub struct Restored {
-    /// Contributions as they were persisted.
-    pub contributions: Vec<Signed<Contribution>>,
-    /// Seals as they were persisted.
-    pub seals: Vec<Signed<Seal>>,
-    /// Proofs as they were persisted.
-    pub proofs: Vec<Proof>,
-    /// Checkpoints whose weights are here and right (checkpoint 0 included, once its blob is here).
-    pub verified: BTreeSet<CheckpointId>,
-    /// Submissions that are not final.
-    pub submissions: Vec<(Submission, SubmissionState)>,
-    /// The root of the last [`Persist::Archive`](super::Persist::Archive) or [`Persist::Unarchive`](super::Persist::Unarchive);
-    /// `None` if there was neither, and then checkpoint 0 is the root.
-    pub root: Option<Root>,
-}
-
-/// A record's name for sync.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
-pub enum RecordId {
-    Contribution(ContributionId),
-    Seal(SealId),
-    Proof(ProofId),
-}
-
-/// A checkpoint as a machine knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct CheckpointInfo {
-    pub id: CheckpointId,
-    pub round: u64,
-    pub parent: Option<CheckpointId>,
-    pub weights: BlobId,
-    /// True if a quorum votes for the checkpoint or for a descendant.
-    pub confirmed: bool,
-    /// True if the weights are here and right.
-    pub verified: bool,
-}
-
-/// A contribution as a round shows it.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
-pub struct ContributionInfo {
-    pub id: ContributionId,
-    /// Author of the contribution. `None` once the contribution is forgotten, and then all numbers
-    /// below are 0: of old rounds only the seal is kept.
-    pub author: Option<NodeId>,
-    pub samples: u64,
-    pub fidelity: f32,
-    pub bytes: u64,
-    pub late: bool,
-    /// True if the contribution's blob is here and checked.
-    pub here: bool,
-}
-
-impl ContributionInfo {
-    /// Describes a contribution that a seal lists and that is forgotten.
-    pub(super) fn forgotten(id: ContributionId, late: bool) -> Self {
-        Self {
-            id,
-            author: None,
-            samples: 0,
-            fidelity: 0.0,
-            bytes: 0,
-            late,
-            here: false,
-        }
-    }
-}
-
-/// A sealed round of the head's branch, or the open round.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
-pub struct RoundInfo {
-    pub round: u64,
-    pub parent: CheckpointId,
-    /// The checkpoint that closed the round; `None` while the round is open.
-    pub checkpoint: Option<CheckpointInfo>,
-    pub sealers: Vec<NodeId>,
-    pub contributions: Vec<ContributionInfo>,
-    /// Members that are expected and not in.
-    pub missing: Vec<NodeId>,
-    /// Members whose work does not count, because there is proof against them (open round only).
-    pub excluded: Vec<NodeId>,
-    pub deadline: Option<Instant>,
-    pub losing_seals: Vec<(CheckpointId, NodeId)>,
-}
-
-/// Reason why a submission's base cannot be taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum BaseError {
-    #[error("base {0} is unknown here, or too old to be remembered: fetch the head and train from it")]
-    Unknown(CheckpointId),
-    #[error("base {base} is {behind} rounds behind, the spec takes at most {limit}: fetch the head and train from it")]
-    Stale {
-        base: CheckpointId,
-        behind: u64,
-        limit: u32,
-    },
-    #[error(
-        "the weights of base {0} are not held here, not yet or no longer: fetch the head, which waits for it, and train from it"
-    )]
-    NotHeld(CheckpointId),
-    #[error("this node has already contributed on base {0}: fetch the head (waiting for the next) and train from it")]
-    Contributed(CheckpointId),
-    #[error(
-        "base {base} is on a branch that lost: most members stand on checkpoint {confirmed}; fetch the head and train from it"
-    )]
-    Conflicts {
-        base: CheckpointId,
-        confirmed: CheckpointId,
-    },
-    #[error("this node is not a member of the model: it may fetch, not submit")]
-    NotMember,
-    #[error("{0}")]
-    Convicted(Convicted),
-}
 
 /// A record that waits to be taken in.
 #[derive(Debug)]

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{BlobId, CheckpointId, Instant, NodeId};
-use crate::record::{Proof, Seal, Signed, Spec};
-use crate::round::machine::{CheckpointInfo, ContributionInfo, Machine, RoundInfo};
+use crate::id::{CheckpointId, Instant};
+use crate::record::Seal;
+use crate::round::machine::Machine;
 use crate::round::table::node::Node;
-use crate::round::{Forgotten, Output, Persist};
+use crate::round::{Archived, Forgotten, Output, Persist, Root};
 
 /// Maximum number of rounds below the root that are taken back. A newcomer holds as many seals of a chain for which no quorum
 /// vouches, about 32 MiB. A node whose branch parts further down needs a fresh data directory.
@@ -38,86 +38,6 @@ impl TakenBack {
     fn may_read(&self, from: u64, now: Instant) -> bool {
         let rests = self.held == 0 && now < self.rests_until;
         !rests && self.wanted.is_none_or(|wanted| from < wanted)
-    }
-}
-
-/// The oldest checkpoint in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root {
-    /// Id of the checkpoint.
-    pub id: CheckpointId,
-    /// Round of the checkpoint.
-    pub round: u64,
-    /// Parent of the checkpoint; `None` for checkpoint 0.
-    pub parent: Option<CheckpointId>,
-    /// Blob with the weights of the checkpoint.
-    pub weights: BlobId,
-    /// Nodes that are convicted on the branch of the checkpoint, by its own seal included.
-    pub convicted: BTreeSet<NodeId>,
-}
-
-/// A round below the [`Root`], as the archive holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Archived {
-    /// The seal that made the checkpoint of the round.
-    pub seal: Signed<Seal>,
-    /// The proofs that the seal names.
-    pub proofs: Vec<Proof>,
-}
-
-impl Archived {
-    /// Describes the round as a [`RoundInfo`]. Its contributions are forgotten, so only their ids are given.
-    pub fn info(&self) -> RoundInfo {
-        let seal = &self.seal.record;
-        let fresh = seal.fresh.iter().map(|id| ContributionInfo::forgotten(*id, false));
-        let late = seal.late.iter().map(|id| ContributionInfo::forgotten(*id, true));
-        RoundInfo {
-            round: seal.round,
-            parent: seal.parent,
-            checkpoint: Some(CheckpointInfo {
-                id: seal.checkpoint().id(),
-                round: seal.round,
-                parent: Some(seal.parent),
-                weights: seal.result,
-                confirmed: true,
-                verified: false,
-            }),
-            sealers: vec![seal.sealer],
-            contributions: fresh.chain(late).collect(),
-            missing: vec![],
-            excluded: vec![],
-            deadline: None,
-            losing_seals: vec![],
-        }
-    }
-}
-
-impl Root {
-    /// Returns checkpoint 0 as a [`Root`].
-    pub(in crate::round) fn zero(spec: &Spec) -> Self {
-        let (id, checkpoint) = spec.zero();
-        Self {
-            id,
-            round: 0,
-            parent: None,
-            weights: checkpoint.result,
-            convicted: BTreeSet::new(),
-        }
-    }
-
-    /// Makes the [`Node`] for the tree. A checkpoint below the horizon is settled, and so it is confirmed.
-    pub(in crate::round) fn node(self) -> Node {
-        let mut node = Node::new(
-            self.id,
-            self.round,
-            None,
-            self.weights,
-            self.convicted.into_iter().collect(),
-        );
-        node.parent = self.parent;
-        node.confirmed = self.round;
-        node.settled = self.round;
-        node
     }
 }
 
@@ -270,7 +190,7 @@ impl Machine {
             weights: seal.result,
             convicted,
         };
-        let (mut node, seal_id) = (root.node(), seal.id());
+        let (mut node, seal_id) = (Node::of_root(root), seal.id());
         node.seals.push(seal_id);
         for proof in &proofs {
             *self.named_proofs.entry(proof.id()).or_default() += 1;
@@ -292,7 +212,7 @@ impl Machine {
         }
         let zero = Root::zero(&self.spec);
         let id = zero.id;
-        self.tree.retreat_root(zero.node());
+        self.tree.retreat_root(Node::of_root(zero));
         self.chain.put_first(id);
         Some(id)
     }

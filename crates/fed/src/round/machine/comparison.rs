@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use crate::id::{Instant, NodeId};
+use crate::round::Comparing;
 use crate::round::machine::Machine;
-use crate::round::machine::condition::Comparing;
 
 /// Maximum wait in milliseconds if all members in reach were compared with already. To
 /// dial all known addresses takes a few seconds.

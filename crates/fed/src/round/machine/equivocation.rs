@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use crate::id::{CheckpointId, ContributionId, NodeId, ProofId};
 use crate::record::{PROOFS_PER_SEAL_MAX, Proof};
 use crate::round::machine::Machine;
-use crate::round::machine::condition::Convicted;
 use crate::round::table::node::Node;
-use crate::round::{Forgotten, Output, Persist};
+use crate::round::{Convicted, Forgotten, Output, Persist};
 
 /// Maximum number of proofs held in an open model against authors of whom no contribution is held, because strangers can make
 /// any number of identities. A proof against an author of whom a contribution is held always stays, so there are no more of

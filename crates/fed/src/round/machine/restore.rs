@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::codec::Codec;
 use crate::id::Instant;
 use crate::record::{Membership, Spec};
-use crate::round::machine::archive::{Root, TakenBack};
+use crate::round::machine::archive::TakenBack;
 use crate::round::machine::blobs::Blobs;
 use crate::round::machine::comparison::Comparison;
 use crate::round::machine::deadline::{OpenRound, Paces};
@@ -21,17 +21,18 @@ use crate::round::table::attendance::Attendance;
 use crate::round::table::ballots::Ballots;
 use crate::round::table::chain::Chain;
 use crate::round::table::ledger::Ledger;
+use crate::round::table::node::Node;
 use crate::round::table::orphans::Orphans;
 use crate::round::table::outbox::Outbox;
 use crate::round::table::tree::Tree;
-use crate::round::{Config, Output, RecordId, Restored};
+use crate::round::{Config, Output, RecordId, Restored, Root};
 
 impl Machine {
     /// Makes a [`Machine`] that knows nothing but its spec and the root.
     fn empty(spec: Spec, config: Config, root: Option<Root>, now: Instant) -> Self {
         let zero = spec.zero().0;
         let is_list = matches!(spec.membership, Membership::List(_));
-        let node = root.unwrap_or_else(|| Root::zero(&spec)).node();
+        let node = Node::of_root(root.unwrap_or_else(|| Root::zero(&spec)));
         let (root, round) = (node.id, node.round);
         Self {
             spec_id: spec.id(),

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, SubmissionId};
 use crate::record::{Contribution, SAMPLES_MAX, Signed};
+use crate::round::machine::Machine;
 use crate::round::machine::jobs::RETRY_MS;
 use crate::round::machine::vote::Vote;
-use crate::round::machine::{BaseError, Machine};
 use crate::round::table::trainers::Trainers;
-use crate::round::{EncodeJob, Output, Persist, Submission, SubmissionState, Unsigned};
+use crate::round::{BaseError, EncodeJob, Output, Persist, Submission, SubmissionState, Unsigned};
 
 /// Maximum number of final submissions whose states are still answered from memory; the store has them all.
 const FINAL_MAX: usize = 1_024;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SubmissionId};
 use crate::record::{Contribution, Proof, Seal, Signed};
-use crate::round::machine::{BaseError, CheckpointInfo, ContributionInfo, Machine, RecordId, RoundInfo};
+use crate::round::machine::Machine;
 use crate::round::table::node::Node;
-use crate::round::{SubmissionState, machine::late};
+use crate::round::{BaseError, CheckpointInfo, ContributionInfo, RecordId, RoundInfo, SubmissionState, machine::late};
 
 impl Machine {
     fn info(&self, node: &Node) -> CheckpointInfo {

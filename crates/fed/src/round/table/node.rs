@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{BlobId, CheckpointId, SealId};
+use crate::round::Root;
 use crate::round::table::ballots::Votes;
 use crate::round::table::convicted::Convicted;
 use crate::round::table::leaves::Filed;
@@ -75,6 +76,16 @@ impl Node {
             ready: false,
             filed: None,
         }
+    }
+
+    /// Makes the node of a [`Root`]. A checkpoint below the horizon is settled, and so it is confirmed.
+    pub fn of_root(root: Root) -> Self {
+        let convicted = root.convicted.into_iter().collect();
+        let mut node = Self::new(root.id, root.round, None, root.weights, convicted);
+        node.parent = root.parent;
+        node.confirmed = root.round;
+        node.settled = root.round;
+        node
     }
 
     /// Returns true if this leaf was looked at.
