@@ -44,11 +44,15 @@
 //! submission what a trainer handed in, and what became of it
 //! types      plain types: settings, what a store gives back, what callers see
 //! table/     what the machine holds; no file there knows the machine
-//!   ledger, orphans, outbox          records held; records whose parents are unknown; outputs, durable ones first
-//!   tree, node, leaves, rank         checkpoints, the ends of their branches, the order of heads
-//!   ballots, chain                   the contributions on each checkpoint; the head's branch by round
-//!   convicted                        convicted nodes, by branch
-//!   attendance, trainers             members seen lately, with their paces; the trainers that a merge waits for
+//!   ledger, orphans, queued, outbox      records held, without known parents, taken in next; outputs, durable ones first
+//!   tree, node, leaves, rank             checkpoints, the ends of their branches, the order of heads
+//!   ballots, vote, chain                 the contributions on each checkpoint; this node's vote; the head's branch by round
+//!   convicted, proof_use                 convicted nodes, by branch; the proofs whose use is in question
+//!   claims, shares                       the heads that others name; limits on checkpoints that nobody names
+//!   blobs, want, pursuits, path, jobs    blobs here and on their way; fetching and computing for greater heads
+//!   open_round, closing, paces           the round on the head; the sealing of it; how fast contributors are
+//!   attendance, trainers, submissions    members seen lately; the trainers that a merge waits for; what they handed in
+//!   comparison, taken_back               the comparison after a start; rounds that came back from the archive
 //! machine    the machine, and the order in which it settles after an input
 //! machine/   what it does, a subject a file
 //!   contribution, seal, equivocation     taking records in: faults, bounds, proofs

@@ -1,58 +1,54 @@
 //! The round as a state machine: its state, and the order of its work after an input.
 
-pub(super) mod archive;
-pub(super) mod blobs;
-pub(super) mod comparison;
-pub(super) mod condition;
-pub(super) mod contribution;
-pub(super) mod deadline;
-pub(super) mod equivocation;
-pub(super) mod fate;
-pub(super) mod head;
-pub(super) mod horizon;
-pub(super) mod jobs;
-pub(super) mod late;
-pub(super) mod membership;
-pub(super) mod naming;
-pub(super) mod pursuit;
-pub(super) mod restore;
-pub(super) mod seal;
-pub(super) mod sealer;
-pub(super) mod shares;
-pub(super) mod submissions;
-pub(super) mod view;
-pub(super) mod vote;
+mod archive;
+mod blobs;
+mod comparison;
+mod condition;
+mod contribution;
+mod deadline;
+mod equivocation;
+mod fate;
+mod head;
+mod horizon;
+mod jobs;
+mod late;
+mod limits;
+mod membership;
+mod naming;
+mod pursuit;
+mod restore;
+mod seal;
+mod sealer;
+mod shares;
+mod submissions;
+mod view;
+mod vote;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::table::attendance::Attendance;
 use super::table::ballots::Ballots;
+use super::table::blobs::Blobs;
 use super::table::chain::Chain;
+use super::table::claims::Claims;
+use super::table::comparison::Comparison;
+use super::table::jobs::Jobs;
 use super::table::ledger::Ledger;
+use super::table::open_round::OpenRound;
 use super::table::orphans::Orphans;
 use super::table::outbox::Outbox;
+use super::table::paces::Paces;
+use super::table::path::Path;
+use super::table::proof_use::ProofUse;
+use super::table::pursuits::Pursuits;
+use super::table::queued::Queued;
+use super::table::shares::Shares;
+use super::table::submissions::Submissions;
+use super::table::taken_back::TakenBack;
 use super::table::tree::Tree;
 use super::{Config, Input, Output, Restored};
 use crate::id::{CheckpointId, ContributionId, Instant, NodeId, ProofId, SpecId};
-use crate::record::{Contribution, Seal, Signed, Spec};
-use archive::TakenBack;
-use blobs::Blobs;
-use comparison::Comparison;
-use deadline::{OpenRound, Paces};
-use equivocation::ProofUse;
-use head::Path;
-use jobs::Jobs;
-use naming::Claims;
-use pursuit::Pursuits;
-use shares::Shares;
-use submissions::Submissions;
-
-/// A record that waits to be taken in.
-#[derive(Debug)]
-pub(super) enum Queued {
-    Contribution(Signed<Contribution>),
-    Seal(Signed<Seal>),
-}
+use crate::record::Spec;
 
 /// State machine of one model on one node. [`Machine::handle`] takes an input and
 /// answers with the outputs to carry out, in order.

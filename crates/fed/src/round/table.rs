@@ -1,14 +1,30 @@
-//! What the machine holds: tables of records, checkpoints and votes. None of them knows the machine.
+//! What the machine holds: tables of records, checkpoints and votes, and the state of its work. None of them knows the machine.
 
 pub(super) mod attendance;
 pub(super) mod ballots;
+pub(super) mod blobs;
 pub(super) mod chain;
+pub(super) mod claims;
+pub(super) mod closing;
+pub(super) mod comparison;
 pub(super) mod convicted;
+pub(super) mod jobs;
 pub(super) mod leaves;
 pub(super) mod ledger;
 pub(super) mod node;
+pub(super) mod open_round;
 pub(super) mod orphans;
 pub(super) mod outbox;
+pub(super) mod paces;
+pub(super) mod path;
+pub(super) mod proof_use;
+pub(super) mod pursuits;
+pub(super) mod queued;
 pub(super) mod rank;
+pub(super) mod shares;
+pub(super) mod submissions;
+pub(super) mod taken_back;
 pub(super) mod trainers;
 pub(super) mod tree;
+pub(super) mod vote;
+pub(super) mod want;

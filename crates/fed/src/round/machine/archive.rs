@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{CheckpointId, Instant};
+use crate::id::CheckpointId;
 use crate::record::Seal;
 use crate::round::machine::Machine;
 use crate::round::table::node::Node;
@@ -20,26 +20,6 @@ const BACK_MAX: u64 = 32_768;
 /// an open model any node) can ask for the rounds with one seal whenever another seal is late, and each
 /// round costs a read and two writes, about 50 µs.
 const REST_MS_A_ROUND: u64 = 4;
-
-/// The rounds that were read back from the archive, and the limits on reading more.
-#[derive(Debug, Default)]
-pub(in crate::round) struct TakenBack {
-    /// The first round of the request that waits for an answer, if there is one.
-    wanted: Option<u64>,
-    /// Number of rounds that were taken back and are in memory now.
-    held: u64,
-    rests_until: Instant,
-}
-
-impl TakenBack {
-    /// Returns true if the archive may be read from round `from` on now. The archive rests until
-    /// `rests_until`, unless some of its rounds are in memory anyway. A request for the same or an older
-    /// round that waits for its answer also forbids the read.
-    fn may_read(&self, from: u64, now: Instant) -> bool {
-        let rests = self.held == 0 && now < self.rests_until;
-        !rests && self.wanted.is_none_or(|wanted| from < wanted)
-    }
-}
 
 impl Machine {
     /// Number of rounds below the horizon whose seals stay in memory. With them a seal above the horizon can be checked for

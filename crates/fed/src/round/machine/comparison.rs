@@ -8,52 +8,9 @@ use crate::id::{Instant, NodeId};
 use crate::round::Comparing;
 use crate::round::machine::Machine;
 
-/// Maximum wait in milliseconds if all members in reach were compared with already. To
-/// dial all known addresses takes a few seconds.
-const ALONE_MS: u64 = 10_000;
-/// Maximum wait in milliseconds in all other cases: a member that never answers must not keep this node from work.
-const COMPARE_MS_MAX: u64 = 60_000;
 /// Number of nodes of an open model to compare with. An open model has no quorum, and a
 /// second node may have heard what the first has not.
 const OPEN_NEEDED: usize = 2;
-
-/// The progress of the comparison with other nodes since the start.
-#[derive(Debug)]
-pub(in crate::round) struct Comparison {
-    since: Instant,
-    needed: usize,
-    with: BTreeSet<NodeId>,
-    reachable: BTreeSet<NodeId>,
-    done: bool,
-}
-
-impl Comparison {
-    pub fn new(since: Instant, needed: usize) -> Self {
-        Self {
-            since,
-            needed,
-            with: BTreeSet::new(),
-            reachable: BTreeSet::new(),
-            done: needed == 0,
-        }
-    }
-
-    /// End of the wait, as far as it is known now.
-    fn until(&self) -> Instant {
-        let wait = if self.reachable.is_subset(&self.with) {
-            ALONE_MS
-        } else {
-            COMPARE_MS_MAX
-        };
-        self.since.after_ms(wait)
-    }
-
-    /// Returns true if enough nodes were compared with, or if the wait is over. Once true, the result stays true.
-    fn check(&mut self, now: Instant) -> bool {
-        self.done |= self.with.len() >= self.needed || self.until() <= now;
-        self.done
-    }
-}
 
 impl Machine {
     /// Number of other nodes that this node compares its records with before it signs.

@@ -6,8 +6,10 @@ use crate::codec::fidelity_min;
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::{Contribution, MEMBERS_MAX, Membership, SAMPLES_MAX, Signed};
 use crate::round::Persist;
-use crate::round::machine::{Machine, Queued};
+use crate::round::machine::Machine;
 use crate::round::table::ballots::{Cast, Votes};
+use crate::round::table::orphans::Missing;
+use crate::round::table::queued::Queued;
 
 /// Maximum number of contributions held per author and parent. Two are the proof of equivocation, and more prove nothing more.
 /// Contributions that a seal lists are held beyond this limit.
@@ -271,7 +273,7 @@ impl Machine {
                 self.queue.push_back(Queued::Contribution(signed));
             }
         }
-        let missing = crate::round::table::orphans::Missing::Parent(*id);
+        let missing = Missing::Parent(*id);
         for orphan in self.orphans.seal_ids_for(missing) {
             if let Some(signed) = self.orphans.take_seal(&orphan) {
                 self.queue.push_back(Queued::Seal(signed));

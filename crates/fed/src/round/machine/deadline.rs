@@ -1,10 +1,11 @@
 //! The time that an open round waits.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use crate::id::{CheckpointId, Instant, NodeId};
 use crate::record::MEMBERS_MAX;
 use crate::round::machine::Machine;
+use crate::round::table::open_round::OpenRound;
 
 /// The deadline in multiples of the members' median pace: a member three times slower than most is still in.
 const PACES: u64 = 3;
@@ -13,68 +14,6 @@ const PATIENCE_MS_MIN: u64 = 250;
 /// Minimum of a measured deadline in milliseconds: where a round takes milliseconds, one
 /// lost packet must not cost a member its round.
 const DEADLINE_MS_MIN: u64 = 1_000;
-
-/// The round on the head, as this node's clock sees it.
-#[derive(Debug, Default)]
-pub(in crate::round) struct OpenRound {
-    /// Time of the first known contribution on the head; the deadline runs from here.
-    pub first: Option<Instant>,
-    /// Time of the first submission of this node on the head; merging waits from here.
-    pub submitted: Option<Instant>,
-    /// True if an operator ended the wait.
-    pub seal_now: bool,
-    /// Set once the policy of the round is met.
-    pub closing: Option<crate::round::machine::sealer::Closing>,
-    /// Members that the round waited for while it was open.
-    pub expected: BTreeSet<NodeId>,
-}
-
-/// Maximum number of heads whose beginnings are remembered, so that the pace of late work is known too.
-const HEADS_MAX: usize = 64;
-
-/// Milliseconds that each contributor took from a head to its contribution, the last two times.
-#[derive(Debug, Default)]
-pub(in crate::round) struct Paces {
-    ms: BTreeMap<NodeId, [u64; 2]>,
-    /// Heads that came live, each with the time at which it came.
-    since: VecDeque<(CheckpointId, Instant)>,
-}
-
-impl Paces {
-    /// Notes a head that came live at `now`.
-    pub fn begin(&mut self, head: CheckpointId, now: Instant) {
-        self.since.push_back((head, now));
-        if self.since.len() > HEADS_MAX {
-            self.since.pop_front();
-        }
-    }
-
-    fn since(&self, head: &CheckpointId) -> Option<Instant> {
-        self.since.iter().rev().find(|(id, _)| id == head).map(|(_, at)| *at)
-    }
-
-    fn clock(&mut self, author: NodeId, ms: u64) {
-        let last = self.ms.get(&author).map_or(ms, |paces| paces[1]);
-        self.ms.insert(author, [last, ms]);
-    }
-
-    /// Pace of a node in milliseconds: the better of the last two, so that one lost packet does not make a node slow.
-    fn pace(&self, node: &NodeId) -> Option<u64> {
-        self.ms.get(node).map(|paces| paces[0].min(paces[1]))
-    }
-
-    /// Returns true if a node can be in time, as far as its pace is known.
-    pub fn fits(&self, node: &NodeId, patience_ms: u64) -> bool {
-        self.pace(node).is_none_or(|ms| ms <= patience_ms)
-    }
-
-    fn median<'a>(&self, of: impl Iterator<Item = &'a NodeId>) -> Option<u64> {
-        let mut paces: Vec<u64> = of.filter_map(|node| self.pace(node)).collect();
-        paces.sort_unstable();
-        // Of two middle paces the upper one counts: a wait that is a little longer loses no work.
-        paces.get(paces.len() / 2).copied()
-    }
-}
 
 impl Machine {
     /// Measures the pace of an author whose contribution on `parent` came in whole.

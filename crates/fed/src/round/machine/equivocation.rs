@@ -1,26 +1,17 @@
 //! Members that sign two contributions on one parent.
 
-use std::collections::BTreeSet;
-
 use crate::id::{CheckpointId, ContributionId, NodeId, ProofId};
 use crate::record::{PROOFS_PER_SEAL_MAX, Proof};
 use crate::round::machine::Machine;
 use crate::round::table::node::Node;
+use crate::round::table::orphans::Missing;
+use crate::round::table::queued::Queued;
 use crate::round::{Convicted, Forgotten, Output, Persist};
 
 /// Maximum number of proofs held in an open model against authors of whom no contribution is held, because strangers can make
 /// any number of identities. A proof against an author of whom a contribution is held always stays, so there are no more of
 /// these proofs than contributions.
 const SPARE_MAX: usize = 1_024;
-
-/// The held proofs whose use is in question.
-#[derive(Debug, Default)]
-pub(in crate::round) struct ProofUse {
-    /// Proofs that may be of no more use, or of use again.
-    pub loose: BTreeSet<ProofId>,
-    /// Proofs against authors of an open model of whom nothing else is held.
-    spare: BTreeSet<ProofId>,
-}
 
 impl Machine {
     /// Makes a [`Proof`] from two held contributions by one author on one parent. Only one proof is made per author.
@@ -84,12 +75,9 @@ impl Machine {
         }
         self.proof_use.loose.insert(id);
         self.proof_use.loose.extend(held);
-        for orphan in self
-            .orphans
-            .seal_ids_for(crate::round::table::orphans::Missing::Proof(id))
-        {
+        for orphan in self.orphans.seal_ids_for(Missing::Proof(id)) {
             if let Some(signed) = self.orphans.take_seal(&orphan) {
-                self.queue.push_back(crate::round::machine::Queued::Seal(signed));
+                self.queue.push_back(Queued::Seal(signed));
             }
         }
         self.round_dirty = true;

@@ -1,13 +1,14 @@
 //! The choice of the head (the checkpoint that this node stands on), and the work to verify checkpoints that would be the head.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use crate::id::{CheckpointId, NodeId};
 use crate::round::machine::Machine;
-use crate::round::machine::blobs::Want;
-use crate::round::machine::pursuit::Pursuits;
 use crate::round::table::node::Node;
+use crate::round::table::path::Path;
+use crate::round::table::pursuits::Pursuits;
 use crate::round::table::rank::Rank;
+use crate::round::table::want::Want;
 use crate::round::{Forgotten, Output, Persist};
 
 /// Maximum number of tombstones of invalid checkpoints. With a tombstone a seal need not be looked at again. Beyond the limit
@@ -22,9 +23,6 @@ const PREFETCH_MAX: usize = 64;
 /// Maximum number of rounds behind an attested checkpoint at which a node recomputes
 /// while it fetches the weights of that checkpoint.
 const SIDE_BY_SIDE_ROUNDS_MAX: usize = 4;
-
-/// The unverified checkpoints on the way from a leaf (first) back to a verified checkpoint, which is not included.
-pub(in crate::round) type Path = VecDeque<CheckpointId>;
 
 /// The work to do for a leaf.
 struct Aim {

@@ -1,101 +1,15 @@
-//! Aggregations: the jobs under way, and the results that came out.
+//! Aggregations: when a job starts, and what follows from its result.
 
-use std::collections::BTreeMap;
-
-use crate::id::{BlobId, CheckpointId, ContributionId, Instant, ProposalId};
+use crate::id::{BlobId, CheckpointId, ContributionId, ProposalId};
 use crate::record::Proposal;
 use crate::round::machine::Machine;
+use crate::round::machine::limits::RETRY_MS;
+use crate::round::table::jobs::{Job, Known};
+use crate::round::table::want::Want;
 use crate::round::{AggregateJob, FreshItem, LateItem, Output};
 
-/// Maximum number of recomputations at once, beside the aggregation of this node's
-/// own proposal: a job reads every listed update.
-const RECOMPUTED_MAX: usize = 1;
 /// Maximum number of results remembered above the head. Each saves an aggregation when a seal of the same proposal comes.
 const RESULTS_MAX: usize = 64;
-/// Milliseconds before a failed job is tried again: a full disk does not empty faster.
-pub(in crate::round) const RETRY_MS: u64 = 1_000;
-
-#[derive(Debug)]
-struct Job {
-    since: Instant,
-    /// True for the job of this node's own proposal, which never waits for seals of strangers.
-    own: bool,
-    parent: CheckpointId,
-    round: u64,
-    /// The listed contributions, fresh and late.
-    listed: Vec<ContributionId>,
-}
-
-#[derive(Debug)]
-struct Known {
-    round: u64,
-    /// Place of the result in the order in which results came.
-    count: u64,
-    result: BlobId,
-}
-
-/// The jobs under way and the recent results.
-#[derive(Debug, Default)]
-pub(in crate::round) struct Jobs {
-    flying: BTreeMap<ProposalId, Job>,
-    /// Results of rounds above the head's round only. Below it, the results that matter are checkpoints already.
-    results: BTreeMap<ProposalId, Known>,
-    /// Number of results known so far, forgotten ones included.
-    count: u64,
-    retry: BTreeMap<ProposalId, Instant>,
-    last_ms: u64,
-}
-
-impl Jobs {
-    pub fn result(&self, id: &ProposalId) -> Option<BlobId> {
-        self.results.get(id).map(|known| known.result)
-    }
-
-    pub fn results(&self) -> impl Iterator<Item = &BlobId> {
-        self.results.values().map(|known| &known.result)
-    }
-
-    /// Duration of the last aggregation on this node, in milliseconds.
-    pub fn last_ms(&self) -> u64 {
-        self.last_ms
-    }
-
-    /// The jobs on `parent` other than `own`.
-    pub fn on(&self, parent: &CheckpointId, own: &ProposalId) -> Vec<ProposalId> {
-        let others = self
-            .flying
-            .iter()
-            .filter(|(id, job)| job.parent == *parent && *id != own);
-        others.map(|(id, _)| *id).collect()
-    }
-
-    /// Returns true if one more recomputation may run.
-    pub fn has_room(&self) -> bool {
-        self.flying.values().filter(|job| !job.own).count() < RECOMPUTED_MAX
-    }
-
-    /// Returns true if a job neither runs nor has just failed.
-    pub fn may_start(&self, id: &ProposalId, now: Instant) -> bool {
-        !self.flying.contains_key(id) && self.retry.get(id).is_none_or(|at| *at <= now)
-    }
-
-    /// Takes out the failed jobs that may be tried again from now on.
-    pub fn take_due_retries(&mut self, now: Instant) -> Vec<ProposalId> {
-        let due: Vec<_> = self
-            .retry
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        self.retry.retain(|_, at| *at > now);
-        due
-    }
-
-    /// Time at which a failed job may be tried again, the earliest after `now`.
-    pub fn next_retry(&self, now: Instant) -> Option<Instant> {
-        self.retry.values().filter(|at| **at > now).min().copied()
-    }
-}
 
 impl Machine {
     /// Starts an aggregation as [`Output::Aggregate`], unless it runs, has just
@@ -282,7 +196,7 @@ impl Machine {
         };
         let (result, mut holders) = (node.result, self.sealers_of(node));
         holders.remove(&self.config.node);
-        let want = crate::round::machine::blobs::Want {
+        let want = Want {
             bytes: None,
             update: false,
             holders,

@@ -1,6 +1,6 @@
 //! Named checkpoints: the checkpoints that others build on or stand on. They are held in any number.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::id::{CheckpointId, NodeId};
 use crate::record::MEMBERS_MAX;
@@ -9,36 +9,6 @@ use crate::round::table::orphans::Missing;
 
 /// Maximum number of a sealer's own checkpoints that are looked through for another node that builds on them.
 const OWN_DESCENDANTS_MAX: usize = 64;
-
-/// The checkpoints that other members say they stand on.
-#[derive(Debug, Default)]
-pub(in crate::round) struct Claims {
-    heads: BTreeMap<NodeId, CheckpointId>,
-    by_head: BTreeMap<CheckpointId, BTreeSet<NodeId>>,
-}
-
-impl Claims {
-    /// Notes the checkpoint that a member stands on. Returns the one it stood on before.
-    fn insert(&mut self, by: NodeId, head: CheckpointId) -> Option<CheckpointId> {
-        let before = self.heads.insert(by, head);
-        if let Some(old) = before
-            && let Some(those) = self.by_head.get_mut(&old)
-        {
-            those.remove(&by);
-            if those.is_empty() {
-                self.by_head.remove(&old);
-            }
-        }
-        self.by_head.entry(head).or_default().insert(by);
-        before
-    }
-
-    /// Returns true if a node other than `sealer` stands on the checkpoint.
-    fn by_others(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
-        let mut those = self.by_head.get(checkpoint).into_iter().flatten();
-        those.any(|by| by != sealer)
-    }
-}
 
 impl Machine {
     /// Returns true if a node other than `sealer` builds on the checkpoint or stands on it. The sealer's own records name

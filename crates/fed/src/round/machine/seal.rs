@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use crate::id::{CheckpointId, ContributionId, SealId};
 use crate::record::{Contribution, MEMBERS_MAX, PROOFS_PER_SEAL_MAX, Seal, Signed};
 use crate::round::Persist;
-use crate::round::machine::{Machine, Queued};
+use crate::round::machine::Machine;
 use crate::round::table::convicted::Convicted;
 use crate::round::table::node::Node;
 use crate::round::table::orphans::Missing;
+use crate::round::table::queued::Queued;
 
 /// Maximum number of seals of one checkpoint held in an open model; in a list there are at most as many as members.
 const SEALERS_MAX: usize = MEMBERS_MAX;

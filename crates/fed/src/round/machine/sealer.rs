@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProposalId};
 use crate::record::{Proposal, Seal, Signed};
 use crate::round::machine::Machine;
-use crate::round::{Output, Unsigned, machine::late};
+use crate::round::table::closing::Closing;
+use crate::round::{Output, Unsigned};
 
 /// Stagger between sealers, in measured delays: the way of the seal, and as much again for the sets to be equal and for the
 /// seal to be recomputed. A rough simulation lost 15 % of the work below one delay and 2 of 46 rounds forked above it.
@@ -18,25 +19,6 @@ const STAGGER_MS_MAX: u64 = 30_000;
 /// Maximum number of others' seals that are waited for in one round while they are recomputed:
 /// with free identities there could be any number.
 const WAITED_FOR_MAX: usize = 2;
-/// Delay in milliseconds that is assumed before one is measured: once around the world.
-pub(in crate::round) const DELAY_MS_DEFAULT: u64 = 100;
-
-/// The progress of closing the open round.
-#[derive(Debug)]
-pub(in crate::round) struct Closing {
-    /// Time at which the policy was met.
-    at: Instant,
-    /// True if the target is reached or all expected contributions are in: every node will propose the same, so all compute it
-    /// at once and the first one only signs.
-    full: bool,
-    /// The [`Proposal`] that this node would seal; fixed once its aggregation has begun.
-    proposal: Option<Proposal>,
-    /// Time at which the result was known.
-    computed: Option<Instant>,
-    signed: bool,
-    /// Proposals of others that were being recomputed when this node could have signed.
-    waited_for: BTreeSet<ProposalId>,
-}
 
 impl Machine {
     /// Milliseconds between one sealer's turn and the next.
@@ -135,7 +117,7 @@ impl Machine {
             round: self.chain.round() + 1,
             parent: self.chain.head(),
             fresh,
-            late: late::chosen(self),
+            late: self.late_to_seal(),
             proofs: self.proofs_to_carry(),
         }
     }

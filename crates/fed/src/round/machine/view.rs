@@ -6,7 +6,7 @@ use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, S
 use crate::record::{Contribution, Proof, Seal, Signed};
 use crate::round::machine::Machine;
 use crate::round::table::node::Node;
-use crate::round::{BaseError, CheckpointInfo, ContributionInfo, RecordId, RoundInfo, SubmissionState, machine::late};
+use crate::round::{BaseError, CheckpointInfo, ContributionInfo, RecordId, RoundInfo, SubmissionState};
 
 impl Machine {
     fn info(&self, node: &Node) -> CheckpointInfo {
@@ -112,7 +112,7 @@ impl Machine {
             .iter()
             .filter_map(|id| self.contribution_info(id, false))
             .collect();
-        let late = late::chosen(self);
+        let late = self.late_to_seal();
         contributions.extend(late.iter().filter_map(|id| self.contribution_info(id, true)));
         RoundInfo {
             round,

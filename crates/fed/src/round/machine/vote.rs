@@ -3,15 +3,7 @@
 use crate::id::CheckpointId;
 use crate::record::Contribution;
 use crate::round::machine::Machine;
-
-/// A vote for a checkpoint, given as two rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::round) struct Vote {
-    /// Round of the checkpoint that the vote is for.
-    pub target: u64,
-    /// Round of the newest checkpoint below it that was known as confirmed.
-    pub source: u64,
-}
+use crate::round::table::vote::Vote;
 
 impl Machine {
     /// Gives this node's vote for a checkpoint: the newest round below it, on its branch, that is known as confirmed. Returns
