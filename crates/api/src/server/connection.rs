@@ -2,12 +2,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -60,20 +61,15 @@ impl Connection {
         found.unwrap_or_else(|| Self::new(limits))
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
-        // A poisoned lock is still valid: it guards plain values.
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Counts a call until the [`RunningCall`] is dropped.
     pub(super) fn call(self: &Arc<Self>) -> RunningCall {
-        self.life().calls += 1;
+        self.life.lock().calls += 1;
         RunningCall(self.clone())
     }
 
     /// Returns the time since when the connection has been without a call; `None` while it has one.
     pub(super) fn quiet_since(&self) -> Option<Instant> {
-        let life = self.life();
+        let life = self.life.lock();
         (life.calls == 0).then_some(life.quiet)
     }
 
@@ -87,7 +83,7 @@ impl Connection {
     /// `idle`.
     pub(super) async fn watch(self: Arc<Self>, handshake: Duration, idle: Duration) {
         tokio::time::sleep(handshake).await;
-        if self.life().greeting < GREETING_BYTES {
+        if self.life.lock().greeting < GREETING_BYTES {
             tracing::debug!(?handshake, "a connection that did not begin to speak HTTP/2 is closed");
             return self.cut();
         }
@@ -118,7 +114,7 @@ pub(super) struct RunningCall(Arc<Connection>);
 
 impl Drop for RunningCall {
     fn drop(&mut self) {
-        let mut life = self.0.life();
+        let mut life = self.0.life.lock();
         life.calls -= 1;
         life.quiet = Instant::now();
     }
@@ -169,7 +165,7 @@ impl AsyncRead for Io {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, into);
         let read = into.filled().len() - before;
-        let mut life = self.connection.life();
+        let mut life = self.connection.life.lock();
         life.greeting = GREETING_BYTES.min(life.greeting + read);
         polled
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::Stream;
+use parking_lot::Mutex;
 use qres_node::descriptors;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -33,14 +34,9 @@ struct Table {
 }
 
 impl Open {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        // A poisoned table is still valid: code under this lock only inserts and removes entries.
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Closes the [`Connection`] that has been without a call for longest. Returns true if there was one without a call.
     fn close_quietest(&self) -> bool {
-        let mut table = self.table();
+        let mut table = self.connections.lock();
         let quiet = table.open.iter().filter_map(|(id, c)| Some((c.quiet_since()?, *id)));
         let Some((_, id)) = quiet.min() else {
             return false;
@@ -60,7 +56,7 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.open.table().open.remove(&self.id);
+        self.open.connections.lock().open.remove(&self.id);
         self.open.metrics.disconnect();
     }
 }
@@ -137,7 +133,7 @@ impl Incoming {
     /// connection.
     fn admit(&mut self, stream: TcpStream) -> Option<Io> {
         let max = self.limits.connections;
-        if self.open.table().open.len() >= max && !self.open.close_quietest() {
+        if self.open.connections.lock().open.len() >= max && !self.open.close_quietest() {
             if is_news(&mut self.full) {
                 tracing::warn!(
                     max,
@@ -155,7 +151,7 @@ impl Incoming {
             .watch(self.limits.handshake, self.limits.connection_idle);
         let watch = tokio::spawn(watch).abort_handle();
         let entry = {
-            let mut table = self.open.table();
+            let mut table = self.open.connections.lock();
             let id = table.next;
             table.next += 1;
             table.open.insert(id, connection.clone());

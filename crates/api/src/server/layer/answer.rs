@@ -5,12 +5,13 @@
 //! body of the answer; if the caller reads again, it gets a status with the reason. Later the task closes the connection.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use http_body::{Body as _, Frame};
+use parking_lot::Mutex;
 use qres_node::error::{NodeError, Reason};
 use tokio::task::AbortHandle;
 use tonic::Status;
@@ -112,11 +113,6 @@ struct State {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A body that panicked is not polled again by the server, and is only dropped here.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns the time by which this many bytes should be read.
     fn due(&self, bytes: usize) -> Instant {
         Instant::now() + self.unread + Duration::from_secs_f64(bytes as f64 / f64::from(self.bytes_per_s))
@@ -126,7 +122,7 @@ impl Shared {
     async fn overdue(&self) {
         loop {
             let now = Instant::now();
-            let due = self.state().due;
+            let due = self.state.lock().due;
             match due {
                 Some(due) if due <= now => return,
                 Some(due) => tokio::time::sleep(due - now).await,
@@ -176,7 +172,7 @@ impl Answer {
 /// Ends an answer that is not read in time, and after [`Limits::unread`] more its [`Connection`].
 async fn watch(shared: Arc<Shared>, connection: Arc<Connection>, metrics: Metrics) {
     shared.overdue().await;
-    let body = shared.state().body.take();
+    let body = shared.state.lock().body.take();
     metrics.end("unread_answer");
     tracing::debug!(unread = ?shared.unread, "an answer that nobody reads is ended");
     // Everything that the body held is free from here on; a dropped fetch closes its file.
@@ -191,11 +187,11 @@ impl http_body::Body for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Some((tail, of)) = self.tail.take() {
-            self.shared.state().due = Some(self.shared.due(of));
+            self.shared.state.lock().due = Some(self.shared.due(of));
             return Poll::Ready(Some(Ok(Frame::data(tail))));
         }
         let shared = self.shared.clone();
-        let mut state = shared.state();
+        let mut state = shared.state.lock();
         state.due = None;
         let Some(body) = &mut state.body else {
             return self.ended();
@@ -218,7 +214,7 @@ impl http_body::Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.tail.is_none() && self.shared.state().body.as_ref().is_some_and(Body::is_end_stream)
+        self.tail.is_none() && self.shared.state.lock().body.as_ref().is_some_and(Body::is_end_stream)
     }
 }
 

@@ -78,8 +78,9 @@ impl<F: FnOnce(Code)> Drop for Outcome<F> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
+    use parking_lot::Mutex;
     use tonic::codegen::http::{self, HeaderMap};
 
     use super::*;
@@ -107,7 +108,7 @@ mod tests {
     fn observed(response: Response) -> (Response, Arc<Mutex<Vec<Code>>>) {
         let told = Arc::new(Mutex::new(vec![]));
         let tell = told.clone();
-        (observe(response, move |code| tell.lock().unwrap().push(code)), told)
+        (observe(response, move |code| tell.lock().push(code)), told)
     }
 
     async fn frame(response: &mut Response) {
@@ -119,10 +120,10 @@ mod tests {
     async fn a_stream_tells_the_code_of_its_trailers_once() {
         let (mut response, told) = observed(http::Response::new(stream(Code::NotFound)));
         frame(&mut response).await;
-        assert!(told.lock().unwrap().is_empty());
+        assert!(told.lock().is_empty());
         frame(&mut response).await;
         drop(response);
-        assert_eq!(*told.lock().unwrap(), [Code::NotFound]);
+        assert_eq!(*told.lock(), [Code::NotFound]);
     }
 
     #[tokio::test]
@@ -130,12 +131,12 @@ mod tests {
         let (mut response, told) = observed(http::Response::new(stream(Code::Ok)));
         frame(&mut response).await;
         drop(response);
-        assert_eq!(*told.lock().unwrap(), [Code::Cancelled]);
+        assert_eq!(*told.lock(), [Code::Cancelled]);
     }
 
     #[test]
     fn an_answer_of_headers_alone_is_told_at_once() {
         let (_response, told) = observed(Status::unavailable("busy").into_http());
-        assert_eq!(*told.lock().unwrap(), [Code::Unavailable]);
+        assert_eq!(*told.lock(), [Code::Unavailable]);
     }
 }
