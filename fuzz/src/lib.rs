@@ -5,6 +5,13 @@
 //! announce. `make fuzz` lets libFuzzer look for bytes that break a promise; `tests/replay.rs` runs every target on the
 //! files of `corpus/`, on stable and in CI.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a target fails by a panic"
+)]
+
 mod allocation;
 mod fixture;
 mod record;

@@ -1,6 +1,13 @@
 //! Nodes are killed with `kill -9` at any moment. Each acknowledged submission is in the chain or gets an answer, and the heads
 //! agree again.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 use qres_api::pb::{self, SubmissionState};
 use qres_tests::weights::vector;
 use qres_tests::{Node, Swarm, wait};

@@ -1,5 +1,12 @@
 //! Rules of this repository, as tests.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 mod metrics;
 mod modules;
 

@@ -3,6 +3,13 @@
 //! `make soak` runs an hour in a release build and checks resident memory, too. `make test` runs 110 rounds, which say nothing
 //! about memory, but enough about everything that is counted: records, descriptors, tasks and files.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 mod reading;
 
 use std::ops::ControlFlow;

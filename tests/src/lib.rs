@@ -1,6 +1,13 @@
 //! The test harness. It starts real daemons ([`Daemon`]) as processes on loopback and drives them ([`Node`]) through the gRPC
 //! contract alone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 pub mod binaries;
 pub mod daemon;
 pub mod node;

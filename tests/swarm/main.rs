@@ -1,5 +1,12 @@
 //! Tests with real daemons on loopback.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 mod backups;
 mod bad_input;
 mod catch_up;

@@ -5,6 +5,8 @@
 //! of records: no bytes are two kinds of record at once. `docs/protocol.md` describes every field; golden vectors pin the
 //! bytes.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 mod checkpoint;
 mod contribution;
 mod error;

@@ -5,6 +5,13 @@
 //! documentation of [`merge_and_encode`] and [`aggregate`]. There are two fresh contributions of 10 and 30 samples and one
 //! of 7 samples that is three rounds late.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, NodeId};

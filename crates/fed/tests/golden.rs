@@ -4,6 +4,13 @@
 //! lists alone: tag, then the fields in order, little-endian, a u32 length before every list, text and map, 0 or 1 before
 //! an option. A changed vector is a changed protocol: it needs a new tag, never a new vector.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId};

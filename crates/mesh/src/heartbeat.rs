@@ -5,6 +5,8 @@
 //! node (docs/adr/0003-mesh.md). N counts the nodes that this node has met and the members of its joined models; strangers'
 //! heartbeats have budgets of their own (gossip/carrier.rs).
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::time::{Duration, Instant};
 
 use prost::Message;

@@ -1,6 +1,8 @@
 //! `/qres/hello/0`: the first exchange on a connection; before it nothing else from a peer is believed. The format is frozen
 //! (proto/qres/mesh/v1/hello.proto).
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::io;
 use std::time::Duration;
 

@@ -5,6 +5,8 @@
 //! ban (`ban <id> <until, Unix ms> <reason>`). A line that cannot be read is skipped, since the node can start without any
 //! hint.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -2,6 +2,8 @@
 //! with the signature after them. All other records have a version of their own, so that the types of `fed` and of this
 //! crate may change apart from the files.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};

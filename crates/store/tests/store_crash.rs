@@ -4,6 +4,13 @@
 //! number of reports after which the parent kills the child, at any point of its work. The parent then checks the data
 //! directory.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;

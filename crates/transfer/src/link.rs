@@ -4,6 +4,8 @@
 //! credit learns of it at once. A stream that is closed before it is dropped leaves such a peer waiting, because yamux
 //! 0.14 then sends no reset.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -136,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             if written == 0 {
                 return Err(TransferError::Closed("an answer"));
             }
-            bytes = &bytes[written..];
+            bytes = bytes.get(written..).unwrap_or_default();
             self.sent.fetch_add(written as u64, Ordering::Relaxed);
             within(end, "an answer's way out", whole)?;
         }
@@ -155,7 +157,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         if first == 0 {
             return Ok(None);
         }
-        self.read_raw(&mut head[first..], "a frame").await?;
+        self.read_raw(head.get_mut(first..).unwrap_or_default(), "a frame")
+            .await?;
         let length = u32::from_le_bytes(head) as usize;
         if length > limit {
             return Err(TransferError::TooLarge {
@@ -176,8 +179,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         let Pace { idle, whole, .. } = self.pace;
         let end = Instant::now() + whole;
         let mut filled = 0;
-        while filled < into.len() {
-            let read = self.read(&mut into[filled..], idle, what).await?;
+        while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let read = self.read(rest, idle, what).await?;
             if read == 0 {
                 return Err(TransferError::Closed(what));
             }

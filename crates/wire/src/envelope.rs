@@ -1,5 +1,7 @@
 //! The envelopes in which gossip carries records: encoding and decoding.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use prost::Message as _;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::record::{Authored, Canonical, Contribution, ModelName, Proof, Seal, Signature, Signed, Spec};

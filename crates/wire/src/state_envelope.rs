@@ -1,5 +1,7 @@
 //! The envelope in which a state travels: encoding, decoding and verifying.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use prost::Message as _;
 use qres_fed::id::BlobId;
 use qres_fed::record::{Canonical, Signature, Signed, StateRecord};

@@ -4,6 +4,8 @@
 //! its sampling flag is never believed: the OpenTelemetry messaging conventions ask for a link, and the sender is not
 //! trusted.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;

@@ -1,5 +1,7 @@
 //! Parses the fields of requests. An error names the field as the contract does.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;

@@ -118,7 +118,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use futures::stream;
     use tonic::Status;
@@ -140,8 +140,8 @@ mod tests {
         let asked = Mutex::new(Vec::new());
         let mut seen = Vec::new();
         let open = |from| {
-            asked.lock().unwrap().push(from);
-            let next = streams.lock().unwrap().next().expect("no more opens than streams");
+            asked.lock().push(from);
+            let next = streams.lock().next().expect("no more opens than streams");
             async move { Ok(stream::iter(next).boxed()) }
         };
         let each = |message: pb::WatchPeersResponse| {
@@ -153,7 +153,7 @@ mod tests {
             })
         };
         follow(Output::new(true), 0, open, each).await.unwrap();
-        (seen, asked.into_inner().unwrap())
+        (seen, asked.into_inner())
     }
 
     #[tokio::test(start_paused = true)]
@@ -190,7 +190,7 @@ mod tests {
         );
         let opens = Mutex::new(0);
         let flapping = |_| {
-            *opens.lock().unwrap() += 1;
+            *opens.lock() += 1;
             async { Ok(stream::iter([Err(ClientError::from(Status::unavailable("gone")))]).boxed()) }
         };
         let each = |_: pb::WatchPeersResponse| Ok(Next::More);
@@ -200,6 +200,6 @@ mod tests {
                 .unwrap_err()
                 .is_passing()
         );
-        assert_eq!(*opens.lock().unwrap(), ATTEMPTS_MAX + 1);
+        assert_eq!(*opens.lock(), ATTEMPTS_MAX + 1);
     }
 }

@@ -64,7 +64,9 @@ impl<E: SpanExporter> SpanExporter for Once<E> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use opentelemetry_sdk::error::OTelSdkError;
 
@@ -88,7 +90,7 @@ mod tests {
 
     impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
@@ -103,12 +105,7 @@ mod tests {
         let up = Arc::new(AtomicBool::new(false));
         let exporter = Once::new(Switch(up.clone()), "http://collector:4317".into());
         let export = || drop(futures::executor::block_on(exporter.export(Vec::new())));
-        let count = || {
-            String::from_utf8(lines.0.lock().unwrap().clone())
-                .unwrap()
-                .lines()
-                .count()
-        };
+        let count = || String::from_utf8(lines.0.lock().clone()).unwrap().lines().count();
         tracing::subscriber::with_default(subscriber, || {
             (0..100).for_each(|_| export());
             assert_eq!(count(), 1);
@@ -116,7 +113,7 @@ mod tests {
             (0..100).for_each(|_| export());
             assert_eq!(count(), 2);
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
         assert!(
             text.contains("http://collector:4317") && text.contains("refused"),
             "{text}"

@@ -5,6 +5,8 @@
 //! read here and not with the `safetensors` crate, because that crate keeps the last of two tensors of one name and does
 //! not say which tensor is wrong. The tests compare the two.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::collections::BTreeSet;
 use std::fmt;
 

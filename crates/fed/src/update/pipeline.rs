@@ -1,6 +1,6 @@
 //! Pipeline in which all threads work on batches and the results are taken in order.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::batch::{Batch, Batches};
 use crate::tensor::{Source, TensorError};
@@ -48,7 +48,7 @@ pub(super) fn run<R: Default + Send>(
         running.truncate(filled);
         // Each thread takes the next batch when it has finished one. The lock is held only while a batch is taken.
         let waiting = Mutex::new(running.iter_mut());
-        let next = || waiting.lock().ok().and_then(|mut slots| slots.next());
+        let next = || waiting.lock().next();
         let drain = |scratch: &mut Scratch| {
             while let Some(slot) = next() {
                 slot.result = work(&slot.batch, scratch, &mut slot.out);

@@ -4,6 +4,13 @@
 //! Replay one run: `QRES_SIM_SEED=123 cargo test -p qres-fed --test sim -- --nocapture`; more runs than usual:
 //! `QRES_SIM_SEEDS=20000 cargo test -p qres-fed --test sim`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 mod aim;
 mod check;
 mod disk;

@@ -12,6 +12,13 @@
 //! 7. Bursts of inbound streams are dropped, and opening may hang: `streams::*`
 //! 8. This kernel has no `netem`: no test here needs it, since the peers themselves make loss and silence.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on fails"
+)]
+
 mod discovery;
 mod foreign;
 mod forger;

@@ -1,5 +1,7 @@
 //! The serving side: one task for each stream, which reads the next segment while one is sent.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

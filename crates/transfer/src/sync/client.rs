@@ -1,5 +1,7 @@
 //! The asking side of the exchanges of records.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::sync::Arc;
 
 use qres_fed::id::{NodeId, SpecId};

@@ -1,5 +1,7 @@
 //! An exchange of records with one peer, seen from the side that asks.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures::{AsyncRead, AsyncWrite};

@@ -1,5 +1,7 @@
 //! The answering side of a sync exchange: one task for each stream.
 
+#![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
+
 use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncWrite};
