@@ -1,6 +1,47 @@
 //! The typed client: connects, streams data both ways, and reads errors.
 //!
 //! Everything else goes through the generated stubs, which [`Client`] hands out ready for use.
+//!
+//! One round of a trainer (`examples/trainer.rs` has the whole loop, with its errors):
+//!
+//! ```no_run
+//! use qres_api::client::{Client, ClientError};
+//! use qres_api::pb::{FetchWeightsRequest, SubmitWeightsRequest};
+//!
+//! # fn train(weights: Vec<u8>) -> Vec<u8> { weights }
+//! # async fn round() -> Result<(), ClientError> {
+//! let node = Client::connect("127.0.0.1:4002").await?;
+//! let request = FetchWeightsRequest {
+//!     model: "example".into(),
+//!     ..Default::default()
+//! };
+//! let (head, weights) = node.fetch_all(request).await?;
+//! let header = SubmitWeightsRequest {
+//!     model: "example".into(),
+//!     base: head.checkpoint.id.clone(),
+//!     samples: 1_000,
+//!     ..Default::default()
+//! };
+//! let submission = node.submit(header, train(weights).into()).await?;
+//! println!("round {}: submission {}", head.checkpoint.round, submission.id);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Rounds as they happen:
+//!
+//! ```no_run
+//! use futures::StreamExt;
+//! # use qres_api::client::{Client, ClientError};
+//! # async fn follow() -> Result<(), ClientError> {
+//! let node = Client::connect("127.0.0.1:4002").await?;
+//! let mut rounds = node.watch_rounds("example", 0).await?;
+//! while let Some(event) = rounds.next().await {
+//!     println!("{:?}", event?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod error;
 mod fetch;

@@ -3,6 +3,51 @@
 //! Architecture invariant: this crate does no I/O, reads no clock, draws no entropy and has no async code. Time, bytes and
 //! identities come in as arguments, so every result is a function of its inputs alone. It has the same bits on every
 //! machine, except for the training of the built-in [`learner`]s, which use the platform's `exp` and `tanh`.
+//!
+//! # One round by hand
+//!
+//! Two members train on the same weights; their updates are coded, and become the next weights by federated averaging:
+//!
+//! ```
+//! use qres_fed::id::{BlobId, NodeId};
+//! use qres_fed::record::{Membership, RoundPolicy, Rule, Spec};
+//! use qres_fed::tensor::{f32_from_safetensors, read_schema, to_safetensors};
+//! use qres_fed::update::{self, Part, Weighted};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = |a, b| to_safetensors(&[("w".to_owned(), vec![2], vec![a, b])]);
+//! let base = file(1.0, 1.0);
+//! let members = [NodeId([1; 32]), NodeId([2; 32])];
+//! let spec = Spec {
+//!     name: "example".parse()?,
+//!     tensors: read_schema(&base)?.into(),
+//!     strategy: Rule::new("fedavg/1"),
+//!     rounds: RoundPolicy::default(),
+//!     codec: Rule::new("none/1"),
+//!     privacy: Rule::new("none/1"),
+//!     membership: Membership::List(members.into()),
+//!     checkpoint0: BlobId::of(&base),
+//!     creator: members[0],
+//!     succeeds: None,
+//! };
+//! spec.check()?;
+//!
+//! // Each node codes the difference of its trainer's weights to the base.
+//! let code = |weights: Vec<u8>, samples| {
+//!     let part = Part { file: &weights, samples, delta: false };
+//!     let mut update = vec![];
+//!     update::merge_and_encode(&spec, &base, &[part], &mut update).map(|_| update)
+//! };
+//! let (first, second) = (code(file(2.0, 1.0), 100)?, code(file(2.0, 5.0), 300)?);
+//!
+//! // Every node aggregates the same updates, and gets the same bits.
+//! let fresh = [(&first, 100), (&second, 300)].map(|(update, samples)| Weighted { update, samples, staleness: 0 });
+//! let mut next = vec![];
+//! update::aggregate(&spec, &base, &fresh, &[], &mut next)?;
+//! assert_eq!(f32_from_safetensors(&next)?, [("w".to_owned(), vec![2], vec![2.0, 4.0])]);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod codec;
 pub mod id;

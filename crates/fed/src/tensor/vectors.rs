@@ -10,6 +10,13 @@ pub type F32Tensor = (String, Vec<u64>, Vec<f32>);
 /// Makes a safetensors file of f32 tensors `(name, shape, elements in row-major order)`. If the names are unique, the
 /// result is the canonical file, independent of the order of `tensors`.
 ///
+/// ```
+/// use qres_fed::tensor::{f32_from_safetensors, to_safetensors};
+///
+/// let tensors = [("bias".to_owned(), vec![2], vec![0.5, -1.0])];
+/// assert_eq!(f32_from_safetensors(&to_safetensors(&tensors)).unwrap(), tensors);
+/// ```
+///
 /// # Panics
 /// Panics if the number of a tensor's elements is not that of its shape, which is a mistake in the calling code.
 pub fn to_safetensors(tensors: &[F32Tensor]) -> Vec<u8> {
