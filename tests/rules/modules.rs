@@ -237,10 +237,14 @@ const ROOMS: [&[&str]; 9] = [
     // Parts that know no other part.
     &[
         "blob_demand",
+        "disk",
         "event_log",
         "headers",
+        "heads",
+        "lifecycle",
         "metrics",
         "revisions",
+        "slots",
         "spec_offers",
         "states",
         "syncer",

@@ -20,12 +20,12 @@ pub async fn whole(context: &Arc<NodeContext>, known: &Known) -> Result<Arc<Mode
         Known::Heard(heard) => heard.clone(),
     };
     // The semaphore is never closed.
-    let _turn = context.specs.acquire().await;
+    let _turn = context.slots.specs.acquire().await;
     // Another caller may have joined the model meanwhile.
     if let Some(model) = context.catalog.get(&heard.id) {
         return Ok(model);
     }
-    match context.blocking(move |store| read(store, &heard)).await {
+    match context.disk.blocking(move |store| read(store, &heard)).await {
         Some(model) => Ok(Arc::new(model)),
         None => Err(gone(context, known).await),
     }
@@ -49,6 +49,7 @@ async fn gone(context: &Arc<NodeContext>, known: &Known) -> NodeError {
     context.catalog.heard().forget(&id);
     context.events.push(Event::ModelLeft(id, known.name().clone()));
     if let Err(error) = context
+        .disk
         .blocking(move |store| store.commit(vec![Write::ForgetHeard(id)]))
         .await
     {

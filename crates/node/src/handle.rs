@@ -55,7 +55,7 @@ impl NodeHandle {
 
     /// Joins a known model: by its id, by its name and creator, or by its bare name when the creator is known here.
     pub async fn join_model(&self, model: ModelRef, creator: Option<NodeId>) -> Answer<ModelView> {
-        self.context.refuse_if_draining()?;
+        self.context.lifecycle.refuse_if_draining()?;
         self.context.refuse_if_bootstrap()?;
         let model = creators::to_join(&self.context, &model, creator)?;
         let joined = service::membership::join(&self.context, &model).await?;
@@ -102,7 +102,7 @@ impl NodeHandle {
     /// Returns the bytes kept of a resumable upload.
     pub async fn upload_offset(&self, key: &str) -> Answer<u64> {
         let key = key.to_owned();
-        Ok(self.context.blocking(move |store| store.blobs().kept(&key)).await)
+        Ok(self.context.disk.blocking(move |store| store.blobs().kept(&key)).await)
     }
 
     /// Waits for the weights that are asked for. A caller that has its turn opens them with [`Found::open`].
@@ -192,11 +192,11 @@ impl NodeHandle {
     /// Resolves when a part of the node has failed for good, with the reason: its owner should stop it and end the process, so
     /// that a supervisor starts a new one.
     pub fn failed(&self) -> impl Future<Output = String> + use<> {
-        self.context.failed()
+        self.context.lifecycle.failed()
     }
 
     /// Resolves when the node shuts down: long streams end then.
     pub fn stopping(&self) -> WaitForCancellationFutureOwned {
-        self.context.stop.clone().cancelled_owned()
+        self.context.lifecycle.stop.clone().cancelled_owned()
     }
 }

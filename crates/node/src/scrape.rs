@@ -245,9 +245,9 @@ impl Collector for Reading {
             "Peers connected and admitted",
             peers,
         )?;
-        let bytes = context.store.blobs().bytes();
+        let bytes = context.disk.store.blobs().bytes();
         gauge(&mut encoder, "qres_store_blob_bytes", "Bytes of the blobs held", bytes)?;
-        disk(&mut encoder, context.store.blobs().disk_use())?;
+        disk(&mut encoder, context.disk.store.blobs().disk_use())?;
         let found = descriptors::count();
         gauge(
             &mut encoder,

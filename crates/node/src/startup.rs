@@ -1,7 +1,6 @@
 //! The start and the stop of a node.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use futures::FutureExt;
 use qres_fed::record::{Canonical, Signed, Spec};
@@ -10,9 +9,7 @@ use qres_store::{HeardModel, Owner, Store, StoreError, StoreOptions, Write};
 use qres_transfer::{BlobServer, ContentProvider, Downloads, SyncClient, serve_sync};
 use qres_wire::clock::{Clock, unix_ms};
 use qres_wire::identity::{Identity, IdentityError};
-use tokio::sync::{Mutex, RwLock, Semaphore, watch};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 use crate::background::peer_access::PeerAccess;
@@ -22,20 +19,19 @@ use crate::catalog::Catalog;
 use crate::catalog::entry::Model;
 use crate::config::NodeConfig;
 use crate::context::NodeContext;
+use crate::disk::Disk;
 use crate::error::NodeError;
 use crate::event_log::EventLog;
 use crate::headers::Headers;
+use crate::heads::NamedHeads;
 use crate::metrics::Metrics;
 use crate::model::start::start_model;
 use crate::revisions::{self, REVISION_CEILING};
+use crate::slots::Slots;
 use crate::spec_offers::Offers;
 use crate::states::States;
 use crate::syncer::Syncer;
 
-/// The most jobs at a time: rayon is parallel within one, a second keeps the disk busy meanwhile.
-const JOBS_MAX: usize = 2;
-/// The most uploads at a time: tokio's blocking pool has 512 threads, and commits need some of them.
-const UPLOADS_MAX: usize = 128;
 /// The name of the identity's file in the data directory.
 const KEY_FILE: &str = "identity.key";
 
@@ -70,46 +66,51 @@ pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
         catalog: Catalog::default(),
         offers: Offers::default(),
         clock: Clock::start(),
-        stop: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        draining: AtomicBool::new(false),
-        heads_turn: AtomicUsize::new(0),
-        in_flight: Arc::new(RwLock::new(())),
+        lifecycle: Arc::default(),
+        disk: Disk::new(store),
+        slots: Slots::default(),
+        heads: NamedHeads::new(heads),
         memberships: Mutex::new(()),
-        uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
-        specs: Semaphore::new(1),
         headers: Headers::new(config.header_bytes_max),
-        jobs: Arc::new(Semaphore::new(JOBS_MAX)),
-        failure: watch::Sender::new(None),
-        garbage: tokio::sync::Notify::new(),
         config,
         identity,
-        store,
         mesh,
         downloads,
-        heads,
     });
     restore(&context).await?;
     let peer_access: Arc<dyn ContentProvider> = Arc::new(PeerAccess {
         context: context.clone(),
     });
     // The mesh's handles keep its queues of incoming streams open, so these two tasks do not end by themselves.
-    let blobs = BlobServer::new(context.store.blobs().clone(), peer_access.clone())
+    let blobs = BlobServer::new(context.disk.store.blobs().clone(), peer_access.clone())
         .counting_into(context.downloads.counters())
         .run(context.mesh.clone());
     let sync = serve_sync(context.mesh.clone(), peer_access);
-    context.spawn_critical(
+    context.lifecycle.spawn_critical(
         "serving blobs",
-        context.stop.clone().run_until_cancelled_owned(blobs).map(drop),
+        context
+            .lifecycle
+            .stop
+            .clone()
+            .run_until_cancelled_owned(blobs)
+            .map(drop),
     );
-    context.spawn_critical(
+    context.lifecycle.spawn_critical(
         "serving records",
-        context.stop.clone().run_until_cancelled_owned(sync).map(drop),
+        context.lifecycle.stop.clone().run_until_cancelled_owned(sync).map(drop),
     );
-    context.spawn_critical("the intake of gossip", gossip::run(context.clone(), events));
-    context.spawn_critical("the intake of blobs", arrivals::run(context.clone(), arrivals));
-    context.spawn_critical("the exchange of records", sync::run(context.clone()));
-    context.spawn_critical("the collector", collector::run(context.clone()));
+    context
+        .lifecycle
+        .spawn_critical("the intake of gossip", gossip::run(context.clone(), events));
+    context
+        .lifecycle
+        .spawn_critical("the intake of blobs", arrivals::run(context.clone(), arrivals));
+    context
+        .lifecycle
+        .spawn_critical("the exchange of records", sync::run(context.clone()));
+    context
+        .lifecycle
+        .spawn_critical("the collector", collector::run(context.clone()));
     Ok(context)
 }
 
@@ -137,10 +138,10 @@ async fn open(config: &NodeConfig) -> Result<(Store, Identity), StartError> {
 }
 
 async fn restore(context: &Arc<NodeContext>) -> Result<(), StartError> {
-    let stored = context.blocking(Store::models).await?;
+    let stored = context.disk.blocking(Store::models).await?;
     for stored in stored {
         let (id, joined) = (stored.spec.record.id(), stored.joined);
-        let records = context.blocking(move |store| store.records(id)).await?;
+        let records = context.disk.blocking(move |store| store.records(id)).await?;
         // A model that was left is kept if this node signed contributions in it; of any other that was left only the
         // announcement is kept.
         if !joined && records.contributions.is_empty() {
@@ -156,11 +157,11 @@ async fn restore(context: &Arc<NodeContext>) -> Result<(), StartError> {
         if joined {
             context
                 .states
-                .restore(context.blocking(move |store| store.states(id)).await?);
+                .restore(context.disk.blocking(move |store| store.states(id)).await?);
             start_model(context, &model).await.map_err(StartError::Model)?;
         }
     }
-    let heard = context.blocking(Store::heard).await?;
+    let heard = context.disk.blocking(Store::heard).await?;
     for heard in heard
         .into_iter()
         .filter(|heard| context.catalog.get(&heard.id).is_none())
@@ -186,6 +187,7 @@ async fn outline(context: &Arc<NodeContext>, signed: Signed<Spec>) -> Result<(),
         carrier: context.identity.node(),
     };
     context
+        .disk
         .blocking(move |store| {
             store.blobs_of(Owner::Specs).put(&bytes, false)?;
             store.commit(vec![Write::ForgetSpec(id), Write::Heard(heard)])
@@ -197,7 +199,7 @@ async fn outline(context: &Arc<NodeContext>, signed: Signed<Spec>) -> Result<(),
 async fn keep_spec(context: &NodeContext, model: &Model) {
     let bytes = model.spec().to_canonical();
     let put = move |store: &Store| store.blobs_of(Owner::Specs).put(&bytes, false);
-    if let Err(error) = context.blocking(put).await {
+    if let Err(error) = context.disk.blocking(put).await {
         warn!(model = %model.spec().name, %error, "peers cannot read this model's spec from here");
     }
 }
@@ -205,8 +207,8 @@ async fn keep_spec(context: &NodeContext, model: &Model) {
 /// Ends every task, and says goodbye to peers.
 pub async fn stop(context: &NodeContext) {
     info!("stopping");
-    context.stop.cancel();
+    context.lifecycle.stop.cancel();
     context.mesh.stop().await;
-    context.tasks.close();
-    context.tasks.wait().await;
+    context.lifecycle.tasks.close();
+    context.lifecycle.tasks.wait().await;
 }

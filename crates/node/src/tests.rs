@@ -11,7 +11,7 @@ use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
 use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Seal, Signed, Spec, TensorSpec};
 use qres_fed::round::{Input, SubmissionState};
 use qres_fed::tensor::to_safetensors;
-use qres_mesh::{HeadClaim, MeshConfig, Mode};
+use qres_mesh::{MeshConfig, Mode};
 use qres_store::{Quota, StoredSubmission};
 use qres_wire::identity::Identity;
 
@@ -350,12 +350,12 @@ async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
             blob: BlobId([9; 32]),
             update: true,
         },
-        guard: context.in_flight.clone().read_owned().await,
+        guard: context.disk.keep_new_blobs().await,
         traceparent: None,
     };
     joined.inbox.send(done).await.ok().unwrap();
     // The collector takes this lock: while it waits, every upload and job waits behind it.
-    drop(within(context.in_flight.write()).await);
+    drop(within(context.disk.in_flight.write()).await);
     within(crate::startup::stop(&context)).await;
 }
 
@@ -367,21 +367,21 @@ async fn while_the_disk_is_full_a_model_answers_and_the_collector_runs() {
         context: context.clone(),
     };
     within(create(&node, None)).await.unwrap();
-    context.store.fill(true);
+    context.disk.store.fill(true);
     let refused = within(submit(&node, None, 1.0)).await.unwrap_err();
     assert_eq!(refused.reason.name(), "DISK_FULL", "{refused}");
     // The collector needs the lock for itself, and the model's answer.
-    let exclusive = within(context.in_flight.clone().write_owned()).await;
+    let exclusive = within(context.disk.in_flight.clone().write_owned()).await;
     let (_, joined) = context.catalog.find_joined(&model()).unwrap();
     within(joined.ask(|machine| machine.live_blobs())).await.unwrap();
     let blob = BlobId::of(&weights(1.0));
     assert!(joined.unstored.lock().contains(&blob), "it may be stored yet");
     drop(exclusive);
-    context.garbage.notify_one();
+    context.disk.garbage.notify_one();
     within(node.round(model(), None)).await.unwrap();
     let another = within(submit(&node, Some("k"), 2.0)).await.unwrap_err();
     assert_eq!(another.reason.name(), "DISK_FULL", "{another}");
-    context.store.fill(false);
+    context.disk.store.fill(false);
     let again = async {
         loop {
             // The submission is refused until the model has tried again.
@@ -440,24 +440,6 @@ async fn a_drain_merges_what_was_acknowledged_though_trainers_are_missing() {
         "DRAINING"
     );
     within(node.stop()).await;
-}
-
-#[test]
-fn of_more_heads_than_a_heartbeat_names_all_have_their_turn_and_the_changed_one_comes_first() {
-    let claim = |n: u8| HeadClaim {
-        spec: SpecId([n; 32]),
-        checkpoint: CheckpointId([n; 32]),
-        round: 1,
-    };
-    let all: Vec<_> = (0..150).map(claim).collect();
-    let mut told = std::collections::BTreeSet::new();
-    for turn in 7..10 {
-        let named = crate::context::named(all.clone(), Some(SpecId([149; 32])), turn);
-        assert_eq!((named.len(), named[0]), (crate::context::HEADS_MAX, claim(149)));
-        told.extend(named.iter().map(|claim| claim.spec));
-    }
-    assert_eq!(told.len(), 150);
-    assert_eq!(crate::context::named(all[..9].to_vec(), None, 5), all[..9]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

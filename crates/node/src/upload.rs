@@ -63,6 +63,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
         let (key, offset, announced) = (options.key.clone(), options.offset, options.bytes);
         let expected = options.bytes.unwrap_or(expected);
         let writer = context
+            .disk
             .blocking(move |store| match key {
                 Some(key) => {
                     store.blobs().check_upload(announced.unwrap_or(0))?;
@@ -169,8 +170,8 @@ impl<T: Clone + Send + 'static> Upload<T> {
                 format!("{announced} bytes announced, {} came", self.written),
             ));
         }
-        let guard = self.context.in_flight.clone().read_owned().await;
-        let stored = self.context.blocking(move |_| writer.finish(true));
+        let guard = self.context.disk.keep_new_blobs().await;
+        let stored = self.context.disk.blocking(move |_| writer.finish(true));
         let (blob, bytes) = stored
             .instrument(tracing::info_span!("store", bytes = self.written))
             .await?;
@@ -189,7 +190,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
 
 /// Takes one of the places for uploads under way; without a free one the error is [`Reason::UploadsFull`].
 pub fn upload_place(context: &NodeContext) -> Result<OwnedSemaphorePermit, NodeError> {
-    context.uploads.clone().try_acquire_owned().map_err(|_| {
+    context.slots.uploads.clone().try_acquire_owned().map_err(|_| {
         NodeError::new(
             Reason::UploadsFull,
             "as many uploads as this node takes at a time are under way: try again when one has ended",

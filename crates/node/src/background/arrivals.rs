@@ -28,8 +28,10 @@ struct Arrival {
 /// others to a task of their own.
 pub async fn run(context: Arc<NodeContext>, mut events: mpsc::Receiver<DownloadEvent>) {
     let (keeping, arrived) = mpsc::channel(KEEPING_MAX);
-    context.spawn_critical("keeping specs and states", keep(context.clone(), arrived));
-    while let Some(Some(event)) = context.stop.run_until_cancelled(events.recv()).await {
+    context
+        .lifecycle
+        .spawn_critical("keeping specs and states", keep(context.clone(), arrived));
+    while let Some(Some(event)) = context.lifecycle.stop.run_until_cancelled(events.recv()).await {
         let DownloadEvent::Here { spec, blob, from } = event;
         let purposes = context.blob_demand.arrived(&blob, spec);
         if purposes.contains(&Purpose::Round) {
@@ -56,12 +58,12 @@ fn to_round(context: &Arc<NodeContext>, spec: SpecId, blob: BlobId) {
     if let Err(TrySendError::Full(command)) = joined.inbox.try_send(ModelCommand::Arrived(blob)) {
         // A busy model must not keep the others' blobs waiting. The tasks are as few as the blobs that its machine wants.
         let inbox = joined.inbox.clone();
-        context.tasks.spawn(async move { inbox.send(command).await });
+        context.lifecycle.tasks.spawn(async move { inbox.send(command).await });
     }
 }
 
 async fn keep(context: Arc<NodeContext>, mut arrived: mpsc::Receiver<Arrival>) {
-    while let Some(Some(arrival)) = context.stop.run_until_cancelled(arrived.recv()).await {
+    while let Some(Some(arrival)) = context.lifecycle.stop.run_until_cancelled(arrived.recv()).await {
         let Arrival {
             spec,
             blob,

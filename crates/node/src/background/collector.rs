@@ -36,15 +36,15 @@ pub async fn run(context: Arc<NodeContext>) {
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = context.stop.cancelled() => return,
+            () = context.lifecycle.stop.cancelled() => return,
             _ = period.tick() => expire(&context).await,
-            () = context.garbage.notified() => {}
+            () = context.disk.garbage.notified() => {}
         }
         if let Err(error) = collect(&context).await {
             warn!(%error, "blobs were not collected: tried again later");
         }
         tokio::select! {
-            () = context.stop.cancelled() => return,
+            () = context.lifecycle.stop.cancelled() => return,
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
@@ -54,6 +54,7 @@ async fn expire(context: &Arc<NodeContext>) {
     let before = unix_ms().saturating_sub(SUBMISSION_KEPT_MS);
     let revision = context.events.revision();
     let expired = context
+        .disk
         .blocking(move |store| {
             revisions::reserve_above(store, revision)?;
             store.blobs().collect_uploads(UPLOAD_KEPT)?;
@@ -67,12 +68,12 @@ async fn expire(context: &Arc<NodeContext>) {
     }
 }
 
-/// Removes the blobs that nothing refers to. While it holds [`NodeContext::in_flight`], no blob can be finished and unreferenced: a
+/// Removes the blobs that nothing refers to. While it holds [`Disk::in_flight`], no blob can be finished and unreferenced: a
 /// writer of a new blob holds the lock for reading until something refers to the blob.
 async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
     // The long flush comes first, without the lock, so that no caller waits for it.
     flush(context, heads(context)).await?;
-    let Ok(exclusive) = timeout(EXCLUSIVE_MAX, context.in_flight.clone().write_owned()).await else {
+    let Ok(exclusive) = timeout(EXCLUSIVE_MAX, context.disk.in_flight.clone().write_owned()).await else {
         debug!("work is in flight: collected later");
         return Ok(());
     };
@@ -106,6 +107,7 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
     }
     let relied_on = heads(context);
     let retired = context
+        .disk
         .blocking(move |store| {
             // The lock is held until the last dead file is retired.
             let _exclusive = exclusive;
@@ -128,7 +130,7 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
         store.blobs().remove_empty();
         Ok::<_, NodeError>(())
     };
-    context.blocking(tidy).await?;
+    context.disk.blocking(tidy).await?;
     if removed > 0 {
         debug!(blobs = removed, "collected");
     }
@@ -152,7 +154,7 @@ fn heads(context: &NodeContext) -> BTreeSet<(Owner, BlobId)> {
 }
 
 async fn flush(context: &Arc<NodeContext>, blobs: BTreeSet<(Owner, BlobId)>) -> Result<(), NodeError> {
-    context.blocking(move |store| sync_all(store, &blobs)).await
+    context.disk.blocking(move |store| sync_all(store, &blobs)).await
 }
 
 fn sync_all(store: &Store, blobs: &BTreeSet<(Owner, BlobId)>) -> Result<(), NodeError> {

@@ -51,9 +51,13 @@ pub async fn run(context: Arc<NodeContext>, mut events: mpsc::Receiver<MeshEvent
     let (updates, updates_in) = mpsc::channel(STORING_MAX);
     let (states, states_in) = mpsc::channel(STORING_MAX);
     let storing = Storing { updates, states };
-    context.spawn_critical("storing updates", store_updates(context.clone(), updates_in));
-    context.spawn_critical("storing states", store_states(context.clone(), states_in));
-    while let Some(Some(event)) = context.stop.run_until_cancelled(events.recv()).await {
+    context
+        .lifecycle
+        .spawn_critical("storing updates", store_updates(context.clone(), updates_in));
+    context
+        .lifecycle
+        .spawn_critical("storing states", store_states(context.clone(), states_in));
+    while let Some(Some(event)) = context.lifecycle.stop.run_until_cancelled(events.recv()).await {
         match event {
             MeshEvent::Message(message) => match message.topic {
                 Topic::Epiphany => epiphany(&context, &storing, message).await,
@@ -197,7 +201,7 @@ async fn contribution(
 }
 
 async fn store_updates(context: Arc<NodeContext>, mut updates: mpsc::Receiver<UpdateMessage>) {
-    while let Some(Some(update)) = context.stop.run_until_cancelled(updates.recv()).await {
+    while let Some(Some(update)) = context.lifecycle.stop.run_until_cancelled(updates.recv()).await {
         let UpdateMessage {
             spec,
             blob,
@@ -231,7 +235,7 @@ async fn state(context: &NodeContext, storing: &Storing, message: GossipMessage)
 }
 
 async fn store_states(context: Arc<NodeContext>, mut states: mpsc::Receiver<StateMessage>) {
-    while let Some(Some(state)) = context.stop.run_until_cancelled(states.recv()).await {
+    while let Some(Some(state)) = context.lifecycle.stop.run_until_cancelled(states.recv()).await {
         let publisher = state.signed.record.publisher;
         let verdict = states::take(&context, state.signed, state.tensors, publisher).await;
         context.mesh.report(state.token, verdict).await;
@@ -242,7 +246,7 @@ async fn store_states(context: Arc<NodeContext>, mut states: mpsc::Receiver<Stat
 async fn keep(context: &NodeContext, spec: SpecId, bytes: Vec<u8>) -> bool {
     // The blob is not flushed: it can be fetched again from its author.
     let put = move |store: &Store| store.blobs_of(Owner::Model(spec)).put(&bytes, false);
-    let kept = context.blocking(put).await;
+    let kept = context.disk.blocking(put).await;
     if let Err(error) = &kept {
         debug!(%error, "inline weights not kept: they are fetched instead");
     }

@@ -61,7 +61,7 @@ impl ContentProvider for PeerAccess {
             };
             let (mut ids, root) = joined.ask(held).await.ok()?;
             if above < root {
-                archive::add_ids(&self.context, spec, above, &mut ids).await.ok()?;
+                archive::add_ids(&self.context.disk, spec, above, &mut ids).await.ok()?;
             }
             Some(ids)
         })
@@ -87,7 +87,7 @@ impl ContentProvider for PeerAccess {
             };
             if !others.is_empty() {
                 // The archived records go first: they are older than those in memory, which build on them.
-                match archive::records(&self.context, spec, others).await {
+                match archive::records(&self.context.disk, spec, others).await {
                     Ok(archived) => drop(found.splice(..0, archived)),
                     Err(error) => warn!(%error, "cannot read old rounds for a peer"),
                 }
@@ -101,7 +101,7 @@ impl ContentProvider for PeerAccess {
             if self.readable(&peer, &spec).is_none() {
                 return vec![];
             }
-            let states = self.context.blocking(move |store| store.states(spec)).await;
+            let states = self.context.disk.blocking(move |store| store.states(spec)).await;
             states
                 .unwrap_or_default()
                 .into_iter()

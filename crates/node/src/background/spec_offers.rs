@@ -92,7 +92,7 @@ pub async fn arrived(context: &Arc<NodeContext>, id: SpecId, blob: BlobId, from:
         return;
     }
     // Taken while the offer is still pending: until the catalog knows the spec, nothing else keeps it from the collector.
-    let guard = context.in_flight.clone().read_owned().await;
+    let guard = context.disk.keep_new_blobs().await;
     let Some(offer) = context.offers.pending().offers.remove(&id) else {
         return;
     };
@@ -102,7 +102,7 @@ pub async fn arrived(context: &Arc<NodeContext>, id: SpecId, blob: BlobId, from:
         let bytes = store.blobs_of(Owner::Specs).read(&blob).ok_or(Unsound::Unread)?;
         read(&bytes, &given).map(|(outline, signature)| (outline, signature, bytes.len() as u64))
     };
-    let (outline, signature, spec_bytes) = match context.blocking(read).await {
+    let (outline, signature, spec_bytes) = match context.disk.blocking(read).await {
         Ok(read) => read,
         Err(unsound) => return blame(context, id, unsound, from, &signatures),
     };
@@ -135,7 +135,7 @@ async fn keep(context: &Arc<NodeContext>, heard: HeardModel) -> Option<Arc<Heard
     };
     let mut writes: Vec<_> = forgotten.iter().map(|old| Write::ForgetHeard(old.id)).collect();
     writes.push(Write::Heard(heard.clone()));
-    if let Err(error) = context.blocking(move |store| store.commit(writes)).await {
+    if let Err(error) = context.disk.blocking(move |store| store.commit(writes)).await {
         tracing::warn!(%error, "cannot store an announced model");
     }
     for old in forgotten {

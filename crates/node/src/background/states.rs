@@ -53,6 +53,7 @@ pub async fn take(context: &Arc<NodeContext>, signed: Signed<StateRecord>, inlin
     // The state is pending, so the collector leaves its blob.
     let owner = Owner::Model(record.spec);
     match context
+        .disk
         .blocking(move |store| store.blobs_of(owner).put(&inline, false))
         .await
     {
@@ -85,7 +86,7 @@ pub async fn arrived(context: &Arc<NodeContext>, spec: SpecId, blob: BlobId) {
         return;
     }
     // Between pending and kept, a state is in neither for a moment.
-    let guard = context.in_flight.clone().read_owned().await;
+    let guard = context.disk.keep_new_blobs().await;
     let here = context.states.pending().arrived(spec, &blob);
     for signed in here {
         let model = context.catalog.get(&spec);

@@ -54,7 +54,7 @@ pub async fn run(context: Arc<NodeContext>) {
     delay.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = context.stop.cancelled() => return,
+            () = context.lifecycle.stop.cancelled() => return,
             () = context.syncer.wake.notified() => {}
             _ = period.tick() => {
                 let joined = context.catalog.all().into_iter().filter(|m| m.joined().is_some());
@@ -82,9 +82,9 @@ fn beside(
     work: impl Future<Output = ()> + Send + 'static,
 ) {
     let owner = context.clone();
-    context.spawn_critical(what, async move {
+    context.lifecycle.spawn_critical(what, async move {
         let bounded = timeout(BESIDE_MAX, work);
-        if let Some(Err(_)) = owner.stop.run_until_cancelled(bounded).await {
+        if let Some(Err(_)) = owner.lifecycle.stop.run_until_cancelled(bounded).await {
             debug!(what, "took too long: given up, tried again later");
         }
         drop(slot);
@@ -309,7 +309,7 @@ async fn compare(
         })
         .await?;
     if held.above < root {
-        archive::add_ids(context, spec, held.above, &mut held.records).await?;
+        archive::add_ids(&context.disk, spec, held.above, &mut held.records).await?;
     }
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let (missing, all_taken) = tokio::join!(
@@ -345,6 +345,7 @@ async fn take(
         came.fetch_add(batch.len(), Ordering::Relaxed);
         let ids: Vec<_> = batch.iter().map(Record::id).collect();
         let verified = context
+            .disk
             .blocking(move |_| batch.into_iter().map(verify).collect::<Option<Vec<_>>>())
             .await;
         let Some(inputs) = verified else {

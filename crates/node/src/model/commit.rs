@@ -21,7 +21,7 @@ impl ModelTask {
         while !ready.writes.is_empty() {
             let batch = ready.writes.clone();
             let begun = Instant::now();
-            let committed = self.context.blocking(move |store| store.commit(batch)).await;
+            let committed = self.context.disk.blocking(move |store| store.commit(batch)).await;
             self.context.metrics.commit(begun.elapsed(), committed.is_ok());
             match committed {
                 Ok(()) => break,
@@ -67,7 +67,7 @@ impl ModelTask {
     /// Removes the submissions whose place is taken from a turn. Returns false when there are none.
     async fn remove_taken(&mut self, ready: &mut Ready) -> bool {
         let writes = ready.writes.clone();
-        let found = self.context.blocking(move |store| taken(store, &writes)).await;
+        let found = self.context.disk.blocking(move |store| taken(store, &writes)).await;
         let Ok(taken) = found else { return false };
         for (id, other) in &taken {
             warn!(model = %self.model.spec().name, submission = %id, taken_by = %other.id, "a submission's place is taken");

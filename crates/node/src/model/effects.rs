@@ -130,7 +130,10 @@ impl Effects {
         let small = signed.record.update_bytes <= envelope::INLINE_BYTES_MAX as u64;
         let inline = if spec.membership == Membership::Open && small {
             let (blob, owner) = (signed.record.update, Owner::Model(self.model.id));
-            let read = self.context.blocking(move |store| store.blobs_of(owner).read(&blob));
+            let read = self
+                .context
+                .disk
+                .blocking(move |store| store.blobs_of(owner).read(&blob));
             read.await.unwrap_or_default()
         } else {
             vec![]
@@ -153,7 +156,12 @@ impl Effects {
             return Some(Input::BlobBad { blob, update });
         }
         // Only this model's own directory counts: a blob that another model holds under that digest is not for use here.
-        let here = self.context.store.blobs_of(Owner::Model(self.model.id)).contains(&blob);
+        let here = self
+            .context
+            .disk
+            .store
+            .blobs_of(Owner::Model(self.model.id))
+            .contains(&blob);
         self.wants.add(blob, update, here);
         if here {
             self.jobs.check(blob, update);
@@ -229,7 +237,7 @@ impl Effects {
         info!(model = %self.model.spec().name, round, %checkpoint, "head");
         self.context.model_changed(&self.model);
         self.round_event(machine, checkpoint);
-        self.context.garbage.notify_one();
+        self.context.disk.garbage.notify_one();
     }
 
     fn round_event(&self, machine: &Machine, checkpoint: CheckpointId) {

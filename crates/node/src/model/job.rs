@@ -91,7 +91,7 @@ impl Jobs {
                 let _ = inbox.send(command).await;
             }
         };
-        self.context.spawn_critical(what, task.instrument(span));
+        self.context.lifecycle.spawn_critical(what, task.instrument(span));
     }
 
     /// Checks a blob that is here: the length, codes and finiteness of an update, or the schema and finiteness of weights.
@@ -178,13 +178,13 @@ async fn run(
             stop.run_until_cancelled(context.alone()).await?;
         }
         // The semaphore is never closed.
-        let _slot = context.jobs.clone().acquire_owned().await.ok()?;
-        let guard = context.in_flight.clone().read_owned().await;
+        let _slot = context.slots.jobs.clone().acquire_owned().await.ok()?;
+        let guard = context.disk.keep_new_blobs().await;
         if stop.is_cancelled() {
             return None;
         }
         let (work, model) = (work.clone(), model.clone());
-        let outcome = context.blocking(move |store| work(store, &model)).await;
+        let outcome = context.disk.blocking(move |store| work(store, &model)).await;
         // If a second process with this identity was met meanwhile, nothing is signed, and the work is done again.
         if !signs || context.is_alone() {
             return Some((outcome, guard));

@@ -32,6 +32,7 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
     let (spec, id) = (model.spec().clone(), model.id);
     let (now, trusted) = (context.clock.now(), context.config.trust.clone());
     let (machine, outputs) = context
+        .disk
         .blocking(move |store| {
             let restored = restore(store, &spec, id)?;
             let (mut machine, mut outputs) = Machine::new(spec, config, restored, now);

@@ -64,7 +64,10 @@ impl ModelTask {
             return;
         }
         let (stored, key) = (request.stored.clone(), request.key.clone());
-        let looked = self.context.blocking(move |store| look(store, &stored, key.as_ref()));
+        let looked = self
+            .context
+            .disk
+            .blocking(move |store| look(store, &stored, key.as_ref()));
         let check = match looked.await {
             Ok(earlier) => {
                 let known = self.machine.submissions().contains_key(&request.stored.id);

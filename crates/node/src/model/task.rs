@@ -68,7 +68,7 @@ impl ModelTask {
         let heads = watch::Sender::new(Heads::of(&machine));
         let unmerged = watch::Sender::new(None);
         let unstored = Arc::default();
-        let stop = context.stop.child_token();
+        let stop = context.lifecycle.stop.child_token();
         let jobs = Jobs::new(context.clone(), model.clone(), sender.downgrade(), stop.clone());
         let joined = Arc::new(Joined {
             inbox: sender,
@@ -97,7 +97,9 @@ impl ModelTask {
             unmerged,
         };
         task.absorb(first);
-        context.spawn_critical(format!("the task of model {}", model.spec().name), task.run());
+        context
+            .lifecycle
+            .spawn_critical(format!("the task of model {}", model.spec().name), task.run());
         joined
     }
 
@@ -276,7 +278,7 @@ impl ModelTask {
             let stored = match stored {
                 Some(stored) => Some(stored),
                 None => {
-                    let read = self.context.blocking(move |store| store.submission(id));
+                    let read = self.context.disk.blocking(move |store| store.submission(id));
                     read.await.ok().flatten()
                 }
             };

@@ -27,7 +27,7 @@ use spec::{WEIGHTS_BYTES_MAX, request_digest, spec_of, spec_refused};
 
 /// Begins the creation of a model.
 pub async fn begin(context: &Arc<NodeContext>, create: CreateModel) -> Result<Upload<ModelView>, NodeError> {
-    context.refuse_if_draining()?;
+    context.lifecycle.refuse_if_draining()?;
     context.refuse_if_bootstrap()?;
     check_early(&context.identity.node(), &create)?;
     let options = create.upload.clone();
@@ -74,6 +74,7 @@ async fn from_upload(
     let (blob, me, wishes) = (received.blob, context.identity.node(), create.clone());
     let headers = context.clone();
     let made = context
+        .disk
         .blocking(move |store| {
             let own = store.blobs_of(Owner::Node);
             let file = own.open(&blob).map_err(io::Error::other)?;
@@ -119,11 +120,11 @@ async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) ->
     }
     let tensors = model.spec().tensors.clone();
     let spec = spec_of(context.identity.node(), &create, tensors, head.weights);
-    let guard = context.in_flight.clone().read_owned().await;
+    let guard = context.disk.keep_new_blobs().await;
     // This node may read the head, and its operator gives the head to the new model's members.
     let (from, to) = (Owner::Model(old), Owner::Model(spec.id()));
     let share = move |store: &Store| store.blobs_of(from).share(&head.weights, to);
-    if !context.blocking(share).await? {
+    if !context.disk.blocking(share).await? {
         return Err(head_not_held());
     }
     let received = Received {

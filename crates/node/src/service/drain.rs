@@ -20,11 +20,11 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Takes no new work from here on, and returns when no submission waits to be merged, or after [`DRAIN_MAX`].
 pub async fn drain(context: &Arc<NodeContext>) -> NodeView {
-    context.draining.store(true, Ordering::Relaxed);
+    context.lifecycle.draining.store(true, Ordering::Relaxed);
     let joined = context.catalog.all().into_iter().filter_map(|m| Some((m.joined()?, m)));
     let waits = joined.map(|(joined, model)| merge(joined, model));
     tokio::select! {
-        () = context.stop.cancelled() => {}
+        () = context.lifecycle.stop.cancelled() => {}
         _ = futures::future::join_all(waits) => info!("drained"),
     }
     peers::node(context).await

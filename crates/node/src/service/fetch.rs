@@ -103,7 +103,9 @@ async fn wait(
             error = rejection(joined, trainer, passed) => return Err(error),
         };
         let name = trainer.to_owned();
-        let submitted = context.blocking(move |store| store.submission_for(spec, &name, info.id));
+        let submitted = context
+            .disk
+            .blocking(move |store| store.submission_for(spec, &name, info.id));
         if submitted.await?.is_none() {
             return Ok(info);
         }
@@ -159,7 +161,7 @@ async fn next(
     });
     tokio::select! {
         changed = changed => Ok(wanted(&*changed.map_err(|_| stopped())?)),
-        () = context.stop.cancelled() => Err(stopped()),
+        () = context.lifecycle.stop.cancelled() => Err(stopped()),
     }
 }
 
@@ -180,7 +182,7 @@ fn not_held(what: &str) -> NodeError {
 
 async fn open(context: &NodeContext, spec: SpecId, weights: BlobId) -> Result<BlobFile, NodeError> {
     let open = move |store: &Store| store.blobs_of(Owner::Model(spec)).open(&weights);
-    let file = context.blocking(open).await?;
+    let file = context.disk.blocking(open).await?;
     file.ok_or_else(|| not_held(&format!("blob {weights}")))
 }
 
@@ -192,6 +194,7 @@ fn chunks(context: Arc<NodeContext>, file: Arc<BlobFile>, offset: u64) -> BoxStr
             let (context, file) = (context.clone(), file.clone());
             async move {
                 context
+                    .disk
                     .blocking(move |_| {
                         let length = usize::try_from(CHUNK_BYTES.min(total - at)).unwrap_or(usize::MAX);
                         file.read_vec(at, length).map(Bytes::from)

@@ -20,11 +20,14 @@ use crate::view::{Event, ModelView, SubmissionView};
 /// Joins a known model: the join is durable before the model runs. The work goes on to its end if the caller goes away.
 pub async fn join(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView, NodeError> {
     let (owner, known) = (context.clone(), known.clone());
-    context.to_the_end(async move { join_now(&owner, &known).await }).await
+    context
+        .lifecycle
+        .to_the_end(async move { join_now(&owner, &known).await })
+        .await
 }
 
 async fn join_now(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView, NodeError> {
-    context.refuse_if_draining()?;
+    context.lifecycle.refuse_if_draining()?;
     context.refuse_if_bootstrap()?;
     let model = announced::whole(context, known).await?;
     if model.joined().is_some() {
@@ -32,7 +35,7 @@ async fn join_now(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView
     }
     joinable(context, &model)?;
     // The guard keeps a predecessor's head, which is this model's checkpoint 0, while it changes hands.
-    let _kept = context.in_flight.clone().read_owned().await;
+    let _kept = context.disk.keep_new_blobs().await;
     let _turn = context.memberships.lock().await;
     let (model, was_here) = context.catalog.add(model);
     if model.joined().is_some() {
@@ -89,7 +92,7 @@ async fn borrow_checkpoint0(context: &Arc<NodeContext>, model: &Model) -> Result
         let found = found.into_iter().find(|blobs| blobs.contains(&weights));
         found.map_or(Ok(false), |blobs| blobs.share(&weights, to))
     };
-    if let Err(error) = context.blocking(borrow).await {
+    if let Err(error) = context.disk.blocking(borrow).await {
         tracing::debug!(%error, "the first weights are fetched");
     }
     Ok(())
@@ -131,11 +134,11 @@ pub async fn leave(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(),
     let (owner, model) = (context.clone(), model.clone());
     let leave = async move {
         // If leaving fails, the model goes on with all its blobs.
-        let _kept = owner.in_flight.clone().read_owned().await;
+        let _kept = owner.disk.keep_new_blobs().await;
         let _turn = owner.memberships.lock().await;
         take_over(&owner, Some(&model), vec![]).await
     };
-    context.to_the_end(leave).await
+    context.lifecycle.to_the_end(leave).await
 }
 
 /// Commits the writes of a new model in one transaction with leaving the model `from`. The caller holds [`NodeContext::memberships`].
@@ -146,13 +149,14 @@ pub async fn take_over(
 ) -> Result<(), NodeError> {
     let running = from.and_then(|model| Some((model, model.joined()?)));
     let Some((model, joined)) = running else {
-        return Ok(context.blocking(move |store| store.commit(writes)).await?);
+        return Ok(context.disk.blocking(move |store| store.commit(writes)).await?);
     };
     joined.stop.cancel();
     // The task drops its inbox when it ends: from then on it writes nothing.
     joined.inbox.closed().await;
     let (id, me) = (model.id, context.identity.node());
     let left = context
+        .disk
         .blocking(move |store| {
             let (mut all, ended) = farewell(store, id, &me)?;
             all.extend(writes);
@@ -179,7 +183,7 @@ pub async fn take_over(
     }
     context.events.push(Event::ModelLeft(id, model.spec().name.clone()));
     context.model_changed(model);
-    context.garbage.notify_one();
+    context.disk.garbage.notify_one();
     Ok(())
 }
 

@@ -44,7 +44,7 @@ pub async fn dial(context: &Arc<NodeContext>, address: &str) -> Result<(), NodeE
         admitted(context, node).await
     });
     tokio::select! {
-        () = context.stop.cancelled() => Err(stopped()),
+        () = context.lifecycle.stop.cancelled() => Err(stopped()),
         outcome = outcome => outcome.unwrap_or_else(|_| {
             Err(NodeError::unreached(&format!("no answer within {} s; it is tried again", DIAL_MAX.as_secs())))
         }),
@@ -97,6 +97,7 @@ pub async fn unban(context: &Arc<NodeContext>, peer: &str) -> Result<PeerView, N
 /// Returns the [`NodeView`] of this node.
 pub async fn node(context: &NodeContext) -> NodeView {
     let (disk, descriptors) = context
+        .disk
         .blocking(|store| (store.blobs().disk_use(), descriptors::count()))
         .await;
     let me = context.identity.node();
@@ -113,7 +114,7 @@ pub async fn node(context: &NodeContext) -> NodeView {
         listen: context.mesh.listen_addresses(),
         uptime_ms: context.clock.now().0,
         peers: u32::try_from(context.mesh.connected().len()).unwrap_or(u32::MAX),
-        draining: context.draining.load(Ordering::Relaxed),
+        draining: context.lifecycle.draining.load(Ordering::Relaxed),
         revision: context.events.revision(),
         blob_bytes: disk.held,
         disk,

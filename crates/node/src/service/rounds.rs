@@ -22,7 +22,7 @@ pub async fn get(context: &Arc<NodeContext>, model: &ModelRef, round: Option<u64
         .ask(move |machine| round.map_or_else(|| Some(machine.open_round()), |n| machine.round(n)))
         .await?;
     if let (None, Some(round)) = (&info, round) {
-        info = archive::round(context, model.id, round).await?;
+        info = archive::round(&context.disk, model.id, round).await?;
     }
     let info = info.ok_or_else(|| {
         NodeError::new(
@@ -57,7 +57,7 @@ pub async fn list(
     let size = page.size;
     let (mut infos, from) = joined.ask(move |machine| newest_first(machine, before, size)).await?;
     if infos.len() < size && from > 0 {
-        infos.extend(archive::newest_first(context, model.id, from, size - infos.len()).await?);
+        infos.extend(archive::newest_first(&context.disk, model.id, from, size - infos.len()).await?);
     }
     let last = infos.last().map(|info| info.round);
     let next = last.filter(|round| *round > 1).map(|round| round.to_string());

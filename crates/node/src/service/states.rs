@@ -24,7 +24,7 @@ const DECODED_BYTES_MAX: u64 = 4 * STATE_BYTES_MAX;
 
 /// Codes, stores and announces a trainer's state.
 pub async fn publish(context: &Arc<NodeContext>, publish: PublishState) -> Result<StateView, NodeError> {
-    context.refuse_if_draining()?;
+    context.lifecycle.refuse_if_draining()?;
     let (model, _) = context.catalog.find_joined(&publish.model)?;
     let me = context.identity.node();
     if !model.spec().admits(&me) {
@@ -34,6 +34,7 @@ pub async fn publish(context: &Arc<NodeContext>, publish: PublishState) -> Resul
     let codec = publish.codec.unwrap_or_else(|| Rule::new("bf16/1"));
     let tensors = publish.tensors.clone();
     let coded = context
+        .disk
         .blocking(move |_| qres_fed::state::encode(&tensors, &codec))
         .await;
     let (coded, fidelity) = coded.map_err(tensors_refused)?;
@@ -77,9 +78,10 @@ pub async fn publish(context: &Arc<NodeContext>, publish: PublishState) -> Resul
     let signed = context.identity.sign(record);
     let inline = model.spec().membership == Membership::Open && coded.len() <= INLINE_BYTES_MAX;
     let data = envelope(&signed, if inline { coded.clone() } else { vec![] });
-    let guard = context.in_flight.clone().read_owned().await;
+    let guard = context.disk.keep_new_blobs().await;
     let owner = Owner::Model(model.id);
     context
+        .disk
         .blocking(move |store| store.blobs_of(owner).put(&coded, true))
         .await?;
     let view = accept(context, signed).await?;
@@ -113,7 +115,7 @@ pub async fn accept(context: &Arc<NodeContext>, signed: Signed<StateRecord>) -> 
             sequence: old.sequence,
         });
     }
-    context.blocking(move |store| store.commit(writes)).await?;
+    context.disk.blocking(move |store| store.commit(writes)).await?;
     context.events.push(Event::State(view.clone()));
     Ok(view)
 }
@@ -122,6 +124,7 @@ pub async fn accept(context: &Arc<NodeContext>, signed: Signed<StateRecord>) -> 
 pub async fn view(context: &Arc<NodeContext>, record: &StateRecord) -> Result<StateView, NodeError> {
     let (blob, bytes, owner) = (record.blob, record.bytes, Owner::Model(record.spec));
     let decoded = context
+        .disk
         .blocking(move |store| {
             // The limits count the length in the record, so a blob of another length is not used.
             let coded = store

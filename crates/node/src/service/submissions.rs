@@ -28,6 +28,7 @@ pub async fn get(context: &Arc<NodeContext>, id: SubmissionId, wait: bool) -> Re
     loop {
         newest.mark_unchanged();
         let stored = context
+            .disk
             .blocking(move |store| store.submission(id))
             .await?
             .ok_or_else(|| {
@@ -43,7 +44,7 @@ pub async fn get(context: &Arc<NodeContext>, id: SubmissionId, wait: bool) -> Re
             return Ok(SubmissionView::of(&stored));
         }
         tokio::select! {
-            () = context.stop.cancelled() => return Err(stopped()),
+            () = context.lifecycle.stop.cancelled() => return Err(stopped()),
             changed = newest.changed() => changed.map_err(|_| stopped())?,
         }
     }
@@ -60,6 +61,7 @@ pub async fn list(
         .transpose()?
         .map(|model| model.id());
     let found = context
+        .disk
         .blocking(move |store| store.submissions(spec, page.token.as_deref(), page.size))
         .await;
     let found = found.map_err(|error| match error {

@@ -31,7 +31,7 @@ const HEADER_SLACK_BYTES: u64 = 4 << 20;
 
 /// Begins the upload of a submission.
 pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upload<SubmissionView>, NodeError> {
-    context.refuse_if_draining()?;
+    context.lifecycle.refuse_if_draining()?;
     context.refuse_if_not_alone()?;
     let (model, joined) = context.catalog.find_joined(&submit.model)?;
     if !model.spec().admits(&context.identity.node()) {
@@ -125,10 +125,12 @@ async fn earlier_base(
     let (Some(key), None) = (submit.upload.key.clone(), submit.base) else {
         return Ok(None);
     };
-    let earlier = context.blocking(move |store| match store.key(&key)?.map(|key| key.outcome) {
-        Some(KeyOutcome::Submission(id)) => store.submission(id),
-        Some(KeyOutcome::Model(_)) | None => Ok(None),
-    });
+    let earlier = context
+        .disk
+        .blocking(move |store| match store.key(&key)?.map(|key| key.outcome) {
+            Some(KeyOutcome::Submission(id)) => store.submission(id),
+            Some(KeyOutcome::Model(_)) | None => Ok(None),
+        });
     let earlier = earlier.await?.filter(|submission| submission.spec == model.id);
     Ok(earlier.map(|submission| submission.base))
 }
@@ -157,11 +159,13 @@ async fn known_outcome(
     };
     let request = request_digest(submit, &model.id, &base, &digest);
     let Some(key) = submit.upload.key.clone() else {
-        let found = context.blocking(move |store| store.submission(SubmissionId(request)));
+        let found = context
+            .disk
+            .blocking(move |store| store.submission(SubmissionId(request)));
         let found = found.await?.filter(|submission| !submission.is_rejected());
         return Ok(found.as_ref().map(SubmissionView::of));
     };
-    let Some(stored) = context.blocking(move |store| store.key(&key)).await? else {
+    let Some(stored) = context.disk.blocking(move |store| store.key(&key)).await? else {
         return Ok(None);
     };
     answer_of(context, stored, request).await.map(Some)
@@ -179,7 +183,7 @@ async fn may_be_again(
         let of_key = key.map(|key| store.key(&key)).transpose()?.flatten();
         Ok::<_, StoreError>(of_key.is_some() || store.submission_for(spec, &trainer, base)?.is_some())
     };
-    Ok(context.blocking(known).await?)
+    Ok(context.disk.blocking(known).await?)
 }
 
 async fn answer_of(
@@ -193,7 +197,7 @@ async fn answer_of(
     if stored.request != request {
         return Err(key_taken(&stored.key));
     }
-    let found = context.blocking(move |store| store.submission(id)).await?;
+    let found = context.disk.blocking(move |store| store.submission(id)).await?;
     found.as_ref().map(SubmissionView::of).ok_or_else(|| {
         NodeError::new(
             Reason::SubmissionExpired,
@@ -213,7 +217,7 @@ async fn finish(
 ) -> Result<SubmissionView, NodeError> {
     let request = request_digest(&submit, &model.id, &base, &received.blob);
     if let Some(key) = submit.upload.key.clone()
-        && let Some(stored) = context.blocking(move |store| store.key(&key)).await?
+        && let Some(stored) = context.disk.blocking(move |store| store.key(&key)).await?
     {
         return answer_of(&context, stored, request).await;
     }
@@ -259,6 +263,7 @@ async fn finish(
 async fn check_tensors(context: &Arc<NodeContext>, model: &Arc<Model>, blob: BlobId) -> Result<(), NodeError> {
     let (owner, model) = (context.clone(), model.clone());
     let checked = context
+        .disk
         .blocking(move |store| {
             let file = store.blobs_of(Owner::Node).open(&blob).map_err(io::Error::other)?;
             let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;

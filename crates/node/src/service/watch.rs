@@ -162,7 +162,7 @@ impl Watcher {
 
     /// Waits for the revision [`Watcher::next`]; returns `None` when the node stops.
     async fn wait(&mut self) -> Option<()> {
-        let (stop, next) = (self.context.stop.clone(), self.next);
+        let (stop, next) = (self.context.lifecycle.stop.clone(), self.next);
         tokio::select! {
             () = stop.cancelled() => None,
             changed = self.newest.wait_for(|revision| *revision >= next) => changed.ok().map(drop),
@@ -198,6 +198,7 @@ impl Watcher {
             WatchFilter::Submissions(_) => {
                 let spec = self.filter.spec;
                 let page = context
+                    .disk
                     .blocking(move |store| store.submissions(spec, None, SNAPSHOT_SUBMISSIONS))
                     .await?;
                 let ids: Vec<_> = page.items.iter().rev().map(|stored| stored.id).collect();
@@ -227,7 +228,7 @@ impl Snapshot {
             })),
             Self::Submissions(ids) => {
                 for id in ids {
-                    if let Some(stored) = context.blocking(move |store| store.submission(id)).await? {
+                    if let Some(stored) = context.disk.blocking(move |store| store.submission(id)).await? {
                         return Ok(Some(Event::Submission(SubmissionView::of(&stored))));
                     }
                 }

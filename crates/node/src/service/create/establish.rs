@@ -32,6 +32,7 @@ pub async fn establish(
 ) -> Result<ModelView, NodeError> {
     let (owner, create) = (context.clone(), create.clone());
     context
+        .lifecycle
         .to_the_end(async move { establish_now(&owner, &create, spec, request, received).await })
         .await
 }
@@ -88,7 +89,7 @@ pub async fn made_before(
     request: [u8; 32],
 ) -> Result<Option<Arc<Model>>, NodeError> {
     let Some(key) = key else { return Ok(None) };
-    let Some(stored) = context.blocking(move |store| store.key(&key)).await? else {
+    let Some(stored) = context.disk.blocking(move |store| store.key(&key)).await? else {
         return Ok(None);
     };
     match stored.outcome {
@@ -131,6 +132,7 @@ async fn store_spec(
     }));
     let (bytes, weights) = (signed.record.to_canonical(), signed.record.checkpoint0);
     let held = context
+        .disk
         .blocking(move |store| {
             store.blobs_of(Owner::Specs).put(&bytes, true)?;
             // From the answer on the weights must not be lost.

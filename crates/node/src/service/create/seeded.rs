@@ -41,11 +41,11 @@ pub async fn make(context: &Arc<NodeContext>, create: &CreateModel, seeded: Seed
     }
     // Making weights is as heavy as an upload, so it takes one of the places for uploads.
     let place = upload_place(context)?;
-    let guard = context.in_flight.clone().read_owned().await;
+    let guard = context.disk.keep_new_blobs().await;
     let (schema, wishes) = (tensors.clone(), create.clone());
     let caller = Caller::default();
     let gone = caller.gone.clone();
-    let made = context.blocking(move |store| {
+    let made = context.disk.blocking(move |store| {
         let _place = place;
         // A request of a few bytes may ask for up to 256 GiB.
         store.blobs().check_room(layout.file_bytes())?;
