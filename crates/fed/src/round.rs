@@ -44,15 +44,19 @@
 //! submission what a trainer handed in, and what became of it
 //! types      plain types: settings, what a store gives back, what callers see
 //! table/     what the machine holds; no file there knows the machine
-//!   ledger, orphans, queued, outbox      records held, without known parents, taken in next; outputs, durable ones first
-//!   tree, node, leaves, rank             checkpoints, the ends of their branches, the order of heads
-//!   ballots, vote, chain                 the contributions on each checkpoint; this node's vote; the head's branch by round
-//!   convicted, proof_use                 convicted nodes, by branch; the proofs whose use is in question
-//!   claims, shares                       the heads that others name; limits on checkpoints that nobody names
-//!   blobs, want, pursuits, path, jobs    blobs here and on their way; fetching and computing for greater heads
-//!   open_round, closing, paces           the round on the head; the sealing of it; how fast contributors are
-//!   attendance, trainers, submissions    members seen lately; the trainers that a merge waits for; what they handed in
-//!   comparison, taken_back               the comparison after a start; rounds that came back from the archive
+//!   rules                                the spec with what follows from it, and this node's own settings
+//!   history                              the records and the checkpoints that they make:
+//!     ledger, orphans, ballots, vote         records held; records without known parents; who stands on what; the own vote
+//!     tree, node, leaves, rank, chain        checkpoints, their ends, the order of heads, the head's branch by round
+//!     convicted, proofs                      convicted nodes, by branch; the use of the held proofs
+//!   intake                               what decides which records are taken in: queued, claims, shares
+//!   search                               the search for a branch from below the horizon: taken_back
+//!   open_round, closing                  the round on the head, and the sealing of it
+//!   pacing                               what was measured of the others: attendance, paces
+//!   fetching                             the work to verify checkpoints: blobs, want, pursuits, path, jobs
+//!   submissions, trainers                what the trainers handed in; the trainers that a merge waits for
+//!   comparison                           the comparison of records after a start
+//!   outbox, dirty                        outputs, durable ones first; the parts to bring in line after an input
 //! machine    the machine, and the order in which it settles after an input
 //! machine/   what it does, a subject a file
 //!   contribution, seal, equivocation     taking records in: faults, bounds, proofs

@@ -22,59 +22,42 @@ const BACK_MAX: u64 = 32_768;
 const REST_MS_A_ROUND: u64 = 4;
 
 impl Machine {
-    /// Number of rounds below the horizon whose seals stay in memory. With them a seal above the horizon can be checked for
-    /// contributions that its branch lists already.
-    fn rounds_below_horizon(&self) -> u64 {
-        u64::from(self.spec.rounds.max_staleness) + 1
-    }
-
     /// The round of the oldest checkpoint in memory.
     pub fn root_round(&self) -> u64 {
-        self.chain.first()
-    }
-
-    fn root(&self) -> Option<Root> {
-        let node = self.tree.get(&self.tree.root())?;
-        Some(Root {
-            id: node.id,
-            round: node.round,
-            parent: node.parent,
-            weights: node.result,
-            convicted: node.convicted.iter().collect(),
-        })
+        self.history.chain.first()
     }
 
     /// Moves the rounds that lie far enough below the horizon into the archive, with [`Persist::Archive`]. Moves none while a
     /// branch that parts down there is looked for.
     pub(in crate::round) fn archive(&mut self) {
-        let low = self.horizon.saturating_sub(self.rounds_below_horizon());
-        if self.attested.is_some() || !self.doubted.is_empty() {
+        let low = self.history.horizon.saturating_sub(self.rules.rounds_below_horizon());
+        if self.search.attested.is_some() || !self.search.doubted.is_empty() {
             return;
         }
         let mut rounds = vec![];
-        while self.chain.first() < low {
+        while self.history.chain.first() < low {
             let Some(node) = self.advance_root() else { break };
             rounds.extend(self.archive_node(node));
         }
-        let Some(root) = self.root().filter(|_| !rounds.is_empty()) else {
+        let Some(root) = self.history.root().filter(|_| !rounds.is_empty()) else {
             return;
         };
         self.out.persist(Persist::Archive { root, rounds });
-        let back = std::mem::take(&mut self.taken_back.held);
+        let back = std::mem::take(&mut self.search.taken_back.held);
         if back > 0 {
-            self.taken_back.rests_until = self.now.after_ms(back.saturating_mul(REST_MS_A_ROUND));
+            self.search.taken_back.rests_until = self.now.after_ms(back.saturating_mul(REST_MS_A_ROUND));
         }
     }
 
     /// Takes the root out of the tree. Its child on the head's branch becomes the root, and all other children are dropped.
     fn advance_root(&mut self) -> Option<Node> {
-        let next = self.chain.at(self.chain.first() + 1)?;
-        let others = self.tree.get(&self.tree.root())?.children.clone();
+        let next = self.history.chain.at(self.history.chain.first() + 1)?;
+        let others = self.history.tree.get(&self.history.tree.root())?.children.clone();
         for other in others.iter().filter(|id| **id != next) {
             self.drop_branch(other);
         }
-        let node = self.tree.advance_root(&next)?;
-        self.chain.forget_first();
+        let node = self.history.tree.advance_root(&next)?;
+        self.history.chain.forget_first();
         Some(node)
     }
 
@@ -82,20 +65,20 @@ impl Machine {
     /// Returns `None` for checkpoint 0, which has no seal.
     fn archive_node(&mut self, node: Node) -> Option<Archived> {
         let mut seals = node.seals.iter();
-        let first = seals.next().and_then(|id| self.ledger.remove_seal(id))?;
-        seals.for_each(|id| drop(self.ledger.remove_seal(id)));
+        let first = seals.next().and_then(|id| self.history.ledger.remove_seal(id))?;
+        seals.for_each(|id| drop(self.history.ledger.remove_seal(id)));
         let proofs = first
             .record
             .proofs
             .iter()
-            .filter_map(|id| self.ledger.proof(id))
+            .filter_map(|id| self.history.ledger.proof(id))
             .cloned()
             .collect();
         let unnamed = self.unname_list(&first.record.proofs);
-        let own = self.config.node;
+        let own = self.rules.config.node;
         let served: Vec<_> = unnamed
             .into_iter()
-            .filter(|id| self.ledger.proof(id).is_some_and(|proof| proof.author() != own))
+            .filter(|id| self.history.ledger.proof(id).is_some_and(|proof| proof.author() != own))
             .collect();
         for id in &served {
             self.drop_proof(id);
@@ -112,55 +95,55 @@ impl Machine {
     /// Asks for archived rounds with [`Output::WantArchived`] if the parent of `seal` may be among
     /// them and a branch from down there is looked for.
     pub(in crate::round) fn look_in_archive(&mut self, seal: &Seal) {
-        let root = self.chain.first();
-        if self.attested.is_none() || seal.round > root {
+        let root = self.history.chain.first();
+        if self.search.attested.is_none() || seal.round > root {
             return;
         }
-        let from = seal.round.saturating_sub(1 + self.rounds_below_horizon());
-        if root - from <= BACK_MAX && self.taken_back.may_read(from, self.now) {
-            self.taken_back.wanted = Some(from);
+        let from = seal.round.saturating_sub(1 + self.rules.rounds_below_horizon());
+        if root - from <= BACK_MAX && self.search.taken_back.may_read(from, self.now) {
+            self.search.taken_back.wanted = Some(from);
             self.out.act(Output::WantArchived { from });
         }
     }
 
     /// Takes back the [`Archived`] rounds that the store returned, from some round up to the root.
     pub(in crate::round) fn take_archived(&mut self, rounds: Vec<Archived>) {
-        self.taken_back.wanted = None;
-        if self.attested.is_none() {
+        self.search.taken_back.wanted = None;
+        if self.search.attested.is_none() {
             return;
         }
         let mut added = vec![];
         // The root may have moved down since these rounds were asked for.
-        let root = self.chain.first();
+        let root = self.history.chain.first();
         let below = |round: &Archived| round.seal.record.round < root;
         for round in rounds.into_iter().filter(below).rev() {
             let Some(id) = self.unarchive(round) else { break };
             added.push(id);
         }
         added.extend(self.unarchive_zero());
-        let Some(root) = self.root().filter(|_| !added.is_empty()) else {
+        let Some(root) = self.history.root().filter(|_| !added.is_empty()) else {
             return;
         };
         self.out.persist(Persist::Unarchive { root });
-        self.taken_back.held += added.len() as u64;
+        self.search.taken_back.held += added.len() as u64;
         for id in added.into_iter().rev() {
             self.adopt_children(&id);
         }
-        self.head_dirty = true;
+        self.dirty.head = true;
     }
 
     /// Puts back the parent of the root, which becomes the root. Returns `None` if `round` did not make the parent of the root.
     fn unarchive(&mut self, round: Archived) -> Option<CheckpointId> {
         let Archived { seal: signed, proofs } = round;
         let seal = &signed.record;
-        let below = self.tree.get(&self.tree.root())?;
+        let below = self.history.tree.get(&self.history.tree.root())?;
         let id = seal.checkpoint().id();
         if below.parent != Some(id) {
             return None;
         }
         let mut convicted: BTreeSet<_> = below.convicted.iter().collect();
-        let named = self.seal_of(below).map_or(&[][..], |seal| &seal.proofs);
-        for proof in named.iter().filter_map(|id| self.ledger.proof(id)) {
+        let named = self.history.seal_of(below).map_or(&[][..], |seal| &seal.proofs);
+        for proof in named.iter().filter_map(|id| self.history.ledger.proof(id)) {
             convicted.remove(&proof.author());
         }
         let root = Root {
@@ -173,27 +156,27 @@ impl Machine {
         let (mut node, seal_id) = (Node::of_root(root), seal.id());
         node.seals.push(seal_id);
         for proof in &proofs {
-            *self.named_proofs.entry(proof.id()).or_default() += 1;
+            *self.history.proofs.named.entry(proof.id()).or_default() += 1;
             self.out.persist(Persist::Proof(proof.clone()));
             self.restore_proof(proof.clone());
         }
         self.out.persist(Persist::Seal(signed.clone()));
-        self.ledger.add_seal(seal_id, signed);
-        self.tree.retreat_root(node);
-        self.chain.put_first(id);
+        self.history.ledger.add_seal(seal_id, signed);
+        self.history.tree.retreat_root(node);
+        self.history.chain.put_first(id);
         Some(id)
     }
 
     /// Puts back checkpoint 0 if the root is of round 1. Checkpoint 0 has no seal, so the archive cannot hold it.
     fn unarchive_zero(&mut self) -> Option<CheckpointId> {
-        let root = self.tree.get(&self.tree.root())?;
+        let root = self.history.tree.get(&self.history.tree.root())?;
         if root.round != 1 {
             return None;
         }
-        let zero = Root::zero(&self.spec);
+        let zero = Root::zero(&self.rules.spec);
         let id = zero.id;
-        self.tree.retreat_root(Node::of_root(zero));
-        self.chain.put_first(id);
+        self.history.tree.retreat_root(Node::of_root(zero));
+        self.history.chain.put_first(id);
         Some(id)
     }
 }

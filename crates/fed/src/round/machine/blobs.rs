@@ -13,44 +13,44 @@ const HOLDERS_MAX: usize = 16;
 
 impl Machine {
     pub(in crate::round) fn blob_here(&mut self, blob: BlobId, update: bool) {
-        if !self.blobs.answer(&blob, update) {
+        if !self.fetching.blobs.answer(&blob, update) {
             return;
         }
-        self.wants_dirty = true;
+        self.dirty.wants = true;
         if update {
-            self.blobs.updates.set_here(blob);
-            for id in self.blobs.users(&blob) {
+            self.fetching.blobs.updates.set_here(blob);
+            for id in self.fetching.blobs.users(&blob) {
                 self.heard(&id);
             }
             self.pursued_came(&blob);
             return;
         }
-        self.blobs.weights.set_here(blob);
+        self.fetching.blobs.weights.set_here(blob);
         self.pursued_came(&blob);
-        if blob == self.spec.checkpoint0 {
-            self.mark_verified(self.zero);
+        if blob == self.rules.spec.checkpoint0 {
+            self.mark_verified(self.rules.zero);
         }
-        self.head_dirty = true;
+        self.dirty.head = true;
     }
 
     pub(in crate::round) fn blob_bad(&mut self, blob: BlobId, update: bool) {
-        if !self.blobs.answer(&blob, update) {
+        if !self.fetching.blobs.answer(&blob, update) {
             return;
         }
-        self.wants_dirty = true;
+        self.dirty.wants = true;
         if !update {
-            self.blobs.weights.set_bad(blob);
+            self.fetching.blobs.weights.set_bad(blob);
             return;
         }
-        self.blobs.updates.set_bad(blob);
-        self.round_dirty = true;
-        for id in self.blobs.users(&blob) {
-            if let Some(signed) = self.ledger.contribution(&id) {
+        self.fetching.blobs.updates.set_bad(blob);
+        self.dirty.round = true;
+        for id in self.fetching.blobs.users(&blob) {
+            if let Some(signed) = self.history.ledger.contribution(&id) {
                 let author = signed.record.author;
                 let reason = format!("contribution {id}: its update {blob} is off the schema or not finite");
                 self.out.refuse(author, reason);
             }
-            for checkpoint in self.named.get(&id).cloned().unwrap_or_default() {
+            for checkpoint in self.history.named.get(&id).cloned().unwrap_or_default() {
                 self.invalidate(
                     &checkpoint,
                     &format!("lists contribution {id}, whose update is no update"),
@@ -61,9 +61,9 @@ impl Machine {
 
     fn is_settled(&self, blob: &BlobId, update: bool) -> bool {
         let known = if update {
-            &self.blobs.updates
+            &self.fetching.blobs.updates
         } else {
-            &self.blobs.weights
+            &self.fetching.blobs.weights
         };
         known.is_here(blob) || known.is_bad(blob)
     }
@@ -71,13 +71,13 @@ impl Machine {
     /// Makes the [`Want`] for a contribution's update. Returns `None` if the update is known as here or
     /// bad already, or if the contribution is unknown.
     pub(in crate::round) fn want_update(&self, id: &ContributionId, more: &BTreeSet<NodeId>) -> Option<(BlobId, Want)> {
-        let c = &self.ledger.contribution(id)?.record;
+        let c = &self.history.ledger.contribution(id)?.record;
         if self.is_settled(&c.update, true) {
             return None;
         }
         let mut holders = BTreeSet::from([c.author]);
         holders.extend(more.iter().take(HOLDERS_MAX));
-        holders.remove(&self.config.node);
+        holders.remove(&self.rules.config.node);
         let want = Want {
             bytes: Some(c.update_bytes),
             update: true,
@@ -89,15 +89,15 @@ impl Machine {
     /// Compares the wanted blobs with the requested ones, and emits the difference as
     /// [`Output::WantBlob`] and [`Output::DropBlob`].
     pub(in crate::round) fn refresh_wants(&mut self) {
-        if !std::mem::take(&mut self.wants_dirty) {
+        if !std::mem::take(&mut self.dirty.wants) {
             return;
         }
-        let mut desired = self.pursuits.wants().clone();
+        let mut desired = self.fetching.pursuits.wants().clone();
         // A bad blob stays bad: if it was asked for again, it would be checked again, without end.
         desired.retain(|blob, want| !self.is_settled(blob, want.update));
-        let zero = self.spec.checkpoint0;
+        let zero = self.rules.spec.checkpoint0;
         if !self.is_settled(&zero, false) {
-            let holders = BTreeSet::from([self.spec.creator]);
+            let holders = BTreeSet::from([self.rules.spec.creator]);
             let want = Want {
                 bytes: None,
                 update: false,
@@ -117,14 +117,14 @@ impl Machine {
             desired.entry(blob).or_insert(want);
         }
         let stands = |blob: &BlobId, update: &bool| desired.get(blob).is_some_and(|want| want.update == *update);
-        let wanted = self.blobs.wanted.iter();
+        let wanted = self.fetching.blobs.wanted.iter();
         let dropped: Vec<_> = wanted.filter(|(b, u)| !stands(b, u)).map(|(b, _)| *b).collect();
         for blob in dropped {
-            self.blobs.wanted.remove(&blob);
+            self.fetching.blobs.wanted.remove(&blob);
             self.out.act(Output::DropBlob(blob));
         }
         for (blob, want) in desired {
-            if self.blobs.wanted.insert(blob, want.update).is_none() {
+            if self.fetching.blobs.wanted.insert(blob, want.update).is_none() {
                 let owed_by = self.contributor(&blob).filter(|_| want.update);
                 self.out.act(Output::WantBlob {
                     blob,
@@ -139,27 +139,34 @@ impl Machine {
 
     /// The author of the open round's contribution with this update.
     fn contributor(&self, update: &BlobId) -> Option<NodeId> {
-        let mut open = self.open_contributions().filter_map(|id| self.ledger.contribution(&id));
+        let mut open = self
+            .open_contributions()
+            .filter_map(|id| self.history.ledger.contribution(&id));
         open.find(|c| c.record.update == *update).map(|c| c.record.author)
     }
 
     /// Contributions on the head that may be listed as fresh: one per member, none by an equivocator, none whose update is bad.
     pub(in crate::round) fn open_contributions(&self) -> impl Iterator<Item = ContributionId> {
-        let head = self.chain.head();
-        let round = self.chain.round() + 1;
-        let fresh = self.ballots.on(&head).filter_map(move |(author, casts)| match casts {
-            [cast] if cast.round == round && !self.is_excluded(author) => Some(cast.id),
-            _ => None,
-        });
-        fresh.filter(|id| !self.blobs.updates.is_bad(&self.update_of(id)))
+        let head = self.history.chain.head();
+        let round = self.history.chain.round() + 1;
+        let fresh = self
+            .history
+            .ballots
+            .on(&head)
+            .filter_map(move |(author, casts)| match casts {
+                [cast] if cast.round == round && !self.history.is_excluded(author) => Some(cast.id),
+                _ => None,
+            });
+        fresh.filter(|id| !self.fetching.blobs.updates.is_bad(&self.history.update_of(id)))
     }
 
     /// Contributions of `listed` whose updates are fetched. In an open model no more are fetched once twice the
     /// target are here, so that strangers cannot fill the disk. Until then all are fetched, so that a node that
     /// withholds its update takes no other node's place.
     fn worth_fetching(&self, listed: impl Iterator<Item = ContributionId>) -> Vec<ContributionId> {
-        let (here, away): (Vec<_>, Vec<_>) = listed.partition(|id| self.blobs.updates.is_here(&self.update_of(id)));
-        let target = self.spec.rounds.target.filter(|_| !self.is_list);
+        let (here, away): (Vec<_>, Vec<_>) =
+            listed.partition(|id| self.fetching.blobs.updates.is_here(&self.history.update_of(id)));
+        let target = self.rules.spec.rounds.target.filter(|_| !self.rules.is_list);
         let enough = target.is_some_and(|target| here.len() >= 2 * target as usize);
         if enough { vec![] } else { away }
     }

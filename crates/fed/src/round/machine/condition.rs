@@ -11,21 +11,16 @@ const UNSETTLED_TOLD: u64 = 32;
 const UNSETTLED_MAX: u64 = 1_024;
 
 impl Machine {
-    /// Number of rounds of the head's branch above its newest settled checkpoint.
-    fn unsettled_rounds(&self) -> u64 {
-        self.chain.round().saturating_sub(self.settled_round())
-    }
-
     /// Returns true if [`UNSETTLED_MAX`] rounds wait for a quorum, so that this node makes no more.
     pub(in crate::round) fn is_far_ahead(&self) -> bool {
-        self.unsettled_rounds() >= UNSETTLED_MAX
+        self.history.unsettled_rounds() >= UNSETTLED_MAX
     }
 
     /// The [`Conditions`] that an operator should know now.
     pub fn conditions(&self) -> Conditions {
-        let rounds = self.unsettled_rounds();
+        let rounds = self.history.unsettled_rounds();
         Conditions {
-            convicted: self.own_conviction(),
+            convicted: self.history.own_conviction(&self.rules),
             comparing: self.comparing(),
             unsettled: (rounds >= UNSETTLED_TOLD).then_some(Unsettled {
                 rounds,

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::codec::fidelity_min;
 use crate::id::{CheckpointId, ContributionId, NodeId};
-use crate::record::{Contribution, MEMBERS_MAX, Membership, SAMPLES_MAX, Signed};
+use crate::record::{Contribution, MEMBERS_MAX, Membership, Signed};
 use crate::round::Persist;
 use crate::round::machine::Machine;
 use crate::round::table::ballots::{Cast, Votes};
@@ -19,54 +18,33 @@ const PER_PARENT_MAX: usize = 2;
 const PER_ROUND_MAX: usize = 16;
 
 impl Machine {
-    /// Returns the fault that makes a contribution invalid for every receiver, independent of what the receiver knows.
-    fn fault_of(&self, c: &Contribution) -> Option<String> {
-        let least = fidelity_min(&self.spec.codec);
-        if c.spec != self.spec_id {
-            Some(format!("spec {} is not this model's", c.spec))
-        } else if !self.spec.admits(&c.author) {
-            Some("its author is no member of the model".into())
-        } else if !(1..=SAMPLES_MAX).contains(&c.samples) {
-            Some(format!("{} samples are outside 1 to {SAMPLES_MAX}", c.samples))
-        } else if !(least..=1.0).contains(&c.fidelity) {
-            Some(format!("fidelity {} is outside {least} to 1", c.fidelity))
-        } else if self.update_bytes.is_some_and(|bytes| bytes != c.update_bytes) {
-            Some(format!(
-                "an update of {} bytes: the model's have another length",
-                c.update_bytes
-            ))
-        } else if c.round == 0 {
-            Some("round 0 takes no contributions".into())
-        } else {
-            let bad = c.source.filter(|source| source.saturating_add(1) >= c.round);
-            bad.map(|source| format!("its vote's source, round {source}, is not below the parent's round"))
-        }
-    }
-
     /// Takes in a [`Contribution`] of any author.
     pub(in crate::round) fn take_contribution(&mut self, signed: Signed<Contribution>) {
         let c = &signed.record;
         let id = c.id();
-        if self.ledger.contribution(&id).is_some() {
+        if self.history.ledger.contribution(&id).is_some() {
             return;
         }
-        if let Some(fault) = self.fault_of(c) {
+        if let Some(fault) = self.rules.contribution_fault(c) {
             self.out.refuse(c.author, format!("contribution {id}: {fault}"));
             return;
         }
-        if c.author == self.config.node {
+        if c.author == self.rules.config.node {
             // The vote counts even if the contribution cannot be held, because this node gave the vote.
             self.remember_vote(c);
         }
         // A stored contribution was within bounds when it was written. The branch of its parent may have been dropped since.
-        if self.is_listed(&id, c) || self.restoring {
-            self.orphans.take_contribution(&id);
+        if self.is_listed(&id, c) || self.intake.restoring {
+            self.history.orphans.take_contribution(&id);
             return self.admit(id, signed);
         }
-        if c.round <= self.horizon || self.orphans.has_contribution(&id) || self.invalid.contains_key(&c.parent) {
+        if c.round <= self.history.horizon
+            || self.history.orphans.has_contribution(&id)
+            || self.history.invalid.contains_key(&c.parent)
+        {
             return;
         }
-        match self.tree.get(&c.parent).map(|node| node.round) {
+        match self.history.tree.get(&c.parent).map(|node| node.round) {
             Some(round) if round.checked_add(1) == Some(c.round) => {
                 if self.has_room_for(c) {
                     self.admit(id, signed);
@@ -84,28 +62,36 @@ impl Machine {
     /// Returns true if a seal lists the contribution and may do so. A checkpoint whose seal may not list it is invalidated,
     /// because its lists would make any contribution welcome.
     fn is_listed(&mut self, id: &ContributionId, c: &Contribution) -> bool {
-        for checkpoint in self.named.get(id).cloned().unwrap_or_default() {
-            let seal = self.tree.get(&checkpoint).and_then(|node| self.seal_of(node));
-            if let Some(fault) = seal.and_then(|seal| self.listing_fault(seal, id, c)) {
+        for checkpoint in self.history.named.get(id).cloned().unwrap_or_default() {
+            let seal = self
+                .history
+                .tree
+                .get(&checkpoint)
+                .and_then(|node| self.history.seal_of(node));
+            if let Some(fault) = seal.and_then(|seal| self.rules.listing_fault(seal, id, c)) {
                 self.invalidate(&checkpoint, &fault);
             }
         }
-        self.named.contains_key(id)
+        self.history.named.contains_key(id)
     }
 
     fn has_room_for(&self, c: &Contribution) -> bool {
-        if self.restoring {
+        if self.intake.restoring {
             return true;
         }
-        let casts = self.ballots.by(&c.parent, &c.author);
+        let casts = self.history.ballots.by(&c.parent, &c.author);
         let earlier = casts.len();
-        let round = self.ballots.of_round(c.round, c.author);
-        let on_branch = self.chain.contains(c.round - 1, &c.parent);
-        let own = c.author == self.config.node;
-        let others = self.ballots.on(&c.parent).any(|(author, _)| *author != c.author);
+        let round = self.history.ballots.of_round(c.round, c.author);
+        let on_branch = self.history.chain.contains(c.round - 1, &c.parent);
+        let own = c.author == self.rules.config.node;
+        let others = self
+            .history
+            .ballots
+            .on(&c.parent)
+            .any(|(author, _)| *author != c.author);
         // In a list the number of members bounds the authors.
-        let open = self.spec.membership == Membership::Open;
-        let crowded = open && !own && earlier == 0 && self.ballots.authors(&c.parent) >= MEMBERS_MAX;
+        let open = self.rules.spec.membership == Membership::Open;
+        let crowded = open && !own && earlier == 0 && self.history.ballots.authors(&c.parent) >= MEMBERS_MAX;
         let few = earlier < PER_PARENT_MAX || self.says_more(c, casts);
         few && (round < PER_ROUND_MAX || on_branch || others || own) && !crowded
     }
@@ -126,7 +112,7 @@ impl Machine {
     fn keep_orphan(&mut self, id: ContributionId, signed: Signed<Contribution>) {
         let (author, parent) = (signed.record.author, signed.record.parent);
         let round = signed.record.round;
-        if self.orphans.add_contribution(id, signed) {
+        if self.history.orphans.add_contribution(id, signed) {
             self.out.want_records([author]);
             self.look_below(&parent, round);
         }
@@ -137,14 +123,17 @@ impl Machine {
     /// that checkpoint such branches are let in now.
     fn look_below(&mut self, parent: &CheckpointId, round: u64) {
         let casts = self
+            .history
             .orphans
             .contributions_on(parent)
             .filter(|c| c.record.round == round);
         let authors: BTreeSet<_> = casts.map(|c| c.record.author).collect();
         let attested = (round - 1, *parent);
-        let vouched = self.is_list && authors.len() >= self.quorum;
-        if (vouched || !authors.is_disjoint(&self.trusted)) && self.attested.is_none_or(|known| known < attested) {
-            self.attested = Some(attested);
+        let vouched = self.rules.is_list && authors.len() >= self.rules.quorum;
+        if (vouched || !authors.is_disjoint(&self.intake.trusted))
+            && self.search.attested.is_none_or(|known| known < attested)
+        {
+            self.search.attested = Some(attested);
         }
     }
 
@@ -152,92 +141,110 @@ impl Machine {
     /// by its digest. Open models need that, because there a quorum's votes are worth nothing, and rounds below the horizon of
     /// the others cannot be recomputed.
     pub(in crate::round) fn trust(&mut self, nodes: BTreeSet<NodeId>) {
-        self.trusted = nodes;
-        let known: Vec<_> = self.tree.rounds_from(self.horizon + 1).map(|n| n.id).collect();
+        self.intake.trusted = nodes;
+        let known: Vec<_> = self
+            .history
+            .tree
+            .rounds_from(self.history.horizon + 1)
+            .map(|n| n.id)
+            .collect();
         for id in known {
             self.attest_if_trusted(&id);
         }
-        self.head_dirty = true;
+        self.dirty.head = true;
     }
 
     pub(in crate::round) fn attest_if_trusted(&mut self, id: &CheckpointId) {
-        if self.trusted.is_empty() {
+        if self.intake.trusted.is_empty() {
             return;
         }
-        let Some(node) = self.tree.get(id).filter(|n| n.parent.is_some() && n.attested < n.round) else {
+        let Some(node) = self
+            .history
+            .tree
+            .get(id)
+            .filter(|n| n.parent.is_some() && n.attested < n.round)
+        else {
             return;
         };
-        let voted = self.ballots.on(id).any(|(author, casts)| {
-            self.trusted.contains(author) && casts.iter().any(|cast| cast.round == node.round + 1)
+        let voted = self.history.ballots.on(id).any(|(author, casts)| {
+            self.intake.trusted.contains(author) && casts.iter().any(|cast| cast.round == node.round + 1)
         });
-        if voted || !self.sealers_of(node).is_disjoint(&self.trusted) {
-            self.tree.attest(id);
-            self.tree.look_at_all_again();
-            self.head_dirty = true;
+        if voted || !self.history.sealers_of(node).is_disjoint(&self.intake.trusted) {
+            self.history.tree.attest(id);
+            self.history.tree.look_at_all_again();
+            self.dirty.head = true;
         }
     }
 
     /// Holds a contribution for good, and counts its votes.
     fn admit(&mut self, id: ContributionId, signed: Signed<Contribution>) {
         let c = signed.record.clone();
-        let earlier = self.ballots.by(&c.parent, &c.author).to_vec();
+        let earlier = self.history.ballots.by(&c.parent, &c.author).to_vec();
         self.out.persist(Persist::Contribution(signed.clone()));
-        self.ledger.add_contribution(id, signed);
-        self.ballots.add(id, &c);
-        self.blobs.add_user(id, &c);
+        self.history.ledger.add_contribution(id, signed);
+        self.history.ballots.add(id, &c);
+        self.fetching.blobs.add_user(id, &c);
         self.count_votes(&c, &earlier);
         self.name_gained(&c.parent);
-        self.proof_use.loose.extend(self.proved.get(&c.author));
+        self.history
+            .proofs
+            .loose
+            .extend(self.history.proofs.proved.get(&c.author));
         if let Some(first) = earlier.first() {
             self.convict(&c.author, &first.id, &id);
         }
-        if c.author == self.config.node {
+        if c.author == self.rules.config.node {
             self.own_contribution(id, &c);
         }
-        for checkpoint in self.named.get(&id).cloned().unwrap_or_default() {
+        for checkpoint in self.history.named.get(&id).cloned().unwrap_or_default() {
             self.found(&checkpoint);
         }
-        if c.parent == self.chain.head() {
+        if c.parent == self.history.chain.head() {
             let now = self.now;
             self.open.first.get_or_insert(now);
-            self.round_dirty = true;
+            self.dirty.round = true;
             self.out.round_changed();
         }
-        if self.blobs.updates.is_here(&c.update) {
+        if self.fetching.blobs.updates.is_here(&c.update) {
             self.heard(&id);
         }
-        self.wants_dirty = true;
+        self.dirty.wants = true;
     }
 
     /// Counts the [`Votes`] that a contribution adds to its author's earlier ones on the same parent.
     fn count_votes(&mut self, c: &Contribution, earlier: &[Cast]) {
-        let Some(parent) = self.tree.get(&c.parent).filter(|n| !n.convicted.contains(&c.author)) else {
+        let Some(parent) = self
+            .history
+            .tree
+            .get(&c.parent)
+            .filter(|n| !n.convicted.contains(&c.author))
+        else {
             return;
         };
-        let all = Votes::of(self.ballots.by(&c.parent, &c.author), parent.round);
+        let all = Votes::of(self.history.ballots.by(&c.parent, &c.author), parent.round);
         let news = all.beyond(Votes::of(earlier, parent.round));
         if !news.is_none() {
-            self.tree.add_votes(&c.parent, news);
+            self.history.tree.add_votes(&c.parent, news);
             self.attest_if_trusted(&c.parent);
-            self.head_dirty = true;
+            self.dirty.head = true;
             // A checkpoint that is confirmed now may let this node sign again.
-            self.round_dirty = true;
+            self.dirty.round = true;
         }
     }
 
     /// Handles a contribution that is here together with its blob.
     pub(in crate::round) fn heard(&mut self, id: &ContributionId) {
-        let Some(signed) = self.ledger.contribution(id) else {
+        let Some(signed) = self.history.ledger.contribution(id) else {
             return;
         };
         let (author, parent) = (signed.record.author, signed.record.parent);
         self.attend(id);
         self.clock_pace(author, &parent);
-        if parent == self.chain.head() {
+        if parent == self.history.chain.head() {
             self.out.round_changed();
         }
-        self.round_dirty = true;
-        let update = self.update_of(id);
+        self.dirty.round = true;
+        let update = self.history.update_of(id);
         self.pursued_came(&update);
     }
 
@@ -245,38 +252,45 @@ impl Machine {
     /// says nothing: its author chooses the round at will, so a silent member would be waited for in every round.
     pub(in crate::round) fn attend(&mut self, id: &ContributionId) {
         // No particular node is expected in an open model.
-        let Some(c) = self.ledger.contribution(id).filter(|_| self.is_list).map(|c| &c.record) else {
+        let Some(c) = self
+            .history
+            .ledger
+            .contribution(id)
+            .filter(|_| self.rules.is_list)
+            .map(|c| &c.record)
+        else {
             return;
         };
-        let parent = self.tree.get(&c.parent).filter(|node| node.verified);
+        let parent = self.history.tree.get(&c.parent).filter(|node| node.verified);
         if parent.is_some_and(|node| node.round.checked_add(1) == Some(c.round)) {
-            self.attendance.heard(c.author, c.round);
+            self.pacing.attendance.heard(c.author, c.round);
         }
     }
 
     /// Counts the [`Votes`] for a checkpoint that has just come in, and takes up the records that waited for it.
     pub(in crate::round) fn adopt_children(&mut self, id: &CheckpointId) {
-        let Some(node) = self.tree.get(id) else { return };
+        let Some(node) = self.history.tree.get(id) else { return };
         let voters = self
+            .history
             .ballots
             .on(id)
             .filter(|(author, _)| !node.convicted.contains(author));
         let votes: Votes = voters.map(|(_, casts)| Votes::of(casts, node.round)).sum();
         if !votes.is_none() {
-            self.tree.add_votes(id, votes);
+            self.history.tree.add_votes(id, votes);
         }
         self.attest_if_trusted(id);
         // The orphans name the checkpoint only if they are taken in, so its names are reviewed afterwards.
-        self.shares.doubted.insert(*id);
-        for orphan in self.orphans.ids_on(id) {
-            if let Some(signed) = self.orphans.take_contribution(&orphan) {
-                self.queue.push_back(Queued::Contribution(signed));
+        self.intake.shares.doubted.insert(*id);
+        for orphan in self.history.orphans.ids_on(id) {
+            if let Some(signed) = self.history.orphans.take_contribution(&orphan) {
+                self.intake.queue.push_back(Queued::Contribution(signed));
             }
         }
         let missing = Missing::Parent(*id);
-        for orphan in self.orphans.seal_ids_for(missing) {
-            if let Some(signed) = self.orphans.take_seal(&orphan) {
-                self.queue.push_back(Queued::Seal(signed));
+        for orphan in self.history.orphans.seal_ids_for(missing) {
+            if let Some(signed) = self.history.orphans.take_seal(&orphan) {
+                self.intake.queue.push_back(Queued::Seal(signed));
             }
         }
     }

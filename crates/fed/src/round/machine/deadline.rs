@@ -19,10 +19,10 @@ impl Machine {
     /// Measures the pace of an author whose contribution on `parent` came in whole.
     pub(in crate::round) fn clock_pace(&mut self, author: NodeId, parent: &CheckpointId) {
         // On checkpoint 0 the clock starts when this node joins, which tells something about its own trainers only.
-        let telling = *parent != self.zero || author == self.config.node;
-        let room = self.paces.ms.len() < MEMBERS_MAX || self.paces.ms.contains_key(&author);
-        if let Some(since) = self.paces.since(parent).filter(|_| telling && room) {
-            self.paces.clock(author, self.now.since_ms(since));
+        let telling = *parent != self.rules.zero || author == self.rules.config.node;
+        let room = self.pacing.paces.ms.len() < MEMBERS_MAX || self.pacing.paces.ms.contains_key(&author);
+        if let Some(since) = self.pacing.paces.since(parent).filter(|_| telling && room) {
+            self.pacing.paces.clock(author, self.now.since_ms(since));
         }
     }
 
@@ -30,17 +30,23 @@ impl Machine {
     /// that the fast ones do not decide alone. In an open model the nodes that contributed on the head
     /// count, or all known paces if none of theirs is known.
     fn median_pace_ms(&self) -> Option<u64> {
-        if let Some(members) = self.members() {
-            return self.paces.median(members.iter().filter(|m| !self.is_excluded(m)));
+        if let Some(members) = self.rules.members() {
+            return self
+                .pacing
+                .paces
+                .median(members.iter().filter(|m| !self.history.is_excluded(m)));
         }
-        let head = self.chain.head();
-        let pace = self.paces.median(self.ballots.on(&head).map(|(author, _)| author));
-        pace.or_else(|| self.paces.median(self.paces.ms.keys()))
+        let head = self.history.chain.head();
+        let pace = self
+            .pacing
+            .paces
+            .median(self.history.ballots.on(&head).map(|(author, _)| author));
+        pace.or_else(|| self.pacing.paces.median(self.pacing.paces.ms.keys()))
     }
 
     /// Milliseconds from the first contribution to the deadline.
     pub(in crate::round) fn deadline_ms(&self) -> u64 {
-        let policy = &self.spec.rounds;
+        let policy = &self.rules.spec.rounds;
         if let Some(fixed) = policy.deadline_ms {
             return fixed;
         }
@@ -52,13 +58,14 @@ impl Machine {
     /// The slowest pace of a member that a round waits for, in milliseconds. A slower member's work is listed late.
     pub(in crate::round) fn patience_ms(&self) -> u64 {
         let known: Vec<u64> = self
+            .rules
             .members()
             .into_iter()
             .flatten()
-            .filter_map(|m| self.paces.pace(m))
+            .filter_map(|m| self.pacing.paces.pace(m))
             .collect();
         // Before a quorum of paces is known, a few fast members would decide.
-        let (Some(fastest), true) = (known.iter().min(), known.len() >= self.quorum) else {
+        let (Some(fastest), true) = (known.iter().min(), known.len() >= self.rules.quorum) else {
             return u64::MAX;
         };
         let median = self.median_pace_ms().unwrap_or(u64::MAX);
@@ -74,17 +81,17 @@ impl Machine {
     /// Time at which this node's submissions are merged even if not all trainers have submitted.
     pub(in crate::round) fn merge_at(&self) -> Option<Instant> {
         let from = [self.open.first, self.open.submitted].into_iter().flatten().min()?;
-        Some(from.after_ms(self.deadline_ms().saturating_sub(self.config.merge_margin_ms)))
+        Some(from.after_ms(self.deadline_ms().saturating_sub(self.rules.config.merge_margin_ms)))
     }
 
     /// Opens an [`OpenRound`] on the head. `live` is true if the head has just grown by one, so that its beginning is known.
     pub(in crate::round) fn open_round_on_head(&mut self, live: bool) {
         self.take_attendance();
-        let head = self.chain.head();
+        let head = self.history.chain.head();
         if live {
-            self.paces.begin(head, self.now);
+            self.pacing.paces.begin(head, self.now);
         }
-        let known = self.ballots.authors(&head) > 0;
+        let known = self.history.ballots.authors(&head) > 0;
         self.open = OpenRound {
             first: known.then_some(self.now),
             submitted: self.submissions.waits_on(&head).then_some(self.now),
@@ -92,13 +99,13 @@ impl Machine {
             closing: None,
             expected: BTreeSet::new(),
         };
-        if !self.is_list {
-            let keep: Vec<NodeId> = match self.chain.at(self.chain.round().saturating_sub(1)) {
-                Some(parent) => self.ballots.on(&parent).map(|(author, _)| *author).collect(),
+        if !self.rules.is_list {
+            let keep: Vec<NodeId> = match self.history.chain.at(self.history.chain.round().saturating_sub(1)) {
+                Some(parent) => self.history.ballots.on(&parent).map(|(author, _)| *author).collect(),
                 None => vec![],
             };
-            self.paces.ms.retain(|node, _| keep.binary_search(node).is_ok());
+            self.pacing.paces.ms.retain(|node, _| keep.binary_search(node).is_ok());
         }
-        self.round_dirty = true;
+        self.dirty.round = true;
     }
 }

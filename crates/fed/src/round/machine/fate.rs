@@ -3,7 +3,6 @@
 use crate::id::{CheckpointId, ContributionId};
 use crate::round::SubmissionState;
 use crate::round::machine::Machine;
-use crate::round::table::node::Node;
 
 impl Machine {
     /// Updates the states of this node's submissions after the head's branch changed.
@@ -32,19 +31,9 @@ impl Machine {
         self.submissions.merged.contains_key(id)
     }
 
-    /// The round up to which this node never changes its mind. In a list this is the newest round that the votes of a quorum
-    /// settled. In an open model, where any node can vote, this is the horizon.
-    fn final_round(&self) -> u64 {
-        if self.is_list {
-            self.settled_round()
-        } else {
-            self.horizon
-        }
-    }
-
     /// The [`SubmissionState`] of the submissions in a contribution of this node. `before` is the state that was said last.
     fn fate_of(&self, id: &ContributionId, before: Option<&SubmissionState>) -> SubmissionState {
-        let Some(signed) = self.ledger.contribution(id) else {
+        let Some(signed) = self.history.ledger.contribution(id) else {
             let reason = "its contribution is no longer held".to_owned();
             return SubmissionState::Rejected { reason };
         };
@@ -56,55 +45,38 @@ impl Machine {
             _ => (None, 0),
         };
         // Below the horizon the lists of seals are forgotten, so the state that was said before them still holds.
-        let on_chain = |id: &CheckpointId| self.tree.get(id).is_some_and(|n| self.chain.contains(n.round, id));
-        let listed = self.listed_in_chain(id).or(known.filter(on_chain));
-        if let Some(node) = listed.and_then(|c| self.tree.get(&c)) {
-            let weight_ppm = match self.share_of(id, node) {
+        let on_chain = |id: &CheckpointId| {
+            self.history
+                .tree
+                .get(id)
+                .is_some_and(|n| self.history.chain.contains(n.round, id))
+        };
+        let listed = self.history.listed_in_chain(id).or(known.filter(on_chain));
+        if let Some(node) = listed.and_then(|c| self.history.tree.get(&c)) {
+            let weight_ppm = match self.history.share_of(id, node) {
                 0 if known == Some(node.id) => known_ppm,
                 ppm => ppm,
             };
             return SubmissionState::Sealed {
                 checkpoint: node.id,
                 weight_ppm,
-                confirmed: node.round <= self.confirmed_round(),
-                settled: node.round <= self.final_round(),
+                confirmed: node.round <= self.history.confirmed_round(),
+                settled: node.round <= self.history.final_round(&self.rules),
             };
         }
         // A contribution is rejected once the last round that could list it is final.
-        let staleness = u64::from(self.spec.rounds.max_staleness);
-        if c.round.saturating_add(staleness) <= self.final_round() {
+        let staleness = u64::from(self.rules.spec.rounds.max_staleness);
+        if c.round.saturating_add(staleness) <= self.history.final_round(&self.rules) {
             let reason = format!(
                 "round {} was sealed without it and no later seal took it within {staleness} rounds (the spec's max_staleness)",
                 c.round
             );
             return SubmissionState::Rejected { reason };
         }
-        if c.parent == self.chain.head() {
+        if c.parent == self.history.chain.head() {
             return SubmissionState::Merged { contribution: *id };
         }
-        let round = self.chain.round() + 1;
+        let round = self.history.chain.round() + 1;
         SubmissionState::Carried { round }
-    }
-
-    /// Share of a contribution in a checkpoint, in parts per million; 0 if other contributions in it are unknown.
-    fn share_of(&self, id: &ContributionId, node: &Node) -> u32 {
-        let Some(seal) = self.seal_of(node) else { return 0 };
-        let (mut mine, mut all) = (0.0, 0.0);
-        for listed in seal.fresh.iter().chain(&seal.late) {
-            let Some(c) = self.ledger.contribution(listed) else {
-                return 0;
-            };
-            // The same discount as in `update::aggregate`. The figure here only informs.
-            let behind = seal.round.saturating_sub(c.record.round);
-            #[allow(clippy::cast_precision_loss)]
-            let weight = c.record.samples as f64 / (1.0 + behind as f64).sqrt();
-            all += weight;
-            if listed == id {
-                mine = weight;
-            }
-        }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let ppm = (mine / all * 1e6).round() as u32;
-        ppm
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{CheckpointId, NodeId};
+use crate::id::CheckpointId;
 use crate::round::machine::Machine;
-use crate::round::table::node::Node;
 use crate::round::table::path::Path;
 use crate::round::table::pursuits::Pursuits;
 use crate::round::table::rank::Rank;
@@ -40,69 +39,80 @@ impl Machine {
     /// A child ranks above its parent, so only the paths of the leaves need to be looked at,
     /// and a path ends at the first verified checkpoint.
     pub(in crate::round) fn choose_head(&mut self) {
-        let best = self.tree.leaves.best_verified();
+        let best = self.history.tree.leaves.best_verified();
         if let Some(best) = best
-            && best.id.0 != self.chain.head()
+            && best.id.0 != self.history.chain.head()
         {
             self.move_head(&best.id.0);
         }
-        if self.is_list {
+        if self.rules.is_list {
             // The leaves of a list are few.
-            self.tree.look_at_all_again();
-            self.pursuits = Pursuits::default();
+            self.history.tree.look_at_all_again();
+            self.fetching.pursuits = Pursuits::default();
         }
-        for leaf in self.tree.take_left(best) {
-            self.pursuits.release(&leaf);
+        for leaf in self.history.tree.take_left(best) {
+            self.fetching.pursuits.release(&leaf);
         }
-        for id in self.jobs.take_due_retries(self.now) {
+        for id in self.fetching.jobs.take_due_retries(self.now) {
             self.job_moved(&id);
         }
         self.look_at_long_way_again();
-        for leaf in self.tree.leaves.unseen_above(best) {
+        for leaf in self.history.tree.leaves.unseen_above(best) {
             self.look_at(&leaf, best);
         }
-        while let Some(leaf) = self.tree.leaves.next_ready(best).filter(|_| self.jobs.has_room()) {
+        while let Some(leaf) = self
+            .history
+            .tree
+            .leaves
+            .next_ready(best)
+            .filter(|_| self.fetching.jobs.has_room())
+        {
             self.look_at(&leaf, best);
-            if self.jobs.has_room() && self.tree.leaves.next_ready(best) == Some(leaf) {
+            if self.fetching.jobs.has_room() && self.history.tree.leaves.next_ready(best) == Some(leaf) {
                 break;
             }
         }
         // Checkpoint 0 is never pursued itself, so its entry stands for the blobs that the head needs.
-        let (zero, head) = (self.zero, self.chain.head());
-        self.pursuits.begin(zero, zero, None);
+        let (zero, head) = (self.rules.zero, self.history.chain.head());
+        self.fetching.pursuits.begin(zero, zero, None);
         self.want_weights_of(&zero, &head);
-        self.wants_dirty = true;
+        self.dirty.wants = true;
     }
 
     /// Looks again at the greatest leaf if the way to it is long, because each blob that comes makes room for another one.
     fn look_at_long_way_again(&mut self) {
-        let top = self.tree.leaves().next().map(|rank| rank.id.0);
-        let long = self.cached_path.as_ref().filter(|path| path.len() > 1);
+        let top = self.history.tree.leaves().next().map(|rank| rank.id.0);
+        let long = self.fetching.cached_path.as_ref().filter(|path| path.len() > 1);
         if let Some(top) = top.filter(|top| long.is_some_and(|path| path.front() == Some(top))) {
-            self.tree.set_seen(&top, false, false);
+            self.history.tree.set_seen(&top, false, false);
         }
     }
 
     /// Works on a leaf that would be the head.
     fn look_at(&mut self, leaf: &Rank, best: Option<Rank>) {
         let id = leaf.id.0;
-        let is_above = self.tree.get(&id).is_some_and(|node| self.tree.rank(node) == *leaf);
+        let is_above = self
+            .history
+            .tree
+            .get(&id)
+            .is_some_and(|node| self.history.tree.rank(node) == *leaf);
         if !is_above || best.is_some_and(|best| *leaf <= best) {
             return;
         }
-        let first = self.tree.leaves().next() == Some(leaf);
+        let first = self.history.tree.leaves().next() == Some(leaf);
         let path = self.path_from(id, first);
         let Some(aim) = self.aim_of(&path) else { return };
         if first {
-            self.cached_path = Some(path);
+            self.fetching.cached_path = Some(path);
         }
-        let proposal = self.proposal_of(&aim.step).map(|proposal| proposal.id());
-        self.pursuits.begin(id, aim.step, proposal);
-        self.tree.set_seen(&id, true, false);
+        let proposal = self.history.proposal_of(&aim.step).map(|proposal| proposal.id());
+        self.fetching.pursuits.begin(id, aim.step, proposal);
+        self.history.tree.set_seen(&id, true, false);
         self.pursue(&id, &aim);
-        let ready = self.can_recompute(&aim.step) && proposal.is_some_and(|id| self.jobs.may_start(&id, self.now));
-        if ready && self.tree.get(&id).is_some_and(|node| node.is_seen()) {
-            self.tree.set_seen(&id, true, true);
+        let ready =
+            self.can_recompute(&aim.step) && proposal.is_some_and(|id| self.fetching.jobs.may_start(&id, self.now));
+        if ready && self.history.tree.get(&id).is_some_and(|node| node.is_seen()) {
+            self.history.tree.set_seen(&id, true, true);
         }
     }
 
@@ -110,23 +120,27 @@ impl Machine {
     /// next, so that a node that catches up over thousands of rounds walks it once.
     fn path_from(&mut self, leaf: CheckpointId, first: bool) -> Path {
         let mut path = Path::new();
-        if first && let Some(cached) = self.cached_path.take() {
-            let above = self.tree.get(&leaf).and_then(|n| n.parent);
+        if first && let Some(cached) = self.fetching.cached_path.take() {
+            let above = self.history.tree.get(&leaf).and_then(|n| n.parent);
             if cached.front() == Some(&leaf) {
                 path = cached;
             } else if cached.front().copied() == above && above.is_some() {
                 path = cached;
                 path.push_front(leaf);
             }
-            while path.back().and_then(|id| self.tree.get(id)).is_some_and(|n| n.verified) {
+            while path
+                .back()
+                .and_then(|id| self.history.tree.get(id))
+                .is_some_and(|n| n.verified)
+            {
                 path.pop_back();
             }
         }
         let mut at = match path.back() {
-            Some(last) => self.tree.get(last).and_then(|n| n.parent),
+            Some(last) => self.history.tree.get(last).and_then(|n| n.parent),
             None => Some(leaf),
         };
-        while let Some(node) = at.and_then(|id| self.tree.get(&id)).filter(|n| !n.verified) {
+        while let Some(node) = at.and_then(|id| self.history.tree.get(&id)).filter(|n| !n.verified) {
             path.push_back(node.id);
             at = node.parent;
         }
@@ -135,8 +149,8 @@ impl Machine {
 
     /// The [`Aim`] for a leaf: the next step, and the newest checkpoint on the way that may be adopted by its digest.
     fn aim_of(&self, path: &Path) -> Option<Aim> {
-        let leaf = self.tree.get(path.front()?)?;
-        let step = self.tree.get(path.back()?)?;
+        let leaf = self.history.tree.get(path.front()?)?;
+        let step = self.history.tree.get(path.back()?)?;
         let attested = (leaf.attested > 0 && leaf.attested >= step.round).then(|| {
             let back = usize::try_from(leaf.round - leaf.attested).unwrap_or(usize::MAX);
             path.get(back).copied()
@@ -154,7 +168,7 @@ impl Machine {
             self.recompute(leaf, &aim.step);
             return self.prefetch(leaf, &aim.ahead);
         };
-        let round = |id| self.tree.get(id).map_or(0, |node| node.round);
+        let round = |id| self.history.tree.get(id).map_or(0, |node| node.round);
         let behind = usize::try_from(round(&attested).saturating_sub(round(&aim.step))).unwrap_or(usize::MAX);
         if behind > 0 || !self.can_recompute(&aim.step) {
             self.adopt(leaf, &attested);
@@ -170,14 +184,14 @@ impl Machine {
     /// would make catching up slower than a fast model.
     fn prefetch(&mut self, leaf: &CheckpointId, steps: &[CheckpointId]) {
         for step in steps {
-            let Some(node) = self.tree.get(step).filter(|n| n.complete) else {
+            let Some(node) = self.history.tree.get(step).filter(|n| n.complete) else {
                 return;
             };
-            let holders = self.sealers_of(node);
-            let Some(seal) = self.seal_of(node) else { return };
+            let holders = self.history.sealers_of(node);
+            let Some(seal) = self.history.seal_of(node) else { return };
             let listed: Vec<_> = seal.fresh.iter().chain(&seal.late).copied().collect();
             for id in listed {
-                if self.pursuits.count(leaf) >= PREFETCH_MAX {
+                if self.fetching.pursuits.count(leaf) >= PREFETCH_MAX {
                     return;
                 }
                 if let Some((blob, want)) = self.want_update(&id, &holders) {
@@ -189,18 +203,19 @@ impl Machine {
 
     /// Adopts an attested checkpoint once its weights are here; asks for the weights before.
     fn adopt(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
-        let Some(node) = self.tree.get(id) else { return };
+        let Some(node) = self.history.tree.get(id) else { return };
         let result = node.result;
-        if self.blobs.weights.is_here(&result) {
+        if self.fetching.blobs.weights.is_here(&result) {
             self.mark_verified(*id);
             return;
         }
         let holders = self
+            .history
             .sealers_of(node)
             .into_iter()
-            .chain(self.ballots.on(id).map(|(author, _)| *author));
+            .chain(self.history.ballots.on(id).map(|(author, _)| *author));
         let mut holders: BTreeSet<_> = holders.take(16).collect();
-        holders.remove(&self.config.node);
+        holders.remove(&self.rules.config.node);
         let want = Want {
             bytes: None,
             update: false,
@@ -209,83 +224,39 @@ impl Machine {
         self.pursue_blob(leaf, result, want);
     }
 
-    pub(in crate::round) fn sealers_of(&self, node: &Node) -> BTreeSet<NodeId> {
-        let seals = node.seals.iter().filter_map(|id| self.ledger.seal(id));
-        seals.map(|s| s.record.sealer).collect()
-    }
-
     /// Notes that the weights of a checkpoint are here and right.
     pub(in crate::round) fn mark_verified(&mut self, id: CheckpointId) {
-        let Some(node) = self.tree.get_mut(&id) else { return };
+        let Some(node) = self.history.tree.get_mut(&id) else {
+            return;
+        };
         if node.verified {
             return;
         }
         node.verified = true;
         // A checkpoint that was verified in the middle of the cached path ends the path
         // there. The path is dropped; the new walk is short.
-        self.cached_path.take_if(|path| path.back() != Some(&id));
+        self.fetching.cached_path.take_if(|path| path.back() != Some(&id));
         let (result, parent) = (node.result, node.parent);
-        self.blobs.weights.set_here(result);
-        self.tree.review(&id);
+        self.fetching.blobs.weights.set_here(result);
+        self.history.tree.review(&id);
         self.pursued_came(&result);
         self.step_moved(&id);
         if parent
-            .and_then(|id| self.tree.get(&id))
+            .and_then(|id| self.history.tree.get(&id))
             .is_some_and(|node| !node.verified)
         {
             // The checkpoint was adopted in the middle of a way, so each leaf on that way goes on from here.
-            self.tree.look_at_all_again();
+            self.history.tree.look_at_all_again();
         }
         self.out.persist(Persist::Verified(id));
-        self.head_dirty = true;
-        if id == self.chain.head() {
+        self.dirty.head = true;
+        if id == self.history.chain.head() {
             self.announce_head();
         }
     }
 
-    /// The newest confirmed checkpoint of the greatest branch, verified or not. In an open model, where any node can vote, only
-    /// the head's own branch counts, so that strangers cannot stop this node with data that they withhold.
-    fn confirmed_anywhere(&self) -> CheckpointId {
-        let best = self.tree.leaves().next().filter(|_| self.is_list);
-        let best = best.and_then(|rank| self.ancestor_of(rank.id.0, rank.confirmed));
-        best.or_else(|| self.chain.at(self.confirmed_round()))
-            .unwrap_or(self.tree.root())
-    }
-
-    /// The checkpoint of round `round` on the way from checkpoint 0 to `id`.
-    fn ancestor_of(&self, id: CheckpointId, round: u64) -> Option<CheckpointId> {
-        let mut at = self.tree.get(&id)?;
-        while at.round > round {
-            if self.chain.contains(at.round, &at.id) {
-                return self.chain.at(round);
-            }
-            at = self.tree.get(&at.parent?)?;
-        }
-        (at.round == round).then_some(at.id)
-    }
-
-    /// The confirmed checkpoint, if it is neither `id` nor an ancestor or a descendant of `id`. A node that signed on `id`
-    /// would then help a branch that a quorum has left.
-    pub(in crate::round) fn confirmed_against(&self, id: &CheckpointId) -> Option<CheckpointId> {
-        let confirmed = self.confirmed_anywhere();
-        let round = self.tree.get(&confirmed)?.round;
-        let node = self.tree.get(id)?;
-        if node.confirmed >= round {
-            // Liars can have two checkpoints of one round confirmed, and withhold
-            // data that one of them needs, so the head decides.
-            return None;
-        }
-        let mine = node.round;
-        let (low, high) = if mine <= round {
-            (*id, confirmed)
-        } else {
-            (confirmed, *id)
-        };
-        (self.ancestor_of(high, mine.min(round)) != Some(low)).then_some(confirmed)
-    }
-
     pub(in crate::round) fn announce_head(&mut self) {
-        let Some(node) = self.tree.get(&self.chain.head()).filter(|n| n.verified) else {
+        let Some(node) = self.history.tree.get(&self.history.chain.head()).filter(|n| n.verified) else {
             return;
         };
         self.out.act(Output::Head {
@@ -294,33 +265,37 @@ impl Machine {
             weights: node.result,
         });
         self.out.round_changed();
-        self.round_dirty = true;
-        self.chain_dirty = true;
+        self.dirty.round = true;
+        self.dirty.chain = true;
     }
 
     fn move_head(&mut self, to: &CheckpointId) {
-        let before = self.chain.round();
-        let from = self.chain.head();
+        let before = self.history.chain.round();
+        let from = self.history.chain.head();
         self.leave_shares(to);
-        self.chain.stand_on(to, &self.tree);
+        self.history.chain.stand_on(to, &self.history.tree);
         self.doubt_names_off_chain(&from);
-        let grew = self.chain.contains(before, &from) && self.chain.round() == before + 1;
+        let grew = self.history.chain.contains(before, &from) && self.history.chain.round() == before + 1;
         self.forget_results();
         self.open_round_on_head(grew);
         self.announce_head();
-        self.wants_dirty = true;
+        self.dirty.wants = true;
     }
 
     /// Makes a checkpoint invalid for ever, and drops it with all that was built on it.
     pub(in crate::round) fn invalidate(&mut self, id: &CheckpointId, fault: &str) {
-        let Some(node) = self.tree.get(id) else { return };
+        let Some(node) = self.history.tree.get(id) else { return };
         let (round, parent) = (node.round, node.parent);
-        let sealers = self.sealers_of(node);
+        let sealers = self.history.sealers_of(node);
         for sealer in sealers {
             self.out
                 .refuse(sealer, format!("checkpoint {id} of round {round}: {fault}"));
             if let Some(parent) = parent {
-                self.refuted.entry(sealer).or_default().insert(*id, (parent, round));
+                self.history
+                    .refuted
+                    .entry(sealer)
+                    .or_default()
+                    .insert(*id, (parent, round));
             }
         }
         for (id, round) in self.drop_branch(id) {
@@ -330,10 +305,15 @@ impl Machine {
 
     /// Remembers that a checkpoint is invalid for ever. Keeps at most [`INVALID_MAX`] of them.
     pub(in crate::round) fn bury(&mut self, id: CheckpointId, round: u64) {
-        self.invalid.insert(id, round);
-        while self.invalid.len() > INVALID_MAX {
-            let oldest = self.invalid.iter().min_by_key(|(_, round)| **round).map(|(id, _)| *id);
-            oldest.map(|id| self.invalid.remove(&id));
+        self.history.invalid.insert(id, round);
+        while self.history.invalid.len() > INVALID_MAX {
+            let oldest = self
+                .history
+                .invalid
+                .iter()
+                .min_by_key(|(_, round)| **round)
+                .map(|(id, _)| *id);
+            oldest.map(|id| self.history.invalid.remove(&id));
         }
     }
 
@@ -341,7 +321,7 @@ impl Machine {
     pub(in crate::round) fn drop_branch(&mut self, id: &CheckpointId) -> Vec<(CheckpointId, u64)> {
         let mut order = vec![*id];
         let mut next = 0;
-        while let Some(node) = order.get(next).and_then(|at| self.tree.get(at)) {
+        while let Some(node) = order.get(next).and_then(|at| self.history.tree.get(at)) {
             order.extend(&node.children);
             next += 1;
         }
@@ -349,44 +329,49 @@ impl Machine {
             self.count_complete(at);
             self.unname(at);
         }
-        let removed = self.tree.remove(id);
+        let removed = self.history.tree.remove(id);
         let mut gone = Forgotten::default();
-        self.shares.doubted.extend(removed.first().and_then(|node| node.parent));
+        let mut broken = false;
+        self.intake
+            .shares
+            .doubted
+            .extend(removed.first().and_then(|node| node.parent));
         for node in &removed {
-            self.shares.unfile(&node.id);
+            self.intake.shares.unfile(&node.id);
             self.unname_proofs(node);
             gone.verified.extend(node.verified.then_some(node.id));
-            gone.seals
-                .extend(node.seals.iter().filter(|id| self.ledger.remove_seal(id).is_some()));
+            gone.seals.extend(
+                node.seals
+                    .iter()
+                    .filter(|id| self.history.ledger.remove_seal(id).is_some()),
+            );
             self.release_weights(&node.result);
-            if self.chain.contains(node.round, &node.id) {
-                self.chain_broken = true;
+            if self.history.chain.contains(node.round, &node.id) {
+                broken = true;
             }
         }
         if !gone.seals.is_empty() {
             self.out.persist(Persist::Forget(gone));
         }
-        if std::mem::take(&mut self.chain_broken)
-            && let Some(parent) = removed.first().and_then(|n| n.parent)
-        {
+        if broken && let Some(parent) = removed.first().and_then(|n| n.parent) {
             self.move_head(&parent);
         }
-        self.head_dirty = true;
-        self.round_dirty = true;
+        self.dirty.head = true;
+        self.dirty.round = true;
         removed.iter().map(|n| (n.id, n.round)).collect()
     }
 
     /// Notes that a checkpoint no longer names the contributions that it lists.
     pub(in crate::round) fn unname(&mut self, id: &CheckpointId) {
-        let Some(seal) = self.tree.get(id).and_then(|n| self.seal_of(n)) else {
+        let Some(seal) = self.history.tree.get(id).and_then(|n| self.history.seal_of(n)) else {
             return;
         };
         let listed: Vec<_> = seal.fresh.iter().chain(&seal.late).copied().collect();
         for contribution in listed {
-            if let Some(by) = self.named.get_mut(&contribution) {
+            if let Some(by) = self.history.named.get_mut(&contribution) {
                 by.remove(id);
                 if by.is_empty() {
-                    self.named.remove(&contribution);
+                    self.history.named.remove(&contribution);
                 }
             }
         }

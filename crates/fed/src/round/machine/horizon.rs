@@ -11,64 +11,72 @@ use crate::round::{Forgotten, Persist};
 const MARGIN_ROUNDS: u64 = 2;
 
 impl Machine {
-    /// The round of the newest confirmed checkpoint on the head's branch; checkpoint 0 is confirmed by the spec.
-    pub(in crate::round) fn confirmed_round(&self) -> u64 {
-        self.tree.get(&self.chain.head()).map_or(0, |n| n.confirmed)
-    }
-
-    /// The newest final round of the head's branch: no branch without it can win.
-    pub(in crate::round) fn settled_round(&self) -> u64 {
-        self.tree.get(&self.chain.head()).map_or(0, |n| n.settled)
-    }
-
     /// Moves the horizon up after the newest settled round. Returns true if the horizon moved.
     pub(in crate::round) fn prune(&mut self) -> bool {
-        let Some(keep) = self.config.keep_rounds else {
+        let Some(keep) = self.rules.config.keep_rounds else {
             return false;
         };
-        let keep = keep.max(u64::from(self.spec.rounds.max_staleness) + MARGIN_ROUNDS);
-        let before = self.horizon;
-        let horizon = self.settled_round().saturating_sub(keep);
-        while self.horizon < horizon {
-            self.horizon += 1;
-            self.forget_round(self.horizon);
+        let keep = keep.max(u64::from(self.rules.spec.rounds.max_staleness) + MARGIN_ROUNDS);
+        let before = self.history.horizon;
+        let horizon = self.history.settled_round().saturating_sub(keep);
+        while self.history.horizon < horizon {
+            self.history.horizon += 1;
+            self.forget_round(self.history.horizon);
         }
-        if self.attested.is_some_and(|(round, _)| round <= self.horizon) {
-            self.attested = None;
+        if self
+            .search
+            .attested
+            .is_some_and(|(round, _)| round <= self.history.horizon)
+        {
+            self.search.attested = None;
         }
-        if self.attested.is_none() {
-            for id in std::mem::take(&mut self.doubted) {
+        if self.search.attested.is_none() {
+            for id in std::mem::take(&mut self.search.doubted) {
                 self.drop_off_chain(&id);
             }
         }
-        self.horizon > before
+        self.history.horizon > before
     }
 
     fn drop_off_chain(&mut self, id: &CheckpointId) {
-        if self.tree.get(id).is_some_and(|n| !self.chain.contains(n.round, id)) {
+        if self
+            .history
+            .tree
+            .get(id)
+            .is_some_and(|n| !self.history.chain.contains(n.round, id))
+        {
             self.drop_branch(id);
         }
     }
 
     fn forget_round(&mut self, round: u64) {
-        let off_chain = self.tree.of_round(round).filter(|n| !self.chain.contains(round, &n.id));
+        let off_chain = self
+            .history
+            .tree
+            .of_round(round)
+            .filter(|n| !self.history.chain.contains(round, &n.id));
         let off_chain: Vec<_> = off_chain.map(|n| n.id).collect();
         for id in off_chain {
             self.drop_branch(&id);
         }
-        if let Some(id) = self.chain.at(round) {
+        if let Some(id) = self.history.chain.at(round) {
             self.count_complete(&id);
             self.unname(&id);
-            if let Some(node) = self.tree.get(&id).filter(|n| n.parent.is_some()) {
+            if let Some(node) = self.history.tree.get(&id).filter(|n| n.parent.is_some()) {
                 let result = node.result;
                 self.forget_weights(result, round);
             }
         }
-        let old: Vec<ContributionId> = self.ledger.contributions_of(round, round).map(|(id, _)| id).collect();
+        let old: Vec<ContributionId> = self
+            .history
+            .ledger
+            .contributions_of(round, round)
+            .map(|(id, _)| id)
+            .collect();
         self.forget_contributions(old);
-        self.orphans.forget_through(round);
-        self.invalid.retain(|_, at| *at > round);
-        self.refuted.retain(|_, refuted| {
+        self.history.orphans.forget_through(round);
+        self.history.invalid.retain(|_, at| *at > round);
+        self.history.refuted.retain(|_, refuted| {
             refuted.retain(|_, (_, at)| *at > round);
             !refuted.is_empty()
         });
@@ -79,13 +87,16 @@ impl Machine {
     fn forget_contributions(&mut self, mut old: Vec<ContributionId>) {
         old.retain(|id| !self.is_unsettled(id));
         for id in &old {
-            if let Some(signed) = self.ledger.remove_contribution(id) {
+            if let Some(signed) = self.history.ledger.remove_contribution(id) {
                 let c = &signed.record;
-                self.ballots.remove(*id, c);
-                self.blobs.remove_user(id, c);
+                self.history.ballots.remove(*id, c);
+                self.fetching.blobs.remove_user(id, c);
                 self.submissions.forget(id, &c.parent);
-                self.shares.doubted.insert(c.parent);
-                self.proof_use.loose.extend(self.proved.get(&c.author));
+                self.intake.shares.doubted.insert(c.parent);
+                self.history
+                    .proofs
+                    .loose
+                    .extend(self.history.proofs.proved.get(&c.author));
             }
         }
         if !old.is_empty() {
@@ -99,52 +110,52 @@ impl Machine {
     /// Forgets a contribution of this node whose submissions have their final answer,
     /// if it is below the horizon and so of no more use.
     pub(in crate::round) fn forget_settled(&mut self, id: &ContributionId) {
-        let round = self.ledger.contribution(id).map(|c| c.record.round);
-        if round.is_some_and(|round| round <= self.horizon) {
+        let round = self.history.ledger.contribution(id).map(|c| c.record.round);
+        if round.is_some_and(|round| round <= self.history.horizon) {
             self.forget_contributions(vec![*id]);
         }
     }
 
     /// Releases weights below the horizon, because they are no base any more. Weights that a newer checkpoint shares are kept.
     fn forget_weights(&mut self, result: BlobId, round: u64) {
-        let alone = self.tree.count_weights(&result) == 1 && result != self.spec.checkpoint0;
-        if alone || !self.tree.rounds_from(round + 1).any(|n| n.result == result) {
+        let alone = self.history.tree.count_weights(&result) == 1 && result != self.rules.spec.checkpoint0;
+        if alone || !self.history.tree.rounds_from(round + 1).any(|n| n.result == result) {
             self.forget_blob(&result);
         }
     }
 
     /// Releases the weights of a removed checkpoint, if no other checkpoint has them.
     pub(in crate::round) fn release_weights(&mut self, result: &BlobId) {
-        if self.tree.count_weights(result) == 0 {
+        if self.history.tree.count_weights(result) == 0 {
             self.forget_blob(result);
         }
     }
 
     fn forget_blob(&mut self, blob: &BlobId) {
-        if *blob != self.spec.checkpoint0 && !self.jobs.results().any(|r| r == blob) {
-            self.blobs.weights.forget(blob);
+        if *blob != self.rules.spec.checkpoint0 && !self.fetching.jobs.results().any(|r| r == blob) {
+            self.fetching.blobs.weights.forget(blob);
         }
     }
 
     /// Forgets proofs that have done their work: the confirmed head has convicted the member, and no seal names the proof.
     fn forget_served_proofs(&mut self) {
-        let confirmed = self.chain.at(self.confirmed_round());
-        let Some(node) = confirmed.and_then(|id| self.tree.get(&id)) else {
+        let confirmed = self.history.chain.at(self.history.confirmed_round());
+        let Some(node) = confirmed.and_then(|id| self.history.tree.get(&id)) else {
             return;
         };
         let is_served =
-            |(author, _): &(NodeId, ProofId)| node.convicted.contains(author) && *author != self.config.node;
+            |(author, _): &(NodeId, ProofId)| node.convicted.contains(author) && *author != self.rules.config.node;
         // An open model may have convicted any number of nodes. Proofs against those whose
         // contributions are still held are looked at later.
-        let served: Vec<_> = if self.is_list {
-            let all = self.proved.iter().map(|(author, id)| (*author, *id));
+        let served: Vec<_> = if self.rules.is_list {
+            let all = self.history.proofs.proved.iter().map(|(author, id)| (*author, *id));
             all.filter(is_served).collect()
         } else {
             self.spare_proofs().filter(is_served).collect()
         };
         let served: Vec<ProofId> = served.into_iter().map(|(_, id)| id).collect();
         for id in served {
-            if !self.named_proofs.contains_key(&id) {
+            if !self.history.proofs.named.contains_key(&id) {
                 self.forget_proof(&id);
             }
         }

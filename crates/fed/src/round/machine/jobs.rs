@@ -17,12 +17,12 @@ impl Machine {
     pub(in crate::round) fn start_job(&mut self, proposal: &Proposal) {
         let id = proposal.id();
         let own = self.is_own_proposal(&id);
-        let full = !own && !self.jobs.has_room();
-        if full || !self.jobs.may_start(&id, self.now) {
+        let full = !own && !self.fetching.jobs.has_room();
+        if full || !self.fetching.jobs.may_start(&id, self.now) {
             return;
         }
         let item = |id: &ContributionId| {
-            let c = &self.ledger.contribution(id)?.record;
+            let c = &self.history.ledger.contribution(id)?.record;
             let item = FreshItem {
                 id: *id,
                 update: c.update,
@@ -30,7 +30,7 @@ impl Machine {
             };
             Some((item, proposal.round.saturating_sub(c.round)))
         };
-        let Some(weights) = self.tree.get(&proposal.parent).map(|n| n.result) else {
+        let Some(weights) = self.history.tree.get(&proposal.parent).map(|n| n.result) else {
             return;
         };
         let fresh: Option<Vec<_>> = proposal.fresh.iter().map(|id| Some(item(id)?.0)).collect();
@@ -50,8 +50,8 @@ impl Machine {
             round: proposal.round,
             listed: proposal.fresh.iter().chain(&proposal.late).copied().collect(),
         };
-        self.jobs.retry.remove(&id);
-        self.jobs.flying.insert(id, job);
+        self.fetching.jobs.retry.remove(&id);
+        self.fetching.jobs.flying.insert(id, job);
         self.out.act(Output::Aggregate(AggregateJob {
             id,
             proposal: proposal.clone(),
@@ -62,23 +62,28 @@ impl Machine {
     }
 
     pub(in crate::round) fn aggregated(&mut self, id: ProposalId, result: BlobId) {
-        if let Some(job) = self.jobs.flying.remove(&id) {
-            self.jobs.last_ms = self.now.since_ms(job.since);
-            self.jobs.count += 1;
-            let (round, count) = (job.round, self.jobs.count);
-            self.jobs.results.insert(id, Known { round, count, result });
+        if let Some(job) = self.fetching.jobs.flying.remove(&id) {
+            self.fetching.jobs.last_ms = self.now.since_ms(job.since);
+            self.fetching.jobs.count += 1;
+            let (round, count) = (job.round, self.fetching.jobs.count);
+            self.fetching.jobs.results.insert(id, Known { round, count, result });
             self.forget_results_beyond_max();
         }
         self.job_moved(&id);
-        self.head_dirty = true;
-        self.round_dirty = true;
+        self.dirty.head = true;
+        self.dirty.round = true;
     }
 
     /// Forgets the oldest results beyond [`RESULTS_MAX`]. The newest result stays, or it would be computed again at once; the
     /// result that this node is about to seal stays too.
     fn forget_results_beyond_max(&mut self) {
-        while self.jobs.results.len() > RESULTS_MAX {
-            let others = self.jobs.results.iter().filter(|(id, _)| !self.is_own_proposal(id));
+        while self.fetching.jobs.results.len() > RESULTS_MAX {
+            let others = self
+                .fetching
+                .jobs
+                .results
+                .iter()
+                .filter(|(id, _)| !self.is_own_proposal(id));
             let Some(oldest) = others.min_by_key(|(_, known)| known.count) else {
                 return;
             };
@@ -88,7 +93,7 @@ impl Machine {
     }
 
     fn forget_result(&mut self, id: &ProposalId) {
-        if let Some(known) = self.jobs.results.remove(id) {
+        if let Some(known) = self.fetching.jobs.results.remove(id) {
             self.release_weights(&known.result);
         }
     }
@@ -96,8 +101,13 @@ impl Machine {
     /// Forgets the results of the head's round and below after the head moved. They
     /// have done their work, and their blobs may go.
     pub(in crate::round) fn forget_results(&mut self) {
-        let round = self.chain.round();
-        let old = self.jobs.results.iter().filter(|(_, known)| known.round <= round);
+        let round = self.history.chain.round();
+        let old = self
+            .fetching
+            .jobs
+            .results
+            .iter()
+            .filter(|(_, known)| known.round <= round);
         let old: Vec<_> = old.map(|(id, _)| *id).collect();
         for id in old {
             self.forget_result(&id);
@@ -107,64 +117,47 @@ impl Machine {
     /// Schedules a failed job for another try. All blobs that the job read are asked for again: a vanished blob is fetched, a
     /// bad one is never listed again, and the requests for the others are answered at once.
     pub(in crate::round) fn aggregate_failed(&mut self, id: ProposalId) {
-        let Some(job) = self.jobs.flying.remove(&id) else {
+        let Some(job) = self.fetching.jobs.flying.remove(&id) else {
             return;
         };
         let again = self.now.after_ms(RETRY_MS);
         let now = self.now;
-        self.jobs.retry.retain(|_, at| *at > now);
-        self.jobs.retry.insert(id, again);
+        self.fetching.jobs.retry.retain(|_, at| *at > now);
+        self.fetching.jobs.retry.insert(id, again);
         for contribution in job.listed {
-            let update = self.update_of(&contribution);
-            self.blobs.updates.set_gone(&update);
+            let update = self.history.update_of(&contribution);
+            self.fetching.blobs.updates.set_gone(&update);
         }
-        if let Some(weights) = self.tree.get(&job.parent).map(|n| n.result) {
-            self.blobs.weights.set_gone(&weights);
+        if let Some(weights) = self.history.tree.get(&job.parent).map(|n| n.result) {
+            self.fetching.blobs.weights.set_gone(&weights);
         }
         self.job_moved(&id);
-        self.head_dirty = true;
-        self.round_dirty = true;
-        self.wants_dirty = true;
-    }
-
-    /// The update of a contribution; 32 zero bytes if the contribution is unknown.
-    pub(in crate::round) fn update_of(&self, id: &ContributionId) -> BlobId {
-        let known = self.ledger.contribution(id);
-        known.map_or(BlobId([0; 32]), |c| c.record.update)
-    }
-
-    /// The [`Proposal`] that a checkpoint would be recomputed from; `None` for checkpoint 0.
-    pub(in crate::round) fn proposal_of(&self, id: &CheckpointId) -> Option<Proposal> {
-        let seal = self.seal_of(self.tree.get(id)?)?;
-        Some(Proposal {
-            spec: seal.spec,
-            round: seal.round,
-            parent: seal.parent,
-            fresh: seal.fresh.clone(),
-            late: seal.late.clone(),
-            proofs: seal.proofs.clone(),
-        })
+        self.dirty.head = true;
+        self.dirty.round = true;
+        self.dirty.wants = true;
     }
 
     /// Returns true if everything needed to recompute a checkpoint is here.
     pub(in crate::round) fn can_recompute(&self, id: &CheckpointId) -> bool {
-        let Some(node) = self.tree.get(id) else { return false };
-        let parent = node.parent.and_then(|p| self.tree.get(&p));
-        let ready = parent.is_some_and(|p| p.verified && self.blobs.weights.is_here(&p.result));
-        let listed = self.seal_of(node).map(|s| s.fresh.iter().chain(&s.late));
+        let Some(node) = self.history.tree.get(id) else {
+            return false;
+        };
+        let parent = node.parent.and_then(|p| self.history.tree.get(&p));
+        let ready = parent.is_some_and(|p| p.verified && self.fetching.blobs.weights.is_here(&p.result));
+        let listed = self.history.seal_of(node).map(|s| s.fresh.iter().chain(&s.late));
         ready
             && node.complete
-            && listed.is_some_and(|mut l| l.all(|id| self.blobs.updates.is_here(&self.update_of(id))))
+            && listed.is_some_and(|mut l| l.all(|id| self.fetching.blobs.updates.is_here(&self.history.update_of(id))))
     }
 
     /// Recomputes a checkpoint whose parent is verified: compares the digest of a known result,
     /// or starts the job, or asks for missing blobs.
     pub(in crate::round) fn recompute(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
-        let Some(node) = self.tree.get(id) else { return };
-        let Some(proposal) = self.proposal_of(id).filter(|_| node.complete) else {
+        let Some(node) = self.history.tree.get(id) else { return };
+        let Some(proposal) = self.history.proposal_of(id).filter(|_| node.complete) else {
             return;
         };
-        if let Some(result) = self.jobs.result(&proposal.id()) {
+        if let Some(result) = self.fetching.jobs.result(&proposal.id()) {
             if result == node.result {
                 self.mark_verified(*id);
             } else {
@@ -176,7 +169,7 @@ impl Machine {
         if self.can_recompute(id) {
             return self.start_job(&proposal);
         }
-        let holders = self.sealers_of(node);
+        let holders = self.history.sealers_of(node);
         for listed in proposal.fresh.iter().chain(&proposal.late) {
             if let Some((blob, want)) = self.want_update(listed, &holders) {
                 self.pursue_blob(leaf, blob, want);
@@ -188,14 +181,15 @@ impl Machine {
     /// Asks again for the weights of a verified checkpoint if they have vanished.
     pub(in crate::round) fn want_weights_of(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self
+            .history
             .tree
             .get(id)
-            .filter(|n| n.verified && !self.blobs.weights.is_here(&n.result))
+            .filter(|n| n.verified && !self.fetching.blobs.weights.is_here(&n.result))
         else {
             return;
         };
-        let (result, mut holders) = (node.result, self.sealers_of(node));
-        holders.remove(&self.config.node);
+        let (result, mut holders) = (node.result, self.history.sealers_of(node));
+        holders.remove(&self.rules.config.node);
         let want = Want {
             bytes: None,
             update: false,

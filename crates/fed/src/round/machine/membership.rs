@@ -1,9 +1,6 @@
 //! The members that the open round waits for, and the order in which members seal it.
 
-use std::collections::BTreeSet;
-
 use crate::id::{CheckpointId, ContributionId, NodeId};
-use crate::record::Membership;
 use crate::round::machine::Machine;
 
 /// The hash by which members are ranked for sealing on a parent, so that no member chooses its place.
@@ -16,29 +13,24 @@ fn draw(parent: &CheckpointId, node: &NodeId) -> [u8; 32] {
 }
 
 impl Machine {
-    /// The members of a list; `None` in an open model.
-    pub(in crate::round) fn members(&self) -> Option<&BTreeSet<NodeId>> {
-        match &self.spec.membership {
-            Membership::List(members) => Some(members),
-            Membership::Open => None,
-        }
-    }
-
     /// Members that the open round waits for: they attend, their pace lets them be in, and they are not convicted.
     pub(in crate::round) fn expected(&self) -> impl Iterator<Item = &NodeId> {
-        self.expected_in(self.chain.round() + 1)
+        self.expected_in(self.history.chain.round() + 1)
     }
 
     fn expected_in(&self, round: u64) -> impl Iterator<Item = &NodeId> {
-        let members = self.members().into_iter().flatten();
+        let members = self.rules.members().into_iter().flatten();
         let patience = self.patience_ms();
-        members
-            .filter(move |m| self.attendance.expects(m, round) && self.paces.fits(m, patience) && !self.is_excluded(m))
+        members.filter(move |m| {
+            self.pacing.attendance.expects(m, round)
+                && self.pacing.paces.fits(m, patience)
+                && !self.history.is_excluded(m)
+        })
     }
 
     /// Remembers the members that the open round waits for. The round waits once there is a contribution.
     pub(in crate::round) fn note_expected(&mut self) {
-        if self.is_list && self.open.first.is_some() {
+        if self.rules.is_list && self.open.first.is_some() {
             let expected: Vec<_> = self.expected().copied().collect();
             self.open.expected.extend(expected);
         }
@@ -47,13 +39,18 @@ impl Machine {
     /// Expected members whose contribution on the head is not here with its blob. A member whose
     /// blob is bad has had its turn and is not missing.
     pub(in crate::round) fn missing(&self) -> Vec<NodeId> {
-        let head = self.chain.head();
-        let round = self.chain.round() + 1;
+        let head = self.history.chain.head();
+        let round = self.history.chain.round() + 1;
         let is_in = |member: &NodeId| {
-            let mut casts = self.ballots.by(&head, member).iter().filter(|cast| cast.round == round);
+            let mut casts = self
+                .history
+                .ballots
+                .by(&head, member)
+                .iter()
+                .filter(|cast| cast.round == round);
             casts.any(|cast| {
-                let update = self.update_of(&cast.id);
-                self.blobs.updates.is_here(&update) || self.blobs.updates.is_bad(&update)
+                let update = self.history.update_of(&cast.id);
+                self.fetching.blobs.updates.is_here(&update) || self.fetching.blobs.updates.is_bad(&update)
             })
         };
         self.expected().filter(|m| !is_in(m)).copied().collect()
@@ -63,20 +60,20 @@ impl Machine {
     /// Nodes that contributed and whose update is here go before the others. So a list's silent members, or
     /// strangers who withhold, do not cost a stagger each.
     pub(in crate::round) fn place(&self) -> Option<u64> {
-        let head = self.chain.head();
-        let whole = |id: &ContributionId| self.blobs.updates.is_here(&self.update_of(id));
-        let contributed = |node: &NodeId| self.ballots.by(&head, node).iter().any(|cast| whole(&cast.id));
-        let mine = self.config.node;
-        if !self.is_member || self.is_excluded(&mine) || !(self.is_list || contributed(&mine)) {
+        let head = self.history.chain.head();
+        let whole = |id: &ContributionId| self.fetching.blobs.updates.is_here(&self.history.update_of(id));
+        let contributed = |node: &NodeId| self.history.ballots.by(&head, node).iter().any(|cast| whole(&cast.id));
+        let mine = self.rules.config.node;
+        if !self.rules.is_member || self.history.is_excluded(&mine) || !(self.rules.is_list || contributed(&mine)) {
             return None;
         }
         let key = |node: &NodeId| (!contributed(node), draw(&head, node));
         let my_key = key(&mine);
-        let before = |node: &NodeId| *node != mine && !self.is_excluded(node) && key(node) < my_key;
-        let count = match self.members() {
+        let before = |node: &NodeId| *node != mine && !self.history.is_excluded(node) && key(node) < my_key;
+        let count = match self.rules.members() {
             Some(members) => members.iter().filter(|m| before(m)).count(),
             None => {
-                let authors = self.ballots.on(&head).map(|(author, _)| author);
+                let authors = self.history.ballots.on(&head).map(|(author, _)| author);
                 authors.filter(|m| contributed(m) && before(m)).count()
             }
         };
@@ -85,40 +82,41 @@ impl Machine {
 
     /// The contributions on a checkpoint whose updates are here.
     fn whole_on(&self, checkpoint: &CheckpointId) -> Vec<ContributionId> {
-        let casts = self.ballots.on(checkpoint).flat_map(|(_, casts)| casts);
-        let whole = casts.filter(|cast| self.blobs.updates.is_here(&self.update_of(&cast.id)));
+        let casts = self.history.ballots.on(checkpoint).flat_map(|(_, casts)| casts);
+        let whole = casts.filter(|cast| self.fetching.blobs.updates.is_here(&self.history.update_of(&cast.id)));
         whole.map(|cast| cast.id).collect()
     }
 
     /// Notes, after the head moved, which members contributed to the round that closed and which ones it waited for in vain.
     pub(in crate::round) fn take_attendance(&mut self) {
-        if !self.is_list {
+        if !self.rules.is_list {
             return;
         }
         let mut expected = std::mem::take(&mut self.open.expected);
-        let head = self.chain.head();
-        let round = self.chain.round();
+        let head = self.history.chain.head();
+        let round = self.history.chain.round();
         let listed = self
+            .history
             .tree
             .get(&head)
-            .and_then(|n| self.seal_of(n))
+            .and_then(|n| self.history.seal_of(n))
             .map(|s| s.fresh.clone());
         let mut authors = vec![];
         for id in listed.unwrap_or_default() {
-            match self.ledger.contribution(&id) {
+            match self.history.ledger.contribution(&id) {
                 Some(signed) => authors.push(signed.record.author),
                 // The head was adopted by its digest: its contributors are not known, so no member is held absent.
                 None => return,
             }
         }
         for author in authors {
-            self.attendance.heard(author, round);
+            self.pacing.attendance.heard(author, round);
         }
         if expected.is_empty() {
             // The round was over before it was open here: after a restart, or while this node catches up.
             expected = self.expected_in(round).copied().collect();
         }
-        self.attendance.close(round, &expected);
+        self.pacing.attendance.close(round, &expected);
         // Some contributions came in while their authors were ahead of this node.
         for id in self.whole_on(&head) {
             self.attend(&id);

@@ -25,23 +25,32 @@ impl Machine {
             if self.others_name(&id, sealer) {
                 return true;
             }
-            open.extend(self.tree.get(&id).into_iter().flat_map(|node| &node.children));
+            open.extend(self.history.tree.get(&id).into_iter().flat_map(|node| &node.children));
         }
         false
     }
 
     /// Returns true if a record or a claim of a node other than `sealer` names this very checkpoint.
     fn others_name(&self, checkpoint: &CheckpointId, sealer: &NodeId) -> bool {
-        let children = self.tree.get(checkpoint).into_iter().flat_map(|node| &node.children);
-        let seals = children.filter_map(|id| self.tree.get(id)).flat_map(|node| &node.seals);
-        let mut seals = seals.filter_map(|id| self.ledger.seal(id));
-        self.claims.by_others(checkpoint, sealer)
-            || self.ballots.on(checkpoint).any(|(author, _)| author != sealer)
+        let children = self
+            .history
+            .tree
+            .get(checkpoint)
+            .into_iter()
+            .flat_map(|node| &node.children);
+        let seals = children
+            .filter_map(|id| self.history.tree.get(id))
+            .flat_map(|node| &node.seals);
+        let mut seals = seals.filter_map(|id| self.history.ledger.seal(id));
+        self.intake.claims.by_others(checkpoint, sealer)
+            || self.history.ballots.on(checkpoint).any(|(author, _)| author != sealer)
             || self
+                .history
                 .orphans
                 .contributions_on(checkpoint)
                 .any(|c| c.record.author != *sealer)
             || self
+                .history
                 .orphans
                 .seals_for(Missing::Parent(*checkpoint))
                 .any(|s| s.record.sealer != *sealer)
@@ -56,10 +65,10 @@ impl Machine {
     /// Notes the claim of a peer that it stands on this checkpoint. Only one claim per member counts: a checkpoint that one
     /// member holds, others can hold too.
     pub(in crate::round) fn claim(&mut self, by: NodeId, head: CheckpointId) {
-        let room = self.claims.heads.len() < MEMBERS_MAX || self.claims.heads.contains_key(&by);
-        if room && by != self.config.node && self.spec.admits(&by) {
-            let before = self.claims.insert(by, head);
-            self.shares.doubted.extend(before.filter(|old| *old != head));
+        let room = self.intake.claims.heads.len() < MEMBERS_MAX || self.intake.claims.heads.contains_key(&by);
+        if room && by != self.rules.config.node && self.rules.spec.admits(&by) {
+            let before = self.intake.claims.insert(by, head);
+            self.intake.shares.doubted.extend(before.filter(|old| *old != head));
             self.name_gained(&head);
         }
     }
@@ -67,12 +76,12 @@ impl Machine {
     /// Handles a new name of this checkpoint: it leaves the shares, and so do the sealer's own checkpoints that it builds on.
     pub(in crate::round) fn name_gained(&mut self, checkpoint: &CheckpointId) {
         let mut at = *checkpoint;
-        while let Some(sealers) = self.shares.sealers(&at).cloned() {
+        while let Some(sealers) = self.intake.shares.sealers(&at).cloned() {
             if !self.is_held_named(&at, &sealers) {
                 return;
             }
-            self.shares.unfile(&at);
-            match self.tree.get(&at).and_then(|node| node.parent) {
+            self.intake.shares.unfile(&at);
+            match self.history.tree.get(&at).and_then(|node| node.parent) {
                 Some(parent) => at = parent,
                 None => return,
             }
@@ -86,7 +95,7 @@ impl Machine {
         };
         let unnamed = !self.is_held_named(checkpoint, &place.sealers);
         if unnamed {
-            self.shares.file(place);
+            self.intake.shares.file(place);
         }
         unnamed
     }
@@ -95,15 +104,15 @@ impl Machine {
     /// their sealers' own checkpoints that they build on. In an open model the excess is dropped then;
     /// a list's member keeps it until its next seal.
     pub(in crate::round) fn review_names(&mut self) {
-        while let Some(first) = self.shares.doubted.pop_first() {
+        while let Some(first) = self.intake.shares.doubted.pop_first() {
             let mut filed = vec![];
-            let mut at = Some(first).filter(|id| !self.shares.has(id));
+            let mut at = Some(first).filter(|id| !self.intake.shares.has(id));
             while let Some(id) = at.filter(|id| self.file_if_unnamed(id)) {
                 filed.push(id);
-                let parent = self.tree.get(&id).and_then(|node| node.parent);
-                at = parent.filter(|id| !self.shares.has(id));
+                let parent = self.history.tree.get(&id).and_then(|node| node.parent);
+                at = parent.filter(|id| !self.intake.shares.has(id));
             }
-            if !self.is_list {
+            if !self.rules.is_list {
                 filed.iter().for_each(|id| self.trim_shares(id));
             }
         }
@@ -111,19 +120,19 @@ impl Machine {
 
     /// Takes the branch of the new head out of the shares, because it counts against no sealer.
     pub(in crate::round) fn leave_shares(&mut self, head: &CheckpointId) {
-        let mut at = self.tree.get(head);
-        while let Some(node) = at.filter(|node| !self.chain.contains(node.round, &node.id)) {
-            self.shares.unfile(&node.id);
-            at = node.parent.and_then(|parent| self.tree.get(&parent));
+        let mut at = self.history.tree.get(head);
+        while let Some(node) = at.filter(|node| !self.history.chain.contains(node.round, &node.id)) {
+            self.intake.shares.unfile(&node.id);
+            at = node.parent.and_then(|parent| self.history.tree.get(&parent));
         }
     }
 
     /// Reviews the checkpoints that the head left, because from now on only their names hold them.
     pub(in crate::round) fn doubt_names_off_chain(&mut self, from: &CheckpointId) {
-        let mut at = self.tree.get(from);
-        while let Some(node) = at.filter(|node| !self.chain.contains(node.round, &node.id)) {
-            self.shares.doubted.insert(node.id);
-            at = node.parent.and_then(|parent| self.tree.get(&parent));
+        let mut at = self.history.tree.get(from);
+        while let Some(node) = at.filter(|node| !self.history.chain.contains(node.round, &node.id)) {
+            self.intake.shares.doubted.insert(node.id);
+            at = node.parent.and_then(|parent| self.history.tree.get(&parent));
         }
     }
 }

@@ -1,93 +1,44 @@
 //! The start of a [`Machine`] from what the store remembers.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
-use crate::codec::Codec;
 use crate::id::Instant;
-use crate::record::{Membership, Spec};
+use crate::record::Spec;
 use crate::round::machine::Machine;
-use crate::round::machine::limits::DELAY_MS_DEFAULT;
-use crate::round::table::attendance::Attendance;
-use crate::round::table::ballots::Ballots;
-use crate::round::table::blobs::Blobs;
-use crate::round::table::chain::Chain;
-use crate::round::table::claims::Claims;
 use crate::round::table::comparison::Comparison;
-use crate::round::table::jobs::Jobs;
-use crate::round::table::ledger::Ledger;
+use crate::round::table::dirty::Dirty;
+use crate::round::table::fetching::Fetching;
+use crate::round::table::history::History;
+use crate::round::table::intake::Intake;
 use crate::round::table::node::Node;
 use crate::round::table::open_round::OpenRound;
-use crate::round::table::orphans::Orphans;
 use crate::round::table::outbox::Outbox;
-use crate::round::table::paces::Paces;
-use crate::round::table::proof_use::ProofUse;
-use crate::round::table::pursuits::Pursuits;
+use crate::round::table::pacing::Pacing;
 use crate::round::table::queued::Queued;
-use crate::round::table::shares::Shares;
+use crate::round::table::rules::Rules;
+use crate::round::table::search::Search;
 use crate::round::table::submissions::Submissions;
-use crate::round::table::taken_back::TakenBack;
-use crate::round::table::tree::Tree;
 use crate::round::{Config, Output, RecordId, Restored, Root};
 
 impl Machine {
     /// Makes a [`Machine`] that knows nothing but its spec and the root.
     fn empty(spec: Spec, config: Config, root: Option<Root>, now: Instant) -> Self {
-        let zero = spec.zero().0;
-        let is_list = matches!(spec.membership, Membership::List(_));
         let node = Node::of_root(root.unwrap_or_else(|| Root::zero(&spec)));
-        let (root, round) = (node.id, node.round);
+        let root = node.id;
+        let rules = Rules::new(spec, config);
         Self {
-            spec_id: spec.id(),
-            update_bytes: Codec::of(&spec.codec)
-                .ok()
-                .map(|codec| codec.coded_bytes(&spec.tensors)),
-            zero,
-            is_member: spec.admits(&config.node),
-            is_list,
-            k: spec.rounds.min_contributions as usize,
-            quorum: spec.quorum(),
-            tree: Tree::new(node, spec.quorum(), is_list),
-            chain: Chain::new(root, round),
-            submissions: Submissions::new(config.trainers),
-            comparison: Comparison::new(now, Self::to_compare(is_list, spec.admits(&config.node), spec.quorum())),
-            spec,
-            config,
-            ledger: Ledger::default(),
-            ballots: Ballots::default(),
-            orphans: Orphans::default(),
-            blobs: Blobs::default(),
-            jobs: Jobs::default(),
-            attendance: Attendance::default(),
-            paces: Paces::default(),
+            history: History::new(node, &rules),
+            intake: Intake::new(!rules.is_list),
+            search: Search::default(),
             open: OpenRound::default(),
-            out: Outbox::default(),
-            queue: VecDeque::new(),
-            named: BTreeMap::new(),
-            pursuits: Pursuits::default(),
-            proved: BTreeMap::new(),
-            named_proofs: BTreeMap::new(),
-            proof_use: ProofUse::default(),
-            invalid: BTreeMap::new(),
-            refuted: BTreeMap::new(),
-            claims: Claims::default(),
-            shares: Shares::new(!is_list),
-            trusted: BTreeSet::new(),
-            told_below_horizon: BTreeSet::new(),
-            known_verified: BTreeSet::new(),
-            attested: None,
-            taken_back: TakenBack::default(),
-            doubted: BTreeSet::new(),
-            cached_path: None,
-            told_confirmed: root,
-            horizon: round,
-            delay_ms: DELAY_MS_DEFAULT,
+            pacing: Pacing::default(),
+            fetching: Fetching::default(),
+            submissions: Submissions::new(rules.config.trainers),
+            comparison: Comparison::new(now, rules.to_compare()),
+            out: Outbox::new(root),
+            dirty: Dirty::all(),
             now,
-            restoring: true,
-            head_dirty: true,
-            round_dirty: true,
-            wants_dirty: true,
-            chain_dirty: true,
-            chain_broken: false,
+            rules,
         }
     }
 
@@ -101,21 +52,21 @@ impl Machine {
         let mut machine = Self::empty(spec, config, restored.root.clone(), now);
         let fresh = restored.seals.is_empty() && restored.contributions.is_empty();
         machine.out.set_stored(stored_ids(&restored));
-        machine.known_verified = restored.verified;
-        if machine.known_verified.remove(&machine.zero) {
-            machine.blobs.weights.set_here(machine.spec.checkpoint0);
-            if let Some(node) = machine.tree.get_mut(&machine.zero) {
+        machine.intake.known_verified = restored.verified;
+        if machine.intake.known_verified.remove(&machine.rules.zero) {
+            machine.fetching.blobs.weights.set_here(machine.rules.spec.checkpoint0);
+            if let Some(node) = machine.history.tree.get_mut(&machine.rules.zero) {
                 node.verified = true;
             }
-            machine.tree.review(&machine.zero);
+            machine.history.tree.review(&machine.rules.zero);
         }
-        let root = machine.tree.root();
-        if machine.known_verified.remove(&root)
-            && let Some(node) = machine.tree.get_mut(&root)
+        let root = machine.history.tree.root();
+        if machine.intake.known_verified.remove(&root)
+            && let Some(node) = machine.history.tree.get_mut(&root)
         {
             node.verified = true;
-            machine.blobs.weights.set_here(node.result);
-            machine.tree.review(&root);
+            machine.fetching.blobs.weights.set_here(node.result);
+            machine.history.tree.review(&root);
         }
         for proof in restored.proofs {
             machine.restore_proof(proof);
@@ -131,11 +82,11 @@ impl Machine {
         // The sort is stable: in each round the contributions come first, then the seals.
         records.sort_by_key(|(round, _)| *round);
         for (_, record) in records {
-            machine.queue.push_back(record);
+            machine.intake.queue.push_back(record);
             machine.work_off_queue();
         }
         machine.out.set_stored(BTreeSet::new());
-        machine.restoring = false;
+        machine.intake.restoring = false;
         for (submission, state) in restored.submissions {
             machine.restore_submission(submission, state);
         }
@@ -146,15 +97,15 @@ impl Machine {
 
     fn settle_restored(&mut self, fresh: bool) {
         self.recall_attendance();
-        let before = self.chain.head();
+        let before = self.history.chain.head();
         self.settle_head();
-        if self.chain.head() == before {
+        if self.history.chain.head() == before {
             self.announce_head();
         }
-        let head = self.chain.head();
-        let known = self.ballots.authors(&head) > 0;
+        let head = self.history.chain.head();
+        let known = self.history.ballots.authors(&head) > 0;
         if fresh {
-            self.paces.begin(head, self.now);
+            self.pacing.paces.begin(head, self.now);
         }
         self.open = OpenRound {
             first: known.then_some(self.now),
@@ -165,15 +116,20 @@ impl Machine {
         let own = self
             .submissions
             .own(&head)
-            .and_then(|id| self.ledger.contribution(&id))
+            .and_then(|id| self.history.ledger.contribution(&id))
             .cloned();
         if let Some(own) = own {
             self.out.act(Output::SendContribution(own));
         }
-        let seals = self.tree.get(&head).map(|n| n.seals.clone()).unwrap_or_default();
-        let seals = seals.iter().filter_map(|id| self.ledger.seal(id));
+        let seals = self
+            .history
+            .tree
+            .get(&head)
+            .map(|n| n.seals.clone())
+            .unwrap_or_default();
+        let seals = seals.iter().filter_map(|id| self.history.ledger.seal(id));
         let own = seals
-            .filter(|s| s.record.sealer == self.config.node)
+            .filter(|s| s.record.sealer == self.rules.config.node)
             .cloned()
             .collect::<Vec<_>>();
         for seal in own {
@@ -185,7 +141,12 @@ impl Machine {
     /// Restores the attendance, before the head is chosen anew: each member was last
     /// heard in the newest round that it contributed to.
     fn recall_attendance(&mut self) {
-        let held: Vec<_> = self.ledger.contributions_of(1, u64::MAX).map(|(id, _)| id).collect();
+        let held: Vec<_> = self
+            .history
+            .ledger
+            .contributions_of(1, u64::MAX)
+            .map(|(id, _)| id)
+            .collect();
         for id in held {
             self.attend(&id);
         }

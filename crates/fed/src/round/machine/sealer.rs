@@ -23,15 +23,15 @@ const WAITED_FOR_MAX: usize = 2;
 impl Machine {
     /// Milliseconds between one sealer's turn and the next.
     fn stagger_ms(&self) -> u64 {
-        let delay = self.delay_ms.saturating_mul(DELAYS_PER_STAGGER);
+        let delay = self.pacing.delay_ms.saturating_mul(DELAYS_PER_STAGGER);
         delay
             .clamp(STAGGER_MS_MIN, STAGGER_MS_MAX)
-            .saturating_add(self.jobs.last_ms().min(STAGGER_MS_MAX))
+            .saturating_add(self.fetching.jobs.last_ms().min(STAGGER_MS_MAX))
     }
 
     /// Fresh contributions that a seal may list now, ascending: their blobs are here, one per member, none by an equivocator.
     pub(in crate::round) fn ready(&self) -> Vec<ContributionId> {
-        let here = |id: &ContributionId| self.blobs.updates.is_here(&self.update_of(id));
+        let here = |id: &ContributionId| self.fetching.blobs.updates.is_here(&self.history.update_of(id));
         let mut ready: Vec<_> = self.open_contributions().filter(here).collect();
         ready.truncate(crate::record::MEMBERS_MAX);
         ready.sort_unstable();
@@ -41,11 +41,11 @@ impl Machine {
     /// Returns `Some` if the policy lets the round close with this number of contributions; `Some(true)` if the target is
     /// reached or no member is missing.
     fn may_close(&self, ready: usize) -> Option<bool> {
-        if ready < self.k {
+        if ready < self.rules.k {
             return None;
         }
-        let target = self.spec.rounds.target.is_some_and(|t| ready >= t as usize);
-        if target || (self.is_list && self.missing().is_empty()) {
+        let target = self.rules.spec.rounds.target.is_some_and(|t| ready >= t as usize);
+        if target || (self.rules.is_list && self.missing().is_empty()) {
             return Some(true);
         }
         let due = self.deadline().is_some_and(|at| at <= self.now);
@@ -54,14 +54,15 @@ impl Machine {
 
     /// Closes the round if it is time, as far as this node has to do it.
     pub(in crate::round) fn close_round(&mut self) {
-        let head = self.chain.head();
-        if !self.is_member
+        let head = self.history.chain.head();
+        if !self.rules.is_member
             || self.is_far_ahead()
-            || self.confirmed_against(&head).is_some()
+            || self.history.confirmed_against(&self.rules, &head).is_some()
             || !self
+                .history
                 .tree
                 .get(&head)
-                .is_some_and(|n| n.verified && self.blobs.weights.is_here(&n.result))
+                .is_some_and(|n| n.verified && self.fetching.blobs.weights.is_here(&n.result))
         {
             return;
         }
@@ -84,7 +85,7 @@ impl Machine {
         let now = self.now;
         // An equivocation that came to light since then takes its author's
         // contribution out again, and so does a blob that vanished.
-        let gone = |id: &ContributionId| !self.blobs.updates.is_here(&self.update_of(id));
+        let gone = |id: &ContributionId| !self.fetching.blobs.updates.is_here(&self.history.update_of(id));
         let proposed = self.open.closing.as_ref().and_then(|c| c.proposal.as_ref());
         let outdated = proposed
             .is_some_and(|p| p.fresh.iter().any(|id| ready.binary_search(id).is_err()) || p.late.iter().any(gone));
@@ -97,7 +98,7 @@ impl Machine {
             closing.computed = None;
         }
         if closing.proposal.is_none() {
-            if ready.len() < self.k {
+            if ready.len() < self.rules.k {
                 self.open.closing = None;
                 return;
             }
@@ -113,12 +114,12 @@ impl Machine {
 
     fn propose(&self, fresh: Vec<ContributionId>) -> Proposal {
         Proposal {
-            spec: self.spec_id,
-            round: self.chain.round() + 1,
-            parent: self.chain.head(),
+            spec: self.rules.spec_id,
+            round: self.history.chain.round() + 1,
+            parent: self.history.chain.head(),
             fresh,
             late: self.late_to_seal(),
-            proofs: self.proofs_to_carry(),
+            proofs: self.history.proofs_to_carry(&self.rules),
         }
     }
 
@@ -141,7 +142,7 @@ impl Machine {
             return;
         };
         let id = proposal.id();
-        let Some(result) = self.jobs.result(&id) else {
+        let Some(result) = self.fetching.jobs.result(&id) else {
             return self.start_job(&proposal);
         };
         closing.computed.get_or_insert(self.now);
@@ -160,7 +161,7 @@ impl Machine {
     /// Returns true if a seal of another node is being recomputed that is worth waiting for: at most [`WAITED_FOR_MAX`] in a
     /// round, and none by a sealer that was refuted on the head.
     fn waits_for_others(&mut self, parent: &CheckpointId, own: &ProposalId) -> bool {
-        let others = self.jobs.on(parent, own);
+        let others = self.fetching.jobs.on(parent, own);
         if others.is_empty() || self.only_liars_computed() {
             return false;
         }
@@ -181,12 +182,14 @@ impl Machine {
 
     /// Returns true if every unverified seal on the head is by sealers that were refuted there before.
     fn only_liars_computed(&self) -> bool {
-        let head = self.chain.head();
-        let Some(node) = self.tree.get(&head) else { return true };
-        let children = node.children.iter().filter_map(|id| self.tree.get(id));
-        let mut sealers = children.filter_map(|n| self.seal_of(n)).map(|s| s.sealer);
+        let head = self.history.chain.head();
+        let Some(node) = self.history.tree.get(&head) else {
+            return true;
+        };
+        let children = node.children.iter().filter_map(|id| self.history.tree.get(id));
+        let mut sealers = children.filter_map(|n| self.history.seal_of(n)).map(|s| s.sealer);
         let refuted = |sealer: &NodeId| {
-            let of_sealer = self.refuted.get(sealer).into_iter().flatten();
+            let of_sealer = self.history.refuted.get(sealer).into_iter().flatten();
             of_sealer.into_iter().any(|(_, (parent, _))| *parent == head)
         };
         sealers.all(|sealer| refuted(&sealer))
@@ -201,7 +204,7 @@ impl Machine {
             late: proposal.late,
             proofs: proposal.proofs,
             result,
-            sealer: self.config.node,
+            sealer: self.rules.config.node,
         })));
     }
 
@@ -209,7 +212,7 @@ impl Machine {
     pub(in crate::round) fn own_seal(&mut self, signed: Signed<Seal>) {
         let id = signed.record.id();
         self.take_seal(signed.clone());
-        if self.ledger.seal(&id).is_some() {
+        if self.history.ledger.seal(&id).is_some() {
             self.out.act(Output::SendSeal(signed));
         }
     }

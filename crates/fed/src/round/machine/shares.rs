@@ -26,20 +26,20 @@ impl Machine {
             parent: seal.parent,
             round: seal.round,
             sealers: BTreeSet::from([seal.sealer]),
-            order: (self.is_checkable(seal), seal.fresh.len(), Reverse(checkpoint)),
+            order: (self.history.is_checkable(seal), seal.fresh.len(), Reverse(checkpoint)),
         }
     }
 
     /// The [`Place`] of a held checkpoint; `None` on the head's branch, and for this node's own. In a list a checkpoint belongs
     /// to the member whose seal came first.
     pub(in crate::round) fn place_of(&self, checkpoint: &CheckpointId) -> Option<Place> {
-        let node = self.tree.get(checkpoint)?;
+        let node = self.history.tree.get(checkpoint)?;
         let parent = node.parent?;
-        let mut sealers = self.sealers_of(node);
-        if self.is_list {
-            sealers = BTreeSet::from([self.seal_of(node)?.sealer]);
+        let mut sealers = self.history.sealers_of(node);
+        if self.rules.is_list {
+            sealers = BTreeSet::from([self.history.seal_of(node)?.sealer]);
         }
-        let free = self.chain.contains(node.round, &node.id) || sealers.contains(&self.config.node);
+        let free = self.history.chain.contains(node.round, &node.id) || sealers.contains(&self.rules.config.node);
         let place = Place {
             parent,
             round: node.round,
@@ -47,11 +47,6 @@ impl Machine {
             order: (node.missing == 0, node.fresh, Reverse(node.id)),
         };
         (!free).then_some(place)
-    }
-
-    fn is_checkable(&self, seal: &Seal) -> bool {
-        let mut listed = seal.fresh.iter().chain(&seal.late);
-        listed.all(|id| self.ledger.contribution(id).is_some())
     }
 
     /// Returns true if a seal may be held. Of the unnamed seals those within the shares stay, so that the seals that every node
@@ -74,27 +69,27 @@ impl Machine {
 
     fn displaced_by_seal(&mut self, seal: &Seal, checkpoint: &CheckpointId) -> Option<Vec<CheckpointId>> {
         // No limit applies: the store held the seal, it is this node's own, or others name it.
-        if self.restoring || seal.sealer == self.config.node || self.is_named(checkpoint, &seal.sealer) {
+        if self.intake.restoring || seal.sealer == self.rules.config.node || self.is_named(checkpoint, &seal.sealer) {
             return Some(vec![]);
         }
-        let refuted = self.refuted.get(&seal.sealer).map_or(0, BTreeMap::len);
+        let refuted = self.history.refuted.get(&seal.sealer).map_or(0, BTreeMap::len);
         if refuted >= REFUTED_MAX || !self.has_room_for_incomplete(seal) {
             return None;
         }
         let place = self.place_for(seal, *checkpoint);
-        self.shares.displaced_by(&place)
+        self.intake.shares.displaced_by(&place)
     }
 
     /// Returns true if there is room for a seal among those that cannot be checked yet. A seal of known contributions needs no
     /// such room, so a flood of unknown ones keeps out no node that goes on with the round.
     fn has_room_for_incomplete(&self, seal: &Seal) -> bool {
-        let vouched = self.attested.is_some_and(|(round, _)| seal.round <= round);
-        if vouched || self.is_checkable(seal) {
+        let vouched = self.search.attested.is_some_and(|(round, _)| seal.round <= round);
+        if vouched || self.history.is_checkable(seal) {
             return true;
         }
-        let shares = self.members().map_or(INCOMPLETE_SHARES_OPEN, BTreeSet::len);
+        let shares = self.rules.members().map_or(INCOMPLETE_SHARES_OPEN, BTreeSet::len);
         let share = (INCOMPLETE_MAX / shares.max(1)).max(INCOMPLETE_PER_SEALER_MIN);
-        self.shares.incomplete.of(&seal.sealer) < share && self.shares.incomplete.all < INCOMPLETE_MAX
+        self.intake.shares.incomplete.of(&seal.sealer) < share && self.intake.shares.incomplete.all < INCOMPLETE_MAX
     }
 
     /// Drops the checkpoints that are too much in the shares of this checkpoint.
@@ -102,17 +97,17 @@ impl Machine {
         let Some(place) = self.place_of(checkpoint) else {
             return;
         };
-        while let Some(id) = self.shares.excess(&place) {
+        while let Some(id) = self.intake.shares.excess(&place) {
             self.drop_branch(&id);
         }
     }
 
     /// Files a checkpoint anew, because the contributions that it lists have come, or another node sealed it too.
     pub(in crate::round) fn refile(&mut self, checkpoint: &CheckpointId) {
-        if self.shares.has(checkpoint) {
-            self.shares.unfile(checkpoint);
+        if self.intake.shares.has(checkpoint) {
+            self.intake.shares.unfile(checkpoint);
             if let Some(place) = self.place_of(checkpoint) {
-                self.shares.file(place);
+                self.intake.shares.file(place);
             }
         }
     }

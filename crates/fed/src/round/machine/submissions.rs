@@ -12,27 +12,27 @@ const FINAL_MAX: usize = 1_024;
 impl Machine {
     /// Checks if a submission on this base can be taken. The [`BaseError`] says why not.
     pub(in crate::round) fn base_fault(&self, base: &CheckpointId) -> Result<(), BaseError> {
-        if !self.is_member {
+        if !self.rules.is_member {
             return Err(BaseError::NotMember);
         }
-        if let Some(convicted) = self.own_conviction() {
+        if let Some(convicted) = self.history.own_conviction(&self.rules) {
             return Err(BaseError::Convicted(convicted));
         }
-        let node = self.tree.get(base).ok_or(BaseError::Unknown(*base))?;
+        let node = self.history.tree.get(base).ok_or(BaseError::Unknown(*base))?;
         if self.submissions.own.contains_key(base) {
             return Err(BaseError::Contributed(*base));
         }
-        let behind = self.chain.round().saturating_sub(node.round);
-        let limit = self.spec.rounds.max_staleness;
+        let behind = self.history.chain.round().saturating_sub(node.round);
+        let limit = self.rules.spec.rounds.max_staleness;
         if behind > u64::from(limit) {
             let base = *base;
             return Err(BaseError::Stale { base, behind, limit });
         }
-        if let Some(confirmed) = self.confirmed_against(base) {
+        if let Some(confirmed) = self.history.confirmed_against(&self.rules, base) {
             let base = *base;
             return Err(BaseError::Conflicts { base, confirmed });
         }
-        if !node.verified || !self.blobs.weights.is_here(&node.result) {
+        if !node.verified || !self.fetching.blobs.weights.is_here(&node.result) {
             return Err(BaseError::NotHeld(*base));
         }
         Ok(())
@@ -40,7 +40,7 @@ impl Machine {
 
     /// Notes that a trainer submits, or tries to.
     pub(in crate::round) fn trainer_here(&mut self, trainer: &str) {
-        let round = self.chain.round() + 1;
+        let round = self.history.chain.round() + 1;
         self.submissions.trainers.heard(trainer, round);
     }
 
@@ -75,11 +75,11 @@ impl Machine {
             self.set_state(older, SubmissionState::Superseded { reason });
         }
         self.submissions.pending.entry(base).or_default().insert(id);
-        if base == self.chain.head() {
+        if base == self.history.chain.head() {
             let now = self.now;
             self.open.submitted.get_or_insert(now);
         }
-        self.round_dirty = true;
+        self.dirty.round = true;
     }
 
     fn unpend(&mut self, base: &CheckpointId, id: &SubmissionId) {
@@ -121,7 +121,7 @@ impl Machine {
 
     /// Merges the due submissions: on the head when the trainers are in or the deadline nears, on older bases at once.
     pub(in crate::round) fn merge(&mut self) {
-        let head = self.chain.head();
+        let head = self.history.chain.head();
         let bases: Vec<_> = self.submissions.pending.keys().copied().collect();
         for base in bases {
             if self.submissions.encoding.contains_key(&base) {
@@ -137,7 +137,7 @@ impl Machine {
             let waits = self.submissions.retry.get(&base).is_some_and(|at| *at > self.now);
             let now = self.open.seal_now || self.submissions.merge_now;
             let due = now || self.merge_at().is_some_and(|at| at <= self.now);
-            let round = self.chain.round() + 1;
+            let round = self.history.chain.round() + 1;
             if waits || (base == head && !due && !self.submissions.are_all_in(&base, round)) {
                 continue;
             }
@@ -149,7 +149,7 @@ impl Machine {
     }
 
     fn start_encode(&mut self, base: &CheckpointId) {
-        let Some(weights) = self.tree.get(base).map(|n| n.result) else {
+        let Some(weights) = self.history.tree.get(base).map(|n| n.result) else {
             return;
         };
         let ids: Vec<_> = self
@@ -189,7 +189,7 @@ impl Machine {
             let again = self.now.after_ms(RETRY_MS);
             self.submissions.retry.insert(*parent, again);
         }
-        self.round_dirty = true;
+        self.dirty.round = true;
     }
 
     /// Asks for the signature of a contribution once its coded update is stored. No parent ever gets a second signature.
@@ -211,15 +211,15 @@ impl Machine {
         if let Some(fault) = fault {
             return self.reject_encoding(parent, &fault.to_string());
         }
-        let Some(round) = self.tree.get(parent).map(|n| n.round) else {
+        let Some(round) = self.history.tree.get(parent).map(|n| n.round) else {
             return;
         };
         let source = self.vote_for(parent);
         self.out.act(Output::Sign(Unsigned::Contribution(Contribution {
-            spec: self.spec_id,
+            spec: self.rules.spec_id,
             parent: *parent,
             round: round + 1,
-            author: self.config.node,
+            author: self.rules.config.node,
             samples: samples.clamp(1, SAMPLES_MAX),
             update,
             update_bytes: bytes,
@@ -236,20 +236,20 @@ impl Machine {
     pub(in crate::round) fn signed_contribution(&mut self, signed: Signed<Contribution>) {
         let c = &signed.record;
         let (id, parent, update) = (c.id(), c.parent, c.update);
-        if c.author != self.config.node || self.submissions.own.contains_key(&parent) {
+        if c.author != self.rules.config.node || self.submissions.own.contains_key(&parent) {
             return;
         }
         self.submissions.signed = Some(id);
         self.take_contribution(signed.clone());
         self.submissions.signed = None;
-        if self.ledger.contribution(&id).is_some() {
-            if self.blobs.updates.set_here(update) {
+        if self.history.ledger.contribution(&id).is_some() {
+            if self.fetching.blobs.updates.set_here(update) {
                 self.heard(&id);
             }
             self.out.act(Output::SendContribution(signed));
         } else {
             // The base was dropped while the contribution was signed. The contribution never left this node.
-            self.orphans.take_contribution(&id);
+            self.history.orphans.take_contribution(&id);
             self.reject_encoding(&parent, &BaseError::Unknown(parent).to_string());
         }
     }
@@ -268,12 +268,12 @@ impl Machine {
         let reason = BaseError::Contributed(c.parent).to_string();
         self.reject_encoding(&c.parent, &reason);
         self.reject_pending(&c.parent, &reason);
-        self.chain_dirty = true;
+        self.dirty.chain = true;
     }
 
     fn reject_encoding(&mut self, base: &CheckpointId, reason: &str) {
         // Submissions that came for this base meanwhile wait for the merge to end, with or without success.
-        self.round_dirty = true;
+        self.dirty.round = true;
         for id in self.submissions.encoding.remove(base).unwrap_or_default() {
             let reason = reason.to_owned();
             self.set_state(id, SubmissionState::Rejected { reason });

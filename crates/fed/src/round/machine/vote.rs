@@ -10,8 +10,8 @@ impl Machine {
     /// `None` if the vote would contradict an earlier one. Votes go up: a node votes for at most one checkpoint of a round, and
     /// names no source below one that it named before. So two branches never both settle a round (docs/adr/0007).
     pub(in crate::round) fn vote_for(&mut self, checkpoint: &CheckpointId) -> Option<u64> {
-        let node = self.tree.get(checkpoint)?;
-        let parent = self.tree.get(&node.parent?)?;
+        let node = self.history.tree.get(checkpoint)?;
+        let parent = self.history.tree.get(&node.parent?)?;
         let vote = Vote {
             target: node.round,
             source: parent.confirmed,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{Instant, NodeId};
+use crate::id::{CheckpointId, Instant, NodeId};
 use crate::round::{Output, Persist, RecordId, Refusal};
 
 /// Collects outputs. Every [`Persist`] comes before all actions, independent of the order in which they were decided, because
 /// nothing is ever sent that is not durable.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::round) struct Outbox {
     persists: Vec<Persist>,
     actions: Vec<Output>,
@@ -16,9 +16,27 @@ pub(in crate::round) struct Outbox {
     /// Records that came from the store and need not be written again.
     stored: BTreeSet<RecordId>,
     waking: Option<Instant>,
+    /// The confirmed checkpoint that was said last.
+    pub told_confirmed: CheckpointId,
+    /// The sealers of whom a branch from below the horizon was reported.
+    pub told_below_horizon: BTreeSet<NodeId>,
 }
 
 impl Outbox {
+    /// Makes an empty outbox. `confirmed` is the checkpoint that callers take as confirmed at the start.
+    pub fn new(confirmed: CheckpointId) -> Self {
+        Self {
+            persists: vec![],
+            actions: vec![],
+            sync: None,
+            round_changed: false,
+            stored: BTreeSet::new(),
+            waking: None,
+            told_confirmed: confirmed,
+            told_below_horizon: BTreeSet::new(),
+        }
+    }
+
     /// Adds a [`Persist`], a change that becomes durable before all actions of this answer.
     pub fn persist(&mut self, what: Persist) {
         let stored = match &what {
