@@ -68,6 +68,7 @@
 //!   horizon, archive                     records that are forgotten; the head's branch below what is in memory
 //!   comparison, condition                nothing is signed before records are compared; what an operator should know
 //!   restore, view                        what a store gives back; what callers see
+//!   invariants                           what holds after every input
 //! promises/  a test for each promise of docs/reliability.md, on a stage (`stage`) that drives one machine
 //! ```
 

@@ -10,6 +10,7 @@ mod equivocation;
 mod fate;
 mod head;
 mod horizon;
+mod invariants;
 mod jobs;
 mod late;
 mod limits;
@@ -75,6 +76,7 @@ impl Machine {
         self.dirty.round |= due;
         self.dispatch(input);
         self.settle();
+        debug_assert_eq!(self.check_cheap_invariants(), Ok(()));
         self.out.drain()
     }
 

@@ -130,6 +130,9 @@ impl World {
         if host.liar {
             return;
         }
+        if let Err(broken) = machine.check_invariants() {
+            panic!("an invariant does not hold on node {h}: {broken}");
+        }
         let (head, confirmed) = (machine.head(), machine.confirmed_head());
         assert!(confirmed.round <= head.round && confirmed.confirmed);
         let (held, most) = (machine.records().len(), self.most_held(machine));

@@ -40,6 +40,11 @@ impl Ledger {
         self.proofs_by.range(of_author).next().map(|(_, id)| *id)
     }
 
+    /// The authors against whom a proof is held, once for each proof.
+    pub fn accused(&self) -> impl Iterator<Item = NodeId> {
+        self.proofs_by.iter().map(|(author, _)| *author)
+    }
+
     pub fn index(&self) -> &BTreeSet<(u64, RecordId)> {
         &self.index
     }
@@ -92,5 +97,28 @@ impl Ledger {
         self.index.remove(&(proof_round(&proof), RecordId::Proof(*id)));
         self.proofs_by.remove(&(proof.author(), *id));
         Some(proof)
+    }
+
+    /// Invariant: the index names exactly the records that are held, and the proofs are filed by their authors.
+    pub fn invariant_index_names_what_is_held(&self) -> Result<(), String> {
+        let held = self.contributions.len() + self.seals.len() + self.proofs.len();
+        let known = |(_, id): &&(u64, RecordId)| match id {
+            RecordId::Contribution(id) => self.contributions.contains_key(id),
+            RecordId::Seal(id) => self.seals.contains_key(id),
+            RecordId::Proof(id) => self.proofs.contains_key(id),
+        };
+        if self.index.len() != held || !self.index.iter().all(|entry| known(&entry)) {
+            return Err(format!("{held} records are held, the index has {}", self.index.len()));
+        }
+        let filed = self.proofs_by.iter().filter(|(_, id)| self.proofs.contains_key(id));
+        if self.proofs_by.len() != self.proofs.len() || filed.count() != self.proofs.len() {
+            return Err("the proofs by author are not the proofs".into());
+        }
+        Ok(())
+    }
+
+    /// Number of seals.
+    pub fn count_seals(&self) -> usize {
+        self.seals.len()
     }
 }

@@ -275,6 +275,36 @@ impl Tree {
             self.file(&id);
         }
     }
+
+    /// All checkpoints, in no order that matters.
+    pub fn all(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// Invariant: each checkpoint but the root is a child of its parent, one round above it, and the indices hold all of them.
+    pub fn invariant_checkpoints_are_linked(&self) -> Result<(), String> {
+        for node in self.nodes.values() {
+            let id = node.id;
+            let parent = node.parent.and_then(|parent| self.nodes.get(&parent));
+            let linked = parent.is_some_and(|parent| parent.children.contains(&id) && parent.round + 1 == node.round);
+            if id != self.root && !linked {
+                return Err(format!("checkpoint {id} is not linked to its parent"));
+            }
+            if let Some(child) = node.children.iter().find(|child| !self.nodes.contains_key(child)) {
+                return Err(format!("checkpoint {id} has a child {child} that is not in the tree"));
+            }
+            if !self.by_round.get(&node.round).is_some_and(|ids| ids.contains(&id)) {
+                return Err(format!("checkpoint {id} is not filed under round {}", node.round));
+            }
+        }
+        let count = self.nodes.len();
+        let filed: usize = self.by_round.values().map(BTreeSet::len).sum();
+        let weighed: usize = self.weights.values().sum();
+        if !self.nodes.contains_key(&self.root) || filed != count || weighed != count {
+            return Err(format!("{count} checkpoints, {filed} by round, {weighed} by weights"));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
