@@ -37,6 +37,10 @@ impl BlobDemand {
         if remove(&mut blob_demand, (spec, *blob), purpose) {
             cancel();
         }
+        debug_assert!(
+            blob_demand.values().all(|purposes| !purposes.is_empty()),
+            "a blob without a purpose"
+        );
     }
 
     /// Takes out a blob that has come for this model, and returns the purposes for which it was wanted.

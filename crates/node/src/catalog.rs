@@ -73,6 +73,7 @@ impl Catalog {
             .collect();
         known.extend(here.into_iter().map(Known::Here));
         known.sort_by_key(Known::id);
+        debug_assert!(known.is_sorted_by(|a, b| a.id() < b.id()), "a model is known once");
         known
     }
 

@@ -27,6 +27,14 @@ struct Log {
     bytes: usize,
 }
 
+impl Log {
+    /// The invariant of the log: the kept events are few and small, and none has a revision below 1.
+    fn is_bounded(&self) -> bool {
+        let kept = self.events.len();
+        kept <= KEPT_MAX && self.bytes <= KEPT_BYTES_MAX && kept as u64 <= self.revision
+    }
+}
+
 /// Returns the bytes that an event holds, approximately.
 fn held_bytes(event: &Event) -> usize {
     let lists = match event {
@@ -89,6 +97,7 @@ impl EventLog {
             let Some(oldest) = log.events.pop_front() else { break };
             log.bytes -= held_bytes(&oldest);
         }
+        debug_assert!(log.is_bounded(), "events beyond their limits");
         let revision = log.revision;
         // This happens under the lock: two pushes that told the watchers in the wrong order would leave one asleep.
         self.newest.send_replace(revision);

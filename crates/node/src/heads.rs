@@ -42,6 +42,7 @@ fn named(mut claims: Vec<HeadClaim>, first: Option<SpecId>, turn: usize) -> Vec<
         }
         claims.truncate(HEADS_MAX);
     }
+    debug_assert!(claims.len() <= HEADS_MAX);
     claims
 }
 

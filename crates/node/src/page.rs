@@ -43,6 +43,7 @@ impl PageRequest {
             .filter(|item| after.as_ref().is_none_or(|after| key(item) > *after))
             .peekable();
         let items: Vec<_> = rest.by_ref().take(self.size).collect();
+        debug_assert!(items.is_sorted_by(|a, b| key(a) < key(b)), "a list ascends by its key");
         let next = rest.peek().and(items.last()).map(|last| hex::encode(key(last)));
         Ok(Page { items, next })
     }

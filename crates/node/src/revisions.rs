@@ -40,6 +40,7 @@ pub fn reserve_above(store: &Store, revision: u64) -> Result<(), StoreError> {
         return Ok(());
     }
     let higher = revision.saturating_add(RESERVED).max(stored);
+    debug_assert!(higher >= stored, "a ceiling never sinks");
     store.commit(vec![Write::Meta(REVISION_CEILING, higher.to_le_bytes().to_vec())])
 }
 

@@ -75,6 +75,7 @@ impl Offer {
             return;
         }
         self.signatures.push(given);
+        debug_assert!(self.signatures.len() <= SIGNATURES_MAX);
     }
 }
 
@@ -109,7 +110,14 @@ impl PendingOffers {
             signatures: vec![given],
         };
         self.offers.insert(id, offer);
+        debug_assert!(self.is_bounded(&by), "offers beyond their limits");
         Ok(oldest)
+    }
+
+    /// The invariant of the offers: their number is bounded, in all and for the node that has just brought one.
+    fn is_bounded(&self, by: &NodeId) -> bool {
+        let own = self.offers.values().filter(|offer| offer.by == *by).count();
+        self.offers.len() <= PENDING_MAX && own <= PENDING_PER_NODE_MAX
     }
 }
 

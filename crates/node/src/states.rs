@@ -101,6 +101,7 @@ impl States {
             gone.push(old.signed.record);
             kept.retain(|_, by_sequence| !by_sequence.is_empty());
         }
+        debug_assert!(are_bounded(&kept, spec), "states beyond their limits");
         gone
     }
 
@@ -131,6 +132,12 @@ impl States {
         self.kept.lock().retain(|(s, ..), _| *s != spec);
         self.pending().leave(spec)
     }
+}
+
+/// The invariant of the states of a model: few of each name, and not too many bytes in all.
+fn are_bounded(kept: &BTreeMap<Key, BTreeMap<u64, HeldState>>, spec: SpecId) -> bool {
+    let mut of_model = kept.iter().filter(|((s, ..), _)| *s == spec);
+    of_model.all(|(_, states)| states.len() <= KEPT_PER_NAME) && too_large(kept, spec).is_none()
 }
 
 /// Returns the publisher whose states of a model are to give way, if all together are too large.

@@ -79,6 +79,7 @@ impl Heard {
             model: Arc::new(new),
         };
         self.models.insert(entry.model.id, entry);
+        debug_assert!(self.is_bounded(), "announced models beyond their limits");
         Some(gone.into_iter().map(|entry| entry.model).collect())
     }
 
@@ -113,6 +114,12 @@ impl Heard {
             };
             gone.extend(self.models.remove(&next));
         }
+    }
+
+    /// The invariant of the announced models: their number and bytes are bounded, in all and for each carrier.
+    fn is_bounded(&self) -> bool {
+        let each = |load: &Load| load.within(HEARD_PER_CARRIER_MAX, HEARD_BYTES_PER_CARRIER_MAX);
+        Load::of(self.models.values()).within(HEARD_MAX, HEARD_BYTES_MAX) && self.loads().values().all(each)
     }
 
     fn loads(&self) -> BTreeMap<NodeId, Load> {

@@ -24,6 +24,7 @@ impl Refused {
                 self.0.entry(id).or_insert(now);
             }
         }
+        debug_assert!(self.0.len() <= REFUSED_MAX);
     }
 
     /// Returns the ids of the records that are not asked for now.

@@ -110,12 +110,19 @@ impl Batch {
     /// with it every upload and job behind it.
     pub fn done(&mut self, _durable: Ready) -> Done {
         self.guards.clear();
+        debug_assert!(self.writes.is_empty(), "writes that are not durable");
+        debug_assert!(self.answers_are_stored(), "an answer without its submission");
         let replies = std::mem::take(&mut self.replies).into_iter();
         let answers = replies.filter_map(|(id, reply)| Some((reply, SubmissionView::of(self.submitted.get(&id)?))));
         Done {
             answers: answers.collect(),
             effects: std::mem::take(&mut self.effects),
         }
+    }
+
+    /// The invariant of the answers: each is about a submission of this batch.
+    fn answers_are_stored(&self) -> bool {
+        self.replies.iter().all(|(id, _)| self.submitted.contains_key(id))
     }
 
     /// Puts the writes back, before those that have come since. Lets the collector run, which alone can free space, and refuses

@@ -26,6 +26,7 @@ fn keep<K: Ord>(map: &mut BTreeMap<K, String>, key: K, traceparent: Option<Strin
         map.clear();
     }
     map.insert(key, traceparent);
+    debug_assert!(map.len() <= KEPT_MAX);
 }
 
 impl Traces {

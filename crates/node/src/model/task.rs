@@ -141,6 +141,7 @@ impl ModelTask {
         }
         for _ in 1..BATCH_MAX {
             if self.deferred.is_some() {
+                debug_assert!(self.stuck.is_none(), "a stuck task refuses submissions at once");
                 break;
             }
             let Ok(command) = self.inbox.try_recv() else { break };
@@ -259,6 +260,7 @@ impl ModelTask {
             let Some(durable) = self.commit(ready).await else {
                 return;
             };
+            debug_assert!(self.stuck.is_none(), "nothing goes out while the disk takes nothing");
             let done = self.batch.done(durable);
             for (reply, view) in done.answers {
                 // Sending fails only if the caller has gone.

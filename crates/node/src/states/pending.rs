@@ -40,6 +40,7 @@ impl PendingStates {
         }
         self.count += 1;
         self.states.insert(key, (self.count, signed));
+        debug_assert!(self.states.len() <= PENDING_MAX);
         gone.retain(|record| !self.names(record.spec, &record.blob));
         Ok(gone)
     }

@@ -54,6 +54,7 @@ impl SyncQueue {
         let pair = *ready.min_by_key(|(_, place)| **place)?.0;
         self.waiting.remove(&pair);
         self.running.insert(pair);
+        debug_assert!(self.has_one_turn_a_peer());
         Some(pair)
     }
 
@@ -78,12 +79,19 @@ impl SyncQueue {
             not_before: now + pause,
         };
         self.slow.insert(node, slow);
+        debug_assert!(self.slow.len() <= SLOW_MAX);
     }
 
     /// Returns true if a pair of another peer could run in this one's place.
     pub fn others_wait(&self, node: &NodeId, now: Instant) -> bool {
         let mut others = self.waiting.keys().filter(|(other, _)| other != node);
         others.any(|(other, _)| self.may_run(other, now))
+    }
+
+    /// The invariant of the turns: no peer has two at a time.
+    fn has_one_turn_a_peer(&self) -> bool {
+        let peers: BTreeSet<_> = self.running.iter().map(|(node, _)| node).collect();
+        peers.len() == self.running.len()
     }
 
     fn may_run(&self, node: &NodeId, now: Instant) -> bool {
