@@ -155,8 +155,8 @@ impl Machine {
         };
         let (mut node, seal_id) = (Node::of_root(root), seal.id());
         node.seals.push(seal_id);
+        self.name_proofs(&signed.record.proofs);
         for proof in &proofs {
-            *self.history.proofs.named.entry(proof.id()).or_default() += 1;
             self.out.persist(Persist::Proof(proof.clone()));
             self.restore_proof(proof.clone());
         }

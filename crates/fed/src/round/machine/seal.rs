@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{CheckpointId, ContributionId, SealId};
+use crate::id::{CheckpointId, ContributionId, ProofId, SealId};
 use crate::record::{MEMBERS_MAX, Seal, Signed};
 use crate::round::Persist;
 use crate::round::machine::Machine;
@@ -114,6 +114,10 @@ impl Machine {
             return;
         }
         node.seals.push(id);
+        // The root of a start is in the tree before its seal comes: this seal is its first.
+        if node.seals.len() == 1 {
+            self.name_proofs(&signed.record.proofs);
+        }
         self.out.persist(Persist::Seal(signed.clone()));
         let parent = signed.record.parent;
         self.history.ledger.add_seal(id, signed);
@@ -141,6 +145,14 @@ impl Machine {
         Ok(convicted)
     }
 
+    /// Counts one checkpoint more that names each of these proofs.
+    pub(super) fn name_proofs(&mut self, proofs: &[ProofId]) {
+        for proof in proofs {
+            *self.history.proofs.named.entry(*proof).or_default() += 1;
+            self.history.proofs.loose.insert(*proof);
+        }
+    }
+
     /// Puts a checkpoint into the tree.
     fn link(&mut self, id: SealId, checkpoint: CheckpointId, signed: Signed<Seal>, convicted: Convicted) {
         let seal = signed.record.clone();
@@ -160,10 +172,7 @@ impl Machine {
         if node.verified {
             self.fetching.blobs.weights.set_here(node.result);
         }
-        for proof in &seal.proofs {
-            *self.history.proofs.named.entry(*proof).or_default() += 1;
-            self.history.proofs.loose.insert(*proof);
-        }
+        self.name_proofs(&seal.proofs);
         self.out.persist(Persist::Seal(signed.clone()));
         self.history.ledger.add_seal(id, signed);
         self.history.tree.add(node);

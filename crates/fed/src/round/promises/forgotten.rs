@@ -86,6 +86,34 @@ fn a_convicted_node_knows_its_proof_when_no_seal_in_memory_names_it() {
 }
 
 #[test]
+fn a_round_goes_to_the_archive_with_its_proofs_though_a_restart_began_at_it() {
+    let mut stage = Stage::of(spec(members(5), 2), 1, Some(2));
+    let zero = stage.head();
+    let [first, second] = [1, 2].map(|variant| stage.contribution(5, zero, 1, variant));
+    let proof = Proof::new(first.clone(), second.clone()).unwrap();
+    for equivocal in [first, second] {
+        stage.feed(Input::Contribution(equivocal));
+    }
+    let fresh = [2, 3, 4].map(|by| stage.hear(by));
+    let seal = stage.seal_with(2, zero, 1, &fresh, &[], std::slice::from_ref(&proof));
+    stage.feed(Input::Seal(seal));
+    let rounds_until_root = |stage: &mut Stage, root: u64| {
+        for _ in 0..100 {
+            if stage.machine.root_round() < root {
+                let fresh = [2, 3, 4].map(|by| stage.hear(by));
+                stage.sealed_by(2, &fresh);
+            }
+        }
+        assert_eq!(stage.machine.root_round(), root);
+    };
+    rounds_until_root(&mut stage, 1);
+    let mut again = stage.restart();
+    rounds_until_root(&mut again, 2);
+    // A newcomer keeps a seal aside until it has the proofs that the seal names.
+    assert_eq!(again.archive[&1].proofs, [proof]);
+}
+
+#[test]
 fn after_a_restart_the_own_contribution_and_the_own_seal_are_sent_again() {
     let mut stage = Stage::new(spec(members(1), 1));
     stage.submit();
