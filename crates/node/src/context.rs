@@ -52,6 +52,8 @@ pub(crate) struct NodeContext {
     /// A lock that is held while a model is joined, created or left: two tasks of one model would sign two contributions on one
     /// parent. Where both locks are needed, [`Disk::in_flight`] is taken first.
     pub memberships: Mutex<()>,
+    /// A lock that is held while the mesh is told what follows from the catalog: an older answer must not replace a newer one.
+    pub telling: parking_lot::Mutex<()>,
 }
 
 impl NodeContext {
@@ -84,6 +86,7 @@ impl NodeContext {
 
     /// Tells the mesh the members of all joined list models: the mesh vouches for these members.
     fn tell_members(&self) {
+        let _turn = self.telling.lock();
         let joined = self.catalog.all().into_iter().filter(|model| model.joined().is_some());
         let lists = joined.flat_map(|model| match &model.spec().membership {
             Membership::List(members) => members.iter().copied().collect(),
@@ -94,6 +97,7 @@ impl NodeContext {
 
     /// Tells the heartbeats the heads of joined models, the head of `first` before the others ([`NamedHeads::tell`]).
     pub fn tell_heads(&self, first: Option<SpecId>) {
+        let _turn = self.telling.lock();
         let claims = self.catalog.all().into_iter().filter_map(|m| {
             let heads = *m.joined()?.heads.borrow();
             Some(HeadClaim {

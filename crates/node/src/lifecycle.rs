@@ -74,7 +74,7 @@ impl Lifecycle {
     }
 
     /// Stops all work and keeps the reason; only the first reason counts.
-    fn fail(&self, why: String) {
+    pub fn fail(&self, why: String) {
         tracing::error!(
             why,
             "the node ends: start it again; what was acknowledged is in its store"

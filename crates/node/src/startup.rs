@@ -71,6 +71,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
         slots: Slots::default(),
         heads: NamedHeads::new(heads),
         memberships: Mutex::new(()),
+        telling: parking_lot::Mutex::default(),
         headers: Headers::new(config.header_bytes_max),
         config,
         identity,

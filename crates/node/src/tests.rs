@@ -1,6 +1,7 @@
 //! Tests of a whole node that is alone: one node is enough for everything. The file also has the helpers for the tests of the
 //! engine's parts.
 
+mod full_disk;
 mod slow_disk;
 
 use std::time::Duration;

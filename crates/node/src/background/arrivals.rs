@@ -48,10 +48,13 @@ pub async fn run(context: Arc<NodeContext>, mut events: mpsc::Receiver<DownloadE
             let _ = keeping.send(arrival).await;
         }
     }
+    if !context.lifecycle.stop.is_cancelled() {
+        context.lifecycle.fail("the downloads have ended".into());
+    }
 }
 
-/// Tells a model's task that a blob is here. The task checks the blob: only the task knows whether it is an update or weights.
-fn to_round(context: &Arc<NodeContext>, spec: SpecId, blob: BlobId) {
+/// Tells a model's task that a blob is here, without a wait. The task checks the blob: only the task knows whether it is an update or weights.
+pub fn to_round(context: &NodeContext, spec: SpecId, blob: BlobId) {
     let Some(joined) = context.catalog.get(&spec).and_then(|model| model.joined()) else {
         return;
     };

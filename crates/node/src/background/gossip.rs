@@ -4,8 +4,10 @@
 //! bounded queue. When the queue is full, an update is handed on without its bytes, which are fetched then, and a state is
 //! passed over: a comparison brings it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
 use qres_fed::record::{Signed, StateRecord};
 use qres_fed::round::Input;
@@ -17,7 +19,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::background::spec_offers::{self, Announced};
-use crate::background::states;
+use crate::background::{arrivals, states};
 use crate::catalog::command::ModelCommand;
 use crate::context::NodeContext;
 use crate::view::Event;
@@ -29,13 +31,35 @@ const STORING_MAX: usize = 64;
 struct Storing {
     updates: mpsc::Sender<UpdateMessage>,
     states: mpsc::Sender<StateMessage>,
+    under_way: Arc<UnderWay>,
 }
 
-/// A contribution whose update came in the message.
+/// The number of records of each model that wait for an update to be stored, or wait behind one.
+#[derive(Default)]
+struct UnderWay(Mutex<BTreeMap<SpecId, usize>>);
+
+impl UnderWay {
+    fn begin(&self, spec: SpecId) {
+        *self.0.lock().entry(spec).or_default() += 1;
+    }
+
+    fn end(&self, spec: &SpecId) {
+        let mut counts = self.0.lock();
+        match counts.get_mut(spec) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => _ = counts.remove(spec),
+        }
+    }
+
+    fn has(&self, spec: &SpecId) -> bool {
+        self.0.lock().contains_key(spec)
+    }
+}
+
+/// A contribution whose update came in the message, or a record of the same model that came while one was stored.
 struct UpdateMessage {
     spec: SpecId,
-    blob: BlobId,
-    bytes: Vec<u8>,
+    update: Option<(BlobId, Vec<u8>)>,
     record: RecordMessage,
 }
 
@@ -50,10 +74,15 @@ struct StateMessage {
 pub async fn run(context: Arc<NodeContext>, mut events: mpsc::Receiver<MeshEvent>) {
     let (updates, updates_in) = mpsc::channel(STORING_MAX);
     let (states, states_in) = mpsc::channel(STORING_MAX);
-    let storing = Storing { updates, states };
-    context
-        .lifecycle
-        .spawn_critical("storing updates", store_updates(context.clone(), updates_in));
+    let storing = Storing {
+        updates,
+        states,
+        under_way: Arc::default(),
+    };
+    context.lifecycle.spawn_critical(
+        "storing updates",
+        store_updates(context.clone(), updates_in, storing.under_way.clone()),
+    );
     context
         .lifecycle
         .spawn_critical("storing states", store_states(context.clone(), states_in));
@@ -73,6 +102,10 @@ pub async fn run(context: Arc<NodeContext>, mut events: mpsc::Receiver<MeshEvent
                 context.events.push(Event::Peer(view));
             }
         }
+    }
+    // The mesh tells of its end by closing the channel.
+    if !context.lifecycle.stop.is_cancelled() {
+        context.lifecycle.fail("the mesh has ended".into());
     }
 }
 
@@ -134,16 +167,16 @@ async fn epiphany(context: &Arc<NodeContext>, storing: &Storing, message: Gossip
             let (spec, parent) = (signed.record.spec, signed.record.parent);
             let valid = signed.record.author == source && identity::verify(&signed);
             if admit(context, valid, &spec, &source, &token).await {
-                let blob = signed.record.update;
+                let update = inline.map(|bytes| (signed.record.update, bytes));
                 let record = record(Input::Contribution(signed), parent, token);
-                contribution(context, storing, spec, blob, inline, record).await;
+                take_in(context, storing, spec, update, record).await;
             }
         }
         Announcement::Seal(signed) => {
             let (spec, parent) = (signed.record.spec, signed.record.parent);
             let valid = signed.record.sealer == source && identity::verify(&signed);
             if admit(context, valid, &spec, &source, &token).await {
-                hand_on(context, spec, record(Input::Seal(signed), parent, token)).await;
+                take_in(context, storing, spec, None, record(Input::Seal(signed), parent, token)).await;
             }
         }
         Announcement::Proof(proof) => {
@@ -151,7 +184,7 @@ async fn epiphany(context: &Arc<NodeContext>, storing: &Storing, message: Gossip
             let valid = identity::verify(&proof.first) && identity::verify(&proof.second);
             let author = proof.author();
             if admit(context, valid, &spec, &author, &token).await {
-                hand_on(context, spec, record(Input::Proof(proof), parent, token)).await;
+                take_in(context, storing, spec, None, record(Input::Proof(proof), parent, token)).await;
             }
         }
     }
@@ -173,46 +206,42 @@ async fn admit(context: &Arc<NodeContext>, valid: bool, spec: &SpecId, author: &
     false
 }
 
-/// Hands a contribution to its model. An update that the message carried is stored first, so that it need not be fetched.
-async fn contribution(
+/// Hands a record to its model. An update that the message carried is stored first, so that it need not be fetched. The model's
+/// other records wait behind it meanwhile: a seal must not overtake the contributions that it lists.
+async fn take_in(
     context: &NodeContext,
     storing: &Storing,
     spec: SpecId,
-    blob: BlobId,
-    inline: Option<Vec<u8>>,
+    update: Option<(BlobId, Vec<u8>)>,
     record: RecordMessage,
 ) {
-    let record = match inline {
-        None => record,
-        Some(bytes) => {
-            let update = UpdateMessage {
-                spec,
-                blob,
-                bytes,
-                record,
-            };
-            match storing.updates.try_send(update) {
-                Ok(()) => return,
-                Err(error) => error.into_inner().record,
-            }
-        }
-    };
-    hand_on(context, spec, record).await;
+    if update.is_none() && !storing.under_way.has(&spec) {
+        return hand_on(context, spec, record).await;
+    }
+    storing.under_way.begin(spec);
+    let message = UpdateMessage { spec, update, record };
+    if let Err(error) = storing.updates.try_send(message) {
+        storing.under_way.end(&spec);
+        hand_on(context, spec, error.into_inner().record).await;
+    }
 }
 
-async fn store_updates(context: Arc<NodeContext>, mut updates: mpsc::Receiver<UpdateMessage>) {
-    while let Some(Some(update)) = context.lifecycle.stop.run_until_cancelled(updates.recv()).await {
-        let UpdateMessage {
-            spec,
-            blob,
-            bytes,
-            record,
-        } = update;
-        let kept = keep(&context, spec, bytes).await;
+async fn store_updates(
+    context: Arc<NodeContext>,
+    mut updates: mpsc::Receiver<UpdateMessage>,
+    under_way: Arc<UnderWay>,
+) {
+    while let Some(Some(message)) = context.lifecycle.stop.run_until_cancelled(updates.recv()).await {
+        let UpdateMessage { spec, update, record } = message;
+        let kept = match update {
+            Some((blob, bytes)) => keep(&context, spec, bytes).await.then_some(blob),
+            None => None,
+        };
         hand_on(&context, spec, record).await;
-        if kept && let Some(joined) = context.catalog.get(&spec).and_then(|model| model.joined()) {
+        under_way.end(&spec);
+        if let Some(blob) = kept {
             // The task may have wanted the update before, from peers that do not have it.
-            let _ = joined.inbox.try_send(ModelCommand::Arrived(blob));
+            arrivals::to_round(&context, spec, blob);
         }
     }
 }

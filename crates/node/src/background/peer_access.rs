@@ -59,7 +59,7 @@ impl ContentProvider for PeerAccess {
                 let ids: Vec<_> = machine.records().iter().rev().take(archive::IDS_MAX).copied().collect();
                 (ids, machine.root_round())
             };
-            let (mut ids, root) = joined.ask(held).await.ok()?;
+            let (mut ids, root) = joined.ask_durable(held).await.ok()?;
             if above < root {
                 archive::add_ids(&self.context.disk, spec, above, &mut ids).await.ok()?;
             }
@@ -82,7 +82,7 @@ impl ContentProvider for PeerAccess {
                 }
                 (found, others)
             };
-            let Ok((mut found, others)) = joined.ask(find).await else {
+            let Ok((mut found, others)) = joined.ask_durable(find).await else {
                 return vec![];
             };
             if !others.is_empty() {

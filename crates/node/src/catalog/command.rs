@@ -9,6 +9,9 @@ use tokio::sync::{OwnedRwLockReadGuard, oneshot};
 use crate::error::NodeError;
 use crate::view::SubmissionView;
 
+/// A question about a model's [`Machine`].
+pub type Question = Box<dyn FnOnce(&Machine) + Send>;
+
 /// A command to a model's task.
 pub enum ModelCommand {
     /// Verified inputs for the [`Machine`].
@@ -39,8 +42,11 @@ pub enum ModelCommand {
         /// The trace context of the sender's span, to link to.
         traceparent: Option<String>,
     },
-    /// A question about the machine.
-    Ask(Box<dyn FnOnce(&Machine) + Send>),
+    /// A question about the machine, which is answered at once.
+    Ask(Question),
+    /// A question whose answer goes to other nodes: it is answered when all that the machine holds is durable, and not at all
+    /// while the disk takes nothing. Else a crash could make this node forget a record that others know.
+    AskDurable(Question),
 }
 
 /// A submission that is to be stored and acknowledged.

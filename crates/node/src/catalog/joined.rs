@@ -10,7 +10,7 @@ use qres_fed::round::{BaseError, CheckpointInfo, Conditions, Machine};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::command::ModelCommand;
+use super::command::{ModelCommand, Question};
 use super::refused::Refused;
 use crate::error::NodeError;
 use crate::refusal::stopped;
@@ -76,11 +76,29 @@ impl Joined {
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
+        self.answer(question, ModelCommand::Ask).await
+    }
+
+    /// Asks the model's task a question whose answer goes to other nodes ([`ModelCommand::AskDurable`]). The error is
+    /// [`Reason::Stopping`](crate::error::Reason::Stopping), too, while the disk takes nothing.
+    pub async fn ask_durable<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Machine) -> T + Send + 'static,
+    ) -> Result<T, NodeError> {
+        self.answer(question, ModelCommand::AskDurable).await
+    }
+
+    async fn answer<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Machine) -> T + Send + 'static,
+        command: impl FnOnce(Question) -> ModelCommand,
+    ) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
-        let command = ModelCommand::Ask(Box::new(move |machine| {
+        let question = move |machine: &Machine| {
             // Sending fails only if the caller has gone: then the answer is not needed.
             let _ = reply.send(question(machine));
-        }));
+        };
+        let command = command(Box::new(question));
         self.inbox.send(command).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())
     }

@@ -7,6 +7,7 @@ use qres_fed::round::{Output, SubmissionState};
 use qres_store::{KeyOutcome, StoredKey, StoredSubmission, Write};
 use tokio::sync::{OwnedRwLockReadGuard, oneshot};
 
+use crate::catalog::command::Question;
 use crate::error::NodeError;
 use crate::refusal;
 use crate::view::SubmissionView;
@@ -27,6 +28,8 @@ pub struct Batch {
     /// The submissions of the turn, as they stand.
     submitted: BTreeMap<SubmissionId, StoredSubmission>,
     changed: BTreeSet<SubmissionId>,
+    /// Questions of other nodes, to answer when the writes are durable.
+    questions: Vec<Question>,
     /// Guards of new blobs, which keep the collector away until the writes refer to the blobs.
     guards: Vec<OwnedRwLockReadGuard<()>>,
 }
@@ -42,6 +45,8 @@ pub struct Ready {
 pub struct Done {
     /// The callers, each with the submission that is theirs.
     pub answers: Vec<(Reply, SubmissionView)>,
+    /// Questions of other nodes: all that the machine holds is durable now.
+    pub questions: Vec<Question>,
     /// The effects, in the order in which the machine asked for them.
     pub effects: Vec<Output>,
 }
@@ -60,6 +65,11 @@ impl Batch {
     /// Keeps the guard of a new blob until the transaction refers to the blob.
     pub fn hold(&mut self, guard: OwnedRwLockReadGuard<()>) {
         self.guards.push(guard);
+    }
+
+    /// Adds a question of another node, to be answered after the transaction.
+    pub fn ask(&mut self, question: Question) {
+        self.questions.push(question);
     }
 
     /// Adds a new submission with its key; its caller is answered after the transaction.
@@ -89,18 +99,19 @@ impl Batch {
         });
     }
 
-    /// Returns true if a submission of this batch has the trainer and base of `stored`, or its key: this batch must be stored
-    /// before the two can be compared.
+    /// Returns true if this batch has a submission of the trainer and base of `stored`, its key, or a new state of `stored`
+    /// itself: this batch must be stored before the store can tell how `stored` stands.
     pub fn clashes(&self, stored: &StoredSubmission, key: Option<&StoredKey>) -> bool {
         let same_place = |s: &StoredSubmission| s.trainer == stored.trainer && s.base == stored.base;
         let same_key = |write: &Write| matches!((write, key), (Write::Key(a), Some(b)) if a.key == b.key);
-        self.submitted.values().any(same_place) || self.writes.iter().any(same_key)
+        let changes = self.changed.contains(&stored.id);
+        changes || self.submitted.values().any(same_place) || self.writes.iter().any(same_key)
     }
 
     /// Takes the writes out, to be committed; `None` when the turn has nothing left to do.
     pub fn ready(&mut self) -> Option<Ready> {
-        let idle =
-            self.writes.is_empty() && self.effects.is_empty() && self.replies.is_empty() && self.guards.is_empty();
+        let answered = self.replies.is_empty() && self.questions.is_empty();
+        let idle = answered && self.writes.is_empty() && self.effects.is_empty() && self.guards.is_empty();
         (!idle).then(|| Ready {
             writes: std::mem::take(&mut self.writes),
         })
@@ -116,6 +127,7 @@ impl Batch {
         let answers = replies.filter_map(|(id, reply)| Some((reply, SubmissionView::of(self.submitted.get(&id)?))));
         Done {
             answers: answers.collect(),
+            questions: std::mem::take(&mut self.questions),
             effects: std::mem::take(&mut self.effects),
         }
     }
@@ -131,6 +143,7 @@ impl Batch {
         let since = std::mem::replace(&mut self.writes, ready.writes);
         self.writes.extend(since);
         self.guards.clear();
+        self.questions.clear();
         for (_, reply) in std::mem::take(&mut self.replies) {
             // Sending fails only if the caller has gone.
             let _ = reply.send(Err(refusal.clone()));
@@ -254,5 +267,7 @@ mod tests {
         assert!(batch.clashes(&first, None), "one trainer and base");
         assert!(!batch.clashes(&other, Some(&key(2))));
         assert!(batch.clashes(&other, Some(&key(1))), "one key");
+        batch.state(other.id, SubmissionState::Pending, None);
+        assert!(batch.clashes(&other, None), "its own new state is not stored yet");
     }
 }

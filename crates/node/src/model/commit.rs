@@ -60,6 +60,10 @@ impl ModelTask {
         }
         self.unstored.lock().clear();
         if std::mem::take(&mut self.missed) {
+            // Records that were passed over count as refused by now, and would not be asked for.
+            if let Some(joined) = self.model.joined() {
+                joined.forget_refused();
+            }
             self.context.syncer.request(self.model.id, vec![]);
         }
     }

@@ -203,7 +203,13 @@ impl Effects {
     pub fn answered(&mut self, input: &Input, traceparent: Option<String>) {
         match input {
             Input::Aggregated { result, .. } => self.traces.aggregated(*result, traceparent),
-            Input::BlobHere { blob, update } | Input::BlobBad { blob, update } => self.wants.checked(blob, *update),
+            Input::BlobHere { blob, update } | Input::BlobBad { blob, update } => {
+                self.wants.checked(blob, *update);
+                // The blob may have come with a message while peers were asked for it.
+                if self.wants.is_update(blob).is_none() {
+                    self.give_up(blob);
+                }
+            }
             _ => {}
         }
     }

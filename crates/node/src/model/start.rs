@@ -42,8 +42,7 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
             Ok::<_, StoreError>((machine, outputs))
         })
         .await?;
-    let joined = ModelTask::spawn(context, model, machine, outputs);
-    model.set_joined(Some(joined));
+    ModelTask::spawn(context, model, machine, outputs);
     context.model_changed(model);
     first_comparison::compare_with_all(context, model);
     Ok(())

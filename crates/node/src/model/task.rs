@@ -62,8 +62,8 @@ pub(super) struct Stuck {
 }
 
 impl ModelTask {
-    /// Spawns the task of a restored [`Machine`]; `first` are the outputs of the restoring.
-    pub fn spawn(context: &Arc<NodeContext>, model: &Arc<Model>, machine: Machine, first: Vec<Output>) -> Arc<Joined> {
+    /// Spawns the task of a restored [`Machine`], and marks the model as joined; `first` are the outputs of the restoring.
+    pub fn spawn(context: &Arc<NodeContext>, model: &Arc<Model>, machine: Machine, first: Vec<Output>) {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let heads = watch::Sender::new(Heads::of(&machine));
         let unmerged = watch::Sender::new(None);
@@ -97,10 +97,11 @@ impl ModelTask {
             unmerged,
         };
         task.absorb(first);
+        // The task wants blobs at once, and hears of them as a joined model.
+        model.set_joined(Some(joined));
         context
             .lifecycle
             .spawn_critical(format!("the task of model {}", model.spec().name), task.run());
-        joined
     }
 
     async fn run(mut self) {
@@ -155,6 +156,9 @@ impl ModelTask {
     async fn take(&mut self, command: ModelCommand) {
         match command {
             ModelCommand::Ask(question) => question(&self.machine),
+            // The question of a stuck task is dropped, which tells the caller.
+            ModelCommand::AskDurable(question) if self.stuck.is_none() => self.batch.ask(question),
+            ModelCommand::AskDurable(_) => {}
             ModelCommand::Done {
                 input,
                 guard,
@@ -184,9 +188,11 @@ impl ModelTask {
     }
 
     /// Takes an input from a caller or a peer. A stuck task passes records over: they would pile up as long as the disk is full.
+    /// A comparison whose records were passed over does not count as one: this node might sign against a record that it missed.
     fn input(&mut self, input: Input) {
-        let record = matches!(input, Input::Contribution(_) | Input::Seal(_) | Input::Proof(_));
-        if record && self.stuck.is_some() {
+        use Input::{Compared, Contribution, Proof, Seal};
+        let by_sync = matches!(input, Contribution(_) | Seal(_) | Proof(_) | Compared(_));
+        if by_sync && self.stuck.is_some() {
             self.missed = true;
             return;
         }
@@ -266,6 +272,7 @@ impl ModelTask {
                 // Sending fails only if the caller has gone.
                 let _ = reply.send(Ok(view));
             }
+            done.questions.into_iter().for_each(|question| question(&self.machine));
             for output in done.effects {
                 let known = self.effects.carry_out(output, &self.machine).await;
                 known.into_iter().for_each(|input| self.feed(input));

@@ -222,6 +222,7 @@ async fn finish(
         return answer_of(&context, stored, request).await;
     }
     check_tensors(&context, &model, received.blob).await?;
+    context.lifecycle.refuse_if_draining()?;
     context.refuse_if_not_alone()?;
     let stored = StoredSubmission {
         id: SubmissionId(request),
