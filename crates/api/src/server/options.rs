@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::limits::Limits;
 use super::metrics::Metrics;
 
-/// The options of [`serve`](super::serve).
+/// The options of [`serve`](super::serve()).
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The [`Limits`] of callers.

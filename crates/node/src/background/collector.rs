@@ -68,8 +68,8 @@ async fn expire(context: &Arc<NodeContext>) {
     }
 }
 
-/// Removes the blobs that nothing refers to. While it holds [`Disk::in_flight`], no blob can be finished and unreferenced: a
-/// writer of a new blob holds the lock for reading until something refers to the blob.
+/// Removes the blobs that nothing refers to. While it holds [`Disk::in_flight`](crate::disk::Disk::in_flight), no blob can be
+/// finished and unreferenced: a writer of a new blob holds the lock for reading until something refers to the blob.
 async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
     // The long flush comes first, without the lock, so that no caller waits for it.
     flush(context, heads(context)).await?;

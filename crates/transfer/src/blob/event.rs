@@ -2,7 +2,7 @@
 
 use qres_fed::id::{BlobId, NodeId, SpecId};
 
-/// Result of a [`DownloadRequest`].
+/// Result of a [`DownloadRequest`](super::DownloadRequest).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DownloadEvent {
     /// The blob is in the store, and its digest is right.
