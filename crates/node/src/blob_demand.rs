@@ -43,6 +43,18 @@ impl BlobDemand {
         );
     }
 
+    /// Takes out one purpose of a blob that has come on another way; returns true if the blob was wanted for it. The others stay.
+    pub fn take(&self, blob: &BlobId, spec: SpecId, purpose: Purpose) -> bool {
+        let mut blob_demand = self.0.lock();
+        let wanted = blob_demand
+            .get(&(spec, *blob))
+            .is_some_and(|purposes| purposes.contains(&purpose));
+        if wanted {
+            remove(&mut blob_demand, (spec, *blob), purpose);
+        }
+        wanted
+    }
+
     /// Takes out a blob that has come for this model, and returns the purposes for which it was wanted.
     pub fn arrived(&self, blob: &BlobId, spec: SpecId) -> BTreeSet<Purpose> {
         self.0.lock().remove(&(spec, *blob)).unwrap_or_default()
@@ -82,6 +94,10 @@ mod tests {
         assert!(cancelled(one, Purpose::Round), "the other model's want is another one");
         assert!(cancelled(other, Purpose::Round));
         blob_demand.want(blob, one, Purpose::Round, || ());
+        blob_demand.want(blob, one, Purpose::State, || ());
+        assert!(!blob_demand.take(&blob, other, Purpose::Round));
+        assert!(blob_demand.take(&blob, one, Purpose::State));
+        assert!(!blob_demand.take(&blob, one, Purpose::State), "it was taken");
         blob_demand.want(blob, one, Purpose::State, || ());
         assert_eq!(blob_demand.arrived(&blob, other), BTreeSet::new());
         assert_eq!(

@@ -53,7 +53,8 @@ pub async fn run(context: Arc<NodeContext>, mut events: mpsc::Receiver<DownloadE
     }
 }
 
-/// Tells a model's task that a blob is here, without a wait. The task checks the blob: only the task knows whether it is an update or weights.
+/// Tells a model's task that a blob is here that was wanted for a round, without a wait. The task checks the blob: only the task
+/// knows whether the blob is an update or weights.
 pub fn to_round(context: &NodeContext, spec: SpecId, blob: BlobId) {
     let Some(joined) = context.catalog.get(&spec).and_then(|model| model.joined()) else {
         return;

@@ -20,11 +20,12 @@ use tracing::debug;
 
 use crate::background::spec_offers::{self, Announced};
 use crate::background::{arrivals, states};
+use crate::blob_demand::Purpose;
 use crate::catalog::command::ModelCommand;
 use crate::context::NodeContext;
 use crate::view::Event;
 
-/// The most updates, and the most states, that wait for the disk: at most 32 KiB each, so 2 MiB.
+/// The most updates, and the most states, that wait for the disk: at most 32 KiB each, so 2 MiB a queue.
 const STORING_MAX: usize = 64;
 
 /// The queues of the tasks that store what messages carry.
@@ -239,8 +240,11 @@ async fn store_updates(
         };
         hand_on(&context, spec, record).await;
         under_way.end(&spec);
-        if let Some(blob) = kept {
-            // The task may have wanted the update before, from peers that do not have it.
+        // The task may have wanted the update before, from peers that do not have it. One that was not wanted needs no notice:
+        // a flood of updates for a busy model would leave a waiting notice for each.
+        if let Some(blob) = kept
+            && context.blob_demand.take(&blob, spec, Purpose::Round)
+        {
             arrivals::to_round(&context, spec, blob);
         }
     }

@@ -298,6 +298,20 @@ fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionI
     EncodeError { at_fault, error }
 }
 
+/// An update's file, its samples, and its rounds of staleness.
+type Loaded = (BlobFile, u64, u32);
+
+fn weighted(loaded: &[Loaded]) -> Vec<Weighted<'_>> {
+    loaded
+        .iter()
+        .map(|loaded| Weighted {
+            update: &loaded.0,
+            samples: loaded.1,
+            staleness: loaded.2,
+        })
+        .collect()
+}
+
 fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<BlobId, TensorError> {
     let parent = open(blobs, &work.weights)?;
     let load =
@@ -312,22 +326,7 @@ fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<Blob
         .iter()
         .map(|late| load(&late.item, late.staleness))
         .collect::<Result<Vec<_>, _>>()?;
-    let fresh: Vec<_> = fresh
-        .iter()
-        .map(|(f, s, t)| Weighted {
-            update: f,
-            samples: *s,
-            staleness: *t,
-        })
-        .collect();
-    let late: Vec<_> = late
-        .iter()
-        .map(|(f, s, t)| Weighted {
-            update: f,
-            samples: *s,
-            staleness: *t,
-        })
-        .collect();
+    let (fresh, late) = (weighted(&fresh), weighted(&late));
     let mut out = blobs.writer(parent.len()).map_err(io::Error::other)?;
     update::aggregate(spec, &parent, &fresh, &late, &mut out)?;
     // The result can be computed again, so it is not flushed here: the collector flushes the weights that the node relies on.

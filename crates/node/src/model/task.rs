@@ -122,7 +122,7 @@ impl ModelTask {
             self.submit(request).await;
         } else {
             let retry = self.stuck.as_ref().map(|stuck| stuck.retry_at);
-            // The machine's clock stands still while the effects of its last outputs wait for the disk.
+            // No tick comes while the effects of the machine's last outputs wait for the disk.
             let wake = self.wake.filter(|_| retry.is_none());
             let wake = wake.map(|at| self.context.clock.deadline(at));
             let stop = self.stop.clone();
