@@ -2,6 +2,7 @@
 
 mod archive;
 mod blobs;
+mod closing;
 mod comparison;
 mod condition;
 mod contribution;
@@ -19,7 +20,6 @@ mod naming;
 mod pursuit;
 mod restore;
 mod seal;
-mod sealer;
 mod shares;
 mod submissions;
 mod view;
