@@ -9,11 +9,13 @@ use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, ping};
 use qres_fed::id::NodeId;
+use qres_wire::clock;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 mod admission;
+mod ban;
 mod dial;
 mod discovery;
 mod gossip;
@@ -50,7 +52,7 @@ use super::watchdog::Watchdog;
 /// A connection counts as dead, and is closed, after this many failed pings in a row.
 const PING_FAILURES_MAX: u32 = 2;
 
-/// A new round-trip time is told to the engine if it differs from the last one by more than this fraction.
+/// A new round-trip time is told to the layer above if it differs from the last one by more than this fraction.
 const RTT_NEWS: f64 = 0.25;
 
 /// The actor's state. The methods of each concern are in a file of their own.
@@ -66,7 +68,7 @@ pub struct Actor {
     pub(super) discovery: Discovery,
     pub(super) authors: Authors,
     pub(super) carriers: Carriers,
-    /// The nodes on the member lists of joined models, as the engine has set them.
+    /// The nodes on the member lists of joined models, as the layer above has set them.
     pub(super) members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     pub(super) retry_queue: RetryQueue,
     pub(super) held: VecDeque<Held>,
@@ -92,11 +94,11 @@ pub struct Actor {
 pub struct Inputs {
     /// Commands of the handles.
     pub(super) commands: mpsc::Receiver<Command>,
-    /// Faults of peers, as the engine reports them.
+    /// Faults of peers, as the layer above reports them.
     pub(super) faults: mpsc::Receiver<FaultReport>,
     /// The answers to probes.
     pub(super) answers: mpsc::Receiver<Answer>,
-    /// True once the engine has stopped, so that `heads` changes no more.
+    /// True once the layer above has stopped, so that `heads` changes no more.
     pub(super) heads_closed: bool,
     /// The heads of this node's models.
     pub(super) heads: watch::Receiver<Vec<HeadClaim>>,
@@ -108,22 +110,22 @@ impl Actor {
         let mut tick = tokio::time::interval(self.config.timings.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let events = self.events.clone();
-        while !self.is_done(Instant::now()) {
+        while !self.is_done(clock::now()) {
             tokio::select! {
-                event = self.swarm.select_next_some() => self.on_swarm_event(event, Instant::now()),
-                command = inputs.commands.recv(), if self.stopping.is_none() => self.on_command(command, Instant::now()),
+                event = self.swarm.select_next_some() => self.on_swarm_event(event, clock::now()),
+                command = inputs.commands.recv(), if self.stopping.is_none() => self.on_command(command, clock::now()),
                 Some(report) = inputs.faults.recv() => {
-                    self.on_fault(&report.node, report.fault, &report.why, Instant::now());
+                    self.on_fault(&report.node, report.fault, &report.why, clock::now());
                 }
                 Some((address, hello)) = inputs.answers.recv() => {
-                    self.on_probed(&address, hello.as_ref(), Instant::now());
+                    self.on_probed(&address, hello.as_ref(), clock::now());
                 }
                 permit = events.reserve(), if !self.outbox.is_empty() => self.on_permit(permit.ok()),
                 changed = inputs.heads.changed(), if !inputs.heads_closed => match changed {
-                    Ok(()) => self.on_heads_moved(Instant::now()),
+                    Ok(()) => self.on_heads_moved(clock::now()),
                     Err(_) => inputs.heads_closed = true,
                 },
-                _ = tick.tick() => self.on_tick(Instant::now()),
+                _ = tick.tick() => self.on_tick(clock::now()),
             }
             if self.snapshot_changed {
                 self.publish_snapshot();
@@ -156,12 +158,12 @@ impl Actor {
 
     fn on_permit(&mut self, permit: Option<mpsc::Permit<'_, MeshEvent>>) {
         let notice = self.outbox.pop();
-        // Without a permit the engine has stopped and reads no more events.
+        // Without a permit the layer above has stopped and reads no more events.
         let Some(permit) = permit else { return };
         match notice {
             Some(Notice::Event(event)) => permit.send(event),
             Some(Notice::Peer(id)) => {
-                if let Some(view) = self.peers.view(&id, Instant::now()) {
+                if let Some(view) = self.peers.view(&id, clock::now()) {
                     permit.send(MeshEvent::Peer(view));
                 }
             }

@@ -2,11 +2,11 @@
 //! own.
 //!
 //! ```text
-//!  engine (crate node)                                       transfer (crate)
+//!  node (crate)                                               transfer (crate)
 //!    │ Mesh::publish, report, dial, ban …   ▲ MeshEvent         │ Mesh::open          ▲ Mesh::accept
 //!    ▼ bounded queues                       │ bounded queue     ▼                     │ raw streams
 //!  ┌─────────── actor: one task ────────────┴─────────────┐   ┌───────── streams: a behaviour of the swarm ────────┐
-//!  │ admission  discovery  gossip  heartbeat  twin  …     │   │ blob and sync protocols, read by their callers     │
+//!  │ admission  ban  discovery  gossip  heartbeat  twin … │   │ blob and sync protocols, read by their callers     │
 //!  └──────────────────────────┬───────────────────────────┘   └─────────────────────────┬──────────────────────────┘
 //!                             └──── swarm: TCP and QUIC, encrypted, multiplexed ────────┘
 //!                                                   │
@@ -20,7 +20,7 @@
 //!                                                another network, or no common major: goodbye with the reason
 //! ```
 //!
-//! The calls of [`Mesh`], and the events ([`MeshEvent`]) that the engine gets:
+//! The calls of [`Mesh`], and the events ([`MeshEvent`]) that the layer above gets:
 //!
 //! | call | task |
 //! | --- | --- |
@@ -50,11 +50,11 @@
 //!
 //! Invariants:
 //!
-//! - The actor never waits for the engine. Gossip that finds the event queue full is ignored and counted; all other events wait
-//!   in an outbox, which has at most one entry of each kind for a node.
+//! - The actor never waits for the layer above. Gossip that finds the event queue full is ignored and counted; all other
+//!   events wait in an outbox, which has at most one entry of each kind for a node.
 //! - Before a peer's hello, its gossip is not judged and its streams are not handed out.
 //! - The mesh does not decode records. It judges heartbeats itself, and the size, author and budget of every message; for all
-//!   else the engine's verdict decides if a message is forwarded.
+//!   else the verdict of the layer above decides if a message is forwarded.
 //! - Every queue, table and budget has a limit, because identities are free.
 
 mod actor;
