@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Number of bytes that are moved at a time. Larger and smaller pieces were no faster in measurements.
 const PIECE: usize = 256 << 10;

@@ -7,13 +7,14 @@
 mod forks;
 mod loopback;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use qres_api::pb;
 use qres_tests::trainer::{self, Trainer};
 use qres_tests::{Daemon, Options, Swarm, process};
+use tokio::time::Instant;
 
 /// Number of nodes. Each has one trainer.
 const NODES: usize = 4;

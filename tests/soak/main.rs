@@ -13,12 +13,13 @@
 mod reading;
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use qres_tests::trainer::{self, Trainer};
 use qres_tests::{Options, Swarm};
 use reading::Reading;
+use tokio::time::Instant;
 
 /// Number of nodes. Each has one trainer.
 const NODES: usize = 4;

@@ -1,7 +1,9 @@
 //! Waiting for a condition with a deadline: tests never sleep for a fixed time.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Longest wait of a test. A loaded two-core machine needs far less, so the deadline is reached only when something is broken.
 pub const DEADLINE: Duration = Duration::from_secs(180);

@@ -1,14 +1,14 @@
 //! Runs the demo from the first weights to the closing table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use qres_api::client::Client;
 use qres_api::pb;
 use qres_fed::id::BlobId;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::args::Args;
 use crate::digits::Digits;

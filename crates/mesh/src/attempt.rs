@@ -91,6 +91,8 @@ impl Attempt {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
 
     fn addresses() -> Vec<Multiaddr> {
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_second_address_is_dialled_while_the_first_says_nothing() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut attempt = Attempt::new(addresses(), now);
         let tcp = pursue(&mut attempt, now);
         assert_eq!(tcp.len(), 1);
@@ -131,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_dial_that_fails_makes_room_for_the_next_at_once_and_the_first_reason_is_told() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut attempt = Attempt::new(addresses(), now);
         let tcp = pursue(&mut attempt, now)[0].0;
         attempt.failed(tcp, "refused".into());
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn dials_that_cannot_begin_end_the_attempt() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut attempt = Attempt::new(addresses(), now);
         let id = ConnectionId::new_unchecked(1);
         attempt.pursue(now, |_| (id, Err("too many dials".into())));

@@ -65,11 +65,13 @@ pub fn jitter() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
 
     #[test]
     fn waits_double_up_to_the_limit_and_start_over_after_a_success() {
-        let now = Instant::now();
+        let now = clock::now();
         let (min, max) = (Duration::from_secs(1), Duration::from_secs(60));
         let mut backoff = Backoff::new(now);
         assert!(backoff.due(now));

@@ -29,11 +29,11 @@ pub enum Command {
         /// The answer: sent or kept, or the reason why it cannot be sent.
         reply: Reply<()>,
     },
-    /// Gives the engine's [`Verdict`] on a received message.
+    /// Gives the [`Verdict`] of the layer above on a received message.
     Report {
         /// The message that the verdict is about, by its [`MessageToken`].
         token: MessageToken,
-        /// The engine's decision on the message.
+        /// The decision of the layer above on the message.
         verdict: Verdict,
     },
     /// Dials an address for an operator.

@@ -150,7 +150,7 @@ pub struct Overrides {
     pub gossip_frame_bytes_max: usize,
     /// Number of neighbours that messages are forwarded to, see [`Degree`].
     pub gossip_degree: Degree,
-    /// Number of events that may wait for the engine.
+    /// Number of events that may wait for the layer above.
     pub events_max: usize,
     /// Limits on inbound handshakes that are under way, see [`HandshakeLimits`].
     pub handshakes: HandshakeLimits,

@@ -29,7 +29,7 @@ pub struct MeshCounters {
     pub publish_expired: Count,
     /// Gossip messages received from admitted peers: first copies, all topics.
     pub received: Count,
-    /// Gossip ignored because the engine's queue was full.
+    /// Gossip ignored because the queue to the layer above was full.
     pub ignored_queue_full: Count,
     /// Gossip ignored because its author was beyond its budget.
     pub ignored_author_rate: Count,

@@ -1,4 +1,4 @@
-//! Events that the mesh sends to the engine, and the words in which both speak of gossip and of faults.
+//! Events that the mesh sends to the layer above, and the words in which both speak of gossip and of faults.
 
 use qres_fed::id::{CheckpointId, NodeId, SpecId};
 
@@ -13,7 +13,7 @@ pub struct HeadClaim {
     pub round: u64,
 }
 
-/// The gossip topics whose messages the engine judges. Heartbeats stay inside the mesh.
+/// The gossip topics whose messages the layer above judges. Heartbeats stay inside the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Topic {
     /// Topic `qres/v1/epiphany`: contributions, seals, proofs and model announcements.
@@ -22,14 +22,14 @@ pub enum Topic {
     State,
 }
 
-/// The name of a received message, which the engine gives back with its [`Verdict`].
+/// The name of a received message, which the layer above gives back with its [`Verdict`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageToken {
     pub(crate) id: libp2p::gossipsub::MessageId,
     pub(crate) from: libp2p::PeerId,
 }
 
-/// The engine's decision on a received message.
+/// The decision of the layer above on a received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Forwards the message.
@@ -67,11 +67,11 @@ pub enum Fault {
     Forged,
 }
 
-/// Events that the mesh sends to the engine. The channel is bounded: gossip that finds it full is ignored and counted;
-/// connects, disconnects, heads and peer views wait in the outbox.
+/// Events that the mesh sends to the layer above. The channel is bounded: gossip that finds it full is ignored and
+/// counted; connects, disconnects, heads and peer views wait in the outbox.
 #[derive(Debug)]
 pub enum MeshEvent {
-    /// A [`GossipMessage`] that the engine must judge.
+    /// A [`GossipMessage`] that the layer above must judge.
     Message(GossipMessage),
     /// A peer passed the hello and is connected.
     Connected(NodeId),

@@ -15,6 +15,7 @@ use libp2p::swarm::behaviour::ConnectionClosed;
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
+use qres_wire::clock;
 
 /// The wrapped behaviour, and the time at which each connected peer was last heard.
 pub struct Observed<B> {
@@ -111,7 +112,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Observed<B> {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
-        self.heard.insert(peer, Instant::now());
+        self.heard.insert(peer, clock::now());
         self.inner.on_connection_handler_event(peer, id, event);
     }
 

@@ -171,6 +171,7 @@ impl HeartbeatTimer {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
     use qres_wire::identity::Identity;
 
     use super::super::twin::Boot;
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_nodes_heartbeat_traffic_has_a_ceiling() {
-        let now = Instant::now();
+        let now = clock::now();
         let heartbeat_timer = HeartbeatTimer::new(Duration::from_secs(5), Duration::from_secs(1), now);
         for nodes in [1_u32, 10, 100, 1_000, 100_000] {
             let heard_a_second = f64::from(nodes) / heartbeat_timer.period(nodes as usize).as_secs_f64();
@@ -248,7 +249,7 @@ mod tests {
 
     #[test]
     fn it_beats_at_once_then_every_period_and_sooner_when_heads_move() {
-        let now = Instant::now();
+        let now = clock::now();
         let ms = Duration::from_millis;
         let mut heartbeat_timer = HeartbeatTimer::new(ms(5000), ms(1000), now);
         assert!(heartbeat_timer.due(3, now));
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     fn more_heads_than_fit_take_turns() {
-        let mut heartbeat_timer = HeartbeatTimer::new(Duration::ZERO, Duration::ZERO, Instant::now());
+        let mut heartbeat_timer = HeartbeatTimer::new(Duration::ZERO, Duration::ZERO, clock::now());
         let heads: Vec<_> = (0..100).map(claim).collect();
         let mut seen: Vec<_> = heartbeat_timer
             .window(&heads)

@@ -8,8 +8,8 @@ pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 /// payloads of 62 to 63 KiB under a limit of 64 KiB). With 256 KiB above envelopes of 64 KiB no payload is that near.
 pub const GOSSIP_FRAME_BYTES_MAX: usize = 256 * 1024;
 
-/// Events that may wait for the engine. With gossip of the largest size they take 64 MiB. Gossip that finds the queue full is
-/// ignored and counted; connects and disconnects wait in the [`Outbox`](crate::outbox::Outbox).
+/// Events that may wait for the layer above. With gossip of the largest size they take 64 MiB. Gossip that finds the
+/// queue full is ignored and counted; connects and disconnects wait in the [`Outbox`](crate::outbox::Outbox).
 pub const EVENTS_MAX: usize = 1024;
 
 /// Largest length in bytes of an address in a hello.

@@ -1,5 +1,5 @@
-//! The queue of news for the engine. It holds at most one entry of each kind per node, so the peer table and [`HEADS_MAX`]
-//! bound its length.
+//! The queue of news for the layer above. It holds at most one entry of each kind per node, so the peer table and
+//! [`HEADS_MAX`] bound its length.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,15 +13,16 @@ const HEADS_MAX: usize = 4096;
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Presence {
-    /// The state that the engine was last told: true means connected.
+    /// The state that the layer above was last told: true means connected.
     told: bool,
     /// The state now: true means connected.
     now: bool,
-    /// True if the peer was gone in between. The engine must hear of that, since it syncs with a peer that connects.
+    /// True if the peer was gone in between. The layer above must hear of that, since it syncs with a peer that
+    /// connects.
     gap: bool,
 }
 
-/// One piece of news for the engine.
+/// One piece of news for the layer above.
 #[derive(Debug)]
 pub enum Notice {
     /// A [`MeshEvent`] that is ready to be sent.
@@ -30,7 +31,7 @@ pub enum Notice {
     Peer(PeerId),
 }
 
-/// The queue of [`Notice`]s for the engine.
+/// The queue of [`Notice`]s for the layer above.
 #[derive(Default)]
 pub struct Outbox {
     presence: BTreeMap<NodeId, Presence>,
@@ -51,7 +52,7 @@ impl Outbox {
         self.moved.insert(node);
     }
 
-    /// Notes the heads of a heartbeat; newer ones replace older ones that the engine was not yet told.
+    /// Notes the heads of a heartbeat; newer ones replace older ones that the layer above was not yet told.
     pub fn heads(&mut self, node: NodeId, heads: Vec<HeadClaim>) {
         if self.heads.len() < HEADS_MAX || self.heads.contains_key(&node) {
             self.heads.insert(node, heads);

@@ -313,6 +313,7 @@ impl PeerTable {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
     use qres_wire::identity::Identity;
 
     use super::*;
@@ -323,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_keeps_the_connected_and_the_good() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut table = PeerTable::default();
         let (connected, good) = (peer(), peer());
         table.entry(connected, now).unwrap().link = Link::Admitted { since: now };
@@ -338,7 +339,7 @@ mod tests {
 
     #[test]
     fn identities_of_a_moment_do_not_push_out_who_was_met() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut table = PeerTable::default();
         let friend = peer();
         let entry = table.entry(friend, now).unwrap();
@@ -351,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_view_says_why() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut table = PeerTable::default();
         let id = peer();
         table.entry(id, now).unwrap().refused = Some("version".to_owned());

@@ -26,6 +26,7 @@ use libp2p::swarm::{
     THandlerOutEvent, ToSwarm, dummy,
 };
 use qres_fed::id::NodeId;
+use qres_wire::clock;
 use qres_wire::identity;
 use tokio::sync::watch;
 
@@ -141,7 +142,7 @@ impl Behaviour {
         let of_most = newcomers
             .iter()
             .max_by_key(|(id, c)| (as_many(c), std::cmp::Reverse(**id)));
-        let may_go = |c: &Connection| host(c) != for_one_from.map(source::host) || c.since.elapsed() >= self.grace;
+        let may_go = |c: &Connection| host(c) != for_one_from.map(source::host) || clock::now() - c.since >= self.grace;
         let oldest = of_most.filter(|(_, c)| may_go(c)).map(|(id, c)| (**id, c.peer));
         if let Some((id, peer)) = oldest {
             self.connections.remove(&id);
@@ -198,7 +199,7 @@ impl Behaviour {
             inbound,
             // A second connection of an admitted peer is no newcomer.
             greeting: !self.connections.values().any(|c| c.peer == peer && !c.greeting),
-            since: Instant::now(),
+            since: clock::now(),
         };
         self.connections.insert(id, connection);
     }

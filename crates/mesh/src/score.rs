@@ -76,11 +76,13 @@ impl Score {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
 
     #[test]
     fn the_documented_counts_hold() {
-        let now = Instant::now();
+        let now = clock::now();
         for (fault, disconnect, ban) in [
             (Fault::Withheld, 20, 40),
             (Fault::Protocol, 4, 8),
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn time_heals() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut score = Score::new(now);
         score.hit(Fault::Forged, now);
         let healed = score.now(now + HALF_LIFE);

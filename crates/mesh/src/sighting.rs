@@ -36,8 +36,8 @@ pub enum Next {
 }
 
 impl Sightings {
-    /// Notes the run that a connected peer says it is, and returns the [`Next`] step. A run silent for longer than `recent`
-    /// is gone.
+    /// Notes the run that a connected peer says it is, and returns the [`Next`] step. A run silent for longer than
+    /// `recent` is gone.
     pub fn note(&mut self, peer: &PeerId, mut boot: pb::Boot, address: String, recent: Duration, now: Instant) -> Next {
         let runs = self.runs.entry(*peer).or_default();
         runs.retain(|run| now.saturating_duration_since(run.last) <= recent);
@@ -97,6 +97,7 @@ impl Sightings {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
     use qres_wire::identity::Identity;
 
     use super::super::twin::Boot;
@@ -111,7 +112,7 @@ mod tests {
         let me = Identity::ephemeral();
         let peer = me.keypair().public().to_peer_id();
         let (a, b) = (Boot::new(&me), Boot::new(&me));
-        let now = Instant::now();
+        let now = clock::now();
         let mut sightings = Sightings::default();
         let mut note = |boot: &Boot, at: u64| {
             let where_ = format!("at {}", u8::from(std::ptr::eq(boot, &a)));

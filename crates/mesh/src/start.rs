@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use qres_fed::id::NodeId;
+use qres_wire::clock;
 use qres_wire::identity::Identity;
 use tokio::sync::{mpsc, watch};
 
@@ -36,7 +37,7 @@ pub async fn start(
     identity: &Identity,
     heads: watch::Receiver<Vec<HeadClaim>>,
 ) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshError> {
-    let now = Instant::now();
+    let now = clock::now();
     let members = watch::Sender::new(Arc::default());
     let (events, receiver) = mpsc::channel(config.overrides.events_max);
     let (snapshot, snapshots) = watch::channel(Snapshot::default());
@@ -113,7 +114,7 @@ fn actor(config: MeshConfig, identity: &Identity, ends: Ends, now: Instant) -> R
         watchdog: Watchdog::new(
             config.timings.watchdog_periods,
             config.timings.heartbeat_min,
-            Instant::now(),
+            clock::now(),
         ),
         listening: Vec::new(),
         announced,

@@ -190,6 +190,8 @@ impl Twins {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
 
     fn seconds(n: u64) -> Duration {
@@ -224,7 +226,7 @@ mod tests {
     fn a_twin_is_told_of_until_it_has_been_silent_long_enough() {
         let mut twins = Twins::new(&Identity::ephemeral());
         let told = twins.subscribe();
-        let now = Instant::now();
+        let now = clock::now();
         twins.met("/ip4/192.0.2.1/tcp/4001", seconds(15), now);
         twins.met("/ip4/192.0.2.1/tcp/4001", seconds(15), now + seconds(10));
         twins.tick(seconds(15), now + seconds(25));

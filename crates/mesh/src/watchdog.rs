@@ -122,11 +122,13 @@ impl Watchdog {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
 
     #[test]
     fn silence_is_measured_in_the_neighbours_own_periods() {
-        let now = Instant::now();
+        let now = clock::now();
         let s = Duration::from_secs;
         let peer = PeerId::random();
         let mut dog = Watchdog::new(4, s(5), now);
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_break_of_this_node_is_nobodys_silence() {
-        let now = Instant::now();
+        let now = clock::now();
         let s = Duration::from_secs;
         let peer = PeerId::random();
         let mut dog = Watchdog::new(4, s(5), now);
@@ -168,7 +170,7 @@ mod tests {
     fn a_link_that_stays_silent_is_not_reconnected_ever_faster() {
         let s = Duration::from_secs;
         let peer = PeerId::random();
-        let mut dog = Watchdog::new(4, s(5), Instant::now());
+        let mut dog = Watchdog::new(4, s(5), clock::now());
         let mut patience = Vec::new();
         for _ in 0..6 {
             patience.push(dog.patience(&peer, s(5)).as_secs());

@@ -140,6 +140,8 @@ impl Offers {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
 
     fn node(n: u8) -> NodeId {
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn one_node_s_offers_and_all_of_them_are_bounded_and_none_is_stuck() {
-        let (mut pending, now) = (PendingOffers::default(), Instant::now());
+        let (mut pending, now) = (PendingOffers::default(), clock::now());
         for n in 0..PENDING_PER_NODE_MAX {
             assert_eq!(pending.take(spec(n), given(1, WRONG), now), Ok(None));
         }
@@ -189,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_does_not_come_makes_room_for_more_of_the_same_node() {
-        let (mut pending, now) = (PendingOffers::default(), Instant::now());
+        let (mut pending, now) = (PendingOffers::default(), clock::now());
         pending.take(spec(5000), given(2, WRONG), now).unwrap();
         for n in 0..PENDING_PER_NODE_MAX {
             pending.take(spec(n), given(1, WRONG), now).unwrap();

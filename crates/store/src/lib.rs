@@ -1,8 +1,8 @@
 //! The store of a node: records in a transactional store (redb), tensors as content-addressed files.
 //!
-//! Plain synchronous types: callers on an async task go through a blocking pool. [`Store::commit`] returns once its writes are
-//! durable; a crash at any instruction leaves a store that opens and keeps all commits. `docs/adr/0004-store.md` gives the
-//! reasons for this design.
+//! Plain synchronous types: callers on an async task go through a blocking pool. [`Store::commit`] returns once its
+//! writes are durable; a crash at any instruction leaves a store that opens and keeps all commits.
+//! `docs/adr/0004-store.md` gives the reasons for this design.
 //!
 //! ```text
 //! crate node: commits and queries               crates node and transfer: blobs
@@ -60,6 +60,7 @@ mod archive;
 mod blob;
 mod blob_file;
 mod blob_store;
+mod clock;
 mod database;
 mod directory;
 mod entry;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::file;
+use super::{clock, file};
 
 /// Smallest spare file, in bytes: for smaller files the bookkeeping costs more than it saves.
 pub(super) const SPARE_BYTES_MIN: u64 = 1 << 20;
@@ -33,7 +33,7 @@ struct Spare {
 
 impl Spares {
     pub(super) fn keep(&self, path: PathBuf, bytes: u64) {
-        let since = Instant::now();
+        let since = clock::now();
         self.files.lock().push(Spare { path, bytes, since });
     }
 
@@ -88,7 +88,7 @@ impl Spares {
     pub(super) fn collect(&self, idle: Duration) {
         self.files
             .lock()
-            .retain(|spare| spare.since.elapsed() < idle || file::remove(&spare.path).is_err());
+            .retain(|spare| clock::now() - spare.since < idle || file::remove(&spare.path).is_err());
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::reserve::{Reserve, free_bytes};
-use super::{Quota, StoreError, file};
+use super::{Quota, StoreError, clock, file};
 
 /// Time after which the disk is measured again, because other programs take and free room there.
 const MEASURED_KEPT: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ impl Usage {
     fn measured(&self, kept: Duration) -> Measured {
         let held = self.held();
         let mut measured = self.measured.lock();
-        if measured.at.elapsed() >= kept {
+        if clock::now() - measured.at >= kept {
             self.reserve.restore();
             *measured = measure(&self.root, self.quota, held);
         }
@@ -199,7 +199,7 @@ fn measure(root: &Path, quota: Quota, held: u64) -> Measured {
     let on_the_way: u64 = ON_THE_WAY.iter().map(|name| allocated(&root.join(name))).sum();
     let within_reach = free.unwrap_or(u64::MAX).saturating_add(on_the_way).saturating_add(held);
     Measured {
-        at: Instant::now(),
+        at: clock::now(),
         free,
         limit: quota.limit(within_reach),
         uploads_limit: quota.uploads_limit(within_reach),

@@ -1,6 +1,6 @@
 //! Connections that hold descriptors and do nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qres_api::pb;
 use qres_api::server::Limits;
@@ -8,6 +8,7 @@ use qres_tests::{Daemon, Node, Options, wait};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::raw::{Raw, within};
 use super::served::Served;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::Stream;
 use parking_lot::Mutex;
 use qres_node::descriptors;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use super::connection::{Connection, Io};
 use super::limits::Limits;

@@ -1,9 +1,10 @@
 //! Measures how fast a caller's data come: the time that the node waits for them, and the bytes that it gets.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qres_node::error::{NodeError, Reason};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::limits::Limits;

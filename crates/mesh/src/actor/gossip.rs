@@ -1,7 +1,7 @@
 //! The way of a gossip message in and out.
 //!
-//! In: gossipsub has verified the author's signature; the mesh checks size, author and rate; the engine judges the rest. Out:
-//! a message that no peer can take yet is kept for a while.
+//! In: gossipsub has verified the author's signature; the mesh checks size, author and rate; the layer above judges the
+//! rest. Out: a message that no peer can take yet is kept for a while.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -72,8 +72,8 @@ impl Actor {
         }
     }
 
-    /// Offers a message to the engine. Returns a verdict if the engine will not give one: unknown topic, size, budget or full
-    /// queue.
+    /// Offers a message to the layer above. Returns a verdict if the layer above will not give one: unknown topic,
+    /// size, budget or full queue.
     fn offer(
         &mut self,
         source: PeerId,
@@ -148,7 +148,7 @@ impl Actor {
         }
     }
 
-    /// Passes the engine's [`Verdict`] on to gossipsub.
+    /// Passes the [`Verdict`] of the layer above on to gossipsub.
     pub(super) fn on_verdict(&mut self, token: &MessageToken, verdict: Verdict) {
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,

@@ -30,7 +30,7 @@ impl Actor {
         }
     }
 
-    /// Takes in an accepted heartbeat: its author is alive, and its heads go to the engine.
+    /// Takes in an accepted heartbeat: its author is alive, and its heads go to the layer above.
     pub(super) fn take_heartbeat(&mut self, source: PeerId, author_class: AuthorClass, beat: Heartbeat, now: Instant) {
         self.counters.heartbeats_received.add();
         let period = beat.period.max(self.config.timings.heartbeat_min);

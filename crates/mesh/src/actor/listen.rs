@@ -7,6 +7,7 @@ use futures::StreamExt;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, kad};
+use qres_wire::clock;
 
 use super::Actor;
 use crate::address;
@@ -59,7 +60,7 @@ impl Actor {
                     let error = reason.err().map_or_else(|| "closed".to_owned(), |e| e.to_string());
                     return Err(MeshError::PortInUse { port, error });
                 }
-                event => self.on_swarm_event(event, Instant::now()),
+                event => self.on_swarm_event(event, clock::now()),
             }
         }
         Ok(())

@@ -91,13 +91,15 @@ impl Authors {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
 
     const KNOWN: AuthorClass = AuthorClass::Known;
 
     #[test]
     fn an_author_gets_its_burst_then_its_rate_and_hurts_no_other() {
-        let now = Instant::now();
+        let now = clock::now();
         let (a, b) = (PeerId::random(), PeerId::random());
         let mut authors = Authors::default();
         let mut taken = |who: &PeerId, load, count: usize, at| {
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn strangers_are_not_counted_and_make_room_first() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut authors = Authors::default();
         let (first, second) = (PeerId::random(), PeerId::random());
         let minute = Duration::from_secs(60);

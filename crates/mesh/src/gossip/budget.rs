@@ -58,7 +58,7 @@ impl Allowance {
 /// The load that one message puts on a [`Budget`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
-    /// A message for the engine, with its size in bytes.
+    /// A message for the layer above, with its size in bytes.
     Message(usize),
     /// A heartbeat, of any size.
     Heartbeat,
@@ -67,9 +67,9 @@ pub enum Load {
 /// The size of a [`Budget`], one [`Rate`] per kind of load.
 #[derive(Debug, Clone, Copy)]
 pub struct Rates {
-    /// Messages for the engine.
+    /// Messages for the layer above.
     pub messages: Rate,
-    /// Bytes of the messages for the engine.
+    /// Bytes of the messages for the layer above.
     pub bytes: Rate,
     /// Heartbeats, whose bytes are not counted.
     pub heartbeats: Rate,

@@ -161,6 +161,8 @@ impl Carriers {
 mod tests {
     use std::time::Duration;
 
+    use qres_wire::clock;
+
     use super::*;
 
     fn brought(
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn strangers_behind_one_connection_share_a_budget_and_cost_its_other_authors_nothing() {
-        let now = Instant::now();
+        let now = clock::now();
         let (a, b) = (PeerId::random(), PeerId::random());
         let mut carriers = Carriers::new(now);
         let mut take = |by, author, load, count, at| brought(&mut carriers, by, author, load, count, at);
@@ -205,7 +207,7 @@ mod tests {
 
     #[test]
     fn one_connection_carries_several_authors_worth_and_no_more() {
-        let now = Instant::now();
+        let now = clock::now();
         let a = PeerId::random();
         let mut carriers = Carriers::new(now);
         let mut take = |author, load, count, at| brought(&mut carriers, &a, author, load, count, at);
@@ -227,7 +229,7 @@ mod tests {
 
     #[test]
     fn strangers_over_many_connections_share_a_budget_and_members_have_none_of_theirs() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut carriers = Carriers::new(now);
         let mut of_many = |author, load, each: usize| {
             let by = |_| brought(&mut carriers, &PeerId::random(), author, load, each, now);
@@ -244,7 +246,7 @@ mod tests {
 
     #[test]
     fn only_what_no_honest_node_forwards_is_a_fault() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut carriers = Carriers::new(now);
         let (flooder, honest) = (PeerId::random(), PeerId::random());
         let mut faults = |by: &PeerId, author, count: usize, at| {
@@ -269,7 +271,7 @@ mod tests {
 
     #[test]
     fn connections_remembered_are_bounded() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut carriers = Carriers::new(now);
         let first = PeerId::random();
         carriers.take(&first, AuthorClass::Known, Load::Heartbeat, now);

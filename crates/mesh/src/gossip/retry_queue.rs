@@ -91,11 +91,13 @@ impl RetryQueue {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
 
     #[test]
     fn messages_wait_in_order_age_and_never_pile_up() {
-        let now = Instant::now();
+        let now = clock::now();
         let (a, b) = (TopicHash::from_raw("a"), TopicHash::from_raw("b"));
         let mut retry_queue = RetryQueue::new(Duration::from_mins(1));
         assert_eq!(retry_queue.push(a.clone(), vec![1], now), 0);

@@ -55,7 +55,7 @@ pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, St
     let degree = config.overrides.gossip_degree;
     let settings = ConfigBuilder::default()
         .validation_mode(ValidationMode::Strict)
-        // A message is forwarded only once the engine or the mesh accepts it.
+        // A message is forwarded only once the layer above or the mesh accepts it.
         .validate_messages()
         .message_id_fn(message_id)
         // A message under this node's own key comes from a twin (twin.rs); its carrier is not at fault.

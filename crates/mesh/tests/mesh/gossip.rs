@@ -102,7 +102,7 @@ async fn heads_that_move_all_the_time_are_told_at_a_bounded_rate() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejected_message_goes_no_further() {
-    // The nodes form a line: a, middle, c. The middle's engine rejects what the others accept.
+    // The nodes form a line: a, middle, c. The middle's reader rejects what the others accept.
     let middle_dir = tempfile::tempdir().unwrap();
     let identity = qres_wire::identity::Identity::ephemeral();
     let (_heads, receiver) = tokio::sync::watch::channel(Vec::new());
@@ -138,7 +138,7 @@ async fn a_rejected_message_goes_no_further() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_that_takes_nothing_stops_nobody() {
-    // The queue holds four events. Connects and peer views fill it, and no engine reads it.
+    // The queue holds four events. Connects and peer views fill it, and nothing reads it.
     let dir = tempfile::tempdir().unwrap();
     let identity = qres_wire::identity::Identity::ephemeral();
     let mut config = harness::config(Mode::Node, dir.path());
@@ -160,7 +160,7 @@ async fn an_engine_that_takes_nothing_stops_nobody() {
     );
     slow.publish(Topic::State, b"alive".to_vec()).await.unwrap();
     until("and sends", || a.has_heard(Topic::State, b"alive")).await;
-    // When the engine reads again, it still gets the event that a connected.
+    // When the layer above reads again, it still gets the event that a connected.
     loop {
         if let MeshEvent::Connected(who) = events.recv().await.unwrap() {
             assert_eq!(who, a.node);

@@ -1,4 +1,4 @@
-//! The test harness: a node's mesh with a simple engine, and functions that wait for a condition.
+//! The test harness: a node's mesh with a simple reader of its events, and functions that wait for a condition.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 /// The longest wait for a condition: enough on a loaded machine. A wait ends as soon as its condition holds.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
-/// The events that an engine has received.
+/// The events that a reader has received.
 #[derive(Default)]
 pub struct Heard {
     pub messages: Vec<GossipMessage>,
@@ -28,7 +28,7 @@ pub struct Heard {
     pub views: Vec<PeerView>,
 }
 
-/// A running mesh with an engine that accepts everything.
+/// A running mesh with a reader of events that accepts everything.
 pub struct Node {
     pub mesh: Mesh,
     pub node: NodeId,

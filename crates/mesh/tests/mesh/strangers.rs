@@ -57,7 +57,7 @@ async fn a_flood_under_many_names_dies_at_the_first_honest_node() {
     victim.mesh.publish(Topic::Epiphany, b"mine".to_vec()).await.unwrap();
     until("an honest message", || neighbour.has_heard(Topic::Epiphany, b"mine")).await;
     let (taken, forwarded) = (victim.heard_count(), neighbour.heard_count());
-    assert!(taken < 1_000, "{taken} of 3,000 judged by the engine");
+    assert!(taken < 1_000, "{taken} of 3,000 judged by the layer above");
     assert!(forwarded < 1_000, "{forwarded} of 3,000 forwarded");
     // The budget is 8 MiB at once and 1 MiB a second.
     assert!(taken >= 200, "strangers are heard, too: {taken}");

@@ -8,6 +8,7 @@ use qres_fed::record::{Outline, Signature};
 use qres_mesh::Fault;
 use qres_store::{HeardModel, Owner, Store, Write};
 use qres_transfer::DownloadRequest;
+use qres_wire::clock;
 use qres_wire::identity;
 use tracing::debug;
 
@@ -62,7 +63,7 @@ pub fn consider(context: &Arc<NodeContext>, announced: Announced) {
         carrier,
         signature,
     };
-    let Ok(given_up) = context.offers.pending().take(id, given, Instant::now()) else {
+    let Ok(given_up) = context.offers.pending().take(id, given, clock::now()) else {
         debug!(by = %carrier, "too many offers of one node: it is asked again");
         return;
     };
@@ -217,7 +218,7 @@ mod tests {
         let members = Membership::List([creator.node()].into());
         let signed = creator.sign(spec_of("m", members, 1, creator.node()));
         let id = signed.record.id();
-        let (mut pending, now) = (PendingOffers::default(), Instant::now());
+        let (mut pending, now) = (PendingOffers::default(), clock::now());
         pending.take(id, given(1, WRONG), now).unwrap();
         // One connection brings wrong signatures under many names, and later many connections bring one each.
         for author in 2..40 {

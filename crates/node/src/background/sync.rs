@@ -11,6 +11,7 @@ use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::{Input, Machine};
 use qres_mesh::Fault;
 use qres_transfer::{Held, Record};
+use qres_wire::clock;
 use qres_wire::identity;
 use rand::seq::IndexedRandom;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -106,7 +107,7 @@ fn greet_new(context: &Arc<NodeContext>) {
             return;
         };
         let last = context.syncer.greeters.available_permits() == 0;
-        let Some(node) = context.syncer.greetings.lock().next(last, Instant::now()) else {
+        let Some(node) = context.syncer.greetings.lock().next(last, clock::now()) else {
             return;
         };
         let greeting = Greeting {
@@ -134,7 +135,7 @@ impl Greeting {
 impl Drop for Greeting {
     fn drop(&mut self) {
         let mut greetings = self.context.syncer.greetings.lock();
-        greetings.ended(&self.node, self.too_slow, Instant::now());
+        greetings.ended(&self.node, self.too_slow, clock::now());
         if self.too_slow {
             greetings.want(self.node, self.context.mesh.is_member(&self.node));
         }
@@ -144,7 +145,7 @@ impl Drop for Greeting {
 /// Asks a peer for the models that it knows, then wants comparisons with it. Returns true if the greeting was given up because
 /// others wait.
 async fn greet(context: &Arc<NodeContext>, node: NodeId) -> bool {
-    let others_wait = || context.syncer.greetings.lock().others_wait(&node, Instant::now());
+    let others_wait = || context.syncer.greetings.lock().others_wait(&node, clock::now());
     let offers = greetings::at_pace(context.sync.specs(node), others_wait).await;
     let given_up = offers.is_none();
     match offers {
@@ -229,7 +230,7 @@ fn start_turns(context: &Arc<NodeContext>) {
             return;
         };
         // A pause that ends does not wake the loop, which comes by every few seconds.
-        let Some(pair) = context.syncer.sync_queue.lock().next(Instant::now()) else {
+        let Some(pair) = context.syncer.sync_queue.lock().next(clock::now()) else {
             return;
         };
         let running = Running {
@@ -261,24 +262,24 @@ impl Drop for Running {
             .syncer
             .sync_queue
             .lock()
-            .ended(&self.pair, self.too_slow, Instant::now());
+            .ended(&self.pair, self.too_slow, clock::now());
     }
 }
 
 /// Compares while the peer keeps up, or no other peer waits. Returns true if the peer was too slow.
 async fn at_pace(context: &Arc<NodeContext>, (node, spec): Pair) -> bool {
-    let (came, began) = (AtomicUsize::new(0), Instant::now());
+    let (came, began) = (AtomicUsize::new(0), clock::now());
     let mut work = std::pin::pin!(compare(context, node, spec, &came));
     loop {
         match timeout(WINDOW, &mut work).await {
             Ok(Ok(())) => return false,
             Ok(Err(error)) => {
                 debug!(%node, %spec, %error, "comparing records failed: tried again later");
-                return began.elapsed() >= STALLED_AFTER;
+                return clock::now() - began >= STALLED_AFTER;
             }
             Err(_) => {
                 let slow = came.swap(0, Ordering::Relaxed) < WINDOW_RECORDS_MIN;
-                if slow && context.syncer.sync_queue.lock().others_wait(&node, Instant::now()) {
+                if slow && context.syncer.sync_queue.lock().others_wait(&node, clock::now()) {
                     debug!(%node, %spec, "comparing records is too slow while others wait: tried again later");
                     return true;
                 }
@@ -297,7 +298,7 @@ async fn compare(
     let Some(joined) = context.catalog.get(&spec).and_then(|m| m.joined()) else {
         return Ok(());
     };
-    let refused = joined.refused.lock().ids(Instant::now());
+    let refused = joined.refused.lock().ids(clock::now());
     let (mut held, root) = joined
         .ask(|machine: &Machine| {
             let held = Held {
@@ -361,7 +362,7 @@ async fn take(
         let Ok(refused) = joined.ask(not_kept).await else {
             return false;
         };
-        joined.refused.lock().add(refused, Instant::now());
+        joined.refused.lock().add(refused, clock::now());
     }
     true
 }

@@ -46,12 +46,13 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use qres_fed::id::SealId;
+    use qres_wire::clock;
 
     use super::*;
 
     #[test]
     fn a_refused_record_is_asked_for_again_after_a_while_or_when_something_is_missing() {
-        let (mut refused, now) = (Refused::default(), Instant::now());
+        let (mut refused, now) = (Refused::default(), clock::now());
         let id = RecordId::Seal(SealId([1; 32]));
         refused.add([id], now);
         refused.add([id], now + REMEMBERED / 2);
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn no_more_than_a_fixed_number_are_remembered() {
-        let (mut refused, now) = (Refused::default(), Instant::now());
+        let (mut refused, now) = (Refused::default(), clock::now());
         let id = |n: usize| RecordId::Seal(SealId(*blake3::hash(&n.to_le_bytes()).as_bytes()));
         refused.add((0..REFUSED_MAX + 9).map(id), now);
         assert_eq!(refused.ids(now).len(), REFUSED_MAX);

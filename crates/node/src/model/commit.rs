@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use qres_store::{Store, StoreError, StoredSubmission, Write};
+use qres_wire::clock;
 use tracing::warn;
 
 use super::batch::{Ready, Taken};
@@ -20,9 +21,9 @@ impl ModelTask {
     pub(super) async fn commit(&mut self, mut ready: Ready) -> Option<Ready> {
         while !ready.writes.is_empty() {
             let batch = ready.writes.clone();
-            let begun = Instant::now();
+            let begun = clock::now();
             let committed = self.context.disk.blocking(move |store| store.commit(batch)).await;
-            self.context.metrics.commit(begun.elapsed(), committed.is_ok());
+            self.context.metrics.commit(clock::now() - begun, committed.is_ok());
             match committed {
                 Ok(()) => break,
                 Err(StoreError::Taken(_)) if self.remove_taken(&mut ready).await => {}

@@ -10,6 +10,7 @@ use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
 use qres_fed::tensor::{self, Source, TensorError};
 use qres_fed::update::{self, Part, Weighted};
 use qres_store::{BlobFile, Blobs, Owner, Store};
+use qres_wire::clock;
 use qres_wire::trace;
 use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -65,9 +66,9 @@ impl Jobs {
         let traceparent = trace::traceparent(&span);
         let counted = context.clone();
         let work = Arc::new(move |store: &Store, model: &Model| {
-            let begun = Instant::now();
+            let begun = clock::now();
             let outcome = work(store, model);
-            counted.metrics.job(job, begun.elapsed());
+            counted.metrics.job(job, clock::now() - begun);
             outcome
         });
         let task = async move {

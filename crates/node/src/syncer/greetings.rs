@@ -73,6 +73,8 @@ pub async fn at_pace<T>(work: impl Future<Output = T>, others_wait: impl Fn() ->
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use qres_wire::clock;
+
     use super::*;
 
     fn node(n: u8) -> NodeId {
@@ -81,7 +83,7 @@ mod tests {
 
     #[test]
     fn members_are_greeted_first_and_the_last_slot_is_theirs() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut greetings = Greetings::default();
         for n in [1, 2, 9, 8] {
             greetings.want(node(n), n >= 8);
@@ -98,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_slow_peer_is_greeted_again_behind_the_others_and_after_a_pause() {
-        let mut now = Instant::now();
+        let mut now = clock::now();
         let mut greetings = Greetings::default();
         greetings.want(node(1), false);
         assert_eq!(greetings.next(false, now), Some(node(1)));

@@ -102,6 +102,8 @@ impl SyncQueue {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
 
     fn pair(node: u8, spec: u8) -> Pair {
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn one_peer_of_many_models_has_one_turn_and_the_longest_waiting_is_first() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut sync_queue = SyncQueue::default();
         for wanted in [pair(9, 1), pair(1, 1), pair(1, 2), pair(1, 3), pair(5, 1), pair(9, 1)] {
             sync_queue.want(wanted);
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_slow_peer_makes_room_and_pauses_longer_each_time_until_it_does_well() {
-        let mut now = Instant::now();
+        let mut now = clock::now();
         let mut sync_queue = SyncQueue::default();
         for expected in [10, 20, 40, 80, 160, 320, 320] {
             sync_queue.want(pair(1, 1));

@@ -5,6 +5,7 @@ use std::time::Instant;
 use qres_fed::record::Contribution;
 use qres_fed::round::RecordId;
 use qres_transfer::ContentProvider;
+use qres_wire::clock;
 
 use super::*;
 use crate::background::peer_access::PeerAccess;
@@ -61,7 +62,7 @@ async fn no_peer_is_told_a_record_that_a_crash_could_take_and_none_stays_refused
         .await
         .unwrap();
     assert!(!kept);
-    joined.refused.lock().add([missed_id], Instant::now());
+    joined.refused.lock().add([missed_id], clock::now());
     context.disk.store.fill(false);
     within(async {
         while told().await.is_none() {
@@ -71,7 +72,7 @@ async fn no_peer_is_told_a_record_that_a_crash_could_take_and_none_stays_refused
     .await;
     assert_eq!(within(told()).await, Some(vec![(1, id)]), "it is on the disk");
     assert!(
-        joined.refused.lock().ids(Instant::now()).is_empty(),
+        joined.refused.lock().ids(clock::now()).is_empty(),
         "it is asked for again"
     );
     within(node.stop()).await;

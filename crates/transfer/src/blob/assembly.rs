@@ -207,6 +207,8 @@ impl Assemblies {
 
 #[cfg(test)]
 mod tests {
+    use qres_wire::clock;
+
     use super::*;
     use crate::memory_network::{MemoryProvider, bytes};
 
@@ -220,7 +222,7 @@ mod tests {
 
     #[test]
     fn sessions_share_the_segments_and_give_back_what_they_did_not_fetch() {
-        let ((blob, tree), provider, now) = (blob(), MemoryProvider::new(), Instant::now());
+        let ((blob, tree), provider, now) = (blob(), MemoryProvider::new(), clock::now());
         let assemblies = Assemblies::default();
         let assembly = assemblies.open(&provider.blobs, tree.root(), tree.clone()).unwrap();
         let mut first = Claim::new(assembly.clone());

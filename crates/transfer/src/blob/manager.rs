@@ -9,6 +9,7 @@ use futures::{AsyncRead, AsyncWrite};
 use parking_lot::Mutex;
 use qres_fed::id::NodeId;
 use qres_mesh::{Fault, Mesh, MeshError};
+use qres_wire::clock;
 use qres_wire::trace;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -143,7 +144,7 @@ impl<H: Holders> Manager<H> {
                 task.abort.abort();
             }
         }
-        let now = Instant::now();
+        let now = clock::now();
         let assembly = |key: Key| self.context.assemblies.get(key.owner(), &key.blob);
         let missing = |key| assembly(key).map_or(0, |assembly| assembly.missing());
         while let Some(step) = scheduler.next(&connected, now, missing) {
@@ -236,7 +237,7 @@ impl<H: Holders> Manager<H> {
                 self.shared
                     .scheduler
                     .lock()
-                    .ended(key, peer, Outcome::Gone, Instant::now());
+                    .ended(key, peer, Outcome::Gone, clock::now());
                 false
             }
             (Err(_), None) => self.shared.scheduler.lock().looked(key, false),
@@ -265,7 +266,7 @@ impl<H: Holders> Manager<H> {
             ) => Outcome::Gone,
             Err(_) => Outcome::Broken { progress },
         };
-        let then = self.shared.scheduler.lock().ended(key, peer, ended, Instant::now());
+        let then = self.shared.scheduler.lock().ended(key, peer, ended, clock::now());
         if let Err(error) = outcome {
             match error {
                 TransferError::Store(_) => tracing::warn!(blob = %key.blob, %error, "a blob cannot be stored"),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use qres_fed::id::NodeId;
+use qres_wire::clock;
 
 use super::limits::SESSIONS_PER_HOLDER_MAX;
 use crate::link::Link;
@@ -50,7 +51,7 @@ impl<S> Pool<S> {
         let mut resting = self.resting.lock();
         let links = resting.entry(holder).or_default();
         if links.len() < SESSIONS_PER_HOLDER_MAX {
-            links.push((link, Instant::now()));
+            links.push((link, clock::now()));
         }
     }
 
@@ -58,7 +59,7 @@ impl<S> Pool<S> {
     pub(crate) fn collect(&self) -> bool {
         let mut resting = self.resting.lock();
         resting.retain(|_, links| {
-            links.retain(|(_, since)| since.elapsed() < REST_MAX);
+            links.retain(|(_, since)| clock::now() - *since < REST_MAX);
             !links.is_empty()
         });
         !resting.is_empty()

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures::{AsyncRead, AsyncWrite};
 use qres_fed::id::{BlobId, SpecId};
 use qres_store::{BlobStore, Blobs, Owner, SEGMENT_BYTES, SegmentTree, StoreError};
+use qres_wire::clock;
 use qres_wire::pb::blob_request::Kind;
 use qres_wire::pb::{BlobAnswer, BlobDone, BlobGet, BlobRequest, BlobSegments, BlobStatus};
 use tokio::sync::Notify;
@@ -253,7 +254,7 @@ impl DownloadContext {
         let mut whole = false;
         loop {
             if asked.len() < OUTSTANDING_LOW {
-                let more = claim.take(OUTSTANDING_MAX - asked.len(), Instant::now());
+                let more = claim.take(OUTSTANDING_MAX - asked.len(), clock::now());
                 if !more.is_empty() {
                     asked.extend(&more);
                     link.send(&request(Kind::Segments(BlobSegments { indices: more })))

@@ -7,13 +7,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http_body::{Body as _, Frame};
 use parking_lot::Mutex;
 use qres_node::error::{NodeError, Reason};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;

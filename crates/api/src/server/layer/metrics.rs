@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 use tonic::Code;
 use tower::{Layer, Service};
 

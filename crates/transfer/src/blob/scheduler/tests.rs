@@ -2,6 +2,8 @@
 
 mod crowd;
 
+use qres_wire::clock;
+
 use super::*;
 
 fn node(n: u8) -> NodeId {
@@ -32,7 +34,7 @@ impl Desk {
     fn new(connected: &[u8]) -> Self {
         Self {
             scheduler: DownloadScheduler::default(),
-            now: Instant::now(),
+            now: clock::now(),
             connected: connected.iter().map(|n| node(*n)).collect(),
             missing: 1,
         }

@@ -1,5 +1,7 @@
 //! Tests of sessions that make room.
 
+use qres_wire::clock;
+
 use super::*;
 use crate::blob::crowd::LEAST_RATE;
 
@@ -16,7 +18,7 @@ impl Desk {
     fn new(connected: &[u8]) -> Self {
         Self {
             scheduler: DownloadScheduler::default(),
-            now: Instant::now(),
+            now: clock::now(),
             connected: connected.iter().map(|n| node(*n)).collect(),
             sessions: vec![],
             received: BTreeMap::new(),
