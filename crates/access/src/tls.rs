@@ -1,0 +1,156 @@
+//! The configuration of TLS from PEM files.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
+
+use crate::client_ca::ClientCa;
+
+/// The protocol that a TLS handshake must agree on: gRPC is HTTP/2.
+const ALPN_H2: &[u8] = b"h2";
+
+/// The oldest version of TLS that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Oldest {
+    /// TLS 1.3 alone.
+    #[default]
+    Tls13,
+    /// TLS 1.2 too.
+    Tls12,
+}
+
+/// A file that TLS cannot use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {problem}")]
+pub struct TlsError {
+    /// The file's name.
+    pub file: String,
+    /// What is wrong with its content.
+    pub problem: String,
+}
+
+impl TlsError {
+    pub(crate) fn new(file: &str, problem: impl ToString) -> Self {
+        Self {
+            file: file.to_owned(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+/// A PEM file that was read: its name for errors, and its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Pem<'a> {
+    /// The file's name.
+    pub name: &'a str,
+    /// The file's bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Makes the server's side of TLS from its certificate chain, its key and the CA of client certificates.
+pub fn server(
+    chain: Pem<'_>,
+    key: Pem<'_>,
+    client_ca: Option<&ClientCa>,
+    oldest: Oldest,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let certificates = certificates(chain.name, chain.bytes)?;
+    let private = PrivateKeyDer::from_pem_slice(key.bytes)
+        .map_err(|error| TlsError::new(key.name, format!("no private key in PEM: {error}")))?;
+    let versions: &[&SupportedProtocolVersion] = match oldest {
+        Oldest::Tls13 => &[&version::TLS13],
+        Oldest::Tls12 => &[&version::TLS13, &version::TLS12],
+    };
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(|error| TlsError::new(chain.name, error))?;
+    let builder = match client_ca {
+        Some(ca) => builder.with_client_cert_verifier(ca.verifier()),
+        None => builder.with_no_client_auth(),
+    };
+    let pair = format!("{} and {}", chain.name, key.name);
+    let mut config = builder
+        .with_single_cert(certificates, private)
+        .map_err(|error| TlsError::new(&pair, format!("certificate and key cannot be used together: {error}")))?;
+    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Returns the last second (since 1970) at which every certificate of a chain holds; `None` if the chain cannot be read.
+pub fn expiry(chain: Pem<'_>) -> Option<i64> {
+    let certificates = certificates(chain.name, chain.bytes).ok()?;
+    let ends = certificates
+        .iter()
+        .map(|der| Some(crate::certificate::CertificateNames::read(der)?.valid.1));
+    ends.collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
+/// Reads all certificates of a PEM file, at least one.
+pub(crate) fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = read.map_err(|error| TlsError::new(name, format!("no certificates in PEM: {error}")))?;
+    if found.is_empty() {
+        return Err(TlsError::new(
+            name,
+            "no certificate in PEM: a block BEGIN CERTIFICATE is expected",
+        ));
+    }
+    Ok(found)
+}
+
+/// The one crypto provider of the process; libp2p's QUIC brings the same.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn pem<'a>(name: &'a str, bytes: &'a str) -> Pem<'a> {
+        Pem {
+            name,
+            bytes: bytes.as_bytes(),
+        }
+    }
+
+    fn pair() -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let made = CertificateParams::new(vec!["localhost".into()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        (made.pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn a_pair_is_taken_and_its_end_is_known() {
+        let (chain, key) = pair();
+        let config = server(pem("a.crt", &chain), pem("a.key", &key), None, Oldest::Tls13).unwrap();
+        assert_eq!(config.alpn_protocols, [b"h2"]);
+        assert!(expiry(pem("a.crt", &chain)).unwrap() > 1_800_000_000);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_by_its_file() {
+        let ((chain, key), (_, other)) = (pair(), pair());
+        let refused = |chain: &str, key: &str| {
+            let made = server(pem("a.crt", chain), pem("a.key", key), None, Oldest::Tls12);
+            made.unwrap_err().to_string()
+        };
+        assert!(refused("garbage", &key).starts_with("a.crt: no certificate in PEM"));
+        assert!(refused(&chain, "garbage").starts_with("a.key: no private key in PEM"));
+        assert!(refused(&chain, &other).starts_with("a.crt and a.key: "));
+        assert!(
+            ClientCa::read("ca.crt", b"garbage", true)
+                .unwrap_err()
+                .to_string()
+                .starts_with("ca.crt: ")
+        );
+    }
+}
