@@ -1,25 +1,20 @@
 //! Admission of peers: hellos in and out, refusals, goodbyes and pruning.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use libp2p::PeerId;
 use libp2p::request_response::{self, Message, OutboundFailure, ResponseChannel};
 use libp2p::swarm::ConnectionId;
-use qres_fed::id::NodeId;
 use qres_wire::clock::unix_ms;
-use qres_wire::identity;
 
 use super::Actor;
 use crate::backoff::jitter;
 use crate::config::Mode;
 use crate::discovery::BUSY_WAIT;
-use crate::error::MeshError;
-use crate::event::Fault;
-use crate::gossip;
 use crate::hello::{self, Goodbye, GoodbyeCode, Hello, Mismatch};
 use crate::limits::TWIN_ADDRESS_BYTES_MAX;
-use crate::peer_table::{Ban, Link, MET_AFTER, Peer};
+use crate::peer_table::{Link, MET_AFTER, Peer};
 use crate::score;
 
 /// When more than the first part of the connections is in use, peers are let go until the second part remains, so that

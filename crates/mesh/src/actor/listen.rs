@@ -1,7 +1,7 @@
 //! Listening on one port number for TCP and QUIC, IPv4 and IPv6, and the addresses that others are told.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use libp2p::multiaddr::Protocol;

@@ -1,7 +1,6 @@
 //! Models that others announce: their specs are fetched, checked and listed as AVAILABLE.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::record::{Outline, Signature};

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::{Input, Machine};

@@ -1,7 +1,7 @@
 //! The transaction of a turn, and the state of a task while the disk takes none.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qres_store::{Store, StoreError, StoredSubmission, Write};
 use qres_wire::clock;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qres_fed::id::{BlobId, SubmissionId};
 use qres_fed::record::Spec;

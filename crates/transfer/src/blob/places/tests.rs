@@ -1,6 +1,5 @@
 //! Tests of the upload places, with a clock that only the test moves.
 
-use qres_wire::clock;
 use tokio::time::advance;
 
 use super::*;
@@ -121,7 +120,7 @@ async fn a_debt_has_an_end_and_is_made_good_by_staying_away() {
     drop(other);
     assert!(places.take(node(1), false).is_some());
     advance(away * 2).await;
-    lock(&places.ledger).settle(clock::now());
+    lock(&places.ledger).settle(Instant::now());
     assert!(lock(&places.ledger).accounts.is_empty(), "a full account is forgotten");
 }
 
@@ -170,7 +169,7 @@ async fn accounts_are_few_and_the_emptiest_stay() {
         NodeId(id)
     };
     // No time passes, so no account recovers.
-    let at = clock::now();
+    let at = Instant::now();
     for n in 0..ACCOUNTS_MAX {
         let credit = n as i64 - 1;
         lock(&places.ledger).accounts.insert(id(n), Account { credit, at });
