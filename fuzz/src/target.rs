@@ -1,5 +1,6 @@
 //! The targets, one file for each kind of bytes.
 
+mod callers;
 mod config;
 mod gossip;
 mod grpc;
@@ -35,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     transfer::SYNC_CLIENT,
     store::VALUE,
     config::CONFIG,
+    callers::FILE,
+    callers::CERTIFICATE,
     grpc::METADATA,
     grpc::FIELDS,
 ];

@@ -48,6 +48,7 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
     let metadata: serde_json::Value =
         serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).expect("JSON");
     let allowed: &[(&str, &[&str])] = &[
+        ("qres-access", &[]),
         ("qres-fed", &[]),
         ("qres-files", &[]),
         ("qres-wire", &["qres-fed", "qres-files"]),
@@ -65,13 +66,14 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
                 "qres-wire",
             ],
         ),
-        ("qres-api", &["qres-fed", "qres-node"]),
-        ("qres-daemon", &["qres-api", "qres-node", "qres-fed"]),
-        ("qres-cli", &["qres-api", "qres-fed"]),
+        ("qres-api", &["qres-access", "qres-fed", "qres-node"]),
+        ("qres-daemon", &["qres-access", "qres-api", "qres-node", "qres-fed"]),
+        ("qres-cli", &["qres-access", "qres-api", "qres-fed", "qres-files"]),
         ("qres-demo", &["qres-api", "qres-fed"]),
         (
             "qres-fuzz",
             &[
+                "qres-access",
                 "qres-api",
                 "qres-daemon",
                 "qres-fed",

@@ -2,6 +2,10 @@
 
 Three nodes, three trainers, each with every third row:  trainer.py --address 127.0.0.1:4002 --shard 0 --members A B C
 where A, B and C are the nodes' peer ids (`qres status` shows a node's own), the same list for every trainer.
+
+A node on another machine wants TLS and a credential. The environment names both: QRES_ADDR=https://host:4002,
+QRES_TLS_CA=ca.crt and QRES_TOKEN_FILE=token (or QRES_TLS_CERT and QRES_TLS_KEY). Shard 0 creates the model, for which it
+needs the role `operator`; `trainer` is enough for the others once their node has joined the model.
 """
 
 import argparse

@@ -3,6 +3,9 @@
 A trainer is a loop: fetch the head (waiting for a newer one), train, submit the result on that base. Weights are
 dictionaries of NumPy arrays. Everything the contract offers beyond the helpers of `Client` is in `qres.v1`, the stubs
 generated from `proto/qres/v1`.
+
+A node on another machine wants TLS and a token or a client certificate: arguments of `Client` or the environment's QRES_ADDR,
+QRES_TLS_CA, QRES_TOKEN_FILE and so on name them.
 """
 
 from qres.client import Client

@@ -8,32 +8,54 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
 DEFAULT_PORT = 4002
 """Where a node's API listens unless it was told otherwise."""
 MESH_PORT = 4001
 """Where nodes talk to each other unless they were told otherwise. No API answers there."""
 
+_UNIX = "unix:"
 _MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6|dnsaddr)/")
 _MESH_HINT = f"that is the mesh; the API listens on {DEFAULT_PORT} by default"
 
 
 @dataclass(frozen=True)
 class Address:
-    """A host and a port."""
+    """A host and a port, or the path of a Unix socket on this machine."""
 
     host: str
-    """A name, an IPv4 address, or an IPv6 address without brackets."""
+    """A name, an IPv4 address, or an IPv6 address without brackets. Empty for a socket."""
     port: int
+    """From 1 to 65535; 0 for a socket."""
+    tls: bool = False
+    """Whether the connection is encrypted by TLS."""
+    path: str = ""
+    """The absolute path of a Unix socket. Empty for a host."""
 
     def __str__(self) -> str:
+        if self.path:
+            return f"{_UNIX}{self.path}"
+        return f"https://{self._authority}" if self.tls else self._authority
+
+    @property
+    def _authority(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
-    def is_loopback(self) -> bool:
-        """Whether it is this machine, so that no proxy may come between."""
-        if self.host.lower() == "localhost":
+    def target(self) -> str:
+        """The address as gRPC's library takes it."""
+        if self.path:
+            # The library decodes what it reads.
+            return f"{_UNIX}{quote(self.path)}"
+        # With the scheme a host whose name is one (`unix`, `dns`) stays a host.
+        return f"dns:///{self._authority}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no other machine sees what is sent: the address is a socket or loopback. No proxy may come between."""
+        if self.path or self.host.lower() == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
@@ -42,9 +64,10 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Reads `host`, `host:port`, `[v6]` or `[v6]:port`, with or without `http://` before and one `/` after.
+        """Reads `host`, `host:port`, `[v6]` or `[v6]:port`, with or without `http://` or `https://` before and one `/` after.
 
-        Without a port it is 4002. `ValueError` names the text, what is wrong with it, and what to write instead.
+        Without a port it is 4002. `https://` means TLS. `unix:` and an absolute path is a socket. `ValueError` names the
+        text, what is wrong with it, and what to write instead.
         """
         try:
             return cls._parse(text)
@@ -59,21 +82,33 @@ class Address:
             raise ValueError("a space or a control character: write it without")
         if _MULTIADDR.match(text):
             raise ValueError(f"a multiaddr: {_MESH_HINT}: write host:port")
-        authority = _authority(_without_scheme(text))
+        if text[: len(_UNIX)].lower() == _UNIX:
+            return cls("", 0, path=_socket(text[len(_UNIX) :]))
+        tls, rest = _without_scheme(text)
+        authority = _authority(rest)
         if authority.startswith("["):
             host, port = _bracketed(authority)
         else:
             host, port = _unbracketed(authority)
-        return cls(host, DEFAULT_PORT if port is None else _port(port))
+        return cls(host, DEFAULT_PORT if port is None else _port(port), tls)
 
 
-def _without_scheme(text: str) -> str:
+def _socket(text: str) -> str:
+    """The path after `unix:`."""
+    path = text.removeprefix("//")
+    if not path.startswith("/") or path == "/":
+        raise ValueError("an absolute path must follow 'unix:', e.g. unix:/run/qres/grpc.sock")
+    return path
+
+
+def _without_scheme(text: str) -> tuple[bool, str]:
+    """Whether the scheme means TLS, and the text after it."""
     scheme, mark, rest = text.partition("://")
-    if not mark or scheme.lower() == "http":
-        return rest if mark else text
-    if scheme.lower() == "https":
-        raise ValueError("https: the API has no TLS yet: write http:// or no scheme (put TLS in front of it yourself)")
-    raise ValueError(f"scheme {scheme!r}: write http:// or no scheme")
+    if not mark:
+        return False, text
+    if scheme.lower() not in ("http", "https"):
+        raise ValueError(f"scheme {scheme!r}: write https://, http:// or no scheme")
+    return scheme.lower() == "https", rest
 
 
 def _authority(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from qres.connection import Connection
+from qres.credentials import Credentials, PathLike
 from qres.download import DiskSink, Download
 from qres.head import Head
 from qres.join import Join
@@ -26,15 +27,40 @@ from qres.v1.weights_pb2_grpc import WeightsServiceStub
 
 
 class Client:
-    """Talks to one node: `host:port`, else the environment's QRES_ADDR, else 127.0.0.1:4002.
+    """Talks to one node: `host:port`, `https://host:port` or `unix:/path`, else the environment's QRES_ADDR, else
+    127.0.0.1:4002.
+
+    With `https://`, `tls_ca` or `tls_cert` the connection is encrypted: the node's certificate must be by the CA in
+    `tls_ca` (else by one of the system's) and have the host's name, or `tls_name`. The client shows a `token` (or that in
+    `token_file`, which is read for each call), or the certificate in `tls_cert` with its private key in `tls_key`. What is
+    not given comes from the environment: QRES_TLS_CA, QRES_TLS_CERT, QRES_TLS_KEY, QRES_TLS_NAME, QRES_TOKEN and
+    QRES_TOKEN_FILE. A token goes unencrypted only to this machine.
 
     Failures are `QresError`. Timeouts are seconds; `None` waits for ever. `heads`, `submit`, `create`, `join` and the calls
     for files wait for a node that is away, and go on where they were; all other calls raise at once. The stubs of all
     services are attributes: `models`, `weights`, `submissions`, `rounds`, `states`, `peers`, `nodes`.
     """
 
-    def __init__(self, address: str | None = None):
-        self._connection = Connection(address)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        tls_ca: PathLike | None = None,
+        tls_cert: PathLike | None = None,
+        tls_key: PathLike | None = None,
+        tls_name: str | None = None,
+        token: str | None = None,
+        token_file: PathLike | None = None,
+    ):
+        credentials = Credentials.of(
+            tls_ca=tls_ca,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            tls_name=tls_name,
+            token=token,
+            token_file=token_file,
+        )
+        self._connection = Connection(address, credentials)
         self.address = str(self._connection.address)
         channel = self._connection.channel
         self.models = ModelServiceStub(channel)

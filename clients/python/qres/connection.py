@@ -11,6 +11,8 @@ from typing import TypeVar
 import grpc
 
 from qres.address import MESH_PORT, Address
+from qres.bearer import with_token
+from qres.credentials import Credentials
 from qres.errors import QresError
 from qres.proxy import proxy_for
 
@@ -28,18 +30,38 @@ OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
 
+_CLOSED = ("Socket closed", "Secure read failed")
+_TLS_HINTS = (
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not by a CA that this client trusts: see tls_ca"),
+    ("is not in peer certificate", "its certificate has another name: see tls_name"),
+    ("WRONG_VERSION_NUMBER", "it speaks no TLS: leave out https:// and tls_ca"),
+)
+"""Parts of the texts of gRPC's library about TLS, and what they mean."""
+
 
 class Connection:
     """A channel to one node, and where it leads."""
 
-    def __init__(self, address: str | None):
-        self.address = _chosen(address)
-        """Host and port."""
+    def __init__(self, address: str | None, credentials: Credentials):
+        self.address = credentials.applied_to(_chosen(address))
+        """Host and port, or the socket."""
         self.closed = Event()
         """Set when nothing more is to be tried."""
-        options = [*OPTIONS, ("grpc.enable_http_proxy", 0)] if self.address.is_loopback else OPTIONS
-        # With the scheme a host whose name is one (`unix`, `dns`) stays a host.
-        self.channel = grpc.insecure_channel(f"dns:///{self.address}", options=options)
+        options: list[tuple[str, int | str]] = [*OPTIONS]
+        if self.address.is_local:
+            options.append(("grpc.enable_http_proxy", 0))
+        if self.address.path:
+            # gRPC's library would send the path as the authority, with '%2F', which the node's HTTP/2 library refuses.
+            options.append(("grpc.default_authority", "localhost"))
+        # Before the channel: a token that others could read opens none.
+        token = credentials.token_for(self.address)
+        if self.address.tls:
+            if credentials.tls_name:
+                options.append(("grpc.ssl_target_name_override", credentials.tls_name))
+            channel = grpc.secure_channel(self.address.target, credentials.for_channel(), options=options)
+        else:
+            channel = grpc.insecure_channel(self.address.target, options=options)
+        self.channel = with_token(channel, token) if token else channel
 
     def close(self) -> None:
         """Ends the channel and the calls on it."""
@@ -65,10 +87,22 @@ class Connection:
     def _not_reached(self, problem: str) -> str:
         proxy = proxy_for(self.address)
         way = f" through the proxy {proxy}" if proxy else ""
-        hint = ""
-        if self.address.port == MESH_PORT:
-            hint = f" (port {MESH_PORT} is the mesh; the API listens on 4002 by default)"
+        hint = self._hint(problem)
         return f"the node at {self.address}{hint} was not reached{way}, or the connection broke: {problem}"
+
+    def _hint(self, problem: str) -> str:
+        """What a person should look at first, if the failure shows it."""
+        if self.address.port == MESH_PORT:
+            return f" (port {MESH_PORT} is the mesh; the API listens on 4002 by default)"
+        # Someone listens there, and ended the connection before its first answer.
+        closed = problem.startswith("failed to connect") and problem.endswith(_CLOSED)
+        if self.address.tls:
+            if closed:
+                return " (it may want a client certificate, or another one: see tls_cert)"
+            return next((f" ({hint})" for sign, hint in _TLS_HINTS if sign in problem), "")
+        if closed and not self.address.path:
+            return " (it may speak TLS alone: use https:// or tls_ca)"
+        return ""
 
 
 def _chosen(address: str | None) -> Address:

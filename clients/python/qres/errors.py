@@ -5,6 +5,8 @@ from __future__ import annotations
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
+_NOT_ALLOWED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+"""What a node says of a caller's credential or role: the same call fails again until a person changes something."""
 _BROKEN = ("RST_STREAM", "Stream removed", "GOAWAY")
 """What gRPC's library says of a stream that ended without an answer, where it does not say UNAVAILABLE."""
 
@@ -51,6 +53,8 @@ class QresError(Exception):
     @property
     def is_passing(self) -> bool:
         """Whether the same call may go well later: the node cannot be reached, or says when to try again."""
+        if self.code in _NOT_ALLOWED:
+            return False
         if self.retry_after is not None or self.code == grpc.StatusCode.UNAVAILABLE:
             return True
         # A node that was killed is UNAVAILABLE; these come from something in between that lost it.

@@ -15,7 +15,7 @@ _NAMES = ("grpc_proxy", "https_proxy", "http_proxy")
 def proxy_for(address: Address) -> str | None:
     """The proxy on the way to an address, for people: the variable and its value, without a password. `None` when there
     is none: this machine is never reached through a proxy."""
-    if address.is_loopback:
+    if address.is_local:
         return None
     name = next((name for name in _NAMES if os.environ.get(name)), None)
     if name is None or _excepted(address.host):

@@ -52,6 +52,8 @@ class Node(
         """Bytes after which the next streams break."""
         self.kept = {}
         """Bytes of uploads, by key."""
+        self.names = []
+        """The common names of the certificates that callers of GetNode showed; `None` without one."""
         self.heads = ["c1", "c2"]
         """The heads that fetches of a newer one get, in order."""
 
@@ -103,6 +105,7 @@ class Node(
 
     def GetNode(self, request, context):
         self.requests.append(request)
+        self.names.append(context.auth_context().get("x509_common_name", [None])[0])
         self.fail("GetNode", context)
         return node_pb2.GetNodeResponse()
 
@@ -162,14 +165,38 @@ class Node(
         return [request for request in self.requests if isinstance(request, kind)]
 
 
+class Gate(grpc.ServerInterceptor):
+    """Lets the calls with one of its tokens pass, and refuses the others as a node does."""
+
+    def __init__(self, *tokens):
+        self.tokens = set(tokens)
+        self.calls = []
+        """Each call's method and what it showed."""
+
+    def intercept_service(self, continuation, details):
+        shown = dict(details.invocation_metadata).get("authorization")
+        self.calls.append((details.method.split("/")[-1], shown))
+        handler = continuation(details)
+        if shown in {f"Bearer {token}" for token in self.tokens}:
+            return handler
+        reason = "CREDENTIAL_REFUSED" if shown else "CREDENTIAL_MISSING"
+        code, status = refusal(grpc.StatusCode.UNAUTHENTICATED, reason, message="the token is not known here")
+
+        def refuse(_, context):
+            Node.abort(None, context, (code, status))
+
+        kinds = ["stream" if streams else "unary" for streams in (handler.request_streaming, handler.response_streaming)]
+        return handler._replace(**{"_".join(kinds): refuse})
+
+
 @contextmanager
-def serve(node, port=0):
-    """Serves a node on loopback; the address."""
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
+def serve(node, target="127.0.0.1:0", *, tls=None, gate=None):
+    """Serves a node on loopback or on a socket, with the credentials of a server if there are any; the address."""
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), interceptors=[gate] if gate else [])
     weights_pb2_grpc.add_WeightsServiceServicer_to_server(node, server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(node, server)
     node_pb2_grpc.add_NodeServiceServicer_to_server(node, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    port = server.add_secure_port(target, tls) if tls else server.add_insecure_port(target)
     server.start()
     try:
         yield f"127.0.0.1:{port}"

@@ -33,14 +33,16 @@ def test_the_examples_are_both_kinds():
     assert len(errors) > 20 and len(examples()) - len(errors) > 20
 
 
-@pytest.mark.parametrize("text", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.255.0.9:5", "[::1]:7"])
-def test_loopback_is_this_machine(text):
-    assert Address.parse(text).is_loopback
+@pytest.mark.parametrize(
+    "text", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.255.0.9:5", "[::1]:7", "unix:/run/x", "https://[::1]"]
+)
+def test_loopback_and_sockets_are_this_machine(text):
+    assert Address.parse(text).is_local
 
 
-@pytest.mark.parametrize("text", ["localhost.example.org", "128.0.0.1", "[::2]", "example.org", "0.0.0.0"])
+@pytest.mark.parametrize("text", ["localhost.example.org", "128.0.0.1", "[::2]", "example.org", "0.0.0.0", "https://h"])
 def test_all_else_is_not(text):
-    assert not Address.parse(text).is_loopback
+    assert not Address.parse(text).is_local
 
 
 def test_the_address_comes_from_the_environment(monkeypatch):
@@ -48,7 +50,11 @@ def test_the_address_comes_from_the_environment(monkeypatch):
     assert Client().address == "127.0.0.1:5555"
     assert Client("127.0.0.1:6").address == "127.0.0.1:6"
     monkeypatch.setenv("QRES_ADDR", "https://127.0.0.1:5555")
-    with pytest.raises(ValueError, match="QRES_ADDR: address 'https://127.0.0.1:5555': https: the API has no TLS yet"):
+    assert Client().address == "https://127.0.0.1:5555"
+    monkeypatch.setenv("QRES_ADDR", "unix:///run/qres.sock")
+    assert Client().address == "unix:/run/qres.sock"
+    monkeypatch.setenv("QRES_ADDR", "unix:qres.sock")
+    with pytest.raises(ValueError, match="QRES_ADDR: address 'unix:qres.sock': an absolute path must follow 'unix:'"):
         Client()
     monkeypatch.delenv("QRES_ADDR")
     assert Client().address == "127.0.0.1:4002"
@@ -97,6 +103,24 @@ def test_no_proxy_names_hosts_by_their_ends(monkeypatch, excepted, goes_through)
     monkeypatch.setenv("no_proxy", excepted)
     proxy = proxy_for(Address.parse("node.example.org"))
     assert proxy == ("grpc_proxy=http://first:1" if goes_through else None)
+
+
+def test_a_socket_is_reached_whatever_proxy_is_set(monkeypatch, tmp_path):
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, CLOSED)
+    # gRPC's library decodes the path of a target.
+    path = tmp_path / "s%41\u00e9?#.sock"
+    assert proxy_for(Address.parse(f"unix:{path}")) is None
+    with serve(Node(), Address.parse(f"unix:{path}").target), Client(f"unix:{path}") as client:
+        assert path.is_socket()
+        client.node(timeout=60)
+
+
+def test_a_socket_that_nobody_listens_on_is_named(tmp_path):
+    with Client(f"unix:{tmp_path}/none") as client, pytest.raises(QresError) as caught:
+        client.node(timeout=60)
+    assert caught.value.code == grpc.StatusCode.UNAVAILABLE
+    assert f"the node at unix:{tmp_path}/none was not reached" in str(caught.value)
 
 
 def test_no_proxy_names_networks(monkeypatch):

@@ -82,6 +82,54 @@ def test_a_node_that_says_when_to_come_again_is_asked_then(client, node):
     assert len(uploads(node)) == 3
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_MISSING"),
+        (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_REFUSED"),
+        (grpc.StatusCode.PERMISSION_DENIED, "ROLE_TOO_LOW"),
+        (grpc.StatusCode.PERMISSION_DENIED, "TRAINER_DIFFERS"),
+    ],
+)
+def test_a_caller_who_may_not_is_told_so_at_once(client, node, tmp_path, code, reason):
+    # Also one that is told when to come again: nothing changes by itself.
+    refused = refusal(code, reason, retry_after=0.01, message="ask the node's operator")
+    calls = {
+        "FetchWeights": [lambda: next(client.heads("m")), lambda: client.fetch_to("m", tmp_path / "file")],
+        "SubmitWeights": [lambda: submit(client, timeout=None)],
+        "CreateModel": [lambda: client.create("m", LARGE)],
+        "WatchModels": [lambda: client.join("m")],
+        "JoinModel": [lambda: client.join("m")],
+        "GetNode": [client.node],
+    }
+    for method, tries in calls.items():
+        for call in tries:
+            # Were it tried again, it would go well.
+            node.failures[method] = [refused]
+            with pytest.raises(QresError, match=f"ask the node's operator .*{reason}") as caught:
+                call()
+            assert caught.value.code == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_caller_who_may_no_longer_after_a_break_is_told_so(client, node):
+    refused = refusal(grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_REFUSED")
+    node.failures = {"FetchWeights": [BROKEN, refused], "GetNode": [refused]}
+    with pytest.raises(QresError, match="CREDENTIAL_REFUSED"):
+        next(client.heads("m"))
+    node.failures = {"SubmitWeights": [BROKEN], "GetUpload": [refused]}
+    with pytest.raises(QresError, match="CREDENTIAL_REFUSED"):
+        submit(client, timeout=None)
+
+
+def test_a_caller_with_too_many_calls_goes_on_when_the_node_says(client, node):
+    many = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMIT", retry_after=0.01)
+    node.failures = {"FetchWeights": [many, many], "GetNode": [many], "SubmitWeights": [many], "GetUpload": [many]}
+    assert next(client.heads("m")).checkpoint == "c1"
+    assert submit(client, timeout=None).id == "s1"
+    assert all(not failures for failures in node.failures.values())
+
+
 def test_an_upload_s_time_ends_with_what_was_wrong(client, node):
     node.failures = {"SubmitWeights": [BROKEN], "GetUpload": [BROKEN] * 1000}
     with pytest.raises(QresError) as caught:

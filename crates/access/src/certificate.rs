@@ -85,6 +85,11 @@ impl CertificateName {
 }
 
 impl CertificateNames {
+    /// Returns the caller that the certificate names by itself.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
     /// Reads a certificate in DER. Returns `None` if it cannot be read.
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;

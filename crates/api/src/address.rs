@@ -2,7 +2,8 @@
 //! `clients/addresses.txt`.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Port on which a node's API listens by default.
@@ -12,16 +13,25 @@ pub const PORT_OF_MESH: u16 = 4001;
 
 /// Beginnings of multiaddrs, which are no addresses of an API.
 const MULTIADDR: [&str; 6] = ["/ip4/", "/ip6/", "/dns/", "/dns4/", "/dns6/", "/dnsaddr/"];
+/// Beginning of the address of a socket.
+const UNIX: &str = "unix:";
 /// Most digits of a port.
 const PORT_DIGITS_MAX: usize = 5;
 
-/// The host and the port of a node's API.
+/// The place of a node's API.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// A name, an IPv4 address, or an IPv6 address without brackets.
-    pub host: String,
-    /// The port, at least 1.
-    pub port: u16,
+pub enum Address {
+    /// A host and a port.
+    Tcp {
+        /// A name, an IPv4 address, or an IPv6 address without brackets.
+        host: String,
+        /// The port, at least 1.
+        port: u16,
+        /// True if the connection is encrypted by TLS.
+        tls: bool,
+    },
+    /// The absolute path of a Unix socket on this machine.
+    Socket(PathBuf),
 }
 
 /// A text that is no address.
@@ -36,9 +46,27 @@ pub struct AddressError {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+        match self {
+            Self::Socket(path) => write!(f, "{UNIX}{}", path.display()),
+            Self::Tcp { host, port, tls } => {
+                f.write_str(if *tls { "https://" } else { "" })?;
+                match host.contains(':') {
+                    true => write!(f, "[{host}]:{port}"),
+                    false => write!(f, "{host}:{port}"),
+                }
+            }
+        }
+    }
+}
+
+impl Address {
+    /// Returns true if no other machine sees what is sent: the address is a socket or loopback.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Socket(_) => true,
+            Self::Tcp { host, .. } => {
+                host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
         }
     }
 }
@@ -46,8 +74,8 @@ impl fmt::Display for Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`, with or without `http://` before and one `/` after. The port is 4002
-    /// if the text has none.
+    /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`, with or without `http://` or `https://` before and one `/` after. The
+    /// port is 4002 if the text has none. `unix:` and an absolute path is a socket.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         parse(text).map_err(|problem| AddressError {
             text: text.to_owned(),
@@ -68,27 +96,43 @@ fn parse(text: &str) -> Result<Address, String> {
             "a multiaddr: that is the mesh; the API listens on {PORT_DEFAULT} by default: write host:port"
         ));
     }
-    let authority = authority(without_scheme(text)?)?;
+    if text
+        .get(..UNIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(UNIX))
+    {
+        return socket(&text[UNIX.len()..]);
+    }
+    let (tls, rest) = without_scheme(text)?;
+    let authority = authority(rest)?;
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => bracketed(rest)?,
         None => unbracketed(authority)?,
     };
-    Ok(Address {
+    Ok(Address::Tcp {
         host: host.to_owned(),
         port: port.map_or(Ok(PORT_DEFAULT), read_port)?,
+        tls,
     })
 }
 
-fn without_scheme(text: &str) -> Result<&str, String> {
+/// Reads the part after `unix:`.
+fn socket(text: &str) -> Result<Address, String> {
+    let path = text.strip_prefix("//").unwrap_or(text);
+    match path.starts_with('/') && path.len() > 1 {
+        true => Ok(Address::Socket(path.into())),
+        false => Err("an absolute path must follow 'unix:', e.g. unix:/run/qres/grpc.sock".to_owned()),
+    }
+}
+
+/// Takes the scheme off. Returns true for TLS, and the rest of the text.
+fn without_scheme(text: &str) -> Result<(bool, &str), String> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return Ok(text);
+        return Ok((false, text));
     };
     match scheme.to_ascii_lowercase().as_str() {
-        "http" => Ok(rest),
-        "https" => Err(
-            "https: the API has no TLS yet: write http:// or no scheme (put TLS in front of it yourself)".to_owned(),
-        ),
-        _ => Err(format!("scheme '{scheme}': write http:// or no scheme")),
+        "http" => Ok((false, rest)),
+        "https" => Ok((true, rest)),
+        _ => Err(format!("scheme '{scheme}': write https://, http:// or no scheme")),
     }
 }
 

@@ -43,11 +43,12 @@
 //! # }
 //! ```
 
+mod credentials;
 mod error;
 mod fetch;
+mod metadata;
 mod model;
 mod submit;
-mod trace;
 mod watch;
 
 use std::time::Duration;
@@ -55,10 +56,11 @@ use std::time::Duration;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
+pub use credentials::Credentials;
 pub use error::ClientError;
 pub use fetch::Fetch;
+use metadata::CallMetadata;
 pub use submit::file_chunks;
-use trace::TraceContext;
 pub use watch::Watch;
 
 use crate::{Address, FRAME_BYTES_MAX, pb};
@@ -72,8 +74,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval of pings while a call waits. A node that vanished is noticed after this and half as long again, 45 s in all.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// A connection that adds trace context to every call.
-pub type Traced = InterceptedService<Channel, TraceContext>;
+/// A connection that adds trace context and the caller's token to every call.
+pub type Traced = InterceptedService<Channel, CallMetadata>;
 
 /// A connection to one node. A clone is cheap and shares the connection, which is made again by itself when it breaks.
 #[derive(Debug, Clone)]
@@ -95,14 +97,26 @@ impl Client {
     /// Connects to the node at `address`, in a form that [`Address`] reads. Returns [`ClientError::Address`] for a text that is
     /// no address, and [`ClientError::Connect`] if no node answers.
     pub async fn connect(address: impl AsRef<str>) -> Result<Self, ClientError> {
-        let address: Address = address.as_ref().parse()?;
+        Self::connect_as(address, &Credentials::default()).await
+    }
+
+    /// Connects as [`Client::connect`] does, and shows these [`Credentials`]. Returns [`ClientError::Credentials`] if they cannot
+    /// be used.
+    pub async fn connect_as(address: impl AsRef<str>, credentials: &Credentials) -> Result<Self, ClientError> {
+        let address = credentials.applied_to(address.as_ref().parse()?);
+        let authorization = credentials.bearer(&address)?;
         let failed = |error: tonic::transport::Error| ClientError::Connect {
             address: address.to_string(),
             problem: error::innermost(&error),
             hint: error::hint(&address),
         };
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(failed)?
+        let uri = match &address {
+            Address::Tcp { tls: true, .. } | Address::Socket(_) => address.to_string(),
+            Address::Tcp { tls: false, .. } => format!("http://{address}"),
+        };
+        let endpoint = Endpoint::from_shared(uri).map_err(failed)?;
+        let channel = credentials
+            .secure(endpoint, &address)?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -114,7 +128,7 @@ impl Client {
             .await
             .map_err(failed)?;
         Ok(Self {
-            channel: InterceptedService::new(channel, TraceContext),
+            channel: InterceptedService::new(channel, CallMetadata { authorization }),
             address: address.to_string(),
         })
     }

@@ -1,6 +1,8 @@
 //! Serves the contract's services over a node's handle.
 
 mod api;
+mod audit;
+mod caller;
 mod connection;
 mod field;
 #[doc(hidden)]
@@ -14,13 +16,17 @@ mod metrics;
 mod model;
 mod node;
 mod options;
+mod origin;
 mod pace;
 mod page;
 mod peer;
 mod place;
+mod rate;
 mod reflection;
 mod round;
+mod security;
 mod serve;
+mod socket;
 mod state;
 mod status;
 mod stop;
@@ -29,7 +35,9 @@ mod upload;
 mod watch;
 mod weights;
 
+pub use audit::AUDIT_TARGET;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use options::Options;
-pub use serve::serve;
+pub use security::{Security, SecurityNow, fixed};
+pub use serve::{Listeners, serve};

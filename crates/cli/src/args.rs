@@ -5,7 +5,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use qres_api::Address;
 
-use crate::command::{create, drain, fetch, membership, peers, round, state, status, submissions, submit, watch};
+use crate::command::{
+    create, drain, fetch, membership, peers, round, state, status, submissions, submit, tls, token, watch,
+};
+use crate::credentials::CredentialArgs;
 use crate::value::duration;
 
 /// Address of a node's gRPC by default.
@@ -20,8 +23,8 @@ const ADDRESS_DEFAULT: &str = "127.0.0.1:4002";
     after_help = "MODEL is a model's name, or name@id. Exit codes: 0, 1 when the command failed, 2 when it was wrong."
 )]
 pub struct Args {
-    /// The node's gRPC address
-    #[arg(long, global = true, env = "QRES_ADDR", default_value = ADDRESS_DEFAULT, value_name = "HOST:PORT")]
+    /// The node's gRPC address: host:port, https://host:port or unix:/path
+    #[arg(long, global = true, env = "QRES_ADDR", default_value = ADDRESS_DEFAULT, value_name = "ADDRESS")]
     pub addr: Address,
     /// Print JSON: one object, or one object a line with commands that follow changes
     #[arg(long, global = true)]
@@ -29,6 +32,9 @@ pub struct Args {
     /// Give up after this long, e.g. 30s or 5m
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
+    /// Who calls, and the CA by which the node is known
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
     /// The command to run.
     #[command(subcommand)]
     pub command: Command,
@@ -60,6 +66,12 @@ pub enum Command {
     Round(round::Round),
     /// Prepare the node for a shutdown: it takes no new submissions
     Drain(drain::Drain),
+    /// Make a CA and certificates for a trial (needs no node)
+    #[command(subcommand)]
+    Tls(tls::TlsCommand),
+    /// Make and revoke callers' tokens (needs no node)
+    #[command(subcommand)]
+    Token(token::TokenCommand),
 }
 
 /// The commands for models.
@@ -132,6 +144,16 @@ mod tests {
             "round list a/b --limit 10",
             "round seal a/b",
             "drain",
+            "status --addr https://node.example --tls-ca ca.crt --tls-cert a.crt --tls-key a.key --token-file t --tls-name n",
+            "status --addr unix:/run/qres.sock",
+            "tls init",
+            "tls init --out d --host node.example --host 10.0.0.1 --name root",
+            "tls client --dir d --name alice --role trainer",
+            "token new --name alice --role trainer",
+            "token new --name alice --role reader --expires-days 90 --file f",
+            "token list --file f",
+            "token revoke --name alice",
+            "token hash",
         ] {
             let words = std::iter::once("qres").chain(line.split_whitespace());
             if let Err(error) = Args::try_parse_from(words) {

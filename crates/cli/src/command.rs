@@ -11,6 +11,8 @@ pub mod state;
 pub mod status;
 pub mod submissions;
 pub mod submit;
+pub mod tls;
+pub mod token;
 pub mod watch;
 
 use qres_api::client::Client;

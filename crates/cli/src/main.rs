@@ -5,6 +5,7 @@
 mod args;
 mod command;
 mod confirm;
+mod credentials;
 mod failure;
 mod file;
 mod output;
@@ -46,7 +47,13 @@ fn main() -> ExitCode {
 
 async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let work = async {
-        let client = Client::connect(args.addr.to_string()).await?;
+        match args.command {
+            Command::Tls(tls) => return tls.run(output),
+            Command::Token(token) => return token.run(output),
+            _ => {}
+        }
+        let credentials = args.credentials.read(std::env::var("QRES_TOKEN").ok())?;
+        let client = Client::connect_as(args.addr.to_string(), &credentials).await?;
         dispatch(args.command, Context { client, output }).await
     };
     match args.timeout {
@@ -77,5 +84,7 @@ async fn dispatch(command: Command, context: Context) -> Result<(), Failure> {
         Command::State(state) => state.run(context).await,
         Command::Round(round) => round.run(context).await,
         Command::Drain(drain) => drain.run(context).await,
+        // They need no node, so `run` has done them.
+        Command::Tls(_) | Command::Token(_) => Ok(()),
     }
 }

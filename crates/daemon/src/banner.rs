@@ -6,9 +6,17 @@ use std::path::Path;
 
 use qres_node::view::NodeView;
 
+use crate::config::{GrpcConfig, SecurityFiles};
+
 /// Returns the lines of the banner, one `key value` each, values in one column. The last line, [`READY`], is printed apart,
 /// once everything answers.
-pub fn banner(node: &NodeView, grpc: SocketAddr, metrics: Option<SocketAddr>, data_dir: &Path) -> String {
+pub fn banner(
+    node: &NodeView,
+    grpc: SocketAddr,
+    config: &GrpcConfig,
+    metrics: Option<SocketAddr>,
+    data_dir: &Path,
+) -> String {
     let mut lines = vec![
         (
             "version",
@@ -20,6 +28,13 @@ pub fn banner(node: &NodeView, grpc: SocketAddr, metrics: Option<SocketAddr>, da
     ];
     lines.extend(node.listen.iter().map(|address| ("mesh", address.clone())));
     lines.push(("grpc", grpc.to_string()));
+    lines.extend(
+        config
+            .socket
+            .iter()
+            .map(|path| ("socket", format!("unix:{}", path.display()))),
+    );
+    lines.push(("access", access(&config.security)));
     lines.extend(metrics.map(|address| ("metrics", format!("http://{address}/metrics"))));
     lines.push(("data", data_dir.display().to_string()));
     let mut text = String::new();
@@ -28,6 +43,16 @@ pub fn banner(node: &NodeView, grpc: SocketAddr, metrics: Option<SocketAddr>, da
         let _ = writeln!(text, "{key:<9} {value}");
     }
     text
+}
+
+/// Says how gRPC is protected.
+fn access(security: &SecurityFiles) -> String {
+    let encrypted = if security.tls.is_some() { "TLS" } else { "no TLS" };
+    let callers = match security.has_credentials() {
+        true => "callers show a credential",
+        false => "each program that reaches the address may do everything",
+    };
+    format!("{encrypted}; {callers}")
 }
 
 /// The line that the daemon prints once everything answers.
@@ -61,9 +86,19 @@ mod tests {
             disk: DiskUse::default(),
             descriptors: Descriptors::default(),
         };
+        let grpc = GrpcConfig {
+            addr: "127.0.0.1:4002".parse().unwrap(),
+            socket: Some("/run/qres.sock".into()),
+            security: SecurityFiles::default(),
+            connections_max: 1,
+            calls_max: 1,
+            streams_max: 1,
+            rate_max: None,
+        };
         let text = banner(
             &node,
             "127.0.0.1:4002".parse().unwrap(),
+            &grpc,
             None,
             Path::new("/var/lib/qres"),
         );
@@ -75,6 +110,8 @@ mod tests {
              mesh      /ip4/127.0.0.1/tcp/4001\n\
              mesh      /ip4/127.0.0.1/udp/4001/quic-v1\n\
              grpc      127.0.0.1:4002\n\
+             socket    unix:/run/qres.sock\n\
+             access    no TLS; each program that reaches the address may do everything\n\
              data      /var/lib/qres\n",
             "ab".repeat(32)
         );

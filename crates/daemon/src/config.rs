@@ -3,9 +3,11 @@
 
 mod announce;
 mod error;
+mod grpc;
 mod layer;
 mod load;
 mod origin;
+mod problems;
 mod report;
 mod resolve;
 
@@ -15,8 +17,10 @@ use std::path::PathBuf;
 
 pub use crate::settings::{LogFormat, Mode, Settings};
 pub use error::ConfigError;
+pub use grpc::{GrpcConfig, SecurityFiles};
 pub use layer::Layers;
 pub use origin::Origin;
+pub use problems::ConfigErrors;
 pub use report::report;
 
 use qres_node::store::Quota;
@@ -50,8 +54,8 @@ pub struct Config {
     pub network: String,
     /// The most connections to other nodes.
     pub connections_max: u32,
-    /// The address on which gRPC listens: loopback, unless [`Settings::grpc_insecure`] allows another one.
-    pub grpc_addr: SocketAddr,
+    /// Where gRPC listens, who may call, and how much.
+    pub grpc: GrpcConfig,
     /// The directory of identity, records and blobs; an absolute path.
     pub data_dir: PathBuf,
     /// Number of trainers whose submissions the node waits for before it contributes, 1 to 1,024.
@@ -75,6 +79,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The address on which Prometheus metrics are served; `None` if they are off.
     pub metrics_addr: Option<SocketAddr>,
+    /// The file of audit lines; `None` if only the log has them.
+    pub audit_log: Option<PathBuf>,
 }
 
 #[cfg(test)]

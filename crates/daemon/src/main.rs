@@ -10,8 +10,11 @@ mod config;
 mod memory;
 mod metrics;
 mod run;
+mod security;
+mod security_metrics;
 mod settings;
 mod signal;
+mod socket;
 mod telemetry;
 
 use std::fmt::Display;

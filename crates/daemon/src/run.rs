@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::banner::{READY, banner};
 use crate::callers;
-use crate::config::{Config, Mode, Retention};
-use crate::metrics;
+use crate::config::{Config, GrpcConfig, Mode, Retention};
+use crate::security_metrics::SecurityMetrics;
 use crate::telemetry::FLUSH_MAX;
+use crate::{metrics, security, socket};
 
 /// Most time from the first signal to the end of the process, telemetry's flush included. Kubernetes allows 30 s by default.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
@@ -34,7 +34,10 @@ const HINTS_FILE: &str = "routing.hints";
 /// the node fails, or if the gRPC server ends by itself.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     // The ports come first: a port that is taken is the likeliest failure, and here nothing else has been touched yet.
-    let grpc = listen(config.grpc_addr).await?;
+    let grpc = listen(config.grpc.addr).await?;
+    let unix = config.grpc.socket.as_deref().map(socket::bind).transpose()?;
+    // The file is removed when the daemon ends.
+    let (unix, _socket_file) = unix.map_or((None, None), |(listener, file)| (Some(listener), Some(file)));
     let metrics_listener = match config.metrics_addr {
         Some(address) => Some(metrics::bind(address).await?),
         None => None,
@@ -43,29 +46,24 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let metrics_addr = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
     let mut registry = Registry::default();
-    let limits = server::Limits::default();
-    let options = server::Options {
-        limits: server::Limits {
-            connections: callers::connections(limits.connections),
-            ..limits
-        },
-        drain: CALLS_MAX,
-        metrics: server::Metrics::register(&mut registry),
-        ..server::Options::default()
-    };
+    let security_metrics = SecurityMetrics::register(&mut registry);
+    let (security, follow) = security::start(config.grpc.security.clone(), security_metrics, shutdown.clone())
+        .map_err(|problem| anyhow!("TLS and callers: {problem}"))?;
+    tokio::spawn(follow);
+    let options = options(&config.grpc, security, &mut registry);
     let node = NodeHandle::start(node_config(&config)).await?;
     node.register_metrics(&mut registry);
     let calls = CancellationToken::new();
     let mut serving = tokio::spawn(server::serve(
         node.clone(),
-        grpc,
+        server::Listeners { tcp: grpc, unix },
         options,
         calls.clone().cancelled_owned(),
     ));
     if let Some(listener) = metrics_listener {
         tokio::spawn(metrics::serve(listener, Arc::new(registry), shutdown.clone()));
     }
-    announce(&node, grpc_addr, metrics_addr, &config.data_dir).await?;
+    announce(&node, grpc_addr, metrics_addr, &config).await?;
 
     let mut failed = None;
     let ended = tokio::select! {
@@ -106,6 +104,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     Ok(())
 }
 
+/// Returns the options of the gRPC server.
+fn options(grpc: &GrpcConfig, security: server::SecurityNow, registry: &mut Registry) -> server::Options {
+    server::Options {
+        limits: server::Limits {
+            connections: callers::connections(grpc.connections_max),
+            calls: grpc.calls_max,
+            calls_per_s: grpc.rate_max,
+            ..server::Limits::default()
+        },
+        streams_per_connection_max: grpc.streams_max,
+        drain: CALLS_MAX,
+        security,
+        metrics: server::Metrics::register(registry),
+    }
+}
+
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
@@ -120,10 +134,10 @@ async fn announce(
     node: &NodeHandle,
     grpc: SocketAddr,
     metrics: Option<SocketAddr>,
-    data_dir: &Path,
+    config: &Config,
 ) -> anyhow::Result<()> {
     let view = node.node().await?;
-    let text = banner(&view, grpc, metrics, data_dir);
+    let text = banner(&view, grpc, &config.grpc, metrics, &config.data_dir);
     // A write fails if the parent process closed stdout. The node runs all the same.
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}{READY}").and_then(|()| out.flush());

@@ -54,6 +54,40 @@ pub struct Settings {
     /// Allow gRPC without encryption or authentication on an address that other machines can reach
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub grpc_insecure: Option<bool>,
+    /// Certificate chain of the gRPC server, PEM; with --grpc-tls-key gRPC is encrypted. Read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub grpc_tls_cert: Option<String>,
+    /// Private key of the gRPC server's certificate, PEM. Read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub grpc_tls_key: Option<String>,
+    /// Oldest version of TLS that gRPC speaks: 1.3 or 1.2 [default: 1.3]
+    #[arg(long, value_name = "VERSION")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub grpc_tls_min: Option<String>,
+    /// CA of client certificates, PEM: callers show a certificate that this CA signed. Read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub grpc_client_ca: Option<String>,
+    /// File that names callers, their roles and the hashes of their tokens (see `qres token new`). Read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub grpc_callers: Option<String>,
+    /// Unix socket on which gRPC listens too; only this user can open it
+    #[arg(long, value_name = "PATH")]
+    pub grpc_socket: Option<String>,
+    /// The most connections of callers [default: 2048, and at most half of the process's open files]
+    #[arg(long, value_name = "N")]
+    pub grpc_connections_max: Option<u32>,
+    /// The most calls at the same time, streams and waiting calls left out [default: 256]
+    #[arg(long, value_name = "N")]
+    pub grpc_calls_max: Option<u32>,
+    /// The most streams at the same time on one connection; more wait in the caller [default: 256]
+    #[arg(long, value_name = "N")]
+    pub grpc_streams_max: Option<u32>,
+    /// The most calls a second of one caller; 0 = no limit [default: 2000]
+    #[arg(long, value_name = "N")]
+    pub grpc_rate_max: Option<u32>,
+    /// File to which each call of an operator is written, one JSON object a line; the log has these lines too [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<String>,
     /// Directory of identity, records and weights [default: `qres` in the user's data directory]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
@@ -107,7 +141,7 @@ pub enum Shape {
 }
 
 /// Every key and the [`Shape`] of its value, in the order in which a report shows them.
-pub const KEYS: [(&str, Shape); 20] = [
+pub const KEYS: [(&str, Shape); 31] = [
     ("mode", Shape::Text),
     ("port", Shape::Number),
     ("listen", Shape::List),
@@ -117,6 +151,17 @@ pub const KEYS: [(&str, Shape); 20] = [
     ("connections_max", Shape::Number),
     ("grpc_addr", Shape::Text),
     ("grpc_insecure", Shape::Switch),
+    ("grpc_tls_cert", Shape::Text),
+    ("grpc_tls_key", Shape::Text),
+    ("grpc_tls_min", Shape::Text),
+    ("grpc_client_ca", Shape::Text),
+    ("grpc_callers", Shape::Text),
+    ("grpc_socket", Shape::Text),
+    ("grpc_connections_max", Shape::Number),
+    ("grpc_calls_max", Shape::Number),
+    ("grpc_streams_max", Shape::Number),
+    ("grpc_rate_max", Shape::Number),
+    ("audit_log", Shape::Text),
     ("data_dir", Shape::Text),
     ("trainers", Shape::Number),
     ("join", Shape::List),
@@ -136,10 +181,12 @@ fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
     #[serde(untagged)]
     enum Either {
         Number(u64),
+        Fraction(f64),
         Text(String),
     }
     Ok(Some(match Either::deserialize(deserializer)? {
         Either::Number(number) => number.to_string(),
+        Either::Fraction(number) => number.to_string(),
         Either::Text(text) => text,
     }))
 }

@@ -4,9 +4,13 @@ mod exporter;
 mod otlp;
 mod plain;
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::EnvFilter;
@@ -17,6 +21,8 @@ use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use qres_api::server::AUDIT_TARGET;
 
 use crate::config::{Config, Environment, LogFormat};
 
@@ -49,6 +55,7 @@ impl Telemetry {
         tracing_subscriber::registry()
             .with(exporting)
             .with(logging(config)?)
+            .with(audit(config)?)
             .try_init()?;
         if let Some(problem) = problem {
             tracing::warn!("no traces are exported: {problem}");
@@ -91,6 +98,29 @@ where
         .boxed())
 }
 
+/// Makes the layer that writes audit lines to a file of their own, whatever the log's filter says.
+fn audit<S>(config: &Config) -> anyhow::Result<Option<Box<dyn Layer<S> + Send + Sync>>>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let Some(path) = &config.audit_log else { return Ok(None) };
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("audit_log {} cannot be written", path.display()))?;
+    let filter = Targets::new().with_target(AUDIT_TARGET, LevelFilter::INFO);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(plain::Lines::new(Arc::new(file), false))
+        .with_ansi(false)
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false);
+    Ok(Some(lines.with_filter(filter).boxed()))
+}
+
 /// Libraries and the level from which they log. They log an ordinary start too loudly: libp2p at INFO, Kademlia with a
 /// warning while it knows no peer, QUIC with a warning if the system cannot send several packets at once.
 const QUIET: [(&str, &str); 3] = [("libp2p", "warn"), ("libp2p_kad", "error"), ("quinn_udp", "error")];
@@ -131,7 +161,6 @@ where
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::Arc;
 
     use parking_lot::Mutex;
 

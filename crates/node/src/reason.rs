@@ -16,6 +16,8 @@ pub enum Kind {
     OutOfRange,
     /// A limit or the disk is full.
     ResourceExhausted,
+    /// The caller does not say, or cannot show, who it is.
+    Unauthenticated,
     /// The caller, or this node, may not do this.
     PermissionDenied,
     /// The request cannot be served now: try again.
@@ -69,6 +71,8 @@ reasons! {
     CheckpointNotHeld = NotFound "CHECKPOINT_NOT_HELD",
     ConnectionShare = ResourceExhausted "CONNECTION_SHARE",
     Convicted = PermissionDenied "CONVICTED",
+    CredentialMissing = Unauthenticated "CREDENTIAL_MISSING",
+    CredentialRefused = Unauthenticated "CREDENTIAL_REFUSED",
     CreatorDiffers = FailedPrecondition "CREATOR_DIFFERS",
     CreatorUnknown = FailedPrecondition "CREATOR_UNKNOWN",
     DiskFull = ResourceExhausted "DISK_FULL",
@@ -93,8 +97,10 @@ reasons! {
     PeerNotConnected = NotFound "PEER_NOT_CONNECTED",
     PeerNotReached = Unavailable "PEER_NOT_REACHED",
     PeerUnknown = NotFound "PEER_UNKNOWN",
+    RateLimit = ResourceExhausted "RATE_LIMIT",
     RequestTooSlow = Unavailable "REQUEST_TOO_SLOW",
     RevisionAhead = OutOfRange "REVISION_AHEAD",
+    RoleTooLow = PermissionDenied "ROLE_TOO_LOW",
     RoundUnknown = NotFound "ROUND_UNKNOWN",
     RuleUnknown = FailedPrecondition "RULE_UNKNOWN",
     ShuttingDown = Unavailable "SHUTTING_DOWN",
@@ -106,6 +112,7 @@ reasons! {
     SubmissionExpired = NotFound "SUBMISSION_EXPIRED",
     SubmissionRejected = FailedPrecondition "SUBMISSION_REJECTED",
     SubmissionUnknown = NotFound "SUBMISSION_UNKNOWN",
+    TrainerDiffers = PermissionDenied "TRAINER_DIFFERS",
     UploadsFull = ResourceExhausted "UPLOADS_FULL",
     UploadsKept = ResourceExhausted "UPLOADS_KEPT",
     UploadEnded = Internal "UPLOAD_ENDED",

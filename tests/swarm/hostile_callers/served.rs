@@ -44,11 +44,15 @@ impl Served {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let (stop, stopped) = oneshot::channel();
+        let listeners = server::Listeners {
+            tcp: listener,
+            unix: None,
+        };
         let options = server::Options {
             limits,
             ..server::Options::default()
         };
-        tokio::spawn(server::serve(node, listener, options, async {
+        tokio::spawn(server::serve(node, listeners, options, async {
             let _: Result<(), _> = stopped.await;
         }));
         Self {

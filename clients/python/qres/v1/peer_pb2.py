@@ -23,46 +23,59 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from qres.v1 import access_pb2 as qres_dot_v1_dot_access__pb2
 from qres.v1 import common_pb2 as qres_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12qres/v1/peer.proto\x12\x07qres.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14qres/v1/common.proto\">\n\x08PeerHead\x12\x0f\n\x07spec_id\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\x04\"\xc5\x02\n\x04Peer\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\x12!\n\x05state\x18\x05 \x01(\x0e\x32\x12.qres.v1.PeerState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x30\n\x0c\x62\x61nned_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63onnected_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06rtt_ms\x18\t \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05score\x18\n \x01(\x01\x12 \n\x05heads\x18\x0b \x03(\x0b\x32\x11.qres.v1.PeerHead\x12\x11\n\tbootstrap\x18\x0c \x01(\x08\x42\t\n\x07_rtt_ms\"9\n\x10ListPeersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"J\n\x11ListPeersResponse\x12\x1c\n\x05peers\x18\x01 \x03(\x0b\x32\r.qres.v1.Peer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\".\n\x0fGetPeerResponse\x12\x1b\n\x04peer\x18\x01 \x01(\x0b\x32\r.qres.v1.Peer\"*\n\x11WatchPeersRequest\x12\x15\n\rfrom_revision\x18\x01 \x01(\x04\"e\n\x12WatchPeersResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1b\n\x04peer\x18\x03 \x01(\x0b\x32\r.qres.v1.Peer\"\"\n\x0f\x44ialPeerRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x12\n\x10\x44ialPeerResponse\"X\n\x0e\x42\x61nPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x18\n\x0b\x64uration_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_duration_ms\".\n\x0f\x42\x61nPeerResponse\x12\x1b\n\x04peer\x18\x01 \x01(\x0b\x32\r.qres.v1.Peer\" \n\x10UnbanPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\"0\n\x11UnbanPeerResponse\x12\x1b\n\x04peer\x18\x01 \x01(\x0b\x32\r.qres.v1.Peer*\xa8\x01\n\tPeerState\x12\x1a\n\x16PEER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15PEER_STATE_CONNECTING\x10\x01\x12\x18\n\x14PEER_STATE_CONNECTED\x10\x02\x12\x1b\n\x17PEER_STATE_DISCONNECTED\x10\x03\x12\x16\n\x12PEER_STATE_REFUSED\x10\x04\x12\x15\n\x11PEER_STATE_BANNED\x10\x05\x32\x9b\x03\n\x0bPeerService\x12\x42\n\tListPeers\x12\x19.qres.v1.ListPeersRequest\x1a\x1a.qres.v1.ListPeersResponse\x12<\n\x07GetPeer\x12\x17.qres.v1.GetPeerRequest\x1a\x18.qres.v1.GetPeerResponse\x12G\n\nWatchPeers\x12\x1a.qres.v1.WatchPeersRequest\x1a\x1b.qres.v1.WatchPeersResponse0\x01\x12?\n\x08\x44ialPeer\x12\x18.qres.v1.DialPeerRequest\x1a\x19.qres.v1.DialPeerResponse\x12<\n\x07\x42\x61nPeer\x12\x17.qres.v1.BanPeerRequest\x1a\x18.qres.v1.BanPeerResponse\x12\x42\n\tUnbanPeer\x12\x19.qres.v1.UnbanPeerRequest\x1a\x1a.qres.v1.UnbanPeerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12qres/v1/peer.proto\x12\x07qres.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14qres/v1/access.proto\x1a\x14qres/v1/common.proto\">\n\x08PeerHead\x12\x0f\n\x07spec_id\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\x04\"\xc5\x02\n\x04Peer\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\x12!\n\x05state\x18\x05 \x01(\x0e\x32\x12.qres.v1.PeerState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x30\n\x0c\x62\x61nned_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63onnected_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06rtt_ms\x18\t \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05score\x18\n \x01(\x01\x12 \n\x05heads\x18\x0b \x03(\x0b\x32\x11.qres.v1.PeerHead\x12\x11\n\tbootstrap\x18\x0c \x01(\x08\x42\t\n\x07_rtt_ms\"9\n\x10ListPeersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"J\n\x11ListPeersResponse\x12\x1c\n\x05peers\x18\x01 \x03(\x0b\x32\r.qres.v1.Peer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\".\n\x0fGetPeerResponse\x12\x1b\n\x04peer\x18\x01 \x01(\x0b\x32\r.qres.v1.Peer\"*\n\x11WatchPeersRequest\x12\x15\n\rfrom_revision\x18\x01 \x01(\x04\"e\n\x12WatchPeersResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1b\n\x04peer\x18\x03 \x01(\x0b\x32\r.qres.v1.Peer\"\"\n\x0f\x44ialPeerRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x12\n\x10\x44ialPeerResponse\"X\n\x0e\x42\x61nPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x18\n\x0b\x64uration_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_duration_ms\".\n\x0f\x42\x61nPeerResponse\x12\x1b\n\x04peer\x18\x01 \x01(\x0b\x32\r.qres.v1.Peer\" \n\x10UnbanPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\"0\n\x11UnbanPeerResponse\x12\x1b\n\x04peer\x18\x01 \x01(\x0b\x32\r.qres.v1.Peer*\xa8\x01\n\tPeerState\x12\x1a\n\x16PEER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15PEER_STATE_CONNECTING\x10\x01\x12\x18\n\x14PEER_STATE_CONNECTED\x10\x02\x12\x1b\n\x17PEER_STATE_DISCONNECTED\x10\x03\x12\x16\n\x12PEER_STATE_REFUSED\x10\x04\x12\x15\n\x11PEER_STATE_BANNED\x10\x05\x32\xbf\x03\n\x0bPeerService\x12H\n\tListPeers\x12\x19.qres.v1.ListPeersRequest\x1a\x1a.qres.v1.ListPeersResponse\"\x04\x80\xe2\x18\x01\x12\x42\n\x07GetPeer\x12\x17.qres.v1.GetPeerRequest\x1a\x18.qres.v1.GetPeerResponse\"\x04\x80\xe2\x18\x01\x12M\n\nWatchPeers\x12\x1a.qres.v1.WatchPeersRequest\x1a\x1b.qres.v1.WatchPeersResponse\"\x04\x80\xe2\x18\x01\x30\x01\x12\x45\n\x08\x44ialPeer\x12\x18.qres.v1.DialPeerRequest\x1a\x19.qres.v1.DialPeerResponse\"\x04\x80\xe2\x18\x03\x12\x42\n\x07\x42\x61nPeer\x12\x17.qres.v1.BanPeerRequest\x1a\x18.qres.v1.BanPeerResponse\"\x04\x80\xe2\x18\x03\x12H\n\tUnbanPeer\x12\x19.qres.v1.UnbanPeerRequest\x1a\x1a.qres.v1.UnbanPeerResponse\"\x04\x80\xe2\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qres.v1.peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PEERSTATE']._serialized_start=1119
-  _globals['_PEERSTATE']._serialized_end=1287
-  _globals['_PEERHEAD']._serialized_start=86
-  _globals['_PEERHEAD']._serialized_end=148
-  _globals['_PEER']._serialized_start=151
-  _globals['_PEER']._serialized_end=476
-  _globals['_LISTPEERSREQUEST']._serialized_start=478
-  _globals['_LISTPEERSREQUEST']._serialized_end=535
-  _globals['_LISTPEERSRESPONSE']._serialized_start=537
-  _globals['_LISTPEERSRESPONSE']._serialized_end=611
-  _globals['_GETPEERREQUEST']._serialized_start=613
-  _globals['_GETPEERREQUEST']._serialized_end=643
-  _globals['_GETPEERRESPONSE']._serialized_start=645
-  _globals['_GETPEERRESPONSE']._serialized_end=691
-  _globals['_WATCHPEERSREQUEST']._serialized_start=693
-  _globals['_WATCHPEERSREQUEST']._serialized_end=735
-  _globals['_WATCHPEERSRESPONSE']._serialized_start=737
-  _globals['_WATCHPEERSRESPONSE']._serialized_end=838
-  _globals['_DIALPEERREQUEST']._serialized_start=840
-  _globals['_DIALPEERREQUEST']._serialized_end=874
-  _globals['_DIALPEERRESPONSE']._serialized_start=876
-  _globals['_DIALPEERRESPONSE']._serialized_end=894
-  _globals['_BANPEERREQUEST']._serialized_start=896
-  _globals['_BANPEERREQUEST']._serialized_end=984
-  _globals['_BANPEERRESPONSE']._serialized_start=986
-  _globals['_BANPEERRESPONSE']._serialized_end=1032
-  _globals['_UNBANPEERREQUEST']._serialized_start=1034
-  _globals['_UNBANPEERREQUEST']._serialized_end=1066
-  _globals['_UNBANPEERRESPONSE']._serialized_start=1068
-  _globals['_UNBANPEERRESPONSE']._serialized_end=1116
-  _globals['_PEERSERVICE']._serialized_start=1290
-  _globals['_PEERSERVICE']._serialized_end=1701
+  _globals['_PEERSERVICE'].methods_by_name['ListPeers']._loaded_options = None
+  _globals['_PEERSERVICE'].methods_by_name['ListPeers']._serialized_options = b'\200\342\030\001'
+  _globals['_PEERSERVICE'].methods_by_name['GetPeer']._loaded_options = None
+  _globals['_PEERSERVICE'].methods_by_name['GetPeer']._serialized_options = b'\200\342\030\001'
+  _globals['_PEERSERVICE'].methods_by_name['WatchPeers']._loaded_options = None
+  _globals['_PEERSERVICE'].methods_by_name['WatchPeers']._serialized_options = b'\200\342\030\001'
+  _globals['_PEERSERVICE'].methods_by_name['DialPeer']._loaded_options = None
+  _globals['_PEERSERVICE'].methods_by_name['DialPeer']._serialized_options = b'\200\342\030\003'
+  _globals['_PEERSERVICE'].methods_by_name['BanPeer']._loaded_options = None
+  _globals['_PEERSERVICE'].methods_by_name['BanPeer']._serialized_options = b'\200\342\030\003'
+  _globals['_PEERSERVICE'].methods_by_name['UnbanPeer']._loaded_options = None
+  _globals['_PEERSERVICE'].methods_by_name['UnbanPeer']._serialized_options = b'\200\342\030\003'
+  _globals['_PEERSTATE']._serialized_start=1141
+  _globals['_PEERSTATE']._serialized_end=1309
+  _globals['_PEERHEAD']._serialized_start=108
+  _globals['_PEERHEAD']._serialized_end=170
+  _globals['_PEER']._serialized_start=173
+  _globals['_PEER']._serialized_end=498
+  _globals['_LISTPEERSREQUEST']._serialized_start=500
+  _globals['_LISTPEERSREQUEST']._serialized_end=557
+  _globals['_LISTPEERSRESPONSE']._serialized_start=559
+  _globals['_LISTPEERSRESPONSE']._serialized_end=633
+  _globals['_GETPEERREQUEST']._serialized_start=635
+  _globals['_GETPEERREQUEST']._serialized_end=665
+  _globals['_GETPEERRESPONSE']._serialized_start=667
+  _globals['_GETPEERRESPONSE']._serialized_end=713
+  _globals['_WATCHPEERSREQUEST']._serialized_start=715
+  _globals['_WATCHPEERSREQUEST']._serialized_end=757
+  _globals['_WATCHPEERSRESPONSE']._serialized_start=759
+  _globals['_WATCHPEERSRESPONSE']._serialized_end=860
+  _globals['_DIALPEERREQUEST']._serialized_start=862
+  _globals['_DIALPEERREQUEST']._serialized_end=896
+  _globals['_DIALPEERRESPONSE']._serialized_start=898
+  _globals['_DIALPEERRESPONSE']._serialized_end=916
+  _globals['_BANPEERREQUEST']._serialized_start=918
+  _globals['_BANPEERREQUEST']._serialized_end=1006
+  _globals['_BANPEERRESPONSE']._serialized_start=1008
+  _globals['_BANPEERRESPONSE']._serialized_end=1054
+  _globals['_UNBANPEERREQUEST']._serialized_start=1056
+  _globals['_UNBANPEERREQUEST']._serialized_end=1088
+  _globals['_UNBANPEERRESPONSE']._serialized_start=1090
+  _globals['_UNBANPEERRESPONSE']._serialized_end=1138
+  _globals['_PEERSERVICE']._serialized_start=1312
+  _globals['_PEERSERVICE']._serialized_end=1759
 # @@protoc_insertion_point(module_scope)

@@ -22,40 +22,49 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from qres.v1 import access_pb2 as qres_dot_v1_dot_access__pb2
 from qres.v1 import common_pb2 as qres_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13qres/v1/round.proto\x12\x07qres.v1\x1a\x14qres/v1/common.proto\"p\n\x0c\x43ontribution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\x10\n\x08\x66idelity\x18\x04 \x01(\x01\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x04\x12\x0c\n\x04late\x18\x06 \x01(\x08\"0\n\nLosingSeal\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x0e\n\x06sealer\x18\x02 \x01(\t\"\xd9\x02\n\x05Round\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\x04\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.qres.v1.RoundState\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\'\n\ncheckpoint\x18\x06 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x0f\n\x07sealers\x18\x07 \x03(\t\x12,\n\rcontributions\x18\x08 \x03(\x0b\x32\x15.qres.v1.Contribution\x12\x0f\n\x07missing\x18\t \x03(\t\x12\x19\n\x11min_contributions\x18\n \x01(\r\x12\x1b\n\x0e\x64\x65\x61\x64line_in_ms\x18\x0b \x01(\x04H\x00\x88\x01\x01\x12)\n\x0closing_seals\x18\x0c \x03(\x0b\x32\x13.qres.v1.LosingSealB\x11\n\x0f_deadline_in_ms\">\n\x0fGetRoundRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\x05round\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_round\"1\n\x10GetRoundResponse\x12\x1d\n\x05round\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Round\"I\n\x11ListRoundsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x12ListRoundsResponse\x12\x1e\n\x06rounds\x18\x01 \x03(\x0b\x32\x0e.qres.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x12WatchRoundsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rfrom_revision\x18\x02 \x01(\x04\"h\n\x13WatchRoundsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1d\n\x05round\x18\x03 \x01(\x0b\x32\x0e.qres.v1.Round\"!\n\x10SealRoundRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x11SealRoundResponse\x12\x1d\n\x05round\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Round*W\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUND_STATE_OPEN\x10\x01\x12\x16\n\x12ROUND_STATE_SEALED\x10\x02\x32\xa6\x02\n\x0cRoundService\x12?\n\x08GetRound\x12\x18.qres.v1.GetRoundRequest\x1a\x19.qres.v1.GetRoundResponse\x12\x45\n\nListRounds\x12\x1a.qres.v1.ListRoundsRequest\x1a\x1b.qres.v1.ListRoundsResponse\x12J\n\x0bWatchRounds\x12\x1b.qres.v1.WatchRoundsRequest\x1a\x1c.qres.v1.WatchRoundsResponse0\x01\x12\x42\n\tSealRound\x12\x19.qres.v1.SealRoundRequest\x1a\x1a.qres.v1.SealRoundResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13qres/v1/round.proto\x12\x07qres.v1\x1a\x14qres/v1/access.proto\x1a\x14qres/v1/common.proto\"p\n\x0c\x43ontribution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\x10\n\x08\x66idelity\x18\x04 \x01(\x01\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x04\x12\x0c\n\x04late\x18\x06 \x01(\x08\"0\n\nLosingSeal\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x0e\n\x06sealer\x18\x02 \x01(\t\"\xd9\x02\n\x05Round\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\x04\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.qres.v1.RoundState\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\'\n\ncheckpoint\x18\x06 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x0f\n\x07sealers\x18\x07 \x03(\t\x12,\n\rcontributions\x18\x08 \x03(\x0b\x32\x15.qres.v1.Contribution\x12\x0f\n\x07missing\x18\t \x03(\t\x12\x19\n\x11min_contributions\x18\n \x01(\r\x12\x1b\n\x0e\x64\x65\x61\x64line_in_ms\x18\x0b \x01(\x04H\x00\x88\x01\x01\x12)\n\x0closing_seals\x18\x0c \x03(\x0b\x32\x13.qres.v1.LosingSealB\x11\n\x0f_deadline_in_ms\">\n\x0fGetRoundRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\x05round\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_round\"1\n\x10GetRoundResponse\x12\x1d\n\x05round\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Round\"I\n\x11ListRoundsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x12ListRoundsResponse\x12\x1e\n\x06rounds\x18\x01 \x03(\x0b\x32\x0e.qres.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x12WatchRoundsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rfrom_revision\x18\x02 \x01(\x04\"h\n\x13WatchRoundsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1d\n\x05round\x18\x03 \x01(\x0b\x32\x0e.qres.v1.Round\"!\n\x10SealRoundRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x11SealRoundResponse\x12\x1d\n\x05round\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Round*W\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUND_STATE_OPEN\x10\x01\x12\x16\n\x12ROUND_STATE_SEALED\x10\x02\x32\xbe\x02\n\x0cRoundService\x12\x45\n\x08GetRound\x12\x18.qres.v1.GetRoundRequest\x1a\x19.qres.v1.GetRoundResponse\"\x04\x80\xe2\x18\x01\x12K\n\nListRounds\x12\x1a.qres.v1.ListRoundsRequest\x1a\x1b.qres.v1.ListRoundsResponse\"\x04\x80\xe2\x18\x01\x12P\n\x0bWatchRounds\x12\x1b.qres.v1.WatchRoundsRequest\x1a\x1c.qres.v1.WatchRoundsResponse\"\x04\x80\xe2\x18\x01\x30\x01\x12H\n\tSealRound\x12\x19.qres.v1.SealRoundRequest\x1a\x1a.qres.v1.SealRoundResponse\"\x04\x80\xe2\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qres.v1.round_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROUNDSTATE']._serialized_start=1088
-  _globals['_ROUNDSTATE']._serialized_end=1175
-  _globals['_CONTRIBUTION']._serialized_start=54
-  _globals['_CONTRIBUTION']._serialized_end=166
-  _globals['_LOSINGSEAL']._serialized_start=168
-  _globals['_LOSINGSEAL']._serialized_end=216
-  _globals['_ROUND']._serialized_start=219
-  _globals['_ROUND']._serialized_end=564
-  _globals['_GETROUNDREQUEST']._serialized_start=566
-  _globals['_GETROUNDREQUEST']._serialized_end=628
-  _globals['_GETROUNDRESPONSE']._serialized_start=630
-  _globals['_GETROUNDRESPONSE']._serialized_end=679
-  _globals['_LISTROUNDSREQUEST']._serialized_start=681
-  _globals['_LISTROUNDSREQUEST']._serialized_end=754
-  _globals['_LISTROUNDSRESPONSE']._serialized_start=756
-  _globals['_LISTROUNDSRESPONSE']._serialized_end=833
-  _globals['_WATCHROUNDSREQUEST']._serialized_start=835
-  _globals['_WATCHROUNDSREQUEST']._serialized_end=893
-  _globals['_WATCHROUNDSRESPONSE']._serialized_start=895
-  _globals['_WATCHROUNDSRESPONSE']._serialized_end=999
-  _globals['_SEALROUNDREQUEST']._serialized_start=1001
-  _globals['_SEALROUNDREQUEST']._serialized_end=1034
-  _globals['_SEALROUNDRESPONSE']._serialized_start=1036
-  _globals['_SEALROUNDRESPONSE']._serialized_end=1086
-  _globals['_ROUNDSERVICE']._serialized_start=1178
-  _globals['_ROUNDSERVICE']._serialized_end=1472
+  _globals['_ROUNDSERVICE'].methods_by_name['GetRound']._loaded_options = None
+  _globals['_ROUNDSERVICE'].methods_by_name['GetRound']._serialized_options = b'\200\342\030\001'
+  _globals['_ROUNDSERVICE'].methods_by_name['ListRounds']._loaded_options = None
+  _globals['_ROUNDSERVICE'].methods_by_name['ListRounds']._serialized_options = b'\200\342\030\001'
+  _globals['_ROUNDSERVICE'].methods_by_name['WatchRounds']._loaded_options = None
+  _globals['_ROUNDSERVICE'].methods_by_name['WatchRounds']._serialized_options = b'\200\342\030\001'
+  _globals['_ROUNDSERVICE'].methods_by_name['SealRound']._loaded_options = None
+  _globals['_ROUNDSERVICE'].methods_by_name['SealRound']._serialized_options = b'\200\342\030\003'
+  _globals['_ROUNDSTATE']._serialized_start=1110
+  _globals['_ROUNDSTATE']._serialized_end=1197
+  _globals['_CONTRIBUTION']._serialized_start=76
+  _globals['_CONTRIBUTION']._serialized_end=188
+  _globals['_LOSINGSEAL']._serialized_start=190
+  _globals['_LOSINGSEAL']._serialized_end=238
+  _globals['_ROUND']._serialized_start=241
+  _globals['_ROUND']._serialized_end=586
+  _globals['_GETROUNDREQUEST']._serialized_start=588
+  _globals['_GETROUNDREQUEST']._serialized_end=650
+  _globals['_GETROUNDRESPONSE']._serialized_start=652
+  _globals['_GETROUNDRESPONSE']._serialized_end=701
+  _globals['_LISTROUNDSREQUEST']._serialized_start=703
+  _globals['_LISTROUNDSREQUEST']._serialized_end=776
+  _globals['_LISTROUNDSRESPONSE']._serialized_start=778
+  _globals['_LISTROUNDSRESPONSE']._serialized_end=855
+  _globals['_WATCHROUNDSREQUEST']._serialized_start=857
+  _globals['_WATCHROUNDSREQUEST']._serialized_end=915
+  _globals['_WATCHROUNDSRESPONSE']._serialized_start=917
+  _globals['_WATCHROUNDSRESPONSE']._serialized_end=1021
+  _globals['_SEALROUNDREQUEST']._serialized_start=1023
+  _globals['_SEALROUNDREQUEST']._serialized_end=1056
+  _globals['_SEALROUNDRESPONSE']._serialized_start=1058
+  _globals['_SEALROUNDRESPONSE']._serialized_end=1108
+  _globals['_ROUNDSERVICE']._serialized_start=1200
+  _globals['_ROUNDSERVICE']._serialized_end=1518
 # @@protoc_insertion_point(module_scope)

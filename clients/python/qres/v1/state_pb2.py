@@ -23,26 +23,31 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from qres.v1 import access_pb2 as qres_dot_v1_dot_access__pb2
 from qres.v1 import common_pb2 as qres_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13qres/v1/state.proto\x12\x07qres.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14qres/v1/common.proto\"\xa9\x01\n\x05State\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12\x11\n\tpublisher\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12-\n\ttimestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66idelity\x18\x07 \x01(\x01\x12\x0c\n\x04\x64\x61ta\x18\x08 \x01(\x0c\"\x8d\x01\n\x13PublishStateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x05\x63odec\x18\x04 \x01(\x0b\x32\r.qres.v1.Rule\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"5\n\x14PublishStateResponse\x12\x1d\n\x05state\x18\x01 \x01(\x0b\x32\x0e.qres.v1.State\"L\n\x15SubscribeStateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x15\n\rfrom_revision\x18\x03 \x01(\x04\"k\n\x16SubscribeStateResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1d\n\x05state\x18\x03 \x01(\x0b\x32\x0e.qres.v1.State2\xb0\x01\n\x0cStateService\x12K\n\x0cPublishState\x12\x1c.qres.v1.PublishStateRequest\x1a\x1d.qres.v1.PublishStateResponse\x12S\n\x0eSubscribeState\x12\x1e.qres.v1.SubscribeStateRequest\x1a\x1f.qres.v1.SubscribeStateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13qres/v1/state.proto\x12\x07qres.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14qres/v1/access.proto\x1a\x14qres/v1/common.proto\"\xa9\x01\n\x05State\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12\x11\n\tpublisher\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12-\n\ttimestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66idelity\x18\x07 \x01(\x01\x12\x0c\n\x04\x64\x61ta\x18\x08 \x01(\x0c\"\x8d\x01\n\x13PublishStateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x05\x63odec\x18\x04 \x01(\x0b\x32\r.qres.v1.Rule\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"5\n\x14PublishStateResponse\x12\x1d\n\x05state\x18\x01 \x01(\x0b\x32\x0e.qres.v1.State\"L\n\x15SubscribeStateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x15\n\rfrom_revision\x18\x03 \x01(\x04\"k\n\x16SubscribeStateResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1d\n\x05state\x18\x03 \x01(\x0b\x32\x0e.qres.v1.State2\xbc\x01\n\x0cStateService\x12Q\n\x0cPublishState\x12\x1c.qres.v1.PublishStateRequest\x1a\x1d.qres.v1.PublishStateResponse\"\x04\x80\xe2\x18\x02\x12Y\n\x0eSubscribeState\x12\x1e.qres.v1.SubscribeStateRequest\x1a\x1f.qres.v1.SubscribeStateResponse\"\x04\x80\xe2\x18\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qres.v1.state_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATE']._serialized_start=88
-  _globals['_STATE']._serialized_end=257
-  _globals['_PUBLISHSTATEREQUEST']._serialized_start=260
-  _globals['_PUBLISHSTATEREQUEST']._serialized_end=401
-  _globals['_PUBLISHSTATERESPONSE']._serialized_start=403
-  _globals['_PUBLISHSTATERESPONSE']._serialized_end=456
-  _globals['_SUBSCRIBESTATEREQUEST']._serialized_start=458
-  _globals['_SUBSCRIBESTATEREQUEST']._serialized_end=534
-  _globals['_SUBSCRIBESTATERESPONSE']._serialized_start=536
-  _globals['_SUBSCRIBESTATERESPONSE']._serialized_end=643
-  _globals['_STATESERVICE']._serialized_start=646
-  _globals['_STATESERVICE']._serialized_end=822
+  _globals['_STATESERVICE'].methods_by_name['PublishState']._loaded_options = None
+  _globals['_STATESERVICE'].methods_by_name['PublishState']._serialized_options = b'\200\342\030\002'
+  _globals['_STATESERVICE'].methods_by_name['SubscribeState']._loaded_options = None
+  _globals['_STATESERVICE'].methods_by_name['SubscribeState']._serialized_options = b'\200\342\030\001'
+  _globals['_STATE']._serialized_start=110
+  _globals['_STATE']._serialized_end=279
+  _globals['_PUBLISHSTATEREQUEST']._serialized_start=282
+  _globals['_PUBLISHSTATEREQUEST']._serialized_end=423
+  _globals['_PUBLISHSTATERESPONSE']._serialized_start=425
+  _globals['_PUBLISHSTATERESPONSE']._serialized_end=478
+  _globals['_SUBSCRIBESTATEREQUEST']._serialized_start=480
+  _globals['_SUBSCRIBESTATEREQUEST']._serialized_end=556
+  _globals['_SUBSCRIBESTATERESPONSE']._serialized_start=558
+  _globals['_SUBSCRIBESTATERESPONSE']._serialized_end=665
+  _globals['_STATESERVICE']._serialized_start=668
+  _globals['_STATESERVICE']._serialized_end=856
 # @@protoc_insertion_point(module_scope)

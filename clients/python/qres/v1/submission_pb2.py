@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from qres.v1 import access_pb2 as qres_dot_v1_dot_access__pb2
 from qres.v1 import common_pb2 as qres_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18qres/v1/submission.proto\x12\x07qres.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14qres/v1/common.proto\"\xc8\x03\n\nSubmission\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07spec_id\x18\x03 \x01(\t\x12\x0f\n\x07trainer\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\t\x12\x0f\n\x07samples\x18\x06 \x01(\x04\x12\x31\n\x07metrics\x18\x07 \x03(\x0b\x32 .qres.v1.Submission.MetricsEntry\x12\x13\n\x0btotal_bytes\x18\x08 \x01(\x04\x12\x33\n\x0f\x61\x63knowledged_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05state\x18\n \x01(\x0e\x32\x18.qres.v1.SubmissionState\x12\x14\n\x0c\x63ontribution\x18\x0b \x01(\t\x12\x12\n\ncheckpoint\x18\x0c \x01(\t\x12\x12\n\nweight_ppm\x18\r \x01(\r\x12\x11\n\tconfirmed\x18\x0e \x01(\x08\x12\x18\n\x10\x63\x61rried_to_round\x18\x0f \x01(\x04\x12\x0e\n\x06reason\x18\x10 \x01(\t\x12\r\n\x05\x66inal\x18\x11 \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"0\n\x14GetSubmissionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04wait\x18\x02 \x01(\x08\"@\n\x15GetSubmissionResponse\x12\'\n\nsubmission\x18\x01 \x01(\x0b\x32\x13.qres.v1.Submission\"N\n\x16ListSubmissionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x17ListSubmissionsResponse\x12(\n\x0bsubmissions\x18\x01 \x03(\x0b\x32\x13.qres.v1.Submission\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x17WatchSubmissionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rfrom_revision\x18\x02 \x01(\x04\"w\n\x18WatchSubmissionsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\'\n\nsubmission\x18\x03 \x01(\x0b\x32\x13.qres.v1.Submission*\xe9\x01\n\x0fSubmissionState\x12 \n\x1cSUBMISSION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SUBMISSION_STATE_PENDING\x10\x01\x12\x1b\n\x17SUBMISSION_STATE_MERGED\x10\x02\x12\x1b\n\x17SUBMISSION_STATE_SEALED\x10\x03\x12\x1c\n\x18SUBMISSION_STATE_CARRIED\x10\x04\x12\x1d\n\x19SUBMISSION_STATE_REJECTED\x10\x05\x12\x1f\n\x1bSUBMISSION_STATE_SUPERSEDED\x10\x06\x32\x94\x02\n\x11SubmissionService\x12N\n\rGetSubmission\x12\x1d.qres.v1.GetSubmissionRequest\x1a\x1e.qres.v1.GetSubmissionResponse\x12T\n\x0fListSubmissions\x12\x1f.qres.v1.ListSubmissionsRequest\x1a .qres.v1.ListSubmissionsResponse\x12Y\n\x10WatchSubmissions\x12 .qres.v1.WatchSubmissionsRequest\x1a!.qres.v1.WatchSubmissionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18qres/v1/submission.proto\x12\x07qres.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14qres/v1/access.proto\x1a\x14qres/v1/common.proto\"\xc8\x03\n\nSubmission\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07spec_id\x18\x03 \x01(\t\x12\x0f\n\x07trainer\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\t\x12\x0f\n\x07samples\x18\x06 \x01(\x04\x12\x31\n\x07metrics\x18\x07 \x03(\x0b\x32 .qres.v1.Submission.MetricsEntry\x12\x13\n\x0btotal_bytes\x18\x08 \x01(\x04\x12\x33\n\x0f\x61\x63knowledged_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05state\x18\n \x01(\x0e\x32\x18.qres.v1.SubmissionState\x12\x14\n\x0c\x63ontribution\x18\x0b \x01(\t\x12\x12\n\ncheckpoint\x18\x0c \x01(\t\x12\x12\n\nweight_ppm\x18\r \x01(\r\x12\x11\n\tconfirmed\x18\x0e \x01(\x08\x12\x18\n\x10\x63\x61rried_to_round\x18\x0f \x01(\x04\x12\x0e\n\x06reason\x18\x10 \x01(\t\x12\r\n\x05\x66inal\x18\x11 \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"0\n\x14GetSubmissionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04wait\x18\x02 \x01(\x08\"@\n\x15GetSubmissionResponse\x12\'\n\nsubmission\x18\x01 \x01(\x0b\x32\x13.qres.v1.Submission\"N\n\x16ListSubmissionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x17ListSubmissionsResponse\x12(\n\x0bsubmissions\x18\x01 \x03(\x0b\x32\x13.qres.v1.Submission\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x17WatchSubmissionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rfrom_revision\x18\x02 \x01(\x04\"w\n\x18WatchSubmissionsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\'\n\nsubmission\x18\x03 \x01(\x0b\x32\x13.qres.v1.Submission*\xe9\x01\n\x0fSubmissionState\x12 \n\x1cSUBMISSION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SUBMISSION_STATE_PENDING\x10\x01\x12\x1b\n\x17SUBMISSION_STATE_MERGED\x10\x02\x12\x1b\n\x17SUBMISSION_STATE_SEALED\x10\x03\x12\x1c\n\x18SUBMISSION_STATE_CARRIED\x10\x04\x12\x1d\n\x19SUBMISSION_STATE_REJECTED\x10\x05\x12\x1f\n\x1bSUBMISSION_STATE_SUPERSEDED\x10\x06\x32\xa6\x02\n\x11SubmissionService\x12T\n\rGetSubmission\x12\x1d.qres.v1.GetSubmissionRequest\x1a\x1e.qres.v1.GetSubmissionResponse\"\x04\x80\xe2\x18\x01\x12Z\n\x0fListSubmissions\x12\x1f.qres.v1.ListSubmissionsRequest\x1a .qres.v1.ListSubmissionsResponse\"\x04\x80\xe2\x18\x01\x12_\n\x10WatchSubmissions\x12 .qres.v1.WatchSubmissionsRequest\x1a!.qres.v1.WatchSubmissionsResponse\"\x04\x80\xe2\x18\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +36,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SUBMISSION_METRICSENTRY']._loaded_options = None
   _globals['_SUBMISSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_SUBMISSIONSTATE']._serialized_start=1028
-  _globals['_SUBMISSIONSTATE']._serialized_end=1261
-  _globals['_SUBMISSION']._serialized_start=93
-  _globals['_SUBMISSION']._serialized_end=549
-  _globals['_SUBMISSION_METRICSENTRY']._serialized_start=503
-  _globals['_SUBMISSION_METRICSENTRY']._serialized_end=549
-  _globals['_GETSUBMISSIONREQUEST']._serialized_start=551
-  _globals['_GETSUBMISSIONREQUEST']._serialized_end=599
-  _globals['_GETSUBMISSIONRESPONSE']._serialized_start=601
-  _globals['_GETSUBMISSIONRESPONSE']._serialized_end=665
-  _globals['_LISTSUBMISSIONSREQUEST']._serialized_start=667
-  _globals['_LISTSUBMISSIONSREQUEST']._serialized_end=745
-  _globals['_LISTSUBMISSIONSRESPONSE']._serialized_start=747
-  _globals['_LISTSUBMISSIONSRESPONSE']._serialized_end=839
-  _globals['_WATCHSUBMISSIONSREQUEST']._serialized_start=841
-  _globals['_WATCHSUBMISSIONSREQUEST']._serialized_end=904
-  _globals['_WATCHSUBMISSIONSRESPONSE']._serialized_start=906
-  _globals['_WATCHSUBMISSIONSRESPONSE']._serialized_end=1025
-  _globals['_SUBMISSIONSERVICE']._serialized_start=1264
-  _globals['_SUBMISSIONSERVICE']._serialized_end=1540
+  _globals['_SUBMISSIONSERVICE'].methods_by_name['GetSubmission']._loaded_options = None
+  _globals['_SUBMISSIONSERVICE'].methods_by_name['GetSubmission']._serialized_options = b'\200\342\030\001'
+  _globals['_SUBMISSIONSERVICE'].methods_by_name['ListSubmissions']._loaded_options = None
+  _globals['_SUBMISSIONSERVICE'].methods_by_name['ListSubmissions']._serialized_options = b'\200\342\030\001'
+  _globals['_SUBMISSIONSERVICE'].methods_by_name['WatchSubmissions']._loaded_options = None
+  _globals['_SUBMISSIONSERVICE'].methods_by_name['WatchSubmissions']._serialized_options = b'\200\342\030\001'
+  _globals['_SUBMISSIONSTATE']._serialized_start=1050
+  _globals['_SUBMISSIONSTATE']._serialized_end=1283
+  _globals['_SUBMISSION']._serialized_start=115
+  _globals['_SUBMISSION']._serialized_end=571
+  _globals['_SUBMISSION_METRICSENTRY']._serialized_start=525
+  _globals['_SUBMISSION_METRICSENTRY']._serialized_end=571
+  _globals['_GETSUBMISSIONREQUEST']._serialized_start=573
+  _globals['_GETSUBMISSIONREQUEST']._serialized_end=621
+  _globals['_GETSUBMISSIONRESPONSE']._serialized_start=623
+  _globals['_GETSUBMISSIONRESPONSE']._serialized_end=687
+  _globals['_LISTSUBMISSIONSREQUEST']._serialized_start=689
+  _globals['_LISTSUBMISSIONSREQUEST']._serialized_end=767
+  _globals['_LISTSUBMISSIONSRESPONSE']._serialized_start=769
+  _globals['_LISTSUBMISSIONSRESPONSE']._serialized_end=861
+  _globals['_WATCHSUBMISSIONSREQUEST']._serialized_start=863
+  _globals['_WATCHSUBMISSIONSREQUEST']._serialized_end=926
+  _globals['_WATCHSUBMISSIONSRESPONSE']._serialized_start=928
+  _globals['_WATCHSUBMISSIONSRESPONSE']._serialized_end=1047
+  _globals['_SUBMISSIONSERVICE']._serialized_start=1286
+  _globals['_SUBMISSIONSERVICE']._serialized_end=1580
 # @@protoc_insertion_point(module_scope)

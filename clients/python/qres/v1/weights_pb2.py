@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from qres.v1 import access_pb2 as qres_dot_v1_dot_access__pb2
 from qres.v1 import common_pb2 as qres_dot_v1_dot_common__pb2
 from qres.v1 import submission_pb2 as qres_dot_v1_dot_submission__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15qres/v1/weights.proto\x12\x07qres.v1\x1a\x14qres/v1/common.proto\x1a\x18qres/v1/submission.proto\"\xda\x02\n\x14SubmitWeightsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x0f\n\x07trainer\x18\x03 \x01(\t\x12\x0f\n\x07samples\x18\x04 \x01(\x04\x12%\n\x04kind\x18\x05 \x01(\x0e\x32\x17.qres.v1.SubmissionKind\x12;\n\x07metrics\x18\x06 \x03(\x0b\x32*.qres.v1.SubmitWeightsRequest.MetricsEntry\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\x0e\n\x06offset\x18\x08 \x01(\x04\x12\x18\n\x0btotal_bytes\x18\t \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x0b \x01(\x0c\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_total_bytes\"@\n\x15SubmitWeightsResponse\x12\'\n\nsubmission\x18\x01 \x01(\x0b\x32\x13.qres.v1.Submission\"+\n\x10GetUploadRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"\'\n\x11GetUploadResponse\x12\x12\n\nkept_bytes\x18\x01 \x01(\x04\"\xa5\x01\n\x13\x46\x65tchWeightsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x16\n\x0e\x63onfirmed_only\x18\x04 \x01(\x08\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x12\n\nevery_head\x18\x06 \x01(\x08\x12\x14\n\x07trainer\x18\x07 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_trainer\"\x83\x02\n\x14\x46\x65tchWeightsResponse\x12\'\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12H\n\x0etrainer_config\x18\x03 \x03(\x0b\x32\x30.qres.v1.FetchWeightsResponse.TrainerConfigEntry\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x1a\x34\n\x12TrainerConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*i\n\x0eSubmissionKind\x12\x1f\n\x1bSUBMISSION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17SUBMISSION_KIND_WEIGHTS\x10\x01\x12\x19\n\x15SUBMISSION_KIND_DELTA\x10\x02\x32\xf5\x01\n\x0eWeightsService\x12P\n\rSubmitWeights\x12\x1d.qres.v1.SubmitWeightsRequest\x1a\x1e.qres.v1.SubmitWeightsResponse(\x01\x12\x42\n\tGetUpload\x12\x19.qres.v1.GetUploadRequest\x1a\x1a.qres.v1.GetUploadResponse\x12M\n\x0c\x46\x65tchWeights\x12\x1c.qres.v1.FetchWeightsRequest\x1a\x1d.qres.v1.FetchWeightsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15qres/v1/weights.proto\x12\x07qres.v1\x1a\x14qres/v1/access.proto\x1a\x14qres/v1/common.proto\x1a\x18qres/v1/submission.proto\"\xda\x02\n\x14SubmitWeightsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x0f\n\x07trainer\x18\x03 \x01(\t\x12\x0f\n\x07samples\x18\x04 \x01(\x04\x12%\n\x04kind\x18\x05 \x01(\x0e\x32\x17.qres.v1.SubmissionKind\x12;\n\x07metrics\x18\x06 \x03(\x0b\x32*.qres.v1.SubmitWeightsRequest.MetricsEntry\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\x0e\n\x06offset\x18\x08 \x01(\x04\x12\x18\n\x0btotal_bytes\x18\t \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x0b \x01(\x0c\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_total_bytes\"@\n\x15SubmitWeightsResponse\x12\'\n\nsubmission\x18\x01 \x01(\x0b\x32\x13.qres.v1.Submission\"+\n\x10GetUploadRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"\'\n\x11GetUploadResponse\x12\x12\n\nkept_bytes\x18\x01 \x01(\x04\"\xa5\x01\n\x13\x46\x65tchWeightsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x16\n\x0e\x63onfirmed_only\x18\x04 \x01(\x08\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x12\n\nevery_head\x18\x06 \x01(\x08\x12\x14\n\x07trainer\x18\x07 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_trainer\"\x83\x02\n\x14\x46\x65tchWeightsResponse\x12\'\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12H\n\x0etrainer_config\x18\x03 \x03(\x0b\x32\x30.qres.v1.FetchWeightsResponse.TrainerConfigEntry\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x1a\x34\n\x12TrainerConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*i\n\x0eSubmissionKind\x12\x1f\n\x1bSUBMISSION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17SUBMISSION_KIND_WEIGHTS\x10\x01\x12\x19\n\x15SUBMISSION_KIND_DELTA\x10\x02\x32\x87\x02\n\x0eWeightsService\x12V\n\rSubmitWeights\x12\x1d.qres.v1.SubmitWeightsRequest\x1a\x1e.qres.v1.SubmitWeightsResponse\"\x04\x80\xe2\x18\x02(\x01\x12H\n\tGetUpload\x12\x19.qres.v1.GetUploadRequest\x1a\x1a.qres.v1.GetUploadResponse\"\x04\x80\xe2\x18\x02\x12S\n\x0c\x46\x65tchWeights\x12\x1c.qres.v1.FetchWeightsRequest\x1a\x1d.qres.v1.FetchWeightsResponse\"\x04\x80\xe2\x18\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,24 +38,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITWEIGHTSREQUEST_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._loaded_options = None
   _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._serialized_options = b'8\001'
-  _globals['_SUBMISSIONKIND']._serialized_start=1013
-  _globals['_SUBMISSIONKIND']._serialized_end=1118
-  _globals['_SUBMITWEIGHTSREQUEST']._serialized_start=83
-  _globals['_SUBMITWEIGHTSREQUEST']._serialized_end=429
-  _globals['_SUBMITWEIGHTSREQUEST_METRICSENTRY']._serialized_start=367
-  _globals['_SUBMITWEIGHTSREQUEST_METRICSENTRY']._serialized_end=413
-  _globals['_SUBMITWEIGHTSRESPONSE']._serialized_start=431
-  _globals['_SUBMITWEIGHTSRESPONSE']._serialized_end=495
-  _globals['_GETUPLOADREQUEST']._serialized_start=497
-  _globals['_GETUPLOADREQUEST']._serialized_end=540
-  _globals['_GETUPLOADRESPONSE']._serialized_start=542
-  _globals['_GETUPLOADRESPONSE']._serialized_end=581
-  _globals['_FETCHWEIGHTSREQUEST']._serialized_start=584
-  _globals['_FETCHWEIGHTSREQUEST']._serialized_end=749
-  _globals['_FETCHWEIGHTSRESPONSE']._serialized_start=752
-  _globals['_FETCHWEIGHTSRESPONSE']._serialized_end=1011
-  _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._serialized_start=959
-  _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._serialized_end=1011
-  _globals['_WEIGHTSSERVICE']._serialized_start=1121
-  _globals['_WEIGHTSSERVICE']._serialized_end=1366
+  _globals['_WEIGHTSSERVICE'].methods_by_name['SubmitWeights']._loaded_options = None
+  _globals['_WEIGHTSSERVICE'].methods_by_name['SubmitWeights']._serialized_options = b'\200\342\030\002'
+  _globals['_WEIGHTSSERVICE'].methods_by_name['GetUpload']._loaded_options = None
+  _globals['_WEIGHTSSERVICE'].methods_by_name['GetUpload']._serialized_options = b'\200\342\030\002'
+  _globals['_WEIGHTSSERVICE'].methods_by_name['FetchWeights']._loaded_options = None
+  _globals['_WEIGHTSSERVICE'].methods_by_name['FetchWeights']._serialized_options = b'\200\342\030\001'
+  _globals['_SUBMISSIONKIND']._serialized_start=1035
+  _globals['_SUBMISSIONKIND']._serialized_end=1140
+  _globals['_SUBMITWEIGHTSREQUEST']._serialized_start=105
+  _globals['_SUBMITWEIGHTSREQUEST']._serialized_end=451
+  _globals['_SUBMITWEIGHTSREQUEST_METRICSENTRY']._serialized_start=389
+  _globals['_SUBMITWEIGHTSREQUEST_METRICSENTRY']._serialized_end=435
+  _globals['_SUBMITWEIGHTSRESPONSE']._serialized_start=453
+  _globals['_SUBMITWEIGHTSRESPONSE']._serialized_end=517
+  _globals['_GETUPLOADREQUEST']._serialized_start=519
+  _globals['_GETUPLOADREQUEST']._serialized_end=562
+  _globals['_GETUPLOADRESPONSE']._serialized_start=564
+  _globals['_GETUPLOADRESPONSE']._serialized_end=603
+  _globals['_FETCHWEIGHTSREQUEST']._serialized_start=606
+  _globals['_FETCHWEIGHTSREQUEST']._serialized_end=771
+  _globals['_FETCHWEIGHTSRESPONSE']._serialized_start=774
+  _globals['_FETCHWEIGHTSRESPONSE']._serialized_end=1033
+  _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._serialized_start=981
+  _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._serialized_end=1033
+  _globals['_WEIGHTSSERVICE']._serialized_start=1143
+  _globals['_WEIGHTSSERVICE']._serialized_end=1406
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from qres.v1 import access_pb2 as _access_pb2
 from qres.v1 import common_pb2 as _common_pb2
 from qres.v1 import submission_pb2 as _submission_pb2
 from google.protobuf.internal import containers as _containers

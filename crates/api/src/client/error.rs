@@ -25,6 +25,9 @@ pub enum ClientError {
     /// The given text is no address.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// The files of the [`Credentials`](super::Credentials) cannot be used.
+    #[error("{0}")]
+    Credentials(String),
     /// The node answered the call with an error, or the connection broke during the call.
     #[error("{}", show(.code, .reason, .field, .message, .retry_after))]
     Refused {
@@ -65,7 +68,7 @@ impl ClientError {
                     || (matches!(code, Code::Unknown | Code::Cancelled) && reason.is_empty())
             }
             Self::Cut { .. } | Self::Connect { .. } => true,
-            Self::Address(_) | Self::Data(_) | Self::Contract(_) => false,
+            Self::Address(_) | Self::Credentials(_) | Self::Data(_) | Self::Contract(_) => false,
         }
     }
 
@@ -73,7 +76,7 @@ impl ClientError {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused { code, .. } => Some(*code),
-            Self::Connect { .. } | Self::Address(_) | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => None,
+            _ => None,
         }
     }
 
@@ -81,7 +84,7 @@ impl ClientError {
     pub fn reason(&self) -> &str {
         match self {
             Self::Refused { reason, .. } => reason,
-            Self::Connect { .. } | Self::Address(_) | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => "",
+            _ => "",
         }
     }
 
@@ -89,16 +92,23 @@ impl ClientError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
-            Self::Connect { .. } | Self::Address(_) | Self::Data(_) | Self::Cut { .. } | Self::Contract(_) => None,
+            _ => None,
         }
     }
 }
 
 /// Returns a hint at the most likely mistake in an [`Address`] at which no node answers.
 pub(super) fn hint(address: &Address) -> &'static str {
-    match address.port {
-        PORT_OF_MESH => "that is the port of the mesh; the API listens on 4002 by default.",
-        _ => "is qres-daemon running, and is this its gRPC address?",
+    match address {
+        Address::Socket(_) => "is qres-daemon running with --grpc-socket, and by the same user?",
+        Address::Tcp { port: PORT_OF_MESH, .. } => "that is the port of the mesh; the API listens on 4002 by default.",
+        Address::Tcp { tls: true, .. } => {
+            "is qres-daemon running with TLS here (--grpc-tls-cert), is its certificate for this name, and did the given CA \
+             sign it?"
+        }
+        Address::Tcp { .. } => {
+            "is qres-daemon running, and is this its gRPC address? A node with TLS needs https:// or --tls-ca."
+        }
     }
 }
 
@@ -113,7 +123,10 @@ impl From<Status> for ClientError {
         let field = info.and_then(|info| info.metadata.get("field").cloned());
         let message = match std::error::Error::source(&status) {
             // An error of the connection: only the innermost error names the cause.
-            Some(source) if status.details().is_empty() => format!("{}: {}", status.message(), innermost(source)),
+            Some(source) if status.details().is_empty() => {
+                let (problem, hint) = (innermost(source), tls_hint(source));
+                format!("{}: {problem}{hint}", status.message())
+            }
             _ => status.message().to_owned(),
         };
         // tonic's client also enforces the caller's deadline itself, with the code CANCELLED.
@@ -148,6 +161,14 @@ fn show(code: &Code, reason: &str, field: &str, message: &str, retry_after: &Opt
     }
     line.push(']');
     line
+}
+
+/// Returns a hint for an answer that is no HTTP/2: the first bytes of a TLS alert read as a frame that is far too long.
+fn tls_hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    match innermost(error).contains("frame with invalid size") {
+        true => " (the node may speak TLS: write https://, or give its CA)",
+        false => "",
+    }
 }
 
 fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {

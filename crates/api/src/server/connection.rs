@@ -4,20 +4,21 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tonic::codegen::http::Extensions;
 use tonic::transport::server::Connected;
 
 use super::limits::Limits;
+use super::origin::Origin;
 use super::place::Places;
+use super::socket::Socket;
 
 /// Bytes of HTTP/2's preface (24) and of the head of the SETTINGS frame that must follow (9): RFC 9113, section 3.4.
 const GREETING_BYTES: usize = 24 + 9;
@@ -27,6 +28,8 @@ const GREETING_BYTES: usize = 24 + 9;
 pub(super) struct Connection {
     /// The connection's share of the node's places.
     pub(super) places: Places,
+    /// Where the connection comes from.
+    pub(super) origin: Origin,
     life: Mutex<Life>,
     cut: AtomicBool,
     /// Wakes the task that drives the connection.
@@ -43,9 +46,10 @@ struct Life {
 }
 
 impl Connection {
-    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+    pub(super) fn new(limits: &Limits, origin: Origin) -> Arc<Self> {
         Arc::new(Self {
             places: Places::of_connection(limits),
+            origin,
             life: Mutex::new(Life {
                 calls: 0,
                 quiet: Instant::now(),
@@ -59,7 +63,7 @@ impl Connection {
     /// Returns the connection by which a request came, or a new [`Connection`] if the request came by none.
     pub(super) fn of(extensions: &Extensions, limits: &Limits) -> Arc<Self> {
         let found = extensions.get::<Arc<Self>>().cloned();
-        found.unwrap_or_else(|| Self::new(limits))
+        found.unwrap_or_else(|| Self::new(limits, Origin::default()))
     }
 
     /// Counts a call until the [`RunningCall`] is dropped.
@@ -123,7 +127,7 @@ impl Drop for RunningCall {
 
 /// The stream of bytes of a [`Connection`].
 pub(super) struct Io {
-    stream: TcpStream,
+    socket: Socket,
     connection: Arc<Connection>,
     /// Ends the task of [`Connection::watch`].
     watch: AbortHandle,
@@ -133,13 +137,13 @@ pub(super) struct Io {
 
 impl Io {
     pub(super) fn new(
-        stream: TcpStream,
+        socket: Socket,
         connection: Arc<Connection>,
         watch: AbortHandle,
         open: impl Send + Sync + 'static,
     ) -> Self {
         Self {
-            stream,
+            socket,
             connection,
             watch,
             _open: Box::new(open),
@@ -160,11 +164,26 @@ impl Connected for Io {
     }
 }
 
+impl Io {
+    /// Fails once the connection is cut; otherwise drives the TLS handshake, if there is one, to its end.
+    fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<&mut Socket>> {
+        self.connection.check(context)?;
+        match ready!(self.socket.poll_handshake(context)) {
+            Ok(Some(certificates)) => self.connection.origin.show(certificates),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(from = %self.connection.origin, %error, "a TLS handshake failed");
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(&mut self.socket))
+    }
+}
+
 impl AsyncRead for Io {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.connection.check(context)?;
         let before = into.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, into);
+        let polled = Pin::new(ready!(self.poll_open(context))?).poll_read(context, into);
         let read = into.filled().len() - before;
         let mut life = self.connection.life.lock();
         life.greeting = GREETING_BYTES.min(life.greeting + read);
@@ -174,8 +193,7 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.connection.check(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(ready!(self.poll_open(context))?).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -183,20 +201,18 @@ impl AsyncWrite for Io {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.connection.check(context)?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        Pin::new(ready!(self.poll_open(context))?).poll_write_vectored(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.check(context)?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(ready!(self.poll_open(context))?).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }

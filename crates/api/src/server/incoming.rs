@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use futures::Stream;
 use parking_lot::Mutex;
-use qres_node::descriptors;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Io};
 use super::limits::Limits;
 use super::metrics::Metrics;
+use super::origin::Origin;
+use super::security::SecurityNow;
+use super::socket::Socket;
 
 /// Pause in accepting after the process had no file descriptor left: long enough to cost no processor time, short enough
 /// that callers do not notice the pause.
@@ -21,9 +23,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Least time between two log lines about the same problem.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
-/// All open [`Connection`]s.
+/// All open [`Connection`]s, of all listeners.
 #[derive(Debug)]
-struct Open {
+pub(super) struct Open {
     connections: Mutex<Table>,
     metrics: Metrics,
 }
@@ -35,6 +37,11 @@ struct Table {
 }
 
 impl Open {
+    pub(super) fn new(metrics: Metrics) -> Arc<Self> {
+        let connections = Mutex::default();
+        Arc::new(Self { connections, metrics })
+    }
+
     /// Closes the [`Connection`] that has been without a call for longest. Returns true if there was one without a call.
     fn close_quietest(&self) -> bool {
         let mut table = self.connections.lock();
@@ -62,9 +69,36 @@ impl Drop for Entry {
     }
 }
 
-/// Accepts the connections that come to a listener.
+/// A listener for callers.
+pub(super) enum Listener {
+    /// TCP, with TLS as the [`SecurityNow`] says when a connection comes.
+    Tcp(TcpListener, SecurityNow),
+    /// The node's Unix socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Socket, Origin)> {
+        match self {
+            Self::Tcp(listener, security) => {
+                let (stream, address) = listener.accept().await?;
+                // Without this option a loopback download ran at 2 MB/s instead of 506. The call can only fail if the
+                // caller has gone.
+                let _ = stream.set_nodelay(true);
+                let tls = security.borrow().tls.clone();
+                Ok((Socket::tcp(stream, tls), Origin::tcp(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Socket::Unix(stream), Origin::socket()))
+            }
+        }
+    }
+}
+
+/// Accepts the connections that come to a [`Listener`].
 pub(super) struct Incoming {
-    listener: TcpListener,
+    listener: Listener,
     open: Arc<Open>,
     limits: Arc<Limits>,
     /// Time of the last log line about failing to accept.
@@ -74,14 +108,10 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(listener: TcpListener, limits: Arc<Limits>, metrics: Metrics) -> Self {
-        let open = Open {
-            connections: Mutex::default(),
-            metrics,
-        };
+    pub(super) fn new(listener: Listener, open: Arc<Open>, limits: Arc<Limits>) -> Self {
         Self {
             listener,
-            open: Arc::new(open),
+            open,
             limits,
             failing: None,
             full: None,
@@ -100,13 +130,13 @@ impl Incoming {
         loop {
             match self.listener.accept().await {
                 // The last descriptors are kept for the store.
-                Ok((stream, _)) if descriptors::is_for_store(&stream) => {
-                    drop(stream);
+                Ok((socket, _)) if socket.is_for_store() => {
+                    drop(socket);
                     self.without_descriptors("the last descriptors are kept for the store")
                         .await;
                 }
-                Ok((stream, _)) => {
-                    if let Some(io) = self.admit(stream) {
+                Ok((socket, origin)) => {
+                    if let Some(io) = self.admit(socket, origin) {
                         return io;
                     }
                 }
@@ -132,7 +162,7 @@ impl Incoming {
 
     /// Admits a connection. At the limit, a connection without a call is closed first. Returns `None` if there is no such
     /// connection.
-    fn admit(&mut self, stream: TcpStream) -> Option<Io> {
+    fn admit(&mut self, socket: Socket, origin: Origin) -> Option<Io> {
         let max = self.limits.connections;
         if self.open.connections.lock().open.len() >= max && !self.open.close_quietest() {
             if is_news(&mut self.full) {
@@ -144,9 +174,7 @@ impl Incoming {
             self.open.metrics.refuse("connections");
             return None;
         }
-        // Without this option a loopback download ran at 2 MB/s instead of 506. The call can only fail if the caller has gone.
-        let _ = stream.set_nodelay(true);
-        let connection = Connection::new(&self.limits);
+        let connection = Connection::new(&self.limits, origin);
         let watch = connection
             .clone()
             .watch(self.limits.handshake, self.limits.connection_idle);
@@ -162,7 +190,7 @@ impl Incoming {
             }
         };
         self.open.metrics.connect();
-        Some(Io::new(stream, connection, watch, entry))
+        Some(Io::new(socket, connection, watch, entry))
     }
 }
 

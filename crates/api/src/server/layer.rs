@@ -1,5 +1,6 @@
 //! The tower layers around every call, one file each, and what they share.
 
+pub(super) mod access;
 pub(super) mod answer;
 pub(super) mod deadline;
 pub(super) mod limit;

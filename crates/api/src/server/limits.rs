@@ -1,9 +1,13 @@
 //! Limits of callers: their share of the node's resources, and the time for which they may hold it without using it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Most bytes of one message of all other services: the longest, a name with two ids and a page token, has about 2 KiB.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Most calls a second of one caller by default: far more than a trainer makes.
+const RATE_DEFAULT: NonZeroU32 = NonZeroU32::new(2_000).expect("not 0");
 
 /// The limits of callers. A connection gets at most a quarter of each kind of place, so no connection alone can keep the
 /// others out.
@@ -30,6 +34,8 @@ pub struct Limits {
     /// Most open connections. One more takes the place of the connection that has been without a call for longest. The default
     /// is above the number of places for streams, so that there always is such a connection.
     pub connections: usize,
+    /// Most calls a second of one caller; `None` = no limit. Callers without a name of their own share one rate.
+    pub calls_per_s: Option<NonZeroU32>,
     /// Time within which a new connection must begin to speak HTTP/2.
     pub handshake: Duration,
     /// Time after which a connection without a call is closed.
@@ -60,6 +66,7 @@ impl Default for Limits {
             reserved: 32,
             requests: 1024,
             connections: 2048,
+            calls_per_s: Some(RATE_DEFAULT),
             handshake: Duration::from_secs(10),
             connection_idle: Duration::from_secs(600),
             request: Duration::from_secs(30),

@@ -31,8 +31,13 @@ struct Ended {
     cause: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Denied {
+    cause: &'static str,
+}
+
 /// Names of the limits at which calls and connections are refused.
-const LIMITS: [&str; 8] = [
+const LIMITS: [&str; 9] = [
     "uploads",
     "watches",
     "waits",
@@ -41,7 +46,10 @@ const LIMITS: [&str; 8] = [
     "requests",
     "connections",
     "descriptors",
+    "rate",
 ];
+/// Causes for which callers are denied.
+const DENIALS: [&str; 4] = ["no_credential", "token", "certificate", "role"];
 /// Causes for which calls are ended.
 const CAUSES: [&str; 3] = ["slow_upload", "slow_request", "unread_answer"];
 
@@ -51,6 +59,7 @@ pub struct Metrics {
     pub(super) duration: Family<Call, Histogram, fn() -> Histogram>,
     refused: Family<Refused, Counter>,
     ended: Family<Ended, Counter>,
+    denied: Family<Denied, Counter>,
     pub(super) active: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
 }
@@ -62,6 +71,7 @@ impl Default for Metrics {
             duration: Family::new_with_constructor(|| Histogram::new(BUCKETS_S)),
             refused: Family::default(),
             ended: Family::default(),
+            denied: Family::default(),
             active: Gauge::default(),
             connections: Gauge::default(),
         }
@@ -79,6 +89,9 @@ impl Metrics {
         for cause in CAUSES {
             drop(metrics.ended.get_or_create(&Ended { cause }));
         }
+        for cause in DENIALS {
+            drop(metrics.denied.get_or_create(&Denied { cause }));
+        }
         registry.register_with_unit(
             "rpc_server_call_duration",
             "Time from a call's first byte to the end of its answer, by method and code",
@@ -94,6 +107,11 @@ impl Metrics {
             "rpc_server_ended_calls",
             "Calls ended because their caller sent or read nothing for too long, by cause",
             metrics.ended.clone(),
+        );
+        registry.register(
+            "rpc_server_denied_calls",
+            "Calls refused for who makes them, by cause",
+            metrics.denied.clone(),
         );
         registry.register(
             "rpc_server_connections",
@@ -114,6 +132,10 @@ impl Metrics {
 
     pub(super) fn end(&self, cause: &'static str) {
         self.ended.get_or_create(&Ended { cause }).inc();
+    }
+
+    pub(super) fn deny(&self, cause: &'static str) {
+        self.denied.get_or_create(&Denied { cause }).inc();
     }
 
     pub(super) fn connect(&self) {

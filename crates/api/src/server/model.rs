@@ -15,7 +15,7 @@ use super::api::Api;
 use super::status::status;
 use super::upload::{Chunk, late_header};
 use super::watch::Watch;
-use super::{field, message, page};
+use super::{audit, field, message, page};
 use crate::pb;
 
 /// Strategy of a model if the request names none.
@@ -152,8 +152,9 @@ impl pb::model_service_server::ModelService for Api {
         &self,
         request: Request<Streaming<pb::CreateModelRequest>>,
     ) -> Result<Response<pb::CreateModelResponse>, Status> {
-        let mut stream = request.into_inner();
-        let (mut header, data) = self.first(&mut stream).await?;
+        let (_, extensions, mut stream) = request.into_parts();
+        let (mut header, data): (pb::CreateModelRequest, _) = self.first(&mut stream).await?;
+        audit::object(&extensions, &header.name);
         if header.seed.is_some() {
             self.more_tensors(&mut header, &mut stream).await?;
         }
@@ -180,8 +181,9 @@ impl pb::model_service_server::ModelService for Api {
         &self,
         request: Request<pb::JoinModelRequest>,
     ) -> Result<Response<pb::JoinModelResponse>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         let model = field::model("model", &request.model)?;
+        audit::object(&extensions, &request.model);
         let creator = field::optional_node("creator", &request.creator)?;
         let view = self.node.join_model(model, creator).await.map_err(status)?;
         let model = Some(message::model(view));
@@ -192,7 +194,9 @@ impl pb::model_service_server::ModelService for Api {
         &self,
         request: Request<pb::LeaveModelRequest>,
     ) -> Result<Response<pb::LeaveModelResponse>, Status> {
-        let model = field::model("model", &request.into_inner().model)?;
+        let (_, extensions, request) = request.into_parts();
+        let model = field::model("model", &request.model)?;
+        audit::object(&extensions, &request.model);
         self.node.leave_model(model).await.map_err(status)?;
         Ok(Response::new(pb::LeaveModelResponse {}))
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::limits::Limits;
 use super::metrics::Metrics;
+use super::security::{self, Security, SecurityNow};
 
 /// The options of [`serve`](super::serve()).
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub struct Options {
     pub streams_per_connection_max: u32,
     /// Time that calls may take to end after the shutdown signal; then they are cut.
     pub drain: Duration,
+    /// Who may call, and TLS.
+    pub security: SecurityNow,
     /// The [`Metrics`] that count the calls.
     pub metrics: Metrics,
 }
@@ -24,6 +27,7 @@ impl Default for Options {
             limits: Limits::default(),
             streams_per_connection_max: 256,
             drain: Duration::from_secs(10),
+            security: security::fixed(Security::default()),
             metrics: Metrics::default(),
         }
     }

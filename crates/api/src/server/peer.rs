@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::api::Api;
 use super::status::status;
 use super::watch::Watch;
-use super::{field, message, page};
+use super::{audit, field, message, page};
 use crate::pb;
 
 /// Most bytes of an address: the longest multiaddress with a host name and a peer id has about 350.
@@ -81,7 +81,9 @@ impl pb::peer_service_server::PeerService for Api {
     }
 
     async fn dial_peer(&self, request: Request<pb::DialPeerRequest>) -> Result<Response<pb::DialPeerResponse>, Status> {
-        let address = field::text("address", request.into_inner().address, ADDRESS_BYTES_MAX)?;
+        let (_, extensions, request) = request.into_parts();
+        let address = field::text("address", request.address, ADDRESS_BYTES_MAX)?;
+        audit::object(&extensions, &address);
         if address.is_empty() {
             return Err(field::invalid(
                 "address",
@@ -94,8 +96,9 @@ impl pb::peer_service_server::PeerService for Api {
     }
 
     async fn ban_peer(&self, request: Request<pb::BanPeerRequest>) -> Result<Response<pb::BanPeerResponse>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         let peer = field::peer("peer", &request.peer)?;
+        audit::object(&extensions, &request.peer);
         let reason = field::text("reason", request.reason, REASON_BYTES_MAX)?;
         let duration = ban_duration(request.duration_ms)?;
         let view = self.node.ban(&peer, &reason, duration).await.map_err(status)?;
@@ -107,7 +110,9 @@ impl pb::peer_service_server::PeerService for Api {
         &self,
         request: Request<pb::UnbanPeerRequest>,
     ) -> Result<Response<pb::UnbanPeerResponse>, Status> {
-        let peer = field::peer("peer", &request.into_inner().peer)?;
+        let (_, extensions, request) = request.into_parts();
+        let peer = field::peer("peer", &request.peer)?;
+        audit::object(&extensions, &request.peer);
         let view = self.node.unban(&peer).await.map_err(status)?;
         let peer = Some(message::peer(view));
         Ok(Response::new(pb::UnbanPeerResponse { peer }))

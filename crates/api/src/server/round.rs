@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::api::Api;
 use super::status::status;
 use super::watch::Watch;
-use super::{field, message, page};
+use super::{audit, field, message, page};
 use crate::pb;
 
 fn event(event: Event) -> Option<pb::Round> {
@@ -73,7 +73,9 @@ impl pb::round_service_server::RoundService for Api {
         &self,
         request: Request<pb::SealRoundRequest>,
     ) -> Result<Response<pb::SealRoundResponse>, Status> {
-        let model = field::model("model", &request.into_inner().model)?;
+        let (_, extensions, request) = request.into_parts();
+        let model = field::model("model", &request.model)?;
+        audit::object(&extensions, &request.model);
         let view = self.node.seal_round(model).await.map_err(status)?;
         let round = Some(message::round(view));
         Ok(Response::new(pb::SealRoundResponse { round }))

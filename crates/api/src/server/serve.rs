@@ -4,8 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use qres_node::handle::NodeHandle;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -14,7 +15,7 @@ use tower::ServiceBuilder;
 
 use super::api::Api;
 use super::health::{SERVICES, set_health};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Listener, Open};
 use super::limits::MESSAGE_BYTES_MAX;
 use super::options::Options;
 use super::place::Places;
@@ -31,11 +32,20 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
 /// Interval of keepalive pings. A caller that vanished is noticed after this and half as long again, 45 s in all.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Serves `node` on `listener` until `shutdown` resolves or the node stops by itself. Then long streams end with UNAVAILABLE,
+/// Where callers connect.
+#[derive(Debug)]
+pub struct Listeners {
+    /// TCP; encrypted if [`Options::security`] has TLS.
+    pub tcp: TcpListener,
+    /// The node's Unix socket, if it has one.
+    pub unix: Option<UnixListener>,
+}
+
+/// Serves `node` on the listeners until `shutdown` resolves or the node stops by itself. Then long streams end with UNAVAILABLE,
 /// and other calls get [`Options::drain`] to end.
 pub async fn serve<F>(
     node: NodeHandle,
-    listener: TcpListener,
+    listeners: Listeners,
     options: Options,
     shutdown: F,
 ) -> Result<(), tonic::transport::Error>
@@ -58,7 +68,7 @@ where
     run(
         routes.add_service(health_service),
         health,
-        listener,
+        listeners,
         options,
         places,
         stop,
@@ -70,7 +80,7 @@ where
 async fn run(
     routes: Routes,
     health: HealthReporter,
-    listener: TcpListener,
+    listeners: Listeners,
     options: Options,
     places: Arc<Places>,
     stop: Stop,
@@ -82,6 +92,12 @@ async fn run(
         .layer(layer::trace::TraceLayer)
         // Counts the codes that callers really get, refusals and translated errors included.
         .layer(layer::metrics::MetricsLayer::new(options.metrics.clone()))
+        // Before anything of the request is read or any place is taken.
+        .layer(layer::access::AccessLayer::new(
+            options.security.clone(),
+            limits.clone(),
+            options.metrics.clone(),
+        ))
         // Outside the layers that hold places and files, so that a call that times out or is not read gives them back.
         .layer(layer::deadline::DeadlineLayer)
         .layer(layer::answer::AnswerLayer::new(limits.clone(), options.metrics.clone()))
@@ -100,7 +116,11 @@ async fn run(
         // Next to the services, so that tonic's own errors become the contract's.
         .layer(layer::translate::TranslateLayer)
         .into_inner();
-    let incoming = Incoming::new(listener, limits, options.metrics.clone()).stream();
+    let open = Open::new(options.metrics.clone());
+    let accept = |listener| Incoming::new(listener, open.clone(), limits.clone()).stream();
+    let unix = listeners.unix.map(|unix| accept(Listener::Unix(unix)));
+    let tcp = accept(Listener::Tcp(listeners.tcp, options.security.clone()));
+    let incoming = stream::select(Box::pin(tcp), stream::iter(unix.map(Box::pin)).flatten());
     let server = tonic::transport::Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -157,7 +177,6 @@ fn routes(api: Api) -> Routes {
 
 #[cfg(test)]
 mod tests {
-    use futures::StreamExt;
     use tonic::transport::Channel;
     use tonic::{Code, Request, Response, Status};
     use tonic_health::pb::HealthCheckRequest;
@@ -202,7 +221,11 @@ mod tests {
         set_health(&health, &SERVICES, ServingStatus::Serving).await;
         let routes = routes.add_service(health_service);
         let places = Arc::new(Places::of_node(&options.limits));
-        let running = tokio::spawn(run(routes, health, listener, options, places, stopped));
+        let listeners = Listeners {
+            tcp: listener,
+            unix: None,
+        };
+        let running = tokio::spawn(run(routes, health, listeners, options, places, stopped));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap();
         Served {
             channel: channel.connect().await.unwrap(),

@@ -54,6 +54,7 @@ pub(super) fn status(error: NodeError) -> Status {
             details.add_quota_failure_violation(subject, message.clone());
             Code::ResourceExhausted
         }
+        Kind::Unauthenticated => Code::Unauthenticated,
         Kind::PermissionDenied => Code::PermissionDenied,
         Kind::Unavailable => {
             retry_ms = retry_ms.or(Some(RETRY_MS));
@@ -146,6 +147,7 @@ mod tests {
             Kind::ResourceExhausted => Code::ResourceExhausted,
             Kind::PermissionDenied => Code::PermissionDenied,
             Kind::Unavailable => Code::Unavailable,
+            Kind::Unauthenticated => Code::Unauthenticated,
             Kind::Internal => Code::Internal,
         }
     }

@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::place::Place;
 use super::status::status;
 use super::upload::Chunk;
-use super::{field, message};
+use super::{caller, field, message};
 use crate::pb;
 
 impl Chunk for pb::SubmitWeightsRequest {
@@ -88,8 +88,9 @@ impl pb::weights_service_server::WeightsService for Api {
         &self,
         request: Request<Streaming<pb::SubmitWeightsRequest>>,
     ) -> Result<Response<pb::SubmitWeightsResponse>, Status> {
-        let mut stream = request.into_inner();
-        let (header, data) = self.first(&mut stream).await?;
+        let (_, extensions, mut stream) = request.into_parts();
+        let (mut header, data): (pb::SubmitWeightsRequest, _) = self.first(&mut stream).await?;
+        header.trainer = caller::trainer(&extensions, header.trainer)?;
         let upload = self.node.submit(submit(header)?).await.map_err(status)?;
         let view = self.carry(upload, data, &mut stream).await?;
         let submission = Some(message::submission(view));
@@ -118,7 +119,10 @@ impl pb::weights_service_server::WeightsService for Api {
         &self,
         request: Request<pb::FetchWeightsRequest>,
     ) -> Result<Response<Self::FetchWeightsStream>, Status> {
-        let fetch = fetch(request.get_ref())?;
+        let mut fetch = fetch(request.get_ref())?;
+        if let Some(trainer) = fetch.trainer {
+            fetch.trainer = Some(caller::trainer(request.extensions(), trainer)?);
+        }
         let offset = fetch.offset;
         let connection = Connection::of(request.extensions(), &self.limits);
         let fetching = async {

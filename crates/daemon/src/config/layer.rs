@@ -8,6 +8,7 @@ use qres_node::store::Quota;
 
 use qres_node::HEADER_BYTES_MAX;
 
+use super::problems::{ConfigErrors, Problems};
 use super::{ConfigError, Environment, LogFormat, Mode, Origin, Settings};
 use crate::args::Args;
 use crate::settings::{KEYS, Shape};
@@ -21,9 +22,17 @@ const LOG_DEFAULT: &str = "info";
 /// Prefix of the names of this program's environment variables.
 const PREFIX: &str = "QRES_";
 
-/// Variables with the prefix that are no settings of the daemon: `QRES_CONFIG` names the configuration file, and
-/// `QRES_ADDR` is the node that the tool `qres` talks to.
-const NO_SETTINGS: [&str; 2] = ["QRES_CONFIG", "QRES_ADDR"];
+/// Variables with the prefix that are no settings of the daemon: `QRES_CONFIG` names the configuration file, the others are
+/// for the tool `qres` and for trainers, which may run in the same pod.
+const NO_SETTINGS: [&str; 7] = [
+    "QRES_CONFIG",
+    "QRES_ADDR",
+    "QRES_TLS_CA",
+    "QRES_TLS_CERT",
+    "QRES_TLS_KEY",
+    "QRES_TOKEN",
+    "QRES_TOKEN_FILE",
+];
 
 /// A layer as figment takes it. Its name is figment's metadata of each value, from which [`origin`] finds the [`Origin`].
 struct Layer {
@@ -57,19 +66,20 @@ pub struct Layers {
 
 impl Layers {
     /// Reads file and environment, and puts them and the flags of `args` over the defaults. Each layer is checked on its own:
-    /// a wrong value is a [`ConfigError`] even if another layer overrides it.
-    pub fn read(args: &Args, env: &Environment) -> Result<Self, ConfigError> {
+    /// a wrong value is a [`ConfigError`] even if another layer overrides it. Returns all of them.
+    pub fn read(args: &Args, env: &Environment) -> Result<Self, ConfigErrors> {
         let mut layers = vec![Layer::of(DEFAULTS, &defaults())];
         if let Some(path) = &args.config {
             layers.push(Layer::of_file(path)?);
         }
         layers.push(Layer::of_environment(env));
         layers.push(Layer::of(FLAGS, &args.settings));
-        let mut merged = Figment::new();
+        let (mut merged, mut problems) = (Figment::new(), Problems::default());
         for layer in layers {
-            layer.check()?;
+            layer.check(&mut problems);
             merged = merged.merge(layer);
         }
+        problems.finish(Some(()))?;
         let settings = merged.extract().map_err(|error| failure(&error, DEFAULTS))?;
         Ok(Self { settings, merged })
     }
@@ -116,6 +126,17 @@ fn defaults() -> Settings {
         log: Some(LOG_DEFAULT.into()),
         log_format: Some(LogFormat::Text),
         metrics_addr: Some("off".into()),
+        grpc_tls_cert: None,
+        grpc_tls_key: None,
+        grpc_tls_min: Some("1.3".into()),
+        grpc_client_ca: None,
+        grpc_callers: None,
+        grpc_socket: None,
+        grpc_connections_max: Some(2048),
+        grpc_calls_max: Some(256),
+        grpc_streams_max: Some(256),
+        grpc_rate_max: Some(2000),
+        audit_log: None,
     }
 }
 
@@ -171,26 +192,25 @@ impl Layer {
         }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        let alone = Figment::from(Self {
-            name: self.name.clone(),
-            values: self.values.clone(),
-        });
-        if let Some(key) = self
-            .values
-            .keys()
-            .find(|key| !KEYS.iter().any(|(known, _)| known == key))
-        {
-            return Err(ConfigError::UnknownKey {
-                origin: origin(&self.name, key),
-                key: key.clone(),
-                nearest: nearest(key),
+    /// Checks each key and each value by itself, so that all problems are found.
+    fn check(&self, problems: &mut Problems) {
+        for (key, value) in &self.values {
+            if !KEYS.iter().any(|(known, _)| known == key) {
+                problems.add(ConfigError::UnknownKey {
+                    origin: origin(&self.name, key),
+                    key: key.clone(),
+                    nearest: nearest(key),
+                });
+                continue;
+            }
+            let alone = Figment::from(Self {
+                name: self.name.clone(),
+                values: Dict::from([(key.clone(), value.clone())]),
             });
+            if let Err(error) = alone.extract::<Settings>() {
+                problems.add(failure(&error, &self.name));
+            }
         }
-        alone
-            .extract::<Settings>()
-            .map(drop)
-            .map_err(|error| failure(&error, &self.name))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Loads the configuration: reads the layers and resolves them.
 
 use super::resolve::resolve;
-use super::{Config, ConfigError, Environment, Layers};
+use super::{Config, ConfigErrors, Environment, Layers};
 use crate::args::Args;
 
 impl Config {
-    /// Reads the layers that `args` and `env` name and resolves them. Also returns the [`Layers`], which the report needs.
-    pub fn load(args: &Args, env: &Environment) -> Result<(Self, Layers), ConfigError> {
+    /// Reads the layers that `args` and `env` name and resolves them, or returns everything that is wrong with them. Also returns the [`Layers`], which the report needs.
+    pub fn load(args: &Args, env: &Environment) -> Result<(Self, Layers), ConfigErrors> {
         let layers = Layers::read(args, env)?;
         let config = resolve(&layers, env)?;
         Ok((config, layers))

@@ -11,6 +11,8 @@ use super::{Config, Layers, Retention};
 pub fn report(config: &Config, layers: &Layers) -> String {
     let said = &layers.settings;
     let number = |n: u64| i64::try_from(n).map_or_else(|_| toml::Value::from(n.to_string()), toml::Value::from);
+    let text = |value: Option<&String>| value.map(|text| toml::Value::from(text.clone()));
+    let count = |value: Option<u32>| value.map(|count| toml::Value::from(i64::from(count)));
     let retention = match config.retention {
         Retention::All => toml::Value::from("all"),
         Retention::Rounds(rounds) => number(rounds),
@@ -31,8 +33,19 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         ("announce", Some(config.announce.clone().into())),
         ("network", Some(config.network.clone().into())),
         ("connections_max", Some(i64::from(config.connections_max).into())),
-        ("grpc_addr", Some(config.grpc_addr.to_string().into())),
+        ("grpc_addr", Some(config.grpc.addr.to_string().into())),
         ("grpc_insecure", Some(said.grpc_insecure.unwrap_or(false).into())),
+        ("grpc_tls_cert", text(said.grpc_tls_cert.as_ref())),
+        ("grpc_tls_key", text(said.grpc_tls_key.as_ref())),
+        ("grpc_tls_min", text(said.grpc_tls_min.as_ref())),
+        ("grpc_client_ca", text(said.grpc_client_ca.as_ref())),
+        ("grpc_callers", text(said.grpc_callers.as_ref())),
+        ("grpc_socket", text(said.grpc_socket.as_ref())),
+        ("grpc_connections_max", count(said.grpc_connections_max)),
+        ("grpc_calls_max", count(said.grpc_calls_max)),
+        ("grpc_streams_max", count(said.grpc_streams_max)),
+        ("grpc_rate_max", count(said.grpc_rate_max)),
+        ("audit_log", text(said.audit_log.as_ref())),
         ("data_dir", Some(config.data_dir.display().to_string().into())),
         ("trainers", Some(i64::from(config.trainers).into())),
         ("join", Some(config.join.clone().into())),
@@ -45,14 +58,14 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         ("log_format", toml::Value::try_from(config.log_format).ok()),
         ("metrics_addr", Some(metrics.into())),
     ];
-    let mut text = String::new();
+    let mut lines = String::new();
     for (key, value) in values {
         let line = match value {
             Some(value) => format!("{key} = {value}"),
             None => format!("# {key} is not set"),
         };
         // Writing into a String cannot fail.
-        let _ = writeln!(text, "{line:<48} # {}", layers.origin(key));
+        let _ = writeln!(lines, "{line:<48} # {}", layers.origin(key));
     }
-    text
+    lines
 }

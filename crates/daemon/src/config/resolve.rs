@@ -9,7 +9,8 @@ use qres_node::mesh::check_address;
 use qres_node::store::{Quota, QuotaError};
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce};
+use super::problems::{ConfigErrors, Problems};
+use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce, grpc};
 
 /// Port of the mesh if no layer sets `port`.
 const MESH_PORT: u16 = 4001;
@@ -26,63 +27,82 @@ const ADDRESS_BYTES_MAX: usize = 512;
 
 type Outcome<T> = Result<T, ConfigError>;
 
-/// Checks every setting of `layers` and fills in the defaults that depend on this machine. Returns a [`ConfigError`] that
-/// names the first wrong setting.
-pub fn resolve(layers: &Layers, env: &Environment) -> Outcome<Config> {
+/// Checks every setting of `layers` and fills in the defaults that depend on this machine. Returns all settings that are
+/// wrong.
+pub fn resolve(layers: &Layers, env: &Environment) -> Result<Config, ConfigErrors> {
+    let mut problems = Problems::default();
+    let whole = all(layers, env, &mut problems);
+    problems.finish(whole)
+}
+
+fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Config> {
     let said = &layers.settings;
     let mode = said.mode.unwrap_or(Mode::Node);
-    let join = list(layers, "join", said.join.as_ref())?;
+    // Every setting is looked at before the first wrong one ends this.
+    let grpc = grpc::resolve(layers, problems);
+    let listen = problems.keep(listen(layers));
+    let bootstrap = problems.keep(bootstrap(layers));
+    let announce = problems.keep(announced(layers, env));
+    let network = problems.keep(network(layers));
+    let connections_max = problems.keep(within(layers, "connections_max", said.connections_max, 1, 65_536));
+    let data_dir = problems.keep(data_dir(layers));
+    let trainers = problems.keep(within(layers, "trainers", said.trainers, 1, TRAINERS_MAX));
+    let join = problems.keep(join(layers, mode));
+    let creators = problems.keep(nodes(layers, "creator", said.creator.as_ref()));
+    let trust = problems.keep(nodes(layers, "trust", said.trust.as_ref()));
+    let retention = problems.keep(retention(layers));
+    let blob_bytes_max = problems.keep(quota(layers));
+    let header_bytes_max = problems.keep(header_bytes_max(layers));
+    let log = problems.keep(log(layers));
+    let metrics_addr = problems.keep(optional_socket(layers, "metrics_addr", said.metrics_addr.as_ref()));
+    Some(Config {
+        mode,
+        port: said.port.unwrap_or(MESH_PORT),
+        listen: listen?,
+        bootstrap: bootstrap?,
+        announce: announce?,
+        network: network?,
+        connections_max: connections_max?,
+        grpc: grpc?,
+        data_dir: data_dir?,
+        trainers: trainers?,
+        join: join?,
+        creators: creators?,
+        trust: trust?,
+        retention: retention?,
+        blob_bytes_max: blob_bytes_max?,
+        header_bytes_max: header_bytes_max?,
+        log: log?,
+        log_format: said.log_format.unwrap_or(LogFormat::Text),
+        metrics_addr: metrics_addr?,
+        audit_log: grpc::path(said.audit_log.as_ref()),
+    })
+}
+
+fn join(layers: &Layers, mode: Mode) -> Outcome<Vec<String>> {
+    let join = list(layers, "join", layers.settings.join.as_ref())?;
     if mode == Mode::Bootstrap && !join.is_empty() {
         return Err(layers.error(
             "join",
             "a bootstrap node joins no model: leave it out, or say --mode node",
         ));
     }
-    let grpc_addr = socket(layers, "grpc_addr", text(said.grpc_addr.as_ref()))?;
-    if !grpc_addr.ip().is_loopback() && said.grpc_insecure != Some(true) {
-        return Err(layers.error("grpc_addr", refusal(grpc_addr)));
-    }
-    Ok(Config {
-        mode,
-        port: said.port.unwrap_or(MESH_PORT),
-        listen: listen(layers)?,
-        bootstrap: bootstrap(layers)?,
-        announce: announced(layers, env)?,
-        network: network(layers)?,
-        connections_max: within(layers, "connections_max", said.connections_max, 1, 65_536)?,
-        grpc_addr,
-        data_dir: data_dir(layers)?,
-        trainers: within(layers, "trainers", said.trainers, 1, TRAINERS_MAX)?,
-        join,
-        creators: nodes(layers, "creator", layers.settings.creator.as_ref())?,
-        trust: nodes(layers, "trust", layers.settings.trust.as_ref())?,
-        retention: retention(layers)?,
-        blob_bytes_max: quota(layers)?,
-        header_bytes_max: header_bytes_max(layers)?,
-        log: log(layers)?,
-        log_format: said.log_format.unwrap_or(LogFormat::Text),
-        metrics_addr: match text(said.metrics_addr.as_ref()) {
-            "off" => None,
-            address => Some(socket(layers, "metrics_addr", address)?),
-        },
-    })
+    Ok(join)
 }
 
-/// Text of the error for a gRPC address that other machines can reach, if `grpc_insecure` is not set.
-fn refusal(address: SocketAddr) -> String {
-    format!(
-        "{address} can be reached from other machines, and gRPC has no encryption and no authentication yet: whoever \
-         reaches it reads and changes your models. Use 127.0.0.1:{}, or say --grpc-insecure (QRES_GRPC_INSECURE=true) if \
-         the network around this node is trusted",
-        address.port()
-    )
+/// Returns the address of a listener that may be `off`.
+fn optional_socket(layers: &Layers, key: &'static str, value: Option<&String>) -> Outcome<Option<SocketAddr>> {
+    match text(value) {
+        "off" => Ok(None),
+        address => socket(layers, key, address).map(Some),
+    }
 }
 
 fn text(value: Option<&String>) -> &str {
     value.map_or("", String::as_str)
 }
 
-fn within(layers: &Layers, key: &'static str, value: Option<u32>, least: u32, most: u32) -> Outcome<u32> {
+pub(super) fn within(layers: &Layers, key: &'static str, value: Option<u32>, least: u32, most: u32) -> Outcome<u32> {
     let value = value.unwrap_or(least);
     if (least..=most).contains(&value) {
         return Ok(value);
@@ -90,7 +110,7 @@ fn within(layers: &Layers, key: &'static str, value: Option<u32>, least: u32, mo
     Err(layers.error(key, format!("{value} is outside {least} to {most}")))
 }
 
-fn socket(layers: &Layers, key: &'static str, value: &str) -> Outcome<SocketAddr> {
+pub(super) fn socket(layers: &Layers, key: &'static str, value: &str) -> Outcome<SocketAddr> {
     let numeric = match value.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
         None => value.to_owned(),

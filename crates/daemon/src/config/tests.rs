@@ -37,7 +37,7 @@ fn nothing_said_is_a_node_on_4001_with_grpc_on_loopback() {
     assert_eq!(config.port, 4001);
     let everywhere: [std::net::IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     assert_eq!(config.listen, everywhere);
-    assert_eq!(config.grpc_addr.to_string(), "127.0.0.1:4002");
+    assert_eq!(config.grpc.addr.to_string(), "127.0.0.1:4002");
     assert_eq!(config.network, "qres");
     assert_eq!(config.trainers, 1);
     assert_eq!(config.retention, Retention::Rounds(8));
@@ -78,6 +78,17 @@ fn every_setting_can_be_said_in_every_layer() {
         ("connections_max", "9", "9"),
         ("grpc_addr", "127.0.0.1:9", "\"127.0.0.1:9\""),
         ("grpc_insecure", "true", "true"),
+        ("grpc_tls_cert", "a.crt", "\"a.crt\""),
+        ("grpc_tls_key", "a.key", "\"a.key\""),
+        ("grpc_tls_min", "1.2", "1.2"),
+        ("grpc_client_ca", "ca.crt", "\"ca.crt\""),
+        ("grpc_callers", "callers.toml", "\"callers.toml\""),
+        ("grpc_socket", "/run/qres.sock", "\"/run/qres.sock\""),
+        ("grpc_connections_max", "20", "20"),
+        ("grpc_calls_max", "21", "21"),
+        ("grpc_streams_max", "22", "22"),
+        ("grpc_rate_max", "0", "0"),
+        ("audit_log", "audit.jsonl", "\"audit.jsonl\""),
         ("data_dir", "/d", "\"/d\""),
         ("trainers", "3", "3"),
         ("join", "", "[]"),
@@ -196,12 +207,13 @@ fn grpc_beyond_loopback_must_be_asked_for_by_name() {
             "{text}"
         );
         let config = config(None, &[("QRES_GRPC_INSECURE", "true")], &["--grpc-addr", address]);
-        assert_eq!(config.grpc_addr.to_string(), address);
+        assert_eq!(config.grpc.addr.to_string(), address);
     }
     for address in ["127.0.0.1:0", "[::1]:4002", "127.8.8.8:1", "localhost:5"] {
         assert!(
             config(None, &[], &["--grpc-addr", address])
-                .grpc_addr
+                .grpc
+                .addr
                 .ip()
                 .is_loopback()
         );

@@ -1,6 +1,5 @@
 //! A node whose disk takes no transaction for a while: what it holds in memory alone goes to no other node.
 
-
 use qres_fed::record::Contribution;
 use qres_fed::round::RecordId;
 use qres_transfer::ContentProvider;

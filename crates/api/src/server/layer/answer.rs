@@ -232,6 +232,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::server::origin::Origin;
 
     /// A body that gives the same data for ever.
     struct Endless(#[allow(dead_code)] Arc<()>);
@@ -249,7 +250,7 @@ mod tests {
             unread,
             ..Limits::default()
         });
-        let connection = Connection::new(&limits);
+        let connection = Connection::new(&limits, Origin::default());
         let held = Arc::new(());
         let weak = Arc::downgrade(&held);
         let layer = AnswerLayer::new(limits, Metrics::default());

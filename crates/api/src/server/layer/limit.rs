@@ -132,6 +132,7 @@ mod tests {
     use tonic_types::StatusExt;
 
     use super::*;
+    use crate::server::origin::Origin;
 
     const WATCH: &str = "/qres.v1.RoundService/WatchRounds";
     const SUBMIT: &str = "/qres.v1.WeightsService/SubmitWeights";
@@ -168,7 +169,7 @@ mod tests {
 
     impl<S: Service<Request, Response = Response, Error = Status>> Served<S> {
         fn connection(&self) -> Arc<Connection> {
-            Connection::new(&self.limits)
+            Connection::new(&self.limits, Origin::default())
         }
 
         /// Returns the open answer, or the [`Status`] with which the call was refused.

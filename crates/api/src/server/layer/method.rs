@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use prost::Message;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
+use qres_access::Role;
 
 use crate::server::place::Place;
 use crate::server::reflection::DESCRIPTOR_SETS;
@@ -28,6 +29,8 @@ pub(in crate::server) struct Method {
     pub(super) short: bool,
     /// The way in which the request is read.
     pub(super) reading: Reading,
+    /// The least role that may call the method; `None` if nobody need show who calls.
+    pub(super) role: Option<Role>,
 }
 
 /// The way in which a request is read.
@@ -48,7 +51,12 @@ const OTHER: Method = Method {
     place: Place::Call,
     short: false,
     reading: Reading::Whole,
+    // An unknown caller does not learn what is served.
+    role: Some(Role::Reader),
 };
+
+/// The least role of each RPC of the contract, ascending by path: the option `required_role` of the RPC.
+const ROLES: &[(&str, Role)] = &include!(concat!(env!("OUT_DIR"), "/roles.rs"));
 
 /// All methods by their path without the leading slash.
 static METHODS: LazyLock<BTreeMap<String, (Place, bool, Reading)>> = LazyLock::new(|| {
@@ -82,6 +90,15 @@ fn kind(path: &str, method: &MethodDescriptorProto) -> (Place, bool, Reading) {
     }
 }
 
+/// Returns the least role for a method. A probe comes from a kubelet or a load balancer, which have no credentials.
+fn role(path: &str) -> Option<Role> {
+    if path.starts_with("grpc.health.v1.") {
+        return None;
+    }
+    let found = ROLES.binary_search_by(|(known, _)| (*known).cmp(path));
+    Some(found.map_or(Role::Reader, |at| ROLES[at].1))
+}
+
 impl Method {
     /// Returns the method at an HTTP path, or [`OTHER`].
     pub(in crate::server) fn of(path: &str) -> Self {
@@ -91,6 +108,7 @@ impl Method {
             place,
             short,
             reading,
+            role: role(name),
         })
     }
 }
@@ -130,5 +148,40 @@ mod tests {
             let method = Method::of(path);
             assert_eq!((method.place, method.short), (place, short), "{path}");
         }
+    }
+
+    #[test]
+    fn each_rpc_has_the_role_of_its_option_and_probes_need_none() {
+        for (path, role) in [
+            ("/qres.v1.ModelService/CreateModel", Some(Role::Operator)),
+            ("/qres.v1.NodeService/DrainNode", Some(Role::Operator)),
+            ("/qres.v1.WeightsService/SubmitWeights", Some(Role::Trainer)),
+            ("/qres.v1.WeightsService/FetchWeights", Some(Role::Reader)),
+            (
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                Some(Role::Reader),
+            ),
+            ("/grpc.health.v1.Health/Check", None),
+            ("/qres.v1.Nothing/Nothing", Some(Role::Reader)),
+        ] {
+            assert_eq!(Method::of(path).role, role, "{path}");
+        }
+        let contract = METHODS.keys().filter(|path| path.starts_with("qres.")).count();
+        assert_eq!(ROLES.len(), contract);
+    }
+
+    #[test]
+    fn the_page_of_threats_has_the_table_of_roles() {
+        let page = include_str!("../../../../../docs/security.md");
+        for (path, role) in ROLES {
+            let short = path.trim_start_matches("qres.v1.");
+            let row = format!("| `{short}` | {role} |");
+            assert!(page.contains(&row), "docs/security.md lacks: {row}");
+        }
+        assert_eq!(
+            page.matches("Service/").count(),
+            ROLES.len(),
+            "a row of an RPC that is none"
+        );
     }
 }

@@ -1,17 +1,20 @@
-//! Adds the W3C trace context of the current span to the metadata of every call.
+//! Adds to the metadata of every call the W3C trace context of the current span, and the caller's token.
 //!
 //! The process chooses the propagator that writes the context (`opentelemetry::global`). Without a propagator no context is
 //! sent.
 
 use opentelemetry::propagation::Injector;
-use tonic::metadata::{MetadataKey, MetadataMap};
+use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// The [`Interceptor`] that adds the trace context.
-#[derive(Debug, Clone, Copy)]
-pub struct TraceContext;
+/// The [`Interceptor`] that adds trace context and token.
+#[derive(Debug, Clone)]
+pub struct CallMetadata {
+    /// The value of `authorization`; `None` without a token.
+    pub(super) authorization: Option<MetadataValue<Ascii>>,
+}
 
 struct Metadata<'a>(&'a mut MetadataMap);
 
@@ -23,12 +26,15 @@ impl Injector for Metadata<'_> {
     }
 }
 
-impl Interceptor for TraceContext {
+impl Interceptor for CallMetadata {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let context = tracing::Span::current().context();
         opentelemetry::global::get_text_map_propagator(|propagator| {
             propagator.inject_context(&context, &mut Metadata(request.metadata_mut()));
         });
+        if let Some(value) = &self.authorization {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
         Ok(request)
     }
 }
