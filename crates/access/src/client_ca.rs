@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
-use crate::tls::{self, TlsError};
+use crate::pem::{self, TlsError};
 
 /// The certificates of the CA of client certificates.
 #[derive(Clone)]
@@ -28,10 +28,10 @@ impl ClientCa {
     /// client certificate ends in the handshake; without, its callers may show tokens.
     pub fn read(name: &str, pem: &[u8], required: bool) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
-        for certificate in tls::certificates(name, pem)? {
+        for certificate in pem::certificates(name, pem)? {
             roots.add(certificate).map_err(|error| TlsError::new(name, error))?;
         }
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider());
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), pem::provider());
         let builder = if required {
             builder
         } else {

@@ -28,6 +28,7 @@ mod caller;
 mod callers;
 mod certificate;
 mod client_ca;
+mod pem;
 mod policy;
 mod role;
 pub mod tls;

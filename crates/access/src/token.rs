@@ -47,6 +47,11 @@ impl fmt::Debug for Token {
 }
 
 impl TokenHash {
+    /// Returns the hash as 64 hexadecimal digits.
+    pub fn hex(&self) -> String {
+        hex::encode(self.0)
+    }
+
     /// Returns the hash of a token's text.
     pub fn of(text: &str) -> Self {
         Self(*blake3::hash(text.as_bytes()).as_bytes())
@@ -55,7 +60,7 @@ impl TokenHash {
 
 impl fmt::Display for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{HASH_PREFIX}{}", hex::encode(self.0))
+        write!(f, "{HASH_PREFIX}{}", self.hex())
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use qres_api::Address;
 
 use crate::command::{
-    create, drain, fetch, membership, peers, round, state, status, submissions, submit, tls, token, watch,
+    create, drain, fetch, membership, network_key, peers, round, state, status, submissions, submit, tls, token, watch,
 };
 use crate::credentials::CredentialArgs;
 use crate::value::duration;
@@ -69,6 +69,8 @@ pub enum Command {
     /// Make a CA and certificates for a trial (needs no node)
     #[command(subcommand)]
     Tls(tls::TlsCommand),
+    /// Make the key that all nodes of a network share (needs no node)
+    NetworkKey(network_key::NetworkKey),
     /// Make and revoke callers' tokens (needs no node)
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -154,6 +156,7 @@ mod tests {
             "token list --file f",
             "token revoke --name alice",
             "token hash",
+            "network-key --out k",
         ] {
             let words = std::iter::once("qres").chain(line.split_whitespace());
             if let Err(error) = Args::try_parse_from(words) {

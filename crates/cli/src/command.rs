@@ -5,6 +5,7 @@ pub mod drain;
 pub mod fetch;
 pub mod follow;
 pub mod membership;
+pub mod network_key;
 pub mod peers;
 pub mod round;
 pub mod state;

@@ -45,6 +45,12 @@ impl Failure {
         matches!(self, Self::Node(error) if error.code() == Some(Code::NotFound))
     }
 
+    /// Returns true if the connection broke without an answer of the node, as it does when only one side speaks TLS.
+    pub fn is_no_http2(&self) -> bool {
+        let broke = |code| matches!(code, Some(Code::Unknown | Code::Internal | Code::Unavailable));
+        matches!(self, Self::Node(error) if error.reason().is_empty() && broke(error.code()))
+    }
+
     /// Returns the time after which trying again makes sense, if the node named one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -50,11 +50,27 @@ async fn run(args: Args, output: Output) -> Result<(), Failure> {
         match args.command {
             Command::Tls(tls) => return tls.run(output),
             Command::Token(token) => return token.run(output),
+            Command::NetworkKey(key) => return key.run(output),
             _ => {}
         }
         let credentials = args.credentials.read(std::env::var("QRES_TOKEN").ok())?;
         let client = Client::connect_as(args.addr.to_string(), &credentials).await?;
-        dispatch(args.command, Context { client, output }).await
+        let outcome = dispatch(
+            args.command,
+            Context {
+                client: client.clone(),
+                output,
+            },
+        )
+        .await;
+        if let Err(failure) = &outcome
+            && failure.is_no_http2()
+            && !client.address().starts_with("https:")
+            && !output.is_json()
+        {
+            output.note("qres: a node with TLS needs https:// before its address, or --tls-ca");
+        }
+        outcome
     };
     match args.timeout {
         None => work.await,
@@ -85,6 +101,6 @@ async fn dispatch(command: Command, context: Context) -> Result<(), Failure> {
         Command::Round(round) => round.run(context).await,
         Command::Drain(drain) => drain.run(context).await,
         // They need no node, so `run` has done them.
-        Command::Tls(_) | Command::Token(_) => Ok(()),
+        Command::Tls(_) | Command::Token(_) | Command::NetworkKey(_) => Ok(()),
     }
 }

@@ -52,6 +52,10 @@ pub struct Config {
     pub announce: Vec<String>,
     /// Name of the swarm: nodes of different networks refuse each other.
     pub network: String,
+    /// The file with the key that all nodes of the network share.
+    pub network_key: Option<PathBuf>,
+    /// Peer ids of the nodes that may connect; empty = all.
+    pub allowed: Vec<String>,
     /// The most connections to other nodes.
     pub connections_max: u32,
     /// Where gRPC listens, who may call, and how much.

@@ -1,7 +1,9 @@
 //! Composes a node, its gRPC API and its metrics, and takes them apart again within a deadline.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use prometheus_client::registry::Registry;
 use qres_api::server;
 
 use qres_node::mesh::{self, MeshConfig};
-use qres_node::{NodeConfig, NodeHandle, identity};
+use qres_node::{NodeConfig, NodeHandle, identity, private};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,8 @@ pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 const CALLS_MAX: Duration = Duration::from_secs(5);
 /// The part of [`SHUTDOWN_MAX`] in which acknowledged submissions are merged and sent.
 const MERGE_MAX: Duration = Duration::from_secs(2);
+/// Most bytes of the file of the network's key.
+const NETWORK_KEY_BYTES_MAX: u64 = 4096;
 /// Name of the file of routing hints, in the data directory.
 const HINTS_FILE: &str = "routing.hints";
 
@@ -51,7 +55,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         .map_err(|problem| anyhow!("TLS and callers: {problem}"))?;
     tokio::spawn(follow);
     let options = options(&config.grpc, security, &mut registry);
-    let node = NodeHandle::start(node_config(&config)).await?;
+    let node = NodeHandle::start(node_config(&config)?).await?;
     node.register_metrics(&mut registry);
     let calls = CancellationToken::new();
     let mut serving = tokio::spawn(server::serve(
@@ -145,10 +149,10 @@ async fn announce(
 }
 
 /// Converts the daemon's [`Config`] to the [`NodeConfig`].
-fn node_config(config: &Config) -> NodeConfig {
-    NodeConfig {
+fn node_config(config: &Config) -> anyhow::Result<NodeConfig> {
+    Ok(NodeConfig {
         data_dir: config.data_dir.clone(),
-        mesh: mesh_config(config),
+        mesh: mesh_config(config)?,
         trainers: config.trainers,
         join: config.join.clone(),
         creators: config
@@ -163,15 +167,18 @@ fn node_config(config: &Config) -> NodeConfig {
         },
         blob_bytes_max: config.blob_bytes_max,
         header_bytes_max: config.header_bytes_max,
-    }
+    })
 }
 
-fn mesh_config(config: &Config) -> MeshConfig {
+fn mesh_config(config: &Config) -> anyhow::Result<MeshConfig> {
     let mode = match config.mode {
         Mode::Node => mesh::Mode::Node,
         Mode::Bootstrap => mesh::Mode::Bootstrap,
     };
-    MeshConfig {
+    let allowed: BTreeSet<_> = config.allowed.iter().filter_map(|id| mesh::check_peer(id)).collect();
+    Ok(MeshConfig {
+        network_key: config.network_key.as_deref().map(network_key).transpose()?,
+        allowed: (!allowed.is_empty()).then_some(allowed),
         listen: config.listen.clone(),
         port: config.port,
         bootstrap: config.bootstrap.clone(),
@@ -180,5 +187,19 @@ fn mesh_config(config: &Config) -> MeshConfig {
         agent: concat!("qres-daemon/", env!("CARGO_PKG_VERSION")).to_owned(),
         connections_max: config.connections_max,
         ..MeshConfig::new(mode, config.data_dir.join(HINTS_FILE))
-    }
+    })
+}
+
+/// Reads the network's key.
+fn network_key(path: &Path) -> anyhow::Result<mesh::PreSharedKey> {
+    let named = || format!("network_key {}", path.display());
+    let bytes = private::read(path, NETWORK_KEY_BYTES_MAX).with_context(named)?;
+    let text = String::from_utf8(bytes).with_context(named)?;
+    let key = text.trim().parse::<mesh::PreSharedKey>();
+    key.map_err(|error| {
+        anyhow!(
+            "{}: no key of a network ({error:?}): `qres network-key` makes one",
+            named()
+        )
+    })
 }

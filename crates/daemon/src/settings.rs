@@ -45,6 +45,13 @@ pub struct Settings {
     /// Name of the swarm: nodes of different networks refuse each other [default: qres]
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
+    /// File with the key that all nodes of the network share (`qres network-key` makes one): no other node connects. The mesh then
+    /// uses TCP alone
+    #[arg(long, value_name = "FILE")]
+    pub network_key: Option<String>,
+    /// Peer id of a node that may connect; may be repeated. Without this setting every node of the network may
+    #[arg(long, value_name = "PEER_ID", value_delimiter = ',')]
+    pub allow_peer: Option<Vec<String>>,
     /// The most connections to other nodes [default: 256]
     #[arg(long, value_name = "N")]
     pub connections_max: Option<u32>,
@@ -141,13 +148,15 @@ pub enum Shape {
 }
 
 /// Every key and the [`Shape`] of its value, in the order in which a report shows them.
-pub const KEYS: [(&str, Shape); 31] = [
+pub const KEYS: [(&str, Shape); 33] = [
     ("mode", Shape::Text),
     ("port", Shape::Number),
     ("listen", Shape::List),
     ("bootstrap", Shape::List),
     ("announce", Shape::List),
     ("network", Shape::Text),
+    ("network_key", Shape::Text),
+    ("allow_peer", Shape::List),
     ("connections_max", Shape::Number),
     ("grpc_addr", Shape::Text),
     ("grpc_insecure", Shape::Switch),

@@ -60,6 +60,11 @@ pub fn parse(text: &str) -> Result<Target, MeshError> {
     })
 }
 
+/// Returns the peer with this id as text, or `None` if the text is no peer id of a node.
+pub fn check_peer(id: &str) -> Option<PeerId> {
+    qres_wire::identity::peer_id(&qres_wire::identity::parse(id)?)
+}
+
 /// Checks that this node can dial an address, as far as that shows without a DNS query or a connection.
 pub fn check_address(text: &str) -> Result<(), MeshError> {
     parse(text).map(|_| ())
@@ -146,6 +151,11 @@ pub fn is_dialable(address: &Multiaddr) -> bool {
 /// Returns true if an IPv6 address has a meaning on one network card only; an address here cannot say which card that is.
 fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+}
+
+/// Returns true for an address of QUIC.
+pub fn is_quic(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::QuicV1))
 }
 
 /// Returns true if the address is a TCP address.

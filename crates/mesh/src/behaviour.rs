@@ -1,16 +1,20 @@
 //! The protocols of one swarm, and how the swarm is made.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::Either;
 use futures::io::BufReader;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
+use libp2p::core::transport::dummy::DummyTransport;
 use libp2p::core::upgrade::Version;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
+use libp2p::pnet::{PnetConfig, PreSharedKey};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{
     PeerId, StreamProtocol, Swarm, Transport, allow_block_list, connection_limits, identify, kad, noise, ping, quic,
@@ -110,6 +114,7 @@ pub fn swarm(
         streams,
     };
     let setup = |error: &dyn std::fmt::Display| MeshError::Setup(error.to_string());
+    let key = config.network_key;
     let (dial_timeout, tcp_drops) = (config.timings.dial, config.overrides.tcp_drops);
     let handshakes = |inner| {
         let (limits, deadline) = (config.overrides.handshakes, config.timings.handshake);
@@ -117,10 +122,10 @@ pub fn swarm(
     };
     let swarm = libp2p::SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_other_transport(|keypair| Later::new(handshakes(quic(keypair)).boxed(), HEAD_START))
+        .with_other_transport(|keypair| Later::new(handshakes(quic(keypair, key)).boxed(), HEAD_START))
         .map_err(|e| setup(&e))?
         .with_other_transport(|keypair| {
-            let tcp = tcp(keypair)?;
+            let tcp = tcp(keypair, key)?;
             Ok::<_, BoxError>(handshakes(if tcp_drops { dropped(tcp) } else { tcp }))
         })
         .map_err(|e| setup(&e))?
@@ -138,11 +143,14 @@ pub fn swarm(
 }
 
 /// Makes a swarm with a temporary key that speaks only the hello and does not listen (probe.rs).
-pub fn probe_swarm(timeout: Duration) -> Result<Swarm<request_response::Behaviour<hello::Codec>>, BoxError> {
+pub fn probe_swarm(
+    timeout: Duration,
+    key: Option<PreSharedKey>,
+) -> Result<Swarm<request_response::Behaviour<hello::Codec>>, BoxError> {
     let builder = libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
-        .with_other_transport(quic)?
-        .with_other_transport(tcp)?
+        .with_other_transport(|keypair| quic(keypair, key))?
+        .with_other_transport(|keypair| tcp(keypair, key))?
         .with_dns()?;
     let builder = builder.with_behaviour(|_| hello::behaviour(timeout))?;
     Ok(builder
@@ -150,8 +158,12 @@ pub fn probe_swarm(timeout: Duration) -> Result<Swarm<request_response::Behaviou
         .build())
 }
 
-/// Makes the QUIC transport, which brings its own encryption and streams.
-fn quic(keypair: &libp2p::identity::Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
+/// Makes the QUIC transport, which brings its own encryption and streams. In a network with a key there is no QUIC: libp2p
+/// cannot hide its handshake from those without the key.
+fn quic(keypair: &libp2p::identity::Keypair, key: Option<PreSharedKey>) -> Boxed<(PeerId, StreamMuxerBox)> {
+    if key.is_some() {
+        return DummyTransport::new().boxed();
+    }
     quic::tokio::Transport::new(quic::Config::new(keypair))
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed()
@@ -159,8 +171,21 @@ fn quic(keypair: &libp2p::identity::Keypair) -> Boxed<(PeerId, StreamMuxerBox)> 
 
 /// Makes the TCP transport with Noise and Yamux. Noise's frames have up to 64 KiB, but its reader asks for an eighth of that
 /// at a time; the buffer takes all that the socket has.
-fn tcp(keypair: &libp2p::identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, BoxError> {
+fn tcp(
+    keypair: &libp2p::identity::Keypair,
+    key: Option<PreSharedKey>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, BoxError> {
     let transport = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .and_then(move |stream, _| async move {
+            match key {
+                Some(key) => PnetConfig::new(key)
+                    .handshake(stream)
+                    .await
+                    .map(Either::Left)
+                    .map_err(io::Error::other),
+                None => Ok(Either::Right(stream)),
+            }
+        })
         .map(|stream, _| BufReader::with_capacity(READ_BYTES, stream))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(keypair)?)

@@ -1,8 +1,12 @@
 //! The mesh's settings.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use libp2p::PeerId;
+use libp2p::pnet::PreSharedKey;
 
 use super::address::PORT_DEFAULT;
 use super::gossip::{DEGREE, Degree};
@@ -34,6 +38,11 @@ pub struct MeshConfig {
     pub announce: Vec<String>,
     /// The network's name: nodes of two networks refuse each other. Default `qres`.
     pub network: String,
+    /// The key that all nodes of the network share: connections from and to others fail before a byte of theirs is read. It
+    /// works over TCP alone, so QUIC is then off. `None` = whoever has an address may connect.
+    pub network_key: Option<PreSharedKey>,
+    /// The only peers that are let in; `None` = all.
+    pub allowed: Option<BTreeSet<PeerId>>,
     /// The file that keeps the routing hints.
     pub hints: PathBuf,
     /// The software's name and version for other nodes, e.g. `qres-daemon/0.1.0`.
@@ -61,6 +70,8 @@ impl MeshConfig {
             bootstrap: Vec::new(),
             announce: Vec::new(),
             network: "qres".to_owned(),
+            network_key: None,
+            allowed: None,
             hints,
             agent: concat!("qres-node/", env!("CARGO_PKG_VERSION")).to_owned(),
             connections_max: 256,

@@ -101,7 +101,7 @@ mod twin;
 mod watchdog;
 mod yamux;
 
-pub use address::check_address;
+pub use address::{check_address, check_peer};
 pub use config::{MeshConfig, Mode, Overrides, Timings};
 pub use counters::{Count, MeshCounters};
 pub use error::MeshError;
@@ -113,6 +113,7 @@ pub use handle::Mesh;
 pub use handshakes::HandshakeLimits;
 pub use hello::{MAJOR as PROTOCOL_MAJOR, PROTOCOL as PROTOCOL_VERSION};
 pub use incoming::IncomingStreams;
+pub use libp2p::pnet::PreSharedKey;
 pub use limits::ENVELOPE_BYTES_MAX;
 pub use peer_view::{PeerState, PeerView};
 pub use start::start;

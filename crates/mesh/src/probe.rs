@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use libp2p::pnet::PreSharedKey;
 use libp2p::request_response::{Event, Message};
 use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::DialOpts;
@@ -78,9 +79,9 @@ impl Probes {
     }
 }
 
-/// Connects with a fresh key and asks for the [`Hello`] of `peer`.
-pub(super) async fn ask(peer: PeerId, address: Multiaddr, hello: Hello) -> Option<Hello> {
-    let mut swarm: Swarm<request_response::Behaviour<hello::Codec>> = behaviour::probe_swarm(ANSWER_MAX).ok()?;
+/// Connects with a fresh key, in the network of `key`, and asks for the [`Hello`] of `peer`.
+pub(super) async fn ask(peer: PeerId, address: Multiaddr, hello: Hello, key: Option<PreSharedKey>) -> Option<Hello> {
+    let mut swarm: Swarm<request_response::Behaviour<hello::Codec>> = behaviour::probe_swarm(ANSWER_MAX, key).ok()?;
     let options = DialOpts::peer_id(peer).addresses(vec![address]).allocate_new_port();
     swarm.dial(options.build()).ok()?;
     // The other side's own hello is kept unanswered. If it were answered or dropped, the other side would close the

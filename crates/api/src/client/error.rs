@@ -123,10 +123,7 @@ impl From<Status> for ClientError {
         let field = info.and_then(|info| info.metadata.get("field").cloned());
         let message = match std::error::Error::source(&status) {
             // An error of the connection: only the innermost error names the cause.
-            Some(source) if status.details().is_empty() => {
-                let (problem, hint) = (innermost(source), tls_hint(source));
-                format!("{}: {problem}{hint}", status.message())
-            }
+            Some(source) if status.details().is_empty() => format!("{}: {}", status.message(), innermost(source)),
             _ => status.message().to_owned(),
         };
         // tonic's client also enforces the caller's deadline itself, with the code CANCELLED.
@@ -161,14 +158,6 @@ fn show(code: &Code, reason: &str, field: &str, message: &str, retry_after: &Opt
     }
     line.push(']');
     line
-}
-
-/// Returns a hint for an answer that is no HTTP/2: the first bytes of a TLS alert read as a frame that is far too long.
-fn tls_hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
-    match innermost(error).contains("frame with invalid size") {
-        true => " (the node may speak TLS: write https://, or give its CA)",
-        false => "",
-    }
 }
 
 fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {

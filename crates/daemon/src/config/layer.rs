@@ -112,6 +112,8 @@ fn defaults() -> Settings {
         bootstrap: Some(Vec::new()),
         announce: Some(Vec::new()),
         network: Some("qres".into()),
+        network_key: None,
+        allow_peer: Some(Vec::new()),
         connections_max: Some(256),
         grpc_addr: Some("127.0.0.1:4002".into()),
         grpc_insecure: Some(false),

@@ -32,6 +32,8 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         ("bootstrap", Some(config.bootstrap.clone().into())),
         ("announce", Some(config.announce.clone().into())),
         ("network", Some(config.network.clone().into())),
+        ("network_key", text(said.network_key.as_ref())),
+        ("allow_peer", Some(config.allowed.clone().into())),
         ("connections_max", Some(i64::from(config.connections_max).into())),
         ("grpc_addr", Some(config.grpc.addr.to_string().into())),
         ("grpc_insecure", Some(said.grpc_insecure.unwrap_or(false).into())),

@@ -44,6 +44,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
     let bootstrap = problems.keep(bootstrap(layers));
     let announce = problems.keep(announced(layers, env));
     let network = problems.keep(network(layers));
+    let allowed = problems.keep(nodes(layers, "allow_peer", said.allow_peer.as_ref()));
     let connections_max = problems.keep(within(layers, "connections_max", said.connections_max, 1, 65_536));
     let data_dir = problems.keep(data_dir(layers));
     let trainers = problems.keep(within(layers, "trainers", said.trainers, 1, TRAINERS_MAX));
@@ -62,6 +63,8 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
         bootstrap: bootstrap?,
         announce: announce?,
         network: network?,
+        network_key: grpc::path(said.network_key.as_ref()),
+        allowed: allowed?,
         connections_max: connections_max?,
         grpc: grpc?,
         data_dir: data_dir?,

@@ -75,6 +75,12 @@ fn every_setting_can_be_said_in_every_layer() {
             "[\"/ip4/203.0.113.7/tcp/4001\"]",
         ),
         ("network", "42", "\"42\""),
+        ("network_key", "swarm.key", "\"swarm.key\""),
+        (
+            "allow_peer",
+            "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
+            "[\"12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp\"]",
+        ),
         ("connections_max", "9", "9"),
         ("grpc_addr", "127.0.0.1:9", "\"127.0.0.1:9\""),
         ("grpc_insecure", "true", "true"),

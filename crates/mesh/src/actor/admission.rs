@@ -22,6 +22,9 @@ use crate::score;
 const PRUNE_ABOVE: f64 = 0.9;
 const PRUNE_TO: f64 = 0.8;
 
+/// The reason for which a peer is refused that is not in [`MeshConfig::allowed`](crate::MeshConfig::allowed); both sides read it.
+const NOT_ALLOWED: &str = "not on the list of allowed peers (allow_peer)";
+
 /// The reason of a ban, a fault or a received goodbye is cut to this many bytes.
 pub(super) const REASON_BYTES_MAX: usize = 256;
 
@@ -113,6 +116,9 @@ impl Actor {
             // The text is read on the peer's side, so the comparison takes the peer's view.
             return Some(hello::goodbye(mismatch.code, &mismatch.text));
         }
+        if !self.allows(peer) {
+            return Some(hello::goodbye(GoodbyeCode::Network, NOT_ALLOWED));
+        }
         if let Some(ban) = self.peers.ban_of(peer) {
             return Some(hello::goodbye(GoodbyeCode::Banned, &ban.reason));
         }
@@ -133,11 +139,21 @@ impl Actor {
             self.refuse(peer, mismatch.code, mismatch.text, false, now);
         } else if let Some(goodbye) = &theirs.goodbye {
             self.on_goodbye(peer, goodbye, now);
+        } else if !self.allows(&peer) {
+            self.refuse(peer, GoodbyeCode::Network, NOT_ALLOWED.to_owned(), true, now);
         } else if let Some(goodbye) = self.objection(&peer, theirs, now) {
             self.part(peer, Some(goodbye), now);
         } else {
             self.admit(peer, now);
         }
+    }
+
+    /// Returns true unless the operator named the peers that are let in and this peer is none of them.
+    fn allows(&self, peer: &PeerId) -> bool {
+        self.config
+            .allowed
+            .as_ref()
+            .is_none_or(|allowed| allowed.contains(peer))
     }
 
     fn on_hello_failure(&mut self, peer: PeerId, connection: ConnectionId, error: &OutboundFailure, now: Instant) {

@@ -27,17 +27,19 @@ impl Actor {
         let hosts = present(&self.config.listen)?;
         let port = self.pick_port(&hosts).await?;
         let mut pending = Vec::new();
-        for address in hosts
+        // A network with a key speaks TCP alone.
+        let spoken = |address: &Multiaddr| self.config.network_key.is_none() || !address::is_quic(address);
+        let addresses = hosts
             .iter()
-            .flat_map(|host| address::both(&Protocol::from(*host), port))
-        {
+            .flat_map(|host| address::both(&Protocol::from(*host), port));
+        let expected: Vec<Multiaddr> = expected(&hosts, port).into_iter().filter(spoken).collect();
+        for address in addresses.filter(spoken).collect::<Vec<_>>() {
             let id = self.swarm.listen_on(address).map_err(|e| MeshError::PortInUse {
                 port,
                 error: e.to_string(),
             })?;
             pending.push(id);
         }
-        let expected = expected(&hosts, port);
         let deadline = tokio::time::Instant::now() + LISTEN_WAIT_MAX;
         while !pending.is_empty() || expected.iter().any(|a| !self.listening.contains(a)) {
             let event = self.swarm.select_next_some();

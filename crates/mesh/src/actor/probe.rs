@@ -34,8 +34,9 @@ impl Actor {
             own.address = hello::cut(&first, TWIN_ADDRESS_BYTES_MAX);
             hello.twins = vec![own];
             let (peer, answers) = (self.own, self.probes.answers.clone());
+            let key = self.config.network_key;
             tokio::spawn(async move {
-                let asked = tokio::time::timeout(ANSWER_MAX, probe::ask(peer, address.clone(), hello));
+                let asked = tokio::time::timeout(ANSWER_MAX, probe::ask(peer, address.clone(), hello, key));
                 let answer = asked.await.ok().flatten();
                 // The channel has room for one answer per address. Without a receiver the mesh has stopped.
                 drop(answers.send((address, answer)).await);

@@ -28,6 +28,7 @@ mod harness;
 mod hello;
 mod limits;
 mod places;
+mod private;
 mod raw;
 mod strangers;
 mod streams;
