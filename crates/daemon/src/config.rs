@@ -10,6 +10,8 @@ mod origin;
 mod problems;
 mod report;
 mod resolve;
+mod resolve_grpc;
+mod setting;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -10,7 +10,8 @@ use qres_node::store::{Quota, QuotaError};
 use tracing_subscriber::EnvFilter;
 
 use super::problems::{ConfigErrors, Problems};
-use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce, grpc};
+use super::setting::{path, socket, within};
+use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce, resolve_grpc};
 
 /// Port of the mesh if no layer sets `port`.
 const MESH_PORT: u16 = 4001;
@@ -39,7 +40,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
     let said = &layers.settings;
     let mode = said.mode.unwrap_or(Mode::Node);
     // Every setting is looked at before the first wrong one ends this.
-    let grpc = grpc::resolve(layers, problems);
+    let grpc = resolve_grpc::resolve(layers, problems);
     let listen = problems.keep(listen(layers));
     let bootstrap = problems.keep(bootstrap(layers));
     let announce = problems.keep(announced(layers, env));
@@ -63,7 +64,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
         bootstrap: bootstrap?,
         announce: announce?,
         network: network?,
-        network_key: grpc::path(said.network_key.as_ref()),
+        network_key: path(said.network_key.as_ref()),
         allowed: allowed?,
         connections_max: connections_max?,
         grpc: grpc?,
@@ -78,7 +79,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
         log: log?,
         log_format: said.log_format.unwrap_or(LogFormat::Text),
         metrics_addr: metrics_addr?,
-        audit_log: grpc::path(said.audit_log.as_ref()),
+        audit_log: path(said.audit_log.as_ref()),
     })
 }
 
@@ -103,25 +104,6 @@ fn optional_socket(layers: &Layers, key: &'static str, value: Option<&String>) -
 
 fn text(value: Option<&String>) -> &str {
     value.map_or("", String::as_str)
-}
-
-pub(super) fn within(layers: &Layers, key: &'static str, value: Option<u32>, least: u32, most: u32) -> Outcome<u32> {
-    let value = value.unwrap_or(least);
-    if (least..=most).contains(&value) {
-        return Ok(value);
-    }
-    Err(layers.error(key, format!("{value} is outside {least} to {most}")))
-}
-
-pub(super) fn socket(layers: &Layers, key: &'static str, value: &str) -> Outcome<SocketAddr> {
-    let numeric = match value.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => value.to_owned(),
-    };
-    numeric.parse().map_err(|_| {
-        let problem = format!("{value:?} is no IP address with a port, e.g. 127.0.0.1:4002 or [::1]:4002");
-        layers.error(key, problem)
-    })
 }
 
 fn listen(layers: &Layers) -> Outcome<Vec<IpAddr>> {

@@ -233,6 +233,55 @@ fn grpc_beyond_loopback_must_be_asked_for_by_name() {
 }
 
 #[test]
+fn every_wrong_setting_is_named_at_once() {
+    let file = Some("port = \"x\"\nretenton = 8\ntrainers = true\n");
+    let text = error(file, &[("QRES_NETWORK", "a b")], &[]);
+    for part in [
+        "port (from ",
+        "\"retenton\", did you mean \"retention\"",
+        "trainers (from ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = error(
+        Some("trainers = 0\nretention = \"some\"\n"),
+        &[("QRES_NETWORK", "a b")],
+        &["--grpc-tls-min", "1.1", "--bootstrap", "//"],
+    );
+    for part in [
+        "trainers (from ",
+        "retention (from ",
+        "network (from QRES_NETWORK",
+        "1.3 or 1.2",
+        "bootstrap (from ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn tls_and_callers_must_fit_together() {
+    let tls = ["--grpc-tls-cert", "a.crt", "--grpc-tls-key", "a.key"];
+    let exposed = ["--grpc-addr", "0.0.0.0:4002"];
+    for (flags, part) in [
+        (&["--grpc-tls-cert", "a.crt"][..], "needs its private key"),
+        (&["--grpc-tls-key", "a.key"], "needs its certificate"),
+        (&["--grpc-client-ca", "ca.crt"], "client certificates need TLS"),
+        (&[&tls[..], &exposed].concat(), "knows no callers"),
+        (
+            &[&exposed[..], &["--grpc-callers", "c.toml"]].concat(),
+            "has no encryption: tokens could be read",
+        ),
+        (&["--grpc-socket", &format!("/{}", "x".repeat(120))], "a shorter one"),
+    ] {
+        let text = error(None, &[], flags);
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let whole = [&tls[..], &exposed, &["--grpc-callers", "c.toml"]].concat();
+    assert!(config(None, &[], &whole).grpc.security.has_credentials());
+}
+
+#[test]
 fn a_value_out_of_bounds_names_the_bounds() {
     for (flags, part) in [
         (
