@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use qres_api::Address;
 
 use crate::command::{
-    create, drain, fetch, membership, network_key, peers, round, state, status, submissions, submit, tls, token, watch,
+    completions, create, drain, fetch, membership, network_key, peers, round, state, status, submissions, submit, tls,
+    token, watch,
 };
 use crate::credentials::CredentialArgs;
 use crate::value::duration;
@@ -69,6 +70,10 @@ pub enum Command {
     /// Make a CA and certificates for a trial (needs no node)
     #[command(subcommand)]
     Tls(tls::TlsCommand),
+    /// Print the completions of a shell (needs no node)
+    Completions(completions::Completions),
+    /// Write the manual pages (needs no node)
+    Man(completions::Man),
     /// Make the key that all nodes of a network share (needs no node)
     NetworkKey(network_key::NetworkKey),
     /// Make and revoke callers' tokens (needs no node)
@@ -156,6 +161,10 @@ mod tests {
             "token list --file f",
             "token revoke --name alice",
             "token hash",
+            "completions bash",
+            "completions zsh",
+            "completions fish",
+            "man --out d",
             "network-key --out k",
         ] {
             let words = std::iter::once("qres").chain(line.split_whitespace());

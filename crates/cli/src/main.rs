@@ -47,16 +47,14 @@ fn main() -> ExitCode {
 
 async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let work = async {
-        match args.command {
-            Command::Tls(tls) => return tls.run(output),
-            Command::Token(token) => return token.run(output),
-            Command::NetworkKey(key) => return key.run(output),
-            _ => {}
-        }
+        let command = match local(args.command, output) {
+            Ok(done) => return done,
+            Err(command) => *command,
+        };
         let credentials = args.credentials.read(std::env::var("QRES_TOKEN").ok())?;
         let client = Client::connect_as(args.addr.to_string(), &credentials).await?;
         let outcome = dispatch(
-            args.command,
+            command,
             Context {
                 client: client.clone(),
                 output,
@@ -84,6 +82,18 @@ async fn run(args: Args, output: Output) -> Result<(), Failure> {
     }
 }
 
+/// Runs a command that needs no node. Returns any other command again.
+fn local(command: Command, output: Output) -> Result<Result<(), Failure>, Box<Command>> {
+    match command {
+        Command::Tls(tls) => Ok(tls.run(output)),
+        Command::Token(token) => Ok(token.run(output)),
+        Command::NetworkKey(key) => Ok(key.run(output)),
+        Command::Completions(completions) => Ok(completions.run()),
+        Command::Man(man) => Ok(man.run()),
+        other => Err(Box::new(other)),
+    }
+}
+
 async fn dispatch(command: Command, context: Context) -> Result<(), Failure> {
     match command {
         Command::Status(status) => status.run(context).await,
@@ -100,7 +110,9 @@ async fn dispatch(command: Command, context: Context) -> Result<(), Failure> {
         Command::State(state) => state.run(context).await,
         Command::Round(round) => round.run(context).await,
         Command::Drain(drain) => drain.run(context).await,
-        // They need no node, so `run` has done them.
-        Command::Tls(_) | Command::Token(_) | Command::NetworkKey(_) => Ok(()),
+        // They need no node: see `local`.
+        Command::Tls(_) | Command::Token(_) | Command::NetworkKey(_) | Command::Completions(_) | Command::Man(_) => {
+            Ok(())
+        }
     }
 }

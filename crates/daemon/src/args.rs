@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::settings::Settings;
 
@@ -33,12 +33,20 @@ pub struct Args {
     /// Print the resolved configuration and where each value came from, and exit: 0, or 2 when it is wrong
     #[arg(long)]
     pub check_config: bool,
+    /// Print the manual page for `man`, and exit
+    #[arg(long)]
+    pub man: bool,
+}
+
+/// Returns the manual page, in the language of `man`.
+pub fn manual() -> std::io::Result<Vec<u8>> {
+    let mut page = vec![];
+    clap_mangen::Man::new(Args::command()).render(&mut page)?;
+    Ok(page)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

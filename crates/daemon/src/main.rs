@@ -40,6 +40,12 @@ fn main() -> ExitCode {
     // The outcome is logged by `log_descriptors`, once there is a log.
     let raised = descriptors::raise_limit();
     let args = Args::parse();
+    if args.man {
+        // A write fails if the reader of stdout hung up: that reader has read enough.
+        let page = args::manual().unwrap_or_default();
+        let _ = std::io::stdout().write_all(&page);
+        return ExitCode::SUCCESS;
+    }
     let env = environment();
     let (config, layers) = match Config::load(&args, &env) {
         Ok(loaded) => loaded,
