@@ -26,6 +26,7 @@ mod operator_dial;
 mod probe;
 mod saved_peers;
 mod seed;
+mod seed_name;
 mod twin;
 mod watchdog;
 
@@ -44,6 +45,7 @@ use super::hello::{self, GoodbyeCode, Hello};
 use super::outbox::{Notice, Outbox};
 use super::peer_table::{Connection, Link, PeerTable};
 use super::probe::{Answer, Probes};
+use super::resolver;
 use super::saved_peers::SavedPeers;
 use super::snapshot::Snapshot;
 use super::twin::Twins;
@@ -98,6 +100,8 @@ pub struct Inputs {
     pub(super) faults: mpsc::Receiver<FaultReport>,
     /// The answers to probes.
     pub(super) answers: mpsc::Receiver<Answer>,
+    /// The answers to questions about bootstrap names, by their index.
+    pub(super) resolved: mpsc::Receiver<(usize, resolver::Answer)>,
     /// True once the layer above has stopped, so that `heads` changes no more.
     pub(super) heads_closed: bool,
     /// The heads of this node's models.
@@ -120,6 +124,7 @@ impl Actor {
                 Some((address, hello)) = inputs.answers.recv() => {
                     self.on_probed(&address, hello.as_ref(), clock::now());
                 }
+                Some((name, answer)) = inputs.resolved.recv() => self.on_resolved(name, answer, clock::now()),
                 permit = events.reserve(), if !self.outbox.is_empty() => self.on_permit(permit.ok()),
                 changed = inputs.heads.changed(), if !inputs.heads_closed => match changed {
                     Ok(()) => self.on_heads_moved(clock::now()),

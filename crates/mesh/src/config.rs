@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::pnet::PreSharedKey;
+use tokio::sync::watch;
 
 use super::address::PORT_DEFAULT;
 use super::gossip::{DEGREE, Degree};
 use super::handshakes::{HANDSHAKES, HandshakeLimits};
 use super::hello::{MAJOR, PROTOCOL};
 use super::limits::{EVENTS_MAX, GOSSIP_FRAME_BYTES_MAX};
+use super::resolver::Hosts;
 
 /// The role of a node in the swarm, part of its [`MeshConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,6 +171,8 @@ pub struct Overrides {
     pub tcp_drops: bool,
     /// Exempts connections within this machine from the limits per host and per network.
     pub loopback_is_free: bool,
+    /// A table of host names that stands in for the machine's resolver.
+    pub hosts: Option<watch::Receiver<Hosts>>,
 }
 
 impl Default for Overrides {
@@ -182,6 +186,7 @@ impl Default for Overrides {
             handshakes: HANDSHAKES,
             tcp_drops: false,
             loopback_is_free: true,
+            hosts: None,
         }
     }
 }

@@ -88,10 +88,12 @@ mod peer_table;
 mod peer_view;
 mod places;
 mod probe;
+mod resolver;
 #[doc(hidden)]
 pub mod saved_peers;
 mod score;
 mod seed;
+mod seed_name;
 mod sighting;
 mod snapshot;
 mod source;
@@ -116,5 +118,7 @@ pub use incoming::IncomingStreams;
 pub use libp2p::pnet::PreSharedKey;
 pub use limits::ENVELOPE_BYTES_MAX;
 pub use peer_view::{PeerState, PeerView};
+#[doc(hidden)]
+pub use resolver::Hosts;
 pub use start::start;
 pub use twin::Twin;

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 
-use super::address::{self, Target};
+use super::address::Target;
 use super::attempt::Attempt;
 use super::backoff::{Backoff, jitter};
-use super::error::MeshError;
 
-/// Largest number of bootstrap addresses in the settings, each a [`Seed`].
-pub const SEEDS_MAX: usize = 64;
+/// Failed attempts in a row from which on the log tells of one place of a name. Such a place may be younger than its program.
+const FAILURES_QUIET: u32 = 2;
 
 /// A bootstrap address, with the state of its dials.
 pub struct Seed {
@@ -30,37 +29,25 @@ pub struct Seed {
     logged: Option<Duration>,
     /// True if the address leads back to this node.
     pub(super) own: bool,
+    /// The index of the bootstrap name that has this address; `None` if the operator wrote the address itself.
+    pub(super) name: Option<usize>,
 }
 
-/// Reads the bootstrap addresses. An address that cannot be read is the operator's mistake, so it stops the start with an
-/// error.
-pub fn read(bootstrap: &[String], now: Instant) -> Result<Vec<Seed>, MeshError> {
-    let mut seeds: Vec<Seed> = Vec::new();
-    if bootstrap.len() > SEEDS_MAX {
-        return Err(MeshError::Setup(format!(
-            "{} bootstrap addresses, at most {SEEDS_MAX}: name fewer with --bootstrap",
-            bootstrap.len()
-        )));
-    }
-    for text in bootstrap {
-        let target = address::parse(text)?;
-        if seeds.iter().any(|s| s.target == target) {
-            continue;
-        }
-        seeds.push(Seed {
-            text: text.clone(),
+impl Seed {
+    /// Makes a seed whose first dial is due at once.
+    pub fn new(text: String, target: Target, name: Option<usize>, now: Instant) -> Self {
+        Self {
+            text,
             learnt: target.peer,
             target,
             backoff: Backoff::new(now),
             attempt: None,
             logged: None,
             own: false,
-        });
+            name,
+        }
     }
-    Ok(seeds)
-}
 
-impl Seed {
     /// Returns true if the dial `id` is one of the seed's.
     pub fn owns(&self, id: ConnectionId) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| attempt.owns(id))
@@ -90,15 +77,19 @@ impl Seed {
         }
     }
 
-    /// Ends an [`Attempt`] all of whose dials have failed, and logs the failure once for each length of the wait.
-    pub(super) fn end_if_lost(&mut self, min: Duration, max: Duration, now: Instant) {
+    /// Ends an [`Attempt`] all of whose dials have failed, and logs the failure once for each length of the wait. `quiet`: other
+    /// places of the same name answer, so this one needs no operator.
+    pub(super) fn end_if_lost(&mut self, min: Duration, max: Duration, quiet: bool, now: Instant) {
         let Some(why) = self.attempt.as_ref().and_then(Attempt::lost) else {
             return;
         };
         let why = why.to_owned();
         self.attempt = None;
         let wait = self.backoff.fail(min, max, jitter(), now);
-        if self.logged != Some(wait) {
+        let young = self.name.is_some() && self.backoff.failures() <= FAILURES_QUIET;
+        if quiet || young {
+            tracing::debug!(bootstrap = %self.text, "bootstrap node {} cannot be reached ({why})", self.text);
+        } else if self.logged != Some(wait) {
             self.logged = Some(wait);
             tracing::warn!(
                 bootstrap = %self.text,

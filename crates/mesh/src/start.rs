@@ -28,7 +28,7 @@ use super::snapshot::Snapshot;
 use super::streams::Control;
 use super::twin::Twins;
 use super::watchdog::Watchdog;
-use super::{behaviour, listen};
+use super::{behaviour, listen, resolver};
 
 /// Starts the mesh. Once it listens, returns its handle [`Mesh`] and the receiver of its [`MeshEvent`]s. The actor then dials
 /// the bootstrap addresses, with backoff, until they answer.
@@ -49,7 +49,7 @@ pub async fn start(
         snapshot,
         probes,
     };
-    let (mut actor, streams) = actor(config, identity, ends, now)?;
+    let (mut actor, streams, resolved) = actor(config, identity, ends, now)?;
     let twin = actor.twins.subscribe();
     actor.listen().await?;
     let path = actor.config.hints.clone();
@@ -73,6 +73,7 @@ pub async fn start(
         commands: command_receiver,
         faults: fault_receiver,
         answers,
+        resolved,
         heads_closed: false,
         heads,
     };
@@ -89,11 +90,20 @@ struct Ends {
     probes: Probes,
 }
 
-/// Makes the [`Actor`], which does not listen yet, and the [`Control`] of its raw streams.
-fn actor(config: MeshConfig, identity: &Identity, ends: Ends, now: Instant) -> Result<(Actor, Control), MeshError> {
+/// The answers to the actor's questions about bootstrap names.
+type Resolved = mpsc::Receiver<(usize, resolver::Answer)>;
+
+/// Makes the [`Actor`], which does not listen yet, the [`Control`] of its raw streams, and the receiver of the answers to its
+/// questions.
+fn actor(
+    config: MeshConfig,
+    identity: &Identity,
+    ends: Ends,
+    now: Instant,
+) -> Result<(Actor, Control, Resolved), MeshError> {
     let counters = Arc::new(MeshCounters::default());
     let announced = listen::announced(&config.announce)?;
-    let discovery = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
+    let (discovery, resolved) = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
     let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone(), ends.members.clone())?;
     let actor = Actor {
         own: *swarm.local_peer_id(),
@@ -128,7 +138,7 @@ fn actor(config: MeshConfig, identity: &Identity, ends: Ends, now: Instant) -> R
         stopping: None,
         config,
     };
-    Ok((actor, streams))
+    Ok((actor, streams, resolved))
 }
 
 /// Returns the [`Hello`] of this node, without the signed run.

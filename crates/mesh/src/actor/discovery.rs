@@ -20,6 +20,7 @@ impl Actor {
     pub(super) fn tick_discovery(&mut self, now: Instant) {
         let admitted = self.peers.admitted_count();
         let target = self.peers_target();
+        self.tick_seed_names(admitted < target, now);
         self.tick_seeds(admitted < target, now);
         self.tick_operator_dials(now);
         self.dial_known(target.saturating_sub(admitted), now);

@@ -10,11 +10,13 @@ use crate::address;
 use crate::attempt::Attempt;
 use crate::dial::{self, known_peer, words};
 use crate::peer_table::{Link, Peer};
+use crate::seed::Seed;
 
 impl Actor {
     /// Due work: dials bootstrap addresses while peers are missing, and the next address of each attempt under way.
     pub(super) fn tick_seeds(&mut self, missing: bool, now: Instant) {
         for at in 0..self.discovery.seeds.len() {
+            self.learn_seed(at);
             if missing && self.is_seed_due(at, now) {
                 self.begin_seed(at, now);
             }
@@ -29,6 +31,23 @@ impl Actor {
             self.peers.ban_of(&id).is_some() || self.peers.get(&id).is_some_and(taken)
         };
         !seed.own && seed.attempt.is_none() && seed.backoff.due(now) && !seed.learnt.is_some_and(busy)
+    }
+
+    /// Learns which peer is at a place of a name, if the peer came by itself: it says that it listens there, and its connection
+    /// comes from there. The claim alone would let any peer keep others from being found.
+    fn learn_seed(&mut self, at: usize) {
+        let seed = &mut self.discovery.seeds[at];
+        if seed.name.is_none() || seed.learnt.is_some() || seed.attempt.is_some() {
+            return;
+        }
+        let Some(first) = seed.target.addresses.first() else {
+            return;
+        };
+        let is_there = |peer: &&Peer| {
+            let comes_from = |ip| peer.connections.iter().any(|c| address::ip(&c.address) == Some(ip));
+            peer.addresses.contains(first) && address::ip(first).is_some_and(comes_from)
+        };
+        seed.learnt = self.peers.admitted().find(is_there).map(|peer| peer.id);
     }
 
     fn begin_seed(&mut self, at: usize, now: Instant) {
@@ -48,11 +67,20 @@ impl Actor {
 
     fn pursue_seed(&mut self, at: usize, now: Instant) {
         let (min, max) = (self.config.timings.dial_wait_min, self.config.timings.dial_wait_max);
+        let name = self.discovery.seeds[at].name;
+        let answers = |seed: &Seed| seed.name == name && !seed.own && seed.backoff.failures() == 0;
+        let others = self
+            .discovery
+            .seeds
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at);
+        let quiet = name.is_some() && others.map(|(_, seed)| seed).any(answers);
         let seed = &mut self.discovery.seeds[at];
         if let Some(attempt) = &mut seed.attempt {
             attempt.pursue(now, |address| dial::unknown_peer(&mut self.swarm, address));
         }
-        seed.end_if_lost(min, max, now);
+        seed.end_if_lost(min, max, quiet, now);
     }
 
     /// Handles a failed dial, which may be one of a bootstrap address.

@@ -27,6 +27,7 @@ mod handshakes;
 mod harness;
 mod hello;
 mod limits;
+mod names;
 mod places;
 mod private;
 mod raw;
