@@ -64,6 +64,8 @@ pub struct Config {
     pub grpc: GrpcConfig,
     /// The directory of identity, records and blobs; an absolute path.
     pub data_dir: PathBuf,
+    /// A file with this node's key, which is copied into a data directory that has none.
+    pub identity_file: Option<PathBuf>,
     /// Number of trainers whose submissions the node waits for before it contributes, 1 to 1,024.
     pub trainers: u32,
     /// Models to join as soon as they are known.

@@ -152,6 +152,7 @@ async fn announce(
 fn node_config(config: &Config) -> anyhow::Result<NodeConfig> {
     Ok(NodeConfig {
         data_dir: config.data_dir.clone(),
+        identity_file: config.identity_file.clone(),
         mesh: mesh_config(config)?,
         trainers: config.trainers,
         join: config.join.clone(),

@@ -39,7 +39,8 @@ pub struct Settings {
     /// A node to connect to first: IP, host, host:port or multiaddr; may be repeated
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub bootstrap: Option<Vec<String>>,
-    /// A multiaddr at which other nodes reach this node; may be repeated, $(NAME) is taken from the environment
+    /// A multiaddr at which other nodes reach this node; may be repeated, $(NAME) is taken from the environment, $(ORDINAL+N) is
+    /// N and the number at the end of the host name
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',')]
     pub announce: Option<Vec<String>>,
     /// Name of the swarm: nodes of different networks refuse each other [default: qres]
@@ -98,6 +99,10 @@ pub struct Settings {
     /// Directory of identity, records and weights [default: `qres` in the user's data directory]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
+    /// A file with this node's key (32 bytes), e.g. of a mounted Secret: copied into a data directory that has no key yet, and
+    /// an error if the directory has another key; $(NAME) is taken from the environment
+    #[arg(long, value_name = "FILE")]
+    pub identity_file: Option<String>,
     /// Number of trainers whose submissions the node waits for before it contributes [default: 1]
     #[arg(long, value_name = "N")]
     pub trainers: Option<u32>,
@@ -148,7 +153,7 @@ pub enum Shape {
 }
 
 /// Every key and the [`Shape`] of its value, in the order in which a report shows them.
-pub const KEYS: [(&str, Shape); 33] = [
+pub const KEYS: [(&str, Shape); 34] = [
     ("mode", Shape::Text),
     ("port", Shape::Number),
     ("listen", Shape::List),
@@ -172,6 +177,7 @@ pub const KEYS: [(&str, Shape); 33] = [
     ("grpc_rate_max", Shape::Number),
     ("audit_log", Shape::Text),
     ("data_dir", Shape::Text),
+    ("identity_file", Shape::Text),
     ("trainers", Shape::Number),
     ("join", Shape::List),
     ("creator", Shape::List),

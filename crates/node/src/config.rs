@@ -12,6 +12,8 @@ use qres_store::Quota;
 pub struct NodeConfig {
     /// The directory of the identity, the records and the blobs.
     pub data_dir: PathBuf,
+    /// A file with this node's key, which is copied into a data directory that has none.
+    pub identity_file: Option<PathBuf>,
     /// The settings of the mesh.
     pub mesh: MeshConfig,
     /// The number of this node's trainers, at least 1: the node waits for that many before it merges their submissions.

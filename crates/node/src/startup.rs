@@ -116,18 +116,19 @@ pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
 }
 
 async fn open(config: &NodeConfig) -> Result<(Store, Identity), StartError> {
-    let (dir, options) = (
-        config.data_dir.clone(),
-        StoreOptions {
-            blob_bytes_max: config.blob_bytes_max,
-        },
-    );
+    let (dir, given) = (config.data_dir.clone(), config.identity_file.clone());
+    let options = StoreOptions {
+        blob_bytes_max: config.blob_bytes_max,
+    };
     let opened = tokio::task::spawn_blocking(move || {
         let store = Store::open(&dir, options)?;
         let key = dir.join(KEY_FILE);
         // A node reserves revisions before it does anything else, and it has its key before that.
         if store.meta(REVISION_CEILING)?.is_none() && store.models()?.is_empty() {
             Identity::forget_empty(&key)?;
+        }
+        if let Some(given) = given {
+            Identity::import(&key, &given)?;
         }
         let identity = Identity::load_or_create(&key)?;
         Ok((store, identity))

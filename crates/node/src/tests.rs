@@ -89,6 +89,7 @@ fn config(dir: &std::path::Path) -> NodeConfig {
     };
     NodeConfig {
         data_dir: dir.to_owned(),
+        identity_file: None,
         mesh,
         trainers: 1,
         join: vec![],

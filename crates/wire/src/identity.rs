@@ -1,7 +1,7 @@
 //! A node's Ed25519 identity: a key file with mode 0600, signatures, and the libp2p peer id that wraps the same key.
 
 use std::fs::Metadata;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,17 @@ pub enum IdentityError {
     Empty {
         /// Path of the key file.
         path: PathBuf,
+    },
+    /// The data directory has another key than the file that was given for it.
+    #[error(
+        "identity key {path} is another one than the key in {given}: with the wrong key or the wrong data directory the node \
+         would be another node. Give it the file of its own key, or none"
+    )]
+    Other {
+        /// Path of the key file.
+        path: PathBuf,
+        /// Path of the file that was given.
+        given: PathBuf,
     },
     /// The key file does not hold a key of 32 bytes.
     #[error(
@@ -88,6 +99,37 @@ impl Identity {
             bytes: length,
         })?;
         Ok(Self { keypair: secret.into() })
+    }
+
+    /// Copies the key in the file `given` to the key file if there is none yet. An administrator keeps keys that way, for
+    /// example in a Secret, and the node comes back as itself when its data directory is lost. Fails with an
+    /// [`IdentityError`] if the key file holds another key.
+    pub fn import(path: &Path, given: &Path) -> Result<(), IdentityError> {
+        let fail = |error| IdentityError::Io {
+            path: given.to_owned(),
+            error,
+        };
+        // A mounted Secret is a symbolic link, which is followed here: the administrator names this file, not the node.
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(given).map_err(fail)?;
+        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(fail)?;
+        let length = bytes.len();
+        let mut copy = bytes.clone();
+        let secret = ed25519::SecretKey::try_from_bytes(&mut copy).map_err(|_| IdentityError::Malformed {
+            path: given.to_owned(),
+            bytes: length,
+        })?;
+        if !std::fs::exists(path).map_err(fail)? {
+            return private::replace(path, &bytes).map_err(fail);
+        }
+        let given_node = Self { keypair: secret.into() }.node();
+        match Self::load_or_create(path)?.node() == given_node {
+            true => Ok(()),
+            false => Err(IdentityError::Other {
+                path: path.to_owned(),
+                given: given.to_owned(),
+            }),
+        }
     }
 
     /// Makes a key file of this user private (mode 0600) if its group may read or write it, or others may read it: copies
@@ -263,5 +305,30 @@ mod tests {
             let error = Identity::load_or_create(&path).err().unwrap().to_string();
             assert!(error.contains("expected 32 bytes"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_given_is_taken_once_and_never_replaces_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, secret) = (dir.path().join("identity.key"), dir.path().join("secret"));
+        std::fs::write(dir.path().join("data"), [7; 32]).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("data"), &secret).unwrap();
+        Identity::import(&path, &secret).unwrap();
+        let node = Identity::load_or_create(&path).unwrap().node();
+        assert_eq!(std::fs::read(&path).unwrap(), [7; 32]);
+        Identity::import(&path, &secret).unwrap();
+        std::fs::write(&secret, [8; 32]).unwrap();
+        let error = Identity::import(&path, &secret).unwrap_err().to_string();
+        assert!(error.contains("is another one than the key in"), "{error}");
+        assert_eq!(Identity::load_or_create(&path).unwrap().node(), node);
+        std::fs::write(&secret, [8; 33]).unwrap();
+        assert!(matches!(
+            Identity::import(&path, &secret),
+            Err(IdentityError::Malformed { bytes: 33, .. })
+        ));
+        assert!(matches!(
+            Identity::import(&path, &dir.path().join("none")),
+            Err(IdentityError::Io { .. })
+        ));
     }
 }

@@ -31,6 +31,7 @@ impl Served {
         };
         let config = NodeConfig {
             data_dir: dir.path().join("data"),
+            identity_file: None,
             mesh,
             trainers: 1,
             join: vec![],

@@ -3,8 +3,8 @@
 use super::Environment;
 
 /// Replaces each `$(NAME)` by the environment variable of that name. `$(ORDINAL)` is the number at the end of the host's
-/// name (`HOSTNAME`), by which a StatefulSet numbers its pods, unless a variable `ORDINAL` is set. Returns an error text
-/// if a `$(` is not closed or a variable is missing.
+/// name (`HOSTNAME`), by which a StatefulSet numbers its pods, unless a variable `ORDINAL` is set; `$(ORDINAL+31400)` is the
+/// sum, for pods that have a port each. Returns an error text if a `$(` is not closed or a variable is missing.
 pub fn expand(template: &str, env: &Environment) -> Result<String, String> {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;
@@ -27,6 +27,13 @@ pub fn expand(template: &str, env: &Environment) -> Result<String, String> {
 fn value(name: &str, env: &Environment) -> Option<String> {
     if let Some(value) = env.get(name) {
         return Some(value.clone());
+    }
+    if let Some((base, offset)) = name.split_once('+') {
+        let sum = value(base, env)?
+            .parse::<u32>()
+            .ok()?
+            .checked_add(offset.parse().ok()?)?;
+        return Some(sum.to_string());
     }
     let ordinal = env.get("HOSTNAME")?.rsplit_once('-')?.1;
     let number = !ordinal.is_empty() && ordinal.bytes().all(|b| b.is_ascii_digit());
@@ -51,6 +58,11 @@ mod tests {
             expand("/dns4/n$(ORDINAL).example/tcp/400$(ORDINAL)", &env).unwrap(),
             "/dns4/n2.example/tcp/4002"
         );
+        assert_eq!(
+            expand("/ip4/192.0.2.1/tcp/$(ORDINAL+31400)", &env).unwrap(),
+            "/ip4/192.0.2.1/tcp/31402"
+        );
+        assert!(expand("/ip4/192.0.2.1/tcp/$(ORDINAL+x)", &env).is_err());
         assert_eq!(expand("/ip4/192.0.2.1/tcp/1", &env).unwrap(), "/ip4/192.0.2.1/tcp/1");
         assert!(
             expand("/ip4/$(NODE_IP)/tcp/1", &env)

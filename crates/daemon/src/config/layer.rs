@@ -118,6 +118,7 @@ fn defaults() -> Settings {
         grpc_addr: Some("127.0.0.1:4002".into()),
         grpc_insecure: Some(false),
         data_dir: None,
+        identity_file: None,
         trainers: Some(1),
         join: Some(Vec::new()),
         creator: Some(Vec::new()),

@@ -49,6 +49,13 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         ("grpc_rate_max", count(said.grpc_rate_max)),
         ("audit_log", text(said.audit_log.as_ref())),
         ("data_dir", Some(config.data_dir.display().to_string().into())),
+        (
+            "identity_file",
+            config
+                .identity_file
+                .as_ref()
+                .map(|path| path.display().to_string().into()),
+        ),
         ("trainers", Some(i64::from(config.trainers).into())),
         ("join", Some(config.join.clone().into())),
         ("creator", Some(config.creators.clone().into())),

@@ -48,6 +48,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
     let allowed = problems.keep(nodes(layers, "allow_peer", said.allow_peer.as_ref()));
     let connections_max = problems.keep(within(layers, "connections_max", said.connections_max, 1, 65_536));
     let data_dir = problems.keep(data_dir(layers));
+    let identity_file = problems.keep(identity_file(layers, env));
     let trainers = problems.keep(within(layers, "trainers", said.trainers, 1, TRAINERS_MAX));
     let join = problems.keep(join(layers, mode));
     let creators = problems.keep(nodes(layers, "creator", said.creator.as_ref()));
@@ -69,6 +70,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
         connections_max: connections_max?,
         grpc: grpc?,
         data_dir: data_dir?,
+        identity_file: identity_file?,
         trainers: trainers?,
         join: join?,
         creators: creators?,
@@ -261,6 +263,15 @@ fn log(layers: &Layers) -> Outcome<String> {
             Err(layers.error("log", problem))
         }
     }
+}
+
+fn identity_file(layers: &Layers, env: &Environment) -> Outcome<Option<PathBuf>> {
+    let fill = |said: &String| match said.is_empty() {
+        true => Err(layers.error("identity_file", "is empty: name a file")),
+        false => announce::expand(said, env).map_err(|problem| layers.error("identity_file", problem)),
+    };
+    let path = layers.settings.identity_file.as_ref().map(fill).transpose()?;
+    Ok(path.map(PathBuf::from))
 }
 
 fn data_dir(layers: &Layers) -> Outcome<PathBuf> {

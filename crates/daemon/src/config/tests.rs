@@ -96,6 +96,7 @@ fn every_setting_can_be_said_in_every_layer() {
         ("grpc_rate_max", "0", "0"),
         ("audit_log", "audit.jsonl", "\"audit.jsonl\""),
         ("data_dir", "/d", "\"/d\""),
+        ("identity_file", "/k", "\"/k\""),
         ("trainers", "3", "3"),
         ("join", "", "[]"),
         (
@@ -134,6 +135,15 @@ fn every_setting_can_be_said_in_every_layer() {
     assert_eq!(config(None, &[], &flags), from_file);
     assert_eq!(from_file.bootstrap, ["a.example", "203.0.113.7"]);
     assert_eq!(from_file.retention, Retention::All);
+}
+
+#[test]
+fn each_pod_of_a_statefulset_finds_its_own_key() {
+    let file = Some("identity_file = \"/keys/$(HOSTNAME)\"");
+    let path = config(file, &[], &[]).identity_file;
+    assert_eq!(path, Some("/keys/qres-1".into()));
+    let error = error(Some("identity_file = \"/keys/$(NONE)\""), &[], &[]);
+    assert!(error.contains("identity_file") && error.contains("NONE"), "{error}");
 }
 
 #[test]
