@@ -113,6 +113,7 @@ mod tests {
             "status --json",
             "peers",
             "peers list",
+            "peers list --at-least 4 --timeout 1m",
             "peers dial 203.0.113.7",
             "peers ban 12D3KooW --reason loud --for 1h",
             "peers unban 12D3KooW",

@@ -13,6 +13,9 @@ use crate::show::table::Table;
 use crate::show::text;
 use crate::value::duration;
 
+/// Time between two looks at the peers while too few are connected.
+const POLL: Duration = Duration::from_millis(250);
+
 /// Shows and manages peers.
 #[derive(Debug, clap::Args)]
 pub struct Peers {
@@ -23,7 +26,11 @@ pub struct Peers {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List known peers (the same as `qres peers` alone)
-    List,
+    List {
+        /// Wait until this many peers are connected; see --timeout
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        at_least: usize,
+    },
     /// Connect to an address: IP, host, host:port or multiaddr
     Dial {
         /// Address of the node to connect to
@@ -50,8 +57,8 @@ enum Command {
 impl Peers {
     /// Runs the command and prints the peers.
     pub async fn run(self, context: Context) -> Result<(), Failure> {
-        match self.command.unwrap_or(Command::List) {
-            Command::List => list(context).await,
+        match self.command.unwrap_or(Command::List { at_least: 0 }) {
+            Command::List { at_least } => list(context, at_least).await,
             Command::Dial { address } => dial(context, address).await,
             Command::Ban { peer, reason, for_ } => {
                 let request = pb::BanPeerRequest {
@@ -77,8 +84,13 @@ impl Peers {
     }
 }
 
-async fn list(context: Context) -> Result<(), Failure> {
-    let peers = context.peers().await?;
+async fn list(context: Context, at_least: usize) -> Result<(), Failure> {
+    let is_connected = |peer: &&pb::Peer| peer.state() == pb::PeerState::Connected;
+    let mut peers = context.peers().await?;
+    while peers.iter().filter(is_connected).count() < at_least {
+        tokio::time::sleep(POLL).await;
+        peers = context.peers().await?;
+    }
     context.output.print(
         || json!({"peers": json::list(&peers, json::peer)}),
         || table(&peers).text("no peers: name one with `qres peers dial` or `qres-daemon --bootstrap`"),
