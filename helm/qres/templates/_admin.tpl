@@ -1,0 +1,10 @@
+{{/* The daemon's port for operators: the setting that names it, and the paths that kubelet asks. */}}
+{{- define "qres.admin.setting" -}}metrics_addr{{- end -}}
+{{- define "qres.admin.live" -}}/metrics{{- end -}}
+{{- define "qres.admin.ready" -}}/metrics{{- end -}}
+
+{{/* Its number. */}}
+{{- define "qres.admin.port" -}}
+{{- $said := index .Values.config (include "qres.admin.setting" .) -}}
+{{- ternary (regexFind "[0-9]+$" (default "" $said)) "9464" (not (empty $said)) -}}
+{{- end -}}
