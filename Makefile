@@ -4,11 +4,14 @@ CARGO ?= cargo
 QRES_SIM_SEEDS ?= 1000000
 QRES_SIM_FIRST ?= 0
 SOAK_SECONDS ?= 3600
+IMAGE ?= localhost/qres-swarm:dev
+# Some of the steps of k8s-test, all if empty.
+STEPS ?=
 
-.PHONY: help demo test bench fuzz sim soak mutants build install tools audit doc lint fmt stubs clean
+.PHONY: help demo test bench fuzz sim soak mutants build install image k8s-test tools audit doc lint fmt stubs clean
 
 help: ## This list.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## The daemon and the CLI, for use: target/release/qres-daemon and target/release/qres.
 	$(CARGO) build --release --workspace --bin qres-daemon --bin qres
@@ -16,6 +19,12 @@ build: ## The daemon and the CLI, for use: target/release/qres-daemon and target
 install: ## qres-daemon and qres into cargo's bin folder.
 	$(CARGO) install --locked --path crates/daemon
 	$(CARGO) install --locked --path crates/cli
+
+image: ## A container image from nothing but static programs; IMAGE names it. Needs musl-tools and buildah, podman or docker.
+	scripts/image.sh $(IMAGE)
+
+k8s-test: ## The chart and the image on a real Kubernetes. Needs root, Go, Python; the first run builds for half an hour.
+	scripts/k8s/test.sh $(STEPS)
 
 demo: ## One bootstrap node, three nodes, three trainers, real data; about a minute after the build.
 	$(CARGO) build --workspace --bins
