@@ -7,7 +7,7 @@ for name in helm kubeconform; do
   PATH=$cache/$name-${!version}:$PATH
 done
 chart=$root/helm/qres
-schemas=$cache/schemas-$kubernetes_validate_version-$cert_manager_version-$prometheus_operator_version
+schemas=$cache/schemas-$oldest_kubernetes-$newest_kubernetes-$kubernetes_validate_version-$cert_manager_version-$prometheus_operator_version
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -16,6 +16,24 @@ skip=()
 for file in dashboard.json rules.yaml; do
   [ -f "$chart/files/$file" ] || skip+=("$file")
 done
+
+# configuration VALUES: the daemon reads what the chart writes for these values, as the pod number 0 would.
+daemon=${CARGO_TARGET_DIR:-$root/target}/image/$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')/usr/bin/qres-daemon
+configuration() {
+  local name
+  name=$(basename "$1" .yaml)
+  awk '/^  qres.toml: \|/ { on = 1; next } on && /^    / { print substr($0, 5) } on && /^[^ ]/ { exit }' "$work/out.yaml" \
+    > "$work/qres.toml"
+  if env -i HOME=/ HOSTNAME=release-qres-0 POD_NAME=release-qres-0 POD_IP=192.0.2.1 NODE_IP=192.0.2.2 \
+    "$daemon" --config "$work/qres.toml" --check-config > "$work/report" 2>&1; then
+    say "$name.yaml: the daemon accepts the configuration of $(grep -c . "$work/qres.toml") settings"
+  elif grep -q 'there is no setting' "$work/report"; then
+    say "NOT RUN: the daemon has not all settings of $name.yaml yet: $(cut -d, -f1 "$work/report")"
+  else
+    cat "$work/report" >&2
+    die "the daemon refuses the configuration of $name.yaml"
+  fi
+}
 
 for values in "$chart"/ci/*.yaml; do
   name=$(basename "$values" .yaml)
@@ -28,11 +46,12 @@ for values in "$chart"/ci/*.yaml; do
   for version in "$oldest_kubernetes" "$newest_kubernetes"; do
     helm template release "$chart" --namespace swarm -f "$values" "${extra[@]}" --kube-version "$version.0" > "$work/out.yaml"
     kubeconform -strict -summary -kubernetes-version "$version.0" \
-      -schema-location "$schemas/kubernetes/v{{ .NormalizedKubernetesVersion | trimPrefix \"v\" }}-local-strict/{{ .ResourceKind }}{{ .KindSuffix }}.json" \
+      -schema-location "$schemas/{{ .NormalizedKubernetesVersion }}/{{ .ResourceKind }}{{ .KindSuffix }}.json" \
       -schema-location "$schemas/custom/{{ .ResourceKind }}_{{ .ResourceAPIVersion }}.json" \
       "$work/out.yaml" > "$work/report" || { cat "$work/report" >&2; die "$name.yaml is not valid for Kubernetes $version"; }
     say "$name.yaml, Kubernetes $version: $(tail -n 1 "$work/report")"
   done
+  configuration "$values"
 done
 
 # refused WORDS SETTING...: rendering with these settings fails, and says why.

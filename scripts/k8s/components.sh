@@ -5,14 +5,15 @@ command -v go > /dev/null || die "Go is missing: install Go 1.26 or newer"
 # Nothing of the caller's module or workspace may leak into these builds. No C compiler is needed.
 export GOWORK=off CGO_ENABLED=0 GOFLAGS="-mod=mod -buildvcs=false"
 
-# A Kubernetes of one version: its own go.mod names local folders for the modules k8s.io/..., which are published too.
+# A Kubernetes of one version. Its own go.mod names local folders for the modules k8s.io/... (as v0.0.0), which are published
+# too, and are required here as they are published.
 build_kubernetes() {
   local out=$1 source line name minor packages=()
   source=$(cd / && GOFLAGS=-mod=mod go mod download -json "k8s.io/kubernetes@v$kubernetes_version" | sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
   {
     printf 'module local/kubernetes\n\ngo 1.26.0\n\n'
     sed -n 's|^\s*\(k8s.io/[a-z0-9.-]*\) => ./staging/src/.*|\1|p' "$source" | while read -r name; do
-      printf 'replace %s => %s v0.%s\n' "$name" "$name" "${kubernetes_version#1.}"
+      printf 'exclude %s v0.0.0\nrequire %s v0.%s\n' "$name" "$name" "${kubernetes_version#1.}"
     done
   } > go.mod
   go get "k8s.io/kubernetes@v$kubernetes_version"

@@ -2,7 +2,7 @@
 # The versions of all that the test cluster is made of. A new version here is built anew; the old one stays in the cache.
 # A registry may refuse the very newest version of a module: take one that is a few weeks old.
 # shellcheck disable=SC2034  # read by the files that source this one
-kubernetes_version=1.37.2
+kubernetes_version=1.37.1
 etcd_version=3.6.16
 containerd_version=2.4.2
 coredns_version=1.15.0
