@@ -4,7 +4,7 @@
 run=$1
 shift
 steps=("$@")
-[ "${#steps[@]}" -gt 0 ] || steps=(install upgrade loss scale credentials previous)
+[ "${#steps[@]}" -gt 0 ] || steps=(readme sidecar external install upgrade loss scale credentials previous)
 . "$here/cluster.sh"
 . "$here/swarm.sh"
 skipped=()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make k8s-test`: the chart and the image on a real Kubernetes, which is built here from Go modules and kept in the user's cache.
-# test.sh [STEP...] runs some of the steps: install, upgrade, loss, scale, credentials, previous (all but `previous` need `install`).
+# test.sh [STEP...] runs some of the steps. readme, sidecar, external, install and previous stand alone; upgrade,
+# loss, scale and credentials follow install, in this order.
 #
 # Needs root: containers, mounts and networks are made. All of it happens in namespaces of its own, for network, mounts and
 # processes, so that nothing of it is left when the test ends. Packages, Go modules and images stay, in the cache.

@@ -5,7 +5,6 @@ store_formats() { # the formats of the stores, of all nodes of this namespace
   local volume
   kubectl get pvc -o jsonpath='{range .items[*]}{.spec.volumeName}{"\n"}{end}' | while read -r volume; do
     cat "$run/volumes/${volume#volume-}/qres/format"
-    echo
   done | sort -u
 }
 
@@ -31,7 +30,7 @@ step_previous() {
     return 0
   fi
   load_image "$cache/images/previous.tar"
-  [ -z "${namespace:-}" ] || retire
+  [ "${namespace:-}" != swarm ] || retire
   namespace=previous
   make_namespace
   # Each version is installed by its own chart. A version from before the chart is installed by this one.
