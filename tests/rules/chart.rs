@@ -8,22 +8,7 @@ use serde_json::Value;
 
 /// Settings in the chart that the daemon does not have yet, so that the chart does not change when they come. A name that the
 /// daemon has by now is taken out of this list.
-const COMING: [&str; 14] = [
-    "admin_addr",
-    "allow_peer",
-    "audit_log",
-    "grpc_callers",
-    "grpc_calls_max",
-    "grpc_client_ca",
-    "grpc_connections_max",
-    "grpc_rate_max",
-    "grpc_socket",
-    "grpc_streams_max",
-    "grpc_tls_cert",
-    "grpc_tls_key",
-    "grpc_tls_min",
-    "network_key",
-];
+const COMING: [&str; 1] = ["admin_addr"];
 
 /// Returns the settings of the daemon with their default values, `None` for a setting without one, as `--check-config` prints
 /// them.
