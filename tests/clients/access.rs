@@ -1,11 +1,11 @@
 //! Who may call a node: the real `qres` with certificates, tokens and the Unix socket against a real daemon.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use qres_tests::weights::vector;
@@ -217,10 +217,43 @@ async fn credentials_change_below_a_running_daemon() {
     let reader = node.with_token("dashboard", "reader").await;
     let callers = node.path("callers.toml");
 
+    // A stream that is open when its token is revoked ends with the reason.
+    let weights = node.path("w.safetensors");
+    fs::write(&weights, vector(&[1.0])).expect("written");
+    done(
+        &node.as_holder("operator"),
+        &["model", "create", "m", "--weights", text(&weights)],
+    );
+    let mut watch = Command::new(binaries::cli());
+    watch.args(&reader).args(["watch", "models", "--json"]);
+    let mut watch = watch
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("qres runs");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    assert!(
+        lines
+            .next()
+            .expect("the stream is open")
+            .expect("text")
+            .contains("\"m\"")
+    );
+
     succeeds(&["token", "revoke", "--name", "dashboard", "--file", text(&callers)]);
     let gone = async || (!call(&reader, &["status"]).status.success()).then_some(());
     wait::until("the revoked token is refused", gone).await;
     assert!(refused(&reader, &["status"]).contains("UNAUTHENTICATED CREDENTIAL_REFUSED"));
+    let ended = async || watch.try_wait().expect("it can be asked");
+    assert!(!wait::until("the open stream ends", ended).await.success());
+    let mut said = String::new();
+    watch
+        .stderr
+        .take()
+        .expect("piped")
+        .read_to_string(&mut said)
+        .expect("text");
+    assert!(said.contains("CREDENTIAL_REFUSED"), "{said}");
 
     // A certificate that is replaced by garbage: the old one stays in use, and the log says so once.
     let operator = node.as_holder("operator");
@@ -274,4 +307,24 @@ async fn callers_that_speak_no_tls_or_nothing_cost_the_others_nothing() {
     }
     done(&node.as_holder("operator"), &["status"]);
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_cancelled_call_of_an_operator_has_its_line() {
+    let node = Secured::start();
+    // A peer that takes the connection and never speaks: the dial goes on until the caller gives up.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address").to_string();
+    let operator = node.as_holder("operator");
+    let error = refused(&operator, &["peers", "dial", &address, "--timeout", "1s"]);
+    assert!(error.contains("--timeout"), "{error}");
+    let line = async || {
+        let lines = node.audit();
+        lines
+            .into_iter()
+            .find(|line| line["rpc"] == "qres.v1.PeerService/DialPeer")
+    };
+    let line = wait::until("the cancelled call has its line", line).await;
+    assert_eq!((&line["code"], &line["object"]), (&"CANCELLED".into(), &address.into()));
+    assert_eq!(line["credential"], "certificate");
 }

@@ -54,7 +54,10 @@ class Credentials:
         for group in _ALONE:
             given = {name: arguments.get(name) for name in group}
             if all(value is None for value in given.values()):
-                given = {name: environment.get(_variable(name)) or None for name in group}
+                given = {name: environment.get(_variable(name), "").strip() or None for name in group}
+                if given.get("token_file"):
+                    # As for the tool `qres`: the file wins over the variable with the token itself.
+                    given["token"] = None
             found.update(given)
         return cls(**found)  # type: ignore[arg-type]
 

@@ -1,9 +1,26 @@
 //! A caller: the name and the role that a credential stands for.
 
+use crate::refusal::Refusal;
 use crate::role::Role;
 
 /// Most bytes of a caller's name. A trainer's name in a submission may be as long.
 pub const NAME_BYTES_MAX: usize = 128;
+
+/// Names of callers without a name of their own, which no credential may have.
+const RESERVED: [&str; 2] = ["local", "socket"];
+
+/// The kind of credential that a call shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// None: the node knows no credentials.
+    None,
+    /// The node's Unix socket.
+    Socket,
+    /// A bearer token.
+    Token,
+    /// A client certificate.
+    Certificate,
+}
 
 /// Who calls, as the shown credential says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,32 +29,56 @@ pub struct Caller {
     pub name: String,
     /// What the caller may do.
     pub role: Role,
-    /// True if the name comes from a credential: a trainer with such a name submits under this name alone.
-    pub named: bool,
+    /// What the caller shows.
+    pub credential: Credential,
+}
+
+impl Credential {
+    /// Returns the name that logs use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Socket => "socket",
+            Self::Token => "token",
+            Self::Certificate => "certificate",
+        }
+    }
 }
 
 impl Caller {
     /// Returns the operator `local`: everybody who reaches a node that knows no credentials.
     pub fn local() -> Self {
-        Self::unnamed("local")
+        Self::unnamed("local", Credential::None)
     }
 
     /// Returns the operator `socket`: everybody who may open the node's Unix socket.
     pub fn socket() -> Self {
-        Self::unnamed("socket")
+        Self::unnamed("socket", Credential::Socket)
     }
 
-    fn unnamed(name: &str) -> Self {
+    fn unnamed(name: &str, credential: Credential) -> Self {
         Self {
             name: name.to_owned(),
             role: Role::Operator,
-            named: false,
+            credential,
         }
+    }
+
+    /// Returns an error if the caller's role is below the one that a call needs.
+    pub fn permit(&self, needs: Role) -> Result<(), Refusal> {
+        if self.role >= needs {
+            return Ok(());
+        }
+        Err(Refusal::Role {
+            name: self.name.clone(),
+            has: self.role,
+            needs,
+        })
     }
 
     /// Returns the only name under which this caller may submit; `None` if it may use any name.
     pub fn trainer(&self) -> Option<&str> {
-        (self.named && self.role < Role::Operator).then_some(self.name.as_str())
+        (self.role < Role::Operator).then_some(self.name.as_str())
     }
 }
 
@@ -47,6 +88,8 @@ pub(crate) fn problem(name: &str) -> Option<String> {
     let fine = |c: char| c.is_alphanumeric() || "-_.@:/+ ".contains(c);
     if name.is_empty() {
         Some("a name is expected".to_owned())
+    } else if RESERVED.contains(&name) {
+        Some(format!("{name:?} stands for callers without a name: choose another"))
     } else if name.len() > NAME_BYTES_MAX {
         Some(format!(
             "the name has {} bytes, at most {NAME_BYTES_MAX} are allowed",
@@ -64,21 +107,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_named_caller_below_operator_is_bound_to_its_name() {
-        let caller = |role, named| Caller {
+    fn only_a_caller_below_operator_is_bound_to_its_name() {
+        let caller = |role| Caller {
             name: "a".into(),
             role,
-            named,
+            credential: Credential::Token,
         };
-        assert_eq!(caller(Role::Trainer, true).trainer(), Some("a"));
-        assert_eq!(caller(Role::Operator, true).trainer(), None);
+        assert_eq!(caller(Role::Trainer).trainer(), Some("a"));
+        assert_eq!(caller(Role::Operator).trainer(), None);
         assert_eq!(Caller::local().trainer(), None);
         assert_eq!(Caller::socket().trainer(), None);
     }
 
     #[test]
     fn names_that_would_break_a_log_line_are_refused() {
-        for name in ["", " a", "a\n", "a\u{1b}[2J", "\"", &"x".repeat(NAME_BYTES_MAX + 1)] {
+        for name in [
+            "",
+            "local",
+            "socket",
+            " a",
+            "a\n",
+            "a\u{1b}[2J",
+            "\"",
+            &"x".repeat(NAME_BYTES_MAX + 1),
+        ] {
             assert!(problem(name).is_some(), "{name:?}");
         }
         for name in [

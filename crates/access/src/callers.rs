@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toml::Spanned;
 
-use crate::caller::{self, Caller};
+use crate::caller::{self, Caller, Credential};
 use crate::certificate::{CertificateName, CertificateNames};
 use crate::role::Role;
 use crate::token::TokenHash;
@@ -32,6 +32,8 @@ pub struct Entry {
     pub token: Option<TokenHash>,
     /// Seconds since 1970 from which on the credential is refused.
     pub expires: Option<i64>,
+    /// True if the credential is refused, whatever else speaks for its holder.
+    pub revoked: bool,
 }
 
 /// Everything that is wrong with a callers file, one problem a line, each with its line in the file.
@@ -54,6 +56,8 @@ struct Raw {
     token: Option<String>,
     certificate: Option<String>,
     expires: Option<toml::value::Datetime>,
+    #[serde(default)]
+    revoked: bool,
 }
 
 impl Callers {
@@ -124,17 +128,19 @@ impl Callers {
         let (Some(role), true) = (role, problems.is_empty()) else {
             return Err(problems);
         };
+        let credential = if token.is_some() {
+            Credential::Token
+        } else {
+            Credential::Certificate
+        };
         let at = self.entries.len();
         self.tokens.extend(token.map(|hash| (hash, at)));
         self.certificates.extend(certificate.map(|name| (name, at)));
         self.entries.push(Entry {
-            caller: Caller {
-                name,
-                role,
-                named: true,
-            },
+            caller: Caller { name, role, credential },
             token,
             expires,
+            revoked: raw.revoked,
         });
         Ok(())
     }
@@ -161,7 +167,7 @@ impl Callers {
 impl Entry {
     /// Returns true if the credential may no longer be used at this time (seconds since 1970).
     pub fn is_over(&self, now: i64) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
+        self.revoked || self.expires.is_some_and(|expires| expires <= now)
     }
 }
 

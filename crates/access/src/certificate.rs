@@ -5,12 +5,10 @@ use std::str::FromStr;
 
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::caller::{self, Caller};
-use crate::role::Role;
+use crate::caller::{self, Caller, Credential};
+use crate::role::{ROLE_PREFIX, Role};
 
-/// The organization that gives a certificate its role: this text and the name of the [`Role`] after it.
-pub const ROLE_PREFIX: &str = "qres:";
-/// Most names of one certificate that are read.
+/// Most names of one certificate; one with more is not read.
 const NAMES_MAX: usize = 64;
 
 /// One name of a certificate, as a callers file writes it: `DNS:`, `URI:`, `EMAIL:` or `CN:` and the name after it.
@@ -94,8 +92,12 @@ impl CertificateNames {
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let subject = certificate.subject();
-        let common: Vec<&str> = subject.iter_common_name().filter_map(|cn| cn.as_str().ok()).collect();
-        let alternative = certificate.subject_alternative_name().ok().flatten();
+        // A name that cannot be read might be the one that a callers file refuses, so the whole certificate is unreadable.
+        let common: Vec<&str> = subject
+            .iter_common_name()
+            .map(|cn| cn.as_str().ok())
+            .collect::<Option<_>>()?;
+        let alternative = certificate.subject_alternative_name().ok()?;
         let mut names: Vec<_> = alternative
             .iter()
             .flat_map(|extension| &extension.value.general_names)
@@ -107,7 +109,9 @@ impl CertificateNames {
             })
             .collect();
         names.extend(common.iter().map(|name| CertificateName::new(Kind::CommonName, name)));
-        names.truncate(NAMES_MAX);
+        if names.len() > NAMES_MAX {
+            return None;
+        }
         let organizations = subject.iter_organization().filter_map(|o| o.as_str().ok());
         let role = organizations
             .filter_map(|o| o.strip_prefix(ROLE_PREFIX)?.parse::<Role>().ok())
@@ -117,7 +121,7 @@ impl CertificateNames {
             ([name], Some(role)) if caller::problem(name).is_none() => Some(Caller {
                 name: (*name).to_owned(),
                 role,
-                named: true,
+                credential: Credential::Certificate,
             }),
             _ => None,
         };
@@ -176,6 +180,18 @@ mod tests {
         let texts: Vec<String> = names.names.iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["DNS:alice.example", "URI:spiffe://swarm/alice", "CN:alice"]);
         assert_eq!("DNS:ALICE.example".parse(), Ok(names.names[0].clone()));
+    }
+
+    #[test]
+    fn a_certificate_with_names_that_cannot_all_be_looked_at_is_not_read() {
+        let sans = (0..NAMES_MAX)
+            .map(|n| SanType::DnsName(format!("n{n}.example").try_into().unwrap()))
+            .collect();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "boss");
+        params.subject_alt_names = sans;
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        assert_eq!(CertificateNames::read(made.der()), None);
     }
 
     #[test]

@@ -24,20 +24,18 @@ impl fmt::Debug for ClientCa {
 }
 
 impl ClientCa {
-    /// Reads the CA's certificates from PEM. `name` is the file's name for errors. With `required`, a connection without a
-    /// client certificate ends in the handshake; without, its callers may show tokens.
-    pub fn read(name: &str, pem: &[u8], required: bool) -> Result<Self, TlsError> {
+    /// Reads the CA's certificates from PEM. `name` is the file's name for errors. A connection may come without a certificate: its
+    /// callers may show tokens, and a call without any credential is refused with a text, which a broken handshake has not.
+    pub fn read(name: &str, pem: &[u8]) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in pem::certificates(name, pem)? {
             roots.add(certificate).map_err(|error| TlsError::new(name, error))?;
         }
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), pem::provider());
-        let builder = if required {
-            builder
-        } else {
-            builder.allow_unauthenticated()
-        };
-        let verifier = builder.build().map_err(|error| TlsError::new(name, error))?;
+        let verifier = builder
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| TlsError::new(name, error))?;
         Ok(Self { verifier })
     }
 

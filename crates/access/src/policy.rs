@@ -4,9 +4,9 @@ use rustls::pki_types::CertificateDer;
 
 use crate::caller::Caller;
 use crate::callers::{Callers, Entry};
-use crate::certificate::{CertificateNames, ROLE_PREFIX};
+use crate::certificate::CertificateNames;
 use crate::client_ca::ClientCa;
-use crate::role::Role;
+use crate::refusal::Refusal;
 
 /// The credentials that a node knows. Without any, everybody who reaches the node is the operator `local`.
 #[derive(Debug, Clone, Default)]
@@ -24,39 +24,6 @@ pub struct Shown<'a> {
     pub certificates: &'a [CertificateDer<'static>],
     /// True if the call came by the node's Unix socket.
     pub by_socket: bool,
-}
-
-/// The reason why a call is refused. The texts say the remedy and nothing of what exists on the node.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The call shows no credential.
-    #[error(
-        "no credential: send `authorization: Bearer TOKEN` (qres: --token-file), or connect with a client certificate (qres: \
-         --tls-cert and --tls-key)"
-    )]
-    Missing,
-    /// The token stands for nobody.
-    #[error("the token is not known here, or its time is over: ask the node's operator for a new one (qres token new)")]
-    Token,
-    /// The certificate does not hold (any more).
-    #[error("the client certificate is refused: {0}")]
-    Certificate(String),
-    /// The certificate holds and names no caller.
-    #[error(
-        "the client certificate has no role here: its organization must be {ROLE_PREFIX}reader, {ROLE_PREFIX}trainer or \
-         {ROLE_PREFIX}operator with one common name, or the node's callers file must have one of its names"
-    )]
-    Unnamed,
-    /// The caller's role is too low.
-    #[error("{name} has the role {has}, and this call needs {needs}")]
-    Role {
-        /// The caller's name.
-        name: String,
-        /// The caller's role.
-        has: Role,
-        /// The least role that may make the call.
-        needs: Role,
-    },
 }
 
 impl Policy {
@@ -99,19 +66,6 @@ impl Policy {
         }
     }
 
-    /// Returns who calls, as [`Policy::caller`] does. A caller with a role below `needs` is refused, too.
-    pub fn permit(&self, shown: &Shown<'_>, needs: Role, now: i64) -> Result<Caller, Refusal> {
-        let caller = self.caller(shown, now)?;
-        if caller.role >= needs {
-            return Ok(caller);
-        }
-        Err(Refusal::Role {
-            name: caller.name,
-            has: caller.role,
-            needs,
-        })
-    }
-
     fn by_certificates(&self, chain: &[CertificateDer<'static>], now: i64) -> Result<Caller, Refusal> {
         let refused = |problem: &str| Refusal::Certificate(problem.to_owned());
         let ca = self
@@ -125,7 +79,7 @@ impl Policy {
         let names = names.ok_or_else(|| refused("it cannot be read"))?;
         match self.callers.as_ref().and_then(|callers| callers.by_certificate(&names)) {
             // An entry whose time is over must not fall back to what the certificate says by itself.
-            Some(entry) => holding(Some(entry), now).ok_or(Refusal::Unnamed),
+            Some(entry) => holding(Some(entry), now).ok_or(Refusal::Over),
             None => names.caller.ok_or(Refusal::Unnamed),
         }
     }

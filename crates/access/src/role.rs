@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+/// The organization that gives a certificate its role: this text and the name of the [`Role`] after it.
+pub const ROLE_PREFIX: &str = "qres:";
+
 /// What a caller may do. Each role may do what the one before it may do, and the order of the values says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -102,7 +102,7 @@ mod tests {
         assert!(refused(&chain, "garbage").starts_with("a.key: no private key in PEM"));
         assert!(refused(&chain, &other).starts_with("a.crt and a.key: "));
         assert!(
-            ClientCa::read("ca.crt", b"garbage", true)
+            ClientCa::read("ca.crt", b"garbage")
                 .unwrap_err()
                 .to_string()
                 .starts_with("ca.crt: ")

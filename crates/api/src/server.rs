@@ -9,6 +9,7 @@ mod field;
 pub mod fuzzing;
 mod health;
 mod incoming;
+mod judge;
 mod layer;
 mod limits;
 mod message;

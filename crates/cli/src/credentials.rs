@@ -43,23 +43,38 @@ pub struct CredentialArgs {
 impl CredentialArgs {
     /// Reads the files. `variable` is the value of QRES_TOKEN, which a file wins over.
     pub fn read(&self, variable: Option<String>) -> Result<Credentials, Failure> {
-        let token = match &self.token_file {
+        let token = match set(self.token_file.as_ref()) {
             Some(path) => Some(token(path)?),
             None => variable
                 .map(|token| token.trim().to_owned())
                 .filter(|token| !token.is_empty()),
         };
-        let identity = match (&self.tls_cert, &self.tls_key) {
+        let identity = match (set(self.tls_cert.as_ref()), set(self.tls_key.as_ref())) {
             (Some(chain), Some(key)) => Some((read(chain)?, read(key)?)),
-            _ => None,
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(Failure::local(
+                    "--tls-cert needs its private key: --tls-key (QRES_TLS_KEY)",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(Failure::local(
+                    "--tls-key needs its certificate: --tls-cert (QRES_TLS_CERT)",
+                ));
+            }
         };
         Ok(Credentials {
-            ca: self.tls_ca.as_deref().map(read).transpose()?,
+            ca: set(self.tls_ca.as_ref()).map(|path| read(path)).transpose()?,
             identity,
-            server_name: self.tls_name.clone(),
+            server_name: self.tls_name.clone().filter(|name| !name.is_empty()),
             token,
         })
     }
+}
+
+/// Returns a path that is set: an empty variable counts as none.
+fn set(path: Option<&PathBuf>) -> Option<&PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

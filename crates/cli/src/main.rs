@@ -3,6 +3,7 @@
 //! Architecture invariant: this tool knows the gRPC contract alone. A program in any language can do everything that it does.
 
 mod args;
+mod callers_file;
 mod command;
 mod confirm;
 mod credentials;

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use qres_api::server;
 
 use qres_node::mesh::{self, MeshConfig};
-use qres_node::{NodeConfig, NodeHandle, identity, private};
+use qres_node::{NodeConfig, NodeHandle, identity};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +29,6 @@ pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 const CALLS_MAX: Duration = Duration::from_secs(5);
 /// The part of [`SHUTDOWN_MAX`] in which acknowledged submissions are merged and sent.
 const MERGE_MAX: Duration = Duration::from_secs(2);
-/// Most bytes of the file of the network's key.
-const NETWORK_KEY_BYTES_MAX: u64 = 4096;
 /// Name of the file of routing hints, in the data directory.
 const HINTS_FILE: &str = "routing.hints";
 
@@ -193,14 +191,12 @@ fn mesh_config(config: &Config) -> anyhow::Result<MeshConfig> {
 
 /// Reads the network's key.
 fn network_key(path: &Path) -> anyhow::Result<mesh::PreSharedKey> {
-    let named = || format!("network_key {}", path.display());
-    let bytes = private::read(path, NETWORK_KEY_BYTES_MAX).with_context(named)?;
-    let text = String::from_utf8(bytes).with_context(named)?;
-    let key = text.trim().parse::<mesh::PreSharedKey>();
+    let bytes = security::read(path).map_err(|problem| anyhow!("network_key {problem}"))?;
+    let key = String::from_utf8_lossy(&bytes).trim().parse::<mesh::PreSharedKey>();
     key.map_err(|error| {
         anyhow!(
-            "{}: no key of a network ({error:?}): `qres network-key` makes one",
-            named()
+            "network_key {}: no key of a network ({error:?}): `qres network-key` makes one",
+            path.display()
         )
     })
 }

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use qres_access::tls::{self, Pem};
 use qres_access::{Callers, ClientCa, Policy};
 use qres_api::server::{Security, SecurityNow};
+use rustix::fs::OFlags;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +25,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Mode bits with which a file is refused: others may write to it.
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 
-/// The bytes of all files at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The bytes of all files at one moment. A part is what changes together: a certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Contents {
     tls: Option<(Vec<u8>, Vec<u8>)>,
     client_ca: Option<Vec<u8>>,
@@ -38,17 +39,52 @@ struct Loaded {
     expiry: Option<i64>,
 }
 
+/// What came of reading the files again: the contents to use from now on, what they mean, and the problems of the parts that stay
+/// as they were.
+struct Reread {
+    contents: Contents,
+    loaded: Option<Loaded>,
+    problems: Vec<String>,
+}
+
 impl Contents {
     fn read(files: &SecurityFiles) -> Result<Self, String> {
-        let tls = match &files.tls {
-            Some((chain, key)) => Some((read(chain)?, read(key)?)),
-            None => None,
-        };
         Ok(Self {
-            tls,
+            tls: files.tls.as_ref().map(read_pair).transpose()?,
             client_ca: files.client_ca.as_deref().map(read).transpose()?,
             callers: files.callers.as_deref().map(read).transpose()?,
         })
+    }
+
+    /// Reads the files again. Each part is used by itself: a broken certificate does not keep a token from being revoked.
+    fn reread(&self, files: &SecurityFiles) -> Reread {
+        let (mut contents, mut loaded, mut problems) = (self.clone(), None, vec![]);
+        let mut take = |part: Result<Self, String>| {
+            let tried = part.and_then(|trial| match trial == contents {
+                true => Ok(None),
+                false => trial.load(files).map(|loaded| Some((trial, loaded))),
+            });
+            match tried {
+                Ok(Some((trial, made))) => (contents, loaded) = (trial, Some(made)),
+                Ok(None) => {}
+                Err(problem) => problems.push(problem),
+            }
+            contents.clone()
+        };
+        let callers = files.callers.as_deref().map(read).transpose();
+        let now = take(callers.map(|callers| Self {
+            callers,
+            ..self.clone()
+        }));
+        let client_ca = files.client_ca.as_deref().map(read).transpose();
+        let now = take(client_ca.map(|client_ca| Self { client_ca, ..now }));
+        let tls = files.tls.as_ref().map(read_pair).transpose();
+        take(tls.map(|tls| Self { tls, ..now }));
+        Reread {
+            contents,
+            loaded,
+            problems,
+        }
     }
 
     fn load(&self, files: &SecurityFiles) -> Result<Loaded, String> {
@@ -57,11 +93,7 @@ impl Contents {
             _ => None,
         };
         let client_ca = match (&files.client_ca, &self.client_ca) {
-            // With a callers file a caller may show a token instead of a certificate.
-            (Some(path), Some(pem)) => {
-                let ca = ClientCa::read(&name(path), pem, callers.is_none());
-                Some(ca.map_err(|error| error.to_string())?)
-            }
+            (Some(path), Some(pem)) => Some(ClientCa::read(&name(path), pem).map_err(|error| error.to_string())?),
             _ => None,
         };
         let (mut server, mut expiry) = (None, None);
@@ -100,8 +132,8 @@ pub fn start(
         let follower = Follower {
             files,
             contents,
-            suspected: None,
-            problem: None,
+            suspected: vec![],
+            told: vec![],
             sender,
             metrics,
         };
@@ -115,10 +147,10 @@ struct Follower {
     files: SecurityFiles,
     /// The contents that are in use.
     contents: Contents,
-    /// A problem that was seen once: a Secret that is exchanged at this moment looks like one.
-    suspected: Option<String>,
-    /// The problem that was last told.
-    problem: Option<String>,
+    /// The problems of the last reading.
+    suspected: Vec<String>,
+    /// Those of them that were told.
+    told: Vec<String>,
     sender: watch::Sender<Arc<Security>>,
     metrics: SecurityMetrics,
 }
@@ -127,50 +159,41 @@ impl Follower {
     async fn run(mut self) {
         loop {
             tokio::time::sleep(READ_EVERY).await;
-            let files = self.files.clone();
-            let used = self.contents.clone();
-            let read = tokio::task::spawn_blocking(move || {
-                let contents = Contents::read(&files)?;
-                if contents == used {
-                    return Ok(None);
-                }
-                contents.load(&files).map(|loaded| Some((contents, loaded)))
-            });
-            match read.await {
-                Ok(Ok(Some((contents, loaded)))) => self.take(contents, loaded),
-                Ok(Ok(None)) => self.mended(),
-                Ok(Err(problem)) => self.refuse(problem),
+            let (files, used) = (self.files.clone(), self.contents.clone());
+            match tokio::task::spawn_blocking(move || used.reread(&files)).await {
+                Ok(read) => self.take(read),
                 // The runtime ends.
-                Err(_) => return,
+                Err(error) if error.is_cancelled() => return,
+                Err(error) => self.problems(vec![format!("they could not be read: {error}")]),
             }
         }
     }
 
-    fn take(&mut self, contents: Contents, loaded: Loaded) {
-        tracing::info!("TLS and callers: the changed files are in use");
-        self.metrics.taken(loaded.expiry);
-        self.contents = contents;
-        (self.suspected, self.problem) = (None, None);
-        self.sender.send_replace(Arc::new(loaded.security));
+    fn take(&mut self, read: Reread) {
+        if let Some(loaded) = read.loaded {
+            tracing::info!("TLS and callers: the changed files are in use");
+            self.metrics.taken(loaded.expiry);
+            self.contents = read.contents;
+            self.sender.send_replace(Arc::new(loaded.security));
+        }
+        self.problems(read.problems);
     }
 
-    /// The files are again as they were when they were taken.
-    fn mended(&mut self) {
-        self.suspected = None;
-        if self.problem.take().is_some() {
-            tracing::info!("TLS and callers: the files are again the ones in use");
+    /// Tells problems that were there the last time, too: a Secret that is exchanged at this moment looks like one.
+    fn problems(&mut self, problems: Vec<String>) {
+        let lasting = problems.iter().filter(|problem| self.suspected.contains(problem));
+        let lasting: Vec<String> = lasting.cloned().collect();
+        for problem in lasting.iter().filter(|problem| !self.told.contains(problem)) {
+            tracing::warn!("TLS and callers: a changed file is not used, the earlier one stays in use: {problem}");
+            self.metrics.failed();
+        }
+        if problems.is_empty() && !self.told.is_empty() {
+            tracing::info!("TLS and callers: all files are in use again");
+        }
+        if problems.is_empty() {
             self.metrics.mended();
         }
-    }
-
-    fn refuse(&mut self, problem: String) {
-        if self.suspected.as_ref() != Some(&problem) {
-            self.suspected = Some(problem);
-        } else if self.problem.as_ref() != Some(&problem) {
-            tracing::warn!("TLS and callers: a changed file is not used, the earlier ones stay in use: {problem}");
-            self.metrics.failed();
-            self.problem = Some(problem);
-        }
+        (self.suspected, self.told) = (problems, lasting);
     }
 }
 
@@ -194,10 +217,19 @@ fn callers(path: &Path, bytes: &[u8]) -> Result<Callers, String> {
     })
 }
 
+fn read_pair((chain, key): &(PathBuf, PathBuf)) -> Result<(Vec<u8>, Vec<u8>), String> {
+    Ok((read(chain)?, read(key)?))
+}
+
 /// Reads a whole file. A link is followed: Kubernetes replaces a Secret by exchanging a link.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     let fails = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
-    let file = fs::File::open(path).map_err(|error| fails(&error))?;
+    // Without the flag a pipe in the place of the file would hold the reader up for ever.
+    let open = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path);
+    let file = open.map_err(|error| fails(&error))?;
     let metadata = file.metadata().map_err(|error| fails(&error))?;
     if !metadata.is_file() {
         return Err(fails(&"is no file"));

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -22,6 +22,32 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = write_new(&aside, bytes).and_then(|()| fs::rename(&aside, path));
     if let Err(error) = written {
         // A full disk needs the room. If the file stays, the next try removes it.
+        let _ = remove(&aside);
+        return Err(error);
+    }
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Replaces the file that a path leads to, links followed, as [`replace`] does, and keeps its owner, group and mode: another
+/// user may be its reader. A file that is not there yet is made private.
+pub fn replace_alike(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = match path.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return replace(path, bytes),
+        found => found?,
+    };
+    let before = fs::metadata(&path)?;
+    let aside = aside(&path);
+    remove(&aside)?;
+    let alike = || {
+        write_new(&aside, bytes)?;
+        std::os::unix::fs::chown(&aside, Some(before.uid()), Some(before.gid()))?;
+        fs::set_permissions(&aside, before.permissions())?;
+        fs::rename(&aside, &path)
+    };
+    if let Err(error) = alike() {
         let _ = remove(&aside);
         return Err(error);
     }
@@ -92,6 +118,20 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(read(&path, 5).unwrap_err().to_string().contains("5 bytes"));
+    }
+
+    #[test]
+    fn a_file_that_others_read_stays_theirs_behind_its_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("file"), dir.path().join("link"));
+        replace_alike(&path, b"new").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, MODE);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink(&path, &link).unwrap();
+        replace_alike(&link, b"newer").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
     #[test]

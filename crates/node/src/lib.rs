@@ -40,7 +40,7 @@ pub mod view;
 
 pub use config::{HEADER_BYTES_MAX, NodeConfig};
 pub use handle::NodeHandle;
-pub use qres_files::{descriptors, private};
+pub use qres_files::descriptors;
 pub use qres_wire::{clock, identity};
 pub use startup::StartError;
 pub use {qres_mesh as mesh, qres_store as store, qres_transfer as transfer};

@@ -19,7 +19,8 @@ pub struct ModelRef {
 /// The facts that a byte stream announces of itself; each is checked when given.
 #[derive(Debug, Clone, Default)]
 pub struct UploadOptions {
-    /// An idempotency key: it makes the upload resumable and its outcome repeatable. At most 128 bytes.
+    /// An idempotency key: it makes the upload resumable and its outcome repeatable. At most 128 bytes, and as many before them for
+    /// the name of a trainer whose keys are its own.
     pub key: Option<String>,
     /// The byte at which this stream goes on: the bytes before it are already kept. Above 0 only with a key.
     pub offset: u64,

@@ -4,6 +4,7 @@ use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyP
 use time::{Duration, OffsetDateTime};
 
 use super::*;
+use crate::role::Role;
 use crate::token::Token;
 
 struct Ca {
@@ -23,7 +24,7 @@ impl Ca {
     }
 
     fn client_ca(&self) -> ClientCa {
-        ClientCa::read("ca.crt", self.certificate.pem().as_bytes(), true).unwrap()
+        ClientCa::read("ca.crt", self.certificate.pem().as_bytes()).unwrap()
     }
 
     /// Signs a certificate that holds for an hour around the present.
@@ -132,7 +133,11 @@ fn a_callers_file_can_name_a_certificate_and_wins_over_its_own_words() {
     );
     let policy = Policy::new(Some(over), Some(ca.client_ca()));
     let alice = ca.sign("alice", Some("qres:operator"));
-    assert_eq!(policy.caller(&by_certificate(&alice), NOW), Err(Refusal::Unnamed));
+    assert_eq!(policy.caller(&by_certificate(&alice), NOW), Err(Refusal::Over));
+    // A revoked entry must not let the certificate speak for itself again.
+    let revoked = callers("alice", "reader", "certificate = \"CN:alice\"\nrevoked = true");
+    let policy = Policy::new(Some(revoked), Some(ca.client_ca()));
+    assert_eq!(policy.caller(&by_certificate(&alice), NOW), Err(Refusal::Over));
 }
 
 #[test]
@@ -175,9 +180,9 @@ fn roles_permit_up_to_their_own() {
         token: Some(token.text()),
         ..Shown::default()
     };
-    assert!(policy.permit(&shown, Role::Reader, NOW).is_ok());
-    assert!(policy.permit(&shown, Role::Trainer, NOW).is_ok());
-    let refused = policy.permit(&shown, Role::Operator, NOW).unwrap_err().to_string();
+    let caller = policy.caller(&shown, NOW).unwrap();
+    assert!(caller.permit(Role::Reader).is_ok() && caller.permit(Role::Trainer).is_ok());
+    let refused = caller.permit(Role::Operator).unwrap_err().to_string();
     assert!(
         refused.contains("alice") && refused.contains("trainer") && refused.contains("operator"),
         "{refused}"

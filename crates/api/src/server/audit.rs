@@ -25,17 +25,53 @@ pub(super) fn object(extensions: &Extensions, name: &str) {
     }
 }
 
-/// Writes the line of a call that has ended.
-pub(super) fn write(caller: &Caller, connection: &Connection, rpc: &str, object: &AuditObject, ended: Code) {
-    let object = object.0.lock();
-    tracing::info!(
-        target: AUDIT_TARGET,
-        caller = caller.name,
-        role = caller.role.name(),
-        from = connection.origin.to_string(),
-        rpc,
-        object = %printable(&object),
-        code = code::name(ended),
-        "call"
-    );
+/// The line of a call under way. It is written when the call ends, also when the caller cancels the call: what the call did
+/// until then is done.
+pub(super) struct AuditLine {
+    caller: Caller,
+    connection: Arc<Connection>,
+    rpc: &'static str,
+    object: AuditObject,
+    /// `None` once the line is written.
+    ended: Option<Code>,
+}
+
+impl AuditLine {
+    pub(super) fn new(caller: Caller, connection: Arc<Connection>, rpc: &'static str) -> Self {
+        Self {
+            caller,
+            connection,
+            rpc,
+            object: AuditObject::default(),
+            ended: Some(Code::Cancelled),
+        }
+    }
+
+    /// Returns the place where the handler names what the call acts on.
+    pub(super) fn object(&self) -> AuditObject {
+        self.object.clone()
+    }
+
+    /// Writes the line of a call that ended with this code.
+    pub(super) fn end(mut self, code: Code) {
+        self.ended = Some(code);
+    }
+}
+
+impl Drop for AuditLine {
+    fn drop(&mut self) {
+        let Some(code) = self.ended.take() else { return };
+        let object = self.object.0.lock();
+        tracing::info!(
+            target: AUDIT_TARGET,
+            caller = self.caller.name,
+            role = self.caller.role.name(),
+            credential = self.caller.credential.name(),
+            from = self.connection.origin.to_string(),
+            rpc = self.rpc,
+            object = %printable(&object),
+            code = code::name(code),
+            "call"
+        );
+    }
 }

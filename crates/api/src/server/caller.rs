@@ -20,9 +20,18 @@ pub(super) fn trainer(extensions: &Extensions, given: String) -> Result<String, 
     Err(status(NodeError::new(Reason::TrainerDiffers, message).field("trainer")))
 }
 
+/// Returns an upload's key as the node knows it. A trainer's keys are its own: another trainer with the same key neither sees nor
+/// continues its upload.
+pub(super) fn key(extensions: &Extensions, given: String) -> String {
+    match extensions.get::<Caller>().and_then(Caller::trainer) {
+        Some(own) if !given.is_empty() => format!("{own}/{given}"),
+        _ => given,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use qres_access::Role;
+    use qres_access::{Credential, Role};
     use tonic::Code;
 
     use super::*;
@@ -38,10 +47,14 @@ mod tests {
         let alice = called_by(Caller {
             name: "alice".into(),
             role: Role::Trainer,
-            named: true,
+            credential: Credential::Token,
         });
         assert_eq!(trainer(&alice, String::new()).unwrap(), "alice");
         assert_eq!(trainer(&alice, "alice".into()).unwrap(), "alice");
+        assert_eq!(
+            (key(&alice, "k".into()), key(&alice, String::new())),
+            ("alice/k".into(), String::new())
+        );
         let error = trainer(&alice, "bob".into()).unwrap_err();
         assert_eq!(error.code(), Code::PermissionDenied);
     }

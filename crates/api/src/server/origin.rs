@@ -37,6 +37,12 @@ impl Origin {
         self.socket
     }
 
+    /// Returns the caller's host without its port, for a limit on each host.
+    pub(super) fn host(&self) -> String {
+        self.address
+            .map_or_else(|| self.to_string(), |address| address.ip().to_string())
+    }
+
     /// Notes the certificates that the TLS handshake brought.
     pub(super) fn show(&self, certificates: Certificates) {
         // A connection has one handshake.

@@ -16,6 +16,7 @@ use tower::ServiceBuilder;
 use super::api::Api;
 use super::health::{SERVICES, set_health};
 use super::incoming::{Incoming, Listener, Open};
+use super::judge::Judge;
 use super::limits::MESSAGE_BYTES_MAX;
 use super::options::Options;
 use super::place::Places;
@@ -86,6 +87,7 @@ async fn run(
     stop: Stop,
 ) -> Result<(), tonic::transport::Error> {
     let limits = Arc::new(options.limits);
+    let judge = Judge::new(options.security.clone(), limits.calls_per_s, options.metrics.clone());
     // The layers from the outside in; each sees the answers of those below it.
     let layers = ServiceBuilder::new()
         // The span begins before anything else can fail, and holds the final code.
@@ -93,11 +95,7 @@ async fn run(
         // Counts the codes that callers really get, refusals and translated errors included.
         .layer(layer::metrics::MetricsLayer::new(options.metrics.clone()))
         // Before anything of the request is read or any place is taken.
-        .layer(layer::access::AccessLayer::new(
-            options.security.clone(),
-            limits.clone(),
-            options.metrics.clone(),
-        ))
+        .layer(layer::access::AccessLayer::new(judge, limits.clone()))
         // Outside the layers that hold places and files, so that a call that times out or is not read gives them back.
         .layer(layer::deadline::DeadlineLayer)
         .layer(layer::answer::AnswerLayer::new(limits.clone(), options.metrics.clone()))

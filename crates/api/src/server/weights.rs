@@ -91,7 +91,11 @@ impl pb::weights_service_server::WeightsService for Api {
         let (_, extensions, mut stream) = request.into_parts();
         let (mut header, data): (pb::SubmitWeightsRequest, _) = self.first(&mut stream).await?;
         header.trainer = caller::trainer(&extensions, header.trainer)?;
-        let upload = self.node.submit(submit(header)?).await.map_err(status)?;
+        let mut submit = submit(header)?;
+        if let Some(keyed) = &mut submit.upload.key {
+            *keyed = caller::key(&extensions, std::mem::take(keyed));
+        }
+        let upload = self.node.submit(submit).await.map_err(status)?;
         let view = self.carry(upload, data, &mut stream).await?;
         let submission = Some(message::submission(view));
         Ok(Response::new(pb::SubmitWeightsResponse { submission }))
@@ -101,14 +105,12 @@ impl pb::weights_service_server::WeightsService for Api {
         &self,
         request: Request<pb::GetUploadRequest>,
     ) -> Result<Response<pb::GetUploadResponse>, Status> {
-        let key = field::text(
-            "idempotency_key",
-            request.into_inner().idempotency_key,
-            field::NAME_BYTES_MAX,
-        )?;
+        let (_, extensions, request) = request.into_parts();
+        let key = field::text("idempotency_key", request.idempotency_key, field::NAME_BYTES_MAX)?;
         if key.is_empty() {
             return Err(field::invalid("idempotency_key", "missing: name the upload's key"));
         }
+        let key = caller::key(&extensions, key);
         let kept_bytes = self.node.upload_offset(&key).await.map_err(status)?;
         Ok(Response::new(pb::GetUploadResponse { kept_bytes }))
     }

@@ -78,6 +78,7 @@ impl TlsCommand {
 
 impl Init {
     fn run(self, output: Output) -> Result<(), Failure> {
+        let caller = caller_params(&self.name, Role::Operator)?;
         fs::create_dir_all(&self.out).map_err(|error| Failure::file(&self.out, error))?;
         for name in ["ca", "server", &self.name] {
             refuse_overwriting(&self.out, name)?;
@@ -88,7 +89,6 @@ impl Init {
             false => self.host,
         };
         let server = server_params(hosts)?;
-        let caller = caller_params(&self.name, Role::Operator)?;
         write(&self.out, "ca", &ca.certificate.pem(), &ca.key)?;
         ca.sign(server, &self.out, "server")?;
         ca.sign(caller, &self.out, &self.name)?;
@@ -112,13 +112,14 @@ impl Init {
 
 impl Client {
     fn run(self, output: Output) -> Result<(), Failure> {
+        let caller = caller_params(&self.name, self.role)?;
         refuse_overwriting(&self.dir, &self.name)?;
         let path = self.dir.join("ca.key");
         let pem = fs::read_to_string(&path).map_err(|error| Failure::file(&path, error))?;
         let key = KeyPair::from_pem(&pem).map_err(|error| Failure::file(&path, error))?;
         // The issuer of a certificate is the CA's name and key, so the CA's certificate need not be read.
         let ca = Ca::with(key)?;
-        ca.sign(caller_params(&self.name, self.role)?, &self.dir, &self.name)?;
+        ca.sign(caller, &self.dir, &self.name)?;
         let stem = self.dir.join(&self.name).display().to_string();
         output.print(
             || json!({"certificate": format!("{stem}.crt"), "key": format!("{stem}.key")}),
@@ -160,6 +161,11 @@ fn server_params(hosts: Vec<String>) -> Result<CertificateParams, Failure> {
 }
 
 fn caller_params(name: &str, role: Role) -> Result<CertificateParams, Failure> {
+    if ["ca", "server"].contains(&name) {
+        return Err(Failure::local(format!(
+            "--name {name}: the files of this name are not a caller's"
+        )));
+    }
     let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(fine) {
         return Err(Failure::local(format!(

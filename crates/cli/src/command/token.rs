@@ -1,15 +1,14 @@
 //! The commands `qres token …`: they keep a callers file, and need no node.
 
-use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use qres_access::{Callers, Role, Token, TokenHash};
-use qres_files::private;
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use crate::callers_file::{self, CallersFile};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::show::lines::Lines;
@@ -20,8 +19,8 @@ pub enum TokenCommand {
     /// Make a token, add its hash to a callers file, and print the token once
     New(New),
     /// List the callers of a callers file
-    List(CallersFile),
-    /// Take all credentials of a caller out of a callers file
+    List(CallersArgs),
+    /// Revoke all credentials of a caller, certificates with its name too
     Revoke(Revoke),
     /// Print the hash of a token that is typed or piped in
     Hash {},
@@ -29,7 +28,7 @@ pub enum TokenCommand {
 
 /// The file that `qres-daemon --grpc-callers` reads.
 #[derive(Debug, clap::Args)]
-pub struct CallersFile {
+pub struct CallersArgs {
     /// The callers file
     #[arg(long, value_name = "FILE", default_value = "callers.toml")]
     file: PathBuf,
@@ -48,7 +47,7 @@ pub struct New {
     #[arg(long, value_name = "N")]
     expires_days: Option<u32>,
     #[command(flatten)]
-    callers: CallersFile,
+    callers: CallersArgs,
 }
 
 /// Takes a caller's credentials back.
@@ -58,7 +57,7 @@ pub struct Revoke {
     #[arg(long)]
     name: String,
     #[command(flatten)]
-    callers: CallersFile,
+    callers: CallersArgs,
 }
 
 impl TokenCommand {
@@ -76,24 +75,13 @@ impl TokenCommand {
 impl New {
     fn run(self, output: Output) -> Result<(), Failure> {
         let token = Token::generate().map_err(|error| Failure::local(format!("no random numbers: {error}")))?;
-        let mut text = self.callers.text()?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        // Debug quotes and escapes the name as TOML does; the parser below refuses what a name may not have.
-        text += &format!(
-            "\n[[caller]]\nname = {:?}\nrole = \"{}\"\ntoken = \"{}\"\n",
-            self.name,
-            self.role,
-            token.hash()
-        );
-        if let Some(days) = self.expires_days {
-            let at = OffsetDateTime::now_utc() + Duration::days(days.into());
-            let at = at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339);
-            let at = at.map_err(|error| Failure::local(format!("--expires-days {days}: {error}")))?;
-            text += &format!("expires = {at}\n");
-        }
-        self.callers.replace(&text)?;
+        let expires = self
+            .expires_days
+            .map(|days| OffsetDateTime::now_utc() + Duration::days(days.into()));
+        let expires = expires.map(|at| at.replace_nanosecond(0).unwrap_or(at));
+        let mut file = CallersFile::open(&self.callers.file)?;
+        file.add_token(&self.name, self.role, token.hash(), expires)?;
+        file.save()?;
         let file = self.callers.file.display().to_string();
         output.print(
             || json!({"token": token.text(), "name": self.name, "role": self.role.name(), "file": file}),
@@ -109,22 +97,16 @@ impl New {
 
 impl Revoke {
     fn run(self, output: Output) -> Result<(), Failure> {
-        let text = self.callers.text()?;
-        let (kept, revoked) = without(&text, &self.name);
-        if revoked == 0 {
-            let file = self.callers.file.display();
-            return Err(Failure::local(format!(
-                "{file} has no caller {:?}: `qres token list` shows them",
-                self.name
-            )));
-        }
-        self.callers.replace(&kept)?;
+        let mut file = CallersFile::open(&self.callers.file)?;
+        let marked = file.revoke(&self.name)?;
+        file.save()?;
         output.print(
-            || json!({"revoked": revoked, "name": self.name}),
+            || json!({"revoked": marked, "name": self.name}),
             || {
                 format!(
-                    "{revoked} credentials of {} are revoked; a running node notices within 5 s",
-                    self.name
+                    "{marked} credentials of {name} are revoked, and certificates with the common name {name}; a running node \
+                     notices within 10 s",
+                    name = self.name
                 )
             },
         );
@@ -132,47 +114,8 @@ impl Revoke {
     }
 }
 
-impl CallersFile {
-    /// Returns the text of the file; empty if there is none yet.
-    fn text(&self) -> Result<String, Failure> {
-        match fs::read_to_string(&self.file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-            read => read.map_err(|error| Failure::file(&self.file, error)),
-        }
-    }
-
-    /// Replaces the file as a whole, if the text is a callers file.
-    fn replace(&self, text: &str) -> Result<(), Failure> {
-        Callers::parse(text).map_err(|error| Failure::file(&self.file, error))?;
-        let path: &Path = &self.file;
-        let whole = std::path::absolute(path).map_err(|error| Failure::file(path, error))?;
-        private::replace(&whole, text.as_bytes()).map_err(|error| Failure::file(path, error))
-    }
-}
-
-/// Returns the text of a callers file without the entries of a caller, comments and order kept, and the number of entries that
-/// were taken out.
-fn without(text: &str, name: &str) -> (String, usize) {
-    let mut blocks: Vec<String> = vec![String::new()];
-    for line in text.split_inclusive('\n') {
-        if line.trim() == "[[caller]]" {
-            blocks.push(String::new());
-        }
-        if let Some(block) = blocks.last_mut() {
-            block.push_str(line);
-        }
-    }
-    let before = blocks.len();
-    let is_of = |block: &String| {
-        let callers = Callers::parse(block).unwrap_or_default();
-        callers.entries().iter().any(|entry| entry.caller.name == name)
-    };
-    blocks.retain(|block| !is_of(block));
-    (blocks.concat(), before - blocks.len())
-}
-
-fn list(file: &CallersFile, output: Output) -> Result<(), Failure> {
-    let callers = Callers::parse(&file.text()?).map_err(|error| Failure::file(&file.file, error))?;
+fn list(file: &CallersArgs, output: Output) -> Result<(), Failure> {
+    let callers = Callers::parse(&callers_file::read(&file.file)?).map_err(|error| Failure::file(&file.file, error))?;
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let shown: Vec<_> = callers
         .entries()
@@ -191,7 +134,7 @@ fn list(file: &CallersFile, output: Output) -> Result<(), Failure> {
             let rows = shown.iter().map(|(entry, kind, ends)| {
                 json!({
                     "name": entry.caller.name, "role": entry.caller.role.name(), "credential": kind, "expires": ends,
-                    "expired": entry.is_over(now),
+                    "expired": entry.is_over(now), "revoked": entry.revoked,
                 })
             });
             json!({"callers": rows.collect::<Vec<_>>()})
@@ -200,7 +143,11 @@ fn list(file: &CallersFile, output: Output) -> Result<(), Failure> {
             let rows: Vec<String> = shown
                 .iter()
                 .map(|(entry, kind, ends)| {
-                    let over = if entry.is_over(now) { " (over)" } else { "" };
+                    let over = match (entry.revoked, entry.is_over(now)) {
+                        (true, _) => " (revoked)",
+                        (false, true) => " (over)",
+                        (false, false) => "",
+                    };
                     let ends = if ends.is_empty() { "no end" } else { ends };
                     format!(
                         "{:<24} {:<9} {kind:<12} {ends}{over}",
@@ -226,26 +173,5 @@ fn hash(output: Output) -> Result<(), Failure> {
             output.print(|| json!({"hash": hash}), || hash.clone());
             Ok(())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(name: &str, n: u8) -> String {
-        let hash = TokenHash::of(&n.to_string());
-        format!("# about {name}\n[[caller]]\nname = \"{name}\"\nrole = \"reader\"\ntoken = \"{hash}\"\n\n")
-    }
-
-    #[test]
-    fn a_revoked_caller_is_taken_out_and_the_others_stay_as_they_are() {
-        let text = entry("alice", 1) + &entry("bob", 2) + &entry("alice", 3);
-        let (kept, revoked) = without(&text, "alice");
-        assert_eq!(revoked, 2);
-        let callers = Callers::parse(&kept).unwrap();
-        assert_eq!(callers.entries().len(), 1);
-        assert_eq!(callers.entries()[0].caller.name, "bob");
-        assert_eq!(without(&text, "carol"), (text, 0));
     }
 }

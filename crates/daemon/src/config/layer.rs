@@ -24,12 +24,13 @@ const PREFIX: &str = "QRES_";
 
 /// Variables with the prefix that are no settings of the daemon: `QRES_CONFIG` names the configuration file, the others are
 /// for the tool `qres` and for trainers, which may run in the same pod.
-const NO_SETTINGS: [&str; 7] = [
+const NO_SETTINGS: [&str; 8] = [
     "QRES_CONFIG",
     "QRES_ADDR",
     "QRES_TLS_CA",
     "QRES_TLS_CERT",
     "QRES_TLS_KEY",
+    "QRES_TLS_NAME",
     "QRES_TOKEN",
     "QRES_TOKEN_FILE",
 ];
@@ -231,7 +232,10 @@ impl Shape {
             },
             Self::List => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                Some(Value::from(items.map(str::to_owned).collect::<Vec<_>>()))
+                let items: Vec<String> = items.map(str::to_owned).collect();
+                // A text of commas alone names nothing: it stays a text, which is reported. For `allow_peer` an empty list
+                // would let everybody in.
+                (!items.is_empty()).then(|| Value::from(items))
             }
         };
         parsed.unwrap_or_else(|| Value::from(text))

@@ -17,6 +17,8 @@ use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention
 const MESH_PORT: u16 = 4001;
 /// Most entries of one list (`listen`, `bootstrap`, `announce`, `join`, `creator`, `trust`): a node needs a handful.
 const LIST_MAX: usize = 64;
+/// Most peers that may be allowed by name: a network of this size is better kept closed by a key.
+const ALLOWED_MAX: usize = 4096;
 /// Most addresses to listen on: each takes a socket for TCP and one for QUIC.
 const LISTEN_MAX: usize = 8;
 /// Most trainers of one node. Their submissions are merged together, so this bounds a merge.
@@ -150,11 +152,9 @@ fn list(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Out
         .iter()
         .map(|v| v.trim().to_owned())
         .collect();
-    if values.len() > LIST_MAX {
-        return Err(layers.error(
-            key,
-            format!("{} entries, at most {LIST_MAX} are possible", values.len()),
-        ));
+    let most = if key == "allow_peer" { ALLOWED_MAX } else { LIST_MAX };
+    if values.len() > most {
+        return Err(layers.error(key, format!("{} entries, at most {most} are possible", values.len())));
     }
     if let Some(bad) = values
         .iter()

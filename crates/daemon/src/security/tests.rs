@@ -104,6 +104,31 @@ async fn a_broken_file_leaves_the_earlier_one_in_use_and_is_counted_once() {
     following.await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_broken_certificate_does_not_keep_a_token_from_being_revoked() {
+    let (secret, token) = (Secret::new(), Token::generate().unwrap());
+    secret.exchange("1", &entry(Role::Trainer, &token));
+    let (chain, key) = (secret.dir.path().join("a.crt"), secret.dir.path().join("a.key"));
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    fs::write(&chain, pair.cert.pem()).unwrap();
+    fs::write(&key, pair.key_pair.serialize_pem()).unwrap();
+    let files = SecurityFiles {
+        tls: Some((chain.clone(), key)),
+        ..secret.files()
+    };
+    let stop = CancellationToken::new();
+    let (mut security, follow) = start(files, SecurityMetrics::default(), stop.clone()).unwrap();
+    let following = tokio::spawn(follow);
+    security.mark_unchanged();
+    fs::write(&chain, "garbage").unwrap();
+    secret.exchange("2", "");
+    security.changed().await.unwrap();
+    assert_eq!(role(&security, &token), None);
+    assert!(security.borrow().tls.is_some(), "the earlier certificate stays in use");
+    stop.cancel();
+    following.await.unwrap();
+}
+
 #[test]
 fn a_file_that_cannot_be_used_at_the_start_is_named() {
     let secret = Secret::new();

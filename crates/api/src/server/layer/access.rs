@@ -1,108 +1,41 @@
-//! Decides who calls and whether that caller may make the call, before the request is read.
+//! Lets a call through only if its caller may make the call, and only for as long as it may.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use qres_access::{Caller, Refusal, Shown};
-use qres_node::clock::unix_ms;
-use qres_node::error::{NodeError, Reason};
+use http_body::{Frame, SizeHint};
+use qres_access::Role;
+use qres_node::error::NodeError;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Bytes;
 use tonic::codegen::http::header::AUTHORIZATION;
 use tower::{Layer, Service};
 
 use super::method::Method;
 use super::outcome::observe;
 use super::{Request, Response};
-use crate::server::audit::{self, AuditObject};
+use crate::server::audit::AuditLine;
 use crate::server::connection::Connection;
+use crate::server::judge::{Evidence, Judge};
 use crate::server::limits::Limits;
-use crate::server::metrics::Metrics;
-use crate::server::rate::Rate;
-use crate::server::security::SecurityNow;
 use crate::server::status::status;
 
 /// The [`Layer`] that makes [`Access`].
 #[derive(Debug, Clone)]
 pub(in crate::server) struct AccessLayer {
-    security: SecurityNow,
-    rate: Option<Arc<Rate>>,
+    judge: Arc<Judge>,
     limits: Arc<Limits>,
-    metrics: Metrics,
 }
 
 impl AccessLayer {
-    pub(in crate::server) fn new(security: SecurityNow, limits: Arc<Limits>, metrics: Metrics) -> Self {
+    pub(in crate::server) fn new(judge: Judge, limits: Arc<Limits>) -> Self {
         Self {
-            security,
-            rate: limits.calls_per_s.map(|rate| Arc::new(Rate::new(rate))),
+            judge: Arc::new(judge),
             limits,
-            metrics,
         }
-    }
-
-    /// Returns who calls; `None` for a probe, which needs no credential.
-    fn admit(&self, request: &Request, method: Method, connection: &Connection) -> Result<Option<Caller>, NodeError> {
-        let Some(needs) = method.role else { return Ok(None) };
-        let security = self.security.borrow().clone();
-        let shown = Shown {
-            token: token(request),
-            certificates: connection.origin.certificates(),
-            by_socket: connection.origin.is_socket(),
-        };
-        let now = i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX);
-        let caller = security.policy.permit(&shown, needs, now).map_err(|refusal| {
-            self.metrics.deny(denial(&refusal));
-            if let Refusal::Role { name, has, .. } = &refusal {
-                let caller = Caller {
-                    name: name.clone(),
-                    role: *has,
-                    named: true,
-                };
-                let code = tonic::Code::PermissionDenied;
-                audit::write(&caller, connection, method.name, &AuditObject::default(), code);
-            }
-            NodeError::new(reason(&refusal), refusal.to_string())
-        })?;
-        if let Some(rate) = &self.rate
-            && let Err(wait) = rate.count(&caller.name)
-        {
-            self.metrics.refuse("rate");
-            let most = self.limits.calls_per_s.map_or(0, std::num::NonZeroU32::get);
-            let message = format!(
-                "caller {:?} makes more than {most} calls a second (--grpc-rate-max)",
-                caller.name
-            );
-            let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-            return Err(NodeError::new(Reason::RateLimit, message).retry_after(wait));
-        }
-        Ok(Some(caller))
-    }
-}
-
-/// Returns the bearer token of a request. Another scheme counts as an unknown token, not as none.
-fn token(request: &Request) -> Option<&str> {
-    let value = request.headers().get(AUTHORIZATION)?.to_str().unwrap_or_default();
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
-        _ => Some(""),
-    }
-}
-
-fn reason(refusal: &Refusal) -> Reason {
-    match refusal {
-        Refusal::Missing => Reason::CredentialMissing,
-        Refusal::Token | Refusal::Certificate(_) => Reason::CredentialRefused,
-        Refusal::Unnamed | Refusal::Role { .. } => Reason::RoleTooLow,
-    }
-}
-
-/// Returns the label of a refusal in metrics.
-fn denial(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::Missing => "no_credential",
-        Refusal::Token => "token",
-        Refusal::Certificate(_) | Refusal::Unnamed => "certificate",
-        Refusal::Role { .. } => "role",
     }
 }
 
@@ -123,6 +56,66 @@ pub(in crate::server) struct Access<S> {
     layer: AccessLayer,
 }
 
+/// Returns the bearer token of a request. Another scheme counts as an unknown token, not as none, and so do two tokens.
+fn token(request: &Request) -> Option<String> {
+    let mut values = request.headers().get_all(AUTHORIZATION).iter();
+    let value = values.next()?.to_str().unwrap_or_default();
+    if values.next().is_some() {
+        return Some(String::new());
+    }
+    Some(match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim().to_owned(),
+        _ => String::new(),
+    })
+}
+
+/// A body that ends with an error once its call may no longer go on.
+struct Judged {
+    body: Body,
+    /// `None` once the body has ended for this reason.
+    revoked: Option<BoxFuture<'static, NodeError>>,
+}
+
+impl http_body::Body for Judged {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(revoked) = &mut self.revoked else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(error) = revoked.as_mut().poll(context) {
+            self.revoked = None;
+            return Poll::Ready(Some(Err(status(error))));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.revoked.is_none() || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Runs a call for as long as its caller may make it.
+async fn judged<E>(
+    call: impl Future<Output = Result<Response, E>>,
+    judge: Arc<Judge>,
+    evidence: Evidence,
+) -> Result<Response, E> {
+    let mut revoked: BoxFuture<'static, NodeError> = Box::pin(judge.revoked(evidence));
+    tokio::select! {
+        answer = call => {
+            let revoked = Some(revoked);
+            answer.map(|response| response.map(|body| Body::new(Judged { body, revoked })))
+        }
+        error = &mut revoked => Ok(status(error).into_http()),
+    }
+}
+
 impl<S> Service<Request> for Access<S>
 where
     S: Service<Request, Response = Response>,
@@ -138,27 +131,36 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let connection = Connection::of(request.extensions(), &self.layer.limits);
         let method = Method::of(request.uri().path());
-        let caller = match self.layer.admit(&request, method, &connection) {
+        let Some(needs) = method.role else {
+            return Box::pin(self.inner.call(request));
+        };
+        let evidence = Evidence {
+            connection: Connection::of(request.extensions(), &self.layer.limits),
+            token: token(&request),
+            rpc: method.name,
+            needs,
+        };
+        let caller = match self.layer.judge.begin(&evidence) {
             Ok(caller) => caller,
             Err(error) => return Box::pin(std::future::ready(Ok(status(error).into_http()))),
         };
-        let Some(caller) = caller else {
-            return Box::pin(self.inner.call(request));
-        };
         request.extensions_mut().insert(caller.clone());
-        if method.role < Some(qres_access::Role::Operator) {
-            return Box::pin(self.inner.call(request));
-        }
-        let object = AuditObject::default();
-        request.extensions_mut().insert(object.clone());
-        let future = self.inner.call(request);
+        let line = (needs == Role::Operator)
+            .then(|| AuditLine::new(caller, evidence.connection.clone(), method.name))
+            .inspect(|line| drop(request.extensions_mut().insert(line.object())));
+        let call = self.inner.call(request);
+        let judge = self.layer.judge.clone();
         Box::pin(async move {
-            let response = future.await?;
-            Ok(observe(response, move |ended| {
-                audit::write(&caller, &connection, method.name, &object, ended);
-            }))
+            // A short call is over before its credential could be revoked.
+            let response = match method.short {
+                true => call.await?,
+                false => judged(call, judge, evidence).await?,
+            };
+            Ok(match line {
+                Some(line) => observe(response, move |ended| line.end(ended)),
+                None => response,
+            })
         })
     }
 }

@@ -90,9 +90,13 @@ fn kind(path: &str, method: &MethodDescriptorProto) -> (Place, bool, Reading) {
     }
 }
 
-/// Returns the least role for a method. A probe comes from a kubelet or a load balancer, which have no credentials.
+/// The one call without a credential: it comes from load balancers, which have none. `Watch` is none: who may open streams can
+/// hold the places of others.
+const PROBE: &str = "grpc.health.v1.Health/Check";
+
+/// Returns the least role for a method.
 fn role(path: &str) -> Option<Role> {
-    if path.starts_with("grpc.health.v1.") {
+    if path == PROBE {
         return None;
     }
     let found = ROLES.binary_search_by(|(known, _)| (*known).cmp(path));
@@ -162,6 +166,7 @@ mod tests {
                 Some(Role::Reader),
             ),
             ("/grpc.health.v1.Health/Check", None),
+            ("/grpc.health.v1.Health/Watch", Some(Role::Reader)),
             ("/qres.v1.Nothing/Nothing", Some(Role::Reader)),
         ] {
             assert_eq!(Method::of(path).role, role, "{path}");

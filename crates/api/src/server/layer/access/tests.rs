@@ -2,13 +2,14 @@
 
 use std::num::NonZeroU32;
 
-use qres_access::{Callers, Policy, Role, Token};
+use qres_access::{Caller, Callers, Policy, Role, Token};
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::*;
+use crate::server::metrics::Metrics;
 use crate::server::security::{Security, fixed};
 
 const FETCH: &str = "/qres.v1.WeightsService/FetchWeights";
@@ -31,7 +32,8 @@ fn layer(policy: Policy, calls_per_s: Option<NonZeroU32>) -> AccessLayer {
         ..Limits::default()
     };
     let security = fixed(Security { policy, tls: None });
-    AccessLayer::new(security, Arc::new(limits), Metrics::default())
+    let judge = Judge::new(security, calls_per_s, Metrics::default());
+    AccessLayer::new(judge, Arc::new(limits))
 }
 
 /// Calls through the layer. Returns the caller that the service saw, or the refusal.
