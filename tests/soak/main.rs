@@ -75,7 +75,7 @@ impl Plan {
 async fn what_a_node_holds_does_not_grow_with_the_age_of_a_model() {
     let plan = Plan::of_environment();
     let options = Options {
-        arguments: ["--metrics-addr", "127.0.0.1:0"].map(str::to_owned).to_vec(),
+        arguments: ["--admin-addr", "127.0.0.1:0"].map(str::to_owned).to_vec(),
         ..Options::default()
     };
     let swarm = Swarm::start_with(NODES, &options).await;

@@ -38,7 +38,9 @@ pub struct Daemon {
     pub mesh: String,
     /// The libp2p peer id of this daemon.
     pub peer_id: String,
-    /// URL of the metrics page, if the daemon serves metrics.
+    /// URL of the admin port, such as `http://127.0.0.1:port`, if the daemon has one.
+    pub admin: Option<String>,
+    /// URL of the metrics page on the admin port.
     pub metrics: Option<String>,
 }
 
@@ -100,7 +102,8 @@ impl Daemon {
                     grpc: find("grpc").remove(0),
                     mesh,
                     peer_id,
-                    metrics: find("metrics").pop(),
+                    metrics: find("admin").pop().map(|admin| format!("{admin}/metrics")),
+                    admin: find("admin").pop(),
                 };
             }
         }
@@ -167,10 +170,20 @@ impl Daemon {
         }
     }
 
-    /// Sends SIGTERM and waits for the end. Returns the exit code, too; `None` = a signal ended the process.
-    pub fn terminate(mut self) -> (Stopped, Option<i32>) {
+    /// Sends SIGTERM and does not wait.
+    pub fn ask_to_stop(&self) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
         kill_process(pid, Signal::TERM).expect("it takes signals");
+    }
+
+    /// Returns true if the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked").is_some()
+    }
+
+    /// Sends SIGTERM and waits for the end. Returns the exit code, too; `None` = a signal ended the process.
+    pub fn terminate(mut self) -> (Stopped, Option<i32>) {
+        self.ask_to_stop();
         let status = self.child.wait().expect("it ends");
         (
             Stopped {

@@ -9,7 +9,9 @@
 )]
 
 pub mod binaries;
+pub mod collector;
 pub mod daemon;
+pub mod http;
 pub mod node;
 pub mod process;
 pub mod scrape;

@@ -14,7 +14,7 @@ fn limited(soft: u32, hard: u32) -> Options {
     let script = format!(r#"ulimit -S -n {soft} && ulimit -H -n {hard} && exec "$0" "$@""#);
     Options {
         wrapper: ["sh".into(), "-c".into(), script].to_vec(),
-        arguments: ["--metrics-addr", "127.0.0.1:0"].map(str::to_owned).to_vec(),
+        arguments: ["--admin-addr", "127.0.0.1:0"].map(str::to_owned).to_vec(),
         ..Options::default()
     }
 }

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod admin;
 mod backups;
 mod bad_input;
 mod catch_up;
@@ -20,8 +21,10 @@ mod hostile;
 mod hostile_callers;
 mod memberships;
 mod process;
+mod quiet;
 mod rounds;
 mod seeds;
+mod spans;
 mod states;
 mod tensors;
 mod trace;

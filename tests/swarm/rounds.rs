@@ -206,7 +206,7 @@ async fn an_operator_ends_the_waiting_but_never_below_k() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_waits_ends_when_the_node_stops() {
     let daemon = Daemon::start(Options {
-        arguments: ["--metrics-addr", "127.0.0.1:0"].map(str::to_owned).to_vec(),
+        arguments: ["--admin-addr", "127.0.0.1:0"].map(str::to_owned).to_vec(),
         ..Options::default()
     });
     let node = daemon.node();

@@ -1,88 +1,20 @@
 //! One trace shows the way of a submission: from the trainer's call, over two nodes, to the new head.
 
-use std::sync::{Arc, Mutex};
-
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use qres_api::pb;
+use qres_tests::collector::{Collector, environment, links_to};
 use qres_tests::weights::vector;
 use qres_tests::{Daemon, Options, Swarm, wait};
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use crate::rounds::node_ids;
 use crate::{head, vector_model};
-
-/// A trace collector in this process. It keeps every [`Span`] with the instance that sent it.
-#[derive(Clone, Default)]
-struct Collector {
-    spans: Arc<Mutex<Vec<(String, Span)>>>,
-}
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let mut spans = self.spans.lock().unwrap();
-        for resource in request.into_inner().resource_spans {
-            let attributes = resource.resource.map(|r| r.attributes).unwrap_or_default();
-            let instance = format!("{attributes:?}");
-            for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                spans.push((instance.clone(), span));
-            }
-        }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-impl Collector {
-    async fn start() -> (Self, String) {
-        let collector = Self::default();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        let service = TraceServiceServer::new(collector.clone());
-        tokio::spawn(
-            tonic::transport::Server::builder()
-                .add_service(service)
-                .serve_with_incoming(incoming),
-        );
-        (collector, endpoint)
-    }
-
-    /// Returns the spans of this name and process that are as wanted.
-    fn find(&self, name: &str, pid: u32, wanted: impl Fn(&Span) -> bool) -> Vec<Span> {
-        let spans = self.spans.lock().unwrap();
-        // The name of an instance is "host-pid", in quotes.
-        let instance = format!("-{pid}\"");
-        let found = spans
-            .iter()
-            .filter(|(from, span)| from.contains(&instance) && span.name == name && wanted(span));
-        found.map(|(_, span)| span.clone()).collect()
-    }
-
-    async fn wait_for(&self, name: &str, pid: u32, wanted: impl Fn(&Span) -> bool) -> Span {
-        wait::until(&format!("span {name:?} of process {pid}"), || async {
-            self.find(name, pid, &wanted).into_iter().next()
-        })
-        .await
-    }
-}
-
-fn links_to(span: &Span, trace: &[u8]) -> bool {
-    span.links.iter().any(|link| link.trace_id == trace)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submission_can_be_followed_from_the_trainers_call_to_another_nodes_head() {
     let (collector, endpoint) = Collector::start().await;
     let options = Options {
-        environment: vec![
-            ("OTEL_EXPORTER_OTLP_ENDPOINT".into(), endpoint),
-            ("OTEL_BSP_SCHEDULE_DELAY".into(), "50".into()),
-        ],
+        environment: environment(&endpoint),
         ..Options::default()
     };
     let swarm = Swarm::start_with(2, &options).await;

@@ -14,7 +14,7 @@ pub fn banner(
     node: &NodeView,
     grpc: SocketAddr,
     config: &GrpcConfig,
-    metrics: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     data_dir: &Path,
 ) -> String {
     let mut lines = vec![
@@ -35,7 +35,7 @@ pub fn banner(
             .map(|path| ("socket", format!("unix:{}", path.display()))),
     );
     lines.push(("access", access(&config.security)));
-    lines.extend(metrics.map(|address| ("metrics", format!("http://{address}/metrics"))));
+    lines.extend(admin.map(|address| ("admin", format!("http://{address}"))));
     lines.push(("data", data_dir.display().to_string()));
     let mut text = String::new();
     for (key, value) in lines {

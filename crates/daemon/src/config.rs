@@ -85,8 +85,8 @@ pub struct Config {
     pub log: String,
     /// The format of log lines.
     pub log_format: LogFormat,
-    /// The address on which Prometheus metrics are served; `None` if they are off.
-    pub metrics_addr: Option<SocketAddr>,
+    /// The address of the admin port (metrics, liveness, readiness); `None` if it is off.
+    pub admin_addr: Option<SocketAddr>,
     /// The file of audit lines; `None` if only the log has them.
     pub audit_log: Option<PathBuf>,
 }

@@ -3,12 +3,13 @@
 //! Architecture invariant: this crate is the only place where everything is composed, and the only one that reads files,
 //! environment and flags. The other crates get plain values.
 
+mod admin;
 mod args;
 mod banner;
 mod callers;
 mod config;
+mod health;
 mod memory;
-mod metrics;
 mod run;
 mod security;
 mod security_metrics;

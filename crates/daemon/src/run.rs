@@ -16,12 +16,14 @@ use qres_node::{NodeConfig, NodeHandle, identity};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin;
 use crate::banner::{READY, banner};
 use crate::callers;
 use crate::config::{Config, GrpcConfig, Mode, Retention};
 use crate::security_metrics::SecurityMetrics;
+use crate::health::{Health, Running};
 use crate::telemetry::FLUSH_MAX;
-use crate::{metrics, security, socket};
+use crate::{security, socket};
 
 /// Most time from the first signal to the end of the process, telemetry's flush included. Kubernetes allows 30 s by default.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
@@ -40,12 +42,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let unix = config.grpc.socket.as_deref().map(socket::bind).transpose()?;
     // The file is removed when the daemon ends.
     let (unix, _socket_file) = unix.map_or((None, None), |(listener, file)| (Some(listener), Some(file)));
-    let metrics_listener = match config.metrics_addr {
-        Some(address) => Some(metrics::bind(address).await?),
+    let admin = match config.admin_addr {
+        Some(address) => Some(admin::bind(address).await?),
         None => None,
     };
     let grpc_addr = grpc.local_addr()?;
-    let metrics_addr = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+    // The admin port answers from here on, and to the very end: a stop shows there at once.
+    let health = Arc::new(Health::new(shutdown.clone()));
+    let _admin = admin.map(|listener| admin::spawn(listener, health.clone()));
 
     let mut registry = Registry::default();
     let security_metrics = SecurityMetrics::register(&mut registry);
@@ -62,10 +67,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         options,
         calls.clone().cancelled_owned(),
     ));
-    if let Some(listener) = metrics_listener {
-        tokio::spawn(metrics::serve(listener, Arc::new(registry), shutdown.clone()));
-    }
-    announce(&node, grpc_addr, metrics_addr, &config).await?;
+    health.started(Running {
+        node: node.clone(),
+        registry,
+        grpc: serving.abort_handle(),
+    });
+    announce(&node, grpc_addr, admin_addr, &config).await?;
 
     let mut failed = None;
     let ended = tokio::select! {
@@ -135,11 +142,11 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 async fn announce(
     node: &NodeHandle,
     grpc: SocketAddr,
-    metrics: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     config: &Config,
 ) -> anyhow::Result<()> {
     let view = node.node().await?;
-    let text = banner(&view, grpc, &config.grpc, metrics, &config.data_dir);
+    let text = banner(&view, grpc, &config.grpc, admin, &config.data_dir);
     // A write fails if the parent process closed stdout. The node runs all the same.
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}{READY}").and_then(|()| out.flush());

@@ -134,9 +134,9 @@ pub struct Settings {
     /// Format of log lines [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// Address on which Prometheus metrics are served, or `off` [default: off]
+    /// Address of the admin port, which serves /metrics, /livez and /readyz without authentication, or `off` [default: off]
     #[arg(long, value_name = "IP:PORT")]
-    pub metrics_addr: Option<String>,
+    pub admin_addr: Option<String>,
 }
 
 /// The type of a key's value, by which its text in the environment is read.
@@ -187,7 +187,7 @@ pub const KEYS: [(&str, Shape); 34] = [
     ("header_bytes_max", Shape::Number),
     ("log", Shape::Text),
     ("log_format", Shape::Text),
-    ("metrics_addr", Shape::Text),
+    ("admin_addr", Shape::Text),
 ];
 
 /// Reads a number or a text as a text: a file may say `retention = 8` as well as `retention = "all"`.

@@ -3,6 +3,7 @@
 mod exporter;
 mod otlp;
 mod plain;
+mod trace_ids;
 
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
@@ -17,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::fmt::format::{JsonFields, debug_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -25,6 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use qres_api::server::AUDIT_TARGET;
 
 use crate::config::{Config, Environment, LogFormat};
+use trace_ids::{Subscribed, TraceIds};
 
 /// Most time for sending the last spans. A collector that is down delays a shutdown by no more than this.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -52,11 +54,13 @@ impl Telemetry {
                 .with_target(false)
                 .with_filter(exported())
         });
+        let subscribed = Subscribed::default();
         tracing_subscriber::registry()
             .with(exporting)
-            .with(logging(config)?)
+            .with(logging(config, &subscribed)?)
             .with(audit(config)?)
             .try_init()?;
+        subscribed.set_current();
         if let Some(problem) = problem {
             tracing::warn!("no traces are exported: {problem}");
         }
@@ -81,7 +85,7 @@ fn exported() -> Targets {
 }
 
 /// Makes the layer that writes the log to stderr.
-fn logging<S>(config: &Config) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>>
+fn logging<S>(config: &Config, subscribed: &Subscribed) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
@@ -93,7 +97,7 @@ where
     let quiet = filter_fn(move |metadata| wanted || !metadata.target().starts_with("opentelemetry"))
         .with_max_level_hint(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));
     let colours = std::io::stderr().is_terminal();
-    Ok(lines(config.log_format, colours, std::io::stderr)
+    Ok(lines(config.log_format, colours, std::io::stderr, subscribed)
         .with_filter(tracing_subscriber::filter::FilterExt::and(filter, quiet))
         .boxed())
 }
@@ -142,7 +146,7 @@ fn with_quiet_libraries(filter: &str) -> String {
 
 /// Makes a layer that writes one line per event to `writer`. Control characters in quoted text are escaped, so that no
 /// quoted text can command a terminal.
-fn lines<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+fn lines<S, W>(format: LogFormat, colours: bool, writer: W, subscribed: &Subscribed) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -152,9 +156,19 @@ where
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(plain::Lines::new(writer, colours))
         .with_ansi(colours);
+    let plain = tracing_subscriber::fmt::format().with_ansi(colours);
     match format {
-        LogFormat::Text => layer.fmt_fields(debug_fn(plain::field).delimited(" ")).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Text => layer
+            .fmt_fields(debug_fn(plain::field).delimited(" "))
+            .event_format(TraceIds::new(plain, format, subscribed.clone()))
+            .boxed(),
+        LogFormat::Json => {
+            let json = plain.json().flatten_event(true);
+            layer
+                .fmt_fields(JsonFields::new())
+                .event_format(TraceIds::new(json, format, subscribed.clone()))
+                .boxed()
+        }
     }
 }
 
@@ -183,7 +197,8 @@ mod tests {
     fn logged(format: LogFormat, colours: bool) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
-        let subscriber = tracing_subscriber::registry().with(lines(format, colours, move || writer.clone()));
+        let subscriber =
+            tracing_subscriber::registry().with(lines(format, colours, move || writer.clone(), &Subscribed::default()));
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::info_span!("call", peer = %HOSTILE);
             let _in = span.enter();
@@ -191,6 +206,32 @@ mod tests {
         });
         let bytes = kept.0.lock().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_inside_a_span_names_its_trace() {
+        use opentelemetry::trace::TracerProvider;
+        let provider = SdkTracerProvider::builder().build();
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (kept, subscribed) = (Kept::default(), Subscribed::default());
+            let writer = kept.clone();
+            let subscriber = tracing_subscriber::registry()
+                .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("test")))
+                .with(lines(format, false, move || writer.clone(), &subscribed));
+            tracing::subscriber::with_default(subscriber, || {
+                subscribed.set_current();
+                tracing::info!("outside");
+                tracing::info_span!("call").in_scope(|| tracing::info!("inside"));
+            });
+            let text = String::from_utf8(kept.0.lock().clone()).unwrap();
+            let line = |word| text.lines().find(|line| line.contains(word)).unwrap();
+            assert!(!line("outside").contains("trace_id"), "{text}");
+            let inside = line("inside");
+            let id = inside.split("trace_id").nth(1).unwrap();
+            let id = id.trim_start_matches(['=', ':', '"']);
+            assert!(id[..32].bytes().all(|b| b.is_ascii_hexdigit()), "{text}");
+            assert_eq!(inside.ends_with('}'), format == LogFormat::Json, "{text}");
+        }
     }
 
     #[test]

@@ -83,7 +83,9 @@ mod promises;
 #[cfg(test)]
 mod stage;
 
-pub use event::{AggregateJob, EncodeJob, Forgotten, FreshItem, Input, LateItem, Output, Persist, Refusal, Unsigned};
+pub use event::{
+    AggregateJob, EncodeJob, Forgotten, FreshItem, Input, LateItem, Output, Persist, Refusal, Refused, Unsigned,
+};
 pub use machine::Machine;
 pub use submission::{Submission, SubmissionState};
 pub use types::{

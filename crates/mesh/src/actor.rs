@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
+use libp2p::metrics::Recorder;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, ping};
 use qres_fed::id::NodeId;
@@ -45,6 +46,7 @@ use super::hello::{self, GoodbyeCode, Hello};
 use super::outbox::{Notice, Outbox};
 use super::peer_table::{Connection, Link, PeerTable};
 use super::probe::{Answer, Probes};
+use super::pulse::Pulse;
 use super::resolver;
 use super::saved_peers::SavedPeers;
 use super::snapshot::Snapshot;
@@ -64,6 +66,9 @@ pub struct Actor {
     pub(super) hello: Hello,
     pub(super) swarm: Swarm<Behaviour>,
     pub(super) counters: Arc<MeshCounters>,
+    /// libp2p's own figures of connections, dials, pings and Kademlia.
+    pub(super) library: libp2p::metrics::Metrics,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) events: mpsc::Sender<MeshEvent>,
     pub(super) outbox: Outbox,
     pub(super) peers: PeerTable,
@@ -144,6 +149,8 @@ impl Actor {
     }
 
     fn on_tick(&mut self, now: Instant) {
+        self.pulse.beat(now);
+        self.counters.census.take(&self.peers);
         self.tick_admission(now);
         if self.stopping.is_some() {
             return;
@@ -222,7 +229,22 @@ impl Actor {
         self.snapshot.send_replace(snapshot);
     }
 
+    /// Counts an event in libp2p's own figures. Left out are the addresses that peers claim for this node, and identify:
+    /// their labels are what strangers say.
+    fn record(&self, event: &SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::NewExternalAddrCandidate { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. }
+            | SwarmEvent::NewExternalAddrOfPeer { .. } => {}
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.library.record(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.library.record(event),
+            event => self.library.record(event),
+        }
+    }
+
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>, now: Instant) {
+        self.record(&event);
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
             SwarmEvent::ConnectionEstablished {

@@ -14,6 +14,7 @@ use libp2p::core::transport::Boxed;
 use libp2p::core::transport::dummy::DummyTransport;
 use libp2p::core::upgrade::Version;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
+use libp2p::metrics::Registry;
 use libp2p::pnet::{PnetConfig, PreSharedKey};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{
@@ -25,6 +26,7 @@ use qres_wire::identity::Identity;
 use tokio::sync::watch;
 
 use super::config::{MeshConfig, Mode};
+use super::counted::counted;
 use super::counters::MeshCounters;
 use super::error::MeshError;
 use super::gossip_observer::Observed;
@@ -87,10 +89,11 @@ pub fn swarm(
     identity: &Identity,
     counters: Arc<MeshCounters>,
     members: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    library: &mut Registry,
 ) -> Result<(Swarm<Behaviour>, streams::Control), MeshError> {
     let (streams, control) = streams::Behaviour::new(counters.clone());
     let keypair = identity.keypair();
-    let gossip = gossip::behaviour(config, &keypair).map_err(MeshError::Setup)?;
+    let gossip = gossip::behaviour(config, &keypair, library).map_err(MeshError::Setup)?;
     let peer = keypair.public().to_peer_id();
     let behaviour = Behaviour {
         blocked: allow_block_list::Behaviour::default(),
@@ -122,10 +125,13 @@ pub fn swarm(
     };
     let swarm = libp2p::SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_other_transport(|keypair| Later::new(handshakes(quic(keypair, key)).boxed(), HEAD_START))
+        .with_other_transport(|keypair| {
+            let quic = counted(quic(keypair, key), counters.clone(), |counters| &counters.quic);
+            Later::new(handshakes(quic).boxed(), HEAD_START)
+        })
         .map_err(|e| setup(&e))?
         .with_other_transport(|keypair| {
-            let tcp = tcp(keypair, key)?;
+            let tcp = counted(tcp(keypair, key)?, counters.clone(), |counters| &counters.tcp);
             Ok::<_, BoxError>(handshakes(if tcp_drops { dropped(tcp) } else { tcp }))
         })
         .map_err(|e| setup(&e))?

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::census::Census;
+
 /// A counter that only grows.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -12,10 +14,24 @@ impl Count {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Adds `more` to the count.
+    pub(crate) fn add_many(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// Returns the count so far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// The bytes on the streams of one transport, without encryption and the muxer's frames.
+#[derive(Debug, Default)]
+pub struct LinkBytes {
+    /// Bytes sent.
+    pub sent: Count,
+    /// Bytes received.
+    pub received: Count,
 }
 
 /// Counts since the start of the mesh. A count of dropped or ignored entries belongs to a queue or a budget with a limit.
@@ -69,4 +85,10 @@ pub struct MeshCounters {
     pub heartbeats_received: Count,
     /// Peers told to leave because connections ran out.
     pub pruned: Count,
+    /// Bytes over TCP.
+    pub tcp: LinkBytes,
+    /// Bytes over QUIC.
+    pub quic: LinkBytes,
+    /// The known peers by state and transport, counted at each tick of the actor.
+    pub census: Census,
 }

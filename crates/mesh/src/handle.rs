@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use libp2p::metrics::Registry;
 use libp2p::{Stream, StreamProtocol};
 use qres_fed::id::NodeId;
+use qres_wire::clock;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::command::{Command, FaultReport};
@@ -15,6 +17,7 @@ use super::event::{Fault, MessageToken, Topic, Verdict};
 use super::incoming::IncomingStreams;
 use super::limits::ENVELOPE_BYTES_MAX;
 use super::peer_view::PeerView;
+use super::pulse::Pulse;
 use super::snapshot::Snapshot;
 use super::streams::{Control, OpenError};
 use super::twin::Twin;
@@ -29,6 +32,8 @@ pub struct Mesh {
     pub(super) twin: watch::Receiver<Option<Twin>>,
     pub(super) streams: Control,
     pub(super) counters: Arc<MeshCounters>,
+    pub(super) library: Arc<Registry>,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) open_deadline: Duration,
 }
 
@@ -141,6 +146,16 @@ impl Mesh {
     /// Returns the [`MeshCounters`] of this mesh.
     pub fn counters(&self) -> &MeshCounters {
         &self.counters
+    }
+
+    /// Returns libp2p's own figures: connections, dials, pings, Kademlia, gossipsub.
+    pub fn library_metrics(&self) -> Arc<Registry> {
+        self.library.clone()
+    }
+
+    /// Returns the time since the actor's loop ticked last; it ticks every 200 ms by default.
+    pub fn silent(&self) -> Duration {
+        self.pulse.silent(clock::now())
     }
 
     /// Opens a stream to a connected peer, within the deadline [`Timings::open`](crate::Timings::open) (default 5 s). Never

@@ -62,8 +62,10 @@ mod address;
 mod attempt;
 mod backoff;
 mod behaviour;
+mod census;
 mod command;
 mod config;
+mod counted;
 mod counters;
 mod descriptors;
 mod dial;
@@ -88,6 +90,7 @@ mod peer_table;
 mod peer_view;
 mod places;
 mod probe;
+mod pulse;
 mod resolver;
 #[doc(hidden)]
 pub mod saved_peers;
@@ -104,8 +107,9 @@ mod watchdog;
 mod yamux;
 
 pub use address::{check_address, check_peer};
+pub use census::Census;
 pub use config::{MeshConfig, Mode, Overrides, Timings};
-pub use counters::{Count, MeshCounters};
+pub use counters::{Count, LinkBytes, MeshCounters};
 pub use error::MeshError;
 pub use event::{Fault, GossipMessage, HeadClaim, MeshEvent, MessageToken, Topic, Verdict};
 #[doc(hidden)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use libp2p::metrics::Registry;
 use qres_fed::id::NodeId;
 use qres_wire::clock;
 use qres_wire::identity::Identity;
@@ -23,6 +24,7 @@ use super::hello::{self, Hello};
 use super::outbox::Outbox;
 use super::peer_table::PeerTable;
 use super::probe::Probes;
+use super::pulse::Pulse;
 use super::saved_peers::SavedPeers;
 use super::snapshot::Snapshot;
 use super::streams::Control;
@@ -49,7 +51,8 @@ pub async fn start(
         snapshot,
         probes,
     };
-    let (mut actor, streams, resolved) = actor(config, identity, ends, now)?;
+    let mut library = Registry::default();
+    let (mut actor, streams, resolved) = actor(config, identity, ends, &mut library, now)?;
     let twin = actor.twins.subscribe();
     actor.listen().await?;
     let path = actor.config.hints.clone();
@@ -67,6 +70,8 @@ pub async fn start(
         twin,
         streams,
         counters: actor.counters.clone(),
+        library: Arc::new(library),
+        pulse: actor.pulse.clone(),
         open_deadline: actor.config.timings.open,
     };
     let inputs = Inputs {
@@ -99,17 +104,20 @@ fn actor(
     config: MeshConfig,
     identity: &Identity,
     ends: Ends,
+    library: &mut Registry,
     now: Instant,
 ) -> Result<(Actor, Control, Resolved), MeshError> {
     let counters = Arc::new(MeshCounters::default());
     let announced = listen::announced(&config.announce)?;
     let (discovery, resolved) = Discovery::new(&config.bootstrap, config.timings.lookup_wait_min, now)?;
-    let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone(), ends.members.clone())?;
+    let (swarm, streams) = behaviour::swarm(&config, identity, counters.clone(), ends.members.clone(), library)?;
     let actor = Actor {
         own: *swarm.local_peer_id(),
         hello: hello(&config),
         swarm,
         counters,
+        library: libp2p::metrics::Metrics::new(library),
+        pulse: Arc::new(Pulse::new(now)),
         events: ends.events,
         outbox: Outbox::default(),
         peers: PeerTable::default(),

@@ -1,6 +1,7 @@
 //! The node's front: all calls that its callers can make.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -16,7 +17,7 @@ use crate::error::NodeError;
 use crate::scrape::Reading;
 use crate::startup::StartError;
 use crate::view::{
-    ListedModel, ModelView, NodeView, PeerView, Revision, RoundView, StateView, SubmissionView, WatchItem,
+    ListedModel, ModelView, NodeView, PeerView, Revision, RoundView, StateView, SubmissionView, Vitals, WatchItem,
 };
 use crate::{announced, background, creators, service, startup};
 
@@ -28,6 +29,9 @@ pub use crate::service::fetch::{Fetched, Found};
 pub use crate::upload::Upload;
 
 type Answer<T> = Result<T, NodeError>;
+
+/// The mesh's loop, which ticks five times a second, counts as stalled after this time without a tick.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// The node, for its callers. A clone is cheap.
 #[derive(Clone)]
@@ -187,6 +191,21 @@ impl NodeHandle {
         self.context.metrics.register(registry);
         let reading = Reading::new(Arc::downgrade(&self.context), self.context.downloads.counters());
         registry.register_collector(Box::new(reading));
+    }
+
+    /// Returns libp2p's own figures. They are in a registry of their own, which the mesh keeps.
+    pub fn library_metrics(&self) -> Arc<Registry> {
+        self.context.mesh.library_metrics()
+    }
+
+    /// Returns the [`Vitals`] of the node: reads flags, and waits for nothing.
+    pub fn vitals(&self) -> Vitals {
+        let silent = self.context.mesh.silent();
+        Vitals {
+            draining: self.context.lifecycle.draining.load(Ordering::Relaxed),
+            failure: self.context.lifecycle.failure(),
+            stalled: (silent > STALLED_AFTER && !self.context.lifecycle.stop.is_cancelled()).then_some(silent),
+        }
     }
 
     /// Resolves when a part of the node has failed for good, with the reason: its owner should stop it and end the process, so

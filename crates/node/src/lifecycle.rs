@@ -87,6 +87,11 @@ impl Lifecycle {
         self.stop.cancel();
     }
 
+    /// Returns the reason why the node has failed, `None` while it has not.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
     /// Resolves when the node has failed, with the reason.
     pub fn failed(&self) -> impl Future<Output = String> + use<> {
         let mut failure = self.failure.subscribe();

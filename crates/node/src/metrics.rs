@@ -3,6 +3,8 @@
 //! docs/metrics.md describes every figure. No label holds a peer's id, as there may be any number of peers. A model's name is a
 //! label, as a node joins few models.
 
+pub mod rounds;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use qres_fed::record::ModelName;
 use qres_fed::round::SubmissionState;
 
 use crate::view::RoundView;
+use rounds::RoundMetrics;
 
 /// The upper ends of the buckets of a job's time, in seconds: a small model takes milliseconds, one of 10 GB minutes.
 const JOB_BUCKETS_S: [f64; 14] = [
@@ -41,13 +44,24 @@ pub enum Job {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct JobLabels {
-    job: &'static str,
+    /// Not `job`: Prometheus gives that label to each target.
+    work: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SubmissionLabels {
     model: String,
     state: &'static str,
+}
+
+/// The final states of a submission.
+const SUBMISSION_STATES: [&str; 3] = ["sealed", "rejected", "superseded"];
+
+fn submission_labels(model: &ModelName, state: &'static str) -> SubmissionLabels {
+    SubmissionLabels {
+        model: model.to_string(),
+        state,
+    }
 }
 
 /// The figures that the engine counts into.
@@ -58,8 +72,10 @@ pub struct Metrics {
     commit_failures: Counter,
     submissions: Family<SubmissionLabels, Counter>,
     collected: Counter,
-    /// Contributions in the open round of each joined model, late ones left out.
-    open: Mutex<BTreeMap<SpecId, u64>>,
+    /// Rounds and the contributions to them.
+    pub rounds: RoundMetrics,
+    /// The joined models, with the contributions in their open rounds, late ones left out.
+    joined: Mutex<BTreeMap<SpecId, (ModelName, u64)>>,
 }
 
 impl Default for Metrics {
@@ -70,7 +86,8 @@ impl Default for Metrics {
             commit_failures: Counter::default(),
             submissions: Family::default(),
             collected: Counter::default(),
-            open: Mutex::default(),
+            rounds: RoundMetrics::default(),
+            joined: Mutex::default(),
         }
     }
 }
@@ -78,12 +95,12 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts a job that ran for `took`, without the wait for its turn.
     pub fn job(&self, job: Job, took: Duration) {
-        let job = match job {
+        let work = match job {
             Job::Check => "check",
             Job::Encode => "encode",
             Job::Aggregate => "aggregate",
         };
-        self.jobs.get_or_create(&JobLabels { job }).observe(took.as_secs_f64());
+        self.jobs.get_or_create(&JobLabels { work }).observe(took.as_secs_f64());
     }
 
     /// Counts a model's transaction that took `took`; `done` is true if it is on the disk.
@@ -105,11 +122,7 @@ impl Metrics {
             SubmissionState::Superseded { .. } => "superseded",
             SubmissionState::Pending | SubmissionState::Merged { .. } | SubmissionState::Carried { .. } => return,
         };
-        let labels = SubmissionLabels {
-            model: model.to_string(),
-            state,
-        };
-        self.submissions.get_or_create(&labels).inc();
+        self.submissions.get_or_create(&submission_labels(model, state)).inc();
     }
 
     /// Counts blobs that the collector removed.
@@ -117,26 +130,45 @@ impl Metrics {
         self.collected.inc_by(blobs as u64);
     }
 
+    /// Makes the series of a model that was joined.
+    pub fn joined(&self, spec: SpecId, model: &ModelName) {
+        for state in SUBMISSION_STATES {
+            drop(self.submissions.get_or_create(&submission_labels(model, state)));
+        }
+        self.rounds.joined(model);
+        self.joined.lock().insert(spec, (model.clone(), 0));
+    }
+
     /// Takes the contributions of a joined model's open round, which changed.
-    pub fn open_round(&self, spec: SpecId, round: &RoundView) {
+    pub fn open_round(&self, spec: &SpecId, round: &RoundView) {
         let fresh = round.contributions.iter().filter(|c| !c.late).count();
-        self.open.lock().insert(spec, fresh as u64);
+        if let Some((_, count)) = self.joined.lock().get_mut(spec) {
+            *count = fresh as u64;
+        }
     }
 
-    /// Forgets the open round of a model that was left.
+    /// Removes the series of a model that was left, unless its successor bears the same name.
     pub fn left(&self, spec: &SpecId) {
-        self.open.lock().remove(spec);
+        let mut joined = self.joined.lock();
+        let Some((model, _)) = joined.remove(spec) else { return };
+        if joined.values().all(|(name, _)| *name != model) {
+            for state in SUBMISSION_STATES {
+                self.submissions.remove(&submission_labels(&model, state));
+            }
+            self.rounds.left(&model);
+        }
     }
 
+    /// Returns the contributions in the open round of a joined model, late ones left out.
     pub fn contributions(&self, spec: &SpecId) -> u64 {
-        self.open.lock().get(spec).copied().unwrap_or(0)
+        self.joined.lock().get(spec).map_or(0, |(_, count)| *count)
     }
 
     /// Registers these figures.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_with_unit(
             "qres_job_duration",
-            "Time that one job on tensors ran, by job (check, encode, aggregate); waiting for its turn is not in it",
+            "Time that one job on tensors ran, by kind of work (check, encode, aggregate); waiting for its turn is not in it",
             Unit::Seconds,
             self.jobs.clone(),
         );
@@ -161,6 +193,7 @@ impl Metrics {
             "Blobs removed because nothing referred to them any more",
             self.collected.clone(),
         );
+        self.rounds.register(registry);
     }
 }
 
@@ -210,7 +243,7 @@ mod tests {
         metrics.commit(Duration::from_millis(2), false);
         let text = text(&metrics);
         assert!(
-            text.contains("qres_job_duration_seconds_bucket{le=\"0.005\",job=\"check\"} 1"),
+            text.contains("qres_job_duration_seconds_bucket{le=\"0.005\",work=\"check\"} 1"),
             "{text}"
         );
         assert!(text.contains("qres_commit_failures_total 1"), "{text}");

@@ -29,6 +29,7 @@ pub mod batch;
 pub mod commit;
 pub mod effects;
 pub mod job;
+pub mod round_clock;
 pub mod spans;
 pub mod start;
 pub mod submit;

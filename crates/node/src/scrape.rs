@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use qres_files::descriptors;
 use qres_mesh::{Count, MeshCounters};
 use qres_store::DiskUse;
-use qres_transfer::TransferCounters;
+use qres_transfer::{FetchResult, StreamKind, TransferCounters};
 
 use crate::catalog::entry::Model;
 use crate::catalog::joined::Joined;
@@ -134,7 +134,7 @@ const MESH: [MeshRow; 24] = [
 ];
 
 /// The counters of transfers; `_total` is added to each name.
-const TRANSFER: [TransferRow; 5] = [
+const TRANSFER: [TransferRow; 6] = [
     (
         "qres_transfer_sent_bytes",
         "Blob bytes sent to peers, without frames and encryption",
@@ -159,6 +159,11 @@ const TRANSFER: [TransferRow; 5] = [
         "qres_transfer_dropped_streams",
         "Blob streams dropped unread because their peer had too many open",
         TransferCounters::dropped_streams,
+    ),
+    (
+        "qres_transfer_served_blobs",
+        "Times that this node began to send a blob to a peer",
+        TransferCounters::served,
     ),
 ];
 
@@ -226,9 +231,12 @@ impl Collector for Reading {
         for (name, help, read) in TRANSFER {
             counter(&mut encoder, name, help, read(&self.transfer))?;
         }
+        fetches(&mut encoder, &self.transfer)?;
         let Some(context) = self.context.upgrade() else {
             return Ok(());
         };
+        traffic(&mut encoder, context.mesh.counters(), &self.transfer)?;
+        peers_by_state(&mut encoder, context.mesh.counters())?;
         for (name, help, read) in MESH {
             counter(&mut encoder, name, help, read(context.mesh.counters()).get())?;
         }
@@ -248,6 +256,17 @@ impl Collector for Reading {
         let bytes = context.disk.store.blobs().bytes();
         gauge(&mut encoder, "qres_store_blob_bytes", "Bytes of the blobs held", bytes)?;
         disk(&mut encoder, context.disk.store.blobs().disk_use())?;
+        let kept = context.disk.store.blobs().uploads_kept() as u64;
+        gauge(
+            &mut encoder,
+            "qres_store_unfinished_uploads",
+            "Unfinished uploads with a key that are kept",
+            kept,
+        )?;
+        if let Some(bytes) = context.disk.store.record_bytes() {
+            let help = "Bytes of the file of records";
+            gauge(&mut encoder, "qres_store_record_bytes", help, bytes)?;
+        }
         let found = descriptors::count();
         gauge(
             &mut encoder,
@@ -267,6 +286,53 @@ impl Collector for Reading {
         )?;
         models(&mut encoder, &context)
     }
+}
+
+/// The sessions that fetched blobs, by their result.
+fn fetches(encoder: &mut DescriptorEncoder, transfer: &TransferCounters) -> fmt::Result {
+    let help = "Sessions that fetched a blob from a peer, by their result";
+    let mut family = encoder.encode_descriptor("qres_transfer_fetches", help, None, MetricType::Counter)?;
+    for result in FetchResult::ALL {
+        let labels = [("result", result.word())];
+        ConstCounter::new(transfer.fetches(result)).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// The bytes of the mesh, once by transport, and once by the kind of the stream.
+fn traffic(encoder: &mut DescriptorEncoder, mesh: &MeshCounters, transfer: &TransferCounters) -> fmt::Result {
+    let help = "Bytes on the streams of the mesh, without encryption, by direction and transport";
+    let mut family = encoder.encode_descriptor("qres_mesh_transport_bytes", help, None, MetricType::Counter)?;
+    for (transport, bytes) in [("tcp", &mesh.tcp), ("quic", &mesh.quic)] {
+        for (direction, count) in [("sent", &bytes.sent), ("received", &bytes.received)] {
+            let labels = [("direction", direction), ("transport", transport)];
+            ConstCounter::new(count.get()).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let help = "Bytes on the streams of blobs and of records, frames included, by direction and kind";
+    let mut family = encoder.encode_descriptor("qres_mesh_stream_bytes", help, None, MetricType::Counter)?;
+    for (kind, stream) in [("blobs", StreamKind::Blobs), ("records", StreamKind::Records)] {
+        let counts = [
+            ("sent", transfer.stream_sent(stream)),
+            ("received", transfer.stream_received(stream)),
+        ];
+        for (direction, count) in counts {
+            let labels = [("direction", direction), ("kind", kind)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The known peers by state and transport.
+fn peers_by_state(encoder: &mut DescriptorEncoder, mesh: &MeshCounters) -> fmt::Result {
+    let help = "Known peers by state, and by the transport of their connection";
+    let mut family = encoder.encode_descriptor("qres_mesh_peers", help, None, MetricType::Gauge)?;
+    for (state, transport, peers) in mesh.census.rows() {
+        let labels = [("state", state), ("transport", transport)];
+        ConstGauge::new(peers).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn disk(encoder: &mut DescriptorEncoder, disk: DiskUse) -> fmt::Result {

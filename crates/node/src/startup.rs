@@ -57,7 +57,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
     let (mesh, events) = qres_mesh::start(config.mesh.clone(), &identity, heads.subscribe()).await?;
     let (downloads, arrivals) = Downloads::start(mesh.clone(), store.blobs().clone());
     let context = Arc::new(NodeContext {
-        sync: SyncClient::new(mesh.clone()),
+        sync: SyncClient::new(mesh.clone(), downloads.counters()),
         syncer: Syncer::default(),
         states: States::default(),
         blob_demand: BlobDemand::default(),
@@ -86,7 +86,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
     let blobs = BlobServer::new(context.disk.store.blobs().clone(), peer_access.clone())
         .counting_into(context.downloads.counters())
         .run(context.mesh.clone());
-    let sync = serve_sync(context.mesh.clone(), peer_access);
+    let sync = serve_sync(context.mesh.clone(), peer_access, context.downloads.counters());
     context.lifecycle.spawn_critical(
         "serving blobs",
         context

@@ -173,7 +173,7 @@ impl<T: Clone + Send + 'static> Upload<T> {
         let guard = self.context.disk.keep_new_blobs().await;
         let stored = self.context.disk.blocking(move |_| writer.finish(true));
         let (blob, bytes) = stored
-            .instrument(tracing::info_span!("store", bytes = self.written))
+            .instrument(tracing::info_span!("store", qres.blob.bytes = self.written))
             .await?;
         // Only a stream holds a thread: the rest waits for the model.
         drop(self.place.take());

@@ -4,6 +4,7 @@ pub(crate) mod conditions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId, SubmissionId};
 use qres_fed::record::{ModelName, Spec};
@@ -226,6 +227,17 @@ pub struct NodeView {
     pub disk: DiskUse,
     /// The process's file descriptors.
     pub descriptors: Descriptors,
+}
+
+/// The signs of life of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vitals {
+    /// True from the moment of a drain: the node takes no new work.
+    pub draining: bool,
+    /// The reason why the node has failed for good.
+    pub failure: Option<String>,
+    /// The time for which the mesh's loop has done nothing, if that is too long.
+    pub stalled: Option<Duration>,
 }
 
 /// An event that a watch tells.

@@ -35,6 +35,8 @@ impl Default for StoreOptions {
 #[derive(Clone)]
 pub struct Store {
     records: Arc<Records>,
+    /// Path of the file of records.
+    file: Arc<Path>,
     blobs: BlobStore,
     reserve: Arc<Reserve>,
     /// For tests: true if every commit meets a full disk.
@@ -49,9 +51,11 @@ impl Store {
         let reserve = directory.reserve();
         // Opening mends a database that was not closed, and so writes; on a full disk the reserve makes room for that.
         let room = reserve.clone();
-        let records = Records::open(&dir.join("records.redb"), move || room.give_up())?;
+        let file = dir.join("records.redb");
+        let records = Records::open(&file, move || room.give_up())?;
         Ok(Self {
             records: Arc::new(records),
+            file: Arc::from(file),
             reserve,
             blobs: BlobStore::take_over(directory, options.blob_bytes_max)?,
             full: Arc::default(),
@@ -72,6 +76,11 @@ impl Store {
     /// Returns the blobs of one owner.
     pub fn blobs_of(&self, owner: Owner) -> Blobs {
         self.blobs.of(owner)
+    }
+
+    /// Returns the bytes of the file of records; `None` when the system does not say.
+    pub fn record_bytes(&self) -> Option<u64> {
+        std::fs::metadata(&self.file).ok().map(|file| file.len())
     }
 
     /// Applies all changes in one transaction, which is durable when the call returns.

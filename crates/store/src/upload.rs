@@ -79,6 +79,11 @@ impl BlobStore {
         self.usage().view(uploads)
     }
 
+    /// Returns the number of unfinished uploads with a key that are kept.
+    pub fn uploads_kept(&self) -> usize {
+        self.uploads().lock().count()
+    }
+
     /// Measures the disk again: what other programs take and free there.
     pub fn measure_disk(&self) {
         self.usage().measure();

@@ -28,7 +28,7 @@
 //! let (downloads, mut arrivals) = Downloads::start(mesh.clone(), store.blobs().clone());
 //! downloads.want(DownloadRequest { spec, blob, bytes: Some(length), bytes_max: length, holders: vec![author], .. });
 //! let Some(DownloadEvent::Here { blob, from, .. }) = arrivals.recv().await else { return };
-//! let count = SyncClient::new(mesh).missing(peer, spec, Held::from(records), batches).await?;
+//! let count = SyncClient::new(mesh, counters).missing(peer, spec, Held::from(records), batches).await?;
 //! ```
 //!
 //! Invariants:
@@ -61,7 +61,7 @@ pub mod sync;
 mod tests;
 
 pub use blob::{BlobServer, DownloadEvent, DownloadRequest, Downloads, serve_blobs};
-pub use counters::TransferCounters;
+pub use counters::{FetchResult, StreamKind, TransferCounters};
 pub use provider::ContentProvider;
 pub use record::Record;
 pub use spec_offer::SpecOffer;

@@ -15,6 +15,7 @@ use prost::Message;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::counters::{StreamKind, TransferCounters};
 use super::fault::TransferError;
 
 /// Size of the write buffer, in bytes, at which it is written out: each write becomes a frame of the muxer, so small
@@ -52,6 +53,7 @@ pub(crate) struct Link<S> {
     sent: Arc<AtomicU64>,
     received: Arc<AtomicU64>,
     given_up: CancellationToken,
+    tally: Option<(Arc<TransferCounters>, StreamKind)>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
@@ -63,7 +65,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             sent: Arc::default(),
             received: Arc::default(),
             given_up: CancellationToken::new(),
+            tally: None,
         }
+    }
+
+    /// Counts all bytes of the stream, in both directions, as those of this kind.
+    pub(crate) fn tally(mut self, counters: Arc<TransferCounters>, kind: StreamKind) -> Self {
+        self.tally = Some((counters, kind));
+        self
     }
 
     /// Adds all bytes that the stream takes from now on to `sent`, after each write.
@@ -140,6 +149,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             }
             bytes = bytes.get(written..).unwrap_or_default();
             self.sent.fetch_add(written as u64, Ordering::Relaxed);
+            if let Some((counters, kind)) = &self.tally {
+                counters.add_stream_sent(*kind, written as u64);
+            }
             within(end, "an answer's way out", whole)?;
         }
         Ok(())
@@ -195,6 +207,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         let read = self.given_up.run_until_cancelled(read).await;
         let read = read.ok_or(TransferError::Revoked)?.map_err(|_| stalled(what, wait))??;
         self.received.fetch_add(read as u64, Ordering::Relaxed);
+        if let Some((counters, kind)) = &self.tally {
+            counters.add_stream_received(*kind, read as u64);
+        }
         Ok(read)
     }
 

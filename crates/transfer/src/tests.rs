@@ -149,9 +149,9 @@ async fn records_go_from_node_to_node() {
         ..Records::default()
     });
     let a = node(&[]).await;
-    tokio::spawn(serve_sync(a.mesh.clone(), provider));
+    tokio::spawn(serve_sync(a.mesh.clone(), provider, Arc::default()));
     let b = node(&[&a]).await;
-    let client = SyncClient::new(b.mesh.clone());
+    let client = SyncClient::new(b.mesh.clone(), Arc::default());
     let (batch, mut batches) = mpsc::channel(4);
     // Every tenth record is missing here.
     let ours = ids(&records)

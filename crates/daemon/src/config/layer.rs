@@ -129,7 +129,7 @@ fn defaults() -> Settings {
         header_bytes_max: Some(HEADER_BYTES_MAX),
         log: Some(LOG_DEFAULT.into()),
         log_format: Some(LogFormat::Text),
-        metrics_addr: Some("off".into()),
+        admin_addr: Some("off".into()),
         grpc_tls_cert: None,
         grpc_tls_key: None,
         grpc_tls_min: Some("1.3".into()),

@@ -21,8 +21,8 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         Quota::Bytes(bytes) => number(bytes),
         other => toml::Value::from(other.to_string()),
     };
-    let metrics = config
-        .metrics_addr
+    let admin = config
+        .admin_addr
         .map_or("off".to_owned(), |address| address.to_string());
     let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     let values = [
@@ -65,7 +65,7 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         ("header_bytes_max", Some(number(config.header_bytes_max))),
         ("log", Some(config.log.clone().into())),
         ("log_format", toml::Value::try_from(config.log_format).ok()),
-        ("metrics_addr", Some(metrics.into())),
+        ("admin_addr", Some(admin.into())),
     ];
     let mut lines = String::new();
     for (key, value) in values {

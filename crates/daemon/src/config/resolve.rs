@@ -59,7 +59,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
     let blob_bytes_max = problems.keep(quota(layers));
     let header_bytes_max = problems.keep(header_bytes_max(layers));
     let log = problems.keep(log(layers));
-    let metrics_addr = problems.keep(optional_socket(layers, "metrics_addr", said.metrics_addr.as_ref()));
+    let admin_addr = problems.keep(optional_socket(layers, "admin_addr", said.admin_addr.as_ref()));
     Some(Config {
         mode,
         port: said.port.unwrap_or(MESH_PORT),
@@ -82,7 +82,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
         header_bytes_max: header_bytes_max?,
         log: log?,
         log_format: said.log_format.unwrap_or(LogFormat::Text),
-        metrics_addr: metrics_addr?,
+        admin_addr: admin_addr?,
         audit_log: path(said.audit_log.as_ref()),
     })
 }

@@ -42,7 +42,7 @@ fn nothing_said_is_a_node_on_4001_with_grpc_on_loopback() {
     assert_eq!(config.trainers, 1);
     assert_eq!(config.retention, Retention::Rounds(8));
     assert_eq!(config.blob_bytes_max, Quota::Share(90));
-    assert_eq!(config.metrics_addr, None);
+    assert_eq!(config.admin_addr, None);
     assert!(config.bootstrap.is_empty() && config.join.is_empty() && config.announce.is_empty());
     assert!(config.data_dir.ends_with("qres") && config.data_dir.is_absolute());
 }
@@ -114,7 +114,7 @@ fn every_setting_can_be_said_in_every_layer() {
         ("header_bytes_max", "1000000", "1000000"),
         ("log", "debug", "\"debug\""),
         ("log_format", "json", "\"json\""),
-        ("metrics_addr", "127.0.0.1:8", "\"127.0.0.1:8\""),
+        ("admin_addr", "127.0.0.1:8", "\"127.0.0.1:8\""),
     ];
     assert_eq!(said.map(|(key, ..)| key), settings::KEYS.map(|(key, _)| key));
     let file: String = said.iter().map(|(key, _, toml)| format!("{key} = {toml}\n")).collect();
@@ -330,7 +330,7 @@ fn a_value_out_of_bounds_names_the_bounds() {
         (["--data-dir", ""], "name a directory"),
         (["--trust", "node-2"], "is no peer id of a node"),
         (["--creator", "node-2"], "is no peer id of a node"),
-        (["--metrics-addr", "9000"], "no IP address with a port"),
+        (["--admin-addr", "9000"], "no IP address with a port"),
     ] {
         let text = error(None, &[], &flags);
         assert!(text.contains(part), "{flags:?}: {text}");
@@ -389,7 +389,7 @@ fn the_report_is_a_file_that_says_the_same() {
         "/var/lib/qres",
         "--bootstrap",
         "a.example",
-        "--metrics-addr",
+        "--admin-addr",
         "[::1]:9",
     ];
     let (first, layers) = load(None, &[("QRES_RETENTION", "all"), ("QRES_LOG_FORMAT", "json")], &flags).unwrap();

@@ -207,6 +207,19 @@ pub enum Refusal {
     Useless,
 }
 
+/// The part of a record that was refused, in [`Output::Refused`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A contribution breaks the rules of its model, or does not fit its parent.
+    Contribution,
+    /// The update of a contribution is off the schema, or not finite.
+    Update,
+    /// A seal breaks the rules, or is of no use.
+    Seal,
+    /// The weights of a seal are not those that its contributions make.
+    Result,
+}
+
 /// An action for the driver. The driver carries out the outputs in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
@@ -278,6 +291,8 @@ pub enum Output {
         author: NodeId,
         /// The [`Refusal`], which says if the author is at fault.
         refusal: Refusal,
+        /// The part of the record that was [`Refused`].
+        what: Refused,
         /// The reason, as text for people.
         reason: String,
     },

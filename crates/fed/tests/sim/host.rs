@@ -343,6 +343,7 @@ impl World {
                 author,
                 refusal,
                 reason,
+                ..
             } => {
                 self.figures.refused += 1;
                 if self.honest(h) {

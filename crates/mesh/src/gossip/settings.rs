@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use libp2p::gossipsub::{
-    self, ConfigBuilder, IdentTopic, Message, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds,
-    TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
+    self, ConfigBuilder, IdentTopic, Message, MessageAuthenticity, MessageId, MetricsConfig, PeerScoreParams,
+    PeerScoreThresholds, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
 };
 use libp2p::identity::Keypair;
+use libp2p::metrics::Registry;
 
 use super::topic::{TOPIC_EPIPHANY, TOPIC_HEARTBEAT, TOPIC_STATE};
 use crate::config::MeshConfig;
@@ -51,7 +52,7 @@ fn message_id(message: &Message) -> MessageId {
 const PROMISE: Duration = Duration::from_secs(15);
 
 /// Builds the [`GossipSub`] behaviour and subscribes it to the three topics.
-pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, String> {
+pub fn behaviour(config: &MeshConfig, keypair: &Keypair, library: &mut Registry) -> Result<GossipSub, String> {
     let degree = config.overrides.gossip_degree;
     let settings = ConfigBuilder::default()
         .validation_mode(ValidationMode::Strict)
@@ -91,13 +92,23 @@ pub fn behaviour(config: &MeshConfig, keypair: &Keypair) -> Result<GossipSub, St
         MessageAuthenticity::Signed(keypair.clone()),
         settings,
         WhitelistSubscriptionFilter(allowed),
-    )?;
+    )?
+    .with_metrics(library.sub_registry_with_prefix("libp2p_gossipsub"), figures());
     gossip.with_peer_score(scores(), thresholds())?;
     for topic in &topics {
         gossip.set_topic_params(topic.clone(), topic_scores())?;
         gossip.subscribe(topic).map_err(|e| e.to_string())?;
     }
     Ok(gossip)
+}
+
+/// Returns the limits of the library's own figures: only the topics of this node are labels, none that strangers name.
+fn figures() -> MetricsConfig {
+    MetricsConfig {
+        max_topics: 3,
+        max_never_subscribed_topics: 0,
+        score_buckets: vec![-100.0, -80.0, -40.0, -10.0, -1.0, 0.0, 1.0, 10.0, 50.0],
+    }
 }
 
 fn scores() -> PeerScoreParams {
@@ -194,7 +205,7 @@ mod tests {
     #[test]
     fn settings_build_and_leave_room_above_the_largest_envelope() {
         let config = MeshConfig::new(Mode::Node, "/nonexistent".into());
-        let gossip = behaviour(&config, &Keypair::generate_ed25519()).unwrap();
+        let gossip = behaviour(&config, &Keypair::generate_ed25519(), &mut Registry::default()).unwrap();
         assert_eq!(gossip.topics().count(), 3);
         // 16 KiB covers the first 8 KiB of the next frame and a frame's own overhead of some 130 bytes.
         const { assert!(GOSSIP_FRAME_BYTES_MAX >= ENVELOPE_BYTES_MAX + 16 * 1024) };

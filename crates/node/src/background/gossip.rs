@@ -23,6 +23,7 @@ use crate::background::{arrivals, states};
 use crate::blob_demand::Purpose;
 use crate::catalog::command::ModelCommand;
 use crate::context::NodeContext;
+use crate::metrics::rounds;
 use crate::view::Event;
 
 /// The most updates, and the most states, that wait for the disk: at most 32 KiB each, so 2 MiB a queue.
@@ -167,6 +168,7 @@ async fn epiphany(context: &Arc<NodeContext>, storing: &Storing, message: Gossip
         Announcement::Contribution(signed, inline) => {
             let (spec, parent) = (signed.record.spec, signed.record.parent);
             let valid = signed.record.author == source && identity::verify(&signed);
+            count_refused(context, valid, &spec, &source);
             if admit(context, valid, &spec, &source, &token).await {
                 let update = inline.map(|bytes| (signed.record.update, bytes));
                 let record = record(Input::Contribution(signed), parent, token);
@@ -205,6 +207,19 @@ async fn admit(context: &Arc<NodeContext>, valid: bool, spec: &SpecId, author: &
     };
     context.mesh.report(token.clone(), verdict).await;
     false
+}
+
+/// Counts a contribution to a joined model that [`admit`] rejects.
+fn count_refused(context: &NodeContext, valid: bool, spec: &SpecId, author: &NodeId) {
+    let Some(model) = context.catalog.get(spec).filter(|model| model.joined().is_some()) else {
+        return;
+    };
+    let verdict = match (valid, model.spec().admits(author)) {
+        (false, _) => rounds::Verdict::Signature,
+        (true, false) => rounds::Verdict::Membership,
+        (true, true) => return,
+    };
+    context.metrics.rounds.contribution(&model.spec().name, verdict);
 }
 
 /// Hands a record to its model. An update that the message carried is stored first, so that it need not be fetched. The model's

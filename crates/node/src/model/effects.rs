@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
 use qres_fed::record::{Contribution, Membership, Signed};
-use qres_fed::round::{Input, Machine, Output, Refusal};
+use qres_fed::round::{Input, Machine, Output, Refusal, Refused};
 use qres_mesh::{Fault, Topic};
 use qres_store::Owner;
 use qres_transfer::DownloadRequest;
-use qres_wire::{envelope, trace};
+use qres_wire::{clock, envelope, trace};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::job::Jobs;
+use super::round_clock::RoundClock;
 use super::spans::Traces;
 use super::wants::BlobWants;
 use crate::archive;
@@ -20,6 +21,7 @@ use crate::blob_demand::Purpose;
 use crate::catalog::entry::Model;
 use crate::catalog::joined::Heads;
 use crate::context::NodeContext;
+use crate::metrics::rounds::Verdict;
 use crate::view::conditions;
 use crate::view::{Event, RoundView};
 
@@ -30,6 +32,7 @@ pub struct Effects {
     jobs: Jobs,
     heads: watch::Sender<Heads>,
     wants: BlobWants,
+    rounds: RoundClock,
     /// The traces of the model's records and jobs.
     pub traces: Traces,
 }
@@ -37,13 +40,18 @@ pub struct Effects {
 impl Effects {
     /// Creates the effects of a model whose jobs and heads these are.
     pub fn new(context: Arc<NodeContext>, model: Arc<Model>, jobs: Jobs, heads: watch::Sender<Heads>) -> Self {
+        let (rounds, traces) = (
+            RoundClock::new(&heads.borrow().head),
+            Traces::new(model.spec().name.to_string()),
+        );
         Self {
             context,
             model,
             jobs,
             heads,
             wants: BlobWants::default(),
-            traces: Traces::default(),
+            rounds,
+            traces,
         }
     }
 
@@ -87,8 +95,10 @@ impl Effects {
             } => self.head_moved(machine, checkpoint, round, weights),
             Output::Confirmed(checkpoint) => self.round_event(machine, checkpoint),
             Output::RoundChanged => {
-                let view = RoundView::of(&self.model, machine.open_round(), self.context.clock.now());
-                self.context.metrics.open_round(self.model.id, &view);
+                let open = machine.open_round();
+                self.rounds.changed(&open, clock::now());
+                let view = RoundView::of(&self.model, open, self.context.clock.now());
+                self.context.metrics.open_round(&self.model.id, &view);
                 self.context.events.push(Event::Round(view));
             }
             Output::Equivocation { author, proof } => {
@@ -97,10 +107,24 @@ impl Effects {
             Output::Refused {
                 author,
                 refusal,
+                what,
                 reason,
-            } => self.refused(author, refusal, reason),
+            } => {
+                self.count_refused(what);
+                self.refused(author, refusal, reason);
+            }
         }
         None
+    }
+
+    fn count_refused(&self, what: Refused) {
+        let verdict = match what {
+            Refused::Contribution => Verdict::Rules,
+            Refused::Update => Verdict::Update,
+            Refused::Seal | Refused::Result => return,
+        };
+        let rounds = &self.context.metrics.rounds;
+        rounds.contribution(&self.model.spec().name, verdict);
     }
 
     fn refused(&self, author: NodeId, refusal: Refusal, reason: String) {
@@ -164,7 +188,7 @@ impl Effects {
             .contains(&blob);
         self.wants.add(blob, update, here);
         if here {
-            self.jobs.check(blob, update);
+            self.jobs.check(blob, update, self.traces.checking(&blob, update));
             return None;
         }
         let bytes_max = if update {
@@ -189,7 +213,7 @@ impl Effects {
     /// Checks a wanted blob that has arrived in the store.
     pub fn arrived(&mut self, blob: BlobId) {
         if let Some(update) = self.wants.begin_check(&blob) {
-            self.jobs.check(blob, update);
+            self.jobs.check(blob, update, self.traces.checking(&blob, update));
         }
     }
 
@@ -237,8 +261,17 @@ impl Effects {
         if let Some(joined) = self.model.joined() {
             joined.handed_out.lock().clear();
         }
+        let spec = self.model.spec();
+        if let Some(end) = self.rounds.head_moved(machine, spec, checkpoint, clock::now()) {
+            self.context.metrics.rounds.ended(&spec.name, &end);
+        }
         self.heads.send_replace(Heads::of(machine));
-        let span = self.traces.head_moved(checkpoint, round, &weights);
+        let listed = machine
+            .round(round)
+            .map(|round| round.contributions)
+            .unwrap_or_default();
+        let listed = listed.iter().map(|contribution| contribution.id);
+        let span = self.traces.head_moved(checkpoint, round, &weights, listed);
         let _entered = span.enter();
         info!(model = %self.model.spec().name, round, %checkpoint, "head");
         self.context.model_changed(&self.model);

@@ -14,7 +14,7 @@ use qres_wire::clock;
 use qres_wire::trace;
 use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, info_span, warn};
+use tracing::{Instrument, Span, warn};
 
 use crate::catalog::command::ModelCommand;
 use crate::catalog::entry::Model;
@@ -96,8 +96,7 @@ impl Jobs {
     }
 
     /// Checks a blob that is here: the length, codes and finiteness of an update, or the schema and finiteness of weights.
-    pub fn check(&self, blob: BlobId, update: bool) {
-        let span = info_span!("check", %blob, update);
+    pub fn check(&self, blob: BlobId, update: bool, span: Span) {
         self.spawn(Job::Check, span, move |store, model| {
             let blobs = blobs(store, model);
             let checked = open(&blobs, &blob).and_then(|file| {

@@ -12,11 +12,13 @@ use tracing::{Span, info_span};
 const KEPT_MAX: usize = 2048;
 
 /// A bounded memory of the traces in which items were written. Losing one loses a line in a picture, nothing else.
-#[derive(Default)]
 pub struct Traces {
+    /// The name of the model, an attribute of every span here.
+    model: String,
     submissions: BTreeMap<SubmissionId, String>,
     encodings: BTreeMap<CheckpointId, String>,
     contributions: BTreeMap<ContributionId, String>,
+    seals: BTreeMap<CheckpointId, String>,
     blobs: BTreeMap<BlobId, String>,
 }
 
@@ -30,6 +32,18 @@ fn keep<K: Ord>(map: &mut BTreeMap<K, String>, key: K, traceparent: Option<Strin
 }
 
 impl Traces {
+    /// Makes an empty memory of the traces of a model.
+    pub fn new(model: String) -> Self {
+        Self {
+            model,
+            submissions: BTreeMap::new(),
+            encodings: BTreeMap::new(),
+            contributions: BTreeMap::new(),
+            seals: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+        }
+    }
+
     /// Remembers the trace context of a trainer's call.
     pub fn submitted(&mut self, id: SubmissionId, traceparent: Option<String>) {
         keep(&mut self.submissions, id, traceparent);
@@ -37,7 +51,12 @@ impl Traces {
 
     /// Opens the span of merging and coding: a child of the first trainer's call, linked to the others'.
     pub fn encoding(&mut self, job: &EncodeJob) -> Span {
-        let span = info_span!("encode", parent = %job.parent, submissions = job.submissions.len());
+        let span = info_span!(
+            "encode",
+            qres.model = self.model,
+            qres.checkpoint.parent = %job.parent,
+            qres.submissions = job.submissions.len()
+        );
         let mut known = job.submissions.iter().filter_map(|(id, _)| self.submissions.get(id));
         trace::adopt(&span, known.next().map(String::as_str));
         for other in known {
@@ -51,17 +70,30 @@ impl Traces {
     pub fn aggregating(&self, job: &AggregateJob) -> Span {
         let span = info_span!(
             "aggregate",
-            round = job.proposal.round,
-            fresh = job.fresh.len(),
-            late = job.late.len()
+            qres.model = self.model,
+            qres.round = job.proposal.round,
+            qres.contributions.fresh = job.fresh.len(),
+            qres.contributions.late = job.late.len()
         );
         let late = job.late.iter().map(|late| &late.item);
-        let published = job
-            .fresh
-            .iter()
-            .chain(late)
-            .filter_map(|item| self.contributions.get(&item.id));
-        published.for_each(|traceparent| trace::link(&span, traceparent));
+        self.link_all(&span, job.fresh.iter().chain(late).map(|item| item.id));
+        span
+    }
+
+    /// Links a span to the traces in which these contributions were published, as far as they are known.
+    fn link_all(&self, span: &Span, contributions: impl Iterator<Item = ContributionId>) {
+        for id in contributions {
+            if let Some(traceparent) = self.contributions.get(&id) {
+                trace::link(span, traceparent);
+            }
+        }
+    }
+
+    /// Opens the span of a check of a blob, in the trace that brought the blob.
+    pub fn checking(&self, blob: &BlobId, update: bool) -> Span {
+        let kind = if update { "update" } else { "weights" };
+        let span = info_span!("check", qres.model = self.model, qres.blob.id = %blob, qres.blob.kind = kind);
+        trace::adopt(&span, self.blobs.get(blob).map(String::as_str));
         span
     }
 
@@ -71,9 +103,11 @@ impl Traces {
             "publish qres/v1/epiphany",
             otel.kind = "producer",
             messaging.system = "gossipsub",
+            messaging.operation.name = "publish",
             messaging.operation.type = "send",
             messaging.destination.name = "qres/v1/epiphany",
             messaging.message.id = %contribution.id(),
+            qres.model = self.model,
         );
         trace::adopt(&span, self.encodings.get(&contribution.parent).map(String::as_str));
         keep(&mut self.contributions, contribution.id(), trace::traceparent(&span));
@@ -83,23 +117,29 @@ impl Traces {
     /// Opens the CONSUMER span of an announcement: a trace of its own, linked to the sender's.
     pub fn received(&mut self, input: &Input, traceparent: Option<String>) {
         let Some(sender) = traceparent else { return };
+        let id = match input {
+            Input::Contribution(signed) => signed.record.id().to_string(),
+            Input::Seal(signed) => signed.record.id().to_string(),
+            _ => return,
+        };
         let span = info_span!(
             "process qres/v1/epiphany",
             otel.kind = "consumer",
             messaging.system = "gossipsub",
+            messaging.operation.name = "process",
             messaging.operation.type = "process",
             messaging.destination.name = "qres/v1/epiphany",
-            messaging.message.id = tracing::field::Empty,
+            messaging.message.id = id,
+            qres.model = self.model,
         );
         trace::link(&span, &sender);
         match input {
             Input::Contribution(signed) => {
-                span.record("messaging.message.id", tracing::field::display(signed.record.id()));
                 keep(&mut self.contributions, signed.record.id(), Some(sender));
                 keep(&mut self.blobs, signed.record.update, trace::traceparent(&span));
             }
             Input::Seal(signed) => {
-                span.record("messaging.message.id", tracing::field::display(signed.record.id()));
+                keep(&mut self.seals, signed.record.checkpoint().id(), Some(sender));
                 // If the seal comes after this node's own aggregation, the seal did not bring the weights.
                 if !self.blobs.contains_key(&signed.record.result) {
                     keep(&mut self.blobs, signed.record.result, trace::traceparent(&span));
@@ -119,17 +159,39 @@ impl Traces {
         keep(&mut self.blobs, result, traceparent);
     }
 
-    /// Opens the span of a [`Seal`] that this node announces, a child of its aggregation; returns its trace context.
+    /// Opens the span of a [`Seal`] that this node announces: a child of its aggregation, linked to the contributions in the
+    /// seal. Returns its trace context.
     pub fn sealed(&mut self, seal: &Seal) -> Option<String> {
-        let span = info_span!("seal", round = seal.round, checkpoint = %seal.checkpoint().id(), otel.kind = "producer");
+        let checkpoint = seal.checkpoint().id();
+        let span = info_span!(
+            "seal",
+            otel.kind = "producer",
+            qres.model = self.model,
+            qres.round = seal.round,
+            qres.checkpoint.id = %checkpoint
+        );
         trace::adopt(&span, self.blobs.get(&seal.result).map(String::as_str));
-        trace::traceparent(&span)
+        self.link_all(&span, seal.fresh.iter().chain(&seal.late).copied());
+        let traceparent = trace::traceparent(&span);
+        keep(&mut self.seals, checkpoint, traceparent.clone());
+        traceparent
     }
 
-    /// Opens the span of a head that moves, a child of the aggregation (or the fetch) that brought its weights.
-    pub fn head_moved(&mut self, checkpoint: CheckpointId, round: u64, weights: &BlobId) -> Span {
-        let span = info_span!("head", %checkpoint, round);
+    /// Opens the span of a head that moves: a child of the aggregation (or the fetch) that brought its weights, linked to the
+    /// seal and to the contributions in the round.
+    pub fn head_moved(
+        &mut self,
+        checkpoint: CheckpointId,
+        round: u64,
+        weights: &BlobId,
+        contributions: impl Iterator<Item = ContributionId>,
+    ) -> Span {
+        let span = info_span!("head", qres.model = self.model, qres.round = round, qres.checkpoint.id = %checkpoint);
         trace::adopt(&span, self.blobs.get(weights).map(String::as_str));
+        if let Some(seal) = self.seals.get(&checkpoint) {
+            trace::link(&span, seal);
+        }
+        self.link_all(&span, contributions);
         span
     }
 }
@@ -153,7 +215,7 @@ mod tests {
 
     /// Returns the trace in which a head moves that stands on the seal's result.
     fn trace_of_head(traces: &mut Traces, seal: &Seal) -> String {
-        let span = traces.head_moved(seal.checkpoint().id(), seal.round, &seal.result);
+        let span = traces.head_moved(seal.checkpoint().id(), seal.round, &seal.result, std::iter::empty());
         trace_id(&trace::traceparent(&span).expect("a context"))
     }
 
@@ -167,12 +229,12 @@ mod tests {
         let hear = |traces: &mut Traces| traces.received(&Input::Seal(signed.clone()), Some(SEALER.into()));
         let aggregate = |traces: &mut Traces| traces.aggregated(seal.result, Some(AGGREGATION.into()));
 
-        let mut late = Traces::default();
+        let mut late = Traces::new("m".into());
         aggregate(&mut late);
         hear(&mut late);
         assert_eq!(trace_of_head(&mut late, seal), trace_id(AGGREGATION));
 
-        let mut early = Traces::default();
+        let mut early = Traces::new("m".into());
         hear(&mut early);
         let fetch = early.of_blob(&seal.result).expect("the trace of the fetch");
         assert_eq!(trace_of_head(&mut early, seal), trace_id(&fetch));

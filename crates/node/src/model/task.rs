@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use qres_fed::id::{BlobId, CheckpointId, Instant};
 use qres_fed::round::{Input, Machine, Output, Persist, SubmissionState, Unsigned};
-use qres_mesh::{MessageToken, Verdict};
+use qres_mesh::MessageToken;
 use qres_store::Write;
 use qres_wire::clock::unix_ms;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ use crate::catalog::entry::Model;
 use crate::catalog::joined::{Heads, Joined};
 use crate::context::NodeContext;
 use crate::error::NodeError;
+use crate::metrics::rounds::Verdict;
 use crate::view::{Event, SubmissionView};
 
 /// The most commands that wait for a model's task; senders wait when the inbox is full.
@@ -66,6 +67,7 @@ impl ModelTask {
     pub fn spawn(context: &Arc<NodeContext>, model: &Arc<Model>, machine: Machine, first: Vec<Output>) {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let heads = watch::Sender::new(Heads::of(&machine));
+        context.metrics.joined(model.id, &model.spec().name);
         let unmerged = watch::Sender::new(None);
         let unstored = Arc::default();
         let stop = context.lifecycle.stop.child_token();
@@ -203,12 +205,15 @@ impl ModelTask {
     async fn gossip(&mut self, input: Input, parent: CheckpointId, token: MessageToken, traceparent: Option<String>) {
         if self.stuck.is_some() {
             self.missed = true;
-            self.context.mesh.report(token, Verdict::Ignore).await;
+            self.context.mesh.report(token, qres_mesh::Verdict::Ignore).await;
             return;
         }
         let known = self.machine.checkpoint(&parent).is_some();
         // This node may have to learn an unknown parent yet, so the sender is not blamed for it.
-        let verdict = if known { Verdict::Accept } else { Verdict::Ignore };
+        let verdict = match known {
+            true => qres_mesh::Verdict::Accept,
+            false => qres_mesh::Verdict::Ignore,
+        };
         self.context.mesh.report(token, verdict).await;
         self.effects.traces.received(&input, traceparent);
         self.feed(input);
@@ -243,7 +248,15 @@ impl ModelTask {
     fn persist(&mut self, persist: Persist) {
         let spec = self.model.id;
         let write = match persist {
-            Persist::Contribution(signed) => Write::Contribution(signed),
+            Persist::Contribution(signed) => {
+                let verdict = match signed.record.parent == self.machine.head().id {
+                    true => Verdict::OpenRound,
+                    false => Verdict::OtherRound,
+                };
+                let rounds = &self.context.metrics.rounds;
+                rounds.contribution(&self.model.spec().name, verdict);
+                Write::Contribution(signed)
+            }
             Persist::Seal(signed) => Write::Seal(signed),
             Persist::Proof(proof) => Write::Proof(spec, proof),
             Persist::Verified(checkpoint) => Write::Verified(spec, checkpoint),

@@ -165,7 +165,6 @@ pub async fn take_over(
         })
         .await;
     model.set_joined(None);
-    context.metrics.left(&id);
     let ended = match left {
         Ok(ended) => ended,
         Err(error) => {
@@ -181,6 +180,7 @@ pub async fn take_over(
         context.metrics.submission(&submission.model, &submission.state);
         context.events.push(Event::Submission(SubmissionView::of(submission)));
     }
+    context.metrics.left(&id);
     context.events.push(Event::ModelLeft(id, model.spec().name.clone()));
     context.model_changed(model);
     context.disk.garbage.notify_one();

@@ -22,6 +22,7 @@ use super::pool::Pool;
 use super::protocol::PROTOCOL;
 use super::scheduler::{DownloadScheduler, Outcome, Step, Then};
 use super::session::{DownloadContext, Goal, Got};
+use crate::counters::{FetchResult, StreamKind};
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
 
@@ -187,7 +188,7 @@ impl<H: Holders> Manager<H> {
     /// Runs one session. A stream that rested may have been closed in the meantime; then a fresh stream is used.
     fn fetch(&self, peer: NodeId, mut goal: Goal, watch: Watch) -> impl Future<Output = Done> + Send + use<H> {
         let (holders, context, pool, pace) = (self.holders.clone(), self.context.clone(), self.pool.clone(), self.pace);
-        let span = tracing::info_span!("fetch blob", blob = %goal.blob, peer = %peer.short());
+        let span = tracing::info_span!("fetch blob", qres.blob.id = %goal.blob, qres.peer = %peer.short());
         if let Some(parent) = goal.traceparent.take() {
             trace::adopt(&span, Some(&parent));
             goal.traceparent = Some(trace::traceparent(&span).unwrap_or(parent));
@@ -207,7 +208,7 @@ impl<H: Holders> Manager<H> {
                 }
             }
             let mut link = match holders.open(peer).await {
-                Ok(stream) => Link::new(stream, pace),
+                Ok(stream) => Link::new(stream, pace).tally(context.counters.clone(), StreamKind::Blobs),
                 Err(error) => return Done::Fetched(peer, Err(error.into()), progress),
             };
             link.watch(watch.received, watch.given_up);
@@ -266,6 +267,7 @@ impl<H: Holders> Manager<H> {
             ) => Outcome::Gone,
             Err(_) => Outcome::Broken { progress },
         };
+        self.context.counters.add_fetch(result(&ended));
         let then = self.shared.scheduler.lock().ended(key, peer, ended, clock::now());
         if let Err(error) = outcome {
             match error {
@@ -287,5 +289,17 @@ impl<H: Holders> Manager<H> {
             self.holders.penalize(peer, Fault::Withheld, why);
         }
         then == Then::Here
+    }
+}
+
+/// Returns the word for an [`Outcome`] that metrics use.
+fn result(outcome: &Outcome) -> FetchResult {
+    match outcome {
+        Outcome::Got(Got::Here | Got::Shared) => FetchResult::Complete,
+        Outcome::Got(Got::Absent | Got::Denied) => FetchResult::Refused,
+        Outcome::Got(Got::Busy(_)) => FetchResult::Busy,
+        Outcome::Forged => FetchResult::Forged,
+        Outcome::Broken { .. } | Outcome::Gone => FetchResult::Broken,
+        Outcome::Store => FetchResult::Store,
     }
 }

@@ -21,7 +21,7 @@ use tracing::Instrument;
 use super::places::{Place, Places, while_held};
 use super::protocol::{PROTOCOL, REQUEST_BYTES_MAX, SEGMENTS_PER_ASK_MAX};
 use crate::ContentProvider;
-use crate::counters::TransferCounters;
+use crate::counters::{StreamKind, TransferCounters};
 use crate::digest::hash_of;
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
@@ -124,7 +124,7 @@ impl BlobServer {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let mut link = Link::new(stream, self.pace);
+        let mut link = Link::new(stream, self.pace).tally(self.counters.clone(), StreamKind::Blobs);
         let mut upload = None;
         loop {
             // A peer that has an upload open and asks for nothing keeps other peers waiting.
@@ -166,11 +166,12 @@ impl BlobServer {
     {
         let spec = SpecId(hash_of("spec id", &get.spec)?);
         let blob = BlobId(hash_of("blob id", &get.blob)?);
-        let span = tracing::debug_span!("serve blob", blob = %blob, peer = %peer.short());
+        let span = tracing::debug_span!("serve blob", qres.blob.id = %blob, qres.peer = %peer.short());
         trace::link(&span, &get.traceparent);
         let answer = async {
             match self.open(peer, spec, blob, get.values_known).await? {
                 Ok((mut upload, values)) => {
+                    self.counters.add_served();
                     link.count_sent_into(upload.place.sent());
                     let revoked = upload.place.revoked();
                     while_held(&revoked, upload.begin(&values, link, &self.counters)).await?;

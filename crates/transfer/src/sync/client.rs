@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::exchange::{Exchange, SyncError};
 use super::held::Held;
 use super::protocol::PROTOCOL;
+use crate::counters::{StreamKind, TransferCounters};
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
 use crate::{Record, SpecOffer};
@@ -23,14 +24,16 @@ const EXCHANGES_MAX: usize = 8;
 pub struct SyncClient {
     mesh: Mesh,
     exchanges: Arc<Semaphore>,
+    counters: Arc<TransferCounters>,
 }
 
 impl SyncClient {
-    /// Makes a client that asks through this mesh.
-    pub fn new(mesh: Mesh) -> Self {
+    /// Makes a client that asks through this mesh, and counts the bytes of its streams.
+    pub fn new(mesh: Mesh, counters: Arc<TransferCounters>) -> Self {
         Self {
             mesh,
             exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)),
+            counters,
         }
     }
 
@@ -67,7 +70,8 @@ impl SyncClient {
     async fn open(&self, peer: NodeId) -> Result<(Exchange<libp2p::Stream>, SemaphorePermit<'_>), MeshError> {
         let permit = self.exchanges.acquire().await.map_err(|_| MeshError::Stopped)?;
         let stream = self.mesh.open(peer, PROTOCOL).await?;
-        Ok((Exchange::new(Link::new(stream, Pace::default())), permit))
+        let link = Link::new(stream, Pace::default()).tally(self.counters.clone(), StreamKind::Records);
+        Ok((Exchange::new(link), permit))
     }
 
     /// Closes an exchange that went well, and penalizes a peer that broke the limits. A peer that is slow to answer may

@@ -18,6 +18,7 @@ use super::protocol::{
     BUCKETS_PER_ASK_MAX, KEYS_PER_ITEM_MAX, PROTOCOL, RECORDS_PER_ASK_MAX, REQUEST_BYTES_MAX, SPECS_MAX,
     STATE_BYTES_MAX, STATES_BYTES_MAX, STATES_MAX,
 };
+use crate::counters::{StreamKind, TransferCounters};
 use crate::digest::hash_of;
 use crate::fault::TransferError;
 use crate::link::{Link, Pace};
@@ -41,6 +42,7 @@ pub(super) struct SyncServer {
     exchanges: Quota,
     streams: Quota,
     pace: Pace,
+    counters: Arc<TransferCounters>,
 }
 
 /// The records of the model that a stream asks about, as they were when it asked for the digests: so the keys that it
@@ -58,7 +60,14 @@ impl SyncServer {
             exchanges: Quota::new(EXCHANGES_MAX, EXCHANGES_PER_PEER_MAX),
             streams: Quota::new(STREAMS_MAX, STREAMS_PER_PEER_MAX),
             pace: Pace::default(),
+            counters: Arc::default(),
         }
+    }
+
+    /// Counts into `counters`, which other parts of the node may share.
+    fn counting_into(mut self, counters: Arc<TransferCounters>) -> Self {
+        self.counters = counters;
+        self
     }
 
     #[cfg(test)]
@@ -95,7 +104,7 @@ impl SyncServer {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let mut link = Link::new(stream, self.pace);
+        let mut link = Link::new(stream, self.pace).tally(self.counters.clone(), StreamKind::Records);
         let mut snapshot = None;
         while let Some(request) = link.next::<SyncRequest>(REQUEST_BYTES_MAX, self.pace.idle).await? {
             let room = self.exchanges.take(peer);
@@ -193,8 +202,8 @@ impl SyncServer {
 }
 
 /// Answers peers until the mesh stops.
-pub async fn serve_sync(mesh: Mesh, provider: Arc<dyn ContentProvider>) {
-    SyncServer::new(provider).run(mesh).await;
+pub async fn serve_sync(mesh: Mesh, provider: Arc<dyn ContentProvider>, counters: Arc<TransferCounters>) {
+    SyncServer::new(provider).counting_into(counters).run(mesh).await;
 }
 
 async fn digest<S>(link: &mut Link<S>, snapshot: Option<&Snapshot>) -> Result<SyncStatus, TransferError>

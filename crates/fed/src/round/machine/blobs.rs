@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::id::{BlobId, ContributionId, NodeId};
-use crate::round::Output;
 use crate::round::machine::Machine;
 use crate::round::table::want::Want;
+use crate::round::{Output, Refused};
 
 /// Maximum number of nodes, beside the author, that are named as holders of one update. The driver asks
 /// the named holders first, and others by itself.
@@ -48,7 +48,7 @@ impl Machine {
             if let Some(signed) = self.history.ledger.contribution(&id) {
                 let author = signed.record.author;
                 let reason = format!("contribution {id}: its update {blob} is off the schema or not finite");
-                self.out.refuse(author, reason);
+                self.out.refuse(author, Refused::Update, reason);
             }
             for checkpoint in self.history.named.get(&id).cloned().unwrap_or_default() {
                 self.invalidate(

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::id::{CheckpointId, ContributionId, NodeId};
 use crate::record::{Contribution, MEMBERS_MAX, Membership, Signed};
-use crate::round::Persist;
 use crate::round::machine::Machine;
 use crate::round::table::ballots::{Cast, Votes};
 use crate::round::table::orphans::Missing;
 use crate::round::table::queued::Queued;
+use crate::round::{Persist, Refused};
 
 /// Maximum number of contributions held per author and parent. Two are the proof of equivocation, and more prove nothing more.
 /// Contributions that a seal lists are held beyond this limit.
@@ -26,7 +26,8 @@ impl Machine {
             return;
         }
         if let Some(fault) = self.rules.contribution_fault(c) {
-            self.out.refuse(c.author, format!("contribution {id}: {fault}"));
+            let reason = format!("contribution {id}: {fault}");
+            self.out.refuse(c.author, Refused::Contribution, reason);
             return;
         }
         if c.author == self.rules.config.node {
@@ -53,7 +54,7 @@ impl Machine {
             Some(round) => {
                 let (author, said) = (c.author, c.round);
                 let reason = format!("contribution {id}: names round {said}, its parent is round {round}'s");
-                self.out.refuse(author, reason);
+                self.out.refuse(author, Refused::Contribution, reason);
             }
             None => self.keep_orphan(id, signed),
         }

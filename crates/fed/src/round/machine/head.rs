@@ -8,7 +8,7 @@ use crate::round::table::path::Path;
 use crate::round::table::pursuits::Pursuits;
 use crate::round::table::rank::Rank;
 use crate::round::table::want::Want;
-use crate::round::{Forgotten, Output, Persist};
+use crate::round::{Forgotten, Output, Persist, Refused};
 
 /// Maximum number of tombstones of invalid checkpoints. With a tombstone a seal need not be looked at again. Beyond the limit
 /// the tombstone of the oldest round goes.
@@ -288,8 +288,8 @@ impl Machine {
         let (round, parent) = (node.round, node.parent);
         let sealers = self.history.sealers_of(node);
         for sealer in sealers {
-            self.out
-                .refuse(sealer, format!("checkpoint {id} of round {round}: {fault}"));
+            let reason = format!("checkpoint {id} of round {round}: {fault}");
+            self.out.refuse(sealer, Refused::Result, reason);
             if let Some(parent) = parent {
                 self.history
                     .refuted

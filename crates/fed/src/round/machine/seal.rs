@@ -4,25 +4,25 @@ use std::collections::BTreeSet;
 
 use crate::id::{CheckpointId, ContributionId, ProofId, SealId};
 use crate::record::{MEMBERS_MAX, Seal, Signed};
-use crate::round::Persist;
 use crate::round::machine::Machine;
 use crate::round::table::convicted::Convicted;
 use crate::round::table::node::Node;
 use crate::round::table::orphans::Missing;
 use crate::round::table::queued::Queued;
+use crate::round::{Persist, Refused};
 
 /// Maximum number of seals of one checkpoint held in an open model; in a list there are at most as many as members.
 const SEALERS_MAX: usize = MEMBERS_MAX;
 
 impl Machine {
     fn refuse_seal(&mut self, id: &SealId, seal: &Seal, fault: &str) {
-        self.out
-            .refuse(seal.sealer, format!("seal {id} of round {}: {fault}", seal.round));
+        let reason = format!("seal {id} of round {}: {fault}", seal.round);
+        self.out.refuse(seal.sealer, Refused::Seal, reason);
     }
 
     fn pass_over_seal(&mut self, id: &SealId, seal: &Seal, why: &str) {
-        self.out
-            .pass_over(seal.sealer, format!("seal {id} of round {}: {why}", seal.round));
+        let reason = format!("seal {id} of round {}: {why}", seal.round);
+        self.out.pass_over(seal.sealer, Refused::Seal, reason);
     }
 
     /// Takes in a seal of any node.

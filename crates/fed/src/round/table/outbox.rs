@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{CheckpointId, Instant, NodeId};
-use crate::round::{Output, Persist, RecordId, Refusal};
+use crate::round::{Output, Persist, RecordId, Refusal, Refused};
 
 /// Collects outputs. Every [`Persist`] comes before all actions, independent of the order in which they were decided, because
 /// nothing is ever sent that is not durable.
@@ -60,21 +60,23 @@ impl Outbox {
     }
 
     /// Reports a record that is its author's fault, as [`Refusal::Fault`].
-    pub fn refuse(&mut self, author: NodeId, reason: String) {
+    pub fn refuse(&mut self, author: NodeId, what: Refused, reason: String) {
         let refusal = Refusal::Fault;
         self.act(Output::Refused {
             author,
             refusal,
+            what,
             reason,
         });
     }
 
     /// Reports a record that is of no use here and no fault of its author, as [`Refusal::Useless`].
-    pub fn pass_over(&mut self, author: NodeId, reason: String) {
+    pub fn pass_over(&mut self, author: NodeId, what: Refused, reason: String) {
         let refusal = Refusal::Useless;
         self.act(Output::Refused {
             author,
             refusal,
+            what,
             reason,
         });
     }
