@@ -12,6 +12,10 @@ STEPS ?=
 
 help: ## This list.
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+.PHONY: help demo test otel-test bench fuzz sim soak mutants build install tools audit doc lint fmt stubs clean
+
+help: ## This list.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## The daemon and the CLI, for use: target/release/qres-daemon and target/release/qres.
 	$(CARGO) build --release --workspace --bin qres-daemon --bin qres
@@ -32,6 +36,9 @@ demo: ## One bootstrap node, three nodes, three trainers, real data; about a min
 
 test: ## Everything that must hold. Needs Rust; Go and Python for the tests of grpcurl and of the Python client.
 	scripts/test.sh
+
+otel-test: ## Traces, metrics, dashboard and alerts with a real OpenTelemetry Collector (built with Go) and Prometheus (Debian's).
+	scripts/otel.sh
 
 tools: ## What the tests use beside Rust: grpcurl (with Go) and a Python environment, both below .cache/.
 	scripts/tools.sh
