@@ -8,14 +8,10 @@ IMAGE ?= localhost/qres-swarm:dev
 # Some of the steps of k8s-test, all if empty.
 STEPS ?=
 
-.PHONY: help demo test bench fuzz sim soak mutants build install image k8s-test tools audit doc lint fmt stubs clean
+.PHONY: help demo test otel-test bench fuzz sim soak mutants build install image k8s-test tools audit doc lint fmt stubs clean
 
 help: ## This list.
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: help demo test otel-test bench fuzz sim soak mutants build install tools audit doc lint fmt stubs clean
-
-help: ## This list.
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## The daemon and the CLI, for use: target/release/qres-daemon and target/release/qres.
 	$(CARGO) build --release --workspace --bin qres-daemon --bin qres

@@ -244,7 +244,7 @@ async fn credentials_change_below_a_running_daemon() {
     let gone = async || (!call(&reader, &["status"]).status.success()).then_some(());
     wait::until("the revoked token is refused", gone).await;
     assert!(refused(&reader, &["status"]).contains("UNAUTHENTICATED CREDENTIAL_REFUSED"));
-    let ended = async || watch.try_wait().expect("it can be asked");
+    let ended = || std::future::ready(watch.try_wait().expect("it can be asked"));
     assert!(!wait::until("the open stream ends", ended).await.success());
     let mut said = String::new();
     watch

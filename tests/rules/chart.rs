@@ -6,10 +6,6 @@ use std::process::Command;
 use qres_tests::binaries;
 use serde_json::Value;
 
-/// Settings in the chart that the daemon does not have yet, so that the chart does not change when they come. A name that the
-/// daemon has by now is taken out of this list.
-const COMING: [&str; 1] = ["admin_addr"];
-
 /// Returns the settings of the daemon with their default values, `None` for a setting without one, as `--check-config` prints
 /// them.
 fn settings() -> BTreeMap<String, Option<toml::Value>> {
@@ -74,17 +70,12 @@ fn takes(schema: &Value, kind: &str) -> bool {
 #[test]
 fn the_charts_values_are_the_daemons_settings() {
     let (settings, schema) = (settings(), schema());
-    let coming: BTreeSet<&str> = COMING.into();
     for key in settings.keys() {
         assert!(schema.contains_key(key), "values.schema.json lacks the setting {key}");
-        assert!(
-            !coming.contains(key.as_str()),
-            "the daemon has {key} now: take it out of COMING in tests/rules/chart.rs"
-        );
     }
     for key in schema.keys() {
         assert!(
-            settings.contains_key(key) || coming.contains(key.as_str()),
+            settings.contains_key(key),
             "values.schema.json has {key}, which is no setting of the daemon"
         );
     }

@@ -20,8 +20,8 @@ use crate::admin;
 use crate::banner::{READY, banner};
 use crate::callers;
 use crate::config::{Config, GrpcConfig, Mode, Retention};
-use crate::security_metrics::SecurityMetrics;
 use crate::health::{Health, Running};
+use crate::security_metrics::SecurityMetrics;
 use crate::telemetry::FLUSH_MAX;
 use crate::{security, socket};
 

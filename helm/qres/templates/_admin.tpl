@@ -1,7 +1,7 @@
 {{/* The daemon's port for operators: the setting that names it, and the paths that kubelet asks. */}}
-{{- define "qres.admin.setting" -}}metrics_addr{{- end -}}
-{{- define "qres.admin.live" -}}/metrics{{- end -}}
-{{- define "qres.admin.ready" -}}/metrics{{- end -}}
+{{- define "qres.admin.setting" -}}admin_addr{{- end -}}
+{{- define "qres.admin.live" -}}/livez{{- end -}}
+{{- define "qres.admin.ready" -}}/readyz{{- end -}}
 
 {{/* Its number. */}}
 {{- define "qres.admin.port" -}}
