@@ -126,9 +126,9 @@ fn report(what: &str, bytes: usize, (read, took): (f64, f64)) {
 
 /// Returns the shortest time of [`RUNS`] runs of each function, in seconds. The runs alternate, so that other work of the
 /// machine affects both.
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures the time of the wall")]
 fn best<A, B>(mut read: impl FnMut() -> A, mut run: impl FnMut() -> B) -> (f64, f64) {
     fn seconds<T>(run: impl FnOnce() -> T) -> f64 {
-        #[allow(clippy::disallowed_methods, reason = "a benchmark measures the time of the wall")]
         let start = Instant::now();
         std::hint::black_box(run());
         start.elapsed().as_secs_f64()
