@@ -1,6 +1,6 @@
 """A trainer of the test: fetches, trains, submits, and writes down what its node acknowledged.
 
-trainer.py ADDRESS MODEL LEDGER PAUSE: while the file PAUSE exists it does not begin to train.
+trainer.py ADDRESS MODEL LEDGER PAUSE: the model is NAME@ID; while the file PAUSE exists it does not begin to train.
 """
 
 import json

@@ -16,6 +16,7 @@ impl Actor {
     /// Due work: dials bootstrap addresses while peers are missing, and the next address of each attempt under way.
     pub(super) fn tick_seeds(&mut self, missing: bool, now: Instant) {
         for at in 0..self.discovery.seeds.len() {
+            self.note_own_seed(at);
             self.learn_seed(at);
             if missing && self.is_seed_due(at, now) {
                 self.begin_seed(at, now);
@@ -31,6 +32,16 @@ impl Actor {
             self.peers.ban_of(&id).is_some() || self.peers.get(&id).is_some_and(taken)
         };
         !seed.own && seed.attempt.is_none() && seed.backoff.due(now) && !seed.learnt.is_some_and(busy)
+    }
+
+    /// Notes that a seed is one of the addresses that this node listens on: libp2p dials none of these, and calls that a failure.
+    fn note_own_seed(&mut self, at: usize) {
+        let seed = &mut self.discovery.seeds[at];
+        if !seed.own && seed.target.addresses.iter().any(|a| self.listening.contains(a)) {
+            tracing::info!(bootstrap = %seed.text, "this bootstrap address is this very node: not dialled");
+            seed.attempt = None;
+            seed.own = true;
+        }
     }
 
     /// Learns which peer is at a place of a name, if the peer came by itself: it says that it listens there, and its connection

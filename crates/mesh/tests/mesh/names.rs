@@ -79,3 +79,19 @@ async fn a_name_without_an_address_is_asked_for_again_and_the_log_says_so() {
     table.send_replace(hosts("late-pods", &[21, 22]));
     full_mesh(&[&a, &b]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_alone_behind_its_name_leaves_itself_alone() {
+    harness::log::collect();
+    let port = free_port();
+    let table = watch::Sender::new(hosts("only-pod", &[31]));
+    let a = pod(31, "only-pod", port, &table).await;
+    until("it recognised itself", || {
+        !harness::log::lines(&["only-pod (127.77.0.31)", "this very node"]).is_empty()
+    })
+    .await;
+    assert_eq!(a.mesh.counters().dial_failures.get(), 0);
+    let b = pod(32, "only-pod", port, &table).await;
+    full_mesh(&[&a, &b]).await;
+    assert_eq!(harness::log::lines(&["WARN", "only-pod"]), [""; 0]);
+}
