@@ -101,7 +101,7 @@ args: {{ toJson . }}
 {{- end }}
 env:
   - name: QRES_ADDR
-    value: {{ ternary (printf "unix://%s" (default "" .Values.config.grpc_socket)) (printf "127.0.0.1:%s" (include "qres.api.port" .)) (not (empty .Values.config.grpc_socket)) | quote }}
+    value: {{ ternary (printf "unix:%s" (default "" .Values.config.grpc_socket)) (printf "127.0.0.1:%s" (include "qres.api.port" .)) (not (empty .Values.config.grpc_socket)) | quote }}
   - name: POD_NAME
     valueFrom: {fieldRef: {fieldPath: metadata.name}}
   {{- with .Values.trainer.env }}

@@ -13,11 +13,7 @@ secret() {
 
 # token NAME ROLE: a new token in $api/NAME.token, and its entry in $api/callers.toml.
 token() {
-  local made
-  made=$("$qres" token new --name "$1" --role "$2")
-  grep -o 'qres_[A-Za-z0-9_-]\{43\}' <<< "$made" | head -n 1 > "$api/$1.token"
-  printf '[[caller]]\nname = "%s"\nrole = "%s"\ntoken = "%s"\n' "$1" "$2" "$(grep -o 'blake3:[0-9a-f]\{64\}' <<< "$made" | head -n 1)" \
-    >> "$api/callers.toml"
+  "$qres" token new --name "$1" --role "$2" --file "$api/callers.toml" | grep -o 'qres_[A-Za-z0-9_-]\{43\}' > "$api/$1.token"
 }
 
 list_peers() { grpcurl -cacert "$api/ca.crt" "$@" qres.v1.PeerService/ListPeers; }
@@ -49,18 +45,25 @@ step_credentials() {
   authority "$api" swarm
   old=$(server_certificate)
   certificate "$api" operator /O=qres:operator/CN=ops
+  certificate "$api" reader /O=qres:reader/CN=reader
   for number in 0 1 2; do certificate "$api" "trainer-$number" "/O=qres:trainer/CN=trainer-$number"; done
   token first reader
   secret api "$api/tls.crt" "$api/tls.key" "$api/ca.crt"
   secret callers "$api/callers.toml"
-  deploy "$root/helm/qres" config.grpc_insecure=false tls.enabled=true tls.existingSecret=api callers.existingSecret=callers
+  secret reader "$api/ca.crt" "tls.crt=$api/reader.crt" "tls.key=$api/reader.key"
+  deploy "$root/helm/qres" config.grpc_insecure=false tls.enabled=true tls.existingSecret=api callers.existingSecret=callers \
+    tests.existingSecret=reader
   node=$(address 0)
   has_serial "$node" "$old"
   list_peers -cert "$api/operator.crt" -key "$api/operator.key" "$node" > /dev/null
   with_token "$node" first > /dev/null
   if list_peers "$node" > "$run/log/refused" 2>&1; then die "a caller without a credential was served"; fi
   grep -q 'Unauthenticated\|certificate' "$run/log/refused"
-  say "  TLS: a client certificate and a token are served, a caller with neither is refused"
+  helm test "$release" --namespace "$namespace" > "$run/log/helm-test.log" 2>&1 || {
+    cat "$run/log/helm-test.log" >&2
+    return 1
+  }
+  say "  TLS: helm test passes; a client certificate and a token are served, a caller with neither is refused"
 
   # The trainers go on, each with a certificate of its own; this test looks with the operator's.
   export QRES_TLS_CA=$api/ca.crt QRES_TLS_CERT=$api/operator.crt QRES_TLS_KEY=$api/operator.key
