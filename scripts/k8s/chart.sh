@@ -27,8 +27,6 @@ configuration() {
   if env -i HOME=/ HOSTNAME=release-qres-0 POD_NAME=release-qres-0 POD_IP=192.0.2.1 NODE_IP=192.0.2.2 \
     "$daemon" --config "$work/qres.toml" --check-config > "$work/report" 2>&1; then
     say "$name.yaml: the daemon accepts the configuration of $(grep -c . "$work/qres.toml") settings"
-  elif grep -q 'there is no setting' "$work/report"; then
-    say "NOT RUN: the daemon has not all settings of $name.yaml yet: $(cut -d, -f1 "$work/report")"
   else
     cat "$work/report" >&2
     die "the daemon refuses the configuration of $name.yaml"
