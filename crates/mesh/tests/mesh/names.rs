@@ -87,7 +87,7 @@ async fn a_node_alone_behind_its_name_leaves_itself_alone() {
     let table = watch::Sender::new(hosts("only-pod", &[31]));
     let a = pod(31, "only-pod", port, &table).await;
     until("it recognised itself", || {
-        !harness::log::lines(&["only-pod (127.77.0.31)", "this very node"]).is_empty()
+        !harness::log::lines(&["only-pod", "(127.77.0.31)", "this very node"]).is_empty()
     })
     .await;
     assert_eq!(a.mesh.counters().dial_failures.get(), 0);
