@@ -33,9 +33,14 @@ step_previous() {
   [ "${namespace:-}" != swarm ] || retire
   namespace=previous
   make_namespace
-  # Each version is installed by its own chart. A version from before the chart is installed by this one.
-  chart=$(echo "$cache/previous-"*/chart)
-  [ -d "$chart" ] || chart=$root/helm/qres
+  # Each version is installed by its own chart.
+  chart=$cache/previous-$(cat "$cache/images/previous-of")/chart
+  if [ ! -d "$chart" ]; then
+    # The version is older than the chart. One setting that the chart writes had another name in it.
+    chart=$run/previous-chart
+    cp -a "$root/helm/qres" "$chart"
+    sed -i 's/admin_addr/metrics_addr/; s,/livez,/metrics,; s,/readyz,/metrics,' "$chart/templates/_admin.tpl"
+  fi
   deploy "$chart" image.tag=previous
   for number in $(seq 0 4); do wait_for 120 "node $number has four peers" is_full_mesh "$(address "$number")" 4; done
   # shellcheck disable=SC2046
