@@ -15,6 +15,7 @@ from qres.bearer import with_token
 from qres.credentials import Credentials
 from qres.errors import QresError
 from qres.proxy import proxy_for
+from qres.tracing import TracedChannel
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ class Connection:
             channel = grpc.secure_channel(self.address.target, credentials.for_channel(), options=options)
         else:
             channel = grpc.insecure_channel(self.address.target, options=options)
-        self.channel = with_token(channel, token) if token else channel
+        self.channel = TracedChannel(with_token(channel, token) if token else channel)
 
     def close(self) -> None:
         """Ends the channel and the calls on it."""

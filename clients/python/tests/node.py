@@ -46,6 +46,8 @@ class Node(
 
     def __init__(self):
         self.requests = []
+        self.traceparents = []
+        """The trace context of each call, `None` where there was none."""
         self.failures = {}
         """By method: what its next calls fail with, in order; `None` lets one pass."""
         self.cuts = []
@@ -165,6 +167,17 @@ class Node(
         return [request for request in self.requests if isinstance(request, kind)]
 
 
+class Traceparents(grpc.ServerInterceptor):
+    """Keeps the trace context of every call."""
+
+    def __init__(self, node):
+        self._node = node
+
+    def intercept_service(self, continuation, details):
+        self._node.traceparents.append(dict(details.invocation_metadata).get("traceparent"))
+        return continuation(details)
+
+
 class Gate(grpc.ServerInterceptor):
     """Lets the calls with one of its tokens pass, and refuses the others as a node does."""
 
@@ -192,7 +205,7 @@ class Gate(grpc.ServerInterceptor):
 @contextmanager
 def serve(node, target="127.0.0.1:0", *, tls=None, gate=None):
     """Serves a node on loopback or on a socket, with the credentials of a server if there are any; the address."""
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), interceptors=[gate] if gate else [])
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), interceptors=[Traceparents(node), *([gate] if gate else [])])
     weights_pb2_grpc.add_WeightsServiceServicer_to_server(node, server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(node, server)
     node_pb2_grpc.add_NodeServiceServicer_to_server(node, server)
