@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod backup;
 mod cli;
 mod demo;
 mod examples;

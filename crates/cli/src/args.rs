@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use qres_api::Address;
 
 use crate::command::{
-    completions, create, drain, fetch, membership, network_key, peers, round, state, status, submissions, submit, tls,
-    token, watch,
+    backup, completions, create, drain, fetch, membership, network_key, peers, round, state, status, submissions,
+    submit, tls, token, watch,
 };
 use crate::credentials::CredentialArgs;
 use crate::value::duration;
@@ -70,6 +70,10 @@ pub enum Command {
     /// Make a CA and certificates for a trial (needs no node)
     #[command(subcommand)]
     Tls(tls::TlsCommand),
+    /// Write the data directory of a stopped node to one file
+    Backup(backup::Backup),
+    /// Make a data directory from the file of a backup
+    Restore(backup::Restore),
     /// Print the completions of a shell (needs no node)
     Completions(completions::Completions),
     /// Write the manual pages (needs no node)
@@ -162,6 +166,8 @@ mod tests {
             "token list --file f",
             "token revoke --name alice",
             "token hash",
+            "backup --data-dir d --out b.tar --without-identity",
+            "restore --data-dir d --file b.tar",
             "completions bash",
             "completions zsh",
             "completions fish",

@@ -1,5 +1,6 @@
 //! The commands, one file each, and the code that they share.
 
+pub mod backup;
 pub mod completions;
 pub mod create;
 pub mod drain;

@@ -89,6 +89,8 @@ fn local(command: Command, output: Output) -> Result<Result<(), Failure>, Box<Co
         Command::Tls(tls) => Ok(tls.run(output)),
         Command::Token(token) => Ok(token.run(output)),
         Command::NetworkKey(key) => Ok(key.run(output)),
+        Command::Backup(backup) => Ok(backup.run(output)),
+        Command::Restore(restore) => Ok(restore.run(output)),
         Command::Completions(completions) => Ok(completions.run()),
         Command::Man(man) => Ok(man.run()),
         other => Err(Box::new(other)),
@@ -112,8 +114,12 @@ async fn dispatch(command: Command, context: Context) -> Result<(), Failure> {
         Command::Round(round) => round.run(context).await,
         Command::Drain(drain) => drain.run(context).await,
         // They need no node: see `local`.
-        Command::Tls(_) | Command::Token(_) | Command::NetworkKey(_) | Command::Completions(_) | Command::Man(_) => {
-            Ok(())
-        }
+        Command::Tls(_)
+        | Command::Token(_)
+        | Command::NetworkKey(_)
+        | Command::Completions(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Man(_) => Ok(()),
     }
 }
