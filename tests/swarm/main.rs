@@ -20,6 +20,7 @@ mod healing;
 mod hostile;
 mod hostile_callers;
 mod memberships;
+mod outcomes;
 mod process;
 mod quiet;
 mod rounds;
