@@ -13,7 +13,7 @@ pub const CONFIG: Target = Target {
         [
             "mode = \"node\"\nport = 4001\nlisten = [\"0.0.0.0\", \"::\"]\nbootstrap = [\"203.0.113.7\", \"a.example:4001\"]\nnetwork = \"qres\"\n\
              grpc_addr = \"127.0.0.1:4002\"\ndata_dir = \"/var/lib/qres\"\ntrainers = 2\njoin = [\"digits-mlp\"]\nretention = \"8\"\n\
-             log = \"info\"\nlog_format = \"json\"\nmetrics_addr = \"127.0.0.1:9\"\nconnections_max = 9\n",
+             log = \"info\"\nlog_format = \"json\"\nadmin_addr = \"127.0.0.1:9\"\nconnections_max = 9\n",
             "mode = \"bootstrap\"\nannounce = [\"/ip4/203.0.113.7/tcp/4001\"]\nretention = \"all\"\n",
             "",
         ]
