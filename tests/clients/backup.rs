@@ -41,9 +41,12 @@ async fn a_restored_node_is_the_same_member_and_goes_on() {
     );
     let after = at("after");
     assert!(
-        run("127.0.0.1:1", &["restore", "--file", &at("b.tar"), "--data-dir", &after])
-            .status
-            .success()
+        run(
+            "127.0.0.1:1",
+            &["restore", "--file", &at("b.tar"), "--data-dir", &after]
+        )
+        .status
+        .success()
     );
 
     let daemon = started(&after);

@@ -17,7 +17,7 @@ mod value;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use qres_api::client::Client;
 
 use crate::args::{Args, Command, Model};
@@ -91,8 +91,8 @@ fn local(command: Command, output: Output) -> Result<Result<(), Failure>, Box<Co
         Command::NetworkKey(key) => Ok(key.run(output)),
         Command::Backup(backup) => Ok(backup.run(output)),
         Command::Restore(restore) => Ok(restore.run(output)),
-        Command::Completions(completions) => Ok(completions.run()),
-        Command::Man(man) => Ok(man.run()),
+        Command::Completions(completions) => Ok(completions.run(Args::command())),
+        Command::Man(man) => Ok(man.run(Args::command())),
         other => Err(Box::new(other)),
     }
 }

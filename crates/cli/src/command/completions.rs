@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use crate::args::Args;
 use crate::failure::Failure;
 
 /// Prints the completions of a shell.
@@ -25,26 +24,29 @@ pub struct Man {
 }
 
 impl Completions {
-    /// Prints the completions.
-    pub fn run(self) -> Result<(), Failure> {
+    /// Prints the completions of the command line of `qres`.
+    pub fn run(self, mut qres: Command) -> Result<(), Failure> {
         let mut text = vec![];
-        clap_complete::generate(self.shell, &mut Args::command(), "qres", &mut text);
+        clap_complete::generate(self.shell, &mut qres, "qres", &mut text);
         let written = std::io::stdout().write_all(&text);
         written.map_err(|error| Failure::local(format!("the completions cannot be printed: {error}")))
     }
 }
 
 impl Man {
-    /// Writes the pages.
-    pub fn run(self) -> Result<(), Failure> {
+    /// Writes the pages of the command line of `qres`.
+    pub fn run(self, qres: Command) -> Result<(), Failure> {
         std::fs::create_dir_all(&self.out).map_err(|error| Failure::file(&self.out, error))?;
-        clap_mangen::generate_to(Args::command(), &self.out).map_err(|error| Failure::file(&self.out, error))
+        clap_mangen::generate_to(qres, &self.out).map_err(|error| Failure::file(&self.out, error))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::args::Args;
 
     #[test]
     fn every_command_has_a_manual_page() {
@@ -52,7 +54,7 @@ mod tests {
         let man = Man {
             out: dir.path().join("man"),
         };
-        man.run().unwrap();
+        man.run(Args::command()).unwrap();
         let page = |name: &str| std::fs::read_to_string(dir.path().join("man").join(name)).unwrap();
         assert!(page("qres.1").contains("qres"));
         assert!(page("qres-model-create.1").contains("min\\-contributions"));

@@ -11,6 +11,7 @@ use qres_node::error::NodeError;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
+use tonic::codegen::http::HeaderMap;
 use tonic::codegen::http::header::AUTHORIZATION;
 use tower::{Layer, Service};
 
@@ -69,7 +70,8 @@ fn token(request: &Request) -> Option<String> {
     })
 }
 
-/// A body that ends with an error once its call may no longer go on.
+/// A body that ends with an error, in trailers, once its call may no longer go on. An error of the body itself would reset the
+/// stream, and the caller would not learn why.
 struct Judged {
     body: Body,
     /// `None` once the body has ended for this reason.
@@ -86,7 +88,9 @@ impl http_body::Body for Judged {
         };
         if let Poll::Ready(error) = revoked.as_mut().poll(context) {
             self.revoked = None;
-            return Poll::Ready(Some(Err(status(error))));
+            let mut trailers = HeaderMap::new();
+            let written = status(error).add_header(&mut trailers);
+            return Poll::Ready(Some(written.map(|()| Frame::trailers(trailers))));
         }
         Pin::new(&mut self.body).poll_frame(context)
     }
