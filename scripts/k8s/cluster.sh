@@ -44,4 +44,4 @@ stop_cluster() {
   for name in proxy kubelet dns containerd scheduler controllers apiserver etcd; do stop "$name"; done
 }
 
-no_containers() { [ -z "$(ctr -a "$run/containerd.sock" -n k8s.io tasks list -q)" ]; }
+no_containers() { [ -z "$(containers tasks list -q)" ]; }

@@ -6,6 +6,8 @@ start_network() {
   ip link add qcni0 type bridge
   ip address add "$bridge_address/24" dev qcni0
   ip link set qcni0 up
+  # Addresses of Services are turned into those of pods on their way out, but only if there is a way.
+  ip route add 10.96.0.0/24 dev qcni0
   sysctl -q -w net.ipv4.ip_forward=1
   mkdir -p "$run/cni"
   cat > "$run/cni/10-bridge.conflist" << END
@@ -50,11 +52,14 @@ state = "$run/containerd-state"
         SystemdCgroup = false
 END
   start containerd containerd --config "$run/containerd.toml"
-  wait_for 60 "containerd answers" ctr -a "$run/containerd.sock" version
+  wait_for 60 "containerd answers" containers version
 }
 
 # load_image FILE: an archive of `buildah push docker-archive:`.
-load_image() { ctr -a "$run/containerd.sock" -n k8s.io images import "$1" > /dev/null; }
+load_image() { containers images import "$1" > /dev/null; }
+
+# containers ARGUMENTS...: containerd's own tool, without its words about the age of this machine's cgroups.
+containers() { ctr -a "$run/containerd.sock" -n k8s.io "$@" 2> >(grep -v DEPRECATION >&2); }
 
 start_dns() {
   cat > "$run/Corefile" << END

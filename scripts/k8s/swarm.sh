@@ -37,9 +37,14 @@ addresses() {
   for number in $(seq 0 $(($1 - 1))); do address "$number"; done
 }
 
+# round_of ADDRESS: the round of a node's head. A pod that is ready may take a moment to be reached by its Service.
 round_of() {
-  "$qres" --addr "$1" --timeout 5s --json model show "$model" | python -c 'import json, sys; print(json.load(sys.stdin)["model"]["head"]["round"])'
+  wait_for 60 "$1 answers" "$qres" --addr "$1" --timeout 5s status
+  "$qres" --addr "$1" --timeout 5s --json model show "$model" | field model head round
 }
+
+# field NAME...: a field of the JSON on the standard input.
+field() { python -c 'import functools, json, sys; print(functools.reduce(lambda at, name: at[name], sys.argv[1:], json.load(sys.stdin)))' "$@"; }
 
 has_round() { [ "$(round_of "$1")" -ge "$2" ]; }
 

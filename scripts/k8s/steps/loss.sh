@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # A pod that is deleted without grace, and a pod whose volume is lost.
 
-peer_id() { "$qres" --addr "$(address "$1")" --timeout 5s --json status | python -c 'import json, sys; print(json.load(sys.stdin)["node"]["peer_id"])'; }
+peer_id() { "$qres" --addr "$(address "$1")" --timeout 5s --json status | field node peer_id; }
 
 is_new_and_ready() { # POD OLD_UID
   local now

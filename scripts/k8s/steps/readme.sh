@@ -6,7 +6,7 @@ step_readme() {
   commands=$(awk '/^<!-- helm -->$/ { on = 1; next } on && /^```$/ { exit } on && !/^```/' "$root/README.md")
   grep -q '^make image IMAGE=localhost/qres-swarm:0.1.0' <<< "$commands" || die "the README has no block after <!-- helm -->"
   # The image is made already; here it gets the name that the README gives it.
-  ctr -a "$run/containerd.sock" -n k8s.io images tag localhost/qres-swarm:test localhost/qres-swarm:0.1.0 > /dev/null
+  containers images tag localhost/qres-swarm:test localhost/qres-swarm:0.1.0 > /dev/null
   kubectl config set-context --current --namespace default > /dev/null
   while read -r line; do
     say "  $line"
