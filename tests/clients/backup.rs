@@ -26,7 +26,7 @@ async fn a_restored_node_is_the_same_member_and_goes_on() {
     );
     json(
         &daemon.grpc,
-        &["submit", "m", &weights, "--samples", "1", "--wait=confirmed"],
+        &["submit", "m", &weights, "--samples", "1", "--wait"],
     );
     let head = json(&daemon.grpc, &["model", "show", "m"])["model"]["head"]["id"].clone();
     let peer = daemon.peer_id.clone();
@@ -58,6 +58,6 @@ async fn a_restored_node_is_the_same_member_and_goes_on() {
     wait::until("the restored node has its head", known).await;
     json(
         &daemon.grpc,
-        &["submit", "m", &weights, "--samples", "1", "--wait=confirmed"],
+        &["submit", "m", &weights, "--samples", "1", "--wait"],
     );
 }
