@@ -13,7 +13,7 @@ secret() {
 
 # token NAME ROLE: a new token in $api/NAME.token, and its entry in $api/callers.toml.
 token() {
-  "$qres" token new --name "$1" --role "$2" --file "$api/callers.toml" | grep -o 'qres_[A-Za-z0-9_-]\{43\}' > "$api/$1.token"
+  "$qres" token new --name "$1" --role "$2" --file "$api/callers.toml" 2> /dev/null | grep -o 'qres_[A-Za-z0-9_-]\{43\}' > "$api/$1.token"
 }
 
 list_peers() { grpcurl -cacert "$api/ca.crt" "$@" qres.v1.PeerService/ListPeers; }
@@ -24,7 +24,7 @@ has_serial() { [ "$(serial "$1")" = "$2" ]; }
 uids() { kubectl get pods -l app.kubernetes.io/component=node -o jsonpath='{.items[*].metadata.uid} {.items[*].status.containerStatuses[0].restartCount}'; }
 
 server_certificate() {
-  local names="DNS:*.$release-mesh,DNS:*.$release-mesh.$namespace.svc.cluster.local,DNS:$release" number ip
+  local names="DNS:*.$release-mesh.$namespace.svc,DNS:$release.$namespace.svc" number ip
   for number in "" -0-api -1-api -2-api; do
     ip=$(kubectl get service "$release$number" -o jsonpath='{.spec.clusterIP}')
     names=$names,IP:$ip
