@@ -19,15 +19,16 @@ async fn a_restored_node_is_the_same_member_and_goes_on() {
     };
     let (before, weights) = (at("before"), at("w.safetensors"));
     fs::write(&weights, vector(&[1.0, 2.0])).expect("written");
+    let round = |daemon: &Daemon| {
+        json(&daemon.grpc, &["fetch", "m", "--out", &at("base.safetensors")]);
+        json(&daemon.grpc, &["submit", "m", &weights, "--samples", "1", "--wait"]);
+    };
     let daemon = started(&before);
     json(
         &daemon.grpc,
         &["model", "create", "m", "--weights", &weights, "--codec", "none/1"],
     );
-    json(
-        &daemon.grpc,
-        &["submit", "m", &weights, "--samples", "1", "--wait"],
-    );
+    round(&daemon);
     let head = json(&daemon.grpc, &["model", "show", "m"])["model"]["head"]["id"].clone();
     let peer = daemon.peer_id.clone();
 
@@ -56,8 +57,5 @@ async fn a_restored_node_is_the_same_member_and_goes_on() {
         (model["model"]["head"]["id"] == head).then_some(())
     };
     wait::until("the restored node has its head", known).await;
-    json(
-        &daemon.grpc,
-        &["submit", "m", &weights, "--samples", "1", "--wait"],
-    );
+    round(&daemon);
 }
