@@ -9,11 +9,13 @@ case $architecture in
   amd64)
     target=x86_64-unknown-linux-musl
     compiler=musl-gcc
+    strip="strip"
     package=musl-tools
     ;;
   arm64)
     target=aarch64-unknown-linux-musl
     compiler=aarch64-linux-gnu-gcc
+    strip="aarch64-linux-gnu-strip"
     package="gcc-aarch64-linux-gnu and libc6-dev-arm64-cross"
     # That compiler's headers are glibc's, whose checked functions (__memcpy_chk) musl does not have.
     export CFLAGS_aarch64_unknown_linux_musl="-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0"
@@ -27,8 +29,11 @@ rustup target list --installed | grep -qx "$target" || {
   rustup target add "$target"
 }
 name=${target//-/_}
-export "CC_$name=$compiler" "CARGO_TARGET_${name^^}_LINKER=$compiler"
-# Names of functions stay, for panics; the rest of the debug information would be most of the image.
+# musl-gcc is for C code alone: what it links is dynamic (it does not know -static-pie), and Rust brings musl's own start files.
+export "CC_$name=$compiler"
+[ "$architecture" = amd64 ] || export "CARGO_TARGET_${name^^}_LINKER=$compiler"
+# Debug information would be most of the image. Optimised as a whole the programs are smaller (with thin LTO: 43 MB).
+export CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
 export CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=debuginfo
 
 # The list of all crates, with their versions, goes into each program (readable with trivy, grype, syft or rust-audit-info).
@@ -43,4 +48,7 @@ export PATH=$auditable/bin:$PATH
 target_dir=$(cd "$source" && cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 (cd "$source" && cargo auditable build --locked --release --target "$target" --workspace --bin qres-daemon --bin qres)
 mkdir -p "$out"
-cp "$target_dir/$target/release/qres-daemon" "$target_dir/$target/release/qres" "$out/"
+for program in qres-daemon qres; do
+  if readelf -l "$target_dir/$target/release/$program" | grep -q INTERP; then fail "$program needs a loader: it is not static"; fi
+  "$strip" -o "$out/$program" "$target_dir/$target/release/$program"
+done
