@@ -306,7 +306,14 @@ async fn callers_that_speak_no_tls_or_nothing_cost_the_others_nothing() {
         assert!(answer.len() < 64, "an alert at most: {answer:?}");
     }
     done(&node.as_holder("operator"), &["status"]);
-    drop(silent);
+    // The daemon closes those that never began, and they closed nothing themselves.
+    for mut stream in silent {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+        match stream.read(&mut [0; 1]) {
+            Ok(read) => assert_eq!(read, 0, "nothing is said to them"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+    }
 }
 
 #[tokio::test]

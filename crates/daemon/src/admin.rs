@@ -1,6 +1,7 @@
 //! The admin port: metrics and the health of the process, as text over the smallest subset of HTTP/1.1 that Prometheus, curl
 //! and a kubelet speak: one request a connection.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +9,14 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::health::{Health, Page};
 
 /// Most bytes of a request's head that are read. A scrape sends about 300.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// Most connections at once; more wait in the listener's backlog. A scraper opens one.
+/// Most connections at once. A scraper opens one.
 const CONNECTIONS_MAX: usize = 8;
 /// Most time from accepting a connection to its end.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
@@ -39,29 +40,32 @@ pub fn spawn(listener: TcpListener, health: Arc<Health>) -> DropGuard {
 }
 
 /// Serves `GET` of `/metrics`, `/livez` and `/readyz` until `end` is cancelled, at most [`CONNECTIONS_MAX`] connections at once.
+/// One more ends the oldest: an answer takes milliseconds, so the oldest is a slow client, and slow clients must not keep a
+/// kubelet from its answer.
 async fn serve(listener: TcpListener, health: Arc<Health>, end: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut running: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS_MAX);
     loop {
-        let accept = async {
-            // The semaphore is never closed.
-            let slot = slots.clone().acquire_owned().await.expect("open");
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = end.cancelled() => return,
-            accepted = accept => accepted,
+            accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
             // Accepting fails when file descriptors run out, for example. The pause leaves the processor to other tasks.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
+        running.retain(|connection| !connection.is_finished());
+        if running.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = running.pop_front()
+        {
+            oldest.abort();
+        }
         let health = health.clone();
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             // The error is ignored: a client that does not finish in time, or hangs up, gets no answer.
             let _ = tokio::time::timeout(REQUEST_MAX, answer(stream, &health)).await;
-            drop(slot);
         });
+        running.push_back(connection.abort_handle());
     }
 }
 
@@ -184,6 +188,24 @@ mod tests {
             let text = ask(request, &shutdown).await;
             assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn clients_that_say_nothing_keep_nobody_from_an_answer() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _end = spawn(listener, Arc::new(Health::new(CancellationToken::new())));
+        let mut silent = vec![];
+        for _ in 0..3 * CONNECTIONS_MAX {
+            silent.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        }
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+        // The first of them made room, long before its own time was over.
+        assert_eq!(silent[0].read(&mut [0; 1]).await.unwrap_or(0), 0);
     }
 
     #[tokio::test]

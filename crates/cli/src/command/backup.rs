@@ -96,6 +96,7 @@ impl Backup {
             .create(true)
             .truncate(true)
             .mode(private::MODE)
+            .custom_flags(private::NO_LINK)
             .open(path)?;
         let mut archive = Builder::new(io::BufWriter::new(file));
         let mut count = (0, 0);

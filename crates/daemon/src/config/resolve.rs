@@ -47,14 +47,14 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
     let bootstrap = problems.keep(bootstrap(layers));
     let announce = problems.keep(announced(layers, env));
     let network = problems.keep(network(layers));
-    let allowed = problems.keep(nodes(layers, "allow_peer", said.allow_peer.as_ref()));
+    let allowed = problems.keep(nodes(layers, "allow_peer", said.allow_peer.as_ref(), ALLOWED_MAX));
     let connections_max = problems.keep(within(layers, "connections_max", said.connections_max, 1, 65_536));
     let data_dir = problems.keep(data_dir(layers));
     let identity_file = problems.keep(identity_file(layers, env));
     let trainers = problems.keep(within(layers, "trainers", said.trainers, 1, TRAINERS_MAX));
     let join = problems.keep(join(layers, mode));
-    let creators = problems.keep(nodes(layers, "creator", said.creator.as_ref()));
-    let trust = problems.keep(nodes(layers, "trust", said.trust.as_ref()));
+    let creators = problems.keep(nodes(layers, "creator", said.creator.as_ref(), LIST_MAX));
+    let trust = problems.keep(nodes(layers, "trust", said.trust.as_ref(), LIST_MAX));
     let retention = problems.keep(retention(layers));
     let blob_bytes_max = problems.keep(quota(layers));
     let header_bytes_max = problems.keep(header_bytes_max(layers));
@@ -88,7 +88,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
 }
 
 fn join(layers: &Layers, mode: Mode) -> Outcome<Vec<String>> {
-    let join = list(layers, "join", layers.settings.join.as_ref())?;
+    let join = list(layers, "join", layers.settings.join.as_ref(), LIST_MAX)?;
     if mode == Mode::Bootstrap && !join.is_empty() {
         return Err(layers.error(
             "join",
@@ -111,7 +111,7 @@ fn text(value: Option<&String>) -> &str {
 }
 
 fn listen(layers: &Layers) -> Outcome<Vec<IpAddr>> {
-    let values = list(layers, "listen", layers.settings.listen.as_ref())?;
+    let values = list(layers, "listen", layers.settings.listen.as_ref(), LIST_MAX)?;
     let mut addresses = Vec::new();
     for value in &values {
         let address: IpAddr = value
@@ -134,9 +134,9 @@ fn listen(layers: &Layers) -> Outcome<Vec<IpAddr>> {
     Ok(addresses)
 }
 
-/// Returns the peer ids of a list as they were written, or an error if one of them is no peer id.
-fn nodes(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Outcome<Vec<String>> {
-    let nodes = list(layers, key, values)?;
+/// Returns the at most `most` peer ids of a list as they were written, or an error if one of them is no peer id.
+fn nodes(layers: &Layers, key: &'static str, values: Option<&Vec<String>>, most: usize) -> Outcome<Vec<String>> {
+    let nodes = list(layers, key, values, most)?;
     match nodes.iter().find(|node| identity::parse(node).is_none()) {
         None => Ok(nodes),
         Some(other) => Err(layers.error(
@@ -146,13 +146,12 @@ fn nodes(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Ou
     }
 }
 
-fn list(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Outcome<Vec<String>> {
+fn list(layers: &Layers, key: &'static str, values: Option<&Vec<String>>, most: usize) -> Outcome<Vec<String>> {
     let values: Vec<String> = values
         .map_or(&[][..], Vec::as_slice)
         .iter()
         .map(|v| v.trim().to_owned())
         .collect();
-    let most = if key == "allow_peer" { ALLOWED_MAX } else { LIST_MAX };
     if values.len() > most {
         return Err(layers.error(key, format!("{} entries, at most {most} are possible", values.len())));
     }
@@ -168,7 +167,7 @@ fn list(layers: &Layers, key: &'static str, values: Option<&Vec<String>>) -> Out
 
 /// Checks the form of the bootstrap addresses only. A host name is not looked up here: the mesh looks it up at each dial.
 fn bootstrap(layers: &Layers) -> Outcome<Vec<String>> {
-    let addresses = list(layers, "bootstrap", layers.settings.bootstrap.as_ref())?;
+    let addresses = list(layers, "bootstrap", layers.settings.bootstrap.as_ref(), LIST_MAX)?;
     if let Some(bad) = addresses
         .iter()
         .find(|address| !is_dialable(address) || check_address(address).is_err())
@@ -200,7 +199,7 @@ fn is_dialable(address: &str) -> bool {
 }
 
 fn announced(layers: &Layers, env: &Environment) -> Outcome<Vec<String>> {
-    let templates = list(layers, "announce", layers.settings.announce.as_ref())?;
+    let templates = list(layers, "announce", layers.settings.announce.as_ref(), LIST_MAX)?;
     let fill = |template: &String| {
         let address = announce::expand(template, env).map_err(|problem| layers.error("announce", problem))?;
         if address.starts_with('/') {
