@@ -32,6 +32,8 @@ impl Three {
             name: MODEL.into(),
             members: swarm.daemons.iter().map(|daemon| daemon.peer_id.clone()).collect(),
             data: vector(&[0.0]).into(),
+            // On a loaded machine a member may look slow, and a round would not wait for its contribution.
+            min_contributions: Some(3),
             deadline_ms: Some(DEADLINE_MS),
             deadline_max_ms: Some(DEADLINE_MS),
             ..Default::default()
@@ -80,8 +82,8 @@ impl Three {
         node.weights().submit_weights(request).await.unwrap();
     }
 
-    /// Asserts that no round of a daemon waited for its deadline: every one has the contributions of all members.
-    pub fn assert_no_round_was_late(&self) {
+    /// Asserts that every daemon took part in every round, and that no round came to it from others afterwards.
+    pub fn assert_no_round_was_missed(&self) {
         for daemon in self.daemons() {
             let page = scrape(daemon.metrics.as_ref().unwrap());
             let line = format!(

@@ -1,5 +1,6 @@
 //! The page docs/metrics.md describes each metric that a daemon exposes, and nothing else.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use qres_api::pb;
@@ -55,6 +56,41 @@ async fn learn(daemon: &Daemon) {
     .await;
 }
 
+/// What a page says after [`learn`], on a node with two peers.
+const FIGURES: &[&str] = &[
+    "qres_model_head_round{model=\"counted\"} 3",
+    "qres_model_confirmed_round{model=\"counted\"} 2",
+    "qres_model_open_round_contributions{model=\"counted\"} 0",
+    "qres_submissions_total{model=\"counted\",state=\"sealed\"} 1",
+    "qres_models_joined 1",
+    "qres_commit_failures_total 0",
+    "qres_job_duration_seconds_count{work=\"encode\"} 3",
+    "qres_ready 1",
+    "qres_rounds_total{model=\"counted\",outcome=\"complete\"} 3",
+    "qres_round_duration_seconds_count{model=\"counted\"} 3",
+    "qres_round_contributions_total{model=\"counted\",part=\"fresh\"} 3",
+    "qres_contributions_total{model=\"counted\",verdict=\"taken\",reason=\"open_round\"} 3",
+    "qres_mesh_peers{state=\"connected\",transport=\"tcp\"} 2",
+];
+
+/// Waits until all `lines` are on the page at `url`, and returns the page. The metrics follow what a caller sees, a moment later.
+async fn page_with(url: &str, lines: &[&str]) -> String {
+    let last = RefCell::new(Vec::new());
+    until("every figure to be on the page", || async {
+        let page = scrape(url);
+        let missing: Vec<_> = lines
+            .iter()
+            .filter(|line| page.lines().all(|found| found != **line))
+            .collect();
+        if missing != *last.borrow() {
+            eprintln!("not on the page: {missing:?}");
+            last.replace(missing.clone());
+        }
+        missing.is_empty().then_some(page)
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_described_and_every_description_is_a_metric() {
     let options = Options {
@@ -65,28 +101,7 @@ async fn every_metric_is_described_and_every_description_is_a_metric() {
     let daemon = &swarm.daemons[0];
     let url = daemon.metrics.clone().expect("the banner says where the admin port is");
     learn(daemon).await;
-    // The new head is visible before the metrics count the round that opens on it.
-    let open = "qres_model_open_round_contributions{model=\"counted\"} 0";
-    let page = until("the last round's figures", || async {
-        Some(scrape(&url)).filter(|page| page.lines().any(|line| line == open))
-    })
-    .await;
-    for line in [
-        "qres_model_head_round{model=\"counted\"} 3",
-        "qres_model_confirmed_round{model=\"counted\"} 2",
-        "qres_submissions_total{model=\"counted\",state=\"sealed\"} 1",
-        "qres_models_joined 1",
-        "qres_commit_failures_total 0",
-        "qres_job_duration_seconds_count{work=\"encode\"} 3",
-        "qres_ready 1",
-        "qres_rounds_total{model=\"counted\",outcome=\"complete\"} 3",
-        "qres_round_duration_seconds_count{model=\"counted\"} 3",
-        "qres_round_contributions_total{model=\"counted\",part=\"fresh\"} 3",
-        "qres_contributions_total{model=\"counted\",verdict=\"taken\",reason=\"open_round\"} 3",
-        "qres_mesh_peers{state=\"connected\",transport=\"tcp\"} 2",
-    ] {
-        assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
-    }
+    let page = page_with(&url, FIGURES).await;
     for other in swarm.daemons.iter().chain([&swarm.bootstrap]) {
         assert!(!page.contains(&other.peer_id), "no peer id is a label:\n{page}");
     }
