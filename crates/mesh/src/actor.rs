@@ -22,9 +22,11 @@ mod discovery;
 mod gossip;
 mod heartbeat;
 mod identify;
+mod inspect;
 mod listen;
 mod operator_dial;
 mod probe;
+mod reach;
 mod saved_peers;
 mod seed;
 mod seed_name;
@@ -44,9 +46,10 @@ use super::gossip::{Authors, Carriers, Held, RetryQueue};
 use super::heartbeat::HeartbeatTimer;
 use super::hello::{self, GoodbyeCode, Hello};
 use super::outbox::{Notice, Outbox};
-use super::peer_table::{Connection, Link, PeerTable};
+use super::peer_table::{Connection, Link, Peer, PeerTable};
 use super::probe::{Answer, Probes};
 use super::pulse::Pulse;
+use super::reach::{Reaches, Ready};
 use super::resolver;
 use super::saved_peers::SavedPeers;
 use super::snapshot::Snapshot;
@@ -88,6 +91,8 @@ pub struct Actor {
     pub(super) announced: Vec<Multiaddr>,
     pub(super) twins: Twins,
     pub(super) probes: Probes,
+    /// Questions to peers for a dial back, and the dials back that this node makes.
+    pub(super) reaches: Reaches,
     pub(super) snapshot_changed: bool,
     pub(super) snapshot: watch::Sender<Snapshot>,
     pub(super) hints_saved: SavedPeers,
@@ -105,6 +110,8 @@ pub struct Inputs {
     pub(super) faults: mpsc::Receiver<FaultReport>,
     /// The answers to probes.
     pub(super) answers: mpsc::Receiver<Answer>,
+    /// Dials back that have ended, with the answers to their askers.
+    pub(super) ready: mpsc::Receiver<Ready>,
     /// The answers to questions about bootstrap names, by their index.
     pub(super) resolved: mpsc::Receiver<(usize, resolver::Answer)>,
     /// True once the layer above has stopped, so that `heads` changes no more.
@@ -129,6 +136,7 @@ impl Actor {
                 Some((address, hello)) = inputs.answers.recv() => {
                     self.on_probed(&address, hello.as_ref(), clock::now());
                 }
+                Some((channel, response)) = inputs.ready.recv() => self.on_dialled_back(channel, response),
                 Some((name, answer)) = inputs.resolved.recv() => self.on_resolved(name, answer, clock::now()),
                 permit = events.reserve(), if !self.outbox.is_empty() => self.on_permit(permit.ok()),
                 changed = inputs.heads.changed(), if !inputs.heads_closed => match changed {
@@ -196,6 +204,8 @@ impl Actor {
                 reply,
             }) => drop(reply.send(self.ban(&node, &reason, for_, now))),
             Some(Command::Unban { node, reply }) => drop(reply.send(self.unban(&node, now))),
+            Some(Command::Inspect { reply }) => drop(reply.send(Ok(self.inspect(now)))),
+            Some(Command::Reach { peers_max, reply }) => self.ask_for_reach(peers_max, reply, now),
             Some(Command::Peers { reply }) => drop(reply.send(Ok(self.peers.views(now)))),
             // A caller asked to stop, or the last handle was dropped.
             Some(Command::Stop) | None => self.begin_stop(now),
@@ -290,6 +300,7 @@ impl Actor {
     fn on_behaviour(&mut self, event: BehaviourEvent, now: Instant) {
         match event {
             BehaviourEvent::Hello(event) => self.on_hello(event, now),
+            BehaviourEvent::Reach(event) => self.on_reach(event, now),
             BehaviourEvent::Identify(event) => self.on_identify(event, now),
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Kad(event) => self.on_kad(event, now),
@@ -361,6 +372,9 @@ impl Actor {
         self.unadmit(&id, now);
         if self.peers.ban_of(&id).is_some() {
             self.swarm.behaviour_mut().blocked.block_peer(id);
+        }
+        if self.peers.get(&id).is_some_and(Peer::is_visitor) {
+            self.peers.remove(&id);
         }
     }
 

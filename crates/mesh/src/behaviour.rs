@@ -33,7 +33,7 @@ use super::gossip_observer::Observed;
 use super::handshakes::Handshakes;
 use super::head_start::{HEAD_START, Later};
 use super::yamux::Yamux;
-use super::{address, descriptors, gossip, hello, places, streams};
+use super::{address, descriptors, gossip, hello, places, reach, streams};
 
 /// Kademlia's protocol name contains the swarm protocol's major, so a node of another major never enters a routing table.
 const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/qres/kad/10");
@@ -71,6 +71,8 @@ pub struct Behaviour {
     pub places: places::Behaviour,
     /// The hello protocol `/qres/hello/0`.
     pub hello: request_response::Behaviour<hello::Codec>,
+    /// Dials back on request: `/qres/reach/10`.
+    pub reach: request_response::Behaviour<reach::Codec>,
     /// identify: a peer's version, addresses and protocols.
     pub identify: identify::Behaviour,
     /// ping: a peer's round-trip time, and a check that the connection lives.
@@ -106,6 +108,7 @@ pub fn swarm(
             counters.clone(),
         ),
         hello: hello::behaviour(config.timings.hello),
+        reach: reach::behaviour(),
         identify: identify::Behaviour::new(identify_config(config, &keypair)),
         ping: ping::Behaviour::new(
             ping::Config::new()

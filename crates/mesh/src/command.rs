@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::error::MeshError;
 use super::event::{Fault, MessageToken, Topic, Verdict};
+use super::inspection::{Inspection, ReachReport};
 use super::peer_view::PeerView;
 
 /// Commands that may wait for the actor; when the queue is full, callers wait. Each may hold an envelope, so 16 MiB at most.
@@ -65,6 +66,18 @@ pub enum Command {
     Peers {
         /// The answer: one [`PeerView`] per peer.
         reply: Reply<Vec<PeerView>>,
+    },
+    /// Shows the mesh's own state, for a diagnosis.
+    Inspect {
+        /// The answer: the [`Inspection`].
+        reply: Reply<Inspection>,
+    },
+    /// Asks connected peers to dial this node back.
+    Reach {
+        /// The largest number of peers to ask.
+        peers_max: usize,
+        /// The answer: one [`ReachReport`] per asked peer; empty if no peer is connected.
+        reply: Reply<Vec<ReachReport>>,
     },
     /// Says goodbye to all peers and closes the connections.
     Stop,

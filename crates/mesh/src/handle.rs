@@ -15,6 +15,7 @@ use super::counters::MeshCounters;
 use super::error::MeshError;
 use super::event::{Fault, MessageToken, Topic, Verdict};
 use super::incoming::IncomingStreams;
+use super::inspection::{Inspection, ReachReport};
 use super::limits::ENVELOPE_BYTES_MAX;
 use super::peer_view::PeerView;
 use super::pulse::Pulse;
@@ -104,6 +105,17 @@ impl Mesh {
     /// Returns a [`PeerView`] of every peer that this node knows.
     pub async fn peers(&self) -> Result<Vec<PeerView>, MeshError> {
         self.ask(|reply| Command::Peers { reply }).await
+    }
+
+    /// Returns what the mesh knows about its addresses, its bootstrap nodes and the clocks of its peers.
+    pub async fn inspect(&self) -> Result<Inspection, MeshError> {
+        self.ask(|reply| Command::Inspect { reply }).await
+    }
+
+    /// Asks up to `peers_max` connected peers to dial this node back, and returns their answers within 15 s. A peer answers such
+    /// a question once a minute; those that were asked longest ago are asked first.
+    pub async fn reach(&self, peers_max: usize) -> Result<Vec<ReachReport>, MeshError> {
+        self.ask(|reply| Command::Reach { peers_max, reply }).await
     }
 
     /// Returns the nodes that are connected and admitted. The answer comes from a snapshot, without a round trip to the

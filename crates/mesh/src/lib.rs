@@ -28,6 +28,7 @@
 //! | [`Mesh::open`], [`Mesh::accept`] | Opens a raw stream to a connected peer; takes the streams that peers open. |
 //! | [`Mesh::penalize`], [`Mesh::ban`], [`Mesh::unban`] | Lowers a peer's score; refuses a peer for a time; ends that. |
 //! | [`Mesh::dial`], [`Mesh::peers`], [`Mesh::stop`] | Dials an address; lists the known peers; says goodbye and ends. |
+//! | [`Mesh::inspect`], [`Mesh::reach`] | Shows clocks, addresses and bootstrap nodes; asks peers to dial this node back. |
 //! | [`Mesh::set_members`] | Names the members of the joined models, for whom places and budgets are kept. |
 //! | [`Mesh::connected`], [`Mesh::rtt`], [`Mesh::twin`] | Read the state that the actor published, without a message to it. |
 //!
@@ -63,6 +64,7 @@ mod attempt;
 mod backoff;
 mod behaviour;
 mod census;
+mod clock_offset;
 mod command;
 mod config;
 mod counted;
@@ -82,6 +84,7 @@ pub mod heartbeat;
 #[doc(hidden)]
 pub mod hello;
 mod incoming;
+mod inspection;
 mod limits;
 mod listen;
 mod operator_dial;
@@ -91,6 +94,8 @@ mod peer_view;
 mod places;
 mod probe;
 mod pulse;
+#[doc(hidden)]
+pub mod reach;
 mod resolver;
 #[doc(hidden)]
 pub mod saved_peers;
@@ -119,6 +124,7 @@ pub use handle::Mesh;
 pub use handshakes::HandshakeLimits;
 pub use hello::{MAJOR as PROTOCOL_MAJOR, PROTOCOL as PROTOCOL_VERSION};
 pub use incoming::IncomingStreams;
+pub use inspection::{AddressReach, Inspection, PeerClock, ReachAnswer, ReachReport, SeedState, SeedView};
 pub use libp2p::pnet::PreSharedKey;
 pub use limits::ENVELOPE_BYTES_MAX;
 pub use peer_view::{PeerState, PeerView};

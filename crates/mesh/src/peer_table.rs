@@ -10,6 +10,7 @@ use qres_wire::identity;
 
 use super::address::{self, Reach};
 use super::backoff::Backoff;
+use super::clock_offset::ClockOffset;
 use super::event::HeadClaim;
 use super::hello::Mismatch;
 use super::peer_view::{PeerState, PeerView};
@@ -106,6 +107,12 @@ pub struct Peer {
     pub kad: bool,
     /// The last time at which gossipsub's own score of the peer counted as a fault.
     pub graylisted: Option<Instant>,
+    /// The times that the peer has signed: the [`ClockOffset`] of its clock.
+    pub clock: ClockOffset,
+    /// The last time at which this node asked the peer to dial back.
+    pub reach_asked: Option<Instant>,
+    /// The last time at which this node dialled the peer back.
+    pub reach_dialled: Option<Instant>,
     /// The [`Mismatch`] that identify's version check found before the hello was in.
     pub objection: Option<Mismatch>,
 }
@@ -132,6 +139,9 @@ impl Peer {
             wanted: false,
             kad: false,
             graylisted: None,
+            clock: ClockOffset::default(),
+            reach_asked: None,
+            reach_dialled: None,
             objection: None,
         }
     }
@@ -144,6 +154,13 @@ impl Peer {
     /// Returns the distance at which this node sees the peer: the smallest [`Reach`] of its connections.
     pub fn reach(&self) -> Option<Reach> {
         self.connections.iter().map(|c| address::reach(&c.address)).min()
+    }
+
+    /// Returns true if the peer came once with a temporary key, as probes do: it was never admitted nor refused, and no address
+    /// of it is known. Nobody can use such an entry.
+    pub fn is_visitor(&self) -> bool {
+        let met = self.last_good_unix_ms != 0 || self.refused.is_some();
+        !met && self.addresses.is_empty() && self.connections.is_empty()
     }
 
     fn is_connected(&self) -> bool {

@@ -1,4 +1,5 @@
-//! Probes: asking which process answers at an address under this node's own key, this one or another.
+//! Probes: asking with a temporary key who answers at an address. A node asks so which process answers under its own key, this
+//! one or another, and it dials peers back that way (actor/reach.rs).
 //!
 //! libp2p ends a connection whose other end has the own key, so the probe uses a temporary key. Noise shows that the answer
 //! comes from a holder of the identity, and its hello says which run that is. An address that leads back to this node
@@ -10,12 +11,13 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use libp2p::pnet::PreSharedKey;
 use libp2p::request_response::{Event, Message};
-use libp2p::swarm::SwarmEvent;
+use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, Swarm, request_response};
 use tokio::sync::mpsc;
 
 use super::behaviour;
+use super::dial::words;
 use super::hello::{self, Hello};
 
 /// Addresses that may be probed; further ones are ignored.
@@ -79,11 +81,43 @@ impl Probes {
     }
 }
 
+/// The end of a probe without a hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unanswered {
+    /// True if a connection came about: then the peer has proved its identity at that address.
+    pub connected: bool,
+    /// The reason, for people.
+    pub why: String,
+}
+
+impl Unanswered {
+    fn unconnected(error: &DialError) -> Self {
+        let why = words(error);
+        // The words of a failed transport begin with the address, which the asker knows.
+        let cause = why.strip_prefix('/').and_then(|rest| rest.split_once(": "));
+        Self {
+            connected: false,
+            why: cause.map_or_else(|| why.clone(), |(_, cause)| cause.to_owned()),
+        }
+    }
+}
+
 /// Connects with a fresh key, in the network of `key`, and asks for the [`Hello`] of `peer`.
-pub(super) async fn ask(peer: PeerId, address: Multiaddr, hello: Hello, key: Option<PreSharedKey>) -> Option<Hello> {
-    let mut swarm: Swarm<request_response::Behaviour<hello::Codec>> = behaviour::probe_swarm(ANSWER_MAX, key).ok()?;
+pub(super) async fn ask(
+    peer: PeerId,
+    address: Multiaddr,
+    hello: Hello,
+    key: Option<PreSharedKey>,
+) -> Result<Hello, Unanswered> {
+    let mut swarm: Swarm<request_response::Behaviour<hello::Codec>> = behaviour::probe_swarm(ANSWER_MAX, key)
+        .map_err(|error| Unanswered {
+            connected: false,
+            why: error.to_string(),
+        })?;
     let options = DialOpts::peer_id(peer).addresses(vec![address]).allocate_new_port();
-    swarm.dial(options.build()).ok()?;
+    swarm
+        .dial(options.build())
+        .map_err(|error| Unanswered::unconnected(&error))?;
     // The other side's own hello is kept unanswered. If it were answered or dropped, the other side would close the
     // connection before its answer to this node's hello arrives.
     let mut unanswered = vec![];
@@ -95,14 +129,18 @@ pub(super) async fn ask(peer: PeerId, address: Multiaddr, hello: Hello, key: Opt
             SwarmEvent::Behaviour(Event::Message {
                 message: Message::Response { response, .. },
                 ..
-            }) => return Some(response),
+            }) => return Ok(response),
             SwarmEvent::Behaviour(Event::Message {
                 message: Message::Request { channel, .. },
                 ..
             }) => unanswered.push(channel),
-            SwarmEvent::Behaviour(Event::OutboundFailure { .. })
-            | SwarmEvent::OutgoingConnectionError { .. }
-            | SwarmEvent::ConnectionClosed { .. } => return None,
+            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(Unanswered::unconnected(&error)),
+            SwarmEvent::Behaviour(Event::OutboundFailure { .. }) | SwarmEvent::ConnectionClosed { .. } => {
+                return Err(Unanswered {
+                    connected: true,
+                    why: "it said no hello".to_owned(),
+                });
+            }
             _ => {}
         }
     }

@@ -25,6 +25,8 @@ pub struct Seed {
     pub(super) backoff: Backoff,
     /// The attempt under way, if there is one.
     pub(super) attempt: Option<Attempt>,
+    /// The reason of the last failed attempt; `None` once a peer was reached.
+    pub(super) why: Option<String>,
     /// The wait that was logged last: each length of the wait is logged once.
     logged: Option<Duration>,
     /// True if the address leads back to this node.
@@ -42,6 +44,7 @@ impl Seed {
             target,
             backoff: Backoff::new(now),
             attempt: None,
+            why: None,
             logged: None,
             own: false,
             name,
@@ -59,6 +62,7 @@ impl Seed {
             tracing::info!(bootstrap = %self.text, %peer, "bootstrap node reached");
             self.learnt = Some(peer);
         }
+        self.why = None;
         self.attempt.take().map(|attempt| attempt.won(id)).unwrap_or_default()
     }
 
@@ -85,6 +89,7 @@ impl Seed {
         };
         let why = why.to_owned();
         self.attempt = None;
+        self.why = Some(why.clone());
         let wait = self.backoff.fail(min, max, jitter(), now);
         let young = self.name.is_some() && self.backoff.failures() <= FAILURES_QUIET;
         if quiet || young {

@@ -29,6 +29,8 @@ pub struct SeedName {
     backoff: Backoff,
     /// Failed questions in a row.
     failures: u32,
+    /// The reason why the last question had no answer; `None` if it had one.
+    why: Option<String>,
     /// The addresses of the last answer, in order.
     found: Vec<IpAddr>,
     /// True while a question is under way.
@@ -48,6 +50,7 @@ impl SeedName {
             addresses: target.addresses.clone(),
             backoff: Backoff::new(now),
             failures: 0,
+            why: None,
             found: Vec::new(),
             asking: false,
         })
@@ -83,6 +86,7 @@ impl SeedName {
             Ok(places) => places,
             Err(why) => {
                 self.failures = self.failures.saturating_add(1);
+                self.why = Some(why.clone());
                 let wait = self.backoff.fail(min, max, jitter(), now);
                 if self.failures > FAILURES_QUIET && (wait < max || self.failures.is_power_of_two()) {
                     let text = &self.text;
@@ -99,8 +103,14 @@ impl SeedName {
             self.found = found;
         }
         self.failures = 0;
+        self.why = None;
         self.backoff.fail(min, max, jitter(), now);
         Some(places)
+    }
+
+    /// Returns the name as the operator wrote it, and the reason why it has no address at the moment.
+    pub fn problem(&self) -> Option<(&str, &str)> {
+        Some((&self.text, self.why.as_deref()?))
     }
 
     /// Returns how the log names the place at this address.

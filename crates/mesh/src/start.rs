@@ -25,6 +25,7 @@ use super::outbox::Outbox;
 use super::peer_table::PeerTable;
 use super::probe::Probes;
 use super::pulse::Pulse;
+use super::reach::Reaches;
 use super::saved_peers::SavedPeers;
 use super::snapshot::Snapshot;
 use super::streams::Control;
@@ -44,12 +45,14 @@ pub async fn start(
     let (events, receiver) = mpsc::channel(config.overrides.events_max);
     let (snapshot, snapshots) = watch::channel(Snapshot::default());
     let (probes, answers) = Probes::new();
+    let (reaches, ready) = Reaches::new();
     let ends = Ends {
         members: members.subscribe(),
         heads: heads.clone(),
         events,
         snapshot,
         probes,
+        reaches,
     };
     let mut library = Registry::default();
     let (mut actor, streams, resolved) = actor(config, identity, ends, &mut library, now)?;
@@ -78,6 +81,7 @@ pub async fn start(
         commands: command_receiver,
         faults: fault_receiver,
         answers,
+        ready,
         resolved,
         heads_closed: false,
         heads,
@@ -93,6 +97,7 @@ struct Ends {
     events: mpsc::Sender<MeshEvent>,
     snapshot: watch::Sender<Snapshot>,
     probes: Probes,
+    reaches: Reaches,
 }
 
 /// The answers to the actor's questions about bootstrap names.
@@ -138,6 +143,7 @@ fn actor(
         announced,
         twins: Twins::new(identity),
         probes: ends.probes,
+        reaches: ends.reaches,
         snapshot_changed: true,
         snapshot: ends.snapshot,
         hints_saved: SavedPeers::default(),

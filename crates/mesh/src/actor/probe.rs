@@ -37,7 +37,7 @@ impl Actor {
             let key = self.config.network_key;
             tokio::spawn(async move {
                 let asked = tokio::time::timeout(ANSWER_MAX, probe::ask(peer, address.clone(), hello, key));
-                let answer = asked.await.ok().flatten();
+                let answer = asked.await.ok().and_then(Result::ok);
                 // The channel has room for one answer per address. Without a receiver the mesh has stopped.
                 drop(answers.send((address, answer)).await);
             });

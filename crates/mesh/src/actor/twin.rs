@@ -43,6 +43,9 @@ impl Actor {
         if boot.nonce.len() != NONCE_BYTES || boot.signature.len() != SIGNATURE_BYTES {
             return;
         }
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.clock.note(boot.signed_unix_ms, unix_ms(), now);
+        }
         let recent = self.silence(now);
         let twins = match self.twins.sightings.note(&peer, boot, address, recent, now) {
             Next::Rest => return,
