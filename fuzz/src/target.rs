@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     gossip::STATE_ENVELOPE,
     gossip::HEARTBEAT,
     mesh::HELLO,
+    mesh::REACH,
     mesh::HINTS,
     transfer::BLOB_SERVER,
     transfer::BLOB_CLIENT,

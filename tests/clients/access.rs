@@ -138,6 +138,42 @@ fn refused(caller: &[String], command: &[&str]) -> String {
 }
 
 #[tokio::test]
+async fn the_doctor_tells_who_may_not_ask_it_and_what_tls_needs() {
+    let node = Secured::start();
+    let doctor = |access: &[String]| {
+        let mut arguments: Vec<&str> = access.iter().map(String::as_str).collect();
+        arguments.push("doctor");
+        let output = qres(&arguments);
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    for (access, words) in [
+        (vec!["--addr".to_owned(), node.daemon.grpc.clone()], "--tls-ca"),
+        (node.by_tls(), "CREDENTIAL_MISSING"),
+        (node.as_holder("alice"), "ROLE_TOO_LOW"),
+    ] {
+        let (code, said) = doctor(&access);
+        assert!(code == Some(1) && said.contains(words), "{words}: {said}");
+    }
+    let (code, said) = doctor(&node.as_holder("operator"));
+    assert_eq!(code, Some(0), "{said}");
+    for words in [
+        "belong together",
+        "OK    client-ca",
+        "has 0 entries",
+        "and on the socket",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // A changed file that cannot be used is told, and the earlier one stays in use.
+    fs::write(node.path("tls/server.crt"), "garbage").expect("written");
+    wait::until("the change to be refused", || async {
+        let (code, said) = doctor(&node.as_holder("operator"));
+        (code == Some(1) && said.contains("no certificate in PEM") && said.contains("stays in use")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn each_role_does_its_part_and_no_more() {
     let node = Secured::start();
     let weights = node.path("w.safetensors");

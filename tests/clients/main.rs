@@ -12,6 +12,7 @@ mod access;
 mod backup;
 mod cli;
 mod demo;
+mod doctor;
 mod examples;
 mod membership;
 mod readme;

@@ -233,7 +233,9 @@ fn no_two_files_of_a_crate_import_each_other() {
 /// The rooms of the crate `node`, from the bottom to the top. A module imports from its own room and from those below.
 const ROOMS: [&[&str]; 9] = [
     // Data: requests, answers, errors.
-    &["config", "error", "page", "reason", "refusal", "request", "view"],
+    &[
+        "config", "error", "finding", "page", "reason", "refusal", "request", "view",
+    ],
     // Parts that know no other part.
     &[
         "blob_demand",

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::client_ca::ClientCa;
 pub use crate::pem::{Pem, TlsError};
@@ -54,11 +55,35 @@ pub fn server(
 
 /// Returns the last second (since 1970) at which every certificate of a chain holds; `None` if the chain cannot be read.
 pub fn expiry(chain: Pem<'_>) -> Option<i64> {
+    validity(chain).map(|(_, end)| end)
+}
+
+/// Returns the first and the last second (since 1970) at which every certificate of a chain holds; `None` if the chain cannot be
+/// read.
+pub fn validity(chain: Pem<'_>) -> Option<(i64, i64)> {
     let certificates = certificates(chain.name, chain.bytes).ok()?;
-    let ends = certificates
+    let valid = certificates
         .iter()
-        .map(|der| Some(crate::certificate::CertificateNames::read(der)?.valid.1));
-    ends.collect::<Option<Vec<_>>>()?.into_iter().min()
+        .map(|der| Some(crate::certificate::CertificateNames::read(der)?.valid));
+    let valid = valid.collect::<Option<Vec<_>>>()?;
+    let start = valid.iter().map(|(start, _)| *start).max()?;
+    Some((start, valid.iter().map(|(_, end)| *end).min()?))
+}
+
+/// Returns the number (from 1) of the first certificate of a chain that the next one did not issue, by its name: callers then
+/// cannot follow the chain to its CA.
+pub fn gap(chain: Pem<'_>) -> Option<usize> {
+    let certificates = certificates(chain.name, chain.bytes).ok()?;
+    let mut links = certificates.iter().zip(certificates.iter().skip(1));
+    links.position(|(one, next)| !is_issued_by(one, next)).map(|at| at + 1)
+}
+
+fn is_issued_by(certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {
+    let names = (
+        X509Certificate::from_der(certificate),
+        X509Certificate::from_der(issuer),
+    );
+    matches!(names, (Ok((_, one)), Ok((_, next))) if one.issuer() == next.subject())
 }
 
 #[cfg(test)]
@@ -89,6 +114,24 @@ mod tests {
         let config = server(pem("a.crt", &chain), pem("a.key", &key), None, Oldest::Tls13).unwrap();
         assert_eq!(config.alpn_protocols, [b"h2"]);
         assert!(expiry(pem("a.crt", &chain)).unwrap() > 1_800_000_000);
+    }
+
+    #[test]
+    fn a_chain_in_the_wrong_order_is_noticed() {
+        let issuer_key = KeyPair::generate().unwrap();
+        let mut issuer = CertificateParams::new(vec![]).unwrap();
+        issuer.distinguished_name.push(rcgen::DnType::CommonName, "the CA");
+        let issuer = issuer.self_signed(&issuer_key).unwrap();
+        let leaf = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let leaf = leaf
+            .signed_by(&KeyPair::generate().unwrap(), &issuer, &issuer_key)
+            .unwrap();
+        let right = leaf.pem() + &issuer.pem();
+        assert_eq!(gap(pem("a.crt", &right)), None);
+        assert_eq!(gap(pem("a.crt", &leaf.pem())), None);
+        assert_eq!(gap(pem("a.crt", &(issuer.pem() + &leaf.pem()))), Some(1));
+        let (start, end) = validity(pem("a.crt", &right)).unwrap();
+        assert!(start < end);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use qres_api::Address;
 
 use crate::command::{
-    backup, completions, create, drain, fetch, membership, network_key, peers, round, state, status, submissions,
-    submit, tls, token, watch,
+    backup, completions, create, doctor, drain, fetch, membership, network_key, peers, round, state, status,
+    submissions, submit, tls, token, watch,
 };
 use crate::credentials::CredentialArgs;
 use crate::value::duration;
@@ -46,6 +46,8 @@ pub struct Args {
 pub enum Command {
     /// Show the node, its models and the members that a round waits for
     Status(status::Status),
+    /// Tell what is wrong with the node, and what to do
+    Doctor(doctor::Doctor),
     /// Show the node's peers, or connect, ban and unban one
     Peers(peers::Peers),
     /// Create, join, leave, list or show models
@@ -115,6 +117,8 @@ mod tests {
     fn every_command_reads_as_documented() {
         for line in [
             "status --json",
+            "doctor",
+            "doctor --json",
             "peers",
             "peers list",
             "peers list --at-least 4 --timeout 1m",

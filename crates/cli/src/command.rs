@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod completions;
 pub mod create;
+pub mod doctor;
 pub mod drain;
 pub mod fetch;
 pub mod follow;

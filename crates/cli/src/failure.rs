@@ -14,6 +14,8 @@ pub enum Failure {
     Node(ClientError),
     /// A failure on this side, of a file or of the command line for example.
     Local(String),
+    /// A failure that the command's output has told.
+    Told,
 }
 
 impl Failure {
@@ -36,7 +38,7 @@ impl Failure {
     pub fn reason(&self) -> &str {
         match self {
             Self::Node(error) => error.reason(),
-            Self::Local(_) => "",
+            Self::Local(_) | Self::Told => "",
         }
     }
 
@@ -55,7 +57,7 @@ impl Failure {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Node(error) => error.retry_after(),
-            Self::Local(_) => None,
+            Self::Local(_) | Self::Told => None,
         }
     }
 
@@ -73,6 +75,7 @@ impl Failure {
             Self::Node(error @ ClientError::Connect { .. }) => ("UNAVAILABLE", "UNREACHABLE", "", error.to_string()),
             Self::Node(error) => ("LOCAL", "", "", error.to_string()),
             Self::Local(message) => ("LOCAL", "", "", message.clone()),
+            Self::Told => ("LOCAL", "", "", String::new()),
         };
         let retry_after_ms = self
             .retry_after()
@@ -114,6 +117,7 @@ impl fmt::Display for Failure {
             }
             Self::Node(error) => error.fmt(f),
             Self::Local(message) => f.write_str(message),
+            Self::Told => Ok(()),
         }
     }
 }

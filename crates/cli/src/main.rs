@@ -53,6 +53,10 @@ async fn run(args: Args, output: Output) -> Result<(), Failure> {
             Err(command) => *command,
         };
         let credentials = args.credentials.read(std::env::var("QRES_TOKEN").ok())?;
+        let command = match command {
+            Command::Doctor(doctor) => return doctor.run(&args.addr, &credentials, output).await,
+            other => other,
+        };
         let client = Client::connect_as(args.addr.to_string(), &credentials).await?;
         let outcome = dispatch(
             command,
@@ -113,8 +117,10 @@ async fn dispatch(command: Command, context: Context) -> Result<(), Failure> {
         Command::State(state) => state.run(context).await,
         Command::Round(round) => round.run(context).await,
         Command::Drain(drain) => drain.run(context).await,
+        // It makes its own connection.
+        Command::Doctor(_)
         // They need no node: see `local`.
-        Command::Tls(_)
+        | Command::Tls(_)
         | Command::Token(_)
         | Command::NetworkKey(_)
         | Command::Completions(_)

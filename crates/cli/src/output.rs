@@ -55,9 +55,10 @@ impl Output {
 
     /// Prints a [`Failure`] to stderr and returns the [`ExitCode`] for it, 1.
     pub fn fail(self, failure: &Failure) -> ExitCode {
-        match self.json {
-            true => self.note(failure.json()),
-            false => self.note(format_args!("qres: {failure}")),
+        match (failure, self.json) {
+            (Failure::Told, _) => {}
+            (_, true) => self.note(failure.json()),
+            (_, false) => self.note(format_args!("qres: {failure}")),
         }
         ExitCode::FAILURE
     }

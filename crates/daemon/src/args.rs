@@ -13,7 +13,7 @@ file, the file over the defaults. `--check-config` prints what came of it and fr
 
 Traces go to an OpenTelemetry collector when OTEL_EXPORTER_OTLP_ENDPOINT is set; the other OTEL_* variables hold too.
 
-Exit codes: 0 after a shutdown by SIGTERM or SIGINT, 1 when running failed, 2 when the configuration is wrong.";
+Exit codes: 0 after a shutdown by SIGTERM or SIGINT, 1 when running (or a check of --doctor) failed, 2 when the configuration is wrong.";
 
 /// The command line as it was typed.
 #[derive(Debug, Clone, Default, Parser)]
@@ -33,6 +33,10 @@ pub struct Args {
     /// Print the resolved configuration and where each value came from, and exit: 0, or 2 when it is wrong
     #[arg(long)]
     pub check_config: bool,
+    /// Check ports, files, disk, certificates, collector and bootstrap nodes without starting a node, print what is wrong and what to
+    /// do, and exit: 0, or 1 when a check failed, or 2 when the configuration is wrong
+    #[arg(long, conflicts_with = "check_config")]
+    pub doctor: bool,
     /// Print the manual page for `man`, and exit
     #[arg(long)]
     pub man: bool,

@@ -21,6 +21,8 @@ pub use crate::settings::{LogFormat, Mode, Settings};
 pub use error::ConfigError;
 pub use grpc::{GrpcConfig, SecurityFiles};
 pub use layer::Layers;
+#[cfg(test)]
+pub use load::test_config;
 pub use origin::Origin;
 pub use problems::ConfigErrors;
 pub use report::report;

@@ -8,8 +8,10 @@ mod args;
 mod banner;
 mod callers;
 mod config;
+mod doctor;
 mod health;
 mod memory;
+mod network_key;
 mod run;
 mod security;
 mod security_metrics;
@@ -27,12 +29,11 @@ use qres_node::descriptors;
 
 use crate::args::Args;
 use crate::config::{Config, Environment};
+use crate::doctor::DESCRIPTORS_LOW;
 use crate::telemetry::Telemetry;
 
 /// Exit code after a failure while the daemon ran.
 const FAILED: u8 = 1;
-/// Limit of file descriptors below which the daemon warns: 256 peers, as many callers and the store's files can reach it.
-const DESCRIPTORS_LOW: u64 = 1024;
 /// Exit code for a wrong configuration; clap uses the same code for a wrong command line.
 const MISCONFIGURED: u8 = 2;
 
@@ -61,6 +62,14 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, format!("no threads to run on: {error}")),
     };
+    if args.doctor {
+        let findings = runtime.block_on(doctor::preflight(&config, &env));
+        // A write fails if the reader of stdout hung up: that reader has read enough.
+        let _ = std::io::stdout().write_all(doctor::report(&findings).as_bytes());
+        // A check that hangs in a file system does not keep the process.
+        runtime.shutdown_background();
+        return ExitCode::from(if doctor::is_healthy(&findings) { 0 } else { FAILED });
+    }
     let outcome = runtime.block_on(compose(config, &env, raised));
     // Tasks that still run have had their time, so this does not wait for them.
     runtime.shutdown_background();
@@ -74,7 +83,7 @@ async fn compose(config: Config, env: &Environment, raised: std::io::Result<()>)
     let telemetry = Telemetry::start(&config, env)?;
     log_descriptors(raised);
     let shutdown = signal::shutdown_token()?;
-    let outcome = run::run(config, shutdown).await;
+    let outcome = run::run(config, env, shutdown).await;
     // Flushing blocks, and the exporter's connection needs this runtime's threads meanwhile.
     tokio::task::spawn_blocking(|| telemetry.flush()).await?;
     outcome

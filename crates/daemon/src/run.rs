@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::admin;
 use crate::banner::{READY, banner};
 use crate::callers;
-use crate::config::{Config, GrpcConfig, Mode, Retention};
+use crate::config::{Config, Environment, GrpcConfig, Mode, Retention};
 use crate::health::{Health, Running};
 use crate::security_metrics::SecurityMetrics;
 use crate::telemetry::FLUSH_MAX;
-use crate::{security, socket};
+use crate::{doctor, network_key, security, socket};
 
 /// Most time from the first signal to the end of the process, telemetry's flush included. Kubernetes allows 30 s by default.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
@@ -36,7 +35,7 @@ const HINTS_FILE: &str = "routing.hints";
 
 /// Runs a daemon with this [`Config`] until `shutdown` is cancelled. Returns an error if a port cannot be listened on, if
 /// the node fails, or if the gRPC server ends by itself.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, env: &Environment, shutdown: CancellationToken) -> anyhow::Result<()> {
     // The ports come first: a port that is taken is the likeliest failure, and here nothing else has been touched yet.
     let grpc = listen(config.grpc.addr).await?;
     let unix = config.grpc.socket.as_deref().map(socket::bind).transpose()?;
@@ -54,12 +53,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
     let mut registry = Registry::default();
     let security_metrics = SecurityMetrics::register(&mut registry);
-    let (security, follow) = security::start(config.grpc.security.clone(), security_metrics, shutdown.clone())
+    let (security, follow) = security::start(config.grpc.security.clone(), security_metrics.clone(), shutdown.clone())
         .map_err(|problem| anyhow!("TLS and callers: {problem}"))?;
     tokio::spawn(follow);
-    let options = options(&config.grpc, security, &mut registry);
+    let mut options = options(&config.grpc, security, &mut registry);
     let node = NodeHandle::start(node_config(&config)?).await?;
     node.register_metrics(&mut registry);
+    options.surroundings = doctor::surroundings(&config, env, &node, (grpc_addr, admin_addr), security_metrics);
     let calls = CancellationToken::new();
     let mut serving = tokio::spawn(server::serve(
         node.clone(),
@@ -126,6 +126,7 @@ fn options(grpc: &GrpcConfig, security: server::SecurityNow, registry: &mut Regi
         drain: CALLS_MAX,
         security,
         metrics: server::Metrics::register(registry),
+        surroundings: server::Surroundings::default(),
     }
 }
 
@@ -183,7 +184,12 @@ fn mesh_config(config: &Config) -> anyhow::Result<MeshConfig> {
     };
     let allowed: BTreeSet<_> = config.allowed.iter().filter_map(|id| mesh::check_peer(id)).collect();
     Ok(MeshConfig {
-        network_key: config.network_key.as_deref().map(network_key).transpose()?,
+        network_key: config
+            .network_key
+            .as_deref()
+            .map(network_key::read)
+            .transpose()
+            .map_err(|problem| anyhow!(problem))?,
         allowed: (!allowed.is_empty()).then_some(allowed),
         listen: config.listen.clone(),
         port: config.port,
@@ -193,17 +199,5 @@ fn mesh_config(config: &Config) -> anyhow::Result<MeshConfig> {
         agent: concat!("qres-daemon/", env!("CARGO_PKG_VERSION")).to_owned(),
         connections_max: config.connections_max,
         ..MeshConfig::new(mode, config.data_dir.join(HINTS_FILE))
-    })
-}
-
-/// Reads the network's key.
-fn network_key(path: &Path) -> anyhow::Result<mesh::PreSharedKey> {
-    let bytes = security::read(path).map_err(|problem| anyhow!("network_key {problem}"))?;
-    let key = String::from_utf8_lossy(&bytes).trim().parse::<mesh::PreSharedKey>();
-    key.map_err(|error| {
-        anyhow!(
-            "network_key {}: no key of a network ({error:?}): `qres network-key` makes one",
-            path.display()
-        )
     })
 }

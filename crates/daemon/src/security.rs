@@ -205,7 +205,8 @@ fn name(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn callers(path: &Path, bytes: &[u8]) -> Result<Callers, String> {
+/// Reads a callers file; `path` is its name for errors.
+pub fn callers(path: &Path, bytes: &[u8]) -> Result<Callers, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("{}: {error}", path.display()))?;
     Callers::parse(text).map_err(|error| {
         let lines: Vec<String> = error

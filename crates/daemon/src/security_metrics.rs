@@ -54,7 +54,7 @@ impl SecurityMetrics {
         self.failures.inc();
     }
 
-    #[cfg(test)]
+    /// Returns true while a changed file cannot be used.
     pub(crate) fn is_failing(&self) -> bool {
         self.failing.get() == 1
     }

@@ -7,7 +7,7 @@ use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use rustix::fs::Mode;
+use rustix::fs::{Access, Mode, access};
 use rustix::process::umask;
 use tokio::net::UnixListener;
 
@@ -32,6 +32,32 @@ pub fn bind(path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
     let inode = fs::symlink_metadata(path)?.ino();
     let path = path.to_owned();
     Ok((listener, SocketFile { path, inode }))
+}
+
+/// Looks at the place of a socket, and changes nothing. Returns a text that says why [`bind`] would succeed or fail.
+pub fn examine(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let above = path.parent().unwrap_or(Path::new("/"));
+            match access(above, Access::WRITE_OK | Access::EXEC_OK) {
+                Ok(()) => Ok(format!("free for gRPC: the socket {shown}")),
+                Err(error) => Err(format!(
+                    "the socket {shown} cannot be made in {}: {error}",
+                    above.display()
+                )),
+            }
+        }
+        Err(error) => Err(format!("the socket {shown}: {error}")),
+        Ok(found) if !found.file_type().is_socket() => Err(format!("{shown} is there and is no socket")),
+        Ok(_) => match net::UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(format!(
+                "the socket {shown} is that of a dead process: the daemon replaces it"
+            )),
+            Ok(_) => Err(format!("the socket {shown} belongs to a process that runs")),
+            Err(error) => Err(format!("the socket {shown}: {error}")),
+        },
+    }
 }
 
 /// Removes the socket of a process that no longer runs.
@@ -86,7 +112,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("grpc.sock");
         drop(net::UnixListener::bind(&path).unwrap());
+        assert!(examine(&path).unwrap().contains("dead process"));
         let (_listener, first) = bind(&path).unwrap();
+        assert!(examine(&path).unwrap_err().contains("process that runs"));
         // A later daemon has the path; the earlier one must leave its file alone.
         fs::remove_file(&path).unwrap();
         let (_other, _second) = bind(&path).unwrap();
@@ -94,7 +122,8 @@ mod tests {
         assert!(path.exists());
         let precious = dir.path().join("precious");
         fs::write(&precious, "precious").unwrap();
-        assert!(bind(&precious).is_err());
+        assert!(bind(&precious).is_err() && examine(&precious).is_err());
+        assert!(examine(&dir.path().join("new")).is_ok() && examine(&dir.path().join("no/new")).is_err());
         let link = dir.path().join("link");
         symlink(&precious, &link).unwrap();
         assert!(bind(&link).is_err());

@@ -31,6 +31,12 @@ use trace_ids::{Subscribed, TraceIds};
 /// Most time for sending the last spans. A collector that is down delays a shutdown by no more than this.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);
 
+/// Returns the endpoint of the collector that the variables of `env` name, `None` if traces are off, or an error text if they cannot
+/// be exported.
+pub fn collector(env: &Environment) -> Result<Option<String>, String> {
+    otlp::endpoint(env)
+}
+
 /// The running telemetry. Call [`Telemetry::flush`] before the process ends.
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,

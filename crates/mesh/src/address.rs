@@ -70,6 +70,25 @@ pub fn check_address(text: &str) -> Result<(), MeshError> {
     parse(text).map(|_| ())
 }
 
+/// Returns host and port of an address that a person wrote, and true if TCP reaches it (a multiaddr may name QUIC alone). Returns
+/// `None` for a text that is no address.
+pub fn host_and_port(text: &str) -> Option<(String, u16, bool)> {
+    let target = parse(text).ok()?;
+    let address = target.addresses.first()?;
+    let mut parts = address.iter();
+    let host = match parts.next()? {
+        Protocol::Ip4(ip) => ip.to_string(),
+        Protocol::Ip6(ip) => ip.to_string(),
+        Protocol::Dns(host) | Protocol::Dns4(host) | Protocol::Dns6(host) => host.into_owned(),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) => Some((host, port, true)),
+        Protocol::Udp(port) => Some((host, port, false)),
+        _ => None,
+    }
+}
+
 /// Returns the TCP and the QUIC address of one host and port.
 pub fn both(host: &Protocol<'_>, port: u16) -> Vec<Multiaddr> {
     vec![
@@ -245,6 +264,20 @@ mod tests {
 
     fn texts(target: &Target) -> Vec<String> {
         target.addresses.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn host_and_port_are_read_from_all_forms() {
+        for (text, want) in [
+            ("::1", ("::1", 4001, true)),
+            ("boot.example:5000", ("boot.example", 5000, true)),
+            ("/dns4/boot/tcp/7", ("boot", 7, true)),
+            ("/ip4/10.0.0.7/udp/7/quic-v1", ("10.0.0.7", 7, false)),
+        ] {
+            let (host, port, tcp) = host_and_port(text).unwrap();
+            assert_eq!((host.as_str(), port, tcp), want, "{text}");
+        }
+        assert_eq!(host_and_port("a b"), None);
     }
 
     #[test]

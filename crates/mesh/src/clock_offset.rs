@@ -71,7 +71,11 @@ mod tests {
         offset.note(0, u64::MAX, now);
         assert_eq!(offset.ahead_ms(now), Some(i64::MAX));
         let later = now + SAMPLE_KEPT + Duration::from_millis(1);
-        assert_eq!(offset.ahead_ms(later), None, "a clock that was set since counts from its next message on");
+        assert_eq!(
+            offset.ahead_ms(later),
+            None,
+            "a clock that was set since counts from its next message on"
+        );
         for n in 0..100 {
             offset.note(n, 0, later);
         }

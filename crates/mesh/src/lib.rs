@@ -111,7 +111,7 @@ mod twin;
 mod watchdog;
 mod yamux;
 
-pub use address::{check_address, check_peer};
+pub use address::{check_address, check_peer, host_and_port};
 pub use census::Census;
 pub use config::{MeshConfig, Mode, Overrides, Timings};
 pub use counters::{Count, LinkBytes, MeshCounters};
@@ -127,6 +127,7 @@ pub use incoming::IncomingStreams;
 pub use inspection::{AddressReach, Inspection, PeerClock, ReachAnswer, ReachReport, SeedState, SeedView};
 pub use libp2p::pnet::PreSharedKey;
 pub use limits::ENVELOPE_BYTES_MAX;
+pub use listen::{Transport, try_listen};
 pub use peer_view::{PeerState, PeerView};
 #[doc(hidden)]
 pub use resolver::Hosts;

@@ -77,6 +77,24 @@ fn bind(host: IpAddr, port: u16, kind: Type) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
+/// A transport of the mesh, by the sockets that it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// QUIC, over UDP.
+    Udp,
+}
+
+/// Tries to listen at an address, and stops at once. Returns the reason why a mesh could not listen there.
+pub fn try_listen(host: IpAddr, port: u16, transport: Transport) -> std::io::Result<()> {
+    let kind = match transport {
+        Transport::Tcp => Type::STREAM,
+        Transport::Udp => Type::DGRAM,
+    };
+    bind(host, port, kind).map(drop)
+}
+
 /// Returns a port that is free for TCP and UDP at every address. libp2p's own sockets share ports (`SO_REUSEPORT`): a second
 /// node would start without an error and get half of the first one's connections. Plain sockets do not share a port, so they
 /// try it first.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use libp2p::pnet::PreSharedKey;
 use libp2p::request_response::{Event, Message};
-use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, request_response};
 use tokio::sync::mpsc;
 
@@ -109,8 +109,8 @@ pub(super) async fn ask(
     hello: Hello,
     key: Option<PreSharedKey>,
 ) -> Result<Hello, Unanswered> {
-    let mut swarm: Swarm<request_response::Behaviour<hello::Codec>> = behaviour::probe_swarm(ANSWER_MAX, key)
-        .map_err(|error| Unanswered {
+    let mut swarm: Swarm<request_response::Behaviour<hello::Codec>> =
+        behaviour::probe_swarm(ANSWER_MAX, key).map_err(|error| Unanswered {
             connected: false,
             why: error.to_string(),
         })?;

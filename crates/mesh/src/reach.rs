@@ -293,12 +293,7 @@ mod tests {
     fn who_was_not_asked_lately_and_sees_farthest_is_asked_first() {
         let now = clock::now();
         let [a, b, c, d] = [(); 4].map(|()| PeerId::random());
-        let peers = vec![
-            (a, 0, None),
-            (b, 2, Some(now)),
-            (c, 1, None),
-            (d, 1, Some(now)),
-        ];
+        let peers = vec![(a, 0, None), (b, 2, Some(now)), (c, 1, None), (d, 1, Some(now))];
         assert_eq!(choose(peers.clone(), 3, now), [c, a, b]);
         assert_eq!(choose(peers, 9, now + AGAIN_AFTER), [b, c, d, a]);
     }

@@ -14,6 +14,7 @@ use crate::catalog::known::Known;
 use crate::config::NodeConfig;
 use crate::context::NodeContext;
 use crate::error::NodeError;
+use crate::finding::Finding;
 use crate::scrape::Reading;
 use crate::startup::StartError;
 use crate::view::{
@@ -174,6 +175,12 @@ impl NodeHandle {
     /// Returns the [`NodeView`] of this node.
     pub async fn node(&self) -> Answer<NodeView> {
         Ok(service::peers::node(&self.context).await)
+    }
+
+    /// Checks what the node's mesh and its peers tell: ports, reachability, clocks, versions, bootstrap nodes and a second process.
+    /// Takes up to 15 s.
+    pub async fn diagnose(&self) -> Answer<Vec<Finding>> {
+        service::diagnosis::diagnose(&self.context).await
     }
 
     /// Takes no new work from here on; returns when the acknowledged work is merged and sent, or after 30 s.

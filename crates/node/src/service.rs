@@ -1,6 +1,7 @@
 //! The calls that a node answers, a subject a file.
 
 pub mod create;
+pub mod diagnosis;
 pub mod drain;
 pub mod fetch;
 pub mod membership;

@@ -33,7 +33,7 @@ use crate::states::States;
 use crate::syncer::Syncer;
 
 /// The name of the identity's file in the data directory.
-const KEY_FILE: &str = "identity.key";
+pub const KEY_FILE: &str = "identity.key";
 
 /// The reason why a node does not start.
 #[derive(Debug, thiserror::Error)]

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::guard::Group;
 use super::reserve::Reserve;
 use super::{StoreError, file, guard};
 
 /// The format that this build writes. A change that an older build would misread adds 1.
 pub(super) const FORMAT: u32 = 4;
+
+/// The file that holds the format's number.
+const FORMAT_FILE: &str = "format";
 
 /// The directories below the data directory.
 const DIRECTORIES: [&str; 4] = ["blobs", "tmp", "uploads", "partial"];
@@ -35,10 +39,13 @@ impl Directory {
     /// [`StoreError::Older`]).
     pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
         let made = file::make_dir(root)?;
-        guard::root(root)?;
+        let mended = guard::root(root, Group::Mend)?;
+        guard::warn(mended.then(|| root.to_owned()).as_slice());
         let lock = lock(root)?;
-        guard::inside(root, &DIRECTORIES)?;
-        check_format(root)?;
+        guard::warn(&guard::inside(root, &DIRECTORIES, Group::Mend)?);
+        if !has_format(root)? {
+            file::replace(&root.join(FORMAT_FILE), format!("{FORMAT}\n").as_bytes())?;
+        }
         for name in DIRECTORIES {
             file::make_dir(&root.join(name))?;
         }
@@ -106,8 +113,35 @@ fn lock(root: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn check_format(root: &Path) -> Result<(), StoreError> {
-    let path = root.join("format");
+/// What a look at a data directory shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Examination {
+    /// True if a process holds the directory's lock: a node runs on it.
+    pub in_use: bool,
+    /// Paths that their group may write to. The next start takes that right away.
+    pub group_writable: Vec<PathBuf>,
+}
+
+/// Looks at a data directory that is there, and changes nothing. Returns the error with which [`Store::open`](super::Store::open)
+/// would refuse it, except for a directory in use.
+pub fn examine(root: &Path) -> Result<Examination, StoreError> {
+    let mut group_writable = vec![];
+    if guard::root(root, Group::Look)? {
+        group_writable.push(root.to_owned());
+    }
+    group_writable.extend(guard::inside(root, &DIRECTORIES, Group::Look)?);
+    has_format(root)?;
+    let in_use = match File::open(root.join("lock")) {
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK),
+        // No node has worked here yet, or its lock cannot be read: the guard has judged that.
+        Err(_) => false,
+    };
+    Ok(Examination { in_use, group_writable })
+}
+
+/// Returns true if the directory has this build's format, false if it has none yet.
+fn has_format(root: &Path) -> Result<bool, StoreError> {
+    let path = root.join(FORMAT_FILE);
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim_end().parse() {
             Ok(found) if found > FORMAT => Err(StoreError::Newer {
@@ -115,7 +149,7 @@ fn check_format(root: &Path) -> Result<(), StoreError> {
                 found,
                 known: FORMAT,
             }),
-            Ok(FORMAT) => Ok(()),
+            Ok(FORMAT) => Ok(true),
             Ok(found) if found > 0 => Err(StoreError::Older {
                 path: root.to_owned(),
                 found,
@@ -127,9 +161,7 @@ fn check_format(root: &Path) -> Result<(), StoreError> {
                 text.chars().take(40).collect::<String>()
             ))),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            file::replace(&path, format!("{FORMAT}\n").as_bytes())
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StoreError::from_io(&path, error)),
     }
 }
@@ -138,6 +170,30 @@ fn check_format(root: &Path) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_look_changes_nothing_and_tells_what_a_start_would() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("data");
+        assert!(examine(&root).is_err() && !root.exists());
+        let open = Directory::open(&root).unwrap();
+        assert!(examine(&root).unwrap().in_use);
+        drop(open);
+        assert_eq!(examine(&root).unwrap(), Examination::default());
+        let chmod = |mode| fs::set_permissions(&root, fs::Permissions::from_mode(mode)).unwrap();
+        chmod(0o770);
+        assert_eq!(examine(&root).unwrap().group_writable, std::slice::from_ref(&root));
+        assert_eq!(
+            fs::metadata(&root).unwrap().permissions().mode() & 0o777,
+            0o770,
+            "a look changes nothing"
+        );
+        chmod(0o777);
+        assert!(examine(&root).unwrap_err().to_string().contains("chmod 700"));
+        chmod(0o700);
+        fs::write(root.join("format"), "99\n").unwrap();
+        assert!(matches!(examine(&root), Err(StoreError::Newer { found: 99, .. })));
+    }
 
     #[test]
     fn a_directory_in_use_is_refused_and_free_again_after() {

@@ -31,18 +31,25 @@ const FILES: [&str; 7] = [
     RESERVE_FILE,
 ];
 
+/// What to do about a group that may write to a file of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Its right is taken away.
+    Mend,
+    /// Nothing is changed: somebody looks.
+    Look,
+}
+
 /// Refuses a data directory that others may write to ([`GuardError`]). The directory may itself be a link: the operator
-/// named it.
-pub(super) fn root(path: &Path) -> Result<(), StoreError> {
+/// named it. Returns true if its group could write to it.
+pub(super) fn root(path: &Path, group: Group) -> Result<bool, StoreError> {
     let metadata = fs::metadata(path).map_err(|error| StoreError::from_io(path, error))?;
-    let mended = private(path, &metadata, "700")?;
-    warn(mended.then(|| path.to_owned()).as_slice());
-    Ok(())
+    Ok(private(path, &metadata, "700", group)?)
 }
 
 /// Refuses links inside the data directory, and files and directories there that others may write to. The result stays
-/// valid: no other user can write there.
-pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError> {
+/// valid: no other user can write there. Returns the paths that their group could write to.
+pub(super) fn inside(root: &Path, directories: &[&str], group: Group) -> Result<Vec<PathBuf>, StoreError> {
     let around = fs::metadata(root).map_err(|error| StoreError::from_io(root, error))?;
     // Where no other user can enter the directory, a file's own mode does not matter: older versions left the mode of
     // hints to the umask.
@@ -54,7 +61,7 @@ pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError
             if !metadata.is_file() {
                 return Err(of_another_kind(path, &metadata, "regular file").into());
             }
-            if open && private(&path, &metadata, "600")? {
+            if open && private(&path, &metadata, "600", group)? {
                 mended.push(path);
             }
         }
@@ -65,7 +72,7 @@ pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError
         if !metadata.is_dir() {
             return Err(of_another_kind(path, &metadata, "directory").into());
         }
-        if private(&path, &metadata, "700")? {
+        if private(&path, &metadata, "700", group)? {
             mended.push(path.clone());
         }
         let fail = |error| StoreError::from_io(&path, error);
@@ -80,12 +87,11 @@ pub(super) fn inside(root: &Path, directories: &[&str]) -> Result<(), StoreError
             }
         }
     }
-    warn(&mended);
-    Ok(())
+    Ok(mended)
 }
 
-/// Logs one line for all paths together.
-fn warn(mended: &[PathBuf]) {
+/// Logs one line for all paths whose group could write to them.
+pub(super) fn warn(mended: &[PathBuf]) {
     let Some(first) = mended.first() else { return };
     tracing::warn!(
         path = %first.display(),
@@ -111,8 +117,8 @@ fn of_another_kind(path: PathBuf, metadata: &Metadata, wanted: &'static str) -> 
 }
 
 /// Refuses a file or directory that others may write to. If it is this node's own and only its group may write to it,
-/// takes the group's right away and returns `true`.
-fn private(path: &Path, metadata: &Metadata, wanted: &'static str) -> Result<bool, GuardError> {
+/// does with the group's right what `group` says, and returns `true`.
+fn private(path: &Path, metadata: &Metadata, wanted: &'static str, group: Group) -> Result<bool, GuardError> {
     let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
     if owner != user && owner != ROOT {
         return Err(GuardError::Owner {
@@ -125,7 +131,8 @@ fn private(path: &Path, metadata: &Metadata, wanted: &'static str) -> Result<boo
     if mode & OTHERS_WRITE == 0 {
         return Ok(false);
     }
-    if mode & ALL_WRITE == 0 && owner == user && take_from_group(path, mode).is_ok() {
+    let end = || group == Group::Look || take_from_group(path, mode).is_ok();
+    if mode & ALL_WRITE == 0 && owner == user && end() {
         return Ok(true);
     }
     Err(GuardError::Mode {

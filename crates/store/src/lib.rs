@@ -96,6 +96,7 @@ mod writer;
 pub use blob::Blobs;
 pub use blob_file::BlobFile;
 pub use blob_store::BlobStore;
+pub use directory::{Examination, examine};
 pub use error::{GuardError, StoreError};
 pub use owner::Owner;
 pub use partial::Partial;
@@ -103,6 +104,7 @@ pub use quota::{Quota, QuotaError};
 pub use record::{
     HeardModel, KeyOutcome, ModelRecords, StoredKey, StoredModel, StoredState, StoredSubmission, SubmissionPage, Write,
 };
+pub use reserve::{ROOM_BYTES_MIN, free_bytes};
 pub use reusable::ReusableFiles;
 pub use segment::{SEGMENT_BYTES, SegmentTree};
 pub use store::{Store, StoreOptions};

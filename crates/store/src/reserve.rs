@@ -17,6 +17,8 @@ use super::{StoreError, file};
 pub(super) const RESERVE_BYTES: u64 = 8 << 20;
 /// Bytes that must be free besides the reserve before it is made again, so that it does not come and go.
 const SLACK_BYTES: u64 = 1 << 20;
+/// Free bytes below which a node takes in no weights once its reserve is used up.
+pub const ROOM_BYTES_MIN: u64 = RESERVE_BYTES + SLACK_BYTES;
 /// Name of the reserve's file, below the data directory.
 pub(super) const RESERVE_FILE: &str = "reserve";
 
@@ -90,7 +92,7 @@ impl Reserve {
 }
 
 /// Returns the free bytes on a directory's disk for a user without privileges; `None` when the system does not say.
-pub(super) fn free_bytes(directory: &Path) -> Option<u64> {
+pub fn free_bytes(directory: &Path) -> Option<u64> {
     let found = statvfs(directory).ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }

@@ -15,6 +15,9 @@ use qres_files::private;
 /// Largest key file that is read, in bytes. A key has 32 bytes, so a longer file is no key.
 const FILE_BYTES_MAX: u64 = 4096;
 
+/// Length of a key in its file, in bytes.
+const SECRET_BYTES: usize = 32;
+
 /// Reason why a node has no [`Identity`].
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -101,6 +104,32 @@ impl Identity {
         Ok(Self { keypair: secret.into() })
     }
 
+    /// Looks at a key file, and changes nothing. Returns its mode, `None` if there is no file yet, and otherwise the error with
+    /// which [`load_or_create`](Self::load_or_create) would fail.
+    pub fn examine(path: &Path) -> Result<Option<u32>, IdentityError> {
+        let fail = |error| IdentityError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        let found = match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(fail)?,
+        };
+        let mode = found.permissions().mode() & 0o777;
+        if found.is_file() && is_refused(&found) {
+            let path = path.to_owned();
+            return Err(IdentityError::Mode { path, mode });
+        }
+        match private::read(path, FILE_BYTES_MAX).map_err(fail)?.len() {
+            SECRET_BYTES => Ok(Some(mode)),
+            0 => Err(IdentityError::Empty { path: path.to_owned() }),
+            bytes => Err(IdentityError::Malformed {
+                path: path.to_owned(),
+                bytes,
+            }),
+        }
+    }
+
     /// Copies the key in the file `given` to the key file if there is none yet. An administrator keeps keys that way, for
     /// example in a Secret, and the node comes back as itself when its data directory is lost. Fails with an
     /// [`IdentityError`] if the key file holds another key.
@@ -137,12 +166,8 @@ impl Identity {
     /// A key that all users could write is refused with [`IdentityError::Mode`]: any of them may have replaced it.
     fn make_private(path: &Path, found: &Metadata) -> Result<(), IdentityError> {
         let mode = found.permissions().mode() & 0o777;
-        let own = found.uid() == rustix::process::geteuid().as_raw();
-        let refused = match own {
-            true => mode & 0o002 != 0,
-            false => found.uid() != 0 || mode & 0o027 != 0,
-        };
-        let mended = !refused && (!own || mode & 0o077 == 0 || private::make_private(path).is_ok());
+        let own = is_own(found);
+        let mended = !is_refused(found) && (!own || mode & 0o077 == 0 || private::make_private(path).is_ok());
         if !mended {
             let path = path.to_owned();
             return Err(IdentityError::Mode { path, mode });
@@ -205,6 +230,19 @@ impl Identity {
     pub fn sign_bytes(&self, bytes: &[u8]) -> Signature {
         let signature = self.keypair.sign(bytes);
         Signature(signature.try_into().expect("an Ed25519 signature has 64 bytes"))
+    }
+}
+
+fn is_own(found: &Metadata) -> bool {
+    found.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// Returns true if others could have replaced the key file, or could read it and this process cannot end that.
+fn is_refused(found: &Metadata) -> bool {
+    let mode = found.permissions().mode();
+    match is_own(found) {
+        true => mode & 0o002 != 0,
+        false => found.uid() != 0 || mode & 0o027 != 0,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use qres_fed::record::is_printable;
-use qres_mesh::{hello, saved_peers};
+use qres_mesh::{hello, reach, saved_peers};
 use qres_wire::pb as wire;
 
 use crate::Target;
@@ -36,6 +36,42 @@ pub const HELLO: Target = Target {
         leaving.major_max = 300;
         leaving.goodbye = Some(hello::goodbye(wire::GoodbyeCode::Busy, "full"));
         [ours(), leaving].map(|hello| hello.encode_to_vec()).into()
+    },
+};
+
+/// Reads a peer's answer to the question for a dial back, whose texts are shown to people.
+pub const REACH: Target = Target {
+    name: "reach",
+    run: |_, data| {
+        let answer = match reach::parse(data) {
+            Ok(answer) => answer,
+            Err(problem) => {
+                assert!(problem.chars().all(is_printable), "{problem:?}");
+                return false;
+            }
+        };
+        assert_eq!(reach::parse(&answer.encode_to_vec()).as_ref(), Ok(&answer));
+        let texts = answer
+            .addresses
+            .iter()
+            .flat_map(|reached| [&reached.address, &reached.reason]);
+        assert!(texts.into_iter().all(|text| text.chars().all(is_printable)));
+        true
+    },
+    seeds: |_| {
+        let reached = |address: &str, reason: &str| wire::ReachedAddress {
+            address: address.into(),
+            reached: reason.is_empty(),
+            reason: reason.into(),
+        };
+        let dialled = wire::ReachResponse {
+            outcome: wire::ReachOutcome::Dialled.into(),
+            addresses: vec![
+                reached("/ip4/203.0.113.7/tcp/4001", ""),
+                reached("/ip4/203.0.113.7/udp/4001/quic-v1", "no answer within 6 s"),
+            ],
+        };
+        [reach::busy(), dialled].map(|answer| answer.encode_to_vec()).into()
     },
 };
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from qres.v1 import access_pb2 as qres_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12qres/v1/node.proto\x12\x07qres.v1\x1a\x14qres/v1/access.proto\"\xb2\x02\n\x04Node\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08protocol\x18\x04 \x01(\t\x12\x1f\n\x04mode\x18\x05 \x01(\x0e\x32\x11.qres.v1.NodeMode\x12\x18\n\x10listen_addresses\x18\x06 \x03(\t\x12\x11\n\tuptime_ms\x18\x07 \x01(\x04\x12\x17\n\x0f\x63onnected_peers\x18\x08 \x01(\r\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x10\n\x08revision\x18\n \x01(\x04\x12\x12\n\nblob_bytes\x18\x0b \x01(\x04\x12\x1b\n\x04\x64isk\x18\x0c \x01(\x0b\x32\r.qres.v1.Disk\x12)\n\x0b\x64\x65scriptors\x18\r \x01(\x0b\x32\x14.qres.v1.Descriptors\"\x9e\x01\n\x04\x44isk\x12\x12\n\nused_bytes\x18\x01 \x01(\x04\x12\x18\n\x0bquota_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x17\n\nfree_bytes\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x0cupload_bytes\x18\x04 \x01(\x04\x12\x1a\n\x12upload_quota_bytes\x18\x05 \x01(\x04\x42\x0e\n\x0c_quota_bytesB\r\n\x0b_free_bytes\"*\n\x0b\x44\x65scriptors\x12\x0c\n\x04used\x18\x01 \x01(\x04\x12\r\n\x05limit\x18\x02 \x01(\x04\"\x10\n\x0eGetNodeRequest\".\n\x0fGetNodeResponse\x12\x1b\n\x04node\x18\x01 \x01(\x0b\x32\r.qres.v1.Node\"\x12\n\x10\x44rainNodeRequest\"0\n\x11\x44rainNodeResponse\x12\x1b\n\x04node\x18\x01 \x01(\x0b\x32\r.qres.v1.Node*R\n\x08NodeMode\x12\x19\n\x15NODE_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eNODE_MODE_NODE\x10\x01\x12\x17\n\x13NODE_MODE_BOOTSTRAP\x10\x02\x32\x9b\x01\n\x0bNodeService\x12\x42\n\x07GetNode\x12\x17.qres.v1.GetNodeRequest\x1a\x18.qres.v1.GetNodeResponse\"\x04\x80\xe2\x18\x01\x12H\n\tDrainNode\x12\x19.qres.v1.DrainNodeRequest\x1a\x1a.qres.v1.DrainNodeResponse\"\x04\x80\xe2\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12qres/v1/node.proto\x12\x07qres.v1\x1a\x14qres/v1/access.proto\"\xb2\x02\n\x04Node\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08protocol\x18\x04 \x01(\t\x12\x1f\n\x04mode\x18\x05 \x01(\x0e\x32\x11.qres.v1.NodeMode\x12\x18\n\x10listen_addresses\x18\x06 \x03(\t\x12\x11\n\tuptime_ms\x18\x07 \x01(\x04\x12\x17\n\x0f\x63onnected_peers\x18\x08 \x01(\r\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x10\n\x08revision\x18\n \x01(\x04\x12\x12\n\nblob_bytes\x18\x0b \x01(\x04\x12\x1b\n\x04\x64isk\x18\x0c \x01(\x0b\x32\r.qres.v1.Disk\x12)\n\x0b\x64\x65scriptors\x18\r \x01(\x0b\x32\x14.qres.v1.Descriptors\"\x9e\x01\n\x04\x44isk\x12\x12\n\nused_bytes\x18\x01 \x01(\x04\x12\x18\n\x0bquota_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x17\n\nfree_bytes\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x0cupload_bytes\x18\x04 \x01(\x04\x12\x1a\n\x12upload_quota_bytes\x18\x05 \x01(\x04\x42\x0e\n\x0c_quota_bytesB\r\n\x0b_free_bytes\"*\n\x0b\x44\x65scriptors\x12\x0c\n\x04used\x18\x01 \x01(\x04\x12\r\n\x05limit\x18\x02 \x01(\x04\"Y\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12!\n\x07verdict\x18\x02 \x01(\x0e\x32\x10.qres.v1.Verdict\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"\x15\n\x13\x44iagnoseNodeRequest\":\n\x14\x44iagnoseNodeResponse\x12\"\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x10.qres.v1.Finding\"\x10\n\x0eGetNodeRequest\".\n\x0fGetNodeResponse\x12\x1b\n\x04node\x18\x01 \x01(\x0b\x32\r.qres.v1.Node\"\x12\n\x10\x44rainNodeRequest\"0\n\x11\x44rainNodeResponse\x12\x1b\n\x04node\x18\x01 \x01(\x0b\x32\r.qres.v1.Node*R\n\x08NodeMode\x12\x19\n\x15NODE_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eNODE_MODE_NODE\x10\x01\x12\x17\n\x13NODE_MODE_BOOTSTRAP\x10\x02*p\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x13\n\x0fVERDICT_WARNING\x10\x02\x12\x12\n\x0eVERDICT_FAILED\x10\x03\x12\x13\n\x0fVERDICT_SKIPPED\x10\x04\x32\xee\x01\n\x0bNodeService\x12\x42\n\x07GetNode\x12\x17.qres.v1.GetNodeRequest\x1a\x18.qres.v1.GetNodeResponse\"\x04\x80\xe2\x18\x01\x12Q\n\x0c\x44iagnoseNode\x12\x1c.qres.v1.DiagnoseNodeRequest\x1a\x1d.qres.v1.DiagnoseNodeResponse\"\x04\x80\xe2\x18\x03\x12H\n\tDrainNode\x12\x19.qres.v1.DrainNodeRequest\x1a\x1a.qres.v1.DrainNodeResponse\"\x04\x80\xe2\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,24 +34,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODESERVICE'].methods_by_name['GetNode']._loaded_options = None
   _globals['_NODESERVICE'].methods_by_name['GetNode']._serialized_options = b'\200\342\030\001'
+  _globals['_NODESERVICE'].methods_by_name['DiagnoseNode']._loaded_options = None
+  _globals['_NODESERVICE'].methods_by_name['DiagnoseNode']._serialized_options = b'\200\342\030\003'
   _globals['_NODESERVICE'].methods_by_name['DrainNode']._loaded_options = None
   _globals['_NODESERVICE'].methods_by_name['DrainNode']._serialized_options = b'\200\342\030\003'
-  _globals['_NODEMODE']._serialized_start=703
-  _globals['_NODEMODE']._serialized_end=785
+  _globals['_NODEMODE']._serialized_start=877
+  _globals['_NODEMODE']._serialized_end=959
+  _globals['_VERDICT']._serialized_start=961
+  _globals['_VERDICT']._serialized_end=1073
   _globals['_NODE']._serialized_start=54
   _globals['_NODE']._serialized_end=360
   _globals['_DISK']._serialized_start=363
   _globals['_DISK']._serialized_end=521
   _globals['_DESCRIPTORS']._serialized_start=523
   _globals['_DESCRIPTORS']._serialized_end=565
-  _globals['_GETNODEREQUEST']._serialized_start=567
-  _globals['_GETNODEREQUEST']._serialized_end=583
-  _globals['_GETNODERESPONSE']._serialized_start=585
-  _globals['_GETNODERESPONSE']._serialized_end=631
-  _globals['_DRAINNODEREQUEST']._serialized_start=633
-  _globals['_DRAINNODEREQUEST']._serialized_end=651
-  _globals['_DRAINNODERESPONSE']._serialized_start=653
-  _globals['_DRAINNODERESPONSE']._serialized_end=701
-  _globals['_NODESERVICE']._serialized_start=788
-  _globals['_NODESERVICE']._serialized_end=943
+  _globals['_FINDING']._serialized_start=567
+  _globals['_FINDING']._serialized_end=656
+  _globals['_DIAGNOSENODEREQUEST']._serialized_start=658
+  _globals['_DIAGNOSENODEREQUEST']._serialized_end=679
+  _globals['_DIAGNOSENODERESPONSE']._serialized_start=681
+  _globals['_DIAGNOSENODERESPONSE']._serialized_end=739
+  _globals['_GETNODEREQUEST']._serialized_start=741
+  _globals['_GETNODEREQUEST']._serialized_end=757
+  _globals['_GETNODERESPONSE']._serialized_start=759
+  _globals['_GETNODERESPONSE']._serialized_end=805
+  _globals['_DRAINNODEREQUEST']._serialized_start=807
+  _globals['_DRAINNODEREQUEST']._serialized_end=825
+  _globals['_DRAINNODERESPONSE']._serialized_start=827
+  _globals['_DRAINNODERESPONSE']._serialized_end=875
+  _globals['_NODESERVICE']._serialized_start=1076
+  _globals['_NODESERVICE']._serialized_end=1314
 # @@protoc_insertion_point(module_scope)

@@ -13,9 +13,22 @@ class NodeMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NODE_MODE_UNSPECIFIED: _ClassVar[NodeMode]
     NODE_MODE_NODE: _ClassVar[NodeMode]
     NODE_MODE_BOOTSTRAP: _ClassVar[NodeMode]
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_OK: _ClassVar[Verdict]
+    VERDICT_WARNING: _ClassVar[Verdict]
+    VERDICT_FAILED: _ClassVar[Verdict]
+    VERDICT_SKIPPED: _ClassVar[Verdict]
 NODE_MODE_UNSPECIFIED: NodeMode
 NODE_MODE_NODE: NodeMode
 NODE_MODE_BOOTSTRAP: NodeMode
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_OK: Verdict
+VERDICT_WARNING: Verdict
+VERDICT_FAILED: Verdict
+VERDICT_SKIPPED: Verdict
 
 class Node(_message.Message):
     __slots__ = ("peer_id", "node_id", "version", "protocol", "mode", "listen_addresses", "uptime_ms", "connected_peers", "draining", "revision", "blob_bytes", "disk", "descriptors")
@@ -68,6 +81,28 @@ class Descriptors(_message.Message):
     used: int
     limit: int
     def __init__(self, used: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("check", "verdict", "text", "remedy")
+    CHECK_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    check: str
+    verdict: Verdict
+    text: str
+    remedy: str
+    def __init__(self, check: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., text: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+
+class DiagnoseNodeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DiagnoseNodeResponse(_message.Message):
+    __slots__ = ("findings",)
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    def __init__(self, findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ...) -> None: ...
 
 class GetNodeRequest(_message.Message):
     __slots__ = ()

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class NodeServiceStub(object):
-    """Shows and drains this node.
+    """Shows, diagnoses and drains this node.
     """
 
     def __init__(self, channel):
@@ -40,6 +40,11 @@ class NodeServiceStub(object):
                 request_serializer=qres_dot_v1_dot_node__pb2.GetNodeRequest.SerializeToString,
                 response_deserializer=qres_dot_v1_dot_node__pb2.GetNodeResponse.FromString,
                 _registered_method=True)
+        self.DiagnoseNode = channel.unary_unary(
+                '/qres.v1.NodeService/DiagnoseNode',
+                request_serializer=qres_dot_v1_dot_node__pb2.DiagnoseNodeRequest.SerializeToString,
+                response_deserializer=qres_dot_v1_dot_node__pb2.DiagnoseNodeResponse.FromString,
+                _registered_method=True)
         self.DrainNode = channel.unary_unary(
                 '/qres.v1.NodeService/DrainNode',
                 request_serializer=qres_dot_v1_dot_node__pb2.DrainNodeRequest.SerializeToString,
@@ -48,11 +53,20 @@ class NodeServiceStub(object):
 
 
 class NodeServiceServicer(object):
-    """Shows and drains this node.
+    """Shows, diagnoses and drains this node.
     """
 
     def GetNode(self, request, context):
         """Shows this node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiagnoseNode(self, request, context):
+        """Checks whether this node works, and tells in words what is wrong and what to do: ports, reachability (up to three connected
+        peers dial this node back), clock, disk, permissions, TLS, versions of peers, collector. Answers within 20 s. One diagnosis
+        is made at a time; further callers wait. A peer dials a node back at most once a minute.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,6 +89,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     request_deserializer=qres_dot_v1_dot_node__pb2.GetNodeRequest.FromString,
                     response_serializer=qres_dot_v1_dot_node__pb2.GetNodeResponse.SerializeToString,
             ),
+            'DiagnoseNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiagnoseNode,
+                    request_deserializer=qres_dot_v1_dot_node__pb2.DiagnoseNodeRequest.FromString,
+                    response_serializer=qres_dot_v1_dot_node__pb2.DiagnoseNodeResponse.SerializeToString,
+            ),
             'DrainNode': grpc.unary_unary_rpc_method_handler(
                     servicer.DrainNode,
                     request_deserializer=qres_dot_v1_dot_node__pb2.DrainNodeRequest.FromString,
@@ -89,7 +108,7 @@ def add_NodeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class NodeService(object):
-    """Shows and drains this node.
+    """Shows, diagnoses and drains this node.
     """
 
     @staticmethod
@@ -109,6 +128,33 @@ class NodeService(object):
             '/qres.v1.NodeService/GetNode',
             qres_dot_v1_dot_node__pb2.GetNodeRequest.SerializeToString,
             qres_dot_v1_dot_node__pb2.GetNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiagnoseNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qres.v1.NodeService/DiagnoseNode',
+            qres_dot_v1_dot_node__pb2.DiagnoseNodeRequest.SerializeToString,
+            qres_dot_v1_dot_node__pb2.DiagnoseNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

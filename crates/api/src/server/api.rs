@@ -10,6 +10,7 @@ use super::limits::Limits;
 use super::metrics::Metrics;
 use super::place::Places;
 use super::stop::Stop;
+use super::surroundings::Surroundings;
 
 /// The state that all services share.
 #[derive(Clone)]
@@ -22,4 +23,7 @@ pub(super) struct Api {
     pub(super) metrics: Metrics,
     /// One permit: only one schema that comes in several messages is read at a time.
     pub(super) schemas: Arc<Semaphore>,
+    pub(super) surroundings: Surroundings,
+    /// One permit: a diagnosis makes peers dial and writes to the disk, so one is made at a time.
+    pub(super) diagnoses: Arc<Semaphore>,
 }

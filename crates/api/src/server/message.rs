@@ -4,12 +4,29 @@ use prost::Message;
 use prost_types::Timestamp;
 use qres_fed::record::{Membership, RoundPolicy, Rule, TensorSpec};
 use qres_fed::round::SubmissionState;
+use qres_node::finding::{Finding, Verdict};
 use qres_node::view::{
     CheckpointView, ConditionKind, ConditionView, ContributionView, HeardModel, JoinStatus, ListedModel,
     LosingSealView, ModelView, NodeView, PeerState, PeerView, RoundView, StateView, SubmissionView,
 };
 
 use crate::pb;
+
+/// Converts a finding of a diagnosis.
+pub(super) fn finding(finding: Finding) -> pb::Finding {
+    let verdict = match finding.verdict {
+        Verdict::Ok => pb::Verdict::Ok,
+        Verdict::Warning => pb::Verdict::Warning,
+        Verdict::Failed => pb::Verdict::Failed,
+        Verdict::Skipped => pb::Verdict::Skipped,
+    };
+    pb::Finding {
+        check: finding.check.to_owned(),
+        verdict: verdict.into(),
+        text: finding.text,
+        remedy: finding.remedy,
+    }
+}
 
 /// Converts Unix milliseconds to a [`Timestamp`].
 pub(super) fn timestamp(unix_ms: u64) -> Timestamp {

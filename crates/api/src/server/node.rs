@@ -24,6 +24,21 @@ impl pb::node_service_server::NodeService for Api {
         Ok(Response::new(pb::GetNodeResponse { node }))
     }
 
+    async fn diagnose_node(
+        &self,
+        _: Request<pb::DiagnoseNodeRequest>,
+    ) -> Result<Response<pb::DiagnoseNodeResponse>, Status> {
+        let diagnosis = async {
+            // The semaphore is never closed.
+            let _turn = self.diagnoses.acquire().await;
+            let (around, own) = tokio::join!(self.surroundings.findings(), self.node.diagnose());
+            Ok((around, own.map_err(status)?))
+        };
+        let (around, own) = self.stop.or(diagnosis).await?;
+        let findings = around.into_iter().chain(own).map(message::finding).collect();
+        Ok(Response::new(pb::DiagnoseNodeResponse { findings }))
+    }
+
     async fn drain_node(&self, _: Request<pb::DrainNodeRequest>) -> Result<Response<pb::DrainNodeResponse>, Status> {
         set_health(&self.health, &DRAINED, ServingStatus::NotServing).await;
         let view = self.node.drain().await.map_err(status)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::limits::Limits;
 use super::metrics::Metrics;
 use super::security::{self, Security, SecurityNow};
+use super::surroundings::Surroundings;
 
 /// The options of [`serve`](super::serve()).
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct Options {
     pub security: SecurityNow,
     /// The [`Metrics`] that count the calls.
     pub metrics: Metrics,
+    /// The checks of the process around the node, for a diagnosis.
+    pub surroundings: Surroundings,
 }
 
 impl Default for Options {
@@ -29,6 +32,7 @@ impl Default for Options {
             drain: Duration::from_secs(10),
             security: security::fixed(Security::default()),
             metrics: Metrics::default(),
+            surroundings: Surroundings::default(),
         }
     }
 }

@@ -65,6 +65,8 @@ where
         limits: Arc::new(options.limits.clone()),
         metrics: options.metrics.clone(),
         schemas: Arc::new(Semaphore::new(1)),
+        surroundings: options.surroundings.clone(),
+        diagnoses: Arc::new(Semaphore::new(1)),
     });
     run(
         routes.add_service(health_service),

@@ -12,3 +12,17 @@ impl Config {
         Ok((config, layers))
     }
 }
+
+/// Returns the default configuration with this data directory.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub fn test_config(data_dir: &std::path::Path) -> Config {
+    let args = Args {
+        settings: crate::config::Settings {
+            data_dir: Some(data_dir.display().to_string()),
+            ..Default::default()
+        },
+        ..Args::default()
+    };
+    Config::load(&args, &Environment::new()).unwrap().0
+}

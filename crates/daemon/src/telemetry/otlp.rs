@@ -36,7 +36,7 @@ pub fn provider(env: &Environment) -> Result<Option<SdkTracerProvider>, String> 
 
 /// Returns the collector's endpoint, `None` if traces are off, or an error text for a protocol or an endpoint that is not
 /// supported.
-fn endpoint(env: &Environment) -> Result<Option<String>, String> {
+pub fn endpoint(env: &Environment) -> Result<Option<String>, String> {
     let get = |name: &str| {
         env.get(name)
             .map(|value| value.trim())

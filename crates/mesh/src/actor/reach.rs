@@ -30,7 +30,10 @@ impl Actor {
             // Sending fails only when the caller no longer waits.
             return drop(reply.send(Err(MeshError::Stream(problem))));
         }
-        let known = self.peers.admitted().map(|peer| (peer.id, peer.reach(), peer.reach_asked));
+        let known = self
+            .peers
+            .admitted()
+            .map(|peer| (peer.id, peer.reach(), peer.reach_asked));
         let chosen = reach::choose(known.collect(), peers_max, now);
         let mut waiting = BTreeMap::new();
         for id in chosen {
@@ -80,7 +83,11 @@ impl Actor {
         peer.reach_dialled = Some(now);
         let addresses = peer.addresses.iter().take(ADDRESSES_MAX).cloned().collect();
         self.reaches.under_way += 1;
-        let (hello, key, ready) = (self.visiting_hello(), self.config.network_key, self.reaches.ready.clone());
+        let (hello, key, ready) = (
+            self.visiting_hello(),
+            self.config.network_key,
+            self.reaches.ready.clone(),
+        );
         tokio::spawn(async move {
             let response = dial_back(id, addresses, hello, key).await;
             // The channel has room for each dial that may be under way. Without a receiver the mesh has stopped.
@@ -91,7 +98,10 @@ impl Actor {
     /// Returns the hello of a visit under a temporary key. The goodbye keeps the other side from taking the visitor for a node.
     fn visiting_hello(&self) -> Hello {
         Hello {
-            goodbye: Some(hello::goodbye(GoodbyeCode::Shutdown, "dials back, as this node was asked to")),
+            goodbye: Some(hello::goodbye(
+                GoodbyeCode::Shutdown,
+                "dials back, as this node was asked to",
+            )),
             ..self.hello.clone()
         }
     }
@@ -105,12 +115,7 @@ impl Actor {
 }
 
 /// Dials all addresses at the same time, each for at most [`DIAL_MAX`].
-async fn dial_back(
-    peer: PeerId,
-    addresses: Vec<Multiaddr>,
-    hello: Hello,
-    key: Option<PreSharedKey>,
-) -> ReachResponse {
+async fn dial_back(peer: PeerId, addresses: Vec<Multiaddr>, hello: Hello, key: Option<PreSharedKey>) -> ReachResponse {
     let dials = addresses.into_iter().map(|address| {
         let hello = hello.clone();
         async move {

@@ -31,6 +31,7 @@ mod names;
 mod places;
 mod private;
 mod raw;
+mod reach;
 mod strangers;
 mod streams;
 mod transports;

@@ -67,6 +67,7 @@ impl request_response::Codec for Bytes {
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
     hello: request_response::Behaviour<Bytes>,
+    reach: request_response::Behaviour<Bytes>,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     pub gossip: gossipsub::Behaviour,
@@ -90,6 +91,8 @@ pub enum Saw {
     Hello,
     Subscribed,
     Message,
+    /// An answer to a question for a dial back, or `None` if the question failed.
+    Answer(Option<Vec<u8>>),
     Closed,
 }
 
@@ -99,6 +102,8 @@ pub struct Raw {
     pub saw: mpsc::Receiver<Saw>,
     /// Messages to publish, each with its topic.
     pub publish: mpsc::Sender<(String, Vec<u8>)>,
+    /// Questions for a dial back, byte by byte.
+    pub ask: mpsc::Sender<Vec<u8>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -129,6 +134,11 @@ fn swarm(manners: &Manners) -> Swarm<Behaviour> {
                     [(StreamProtocol::new(protocol), ProtocolSupport::Full)],
                     request_response::Config::default(),
                 ),
+                reach: request_response::Behaviour::with_codec(
+                    Bytes,
+                    [(StreamProtocol::new("/qres/reach/10"), ProtocolSupport::Full)],
+                    request_response::Config::default(),
+                ),
                 identify: identify::Behaviour::new(identify::Config::new("qres/10.0".to_owned(), key.public())),
                 ping: ping::Behaviour::default(),
                 gossip,
@@ -149,6 +159,7 @@ impl Raw {
         swarm.dial(address.parse::<Multiaddr>().unwrap()).unwrap();
         let (saw_sender, saw) = mpsc::channel(QUEUED_MAX);
         let (publish, mut wishes) = mpsc::channel::<(String, Vec<u8>)>(QUEUED_MAX);
+        let (ask, mut questions) = mpsc::channel::<Vec<u8>>(QUEUED_MAX);
         let task = tokio::spawn(async move {
             let mut unanswered = Vec::new();
             loop {
@@ -158,6 +169,12 @@ impl Raw {
                         Some((topic, data)) => drop(swarm.behaviour_mut().gossip.publish(IdentTopic::new(topic), data)),
                         None => return,
                     },
+                    Some(question) = questions.recv() => {
+                        let peers: Vec<_> = swarm.connected_peers().copied().collect();
+                        for peer in peers {
+                            swarm.behaviour_mut().reach.send_request(&peer, question.clone());
+                        }
+                    }
                 }
             }
         });
@@ -165,6 +182,7 @@ impl Raw {
             node,
             saw,
             publish,
+            ask,
             task,
         }
     }
@@ -224,6 +242,13 @@ fn on_event(
             }
             Message::Response { .. } => Saw::Hello,
         },
+        SwarmEvent::Behaviour(BehaviourEvent::Reach(request_response::Event::Message {
+            message: Message::Response { response, .. },
+            ..
+        })) => Saw::Answer(Some(response)),
+        SwarmEvent::Behaviour(BehaviourEvent::Reach(request_response::Event::OutboundFailure { .. })) => {
+            Saw::Answer(None)
+        }
         SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Subscribed { .. })) => Saw::Subscribed,
         SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Message { .. })) => Saw::Message,
         _ => return,
