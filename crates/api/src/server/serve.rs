@@ -194,6 +194,13 @@ mod tests {
         async fn get_node(&self, _: Request<pb::GetNodeRequest>) -> Result<Response<pb::GetNodeResponse>, Status> {
             std::future::pending().await
         }
+        async fn diagnose_node(
+            &self,
+            _: Request<pb::DiagnoseNodeRequest>,
+        ) -> Result<Response<pb::DiagnoseNodeResponse>, Status> {
+            std::future::pending().await
+        }
+
         async fn drain_node(
             &self,
             _: Request<pb::DrainNodeRequest>,
