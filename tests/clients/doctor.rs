@@ -115,7 +115,7 @@ async fn two_healthy_daemons_are_well_and_every_check_is_there() {
         &format!("/ip4/127.0.0.1/tcp/{}", second.mesh_port()),
     );
     found.assert("reachability", "ok", "over loopback");
-    found.assert("clock", "ok", "1 connected peers");
+    found.assert("clock", "ok", "the clocks of 1 connected peer and");
     found.assert("bootstrap", "ok", "1 of 1");
     found.assert("versions", "ok", "1 with qres-daemon/");
     found.assert("identity-key", "ok", "0600");

@@ -112,7 +112,7 @@ fn text(findings: &[pb::Finding]) -> Lines {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict() == verdict).count();
     match (count(pb::Verdict::Failed), count(pb::Verdict::Warning)) {
         (0, 0) => lines.push("nothing is wrong"),
-        (failed, warnings) => lines.push(&format!("{failed} failed, {warnings} warnings")),
+        (failed, warnings) => lines.push(&format!("failed: {failed}, warnings: {warnings}")),
     }
     lines
 }
@@ -140,8 +140,8 @@ mod tests {
             text(&findings).to_string(),
             "OK    tls    fine\n\
              WARN  clock  7.0 s ahead\n\
-             \x20             -> set it\n\
-             0 failed, 1 warnings"
+             \x20            -> set it\n\
+             failed: 0, warnings: 1"
         );
         assert!(text(&findings[..1]).to_string().ends_with("nothing is wrong"));
         assert_eq!(to_json(&findings[1])["verdict"], "warning");

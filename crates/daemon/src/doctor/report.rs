@@ -31,7 +31,7 @@ pub fn report(findings: &[Finding]) -> String {
     let (failed, warnings) = (count(Verdict::Failed), count(Verdict::Warning));
     let _ = match (failed, warnings) {
         (0, 0) => writeln!(text, "nothing is wrong"),
-        _ => writeln!(text, "{failed} failed, {warnings} warnings"),
+        _ => writeln!(text, "failed: {failed}, warnings: {warnings}"),
     };
     text
 }
@@ -56,7 +56,7 @@ mod tests {
             "OK    tls       fine\n\
              FAIL  data-dir  /a\\u001b[2J has mode 0777\n\
              \x20               -> chmod 700\n\
-             1 failed, 0 warnings\n"
+             failed: 1, warnings: 0\n"
         );
         assert!(is_healthy(&findings[..1]) && !is_healthy(&findings));
         assert!(report(&findings[..1]).ends_with("nothing is wrong\n"));

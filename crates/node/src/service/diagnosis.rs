@@ -4,12 +4,11 @@ mod bootstrap;
 mod clock;
 mod reachability;
 mod versions;
+mod words;
 
 use std::sync::Arc;
 
-use qres_fed::id::NodeId;
 use qres_mesh::{Inspection, Mode, Twin};
-use qres_wire::identity;
 
 use crate::context::NodeContext;
 use crate::error::NodeError;
@@ -65,20 +64,5 @@ fn twin(twin: Option<&Twin>) -> Finding {
             ),
             "stop one of the two; a second node needs an identity.key of its own",
         ),
-    }
-}
-
-/// Returns a node as `qres peers` shows it.
-fn peer(node: &NodeId) -> String {
-    identity::peer_id(node).map_or_else(|| node.to_string(), |peer| peer.to_string())
-}
-
-/// Returns the first texts of a list, and how many more there are: a node may know 1,024 peers.
-fn first(texts: &[String]) -> String {
-    const SHOWN_MAX: usize = 5;
-    let shown = texts.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>();
-    match texts.len().saturating_sub(SHOWN_MAX) {
-        0 => shown.join("; "),
-        more => format!("{}; and {more} more", shown.join("; ")),
     }
 }

@@ -2,7 +2,7 @@
 
 use qres_mesh::{SeedState, SeedView};
 
-use super::first;
+use super::words::{self, first};
 use crate::finding::Finding;
 
 const CHECK: &str = "bootstrap";
@@ -35,7 +35,8 @@ pub fn finding(seeds: &[SeedView], connected: usize) -> Finding {
         return Finding::ok(CHECK, summary);
     }
     let text = format!(
-        "{summary}, {connected} peers are connected; not reached: {}",
+        "{summary}, {}; not reached: {}",
+        words::connected(connected),
         first(&failed)
     );
     match (count, connected) {

@@ -7,7 +7,7 @@
 
 use qres_mesh::PeerClock;
 
-use super::{first, peer};
+use super::words::{connected, first, peer};
 use crate::finding::{Finding, Verdict};
 
 const CHECK: &str = "clock";
@@ -77,17 +77,17 @@ pub fn finding(clocks: &[PeerClock]) -> Finding {
             "ask again once peers are connected: each tells the time when it connects, and with every heartbeat",
         );
     }
-    let count = clocks.len();
+    let count = connected(clocks.len());
     match off(clocks) {
         Off::Nobody(ms) => Finding::ok(
             CHECK,
-            format!("the clocks of {count} connected peers and of this node differ by at most {ms} ms"),
+            format!("the clocks of {count} and of this node differ by at most {ms} ms"),
         ),
         Off::Here(ms) => Finding::of(
             verdict(ms.unsigned_abs()),
             CHECK,
             format!(
-                "this node's clock is {}, by the clocks of most of its {count} connected peers",
+                "this node's clock is {}, by the clocks of most of its {count}",
                 words(ms)
             ),
             REMEDY,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use qres_mesh::{Inspection, ReachAnswer, ReachReport};
 
-use super::{first, peer};
+use super::words::{connected, first, peer};
 use crate::finding::Finding;
 
 const CHECK: &str = "reachability";
@@ -148,7 +148,10 @@ fn nowhere(missed: &BTreeMap<String, Dials>, peers: usize, serves: bool) -> Find
         true => "they know no address of it that they could dial".to_owned(),
         false => first(&missed),
     };
-    let text = format!("{peers} connected peers dialled this node back, and none reached it: {tried}");
+    let text = format!(
+        "{} dialled this node back, without reaching it: {tried}",
+        connected(peers)
+    );
     if serves {
         return Finding::failed(
             CHECK,

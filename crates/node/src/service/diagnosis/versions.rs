@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::first;
+use super::words::{connected, first};
 use crate::finding::Finding;
 use crate::view::{PeerState, PeerView};
 
@@ -17,18 +17,16 @@ pub fn finding(peers: &[PeerView], own: &str) -> Finding {
     for peer in peers.iter().filter(|peer| peer.state == PeerState::Connected) {
         *software.entry(peer.agent.as_str()).or_default() += 1;
     }
-    let connected: usize = software.values().sum();
+    let count: usize = software.values().sum();
     let kinds: Vec<_> = software
         .iter()
         .map(|(agent, count)| format!("{count} with {agent}"))
         .collect();
     let kinds = first(&kinds);
-    match (refused.is_empty(), connected) {
+    let peers_text = connected(count);
+    match (refused.is_empty(), count) {
         (true, 0) => Finding::skipped(CHECK, "no peer is connected, and none was refused", ""),
-        (true, _) => Finding::ok(
-            CHECK,
-            format!("this node runs {own}; {connected} peers are connected: {kinds}"),
-        ),
+        (true, _) => Finding::ok(CHECK, format!("this node runs {own}; {peers_text}: {kinds}")),
         (false, 0) => Finding::failed(
             CHECK,
             format!("no peer is connected, and peers were refused: {}", first(&refused)),
@@ -36,10 +34,7 @@ pub fn finding(peers: &[PeerView], own: &str) -> Finding {
         ),
         (false, _) => Finding::warning(
             CHECK,
-            format!(
-                "{connected} peers are connected ({kinds}), but some were refused: {}",
-                first(&refused)
-            ),
+            format!("{peers_text} ({kinds}), but others were refused: {}", first(&refused)),
             REMEDY,
         ),
     }
