@@ -29,7 +29,7 @@ start_cluster() {
   start_dns
   start_kubelet
   start_proxy
-  volumes 24
+  volumes 48
   # Pods of a namespace cannot start before its account is there.
   wait_for 60 "accounts are made" kubectl -n default get serviceaccount default
   say "Kubernetes $kubernetes_version is ready ($(($(date +%s) - started)) s)"

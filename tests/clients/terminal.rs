@@ -59,6 +59,28 @@ impl ModelService for Hostile {
         Ok(Response::new(pb::LeaveModelResponse {}))
     }
 
+    async fn change_members(
+        &self,
+        _: Request<pb::ChangeMembersRequest>,
+    ) -> Result<Response<pb::ChangeMembersResponse>, Status> {
+        let model = Some(model());
+        Ok(Response::new(pb::ChangeMembersResponse { model }))
+    }
+
+    async fn accept_members(
+        &self,
+        _: Request<pb::AcceptMembersRequest>,
+    ) -> Result<Response<pb::AcceptMembersResponse>, Status> {
+        Err(Status::failed_precondition(HOSTILE))
+    }
+
+    async fn withdraw_members(
+        &self,
+        _: Request<pb::WithdrawMembersRequest>,
+    ) -> Result<Response<pb::WithdrawMembersResponse>, Status> {
+        Err(Status::unimplemented(HOSTILE))
+    }
+
     async fn get_model(&self, _: Request<pb::GetModelRequest>) -> Result<Response<pb::GetModelResponse>, Status> {
         let model = Some(model());
         Ok(Response::new(pb::GetModelResponse { model }))

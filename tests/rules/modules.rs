@@ -254,7 +254,14 @@ const ROOMS: [&[&str]; 9] = [
     &["catalog"],
     &["context"],
     // Help that several of the rooms above need.
-    &["announced", "archive", "creators", "first_comparison", "upload"],
+    &[
+        "announced",
+        "archive",
+        "creators",
+        "first_comparison",
+        "succession",
+        "upload",
+    ],
     &["model"],
     &["service"],
     &["background"],

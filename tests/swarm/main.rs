@@ -19,6 +19,7 @@ mod full_disk;
 mod healing;
 mod hostile;
 mod hostile_callers;
+mod members;
 mod memberships;
 mod outcomes;
 mod process;

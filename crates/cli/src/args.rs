@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use qres_api::Address;
 
 use crate::command::{
-    backup, completions, create, doctor, drain, fetch, membership, network_key, peers, round, state, status,
+    backup, completions, create, doctor, drain, fetch, members, membership, network_key, peers, round, state, status,
     submissions, submit, tls, token, watch,
 };
 use crate::credentials::CredentialArgs;
@@ -96,6 +96,9 @@ pub enum Model {
     Join(membership::Join),
     /// Leave a model on this node; other nodes go on
     Leave(membership::Leave),
+    /// Change the members of a model, together with the other members
+    #[command(subcommand)]
+    Member(members::Member),
     /// List joined and available models
     List(membership::List),
     /// Show one model with all its details
@@ -136,6 +139,10 @@ mod tests {
             "model join a/b --creator 12D3KooW",
             "model join a/b@ab12",
             "model leave a/b",
+            "model member add a/b 12D3KooW,ab12 --remove cd34",
+            "model member remove a/b ab12",
+            "model member accept a/b --proposer ab12",
+            "model member withdraw a/b",
             "model list",
             "model show a/b",
             "submit a/b w.safetensors --samples 100",
@@ -188,6 +195,7 @@ mod tests {
     #[test]
     fn what_contradicts_itself_is_refused() {
         for line in [
+            "model member add a/b",
             "model create m",
             "model create m --weights w --succeeds ab",
             "model create m --weights w --open --member a",

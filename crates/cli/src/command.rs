@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod drain;
 pub mod fetch;
 pub mod follow;
+pub mod members;
 pub mod membership;
 pub mod network_key;
 pub mod peers;

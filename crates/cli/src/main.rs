@@ -108,6 +108,7 @@ async fn dispatch(command: Command, context: Context) -> Result<(), Failure> {
         Command::Model(Model::Create(create)) => create.run(context).await,
         Command::Model(Model::Join(join)) => join.run(context).await,
         Command::Model(Model::Leave(leave)) => leave.run(context).await,
+        Command::Model(Model::Member(member)) => member.run(context).await,
         Command::Model(Model::List(list)) => list.run(context).await,
         Command::Model(Model::Show(show)) => show.run(context).await,
         Command::Submit(submit) => submit.run(context).await,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-pub use crate::settings::{LogFormat, Mode, Settings};
+pub use crate::settings::{LogFormat, MembersChange, Mode, Settings};
 pub use error::ConfigError;
 pub use grpc::{GrpcConfig, SecurityFiles};
 pub use layer::Layers;
@@ -77,6 +77,8 @@ pub struct Config {
     pub trust: Vec<String>,
     /// Peer ids of the nodes whose models `join` may name without an id.
     pub creators: Vec<String>,
+    /// What the node does when other members want to change a model's list of members.
+    pub members_change: MembersChange,
     /// The confirmed rounds whose checkpoints stay on disk.
     pub retention: Retention,
     /// The limit of the bytes of blobs on disk.

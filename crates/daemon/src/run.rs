@@ -11,14 +11,14 @@ use prometheus_client::registry::Registry;
 use qres_api::server;
 
 use qres_node::mesh::{self, MeshConfig};
-use qres_node::{NodeConfig, NodeHandle, identity};
+use qres_node::{MembersPolicy, NodeConfig, NodeHandle, identity};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::banner::{READY, banner};
 use crate::callers;
-use crate::config::{Config, Environment, GrpcConfig, Mode, Retention};
+use crate::config::{Config, Environment, GrpcConfig, MembersChange, Mode, Retention};
 use crate::health::{Health, Running};
 use crate::security_metrics::SecurityMetrics;
 use crate::telemetry::FLUSH_MAX;
@@ -171,6 +171,11 @@ fn node_config(config: &Config) -> anyhow::Result<NodeConfig> {
         keep_rounds: match config.retention {
             Retention::All => None,
             Retention::Rounds(rounds) => Some(rounds),
+        },
+        members: match config.members_change {
+            MembersChange::Follow => MembersPolicy::Follow,
+            MembersChange::Ask => MembersPolicy::Ask,
+            MembersChange::Never => MembersPolicy::Never,
         },
         blob_bytes_max: config.blob_bytes_max,
         header_bytes_max: config.header_bytes_max,

@@ -22,6 +22,18 @@ pub enum LogFormat {
     Json,
 }
 
+/// What the node does when other members of a model want to change its list of members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MembersChange {
+    /// It agrees to what a member proposes, and goes on with the successor.
+    Follow,
+    /// It agrees only if its operator does; once a quorum agreed, it goes on with the successor.
+    Ask,
+    /// It agrees to nothing and stays with the model until its operator joins the successor.
+    Never,
+}
+
 /// Every setting, each `None` if a layer does not mention it. The field's name is the key in the file; with `QRES_` in
 /// front and in capitals it is the environment variable, with dashes it is the flag.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
@@ -117,6 +129,9 @@ pub struct Settings {
     /// sealed them; may be repeated
     #[arg(long, value_name = "PEER_ID", value_delimiter = ',')]
     pub trust: Option<Vec<String>>,
+    /// What to do when other members want to change a model's list of members [default: ask]
+    #[arg(long, value_name = "POLICY")]
+    pub members_change: Option<MembersChange>,
     /// Number of confirmed rounds whose weights stay on disk, or `all` [default: 8]
     #[arg(long, value_name = "N|all")]
     #[serde(deserialize_with = "text_or_number")]
@@ -153,7 +168,7 @@ pub enum Shape {
 }
 
 /// Every key and the [`Shape`] of its value, in the order in which a report shows them.
-pub const KEYS: [(&str, Shape); 34] = [
+pub const KEYS: [(&str, Shape); 35] = [
     ("mode", Shape::Text),
     ("port", Shape::Number),
     ("listen", Shape::List),
@@ -182,6 +197,7 @@ pub const KEYS: [(&str, Shape); 34] = [
     ("join", Shape::List),
     ("creator", Shape::List),
     ("trust", Shape::List),
+    ("members_change", Shape::Text),
     ("retention", Shape::Text),
     ("blob_bytes_max", Shape::Text),
     ("header_bytes_max", Shape::Number),

@@ -63,7 +63,10 @@ pub async fn join(node: &Client, model: &str, creator: &str) -> anyhow::Result<(
                     node.models().join_model(request).await?;
                 }
                 pb::ModelStanding::Joined => return Ok(()),
-                pb::ModelStanding::Syncing | pb::ModelStanding::Left | pb::ModelStanding::Unspecified => {}
+                pb::ModelStanding::Syncing
+                | pb::ModelStanding::Left
+                | pb::ModelStanding::Superseded
+                | pb::ModelStanding::Unspecified => {}
             },
             Some(_) | None => {}
         }

@@ -76,6 +76,10 @@ id!(
     SpecId
 );
 id!(
+    /// BLAKE3 of a consent's canonical bytes, without its signature.
+    ConsentId
+);
+id!(
     /// BLAKE3 of a contribution's canonical bytes, without its signature.
     ContributionId
 );

@@ -8,6 +8,7 @@
 #![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
 
 mod checkpoint;
+mod consent;
 mod contribution;
 mod error;
 mod outline;
@@ -19,6 +20,7 @@ mod spec;
 mod state;
 
 pub use checkpoint::{Checkpoint, Proposal};
+pub use consent::{CHANGE_MAX, Change, ChangeError, Consent, Handover};
 pub use contribution::{Contribution, SAMPLES_MAX};
 pub use error::SpecError;
 pub use outline::Outline;

@@ -21,15 +21,16 @@
 //! | --- | --- | --- |
 //! | [`Output::Persist`] | Writes a change. All changes of one call are one transaction, durable before the rest. | none |
 //! | `Sign` | Signs a record, at once: a signature alone has no effect outside. The record comes back. | `Signed…` |
-//! | `SendContribution`, `SendSeal`, `SendProof` | Announces a record, which is durable by then. | none |
+//! | `SendContribution`, `SendSeal`, `SendProof`, `SendConsent` | Announces a record, which is durable by then. | none |
 //! | `Encode`, `Aggregate` | Computes on tensors, and stores the resulting blob. | `Encoded`, `Aggregated`, `…Failed` |
 //! | `WantBlob`, until `DropBlob` | Fetches a blob and checks it. | `BlobHere`, `BlobBad` |
 //! | `WantRecords`, `WantArchived` | Syncs with peers; reads the archive of the store. | records, `Compared`; `Archived` |
 //! | `WakeAt` | Sets the only timer. | `Tick` |
 //! | `Head`, `Confirmed`, `RoundChanged`, `Equivocation`, `Refused` | Tells watchers and operators. | none |
+//! | `Succeeded` | Goes on with the successor of the model, and hands the open submissions over. | `HandedOver` |
 //!
 //! The other inputs come unasked: `Submission` and `TrainerHere` from trainers; records, `HeadClaim`, `Reachable` and `DelayMs`
-//! from the mesh; `SealNow`, `MergeNow` and `Trust` from the operator. A driver, in short (the module `stage` has a whole one):
+//! from the mesh; `SealNow`, `MergeNow`, `Agree` and `Trust` from the operator. A driver, in short (the module `stage` has a whole one):
 //!
 //! ```text
 //! let (mut machine, outputs) = Machine::new(spec, config, restored, clock.now());
@@ -56,6 +57,7 @@
 //!   fetching                             the work to verify checkpoints: blobs, want, pursuits, path, jobs
 //!   submissions, trainers                what the trainers handed in; the trainers that a merge waits for
 //!   comparison                           the comparison of records after a start
+//!   consents                             the members' agreement to a change of members
 //!   outbox, dirty                        outputs, durable ones first; the parts to bring in line after an input
 //! machine    the machine, and the order in which it settles after an input
 //! machine/   what it does, a subject a file
@@ -66,6 +68,7 @@
 //!   vote, fate                           the votes that a contribution carries; what became of a submission
 //!   submissions                          from the trainers into one contribution per parent
 //!   horizon, archive                     records that are forgotten; the head's branch below what is in memory
+//!   succession                           the change of members: agreement, the end of the model, the successor
 //!   comparison, condition                nothing is signed before records are compared; what an operator should know
 //!   restore, view                        what a store gives back; what callers see
 //!   invariants                           what holds after every input
@@ -89,6 +92,6 @@ pub use event::{
 pub use machine::Machine;
 pub use submission::{Submission, SubmissionState};
 pub use types::{
-    Archived, BaseError, CheckpointInfo, Comparing, Conditions, Config, ContributionInfo, Convicted, RecordId,
-    Restored, Root, RoundInfo, Unsettled,
+    Archived, BaseError, ChangeInfo, CheckpointInfo, Comparing, Conditions, Config, ContributionInfo, Convicted,
+    Handed, MembersPolicy, RecordId, Restored, Root, RoundInfo, Succession, Unsettled,
 };

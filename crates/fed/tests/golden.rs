@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId};
 use qres_fed::record::{
-    Canonical, Checkpoint, Contribution, DecodeError, Dtype, Membership, Proof, Proposal, RoundPolicy, Rule, Seal,
-    Signature, Signed, Spec, StateRecord, TensorSpec,
+    Canonical, Change, Checkpoint, Consent, Contribution, DecodeError, Dtype, Handover, Membership, Proof, Proposal,
+    RoundPolicy, Rule, Seal, Signature, Signed, Spec, StateRecord, TensorSpec,
 };
 
 const SPEC: &str = "\
@@ -28,6 +28,14 @@ const SPEC: &str = "\
      03030303030303030303030309090909090909090909090909090909090909090909090909090909090909090101010101010101\
      01010101010101010101010101010101010101010101010100";
 const SPEC_ID: &str = "d7ca535c02e909020a45d244952ca6513b87425b83a168950cba5450cb961402";
+const CONSENT: &str = "\
+     717265732f636f6e73656e742f310a07070707070707070707070707070707070707070707070707070707070707070202020202\
+     02020202020202020202020202020202020202020202020202020203000000000000000101010101010101010101010101010101\
+     01010101010101010101010101010101020000000808080808080808080808080808080808080808080808080808080808080808\
+     09090909090909090909090909090909090909090909090909090909090909090100000003030303030303030303030303030303\
+     03030303030303030303030303030303010500000000000000040404040404040404040404040404040404040404040404040404\
+     040404040401";
+const CONSENT_ID: &str = "53da50541dc682317f2230e3f79a0a4529d4f68b95ee31dfd139fc5c3da33115";
 const CONTRIBUTION: &str = "\
      717265732f636f6e747269627574696f6e2f310a0707070707070707070707070707070707070707070707070707070707070707\
      08080808080808080808080808080808080808080808080808080808080808080500000000000000010101010101010101010101\
@@ -164,6 +172,26 @@ fn contributions() {
         CONTRIBUTION,
         CONTRIBUTION_ID,
     );
+}
+
+#[test]
+fn consents() {
+    let consent = Consent {
+        spec: SpecId([7; 32]),
+        author: NodeId([2; 32]),
+        number: 3,
+        change: Some(Change {
+            proposer: NodeId([1; 32]),
+            add: [8, 9].map(|n| NodeId([n; 32])).into(),
+            remove: [NodeId([3; 32])].into(),
+        }),
+        handover: Some(Handover {
+            round: 5,
+            checkpoint: CheckpointId([4; 32]),
+            bound: true,
+        }),
+    };
+    assert_golden(&consent, &consent.id().to_string(), CONSENT, CONSENT_ID);
 }
 
 #[test]

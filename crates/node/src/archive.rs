@@ -55,7 +55,7 @@ pub async fn records(disk: &Disk, spec: SpecId, ids: Vec<RecordId>) -> Result<Ve
 
 fn record(archived: Archived, id: &RecordId) -> Option<Record> {
     match id {
-        RecordId::Contribution(_) => None,
+        RecordId::Contribution(_) | RecordId::Consent(_) => None,
         RecordId::Seal(_) => Some(Record::Seal(archived.seal)),
         RecordId::Proof(id) => {
             let mut proofs = archived.proofs.into_iter();

@@ -7,4 +7,5 @@ pub mod gossip;
 pub mod peer_access;
 pub mod spec_offers;
 pub mod states;
+pub mod succession;
 pub mod sync;

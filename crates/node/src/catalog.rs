@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_fed::record::ModelName;
 
 use crate::error::{NodeError, Reason};
 use crate::request::ModelRef;
 use entry::Model;
 use heard::Heard;
 use joined::Joined;
-use known::{Known, ambiguous};
+use known::{Known, ambiguous, without_succeeded};
 
 /// All models that this node knows.
 #[derive(Default)]
@@ -102,9 +103,12 @@ impl Catalog {
             return Ok(model.clone());
         }
         let meant = |model: &&Known| *model.name() == wanted.name && wanted.id.is_none_or(|id| id == model.id());
-        let named: Vec<_> = known.iter().filter(meant).cloned().collect();
-        if let Some(joined) = named.iter().find(|model| model.is_joined()) {
-            return Ok(joined.clone());
+        let mut named: Vec<_> = known.iter().filter(meant).cloned().collect();
+        if let Some(joined) = newest(named.iter().filter(|model| model.is_joined()).cloned().collect()) {
+            return Ok(joined);
+        }
+        if wanted.id.is_none() {
+            without_succeeded(&mut named);
         }
         match named.as_slice() {
             [one] => Ok(one.clone()),
@@ -136,6 +140,16 @@ impl Catalog {
         Ok((model, joined))
     }
 
+    /// Returns the joined model of a name: of a model and its successor, the successor.
+    pub fn joined_of(&self, name: &ModelName) -> Option<Arc<Model>> {
+        let all = self.all().into_iter().map(Known::Here);
+        let joined = all.filter(|model| model.name() == name && model.is_joined());
+        match newest(joined.collect())? {
+            Known::Here(model) => Some(model),
+            Known::Heard(_) => None,
+        }
+    }
+
     /// Returns true if `peer` may read what this model's directory holds under that digest. Any peer may read a known spec.
     pub fn may_read(&self, peer: &NodeId, spec: &SpecId, blob: &BlobId) -> bool {
         if BlobId::from(*spec) == *blob {
@@ -153,6 +167,12 @@ impl Catalog {
         all.retain(|other| other.id != model.id && other.joined().is_some() && other.readable_by_all_of(model));
         all
     }
+}
+
+/// Returns the one of these joined models that none of the others succeeds.
+fn newest(mut joined: Vec<Known>) -> Option<Known> {
+    without_succeeded(&mut joined);
+    joined.into_iter().next()
 }
 
 #[cfg(test)]
@@ -197,6 +217,7 @@ mod tests {
             workable: true,
             unusable_count: 0,
             conditions: Conditions::default(),
+            successor: None,
         };
         model.set_joined(Some(Arc::new(Joined {
             inbox,
@@ -206,6 +227,7 @@ mod tests {
             unstored: Arc::default(),
             records: AtomicUsize::default(),
             refused: Mutex::default(),
+            changes: Mutex::default(),
             stop: CancellationToken::new(),
         })));
     }
@@ -220,6 +242,7 @@ mod tests {
             id: spec.id,
             name: name.parse().unwrap(),
             creator: node(seed),
+            succeeds: None,
             spec_bytes: 1,
             signature: Signature([0; 64]),
             carrier: node(seed),

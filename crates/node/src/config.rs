@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use qres_fed::id::NodeId;
+pub use qres_fed::round::MembersPolicy;
 use qres_mesh::MeshConfig;
 use qres_store::Quota;
 
@@ -27,6 +28,8 @@ pub struct NodeConfig {
     pub trust: BTreeSet<NodeId>,
     /// The number of rounds kept below the newest settled one; `None` keeps all of them.
     pub keep_rounds: Option<u64>,
+    /// What this node does when other members want to change the list of members.
+    pub members: MembersPolicy,
     /// The limit of all blobs together, in bytes: a new blob that would exceed it is refused.
     pub blob_bytes_max: Quota,
     /// The longest header, in bytes, of the file of a new model; a longer one is refused. The default is [`HEADER_BYTES_MAX`].

@@ -10,7 +10,7 @@ use qres_mesh::{HeadClaim, Mesh, Mode};
 use qres_transfer::{Downloads, SyncClient};
 use qres_wire::clock::Clock;
 use qres_wire::identity::Identity;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::blob_demand::{BlobDemand, Purpose};
 use crate::catalog::Catalog;
@@ -49,6 +49,8 @@ pub(crate) struct NodeContext {
     pub states: States,
     pub events: EventLog,
     pub metrics: Metrics,
+    /// Notified when a model ends because its members changed, and when a model was announced that may succeed one.
+    pub ended: Notify,
     /// A lock that is held while a model is joined, created or left: two tasks of one model would sign two contributions on one
     /// parent. Where both locks are needed, [`Disk::in_flight`] is taken first.
     pub memberships: Mutex<()>,

@@ -6,7 +6,7 @@ use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::Membership;
 
 use crate::catalog::entry::Model;
-use crate::catalog::known::{Known, ambiguous, listed};
+use crate::catalog::known::{Known, ambiguous, listed, without_succeeded};
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::request::ModelRef;
@@ -29,10 +29,12 @@ fn shares_list(model: &Model, other: &NodeId) -> bool {
     }
 }
 
-/// Returns the only model of that name by a known creator, or `None` if there is none or more than one.
+/// Returns the only model of that name by a known creator, or `None` if there is none or more than one. A model that another one
+/// of them succeeds does not count.
 pub fn named(context: &NodeContext, name: &str) -> Option<Known> {
     let mut models = context.catalog.known();
     models.retain(|model| model.name().as_str() == name && is_known(context, &model.creator()));
+    without_succeeded(&mut models);
     (models.len() == 1).then(|| models.remove(0))
 }
 
@@ -57,11 +59,12 @@ pub fn to_join(context: &NodeContext, wanted: &ModelRef, creator: Option<NodeId>
         Some(creator) => model.creator() == creator,
         None => model.is_joined() || is_known(context, &model.creator()),
     };
-    let fitting: Vec<_> = models.iter().filter(meant).cloned().collect();
+    let mut fitting: Vec<_> = models.iter().filter(meant).cloned().collect();
     // A name that is in use here means the joined model.
-    if let Some(joined) = fitting.iter().find(|model| model.is_joined()) {
-        return Ok(joined.clone());
+    if let Some(joined) = context.catalog.joined_of(&wanted.name) {
+        return Ok(Known::Here(joined));
     }
+    without_succeeded(&mut fitting);
     match fitting.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(creator_unknown(wanted, &models, creator)),

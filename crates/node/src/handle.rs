@@ -27,6 +27,7 @@ pub use crate::request::{
     CreateModel, Fetch, ModelRef, PublishState, Seeded, SubmissionKind, Submit, UploadOptions, WatchFilter,
 };
 pub use crate::service::fetch::{Fetched, Found};
+pub use crate::service::succession::MembersCall;
 pub use crate::upload::Upload;
 
 type Answer<T> = Result<T, NodeError>;
@@ -66,6 +67,11 @@ impl NodeHandle {
         let joined = service::membership::join(&self.context, &model).await?;
         background::auto_join::again(&self.context).await;
         Ok(joined)
+    }
+
+    /// Proposes a change of a model's members, agrees to one, or withdraws.
+    pub async fn members(&self, model: ModelRef, call: MembersCall) -> Answer<ModelView> {
+        service::succession::call(&self.context, &model, call).await
     }
 
     /// Leaves a model that is joined.

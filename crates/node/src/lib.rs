@@ -33,13 +33,14 @@ mod slots;
 mod spec_offers;
 mod startup;
 mod states;
+mod succession;
 mod syncer;
 #[cfg(test)]
 mod tests;
 mod upload;
 pub mod view;
 
-pub use config::{HEADER_BYTES_MAX, NodeConfig};
+pub use config::{HEADER_BYTES_MAX, MembersPolicy, NodeConfig};
 pub use handle::NodeHandle;
 pub use qres_files::descriptors;
 pub use qres_wire::{clock, identity};

@@ -87,6 +87,8 @@ reasons! {
     Mesh = Unavailable "MESH",
     MessageTooLarge = ResourceExhausted "MESSAGE_TOO_LARGE",
     ModelAmbiguous = FailedPrecondition "MODEL_AMBIGUOUS",
+    ModelEnded = Unavailable "MODEL_ENDED",
+    ChangeRefused = FailedPrecondition "CHANGE_REFUSED",
     ModelExists = AlreadyExists "MODEL_EXISTS",
     ModelNotJoined = FailedPrecondition "MODEL_NOT_JOINED",
     ModelUnknown = NotFound "MODEL_UNKNOWN",

@@ -10,4 +10,5 @@ pub mod rounds;
 pub mod states;
 pub mod submissions;
 pub mod submit;
+pub mod succession;
 pub mod watch;

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 use crate::background::peer_access::PeerAccess;
-use crate::background::{arrivals, auto_join, collector, gossip, sync};
+use crate::background::{arrivals, auto_join, collector, gossip, succession, sync};
 use crate::blob_demand::BlobDemand;
 use crate::catalog::Catalog;
 use crate::catalog::entry::Model;
@@ -70,6 +70,7 @@ pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
         disk: Disk::new(store),
         slots: Slots::default(),
         heads: NamedHeads::new(heads),
+        ended: tokio::sync::Notify::new(),
         memberships: Mutex::new(()),
         telling: parking_lot::Mutex::default(),
         headers: Headers::new(config.header_bytes_max),
@@ -112,6 +113,9 @@ pub async fn start(config: NodeConfig) -> Result<Arc<NodeContext>, StartError> {
     context
         .lifecycle
         .spawn_critical("the collector", collector::run(context.clone()));
+    context
+        .lifecycle
+        .spawn_critical("the successors of models", succession::run(context.clone()));
     Ok(context)
 }
 
@@ -184,6 +188,7 @@ async fn outline(context: &Arc<NodeContext>, signed: Signed<Spec>) -> Result<(),
         id,
         name: signed.record.name,
         creator: signed.record.creator,
+        succeeds: signed.record.succeeds,
         spec_bytes: bytes.len() as u64,
         signature: signed.signature,
         carrier: context.identity.node(),

@@ -96,6 +96,7 @@ fn config(dir: &std::path::Path) -> NodeConfig {
         creators: Default::default(),
         trust: [].into(),
         keep_rounds: Some(8),
+        members: Default::default(),
         blob_bytes_max: Quota::Unlimited,
         header_bytes_max: crate::HEADER_BYTES_MAX,
     }

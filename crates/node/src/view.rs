@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId, SubmissionId};
 use qres_fed::record::{ModelName, Spec};
-use qres_fed::round::SubmissionState;
+use qres_fed::round::{ChangeInfo, SubmissionState};
 use qres_files::descriptors::Descriptors;
 pub use qres_mesh::{PeerState, PeerView};
 pub use qres_store::{DiskUse, HeardModel};
@@ -25,6 +25,8 @@ pub enum JoinStatus {
     Syncing,
     /// The model is joined, and the node stands on a head.
     Joined,
+    /// The model is joined and has ended: its members changed, and it goes on as a successor.
+    Superseded,
 }
 
 /// A checkpoint on the head's branch.
@@ -63,6 +65,10 @@ pub struct ModelView {
     pub warnings: Vec<String>,
     /// The conditions that keep this node from contributing, or its rounds from counting, right now.
     pub conditions: Vec<ConditionView>,
+    /// The spec with which the model goes on, once its members have ended it.
+    pub successor: Option<SpecId>,
+    /// The changes of members that are proposed.
+    pub changes: Vec<ChangeInfo>,
 }
 
 /// A condition of a model on this node that its operator should know right now.
@@ -87,6 +93,8 @@ pub enum ConditionKind {
     Comparing,
     /// No quorum has confirmed the newest rounds.
     Unsettled,
+    /// Members propose to change the list of members, and this node's operator is asked.
+    MembersChange,
 }
 
 /// A contribution as a round shows it.

@@ -88,6 +88,7 @@ fn bytes_of(id: &RecordId) -> &[u8; 32] {
         RecordId::Contribution(id) => &id.0,
         RecordId::Seal(id) => &id.0,
         RecordId::Proof(id) => &id.0,
+        RecordId::Consent(id) => &id.0,
     }
 }
 

@@ -57,7 +57,15 @@ pub(super) fn models(tx: &ReadTransaction) -> Result<Vec<StoredModel>, Fault> {
 }
 
 pub(super) fn heard(tx: &ReadTransaction) -> Result<Vec<HeardModel>, Fault> {
-    values_below(tx, table::HEARD, &[], |_, bytes| value::to_heard(bytes))
+    let mut all: Vec<HeardModel> = values_below(tx, table::HEARD, &[], |_, bytes| value::to_heard(bytes))?;
+    for heard in &mut all {
+        heard.succeeds = get(tx, table::HEARD_SUCCEEDS, &heard.id.0, |bytes| {
+            let id = bytes.try_into();
+            let damaged = |_| StoreError::Damaged("the predecessor of an announced model is no id".into());
+            id.map(SpecId).map_err(damaged)
+        })?;
+    }
+    Ok(all)
 }
 
 pub(super) fn spec(tx: &ReadTransaction, spec: SpecId) -> Result<Option<Signed<Spec>>, Fault> {
@@ -89,6 +97,7 @@ pub(super) fn records(tx: &ReadTransaction, spec: SpecId) -> Result<ModelRecords
                 proof.id().0
             })
         })?,
+        consents: values_below(tx, table::CONSENTS, &spec.0, |_, bytes| value::to_signed(bytes))?,
         verified,
         root: archive::root(tx, spec)?,
     })

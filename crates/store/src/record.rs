@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
-use qres_fed::record::{Contribution, ModelName, Proof, Seal, Signature, Signed, Spec};
+use qres_fed::record::{Consent, Contribution, ModelName, Proof, Seal, Signature, Signed, Spec};
 use qres_fed::round::{Archived, Forgotten, Root, SubmissionState};
 
 /// A known model: its signed [`Spec`], and whether this node has joined it.
@@ -21,6 +21,8 @@ pub struct HeardModel {
     pub id: SpecId,
     pub name: ModelName,
     pub creator: NodeId,
+    /// The spec that this one succeeds, if any.
+    pub succeeds: Option<SpecId>,
     /// Length of the spec's canonical bytes.
     pub spec_bytes: u64,
     /// The creator's signature over the spec's canonical bytes.
@@ -110,6 +112,8 @@ pub enum Write {
     Contribution(Signed<Contribution>),
     Seal(Signed<Seal>),
     Proof(SpecId, Proof),
+    /// Keeps a member's consent; it replaces the one of the same author.
+    Consent(Signed<Consent>),
     Verified(SpecId, CheckpointId),
     Submission(StoredSubmission),
     SubmissionState {
@@ -142,6 +146,7 @@ pub struct ModelRecords {
     pub contributions: Vec<Signed<Contribution>>,
     pub seals: Vec<Signed<Seal>>,
     pub proofs: Vec<Proof>,
+    pub consents: Vec<Signed<Consent>>,
     pub verified: BTreeSet<CheckpointId>,
     /// The oldest checkpoint in memory; `None` = checkpoint 0.
     pub root: Option<Root>,

@@ -32,6 +32,10 @@ pub(super) const ARCHIVE_ROUNDS: Values<64> = TableDefinition::new("archive_roun
 pub(super) const ROOTS: Values<32> = TableDefinition::new("roots");
 /// Key: spec, proof. Value: the proof.
 pub(super) const PROOFS: Values<64> = TableDefinition::new("proofs");
+/// Key: an announced spec. Value: the spec that it succeeds.
+pub(super) const HEARD_SUCCEEDS: Values<32> = TableDefinition::new("heard_succeeds");
+/// Key: spec, author. Value: the consent and its signature.
+pub(super) const CONSENTS: Values<64> = TableDefinition::new("consents");
 /// Key: spec, checkpoint whose weights are here and verified. No value.
 pub(super) const VERIFIED: Mark<64> = TableDefinition::new("verified");
 /// Key: submission. Value: the whole submission.
@@ -105,6 +109,8 @@ macro_rules! all_tables {
             ARCHIVE_ROUNDS,
             ROOTS,
             PROOFS,
+            CONSENTS,
+            HEARD_SUCCEEDS,
             VERIFIED,
             SUBMISSIONS,
             SUBMISSION_BY_BASE,

@@ -285,6 +285,8 @@ pub fn to_heard(bytes: &[u8]) -> Result<HeardModel, StoreError> {
         id,
         name,
         creator,
+        // It is in a table of its own.
+        succeeds: None,
         spec_bytes,
         signature,
         carrier,

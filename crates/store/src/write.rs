@@ -18,8 +18,17 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             put(tx, table::SPECS, &id, &value::from_signed(signed))
         }
         Write::ForgetSpec(spec) => forget_spec(tx, *spec),
-        Write::Heard(heard) => put(tx, table::HEARD, &heard.id.0, &value::from_heard(heard)),
-        Write::ForgetHeard(spec) => remove(tx, table::HEARD, &spec.0),
+        Write::Heard(heard) => {
+            put(tx, table::HEARD, &heard.id.0, &value::from_heard(heard))?;
+            match &heard.succeeds {
+                Some(old) => put(tx, table::HEARD_SUCCEEDS, &heard.id.0, &old.0),
+                None => remove(tx, table::HEARD_SUCCEEDS, &heard.id.0),
+            }
+        }
+        Write::ForgetHeard(spec) => {
+            remove(tx, table::HEARD, &spec.0)?;
+            remove(tx, table::HEARD_SUCCEEDS, &spec.0)
+        }
         Write::Join(spec) => mark(tx, table::JOINED, &spec.0),
         Write::Leave(spec) => leave(tx, *spec),
         Write::Contribution(signed) => put_contribution(tx, signed),
@@ -27,6 +36,10 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
         Write::Proof(spec, proof) => {
             let key = table::key(&[&spec.0, &proof.id().0]);
             put(tx, table::PROOFS, &key, &proof.to_canonical())
+        }
+        Write::Consent(signed) => {
+            let key = table::key(&[&signed.record.spec.0, &signed.record.author.0]);
+            put(tx, table::CONSENTS, &key, &value::from_signed(signed))
         }
         Write::Verified(spec, checkpoint) => mark(tx, table::VERIFIED, &table::key(&[&spec.0, &checkpoint.0])),
         Write::Submission(submission) => put_submission(tx, submission),
@@ -97,7 +110,7 @@ fn forget_spec(tx: &WriteTransaction, spec: SpecId) -> Done {
 
 fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
     unmark(tx, table::JOINED, &spec.0)?;
-    for table in [table::CONTRIBUTIONS, table::SEALS, table::PROOFS] {
+    for table in [table::CONTRIBUTIONS, table::SEALS, table::PROOFS, table::CONSENTS] {
         for key in keys_below(tx, table, &spec.0)? {
             remove(tx, table, &key)?;
         }

@@ -1,6 +1,6 @@
 //! A record as it moves between nodes.
 
-use qres_fed::record::{Contribution, Proof, Seal, Signed};
+use qres_fed::record::{Consent, Contribution, Proof, Seal, Signed};
 use qres_fed::round::RecordId;
 
 /// A record as it moves between nodes. A received record is decoded, but its signatures are not yet verified.
@@ -10,6 +10,7 @@ pub enum Record {
     Contribution(Signed<Contribution>),
     Seal(Signed<Seal>),
     Proof(Proof),
+    Consent(Signed<Consent>),
 }
 
 impl Record {
@@ -19,6 +20,7 @@ impl Record {
             Self::Contribution(signed) => RecordId::Contribution(signed.record.id()),
             Self::Seal(signed) => RecordId::Seal(signed.record.id()),
             Self::Proof(proof) => RecordId::Proof(proof.id()),
+            Self::Consent(signed) => RecordId::Consent(signed.record.id()),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use prost::Message as _;
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Authored, Canonical, Contribution, ModelName, Proof, Seal, Signature, Signed, Spec};
+use qres_fed::record::{Authored, Canonical, Consent, Contribution, ModelName, Proof, Seal, Signature, Signed, Spec};
 
 use crate::pb as wire;
 
@@ -17,6 +17,8 @@ pub enum Announcement {
     Seal(Signed<Seal>),
     /// A proof that an author signed two contributions on one parent.
     Proof(Proof),
+    /// A consent to a change of members.
+    Consent(Signed<Consent>),
     /// The announcement of a model, without its spec.
     Spec {
         /// The spec's id, which is also the blob id of its canonical bytes.
@@ -77,6 +79,15 @@ pub fn proof(proof: &Proof) -> Vec<u8> {
     )
 }
 
+/// Encodes the envelope of a [`Consent`].
+pub fn consent(signed: &Signed<Consent>) -> Vec<u8> {
+    let consent = wire::ConsentAnnouncement {
+        consent: signed.record.to_canonical(),
+        signature: signed.signature.0.to_vec(),
+    };
+    envelope(wire::envelope::Kind::Consent(consent), None)
+}
+
 /// Encodes the envelope that announces a model by its [`Spec`].
 pub fn spec(signed: &Signed<Spec>) -> Vec<u8> {
     let bytes = signed.record.to_canonical();
@@ -125,6 +136,9 @@ pub fn decode(data: &[u8]) -> Result<Option<(Announcement, Option<String>)>, &'s
             let proof = Proof::from_canonical(&proof.proof).map_err(|_| "no proof")?;
             proof.check().map_err(|_| "the proof proves nothing")?;
             Announcement::Proof(proof)
+        }
+        wire::envelope::Kind::Consent(consent) => {
+            Announcement::Consent(signed(&consent.consent, consent.signature).ok_or("no consent")?)
         }
         wire::envelope::Kind::Spec(spec) => Announcement::Spec {
             id: SpecId(spec.spec.try_into().map_err(|_| "no spec id")?),
@@ -216,6 +230,17 @@ mod tests {
         );
         let found = Proof::new(signed.clone(), contribution_by(&me, b"update", 6)).unwrap();
         assert_eq!(decode(&proof(&found)), Ok(Some((Announcement::Proof(found), None))));
+        let agreed = me.sign(Consent {
+            spec: SpecId([1; 32]),
+            author: me.node(),
+            number: 3,
+            change: None,
+            handover: None,
+        });
+        assert_eq!(
+            decode(&consent(&agreed)),
+            Ok(Some((Announcement::Consent(agreed), None)))
+        );
         let made = spec_by(&me);
         let offered = Announcement::Spec {
             id: made.record.id(),

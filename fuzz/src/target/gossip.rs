@@ -96,6 +96,7 @@ fn envelope(data: &[u8]) -> bool {
         }
         envelope::Announcement::Seal(signed) => envelope::seal(signed, trace.clone()),
         envelope::Announcement::Proof(proof) => envelope::proof(proof),
+        envelope::Announcement::Consent(signed) => envelope::consent(signed),
         // An announcement of a spec does not contain the bytes of the spec, so it cannot be made again here.
         envelope::Announcement::Spec { .. } => return true,
     };

@@ -112,6 +112,7 @@ fn seeds(fixture: &Fixture) -> Vec<Vec<u8>> {
             id: SpecId([2; 32]),
             name: "m/1".parse().expect("a name"),
             creator: me.node(),
+            succeeds: None,
             spec_bytes: 100,
             signature: qres_fed::record::Signature([9; 64]),
             carrier: me.node(),

@@ -38,6 +38,7 @@ impl Served {
             creators: Default::default(),
             trust: [].into(),
             keep_rounds: Some(8),
+            members: Default::default(),
             blob_bytes_max: Quota::Unlimited,
             header_bytes_max: HEADER_BYTES_MAX,
         };

@@ -16,6 +16,7 @@ class ModelStanding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STANDING_SYNCING: _ClassVar[ModelStanding]
     MODEL_STANDING_JOINED: _ClassVar[ModelStanding]
     MODEL_STANDING_LEFT: _ClassVar[ModelStanding]
+    MODEL_STANDING_SUPERSEDED: _ClassVar[ModelStanding]
 
 class ConditionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -24,16 +25,19 @@ class ConditionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONDITION_KIND_COMPARING: _ClassVar[ConditionKind]
     CONDITION_KIND_UNSETTLED: _ClassVar[ConditionKind]
     CONDITION_KIND_IDENTITY_IN_USE: _ClassVar[ConditionKind]
+    CONDITION_KIND_MEMBERS_CHANGE: _ClassVar[ConditionKind]
 MODEL_STANDING_UNSPECIFIED: ModelStanding
 MODEL_STANDING_AVAILABLE: ModelStanding
 MODEL_STANDING_SYNCING: ModelStanding
 MODEL_STANDING_JOINED: ModelStanding
 MODEL_STANDING_LEFT: ModelStanding
+MODEL_STANDING_SUPERSEDED: ModelStanding
 CONDITION_KIND_UNSPECIFIED: ConditionKind
 CONDITION_KIND_CONVICTED: ConditionKind
 CONDITION_KIND_COMPARING: ConditionKind
 CONDITION_KIND_UNSETTLED: ConditionKind
 CONDITION_KIND_IDENTITY_IN_USE: ConditionKind
+CONDITION_KIND_MEMBERS_CHANGE: ConditionKind
 
 class TensorSpec(_message.Message):
     __slots__ = ("name", "dtype", "shape")
@@ -60,7 +64,7 @@ class RoundPolicy(_message.Message):
     def __init__(self, min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "id", "standing", "member", "head", "trainer_config", "warnings", "strategy", "codec", "privacy", "rounds", "open", "members", "quorum", "tensor_count", "tensors", "checkpoint0_digest", "creator", "succeeds", "conditions")
+    __slots__ = ("name", "id", "standing", "member", "head", "trainer_config", "warnings", "strategy", "codec", "privacy", "rounds", "open", "members", "quorum", "tensor_count", "tensors", "checkpoint0_digest", "creator", "succeeds", "conditions", "successor", "changes")
     class TrainerConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +92,8 @@ class Model(_message.Message):
     CREATOR_FIELD_NUMBER: _ClassVar[int]
     SUCCEEDS_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    SUCCESSOR_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     standing: ModelStanding
@@ -108,7 +114,21 @@ class Model(_message.Message):
     creator: str
     succeeds: str
     conditions: _containers.RepeatedCompositeFieldContainer[Condition]
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ...) -> None: ...
+    successor: str
+    changes: _containers.RepeatedCompositeFieldContainer[MemberChange]
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ..., successor: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[MemberChange, _Mapping]]] = ...) -> None: ...
+
+class MemberChange(_message.Message):
+    __slots__ = ("proposer", "add", "remove", "agreed")
+    PROPOSER_FIELD_NUMBER: _ClassVar[int]
+    ADD_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    AGREED_FIELD_NUMBER: _ClassVar[int]
+    proposer: str
+    add: _containers.RepeatedScalarFieldContainer[str]
+    remove: _containers.RepeatedScalarFieldContainer[str]
+    agreed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, proposer: _Optional[str] = ..., add: _Optional[_Iterable[str]] = ..., remove: _Optional[_Iterable[str]] = ..., agreed: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Condition(_message.Message):
     __slots__ = ("kind", "text", "proof")
@@ -219,6 +239,48 @@ class ListTensorsResponse(_message.Message):
     tensors: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     next_page_token: str
     def __init__(self, tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ChangeMembersRequest(_message.Message):
+    __slots__ = ("model", "add", "remove")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ADD_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    add: _containers.RepeatedScalarFieldContainer[str]
+    remove: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., add: _Optional[_Iterable[str]] = ..., remove: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ChangeMembersResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class AcceptMembersRequest(_message.Message):
+    __slots__ = ("model", "proposer")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROPOSER_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    proposer: str
+    def __init__(self, model: _Optional[str] = ..., proposer: _Optional[str] = ...) -> None: ...
+
+class AcceptMembersResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class WithdrawMembersRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class WithdrawMembersResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

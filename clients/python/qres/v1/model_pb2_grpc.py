@@ -50,6 +50,21 @@ class ModelServiceStub(object):
                 request_serializer=qres_dot_v1_dot_model__pb2.LeaveModelRequest.SerializeToString,
                 response_deserializer=qres_dot_v1_dot_model__pb2.LeaveModelResponse.FromString,
                 _registered_method=True)
+        self.ChangeMembers = channel.unary_unary(
+                '/qres.v1.ModelService/ChangeMembers',
+                request_serializer=qres_dot_v1_dot_model__pb2.ChangeMembersRequest.SerializeToString,
+                response_deserializer=qres_dot_v1_dot_model__pb2.ChangeMembersResponse.FromString,
+                _registered_method=True)
+        self.AcceptMembers = channel.unary_unary(
+                '/qres.v1.ModelService/AcceptMembers',
+                request_serializer=qres_dot_v1_dot_model__pb2.AcceptMembersRequest.SerializeToString,
+                response_deserializer=qres_dot_v1_dot_model__pb2.AcceptMembersResponse.FromString,
+                _registered_method=True)
+        self.WithdrawMembers = channel.unary_unary(
+                '/qres.v1.ModelService/WithdrawMembers',
+                request_serializer=qres_dot_v1_dot_model__pb2.WithdrawMembersRequest.SerializeToString,
+                response_deserializer=qres_dot_v1_dot_model__pb2.WithdrawMembersResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/qres.v1.ModelService/GetModel',
                 request_serializer=qres_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
@@ -102,6 +117,29 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeMembers(self, request, context):
+        """Proposes a change of a model's members. The other members are asked, or follow (their `members_change`); once a quorum agrees,
+        the model ends at one checkpoint and goes on as a successor with the same name, which nodes join by themselves. A change
+        that does not fit, or that cannot be proposed now, is FAILED_PRECONDITION.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptMembers(self, request, context):
+        """Agrees to the change of members that another member proposes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawMembers(self, request, context):
+        """Withdraws this node's agreement, and so the change that it proposed. Once a quorum agreed, nothing can be withdrawn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """Shows one model, with as many of its tensors as fit into one message.
         """
@@ -149,6 +187,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.LeaveModel,
                     request_deserializer=qres_dot_v1_dot_model__pb2.LeaveModelRequest.FromString,
                     response_serializer=qres_dot_v1_dot_model__pb2.LeaveModelResponse.SerializeToString,
+            ),
+            'ChangeMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeMembers,
+                    request_deserializer=qres_dot_v1_dot_model__pb2.ChangeMembersRequest.FromString,
+                    response_serializer=qres_dot_v1_dot_model__pb2.ChangeMembersResponse.SerializeToString,
+            ),
+            'AcceptMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptMembers,
+                    request_deserializer=qres_dot_v1_dot_model__pb2.AcceptMembersRequest.FromString,
+                    response_serializer=qres_dot_v1_dot_model__pb2.AcceptMembersResponse.SerializeToString,
+            ),
+            'WithdrawMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawMembers,
+                    request_deserializer=qres_dot_v1_dot_model__pb2.WithdrawMembersRequest.FromString,
+                    response_serializer=qres_dot_v1_dot_model__pb2.WithdrawMembersResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -253,6 +306,87 @@ class ModelService(object):
             '/qres.v1.ModelService/LeaveModel',
             qres_dot_v1_dot_model__pb2.LeaveModelRequest.SerializeToString,
             qres_dot_v1_dot_model__pb2.LeaveModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qres.v1.ModelService/ChangeMembers',
+            qres_dot_v1_dot_model__pb2.ChangeMembersRequest.SerializeToString,
+            qres_dot_v1_dot_model__pb2.ChangeMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qres.v1.ModelService/AcceptMembers',
+            qres_dot_v1_dot_model__pb2.AcceptMembersRequest.SerializeToString,
+            qres_dot_v1_dot_model__pb2.AcceptMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qres.v1.ModelService/WithdrawMembers',
+            qres_dot_v1_dot_model__pb2.WithdrawMembersRequest.SerializeToString,
+            qres_dot_v1_dot_model__pb2.WithdrawMembersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,7 +7,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use qres_fed::id::{NodeId, SpecId};
-use qres_fed::record::{Dtype, MEMBERS_MAX, Membership, ModelName, Rule, SAMPLES_MAX, TensorSpec, is_printable};
+use qres_fed::record::{
+    CHANGE_MAX, Dtype, MEMBERS_MAX, Membership, ModelName, Rule, SAMPLES_MAX, TensorSpec, is_printable,
+};
 use qres_node::error::NodeError;
 use qres_node::handle::{ModelRef, Seeded, UploadOptions};
 use qres_node::identity;
@@ -240,6 +242,21 @@ pub(super) fn seeded(
 /// Parses a node like [`node`], if one is given.
 pub(super) fn optional_node(field: &str, text: &str) -> Result<Option<NodeId>, Status> {
     (!text.is_empty()).then(|| node(field, text)).transpose()
+}
+
+/// Parses several nodes, each given like [`node`]; a list that names one twice is refused.
+pub(super) fn nodes(field: &str, texts: &[String]) -> Result<BTreeSet<NodeId>, Status> {
+    if texts.len() > CHANGE_MAX {
+        return Err(invalid(
+            field,
+            format!("{} nodes given, at most {CHANGE_MAX}", texts.len()),
+        ));
+    }
+    let nodes: BTreeSet<_> = texts.iter().map(|text| node(field, text)).collect::<Result<_, _>>()?;
+    match nodes.len() == texts.len() {
+        true => Ok(nodes),
+        false => Err(invalid(field, "one node is named twice")),
+    }
 }
 
 /// Parses a [`NodeId`], given as a node id or as a libp2p peer id.

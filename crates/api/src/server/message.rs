@@ -3,7 +3,7 @@
 use prost::Message;
 use prost_types::Timestamp;
 use qres_fed::record::{Membership, RoundPolicy, Rule, TensorSpec};
-use qres_fed::round::SubmissionState;
+use qres_fed::round::{ChangeInfo, SubmissionState};
 use qres_node::finding::{Finding, Verdict};
 use qres_node::view::{
     CheckpointView, ConditionKind, ConditionView, ContributionView, HeardModel, JoinStatus, ListedModel,
@@ -41,8 +41,8 @@ fn text(id: &impl ToString) -> String {
     id.to_string()
 }
 
-fn texts(ids: &[impl ToString]) -> Vec<String> {
-    ids.iter().map(text).collect()
+fn texts<T: ToString>(ids: impl IntoIterator<Item = T>) -> Vec<String> {
+    ids.into_iter().map(|id| text(&id)).collect()
 }
 
 fn optional(id: &Option<impl ToString>) -> String {
@@ -114,6 +114,7 @@ pub(super) fn heard_model(heard: &HeardModel) -> pb::Model {
         name: text(&heard.name),
         id: text(&heard.id),
         creator: text(&heard.creator),
+        succeeds: optional(&heard.succeeds),
         standing: pb::ModelStanding::Available.into(),
         ..Default::default()
     }
@@ -139,6 +140,7 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
         JoinStatus::Available => pb::ModelStanding::Available,
         JoinStatus::Syncing => pb::ModelStanding::Syncing,
         JoinStatus::Joined => pb::ModelStanding::Joined,
+        JoinStatus::Superseded => pb::ModelStanding::Superseded,
     };
     pb::Model {
         name: text(&spec.name),
@@ -161,6 +163,17 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
         checkpoint0_digest: text(&spec.checkpoint0),
         creator: text(&spec.creator),
         succeeds: optional(&spec.succeeds),
+        successor: optional(&view.successor),
+        changes: view.changes.into_iter().map(change).collect(),
+    }
+}
+
+fn change(info: ChangeInfo) -> pb::MemberChange {
+    pb::MemberChange {
+        proposer: text(&info.change.proposer),
+        add: texts(&info.change.add),
+        remove: texts(&info.change.remove),
+        agreed: texts(&info.agreed),
     }
 }
 
@@ -170,6 +183,7 @@ fn condition(view: ConditionView) -> pb::Condition {
         ConditionKind::IdentityInUse => pb::ConditionKind::IdentityInUse,
         ConditionKind::Comparing => pb::ConditionKind::Comparing,
         ConditionKind::Unsettled => pb::ConditionKind::Unsettled,
+        ConditionKind::MembersChange => pb::ConditionKind::MembersChange,
     };
     pb::Condition {
         kind: kind.into(),
@@ -384,6 +398,8 @@ mod tests {
             trainer_config: BTreeMap::new(),
             warnings: vec![],
             conditions: vec![],
+            successor: None,
+            changes: vec![],
         }
     }
 

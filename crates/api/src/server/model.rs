@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 use qres_fed::record::{Rule, TENSORS_MAX, TensorSpec};
 use qres_node::error::{NodeError, Reason};
-use qres_node::handle::{CreateModel, WatchFilter};
+use qres_node::handle::{CreateModel, MembersCall, WatchFilter};
 use qres_node::view::Event;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -76,6 +76,12 @@ impl Api {
             Ok(())
         };
         self.within(time, rest).await
+    }
+
+    async fn members(&self, model: &str, call: MembersCall) -> Result<pb::Model, Status> {
+        let model = field::model("model", model)?;
+        let view = self.node.members(model, call).await.map_err(status)?;
+        Ok(message::model(view))
     }
 
     async fn within<T>(&self, time: Duration, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
@@ -188,6 +194,41 @@ impl pb::model_service_server::ModelService for Api {
         let view = self.node.join_model(model, creator).await.map_err(status)?;
         let model = Some(message::model(view));
         Ok(Response::new(pb::JoinModelResponse { model }))
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<pb::ChangeMembersRequest>,
+    ) -> Result<Response<pb::ChangeMembersResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        audit::object(&extensions, &request.model);
+        let call = MembersCall::Propose {
+            add: field::nodes("add", &request.add)?,
+            remove: field::nodes("remove", &request.remove)?,
+        };
+        let model = Some(self.members(&request.model, call).await?);
+        Ok(Response::new(pb::ChangeMembersResponse { model }))
+    }
+
+    async fn accept_members(
+        &self,
+        request: Request<pb::AcceptMembersRequest>,
+    ) -> Result<Response<pb::AcceptMembersResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        audit::object(&extensions, &request.model);
+        let call = MembersCall::Accept(field::optional_node("proposer", &request.proposer)?);
+        let model = Some(self.members(&request.model, call).await?);
+        Ok(Response::new(pb::AcceptMembersResponse { model }))
+    }
+
+    async fn withdraw_members(
+        &self,
+        request: Request<pb::WithdrawMembersRequest>,
+    ) -> Result<Response<pb::WithdrawMembersResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        audit::object(&extensions, &request.model);
+        let model = Some(self.members(&request.model, MembersCall::Withdraw).await?);
+        Ok(Response::new(pb::WithdrawMembersResponse { model }))
     }
 
     async fn leave_model(

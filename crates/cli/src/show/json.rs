@@ -78,6 +78,17 @@ pub fn model(model: &pb::Model) -> Value {
         "checkpoint0_digest": model.checkpoint0_digest,
         "creator": model.creator,
         "succeeds": model.succeeds,
+        "successor": model.successor,
+        "changes": list(&model.changes, change),
+    })
+}
+
+fn change(change: &pb::MemberChange) -> Value {
+    json!({
+        "proposer": change.proposer,
+        "add": change.add,
+        "remove": change.remove,
+        "agreed": change.agreed,
     })
 }
 

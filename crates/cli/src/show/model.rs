@@ -32,8 +32,12 @@ pub fn model_text(model: &pb::Model) -> Lines {
         ("rounds", model.rounds.as_ref().map(policy)),
         ("creator", some(model.creator.clone())),
         ("succeeds", some(model.succeeds.clone())),
+        ("successor", some(model.successor.clone())),
     ]);
     membership(model, &mut text);
+    for change in &model.changes {
+        proposed(model, change, &mut text);
+    }
     tensors(model, &mut text);
     text
 }
@@ -55,6 +59,21 @@ fn membership(model: &pb::Model, text: &mut Lines) {
     }
     if !model.member {
         text.push("  (not this node: it follows)");
+    }
+}
+
+/// Adds a proposed change of members, and the members that agree to it.
+fn proposed(model: &pb::Model, change: &pb::MemberChange, text: &mut Lines) {
+    let agreed = format!("{} of the {} that are needed agree", change.agreed.len(), model.quorum);
+    text.push(&format!("proposed by {}: {agreed}", change.proposer));
+    for node in &change.add {
+        text.push(&format!("  add     {node}"));
+    }
+    for node in &change.remove {
+        text.push(&format!("  remove  {node}"));
+    }
+    for node in &change.agreed {
+        text.push(&format!("  agrees  {node}"));
     }
 }
 

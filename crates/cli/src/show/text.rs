@@ -91,6 +91,7 @@ pub fn standing(model: &pb::Model) -> &'static str {
         pb::ModelStanding::Syncing => "syncing",
         pb::ModelStanding::Joined => "joined",
         pb::ModelStanding::Left => "left",
+        pb::ModelStanding::Superseded => "superseded",
     }
 }
 
@@ -102,6 +103,7 @@ pub fn condition(condition: &pb::Condition) -> &'static str {
         pb::ConditionKind::IdentityInUse => "identity in use",
         pb::ConditionKind::Comparing => "comparing",
         pb::ConditionKind::Unsettled => "unsettled",
+        pb::ConditionKind::MembersChange => "members change",
     }
 }
 

@@ -9,7 +9,7 @@ use qres_node::store::Quota;
 use qres_node::HEADER_BYTES_MAX;
 
 use super::problems::{ConfigErrors, Problems};
-use super::{ConfigError, Environment, LogFormat, Mode, Origin, Settings};
+use super::{ConfigError, Environment, LogFormat, MembersChange, Mode, Origin, Settings};
 use crate::args::Args;
 use crate::settings::{KEYS, Shape};
 
@@ -124,6 +124,7 @@ fn defaults() -> Settings {
         join: Some(Vec::new()),
         creator: Some(Vec::new()),
         trust: Some(Vec::new()),
+        members_change: Some(MembersChange::Ask),
         retention: Some("8".into()),
         blob_bytes_max: Some(Quota::DEFAULT.to_string()),
         header_bytes_max: Some(HEADER_BYTES_MAX),

@@ -60,6 +60,7 @@ pub fn report(config: &Config, layers: &Layers) -> String {
         ("join", Some(config.join.clone().into())),
         ("creator", Some(config.creators.clone().into())),
         ("trust", Some(config.trust.clone().into())),
+        ("members_change", toml::Value::try_from(config.members_change).ok()),
         ("retention", Some(retention)),
         ("blob_bytes_max", Some(quota)),
         ("header_bytes_max", Some(number(config.header_bytes_max))),

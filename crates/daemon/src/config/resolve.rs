@@ -11,7 +11,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::problems::{ConfigErrors, Problems};
 use super::setting::{path, socket, within};
-use super::{Config, ConfigError, Environment, Layers, LogFormat, Mode, Retention, announce, resolve_grpc};
+use super::{
+    Config, ConfigError, Environment, Layers, LogFormat, MembersChange, Mode, Retention, announce, resolve_grpc,
+};
 
 /// Port of the mesh if no layer sets `port`.
 const MESH_PORT: u16 = 4001;
@@ -77,6 +79,7 @@ fn all(layers: &Layers, env: &Environment, problems: &mut Problems) -> Option<Co
         join: join?,
         creators: creators?,
         trust: trust?,
+        members_change: said.members_change.unwrap_or(MembersChange::Ask),
         retention: retention?,
         blob_bytes_max: blob_bytes_max?,
         header_bytes_max: header_bytes_max?,

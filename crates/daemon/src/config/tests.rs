@@ -109,6 +109,7 @@ fn every_setting_can_be_said_in_every_layer() {
             "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
             "[\"12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp\"]",
         ),
+        ("members_change", "follow", "\"follow\""),
         ("retention", "all", "\"all\""),
         ("blob_bytes_max", "1000000", "1000000"),
         ("header_bytes_max", "1000000", "1000000"),

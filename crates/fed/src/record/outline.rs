@@ -4,9 +4,9 @@ use borsh::BorshDeserialize;
 
 use super::schema::{check_tensor, check_tensor_count};
 use super::{Canonical, DecodeError, ModelName, Spec, TensorSpec};
-use crate::id::NodeId;
+use crate::id::{NodeId, SpecId};
 
-/// Name and creator of a [`Spec`]. 37,000 tiny tensors are 1 MiB of canonical bytes and 19 MiB once decoded (measured). A
+/// Name, creator and predecessor of a [`Spec`]. 37,000 tiny tensors are 1 MiB of canonical bytes and 19 MiB once decoded (measured). A
 /// node that has only heard of a model therefore checks the spec's tensors one by one and keeps none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
@@ -14,6 +14,8 @@ pub struct Outline {
     pub name: ModelName,
     /// The node that made the spec and must have signed it.
     pub creator: NodeId,
+    /// The spec that this one succeeds, if any.
+    pub succeeds: Option<SpecId>,
 }
 
 impl Outline {
@@ -44,6 +46,7 @@ impl Outline {
         Ok(Self {
             name: spec.name,
             creator: spec.creator,
+            succeeds: spec.succeeds,
         })
     }
 }

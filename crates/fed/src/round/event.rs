@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Archived, Root, Submission, SubmissionState};
+use super::{Archived, Root, Submission, SubmissionState, Succession};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId, SealId, SubmissionId};
-use crate::record::{Contribution, Proof, Proposal, Seal, Signed};
+use crate::record::{Change, Consent, Contribution, Proof, Proposal, Seal, Signed};
 
 /// An event for the machine. Signatures are verified before a record comes in.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,10 @@ pub enum Input {
     Reachable(BTreeSet<NodeId>),
     /// An equivocation proof, both signatures verified.
     Proof(Proof),
+    /// A consent of any member, its signature verified.
+    Consent(Signed<Consent>),
+    /// The operator of this node agrees to a change of members, its own or another member's; `None` withdraws.
+    Agree(Option<Change>),
     /// The answer to [`Output::WantBlob`]: the blob is here, fits the schema and is finite, in the role in which it was wanted.
     BlobHere {
         /// The blob that is here.
@@ -74,6 +78,10 @@ pub enum Input {
     SignedContribution(Signed<Contribution>),
     /// The answer to [`Output::Sign`] of a seal.
     SignedSeal(Signed<Seal>),
+    /// The answer to [`Output::Sign`] of a consent.
+    SignedConsent(Signed<Consent>),
+    /// What became of submissions that the successor took over, or did not: they are final here.
+    HandedOver(Vec<(SubmissionId, SubmissionState)>),
     /// The answer to [`Output::Aggregate`]: the blob of the result, stored.
     Aggregated {
         /// Id of the aggregation job.
@@ -110,6 +118,8 @@ pub enum Persist {
     Seal(Signed<Seal>),
     /// An equivocation proof, received or made here.
     Proof(Proof),
+    /// A consent of any member. It replaces the one of the same author.
+    Consent(Signed<Consent>),
     /// The weights of this checkpoint are here and right (recomputed, or attested by a quorum).
     Verified(CheckpointId),
     /// A submission has a new [`SubmissionState`].
@@ -150,6 +160,8 @@ pub enum Unsigned {
     Contribution(Contribution),
     /// A seal: comes back as [`Input::SignedSeal`].
     Seal(Seal),
+    /// A consent: comes back as [`Input::SignedConsent`].
+    Consent(Consent),
 }
 
 /// Job of [`Output::Encode`]: merge these submissions, take the difference to the base's weights, and code the result.
@@ -233,6 +245,8 @@ pub enum Output {
     SendSeal(Signed<Seal>),
     /// Announce this proof to everyone.
     SendProof(Proof),
+    /// Announce this consent to everyone.
+    SendConsent(Signed<Consent>),
     /// Fetch this blob, from these nodes first. The answer is [`Input::BlobHere`] or [`Input::BlobBad`]. The machine asks once,
     /// and the driver keeps trying until [`Output::DropBlob`].
     WantBlob {
@@ -276,6 +290,8 @@ pub enum Output {
     },
     /// A checkpoint of the head's branch is now confirmed: a quorum stands on it.
     Confirmed(CheckpointId),
+    /// The model has ended: its members go on with a successor. Said once, and again after a restart.
+    Succeeded(Succession),
     /// The open round changed: a node contributed, or a deadline was set.
     RoundChanged,
     /// A member signed two contributions on one parent.

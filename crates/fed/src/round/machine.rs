@@ -22,10 +22,12 @@ mod restore;
 mod seal;
 mod shares;
 mod submissions;
+mod succession;
 mod view;
 mod vote;
 
 use super::table::comparison::Comparison;
+use super::table::consents::Consents;
 use super::table::dirty::Dirty;
 use super::table::fetching::Fetching;
 use super::table::history::History;
@@ -55,6 +57,7 @@ pub struct Machine {
     pub(super) fetching: Fetching,
     pub(super) submissions: Submissions,
     pub(super) comparison: Comparison,
+    pub(super) consents: Consents,
     pub(super) out: Outbox,
     pub(super) dirty: Dirty,
     /// The time of the last input; it never goes back.
@@ -91,6 +94,8 @@ impl Machine {
             Input::Compared(with) => self.compared(with),
             Input::Reachable(peers) => self.reachable(&peers),
             Input::Proof(proof) => self.take_proof(&proof),
+            Input::Consent(signed) => self.take_consent(signed),
+            Input::Agree(change) => self.agree(change),
             Input::BlobHere { blob, update } => self.blob_here(blob, update),
             Input::BlobBad { blob, update } => self.blob_bad(blob, update),
             Input::Encoded {
@@ -107,6 +112,8 @@ impl Machine {
             } => self.encode_failed(&parent, &submissions, &reason),
             Input::SignedContribution(signed) => self.signed_contribution(signed),
             Input::SignedSeal(signed) => self.own_seal(signed),
+            Input::SignedConsent(signed) => self.signed_consent(signed),
+            Input::HandedOver(fates) => fates.into_iter().for_each(|(id, state)| self.hand_back(id, state)),
             Input::Aggregated { proposal, result } => self.aggregated(proposal, result),
             Input::AggregateFailed { proposal } => self.aggregate_failed(proposal),
             Input::SealNow => {
@@ -156,6 +163,7 @@ impl Machine {
             self.merge();
             self.close_round();
         }
+        self.settle_succession();
         self.tell_confirmed();
         if std::mem::take(&mut self.dirty.chain) {
             self.refresh_submissions();

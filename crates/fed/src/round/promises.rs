@@ -15,4 +15,5 @@ mod late;
 mod lies;
 mod pace;
 mod sealing;
+mod succession;
 mod trainers;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
-    Archived, Config, Input, Machine, Output, Persist, RecordId, Refusal, Restored, Submission, SubmissionState,
-    Unsigned,
+    Archived, Config, Input, Machine, MembersPolicy, Output, Persist, RecordId, Refusal, Restored, Submission,
+    SubmissionState, Unsigned,
 };
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SealId, SubmissionId};
 use crate::record::{
@@ -88,6 +88,7 @@ impl Stage {
             trainers: 1,
             merge_margin_ms: 100,
             keep_rounds,
+            members: MembersPolicy::Ask,
         };
         Self::with(spec, config, Restored::default(), Instant(1_000))
     }
@@ -155,6 +156,7 @@ impl Stage {
                     inputs.push_back(Input::SignedContribution(signed(c.clone())))
                 }
                 Output::Sign(Unsigned::Seal(s)) => inputs.push_back(Input::SignedSeal(signed(s.clone()))),
+                Output::Sign(Unsigned::Consent(c)) => inputs.push_back(Input::SignedConsent(signed(c.clone()))),
                 Output::WantBlob { blob, update: true, .. } if self.bad.contains(blob) => {
                     let (blob, update) = (*blob, true);
                     inputs.push_back(Input::BlobBad { blob, update })
@@ -194,6 +196,10 @@ impl Stage {
             Persist::Contribution(c) => disk.contributions.push(c.clone()),
             Persist::Seal(s) => disk.seals.push(s.clone()),
             Persist::Proof(p) => disk.proofs.push(p.clone()),
+            Persist::Consent(c) => {
+                disk.consents.retain(|old| old.record.author != c.record.author);
+                disk.consents.push(c.clone());
+            }
             Persist::Verified(id) => drop(disk.verified.insert(*id)),
             Persist::Submission(id, state) => {
                 disk.submissions
@@ -413,6 +419,7 @@ pub fn records_of(stage: &Stage) -> Vec<Input> {
             RecordId::Contribution(id) => machine.contribution(id).cloned().map(Input::Contribution),
             RecordId::Seal(id) => machine.seal(id).cloned().map(Input::Seal),
             RecordId::Proof(id) => machine.proof(id).cloned().map(Input::Proof),
+            RecordId::Consent(id) => machine.consent(id).cloned().map(Input::Consent),
         };
         all.insert((*round, *id), input.unwrap());
     }

@@ -7,6 +7,7 @@ pub(super) mod chain;
 pub(super) mod claims;
 pub(super) mod closing;
 pub(super) mod comparison;
+pub(super) mod consents;
 pub(super) mod convicted;
 pub(super) mod dirty;
 pub(super) mod fetching;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, SealId};
-use crate::record::{Contribution, Proof, Seal, Signed, Spec};
+use crate::id::{BlobId, CheckpointId, ConsentId, ContributionId, Instant, NodeId, ProofId, SealId, SpecId};
+use crate::record::{Change, Consent, Contribution, Proof, Seal, Signed, Spec};
 use crate::round::{Submission, SubmissionState};
 
 /// A node's own settings for one model. None of them makes a record valid or invalid.
@@ -17,6 +17,56 @@ pub struct Config {
     pub merge_margin_ms: u64,
     /// Number of rounds below the newest settled one whose checkpoints stay; `None` keeps all.
     pub keep_rounds: Option<u64>,
+    /// What this node does when members of the model want to change its list of members.
+    pub members: MembersPolicy,
+}
+
+/// What a node does when other members propose a change of members.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MembersPolicy {
+    /// It agrees to what a member proposes, and goes on with the successor.
+    Follow,
+    /// It agrees only if its operator does. Once a quorum agreed, it goes on with the successor.
+    #[default]
+    Ask,
+    /// It agrees to nothing by itself, takes no part in the end of the model, and stays with the model until its operator joins the
+    /// successor.
+    Never,
+}
+
+/// What becomes of a submission when its model ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handed {
+    /// The work is in this checkpoint of the model, on the branch of the last one.
+    Sealed(CheckpointId),
+    /// The work is based on the last checkpoint: it counts in the successor.
+    CarriedOver,
+    /// The work is based on an older checkpoint, and no seal took it in time.
+    Lost,
+}
+
+/// A proposed change of members, and the members that agree to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeInfo {
+    /// The change.
+    pub change: Change,
+    /// The members that agree to it.
+    pub agreed: BTreeSet<NodeId>,
+}
+
+/// The end of a model, and the model that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Succession {
+    /// The change of members that a quorum agreed to.
+    pub change: Change,
+    /// The last checkpoint of the model.
+    pub checkpoint: CheckpointId,
+    /// The round of that checkpoint.
+    pub round: u64,
+    /// The blob with the weights of that checkpoint.
+    pub weights: BlobId,
+    /// The spec of the successor: see [`Change::successor`].
+    pub successor: SpecId,
 }
 
 /// The records and states that a store remembers of a model, in any order.
@@ -28,6 +78,8 @@ pub struct Restored {
     pub seals: Vec<Signed<Seal>>,
     /// Proofs as they were persisted.
     pub proofs: Vec<Proof>,
+    /// Consents as they were persisted, one of each author.
+    pub consents: Vec<Signed<Consent>>,
     /// Checkpoints whose weights are here and right (checkpoint 0 included, once its blob is here).
     pub verified: BTreeSet<CheckpointId>,
     /// Submissions that are not final.
@@ -44,6 +96,7 @@ pub enum RecordId {
     Contribution(ContributionId),
     Seal(SealId),
     Proof(ProofId),
+    Consent(ConsentId),
 }
 
 /// A checkpoint as a machine knows it.

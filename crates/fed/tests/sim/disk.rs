@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qres_fed::id::{BlobId, CheckpointId, ContributionId, ProofId, SealId, SubmissionId};
-use qres_fed::record::{Contribution, Proof, Seal, Signed};
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SubmissionId};
+use qres_fed::record::{Consent, Contribution, Proof, Seal, Signed};
 use qres_fed::round::{Archived, Persist, Restored, Root, Submission, SubmissionState};
 
 /// A node's store. Every call of [`Disk::commit`] is one transaction.
@@ -12,6 +12,7 @@ pub struct Disk {
     pub contributions: BTreeMap<ContributionId, Signed<Contribution>>,
     pub seals: BTreeMap<SealId, Signed<Seal>>,
     pub proofs: BTreeMap<ProofId, Proof>,
+    pub consents: BTreeMap<NodeId, Signed<Consent>>,
     pub verified: BTreeSet<CheckpointId>,
     pub submissions: BTreeMap<SubmissionId, (Submission, SubmissionState)>,
     pub blobs: BTreeSet<BlobId>,
@@ -31,6 +32,9 @@ impl Disk {
                 }
                 Persist::Proof(p) => {
                     self.proofs.insert(p.id(), p);
+                }
+                Persist::Consent(c) => {
+                    self.consents.insert(c.record.author, c);
                 }
                 Persist::Verified(id) => {
                     self.verified.insert(id);
@@ -87,6 +91,7 @@ impl Disk {
             contributions: self.contributions.values().cloned().collect(),
             seals: self.seals.values().cloned().collect(),
             proofs: self.proofs.values().cloned().collect(),
+            consents: self.consents.values().cloned().collect(),
             verified: self.verified.iter().filter(here).copied().collect(),
             submissions: open.cloned().collect(),
             root: self.root.clone(),

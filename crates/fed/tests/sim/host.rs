@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
-use qres_fed::record::{Membership, Signature, Signed};
+use qres_fed::record::{Consent, Membership, Signature, Signed};
 use qres_fed::round::{
-    BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Refusal, Submission, SubmissionState, Unsigned,
+    BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Refusal, Submission, SubmissionState, Succession,
+    Unsigned,
 };
 use rand::RngExt;
 
@@ -52,6 +53,10 @@ pub struct Host {
     pub forgotten: BTreeSet<ContributionId>,
     /// The submissions that were merged into each update that the node coded.
     pub merged: BTreeMap<BlobId, Vec<SubmissionId>>,
+    /// The last consent by which the node bound itself, and the checkpoint.
+    pub bound: Option<(Consent, CheckpointId)>,
+    /// The end of the model, as the node was told last.
+    pub succession: Option<Succession>,
     pub head: Option<CheckpointId>,
     pub head_moved_at: u64,
     pub timer: u64,
@@ -84,6 +89,8 @@ impl Host {
             started_at: 0,
             forgotten: BTreeSet::new(),
             merged: BTreeMap::new(),
+            bound: None,
+            succession: None,
             head: None,
             head_moved_at: 0,
             timer: 0,
@@ -105,6 +112,7 @@ impl World {
             trainers: self.plan.trainers,
             merge_margin_ms: 50,
             keep_rounds: self.plan.keep_rounds,
+            members: self.plan.members_policy(h),
         };
         let restored = host.disk.restored((zero, self.plan.spec.checkpoint0));
         let (machine, outputs) = Machine::new(self.plan.spec.clone(), config, restored, self.clock(h));
@@ -283,6 +291,19 @@ impl World {
                 self.truth.seals.insert(s.checkpoint().id(), s.clone());
                 inputs.push_back(Input::SignedSeal(sign(s)));
             }
+            Output::Sign(Unsigned::Consent(c)) => {
+                self.check_consent(h, &c);
+                inputs.push_back(Input::SignedConsent(sign(c)));
+            }
+            Output::SendConsent(c) => {
+                assert_eq!(
+                    self.hosts[h].disk.consents.get(&c.record.author),
+                    Some(&c),
+                    "durable before it is sent"
+                );
+                self.send(h, &Record::Consent(c));
+            }
+            Output::Succeeded(succession) => self.succeeded(h, succession, inputs),
             Output::SendContribution(c) => {
                 self.check_signed_once(h, &c.record);
                 assert!(

@@ -18,6 +18,7 @@ mod host;
 mod liar;
 mod network;
 mod plan;
+mod succession;
 mod truth;
 mod world;
 

@@ -21,13 +21,15 @@ impl Host {
         let (to, held) = (self.machine.as_ref()?, from.machine.as_ref()?);
         // New seals may name old proofs; all other forgotten records stay forgotten.
         let above = to.sync_above();
-        let wanted = |(round, id): &&(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_));
+        let wanted =
+            |(round, id): &&(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_) | RecordId::Consent(_));
         let ids = held.records().difference(to.records()).filter(wanted).take(SYNC_MAX);
         let records = ids.filter_map(|(_, id)| {
             Some(match id {
                 RecordId::Contribution(id) => Record::Contribution(held.contribution(id)?.clone()),
                 RecordId::Seal(id) => Record::Seal(held.seal(id)?.clone()),
                 RecordId::Proof(id) => Record::Proof(held.proof(id)?.clone()),
+                RecordId::Consent(id) => Record::Consent(held.consent(id)?.clone()),
             })
         });
         let mut all = self.lacks_archived(from, above);
@@ -52,6 +54,7 @@ impl Host {
             Record::Contribution(c) => to.contribution(&c.record.id()).is_some(),
             Record::Seal(s) => to.seal(&s.record.id()).is_some(),
             Record::Proof(p) => to.proof(&p.id()).is_some(),
+            Record::Consent(c) => to.consent(&c.record.id()).is_some(),
         };
         records.filter(|record| !held(record)).collect()
     }
@@ -95,6 +98,7 @@ impl World {
             Record::Contribution(c) => Input::Contribution(c),
             Record::Seal(s) => Input::Seal(s),
             Record::Proof(p) => Input::Proof(p),
+            Record::Consent(c) => Input::Consent(c),
         };
         self.feed(h, input);
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use qres_fed::id::{BlobId, NodeId};
 use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::round::MembersPolicy;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -54,6 +55,8 @@ pub struct Plan {
     pub lull: bool,
     /// Slowness of honest nodes that no round needs: their trainers are 10 to 10,000 times slower than the others.
     pub slow: Vec<u64>,
+    /// What each node does when members propose a change; empty if none is proposed in this run.
+    pub members: Vec<MembersPolicy>,
 }
 
 pub fn node(n: u8) -> NodeId {
@@ -139,6 +142,7 @@ impl Plan {
             goes_back: None,
             scripts: vec![],
             slow: vec![],
+            members: vec![],
             seed,
             silent,
             spec: spec(membership, rounds),
@@ -168,14 +172,38 @@ impl Plan {
         };
         let script = |_| rng.random_bool(0.5).then(|| rng.random_range(0..LIES));
         plan.scripts = (0..liars).map(script).collect();
+        plan.members = policies(&plan, honest);
         plan.slow = (0..slow).map(|_| *pick(&mut rng, &[10, 100, 1_000, 10_000])).collect();
         plan
+    }
+
+    /// Returns what a node does when members propose a change.
+    pub fn members_policy(&self, h: usize) -> MembersPolicy {
+        self.members.get(h).copied().unwrap_or_default()
     }
 
     /// Returns true if trainers and liars pause at the time `now`.
     pub fn lulled(&self, now: u64) -> bool {
         self.lull && (LULL_MS..LULL_END_MS).contains(&now)
     }
+}
+
+/// In a fifth of the runs of a list, members change. At most so many honest members refuse that the others are a quorum.
+fn policies(plan: &Plan, honest: usize) -> Vec<MembersPolicy> {
+    let mut rng = ChaCha8Rng::seed_from_u64(plan.seed ^ 0xC4A);
+    if plan.spec.membership == Membership::Open || !rng.random_bool(0.2) {
+        return vec![];
+    }
+    let mut refuse = honest.saturating_sub(plan.spec.quorum());
+    let mut policy = |_| match rng.random_range(0..5) {
+        0 if refuse > 0 => {
+            refuse -= 1;
+            MembersPolicy::Never
+        }
+        0..=2 => MembersPolicy::Ask,
+        _ => MembersPolicy::Follow,
+    };
+    (0..plan.nodes.len()).map(&mut policy).collect()
 }
 
 fn policy(rng: &mut ChaCha8Rng, open: bool, k: usize, n: usize) -> RoundPolicy {

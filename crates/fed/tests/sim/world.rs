@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId};
-use qres_fed::record::{Contribution, Proof, Seal, Signed};
+use qres_fed::record::{Consent, Contribution, Proof, Seal, Signed};
 use qres_fed::round::{Input, SubmissionState};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,6 +21,7 @@ pub enum Record {
     Contribution(Signed<Contribution>),
     Seal(Signed<Seal>),
     Proof(Proof),
+    Consent(Signed<Consent>),
 }
 
 /// An event that will happen at a given time.
@@ -92,6 +93,11 @@ pub enum Event {
     Operator {
         h: usize,
     },
+    /// The operator proposes a change of members, or agrees to one.
+    Members {
+        h: usize,
+        proposes: bool,
+    },
     Heal,
 }
 
@@ -126,6 +132,11 @@ pub struct Figures {
     pub lulls: u64,
     /// Number of times that the newest final checkpoint advanced.
     pub settled: u64,
+    /// Number of changes of members that were proposed, and of nodes that went on with a successor.
+    pub changes: u64,
+    pub successions: u64,
+    /// Number of times that a node bound itself anew.
+    pub rebound: u64,
     /// The [`Aim`](crate::aim::Aim)s that the lies reached.
     pub reached: Reached,
     /// Number of times that a branch was looked for in the archive.
@@ -157,6 +168,9 @@ impl Figures {
         self.overruled += other.overruled;
         self.settled += other.settled;
         self.lulls += other.lulls;
+        self.changes += other.changes;
+        self.successions += other.successions;
+        self.rebound += other.rebound;
         self.reached.add(&other.reached);
         self.unarchived += other.unarchived;
         self.blobs_max = self.blobs_max.max(other.blobs_max);
@@ -177,6 +191,8 @@ impl Figures {
             self.lulls,
             self.unarchived,
             self.settled,
+            self.changes,
+            self.successions,
         ];
         met.iter().chain(&self.lies).all(|n| *n > 0) && self.reached.missed().is_empty()
     }
@@ -272,6 +288,7 @@ impl World {
         if self.plan.partitions {
             self.at(500, Event::Partition);
         }
+        self.plan_changes();
         self.at(HEAL_MS, Event::Heal);
         if self.plan.lull {
             self.at(LULL_END_MS - 1, Event::LullEnds);
@@ -371,6 +388,7 @@ impl World {
                 }
             }
             Event::Operator { h } => self.operate(h),
+            Event::Members { h, proposes } => self.change_members(h, proposes),
             Event::LullEnds => self.check_lull(),
             Event::Heal => self.heal(),
         }
@@ -408,7 +426,8 @@ impl World {
     }
 
     fn train(&mut self, h: usize, trainer: usize) {
-        if self.now >= STOP_MS {
+        // Once a model has a successor, the trainers work for that.
+        if self.now >= STOP_MS || self.hosts[h].succession.is_some() {
             return;
         }
         if self.plan.lulled(self.now) {
@@ -439,7 +458,7 @@ impl World {
     }
 
     fn trained(&mut self, h: usize, trainer: usize, base: CheckpointId) {
-        if self.now >= STOP_MS {
+        if self.now >= STOP_MS || self.hosts[h].succession.is_some() {
             return;
         }
         if self.hosts[h].machine.is_none() || self.plan.lulled(self.now) {

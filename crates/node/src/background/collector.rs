@@ -94,7 +94,9 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
         if let Some(joined) = model.joined() {
             let own = Owner::Model(model.id);
             live.insert((own, model.spec().checkpoint0));
-            joined_ids.push(model.id);
+            // A model whose members change may end before merged work is in a checkpoint; its successor then needs the work.
+            let changes = !joined.changes.lock().is_empty();
+            joined_ids.push((model.id, changes));
             let Ok(held) = timeout(EXCLUSIVE_MAX, joined.ask(|machine| machine.live_blobs())).await else {
                 debug!(model = %model.spec().name, "the model is busy: collected later");
                 return Ok(());
@@ -111,11 +113,11 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
         .blocking(move |store| {
             // The lock is held until the last dead file is retired.
             let _exclusive = exclusive;
-            for spec in joined_ids {
+            for (spec, changes) in joined_ids {
                 let open = store.open_submissions(spec)?;
                 live.extend(
                     open.into_iter()
-                        .filter(|s| s.state == SubmissionState::Pending)
+                        .filter(|s| changes || s.state == SubmissionState::Pending)
                         .map(|s| (Owner::Node, s.blob)),
                 );
             }

@@ -182,6 +182,23 @@ async fn epiphany(context: &Arc<NodeContext>, storing: &Storing, message: Gossip
                 take_in(context, storing, spec, None, record(Input::Seal(signed), parent, token)).await;
             }
         }
+        Announcement::Consent(signed) => {
+            let spec = signed.record.spec;
+            let valid = signed.record.author == source && identity::verify(&signed);
+            if admit(context, valid, &spec, &source, &token).await {
+                // A consent builds on no checkpoint: checkpoint 0 is always known.
+                let zero = context.catalog.get(&spec).map(|model| model.spec().zero().0);
+                let parent = zero.unwrap_or(CheckpointId([0; 32]));
+                take_in(
+                    context,
+                    storing,
+                    spec,
+                    None,
+                    record(Input::Consent(signed), parent, token),
+                )
+                .await;
+            }
+        }
         Announcement::Proof(proof) => {
             let (spec, parent) = (proof.first.record.spec, proof.parent());
             let valid = identity::verify(&proof.first) && identity::verify(&proof.second);

@@ -116,5 +116,6 @@ fn record(machine: &Machine, id: &RecordId) -> Option<Record> {
         RecordId::Contribution(id) => machine.contribution(id).cloned().map(Record::Contribution),
         RecordId::Seal(id) => machine.seal(id).cloned().map(Record::Seal),
         RecordId::Proof(id) => machine.proof(id).cloned().map(Record::Proof),
+        RecordId::Consent(id) => machine.consent(id).cloned().map(Record::Consent),
     }
 }

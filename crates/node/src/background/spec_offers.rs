@@ -110,6 +110,7 @@ pub async fn arrived(context: &Arc<NodeContext>, id: SpecId, blob: BlobId, from:
         id,
         name: outline.name,
         creator: outline.creator,
+        succeeds: outline.succeeds,
         spec_bytes,
         signature,
         carrier,
@@ -118,6 +119,7 @@ pub async fn arrived(context: &Arc<NodeContext>, id: SpecId, blob: BlobId, from:
     // A join takes this lock again, behind a collector that waits for it.
     drop(guard);
     if let Some(heard) = kept {
+        context.ended.notify_one();
         crate::background::auto_join::consider(context, &Known::Heard(heard)).await;
     }
 }

@@ -371,6 +371,7 @@ fn verify(record: Record) -> Option<Input> {
     match record {
         Record::Contribution(signed) => identity::verify(&signed).then_some(Input::Contribution(signed)),
         Record::Seal(signed) => identity::verify(&signed).then_some(Input::Seal(signed)),
+        Record::Consent(signed) => identity::verify(&signed).then_some(Input::Consent(signed)),
         Record::Proof(proof) => {
             let valid = proof.check().is_ok() && identity::verify(&proof.first) && identity::verify(&proof.second);
             valid.then_some(Input::Proof(proof))

@@ -174,6 +174,7 @@ mod tests {
         HeardModel {
             id: SpecId::of(&number.to_le_bytes()),
             name: format!("m{number}").parse().unwrap(),
+            succeeds: None,
             creator: node(creator),
             spec_bytes,
             signature: Signature([0; 64]),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
-use qres_fed::id::{BlobId, CheckpointId};
-use qres_fed::round::{BaseError, CheckpointInfo, Conditions, Machine};
+use qres_fed::id::{BlobId, CheckpointId, SpecId};
+use qres_fed::round::{BaseError, ChangeInfo, CheckpointInfo, Conditions, Machine};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::command::{ModelCommand, Question};
 use super::refused::Refused;
-use crate::error::NodeError;
+use crate::error::{NodeError, Reason};
 use crate::refusal::stopped;
 
 /// The parts of a running model that other tasks use.
@@ -31,6 +31,8 @@ pub struct Joined {
     pub records: AtomicUsize,
     /// Records that came by comparison and were not kept.
     pub refused: Mutex<Refused>,
+    /// The changes of members that are proposed.
+    pub changes: Mutex<Vec<ChangeInfo>>,
     /// Ends the model's task.
     pub stop: CancellationToken,
 }
@@ -48,6 +50,8 @@ pub struct Heads {
     pub unusable_count: u64,
     /// The conditions that an operator should know.
     pub conditions: Conditions,
+    /// The successor of the model and the model's last checkpoint, once a quorum of its members ended it.
+    pub successor: Option<(SpecId, CheckpointId)>,
 }
 
 impl Heads {
@@ -61,11 +65,26 @@ impl Heads {
             unusable_count: machine.unusable_count(),
             workable: !matches!(fault, Some(BaseError::Contributed(_) | BaseError::Conflicts { .. })),
             conditions: machine.conditions(),
+            successor: machine.succession().map(|end| (end.successor, end.checkpoint)),
         }
     }
 }
 
 impl Joined {
+    /// Refuses work on a model that its members have ended ([`Reason::ModelEnded`]).
+    pub fn refuse_if_ended(&self) -> Result<(), NodeError> {
+        let Some((successor, _)) = self.heads.borrow().successor else {
+            return Ok(());
+        };
+        let message = format!(
+            "the members of the model changed, and it goes on as {successor}: this node moves to it in a moment, try again; if \
+             this node is no member any more, or its members_change is never, `qres model show` says so"
+        );
+        Err(NodeError::new(Reason::ModelEnded, message)
+            .field("model")
+            .retry_after(500))
+    }
+
     /// Forgets the records that were refused: they may be welcome now.
     pub fn forget_refused(&self) {
         self.refused.lock().clear();
@@ -80,7 +99,7 @@ impl Joined {
     }
 
     /// Asks the model's task a question whose answer goes to other nodes ([`ModelCommand::AskDurable`]). The error is
-    /// [`Reason::Stopping`](crate::error::Reason::Stopping), too, while the disk takes nothing.
+    /// [`Reason::Stopping`], too, while the disk takes nothing.
     pub async fn ask_durable<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,

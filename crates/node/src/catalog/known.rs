@@ -1,5 +1,6 @@
 //! A model that a caller names, joined or only announced.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use qres_fed::id::{NodeId, SpecId};
@@ -43,10 +44,24 @@ impl Known {
         }
     }
 
+    /// Returns the spec that the model succeeds, if there is one.
+    pub fn succeeds(&self) -> Option<SpecId> {
+        match self {
+            Self::Here(model) => model.spec().succeeds,
+            Self::Heard(heard) => heard.succeeds,
+        }
+    }
+
     /// Returns true if the model is joined.
     pub fn is_joined(&self) -> bool {
         matches!(self, Self::Here(model) if model.joined().is_some())
     }
+}
+
+/// Leaves out of models of one name those that another one of them succeeds.
+pub fn without_succeeded(models: &mut Vec<Known>) {
+    let succeeded: BTreeSet<_> = models.iter().filter_map(Known::succeeds).collect();
+    models.retain(|model| !succeeded.contains(&model.id()));
 }
 
 /// The most models that a refusal lists.

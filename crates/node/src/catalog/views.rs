@@ -8,6 +8,7 @@ use qres_mesh::Twin;
 use qres_store::StoredSubmission;
 
 use super::entry::Model;
+use super::joined::Heads;
 use super::known::Known;
 use crate::view::{
     CheckpointView, ContributionView, JoinStatus, ListedModel, LosingSealView, ModelView, RoundView, SubmissionView,
@@ -19,8 +20,11 @@ impl JoinStatus {
     pub(crate) fn of(model: &Model) -> Self {
         match model.joined() {
             None => Self::Available,
-            Some(joined) if joined.heads.borrow().head.verified => Self::Joined,
-            Some(_) => Self::Syncing,
+            Some(joined) => match *joined.heads.borrow() {
+                Heads { successor: Some(_), .. } => Self::Superseded,
+                Heads { head, .. } if head.verified => Self::Joined,
+                _ => Self::Syncing,
+            },
         }
     }
 }
@@ -43,7 +47,14 @@ impl ModelView {
     /// Returns the view of a model for the node `me`; `twin` is another process that runs with the node's identity.
     pub(crate) fn of(model: &Model, me: &NodeId, twin: Option<&Twin>) -> Self {
         let spec = model.spec();
-        let heads = model.joined().map(|joined| *joined.heads.borrow());
+        let joined = model.joined();
+        let heads = joined.as_ref().map(|joined| *joined.heads.borrow());
+        let changes = joined.map_or(vec![], |joined| joined.changes.lock().clone());
+        let successor = heads.and_then(|heads| Some(heads.successor?.0));
+        let mut conditions = heads.map_or(vec![], |heads| conditions::views(spec, twin, heads.conditions));
+        if successor.is_none() {
+            conditions.extend(conditions::members_change(spec, me, &changes));
+        }
         Self {
             spec: spec.clone(),
             id: model.id,
@@ -52,7 +63,9 @@ impl ModelView {
             head: heads.map(|heads| CheckpointView::of(model, &heads.head)),
             trainer_config: strategy::trainer_config(&spec.strategy),
             warnings: warnings(model),
-            conditions: heads.map_or(vec![], |heads| conditions::views(spec, twin, heads.conditions)),
+            conditions,
+            successor,
+            changes,
         }
     }
 }

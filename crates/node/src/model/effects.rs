@@ -67,6 +67,16 @@ impl Effects {
                 self.publish(envelope::seal(&signed, traceparent)).await;
             }
             Output::SendProof(proof) => self.publish(envelope::proof(&proof)).await,
+            Output::SendConsent(signed) => self.publish(envelope::consent(&signed)).await,
+            Output::Succeeded(end) => {
+                info!(
+                    model = %self.model.spec().name, round = end.round, checkpoint = %end.checkpoint, successor = %end.successor,
+                    "the members ended this model: it goes on as a successor"
+                );
+                self.heads.send_replace(Heads::of(machine));
+                self.context.model_changed(&self.model);
+                self.context.ended.notify_one();
+            }
             Output::WantBlob {
                 blob,
                 bytes,

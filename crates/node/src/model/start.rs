@@ -28,6 +28,7 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
         trainers: context.config.trainers,
         merge_margin_ms: MERGE_MARGIN_MS,
         keep_rounds: context.config.keep_rounds,
+        members: context.config.members,
     };
     let (spec, id) = (model.spec().clone(), model.id);
     let (now, trusted) = (context.clock.now(), context.config.trust.clone());
@@ -79,6 +80,7 @@ fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreErro
         contributions: records.contributions,
         seals: records.seals,
         proofs: records.proofs,
+        consents: records.consents,
         verified,
         submissions: submissions.into_iter().map(submission).collect(),
         root: records.root,

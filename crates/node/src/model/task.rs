@@ -80,6 +80,7 @@ impl ModelTask {
             unstored: Arc::clone(&unstored),
             records: AtomicUsize::default(),
             refused: Mutex::default(),
+            changes: Mutex::default(),
             stop: stop.clone(),
         });
         let mut task = Self {
@@ -192,8 +193,8 @@ impl ModelTask {
     /// Takes an input from a caller or a peer. A stuck task passes records over: they would pile up as long as the disk is full.
     /// A comparison whose records were passed over does not count as one: this node might sign against a record that it missed.
     fn input(&mut self, input: Input) {
-        use Input::{Compared, Contribution, Proof, Seal};
-        let by_sync = matches!(input, Contribution(_) | Seal(_) | Proof(_) | Compared(_));
+        use Input::{Compared, Consent, Contribution, Proof, Seal};
+        let by_sync = matches!(input, Contribution(_) | Seal(_) | Proof(_) | Consent(_) | Compared(_));
         if by_sync && self.stuck.is_some() {
             self.missed = true;
             return;
@@ -236,6 +237,7 @@ impl ModelTask {
                     let input = match unsigned {
                         Unsigned::Contribution(record) => Input::SignedContribution(self.context.identity.sign(record)),
                         Unsigned::Seal(record) => Input::SignedSeal(self.context.identity.sign(record)),
+                        Unsigned::Consent(record) => Input::SignedConsent(self.context.identity.sign(record)),
                     };
                     queue.extend(self.machine.handle(input, self.context.clock.now()));
                 }
@@ -259,6 +261,7 @@ impl ModelTask {
             }
             Persist::Seal(signed) => Write::Seal(signed),
             Persist::Proof(proof) => Write::Proof(spec, proof),
+            Persist::Consent(signed) => Write::Consent(signed),
             Persist::Verified(checkpoint) => Write::Verified(spec, checkpoint),
             Persist::Submission(id, state) => {
                 self.context.metrics.submission(&self.model.spec().name, &state);
@@ -310,6 +313,11 @@ impl ModelTask {
         }
         if let Some(joined) = self.model.joined() {
             joined.records.store(self.machine.records().len(), Ordering::Relaxed);
+            let changes = self.machine.changes();
+            let told = std::mem::replace(&mut *joined.changes.lock(), changes.clone());
+            if told != changes {
+                self.context.model_changed(&self.model);
+            }
         }
         self.effects.tell_heads(&self.machine);
         if self.draining {

@@ -18,6 +18,7 @@ use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::refusal::stopped;
 use crate::request::{Fetch, trainer_name};
+use crate::succession::in_successor;
 use crate::view::CheckpointView;
 
 /// The bytes of one chunk: clients in every language take messages up to 4 MiB untuned.
@@ -45,8 +46,9 @@ pub struct Found {
 }
 
 /// Waits for the checkpoint that a [`Fetch`] asks for.
-pub async fn find(context: &Arc<NodeContext>, fetch: Fetch) -> Result<Found, NodeError> {
+pub async fn find(context: &Arc<NodeContext>, mut fetch: Fetch) -> Result<Found, NodeError> {
     let (model, joined) = context.catalog.find_joined(&fetch.model)?;
+    fetch.after = fetch.after.map(|after| in_successor(context, &model, after));
     let info = match fetch.checkpoint {
         Some(id) => joined
             .ask(move |machine| machine.checkpoint(&id))
@@ -152,15 +154,26 @@ async fn next(
             heads.head
         }
     };
+    // A caller that waits for work gets none from a model that has ended.
+    let waits = fetch.trainer.is_some() || fetch.after.is_some();
     let changed = heads.wait_for(|heads| {
         let info = wanted(heads);
+        if waits && heads.successor.is_some() {
+            return true;
+        }
         // A trainer that waits for work is not woken for a base on which this node has contributed already.
         let trains = fetch.trainer.is_some() || fetch.after.is_some() && !fetch.confirmed_only && !fetch.every_head;
         let idle = trains && !heads.workable;
         info.verified && Some(info.id) != fetch.after && Some(info.id) != passed && !idle
     });
     tokio::select! {
-        changed = changed => Ok(wanted(&*changed.map_err(|_| stopped())?)),
+        changed = changed => {
+            let heads = *changed.map_err(|_| stopped())?;
+            if waits {
+                joined.refuse_if_ended()?;
+            }
+            Ok(wanted(&heads))
+        }
         () = context.lifecycle.stop.cancelled() => Err(stopped()),
     }
 }

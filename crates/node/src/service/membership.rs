@@ -55,11 +55,7 @@ async fn join_now(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView
 /// Makes the join durable. The caller holds [`NodeContext::memberships`].
 async fn commit_join(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(), NodeError> {
     let spec = model.spec();
-    let same_name = context
-        .catalog
-        .all()
-        .into_iter()
-        .find(|m| m.spec().name == spec.name && m.joined().is_some());
+    let same_name = context.catalog.joined_of(&spec.name);
     if let Some(other) = same_name.as_ref().filter(|other| spec.succeeds != Some(other.id)) {
         return Err(NodeError::new(
             Reason::NameInUse,

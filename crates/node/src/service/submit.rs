@@ -17,6 +17,7 @@ use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::refusal::{base_refused, key_taken, stopped, tensors_refused};
 use crate::request::{SubmissionKind, Submit, trainer_name};
+use crate::succession::in_successor;
 use crate::upload::{Received, Upload};
 use crate::view::SubmissionView;
 
@@ -37,7 +38,9 @@ pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upl
     if !model.spec().admits(&context.identity.node()) {
         return Err(base_refused(BaseError::NotMember));
     }
+    joined.refuse_if_ended()?;
     check(&mut submit)?;
+    submit.base = submit.base.map(|base| in_successor(context, &model, base));
     let base = match (submit.base, earlier_base(context, &submit, &model).await?) {
         (Some(base), _) | (None, Some(base)) => base,
         (None, None) => infer_base(&joined)?,
@@ -137,13 +140,26 @@ async fn earlier_base(
 
 /// Returns the BLAKE3 of everything a key stands for.
 fn request_digest(submit: &Submit, spec: &SpecId, base: &CheckpointId, blob: &BlobId) -> [u8; 32] {
+    let delta = submit.kind == SubmissionKind::Delta;
+    identity_of(spec, base, blob, submit.samples, delta, &submit.trainer)
+}
+
+/// Returns the BLAKE3 of everything a submission is: the bytes of its id.
+pub fn identity_of(
+    spec: &SpecId,
+    base: &CheckpointId,
+    blob: &BlobId,
+    samples: u64,
+    delta: bool,
+    trainer: &str,
+) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"qres/submit/1\n");
-    for part in [&spec.0[..], &base.0, &blob.0, &submit.samples.to_le_bytes()] {
+    for part in [&spec.0[..], &base.0, &blob.0, &samples.to_le_bytes()] {
         hasher.update(part);
     }
-    hasher.update(&[u8::from(submit.kind == SubmissionKind::Delta)]);
-    hasher.update(submit.trainer.as_bytes());
+    hasher.update(&[u8::from(delta)]);
+    hasher.update(trainer.as_bytes());
     *hasher.finalize().as_bytes()
 }
 

@@ -1,8 +1,10 @@
 //! The conditions of a model, in words for its operator.
 
+use std::collections::BTreeSet;
+
 use qres_fed::id::{NodeId, ProofId};
 use qres_fed::record::Spec;
-use qres_fed::round::{Comparing, Conditions, Convicted, Unsettled};
+use qres_fed::round::{ChangeInfo, Comparing, Conditions, Convicted, Unsettled};
 use qres_mesh::Twin;
 use tracing::{error, warn};
 
@@ -34,6 +36,34 @@ pub fn views(spec: &Spec, twin: Option<&Twin>, conditions: Conditions) -> Vec<Co
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// Returns the condition that members propose a change to which this node has not agreed.
+pub fn members_change(spec: &Spec, me: &NodeId, changes: &[ChangeInfo]) -> Option<ConditionView> {
+    let open = changes
+        .iter()
+        .find(|info| !info.agreed.contains(me))
+        .filter(|_| spec.admits(me))?;
+    let list = |nodes: &BTreeSet<NodeId>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut what = vec![];
+    if !open.change.add.is_empty() {
+        what.push(format!("add {}", list(&open.change.add)));
+    }
+    if !open.change.remove.is_empty() {
+        what.push(format!("remove {}", list(&open.change.remove)));
+    }
+    Some(ConditionView {
+        kind: ConditionKind::MembersChange,
+        text: format!(
+            "member {} proposes to {}; {} of the {} members that are needed agree. To agree: `qres model member accept {}`",
+            open.change.proposer,
+            what.join(" and to "),
+            open.agreed.len(),
+            spec.quorum(),
+            spec.name
+        ),
+        proof: None,
+    })
 }
 
 /// Logs that two contributions by one author on one parent were found.

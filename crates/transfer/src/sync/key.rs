@@ -1,6 +1,6 @@
 //! Encoding of records and of their keys.
 
-use qres_fed::id::{ContributionId, ProofId, SealId};
+use qres_fed::id::{ConsentId, ContributionId, ProofId, SealId};
 use qres_fed::record::{Canonical, Signature, Signed};
 use qres_fed::round::RecordId;
 use qres_wire::pb::SyncRecord;
@@ -16,6 +16,7 @@ pub(super) const ENTRY_BYTES: usize = 8 + KEY_BYTES;
 const CONTRIBUTION: u8 = 1;
 const SEAL: u8 = 2;
 const PROOF: u8 = 3;
+const CONSENT: u8 = 4;
 
 /// Encodes the key of a record.
 pub(super) fn key(id: &RecordId) -> [u8; KEY_BYTES] {
@@ -23,6 +24,7 @@ pub(super) fn key(id: &RecordId) -> [u8; KEY_BYTES] {
         RecordId::Contribution(id) => (CONTRIBUTION, id.0),
         RecordId::Seal(id) => (SEAL, id.0),
         RecordId::Proof(id) => (PROOF, id.0),
+        RecordId::Consent(id) => (CONSENT, id.0),
     };
     let mut bytes = [0; KEY_BYTES];
     bytes[0] = kind;
@@ -70,6 +72,7 @@ fn read_key(bytes: &[u8; KEY_BYTES]) -> Option<RecordId> {
         CONTRIBUTION => Some(RecordId::Contribution(ContributionId(digest))),
         SEAL => Some(RecordId::Seal(SealId(digest))),
         PROOF => Some(RecordId::Proof(ProofId(digest))),
+        CONSENT => Some(RecordId::Consent(ConsentId(digest))),
         _ => None,
     }
 }
@@ -84,6 +87,7 @@ impl Record {
             Self::Contribution(signed) => (CONTRIBUTION, signed.record.to_canonical(), signed.signature.0.to_vec()),
             Self::Seal(signed) => (SEAL, signed.record.to_canonical(), signed.signature.0.to_vec()),
             Self::Proof(proof) => (PROOF, proof.to_canonical(), Vec::new()),
+            Self::Consent(signed) => (CONSENT, signed.record.to_canonical(), signed.signature.0.to_vec()),
         };
         SyncRecord {
             kind: kind.into(),
@@ -97,6 +101,7 @@ impl Record {
         let record = match u8::try_from(wire.kind) {
             Ok(CONTRIBUTION) => Self::Contribution(signed(wire)?),
             Ok(SEAL) => Self::Seal(signed(wire)?),
+            Ok(CONSENT) => Self::Consent(signed(wire)?),
             Ok(PROOF) if wire.signature.is_empty() => Self::Proof(canonical(wire)?),
             Ok(PROOF) => return Err(TransferError::malformed("record", "a proof carries its own signatures")),
             _ => return Ok(None),

@@ -196,7 +196,8 @@ async fn what_is_forgotten_here_or_was_refused_is_not_sent_again() {
     let newest = theirs.iter().map(|(round, _)| *round).max().unwrap();
     let above = newest - 100;
     // An old proof may be named by a new seal.
-    let compared = |(round, id): &(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_));
+    let compared =
+        |(round, id): &(u64, RecordId)| *round > above || matches!(id, RecordId::Proof(_) | RecordId::Consent(_));
     let (kept, old): (Vec<_>, Vec<_>) = theirs.iter().copied().partition(compared);
     assert!(old.len() > 100 && kept.len() > 100);
     let (mut exchange, _task) = serve(server(provider.clone()));

@@ -49,7 +49,7 @@ impl Machine {
             return Some(true);
         }
         let due = self.deadline().is_some_and(|at| at <= self.now);
-        (due || self.open.seal_now).then_some(false)
+        (due || self.open.seal_now || self.is_ending()).then_some(false)
     }
 
     /// Closes the round if it is time, as far as this node has to do it.

@@ -76,6 +76,7 @@ impl Machine {
         let (zero, head) = (self.rules.zero, self.history.chain.head());
         self.fetching.pursuits.begin(zero, zero, None);
         self.want_weights_of(&zero, &head);
+        self.verify_bound(&zero);
         self.dirty.wants = true;
     }
 
@@ -202,7 +203,7 @@ impl Machine {
     }
 
     /// Adopts an attested checkpoint once its weights are here; asks for the weights before.
-    fn adopt(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
+    pub(in crate::round) fn adopt(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self.history.tree.get(id) else { return };
         let result = node.result;
         if self.fetching.blobs.weights.is_here(&result) {

@@ -17,6 +17,7 @@ impl Machine {
         self.history.invariant_seals_belong_to_checkpoints()?;
         self.history.invariant_lowest_proofs_count()?;
         self.history.invariant_named_proofs_are_counted()?;
+        self.invariant_consents_are_indexed()?;
         self.invariant_votes_only_go_up()
     }
 

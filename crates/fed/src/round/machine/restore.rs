@@ -6,6 +6,7 @@ use crate::id::Instant;
 use crate::record::Spec;
 use crate::round::machine::Machine;
 use crate::round::table::comparison::Comparison;
+use crate::round::table::consents::Consents;
 use crate::round::table::dirty::Dirty;
 use crate::round::table::fetching::Fetching;
 use crate::round::table::history::History;
@@ -35,6 +36,7 @@ impl Machine {
             fetching: Fetching::default(),
             submissions: Submissions::new(rules.config.trainers),
             comparison: Comparison::new(now, rules.to_compare()),
+            consents: Consents::default(),
             out: Outbox::new(root),
             dirty: Dirty::all(),
             now,
@@ -71,6 +73,7 @@ impl Machine {
         for proof in restored.proofs {
             machine.restore_proof(proof);
         }
+        machine.restore_consents(restored.consents);
         let mut records: Vec<(u64, Queued)> = vec![];
         records.extend(
             restored

@@ -82,6 +82,21 @@ impl Machine {
         self.dirty.round = true;
     }
 
+    /// Notes what became of a submission that the successor of the model took over, or could not.
+    pub(in crate::round) fn hand_back(&mut self, id: SubmissionId, state: SubmissionState) {
+        let Some(base) = self.submissions.known.get(&id).map(|submission| submission.base) else {
+            return;
+        };
+        if self.submissions.states.get(&id).is_some_and(|held| !held.is_final()) {
+            self.unpend(&base, &id);
+            let merged = self.submissions.merged.values_mut();
+            for held in merged.chain(self.submissions.encoding.values_mut()) {
+                held.retain(|other| *other != id);
+            }
+            self.set_state(id, state);
+        }
+    }
+
     fn unpend(&mut self, base: &CheckpointId, id: &SubmissionId) {
         if let Some(ids) = self.submissions.pending.get_mut(base) {
             ids.remove(id);
@@ -119,8 +134,12 @@ impl Machine {
         }
     }
 
-    /// Merges the due submissions: on the head when the trainers are in or the deadline nears, on older bases at once.
+    /// Merges the due submissions: on the head when the trainers are in or the deadline nears, on older bases at once. A model
+    /// that ends takes no more work: its successor does.
     pub(in crate::round) fn merge(&mut self) {
+        if self.is_ending() {
+            return;
+        }
         let head = self.history.chain.head();
         let bases: Vec<_> = self.submissions.pending.keys().copied().collect();
         for base in bases {
@@ -203,6 +222,9 @@ impl Machine {
     ) {
         if !self.submissions.encoding.contains_key(parent) {
             return;
+        }
+        if self.is_ending() {
+            return self.encode_failed(parent, &[], "");
         }
         let fault = self
             .base_fault(parent)

@@ -105,6 +105,7 @@ impl Machine {
             }
             RecordId::Seal(id) => self.history.ledger.seal(id).is_some() || self.history.orphans.has_seal(id),
             RecordId::Proof(id) => self.history.ledger.proof(id).is_some(),
+            RecordId::Consent(id) => self.consent(id).is_some(),
         }
     }
 

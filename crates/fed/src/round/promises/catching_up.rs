@@ -225,6 +225,7 @@ fn nothing_goes_on_before_checkpoint_0_is_here() {
         trainers: 1,
         merge_margin_ms: 100,
         keep_rounds: None,
+        members: crate::round::MembersPolicy::Ask,
     };
     let (mut machine, outputs) =
         crate::round::Machine::new(spec.clone(), config, Restored::default(), crate::id::Instant(0));

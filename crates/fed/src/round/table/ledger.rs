@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{ContributionId, NodeId, ProofId, SealId};
+use crate::id::{ConsentId, ContributionId, NodeId, ProofId, SealId};
 use crate::record::{Contribution, Proof, Seal, Signed};
 use crate::round::RecordId;
 
@@ -60,7 +60,7 @@ impl Ledger {
         let range = (first <= last).then(|| self.index.range(low..=high));
         range.into_iter().flatten().filter_map(|(_, id)| match id {
             RecordId::Contribution(id) => self.contributions.get(id).map(|c| (*id, c)),
-            RecordId::Seal(_) | RecordId::Proof(_) => None,
+            RecordId::Seal(_) | RecordId::Proof(_) | RecordId::Consent(_) => None,
         })
     }
 
@@ -78,6 +78,16 @@ impl Ledger {
         self.index.insert((proof_round(&proof), RecordId::Proof(id)));
         self.proofs_by.insert((proof.author(), id));
         self.proofs.insert(id, proof);
+    }
+
+    /// Names a consent in the index. Consents belong to no round, so they are filed under round 0.
+    pub fn index_consent(&mut self, id: ConsentId) {
+        self.index.insert((0, RecordId::Consent(id)));
+    }
+
+    /// Takes a consent out of the index.
+    pub fn unindex_consent(&mut self, id: &ConsentId) {
+        self.index.remove(&(0, RecordId::Consent(*id)));
     }
 
     pub fn remove_contribution(&mut self, id: &ContributionId) -> Option<Signed<Contribution>> {
@@ -101,8 +111,10 @@ impl Ledger {
 
     /// Invariant: the index names exactly the records that are held, and the proofs are filed by their authors.
     pub fn invariant_index_names_what_is_held(&self) -> Result<(), String> {
-        let held = self.contributions.len() + self.seals.len() + self.proofs.len();
+        let consents = self.index.iter().filter(|(_, id)| matches!(id, RecordId::Consent(_)));
+        let held = self.contributions.len() + self.seals.len() + self.proofs.len() + consents.count();
         let known = |(_, id): &&(u64, RecordId)| match id {
+            RecordId::Consent(_) => true,
             RecordId::Contribution(id) => self.contributions.contains_key(id),
             RecordId::Seal(id) => self.seals.contains_key(id),
             RecordId::Proof(id) => self.proofs.contains_key(id),

@@ -43,6 +43,7 @@ impl Outbox {
             Persist::Contribution(c) => self.stored.contains(&RecordId::Contribution(c.record.id())),
             Persist::Seal(s) => self.stored.contains(&RecordId::Seal(s.record.id())),
             Persist::Proof(p) => self.stored.contains(&RecordId::Proof(p.id())),
+            Persist::Consent(c) => self.stored.contains(&RecordId::Consent(c.record.id())),
             Persist::Verified(_)
             | Persist::Submission(..)
             | Persist::Forget(_)

@@ -53,8 +53,7 @@ async fn establish_now(
     spec.check().map_err(|error| spec_refused(create, error))?;
     check_spec_bytes(create, &spec)?;
     let id = spec.id();
-    let joined = |m: &Arc<Model>| m.spec().name == spec.name && m.joined().is_some() && m.id != id;
-    let other = context.catalog.all().into_iter().find(joined);
+    let other = context.catalog.joined_of(&spec.name).filter(|model| model.id != id);
     if let Some(other) = other.as_ref().filter(|other| Some(other.id) != spec.succeeds) {
         return Err(name_taken(&spec, other));
     }

@@ -1,0 +1,129 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::record::{Dtype, RoundPolicy, Rule, TensorSpec};
+
+fn node(n: u8) -> NodeId {
+    NodeId([n; 32])
+}
+
+fn nodes(ids: &[u8]) -> BTreeSet<NodeId> {
+    ids.iter().map(|n| node(*n)).collect()
+}
+
+fn spec(members: &[u8], k: u32, target: Option<u32>) -> Spec {
+    let tensor = TensorSpec {
+        name: "w".into(),
+        dtype: Dtype::F32,
+        shape: vec![1],
+    };
+    Spec {
+        name: "m".parse().unwrap(),
+        tensors: vec![tensor].into(),
+        strategy: Rule::new("fedavg/1"),
+        rounds: RoundPolicy {
+            min_contributions: k,
+            target,
+            ..RoundPolicy::default()
+        },
+        codec: Rule::new("none/1"),
+        privacy: Rule::new("none/1"),
+        membership: Membership::List(nodes(members)),
+        checkpoint0: BlobId([0; 32]),
+        creator: node(1),
+        succeeds: None,
+    }
+}
+
+fn change(add: &[u8], remove: &[u8]) -> Change {
+    Change {
+        proposer: node(1),
+        add: nodes(add),
+        remove: nodes(remove),
+    }
+}
+
+#[test]
+fn the_successor_differs_in_members_weights_and_creator_alone() {
+    let old = spec(&[1, 2, 3], 2, None);
+    let new = change(&[4, 5], &[2]).successor(&old, BlobId([7; 32])).unwrap();
+    assert_eq!(new.membership, Membership::List(nodes(&[1, 3, 4, 5])));
+    assert_eq!((new.checkpoint0, new.creator), (BlobId([7; 32]), node(1)));
+    assert_eq!(new.succeeds, Some(old.id()));
+    assert_eq!(new.rounds.min_contributions, 3, "a majority stays a majority");
+    new.check().unwrap();
+    let same = Spec {
+        membership: old.membership.clone(),
+        rounds: old.rounds.clone(),
+        checkpoint0: old.checkpoint0,
+        creator: old.creator,
+        succeeds: None,
+        ..new
+    };
+    assert_eq!(same, old);
+}
+
+#[test]
+fn k_and_target_never_exceed_the_members() {
+    let successor = |k, target, change: Change| {
+        let old = spec(&[1, 2, 3, 4, 5], k, target);
+        let new = change.successor(&old, BlobId([7; 32])).unwrap();
+        new.check().unwrap();
+        (new.rounds.min_contributions, new.rounds.target)
+    };
+    assert_eq!(successor(5, None, change(&[], &[4, 5])), (3, None));
+    assert_eq!(successor(1, Some(5), change(&[], &[4, 5])), (1, Some(3)));
+    assert_eq!(successor(3, Some(3), change(&[6, 7, 8], &[])), (5, Some(5)));
+    assert_eq!(successor(2, None, change(&[6], &[])), (2, None));
+}
+
+#[test]
+fn a_change_that_does_not_fit_is_refused_by_name() {
+    let old = spec(&[1, 2, 3], 2, None);
+    let fault = |change: Change| change.members(&old).unwrap_err().to_string();
+    assert!(fault(change(&[], &[])).contains("1 to 64"));
+    assert!(fault(change(&[2], &[])).contains("a member already"));
+    assert!(fault(change(&[], &[9])).contains("cannot be removed"));
+    assert!(fault(change(&[], &[1, 2, 3])).contains("0 members"));
+    let many: Vec<u8> = (10..75).collect();
+    assert!(fault(change(&many, &[])).contains("65 nodes"));
+    let stranger = Change {
+        proposer: node(9),
+        ..change(&[4], &[])
+    };
+    assert!(fault(stranger).contains("the proposer"));
+    let open = Spec {
+        membership: Membership::Open,
+        ..spec(&[1], 1, Some(1))
+    };
+    assert!(change(&[4], &[]).members(&open).is_err());
+}
+
+#[test]
+fn a_consent_is_checked_as_a_whole() {
+    let old = spec(&[1, 2, 3], 2, None);
+    let consent = Consent {
+        spec: old.id(),
+        author: node(2),
+        number: 1,
+        change: Some(change(&[4], &[])),
+        handover: None,
+    };
+    assert_eq!(consent.check(&old), Ok(()));
+    let handover = Some(Handover {
+        round: 3,
+        checkpoint: CheckpointId([1; 32]),
+        bound: false,
+    });
+    let withdrawn = Consent {
+        change: None,
+        ..consent.clone()
+    };
+    assert_eq!(withdrawn.check(&old), Ok(()));
+    assert!(Consent { handover, ..withdrawn }.check(&old).is_err());
+    let stranger = Consent {
+        author: node(4),
+        ..consent
+    };
+    assert!(stranger.check(&old).is_err());
+}

@@ -1,0 +1,314 @@
+//! Changes of members: operators propose and agree, and the node goes on with the successor (docs/adr/0011).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use qres_fed::id::{NodeId, SpecId, SubmissionId};
+use qres_fed::record::{Canonical, Change, Signed, Spec};
+use qres_fed::round::{Handed, Input, Machine, MembersPolicy, SubmissionState, Succession};
+use qres_mesh::Topic;
+use qres_store::{Owner, Store, StoreError, StoredSubmission, Write};
+use qres_wire::clock::unix_ms;
+use qres_wire::envelope;
+use tracing::{info, warn};
+
+use crate::announced;
+use crate::catalog::command::ModelCommand;
+use crate::catalog::entry::Model;
+use crate::catalog::joined::Joined;
+use crate::context::NodeContext;
+use crate::error::{NodeError, Reason};
+use crate::model::start::start_model;
+use crate::refusal::stopped;
+use crate::request::ModelRef;
+use crate::service::membership::take_over;
+use crate::service::submit::identity_of;
+use crate::view::ModelView;
+
+/// What an operator says of the members of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MembersCall {
+    /// Add these nodes and remove those.
+    Propose {
+        /// Nodes that become members.
+        add: BTreeSet<NodeId>,
+        /// Members that are members no longer.
+        remove: BTreeSet<NodeId>,
+    },
+    /// Agree to the change that this member proposes; without one, to the only change that is proposed.
+    Accept(Option<NodeId>),
+    /// Agree to no change any more.
+    Withdraw,
+}
+
+/// Takes what the operator of this node says of a change of members.
+pub async fn call(context: &Arc<NodeContext>, wanted: &ModelRef, call: MembersCall) -> Result<ModelView, NodeError> {
+    context.lifecycle.refuse_if_draining()?;
+    context.refuse_if_not_alone()?;
+    let (model, joined) = context.catalog.find_joined(wanted)?;
+    let me = context.identity.node();
+    if !model.spec().admits(&me) {
+        return Err(refused(format!(
+            "this node ({me}) is no member of model {}",
+            model.spec().name
+        )));
+    }
+    if let Some((successor, _)) = joined.heads.borrow().successor {
+        return Err(refused(format!("the model has ended: it goes on as {successor}")));
+    }
+    let change = match call {
+        MembersCall::Propose { add, remove } => Some(Change {
+            proposer: me,
+            add,
+            remove,
+        }),
+        MembersCall::Accept(proposer) => Some(proposed(&joined, proposer).await?),
+        MembersCall::Withdraw => None,
+    };
+    if let Some(change) = &change {
+        change
+            .members(model.spec())
+            .map_err(|error| refused(error.to_string()))?;
+    }
+    let inputs = ModelCommand::Inputs(vec![Input::Agree(change.clone())]);
+    joined.inbox.send(inputs).await.map_err(|_| stopped())?;
+    // The answer of a durable question comes after the consent is on the disk.
+    let (agreed, changes) = joined
+        .ask_durable(move |machine| (machine.agrees_to().cloned(), machine.changes()))
+        .await?;
+    // The task tells it at the end of its turn, which may not be over.
+    *joined.changes.lock() = changes;
+    context.model_changed(&model);
+    if agreed != change {
+        return Err(refused(
+            "this node compares its records first, or a quorum has agreed to another change: try again, `qres model show` says \
+             more"
+                .into(),
+        ));
+    }
+    Ok(context.model_view(&model))
+}
+
+/// Returns the change that a member proposes; without a proposer the only one that is proposed.
+async fn proposed(joined: &Joined, proposer: Option<NodeId>) -> Result<Change, NodeError> {
+    let mut changes = joined.ask(Machine::changes).await?;
+    changes.retain(|info| proposer.is_none_or(|proposer| info.change.proposer == proposer));
+    match changes.as_slice() {
+        [one] => Ok(one.change.clone()),
+        [] => Err(refused("no member proposes such a change now".into())),
+        several => {
+            let proposers: Vec<_> = several.iter().map(|info| info.change.proposer.to_string()).collect();
+            let all = proposers.join(", ");
+            Err(refused(format!(
+                "several members propose changes ({all}): name the proposer"
+            )))
+        }
+    }
+}
+
+fn refused(problem: String) -> NodeError {
+    NodeError::new(Reason::ChangeRefused, problem).field("model")
+}
+
+/// Goes on with the successor of a model that has ended, as far as that is possible now: its proposer makes the successor, the
+/// other members join it once it was announced. Doing it again does no harm.
+pub async fn go_on(context: &Arc<NodeContext>, old: &Arc<Model>) -> Result<(), NodeError> {
+    let Some(joined) = old.joined() else { return Ok(()) };
+    let Some(end) = joined.ask(|machine| machine.succession().cloned()).await? else {
+        return Ok(());
+    };
+    let known = context.catalog.by_id(&end.successor);
+    if known.as_ref().is_some_and(|known| known.is_joined()) {
+        return answer(&joined, &end, Left::Moved).await;
+    }
+    let spec = end.change.successor(old.spec(), end.weights);
+    let spec = spec.map_err(|error| refused(error.to_string()))?;
+    let me = context.identity.node();
+    if !spec.admits(&me) {
+        return answer(&joined, &end, Left::Removed).await;
+    }
+    if context.config.members == MembersPolicy::Never {
+        return Ok(());
+    }
+    let model = match known {
+        Some(known) => announced::whole(context, &known).await?,
+        None if end.change.proposer == me => Arc::new(Model::new(context.identity.sign(spec))),
+        // Its announcement, or a comparison, brings the spec with the proposer's signature.
+        None => return Ok(()),
+    };
+    let (owner, old) = (context.clone(), old.clone());
+    context
+        .lifecycle
+        .to_the_end(async move { move_over(&owner, &old, &joined, &model, &end).await })
+        .await
+}
+
+/// Joins the successor and hands the open work over. The old model stays as it is, for members that were away.
+async fn move_over(
+    context: &Arc<NodeContext>,
+    old: &Arc<Model>,
+    joined: &Joined,
+    model: &Arc<Model>,
+    end: &Succession,
+) -> Result<(), NodeError> {
+    let _kept = context.disk.keep_new_blobs().await;
+    let _turn = context.memberships.lock().await;
+    let (model, _) = context.catalog.add(model.clone());
+    if model.joined().is_some() {
+        return Ok(());
+    }
+    let last = end.checkpoint;
+    let handed = joined.ask_durable(move |machine| machine.handed_over(&last)).await?;
+    let carried: Vec<_> = handed
+        .iter()
+        .filter(|(_, handed)| *handed == Handed::CarriedOver)
+        .collect();
+    let ids: Vec<_> = carried.iter().map(|(id, _)| *id).collect();
+    let (signed, from) = (model.signed.clone(), old.id);
+    let stored = context
+        .disk
+        .blocking(move |store| begin(store, &signed, from, &ids))
+        .await;
+    let new = match stored {
+        Ok(new) => new,
+        Err(error) => {
+            context.catalog.remove(&model.id);
+            return Err(error.into());
+        }
+    };
+    context.catalog.heard().forget(&model.id);
+    start_model(context, &model).await?;
+    info!(
+        model = %model.spec().name, id = %model.id, round = end.round, checkpoint = %end.checkpoint, carried = new.len(),
+        "the members changed: this node goes on with the successor"
+    );
+    let fates = handed
+        .into_iter()
+        .map(|(id, handed)| (id, fate(handed, end, new.get(&id), Left::Moved)));
+    let fates = ModelCommand::Inputs(vec![Input::HandedOver(fates.collect())]);
+    // A task that has ended hands nothing over; the next start does.
+    let _ = joined.inbox.send(fates).await;
+    announce(context, &model).await;
+    context.model_changed(old);
+    leave_older(context, old).await;
+    Ok(())
+}
+
+/// The submissions that are carried over: their ids in the old model and in the successor.
+type Carried = BTreeMap<SubmissionId, SubmissionId>;
+
+/// Stores the successor as joined, with its first weights and the submissions that are carried over. Returns their old and new
+/// ids.
+fn begin(store: &Store, signed: &Signed<Spec>, from: SpecId, ids: &[SubmissionId]) -> Result<Carried, StoreError> {
+    let (spec, id) = (&signed.record, signed.record.id());
+    let zero = spec.zero().0;
+    store.blobs_of(Owner::Specs).put(&spec.to_canonical(), true)?;
+    let (old, to) = (store.blobs_of(Owner::Model(from)), Owner::Model(id));
+    let held = old.share(&spec.checkpoint0, to)?;
+    let mut writes = vec![Write::Spec(signed.clone()), Write::Join(id), Write::ForgetHeard(id)];
+    writes.extend(held.then_some(Write::Verified(id, zero)));
+    let mut carried = Carried::new();
+    for old_id in ids {
+        let Some(submission) = store.submission(*old_id)? else {
+            continue;
+        };
+        let new = SubmissionId(identity_of(
+            &id,
+            &zero,
+            &submission.blob,
+            submission.samples,
+            submission.delta,
+            &submission.trainer,
+        ));
+        if !store.blobs_of(Owner::Node).contains(&submission.blob) {
+            continue;
+        }
+        carried.insert(*old_id, new);
+        writes.push(Write::Submission(StoredSubmission {
+            id: new,
+            spec: id,
+            base: zero,
+            state: SubmissionState::Pending,
+            final_unix_ms: None,
+            at_unix_ms: unix_ms(),
+            ..submission
+        }));
+    }
+    store.commit(writes)?;
+    Ok(carried)
+}
+
+/// Why the open work of a model that has ended is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// This node went on with the successor.
+    Moved,
+    /// This node is no member of the successor.
+    Removed,
+}
+
+/// Answers for the work that is still open in a model that has ended.
+async fn answer(joined: &Joined, end: &Succession, left: Left) -> Result<(), NodeError> {
+    let last = end.checkpoint;
+    let handed = joined.ask(move |machine| machine.handed_over(&last)).await?;
+    if handed.is_empty() {
+        return Ok(());
+    }
+    let fates = handed
+        .into_iter()
+        .map(|(id, handed)| (id, fate(handed, end, None, left)));
+    let fates = ModelCommand::Inputs(vec![Input::HandedOver(fates.collect())]);
+    joined.inbox.send(fates).await.map_err(|_| stopped())
+}
+
+/// Returns the final state of a submission of a model that has ended; `new` is its id in the successor.
+fn fate(handed: Handed, end: &Succession, new: Option<&SubmissionId>, left: Left) -> SubmissionState {
+    let successor = end.successor;
+    match (handed, new, left) {
+        (Handed::Sealed(checkpoint), ..) => SubmissionState::Sealed {
+            checkpoint,
+            weight_ppm: 0,
+            confirmed: true,
+            settled: true,
+        },
+        (_, Some(new), _) => SubmissionState::Superseded {
+            reason: format!(
+                "the members of the model changed: the work goes on in the successor {successor} as submission {new}"
+            ),
+        },
+        (_, None, Left::Removed) => SubmissionState::Rejected {
+            reason: format!("this node is no member of the successor {successor}: the work is in no checkpoint"),
+        },
+        (_, None, Left::Moved) => SubmissionState::Rejected {
+            reason: format!(
+                "the model ended with checkpoint {} before this work was sealed: fetch the head of the successor {successor}, train \
+                 from it and submit again",
+                end.checkpoint
+            ),
+        },
+    }
+}
+
+async fn announce(context: &NodeContext, model: &Model) {
+    if model.spec().creator != context.identity.node() {
+        return;
+    }
+    if let Err(error) = context
+        .mesh
+        .publish(Topic::Epiphany, envelope::spec(&model.signed))
+        .await
+    {
+        warn!(%error, "cannot announce the successor; peers will learn of it by sync");
+    }
+}
+
+/// Leaves the model that an ended model succeeded itself: one ended model is kept, for members that were away.
+async fn leave_older(context: &Arc<NodeContext>, old: &Model) {
+    let older = old.spec().succeeds.and_then(|older| context.catalog.get(&older));
+    let Some(older) = older.filter(|older| older.joined().is_some()) else {
+        return;
+    };
+    if let Err(error) = take_over(context, Some(&older), vec![]).await {
+        warn!(model = %older.spec().name, id = %older.id, %error, "cannot leave a model that ended long ago");
+    }
+}
