@@ -1,6 +1,7 @@
 //! Members come and go: a quorum agrees, the model ends, and its successor goes on by itself.
 
 use qres_api::pb;
+use qres_tests::scrape::scrape;
 use qres_tests::weights::vector;
 use qres_tests::{Daemon, Node, Options, Swarm, wait};
 use tonic::Code;
@@ -171,7 +172,9 @@ async fn a_member_comes_and_another_goes_while_trainers_use_the_bare_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_follow_agree_by_themselves_and_a_restart_in_between_changes_nothing() {
     let options = Options {
-        arguments: ["--members-change", "follow"].map(str::to_owned).to_vec(),
+        arguments: ["--members-change", "follow", "--admin-addr", "127.0.0.1:0"]
+            .map(str::to_owned)
+            .to_vec(),
         ..Options::default()
     };
     let mut swarm = Swarm::start_with(4, &options).await;
@@ -184,6 +187,12 @@ async fn nodes_that_follow_agree_by_themselves_and_a_restart_in_between_changes_
     let moved = successor(&nodes[0], &old.id).await;
     assert_eq!(moved.members.len(), 4);
     assert_eq!(moved.rounds.unwrap().min_contributions, 3, "a majority of four");
+    let page = scrape(swarm.daemons[0].metrics.as_deref().unwrap());
+    let series = page.lines().filter(|line| !line.starts_with('#'));
+    let mut series: Vec<_> = series.filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
+    series.sort_unstable();
+    let twice = series.windows(2).find(|pair| pair[0] == pair[1]);
+    assert_eq!(twice, None, "the ended model and its successor have one name");
     let back = away.start();
     let node = back.node();
     assert_eq!(

@@ -30,7 +30,7 @@ pub enum MembersChange {
     Follow,
     /// It agrees only if its operator does; once a quorum agreed, it goes on with the successor.
     Ask,
-    /// It agrees to nothing and stays with the model until its operator joins the successor.
+    /// It agrees to nothing, and its operator joins the successor, or does not.
     Never,
 }
 

@@ -1,5 +1,6 @@
 //! The figures that are read from the node's parts at each scrape.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -388,9 +389,15 @@ fn models(encoder: &mut DescriptorEncoder, context: &NodeContext) -> fmt::Result
     if joined.is_empty() {
         return Ok(());
     }
+    // A model that has ended bears the name of its successor: two series with equal labels would spoil the page.
+    let succeeded: BTreeSet<_> = joined.iter().filter_map(|(model, _)| model.spec().succeeds).collect();
+    let current: Vec<_> = joined
+        .iter()
+        .filter(|(model, _)| !succeeded.contains(&model.id))
+        .collect();
     for (name, help, read) in MODEL {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (model, task) in &joined {
+        for (model, task) in &current {
             let labels = [("model", model.spec().name.as_str())];
             ConstGauge::new(read(context, model, task)).encode(family.encode_family(&labels)?)?;
         }

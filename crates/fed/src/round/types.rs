@@ -29,8 +29,7 @@ pub enum MembersPolicy {
     /// It agrees only if its operator does. Once a quorum agreed, it goes on with the successor.
     #[default]
     Ask,
-    /// It agrees to nothing by itself, takes no part in the end of the model, and stays with the model until its operator joins the
-    /// successor.
+    /// It agrees to nothing by itself, and takes no part in the end of the model. Its operator joins the successor, or does not.
     Never,
 }
 

@@ -153,7 +153,7 @@ async fn move_over(
 ) -> Result<(), NodeError> {
     let _kept = context.disk.keep_new_blobs().await;
     let _turn = context.memberships.lock().await;
-    let (model, _) = context.catalog.add(model.clone());
+    let (model, was_here) = context.catalog.add(model.clone());
     if model.joined().is_some() {
         return Ok(());
     }
@@ -172,7 +172,9 @@ async fn move_over(
     let new = match stored {
         Ok(new) => new,
         Err(error) => {
-            context.catalog.remove(&model.id);
+            if !was_here {
+                context.catalog.remove(&model.id);
+            }
             return Err(error.into());
         }
     };
