@@ -114,6 +114,9 @@ impl Change {
                 after.len()
             ));
         }
+        if self.remove.contains(&self.proposer) {
+            return fail("a member that goes cannot make the successor: let another member propose the change".into());
+        }
         Ok(after)
     }
 

@@ -64,7 +64,8 @@ fn wish(context: &NodeContext, model: &Known) -> Wish {
         Wish::None
     } else if wanted(&id) || wanted(&format!("{name}@{id}")) {
         Wish::Join
-    } else if !wanted(name) {
+    } else if !wanted(name) || context.catalog.joined_of(model.name()).is_some() {
+        // A joined model of that name gives way to a successor that its members agreed on, and to no announcement.
         Wish::None
     } else if creators::named(context, name).is_some_and(|named| named.id() == model.id()) {
         Wish::Join

@@ -56,6 +56,11 @@ pub async fn call(context: &Arc<NodeContext>, wanted: &ModelRef, call: MembersCa
     if let Some((successor, _)) = joined.heads.borrow().successor {
         return Err(refused(format!("the model has ended: it goes on as {successor}")));
     }
+    if context.config.members == MembersPolicy::Never && call != MembersCall::Withdraw {
+        return Err(refused(
+            "members_change is never on this node, so it would not take part: set ask or follow".into(),
+        ));
+    }
     let change = match call {
         MembersCall::Propose { add, remove } => Some(Change {
             proposer: me,
