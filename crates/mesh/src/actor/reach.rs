@@ -1,6 +1,7 @@
 //! Dials back: asking peers for them, and making them for peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use futures::future::join_all;
@@ -9,6 +10,7 @@ use libp2p::request_response::{Event, Message, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 
 use super::Actor;
+use crate::address;
 use crate::command::Reply;
 use crate::error::MeshError;
 use crate::hello::{self, GoodbyeCode, Hello};
@@ -18,6 +20,10 @@ use crate::reach::{
     self, ADDRESSES_MAX, DIAL_MAX, QUESTIONS_MAX, REASON_BYTES_MAX, ReachOutcome, ReachRequest, ReachResponse,
     ReachedAddress,
 };
+
+/// The reason for an address at another IP address than the peer's own.
+const NOT_TOLD: &str =
+    "no answer of this node there; the node connects from another IP address, so nothing else is told";
 
 type ReachEvent = Event<ReachRequest, ReachResponse>;
 
@@ -82,6 +88,11 @@ impl Actor {
         }
         peer.reach_dialled = Some(now);
         let addresses = peer.addresses.iter().take(ADDRESSES_MAX).cloned().collect();
+        let comes_from = peer
+            .connections
+            .iter()
+            .filter_map(|c| address::ip(&c.address))
+            .collect();
         self.reaches.under_way += 1;
         let (hello, key, ready) = (
             self.visiting_hello(),
@@ -89,7 +100,7 @@ impl Actor {
             self.reaches.ready.clone(),
         );
         tokio::spawn(async move {
-            let response = dial_back(id, addresses, hello, key).await;
+            let response = dial_back(id, addresses, &comes_from, hello, key).await;
             // The channel has room for each dial that may be under way. Without a receiver the mesh has stopped.
             drop(ready.send((channel, response)).await);
         });
@@ -115,14 +126,29 @@ impl Actor {
 }
 
 /// Dials all addresses at the same time, each for at most [`DIAL_MAX`].
-async fn dial_back(peer: PeerId, addresses: Vec<Multiaddr>, hello: Hello, key: Option<PreSharedKey>) -> ReachResponse {
+///
+/// Of an address at which the peer was not reached, the reason is told only if the peer itself comes from that IP address. For
+/// any other address neither the text nor the time of the answer shows what stands there: a peer may claim any address, and would
+/// learn through this node which ports of other machines are open.
+async fn dial_back(
+    peer: PeerId,
+    addresses: Vec<Multiaddr>,
+    comes_from: &BTreeSet<IpAddr>,
+    hello: Hello,
+    key: Option<PreSharedKey>,
+) -> ReachResponse {
+    let end = tokio::time::Instant::now() + DIAL_MAX;
     let dials = addresses.into_iter().map(|address| {
         let hello = hello.clone();
         async move {
             let asked = probe::ask(peer, address.clone(), hello, key);
-            let (reached, reason) = match tokio::time::timeout(DIAL_MAX, asked).await {
+            let (reached, reason) = match tokio::time::timeout_at(end, asked).await {
                 Ok(Ok(_)) => (true, String::new()),
                 Ok(Err(unanswered)) if unanswered.connected => (true, String::new()),
+                _ if !address::ip(&address).is_some_and(|ip| comes_from.contains(&ip)) => {
+                    tokio::time::sleep_until(end).await;
+                    (false, NOT_TOLD.to_owned())
+                }
                 Ok(Err(unanswered)) => (false, unanswered.why),
                 Err(_) => (false, format!("no answer within {} s", DIAL_MAX.as_secs())),
             };

@@ -9,14 +9,20 @@ use crate::raw::{self, Manners, Raw, Saw};
 /// An address at which nothing listens: port 1 needs root, and no service of this century uses it.
 const NOWHERE: &str = "/ip4/127.0.0.1/tcp/1";
 
+/// The same on another machine, as far as the peer can tell.
+const ELSEWHERE: &str = "/ip4/127.0.0.2/tcp/1";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_dials_back_and_says_which_addresses_it_reached() {
     let b = node(Mode::Node, &[], |_| {}).await;
-    let a = node(Mode::Node, &[b.address()], |c| c.announce = vec![NOWHERE.to_owned()]).await;
+    let a = node(Mode::Node, &[b.address()], |c| {
+        c.announce = [NOWHERE, ELSEWHERE].map(str::to_owned).to_vec()
+    })
+    .await;
     full_mesh(&[&a, &b]).await;
     until_async("identify", || async {
         let view = b.view_of(a.node).await;
-        view.is_some_and(|view| view.addresses.iter().any(|address| address == NOWHERE))
+        view.is_some_and(|view| view.addresses.iter().any(|address| address == ELSEWHERE))
     })
     .await;
     let reports = a.mesh.reach(3).await.unwrap();
@@ -26,7 +32,7 @@ async fn a_peer_dials_back_and_says_which_addresses_it_reached() {
         panic!("{reports:?}");
     };
     let inspection = a.mesh.inspect().await.unwrap();
-    assert_eq!(inspection.announced, [NOWHERE]);
+    assert_eq!(inspection.announced, [NOWHERE, ELSEWHERE]);
     assert_eq!(inspection.listening.len(), 2, "TCP and QUIC");
     for address in &inspection.listening {
         let found = addresses.iter().find(|reach| reach.address == *address).unwrap();
@@ -36,6 +42,12 @@ async fn a_peer_dials_back_and_says_which_addresses_it_reached() {
     assert!(
         !announced.reached && announced.reason.contains("refused"),
         "{announced:?}"
+    );
+    // A peer may claim any address: what stands at other machines is not told.
+    let elsewhere = addresses.iter().find(|reach| reach.address == ELSEWHERE).unwrap();
+    assert!(
+        !elsewhere.reached && elsewhere.reason.contains("nothing else is told"),
+        "{elsewhere:?}"
     );
     // The visits of temporary keys leave nothing behind.
     until_async("the visitors are forgotten", || async {
