@@ -188,6 +188,11 @@ mod tests {
             0o770,
             "a look changes nothing"
         );
+        chmod(0o700);
+        let blobs = root.join("blobs");
+        fs::set_permissions(&blobs, fs::Permissions::from_mode(0o770)).unwrap();
+        assert_eq!(examine(&root).unwrap().group_writable, std::slice::from_ref(&blobs));
+        assert_eq!(fs::metadata(&blobs).unwrap().permissions().mode() & 0o777, 0o770);
         chmod(0o777);
         assert!(examine(&root).unwrap_err().to_string().contains("chmod 700"));
         chmod(0o700);
