@@ -1,9 +1,11 @@
 //! Members come and go: a quorum agrees, the model ends, and its successor goes on by itself.
 
+use std::process::Command;
+
 use qres_api::pb;
 use qres_tests::scrape::scrape;
 use qres_tests::weights::vector;
-use qres_tests::{Daemon, Node, Options, Swarm, wait};
+use qres_tests::{Daemon, Node, Options, Swarm, binaries, wait};
 use tonic::Code;
 
 use crate::rounds::node_ids;
@@ -59,6 +61,15 @@ async fn founded(swarm: &Swarm, n: usize) -> pb::Model {
     model
 }
 
+/// Runs `qres model join` with the bare name, as a person does.
+async fn join_by_hand(daemon: &Daemon) {
+    let mut command = Command::new(binaries::cli());
+    command.args(["--addr", &daemon.grpc, "model", "join", MODEL, "--yes"]);
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    let output = output.expect("no panic").expect("qres runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 async fn round(nodes: &[Node], base: &str, value: f32) -> String {
     for node in nodes {
         node.submit(MODEL, base, 1, &vector(&[value])).await.unwrap();
@@ -68,6 +79,40 @@ async fn round(nodes: &[Node], base: &str, value: f32) -> String {
         next = node.fetch(MODEL, base).await.unwrap().id();
     }
     next
+}
+
+/// Asserts that a member that was removed learns it, reads nothing newer, and tells its trainers.
+async fn reads_nothing_newer(node: &Node, old: &str, new: &str, last: &str) {
+    let gone = wait::until("the removed member to learn it", || async {
+        let model = node.model(&format!("{MODEL}@{}", old)).await.ok()?;
+        (model.standing() == pb::ModelStanding::Superseded).then_some(model)
+    })
+    .await;
+    assert_eq!(gone.successor, new);
+    let refused = node
+        .models()
+        .join_model(pb::JoinModelRequest {
+            model: format!("{MODEL}@{}", new),
+            ..Default::default()
+        })
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused.code(), Code::PermissionDenied | Code::NotFound),
+        "{refused:?}"
+    );
+    let refused = node.submit(MODEL, last, 1, &vector(&[5.0])).await.unwrap_err();
+    assert!(refused.message().contains("goes on as"), "{refused:?}");
+}
+
+/// Leaves the successor, and asserts that the ended model is left, too.
+async fn leaves_for_good(node: &Node, ids: [&String; 2]) {
+    let request = pb::LeaveModelRequest { model: MODEL.into() };
+    node.models().leave_model(request).await.unwrap();
+    for id in ids {
+        let left = node.model(&format!("{MODEL}@{id}")).await.unwrap();
+        assert_eq!(left.standing(), pb::ModelStanding::Available, "{left:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +138,14 @@ async fn a_member_comes_and_another_goes_while_trainers_use_the_bare_name() {
         "{asked:?}"
     );
     // One trainer's work is under way while the model ends.
-    let carried = nodes[0].submit(MODEL, &base, 1, &vector(&[3.0])).await.unwrap();
+    let request = pb::SubmitWeightsRequest {
+        model: MODEL.into(),
+        base: base.clone(),
+        samples: 1,
+        idempotency_key: "once".into(),
+        ..Default::default()
+    };
+    let carried = nodes[0].submit_with(request.clone(), &vector(&[3.0])).await.unwrap();
     accept(&nodes[1]).await;
     let mut moved = vec![];
     for node in &nodes[..2] {
@@ -103,18 +155,14 @@ async fn a_member_comes_and_another_goes_while_trainers_use_the_bare_name() {
     let mut members = vec![ids[0].clone(), ids[1].clone(), ids[3].clone()];
     members.sort();
     assert_eq!(moved[0].members, members);
-    // The newcomer hears of the successor and joins it.
-    let newcomer = wait::until("the newcomer to join", || async {
-        let which = format!("{MODEL}@{}", moved[0].id);
-        let request = pb::JoinModelRequest {
-            model: which,
-            ..Default::default()
-        };
-        let answer = nodes[3].models().join_model(request).await.ok()?;
-        answer.into_inner().model
+    // The newcomer hears of both models, and joins by the bare name: it means the newest one.
+    wait::until("the newcomer to hear of both", || async {
+        let answer = nodes[3].models().list_models(pb::ListModelsRequest::default()).await;
+        (answer.unwrap().into_inner().models.len() == 2).then_some(())
     })
     .await;
-    assert_eq!(newcomer.id, moved[0].id);
+    join_by_hand(&swarm.daemons[3]).await;
+    assert_eq!(nodes[3].model(MODEL).await.unwrap().id, moved[0].id);
     nodes[3].wait_for_round(MODEL, 0).await;
     // The old model is shown as superseded, and the carried work is in the successor.
     let ended = nodes[0].model(&format!("{MODEL}@{}", old.id)).await.unwrap();
@@ -123,6 +171,12 @@ async fn a_member_comes_and_another_goes_while_trainers_use_the_bare_name() {
     let fate = nodes[0].submission(&carried.id, false).await.unwrap();
     let sealed = fate.state() == pb::SubmissionState::Sealed;
     assert!(sealed || fate.reason.contains("goes on in the successor"), "{fate:?}");
+    // The trainer that lost the answer sends the same again, and gets the answer that holds now.
+    let again = nodes[0].submit_with(request, &vector(&[3.0])).await.unwrap();
+    assert!(
+        again.id == carried.id || fate.reason.contains(&again.id),
+        "{again:?}, {fate:?}"
+    );
     // The trainers go on with the base that they fetched from the old model.
     let last = ended.head.unwrap().id;
     for node in [&nodes[1], &nodes[3]] {
@@ -146,27 +200,8 @@ async fn a_member_comes_and_another_goes_while_trainers_use_the_bare_name() {
         heads.iter().all(|head| head.file == heads[0].file),
         "bit-identical weights"
     );
-    // The member that went reads nothing newer, and its trainers are told.
-    let gone = wait::until("the removed member to learn it", || async {
-        let model = nodes[2].model(&format!("{MODEL}@{}", old.id)).await.ok()?;
-        (model.standing() == pb::ModelStanding::Superseded).then_some(model)
-    })
-    .await;
-    assert_eq!(gone.successor, moved[0].id);
-    let refused = nodes[2]
-        .models()
-        .join_model(pb::JoinModelRequest {
-            model: format!("{MODEL}@{}", moved[0].id),
-            ..Default::default()
-        })
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(refused.code(), Code::PermissionDenied | Code::NotFound),
-        "{refused:?}"
-    );
-    let refused = nodes[2].submit(MODEL, &last, 1, &vector(&[5.0])).await.unwrap_err();
-    assert!(refused.message().contains("goes on as"), "{refused:?}");
+    reads_nothing_newer(&nodes[2], &old.id, &moved[0].id, &last).await;
+    leaves_for_good(&nodes[1], [&old.id, &moved[0].id]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

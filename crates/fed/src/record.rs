@@ -84,6 +84,11 @@ pub trait Canonical: BorshSerialize + BorshDeserialize {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Signature(pub [u8; 64]);
 
+impl Signature {
+    /// Stands in the place of a signature that this node does not have. It is valid for no key.
+    pub const NONE: Self = Self([0; 64]);
+}
+
 impl std::fmt::Debug for Signature {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Signature({})", hex::encode(&self.0[..4]))

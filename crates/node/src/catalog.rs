@@ -103,12 +103,9 @@ impl Catalog {
             return Ok(model.clone());
         }
         let meant = |model: &&Known| *model.name() == wanted.name && wanted.id.is_none_or(|id| id == model.id());
-        let mut named: Vec<_> = known.iter().filter(meant).cloned().collect();
+        let named: Vec<_> = known.iter().filter(meant).cloned().collect();
         if let Some(joined) = newest(named.iter().filter(|model| model.is_joined()).cloned().collect()) {
             return Ok(joined);
-        }
-        if wanted.id.is_none() {
-            without_succeeded(&mut named);
         }
         match named.as_slice() {
             [one] => Ok(one.clone()),
@@ -169,10 +166,10 @@ impl Catalog {
     }
 }
 
-/// Returns the one of these joined models that none of the others succeeds.
+/// Returns the one of these joined models that none of the others succeeds, rather one that has not ended.
 fn newest(mut joined: Vec<Known>) -> Option<Known> {
     without_succeeded(&mut joined);
-    joined.into_iter().next()
+    joined.into_iter().min_by_key(Known::has_ended)
 }
 
 #[cfg(test)]

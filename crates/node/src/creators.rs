@@ -60,8 +60,12 @@ pub fn to_join(context: &NodeContext, wanted: &ModelRef, creator: Option<NodeId>
         None => model.is_joined() || is_known(context, &model.creator()),
     };
     let mut fitting: Vec<_> = models.iter().filter(meant).cloned().collect();
-    // A name that is in use here means the joined model.
-    if let Some(joined) = context.catalog.joined_of(&wanted.name) {
+    // A name that is in use here means the joined model. Of an ended model and its successor, one may be by the named creator.
+    if let Some(joined) = context
+        .catalog
+        .joined_of(&wanted.name)
+        .filter(|_| fitting.iter().any(Known::is_joined))
+    {
         return Ok(Known::Here(joined));
     }
     without_succeeded(&mut fitting);

@@ -1,5 +1,6 @@
 //! Refusals that several calls share, each with its reason, its field and its remedy.
 
+use qres_fed::id::SpecId;
 use qres_fed::round::BaseError;
 use qres_fed::tensor::TensorError;
 use qres_store::{StoreError, StoredSubmission};
@@ -55,6 +56,17 @@ pub fn base_refused(error: BaseError) -> NodeError {
         "base"
     };
     NodeError::new(reason, error.to_string()).field(field)
+}
+
+/// Returns the error [`Reason::ModelEnded`] for work on a model that its members have ended.
+pub fn ended(successor: &SpecId) -> NodeError {
+    let message = format!(
+        "the members of the model changed, and it goes on as {successor}: this node moves to it in a moment, try again; if this \
+         node is no member any more, or its members_change is never, `qres model show` says so"
+    );
+    NodeError::new(Reason::ModelEnded, message)
+        .field("model")
+        .retry_after(500)
 }
 
 /// Returns the error [`Reason::Stopping`] for a model whose task is gone: the node stops, or the model was left.

@@ -148,9 +148,9 @@ async fn restore(context: &Arc<NodeContext>) -> Result<(), StartError> {
     for stored in stored {
         let (id, joined) = (stored.spec.record.id(), stored.joined);
         let records = context.disk.blocking(move |store| store.records(id)).await?;
-        // A model that was left is kept if this node signed contributions in it; of any other that was left only the
+        // A model that was left is kept if this node signed something in it; of any other that was left only the
         // announcement is kept.
-        if !joined && records.contributions.is_empty() {
+        if !joined && records.contributions.is_empty() && records.consents.is_empty() {
             match outline(context, stored.spec.clone()).await {
                 Ok(()) => continue,
                 // The model stays as it is until there is room.

@@ -99,7 +99,7 @@ pub struct StoredState {
 pub enum Write {
     /// Makes a spec known. The model is not joined by this, and stays joined if it is already.
     Spec(Signed<Spec>),
-    /// Forgets a spec, unless its model is joined or this node holds a contribution to it.
+    /// Forgets a spec, unless its model is joined or this node holds a contribution or a consent to it.
     ForgetSpec(SpecId),
     /// Keeps a model that was announced.
     Heard(HeardModel),

@@ -102,8 +102,11 @@ fn forget(tx: &WriteTransaction, spec: SpecId, gone: &Forgotten) -> Done {
 
 fn forget_spec(tx: &WriteTransaction, spec: SpecId) -> Done {
     let joined = tx.open_table(table::JOINED)?.get(&spec.0)?.is_some();
-    if joined || !keys_below(tx, table::CONTRIBUTIONS, &spec.0)?.is_empty() {
-        return Ok(());
+    let signed = [table::CONTRIBUTIONS, table::CONSENTS].map(|table| keys_below(tx, table, &spec.0));
+    for keys in signed {
+        if joined || !keys?.is_empty() {
+            return Ok(());
+        }
     }
     remove(tx, table::SPECS, &spec.0)
 }

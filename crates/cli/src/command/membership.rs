@@ -137,7 +137,10 @@ impl Show {
 /// Returns the model of this name as name@id, once a person has agreed, because any node can give any name to a model. With
 /// `yes` no person is asked.
 async fn chosen(context: &Context, name: &str, yes: bool) -> Result<String, Failure> {
-    let model = context.model(name).await?;
+    let model = match context.model(name).await {
+        Err(failure) if failure.reason() == "MODEL_AMBIGUOUS" => newest(context, name).await?.ok_or(failure)?,
+        found => found?,
+    };
     let taken = !matches!(model.standing(), pb::ModelStanding::Available);
     // A full id as the name needs no question either: an id names one model.
     if !taken && name != model.id {
@@ -152,6 +155,22 @@ async fn chosen(context: &Context, name: &str, yes: bool) -> Result<String, Fail
         confirm(&what, yes)?;
     }
     Ok(format!("{}@{}", model.name, model.id))
+}
+
+/// Returns the newest of several models of one name that succeed each other; `None` if they do not. A successor counts only if its
+/// creator is a member of the model that it succeeds, since any node can announce a model that says so.
+async fn newest(context: &Context, name: &str) -> Result<Option<pb::Model>, Failure> {
+    let mut models = vec![];
+    for listed in context.models().await?.into_iter().filter(|model| model.name == name) {
+        models.push(context.model(&format!("{name}@{}", listed.id)).await?);
+    }
+    let succeeds = |new: &pb::Model, old: &pb::Model| new.succeeds == old.id && old.members.contains(&new.creator);
+    let is_newest = |old: &&pb::Model| !models.iter().any(|new| succeeds(new, old));
+    let mut newest = models.iter().filter(is_newest);
+    Ok(match (newest.next(), newest.next()) {
+        (Some(one), None) => Some(one.clone()),
+        _ => None,
+    })
 }
 
 /// Prints a model with all its details. With text output, its warnings and conditions go to stderr.

@@ -37,7 +37,12 @@ pub enum MembersPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handed {
     /// The work is in this checkpoint of the model, on the branch of the last one.
-    Sealed(CheckpointId),
+    Sealed {
+        /// The checkpoint that holds the work.
+        checkpoint: CheckpointId,
+        /// The share of the result that the contribution had, in parts per million.
+        weight_ppm: u32,
+    },
     /// The work is based on the last checkpoint: it counts in the successor.
     CarriedOver,
     /// The work is based on an older checkpoint, and no seal took it in time.

@@ -254,6 +254,9 @@ impl World {
     /// exactly if the answer says so.
     fn check_fates(&self, h: usize, head: CheckpointId) {
         let host = &self.hosts[h];
+        if host.succession.is_some() && self.may_disagree() {
+            return;
+        }
         // Members that did not take part may go on; for the others the model ended.
         let head = host
             .succession

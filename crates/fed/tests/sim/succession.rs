@@ -54,7 +54,11 @@ impl World {
         } else if proposes {
             self.propose(h);
         } else if self.plan.members_policy(h) == MembersPolicy::Ask {
-            self.agree(h);
+            // Operators change their minds early in a run; at the end all of them agree.
+            match self.faulty() && self.rng.random_bool(0.3) {
+                true => self.feed(h, Input::Agree(None)),
+                false => self.agree(h),
+            }
         }
         if !proposes && self.now < STOP_MS {
             let wait = self.rng.random_range(300..2_000);
@@ -91,9 +95,12 @@ impl World {
     fn lie_about_members(&mut self, h: usize) {
         let machines = self.hosts.iter().filter_map(|host| host.machine.as_ref());
         let known: Vec<_> = machines.flat_map(|machine| machine.changes()).collect();
-        let Some(change) = known.into_iter().choose(&mut self.rng) else {
-            return;
+        let own = Change {
+            proposer: self.hosts[h].node,
+            add: [node(201)].into(),
+            remove: BTreeSet::new(),
         };
+        let change = known.into_iter().choose(&mut self.rng).map_or(own, |info| info.change);
         let heads = self.hosts.iter().filter_map(|host| Some(host.machine.as_ref()?.head()));
         let head = heads.choose(&mut self.rng);
         let invented = self.rng.random_bool(0.1);
@@ -107,8 +114,14 @@ impl World {
             spec: self.plan.spec.id(),
             author: self.hosts[h].node,
             number: self.rng.random_range(1..50),
-            change: Some(change.change),
-            handover: handover.filter(|_| self.rng.random_bool(0.8)),
+            // A liar withdraws what it proposed, also when others rely on it.
+            change: Some(change).filter(|_| self.rng.random_bool(0.8)),
+            handover: None,
+        };
+        let handover = handover.filter(|_| self.rng.random_bool(0.8));
+        let consent = Consent {
+            handover: handover.filter(|_| consent.change.is_some()),
+            ..consent
         };
         let record = Record::Consent(sign(consent));
         for to in 0..self.hosts.len() {
@@ -148,11 +161,11 @@ impl World {
         }
         let machine = self.hosts[h].machine.as_ref().expect("up");
         let fate = |handed| match handed {
-            Handed::Sealed(checkpoint) => SubmissionState::Sealed {
+            Handed::Sealed { checkpoint, weight_ppm } => SubmissionState::Sealed {
                 checkpoint,
-                weight_ppm: 0,
+                weight_ppm,
                 confirmed: true,
-                settled: false,
+                settled: true,
             },
             Handed::CarriedOver => SubmissionState::Superseded {
                 reason: "carried over".into(),
@@ -161,8 +174,7 @@ impl World {
                 reason: "on an older base".into(),
             },
         };
-        let handed = machine.handed_over(&succession.checkpoint).into_iter();
-        let fates = handed.filter(|(_, handed)| !matches!(handed, Handed::Sealed(_)));
+        let fates = machine.handed_over(&succession.checkpoint).into_iter();
         inputs.push_back(Input::HandedOver(
             fates.map(|(id, handed)| (id, fate(handed))).collect(),
         ));
@@ -170,7 +182,7 @@ impl World {
     }
 
     /// Returns true if nothing is promised of agreement: liars are in every two quorums, or a node lost what it was bound to.
-    fn may_disagree(&self) -> bool {
+    pub fn may_disagree(&self) -> bool {
         let liars = self
             .hosts
             .iter()

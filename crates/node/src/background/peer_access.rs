@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_fed::record::Signature;
 use qres_fed::round::{Machine, RecordId};
 use qres_transfer::{ContentProvider, Record, SpecOffer};
 use tracing::warn;
@@ -49,6 +50,8 @@ impl ContentProvider for PeerAccess {
                 signature,
             }
         });
+        // A successor that this node computed itself may have no signature: its creator offers it when it is back.
+        let offers = offers.filter(|offer| offer.signature != Signature::NONE);
         Box::pin(std::future::ready(offers.collect()))
     }
 

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{ModelCommand, Question};
 use super::refused::Refused;
-use crate::error::{NodeError, Reason};
-use crate::refusal::stopped;
+use crate::error::NodeError;
+use crate::refusal::{ended, stopped};
 
 /// The parts of a running model that other tasks use.
 pub struct Joined {
@@ -73,16 +73,10 @@ impl Heads {
 impl Joined {
     /// Refuses work on a model that its members have ended ([`Reason::ModelEnded`]).
     pub fn refuse_if_ended(&self) -> Result<(), NodeError> {
-        let Some((successor, _)) = self.heads.borrow().successor else {
-            return Ok(());
-        };
-        let message = format!(
-            "the members of the model changed, and it goes on as {successor}: this node moves to it in a moment, try again; if \
-             this node is no member any more, or its members_change is never, `qres model show` says so"
-        );
-        Err(NodeError::new(Reason::ModelEnded, message)
-            .field("model")
-            .retry_after(500))
+        self.heads
+            .borrow()
+            .successor
+            .map_or(Ok(()), |(successor, _)| Err(ended(&successor)))
     }
 
     /// Forgets the records that were refused: they may be welcome now.

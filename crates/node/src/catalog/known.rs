@@ -52,6 +52,14 @@ impl Known {
         }
     }
 
+    /// Returns true if the model is joined and has ended, because its members changed.
+    pub fn has_ended(&self) -> bool {
+        let Self::Here(model) = self else { return false };
+        model
+            .joined()
+            .is_some_and(|joined| joined.heads.borrow().successor.is_some())
+    }
+
     /// Returns true if the model is joined.
     pub fn is_joined(&self) -> bool {
         matches!(self, Self::Here(model) if model.joined().is_some())

@@ -7,7 +7,7 @@ use qres_store::{KeyOutcome, Store, StoreError, StoredKey, StoredSubmission};
 use super::task::ModelTask;
 use crate::catalog::command::SubmitRequest;
 use crate::error::NodeError;
-use crate::refusal::{already, base_refused, key_taken};
+use crate::refusal::{already, base_refused, ended, key_taken};
 
 /// Records of the [`Store`] that bear on a new submission.
 #[derive(Default)]
@@ -90,6 +90,11 @@ impl ModelTask {
             guard,
             reply,
         } = request;
+        // An upload may have begun before the model ended.
+        if let Some(end) = self.machine.succession() {
+            let _ = reply.send(Err(ended(&end.successor)));
+            return;
+        }
         if let Err(error) = self.machine.check_base(&stored.base) {
             self.feed(Input::TrainerHere(stored.trainer));
             let _ = reply.send(Err(base_refused(error)));

@@ -48,6 +48,7 @@ pub struct Found {
 /// Waits for the checkpoint that a [`Fetch`] asks for.
 pub async fn find(context: &Arc<NodeContext>, mut fetch: Fetch) -> Result<Found, NodeError> {
     let (model, joined) = context.catalog.find_joined(&fetch.model)?;
+    fetch.checkpoint = fetch.checkpoint.map(|wanted| in_successor(context, &model, wanted));
     fetch.after = fetch.after.map(|after| in_successor(context, &model, after));
     let info = match fetch.checkpoint {
         Some(id) => joined

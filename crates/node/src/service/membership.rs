@@ -137,12 +137,34 @@ pub async fn leave(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(),
     context.lifecycle.to_the_end(leave).await
 }
 
-/// Commits the writes of a new model in one transaction with leaving the model `from`. The caller holds [`NodeContext::memberships`].
+/// Commits the writes of a new model in one transaction with leaving the model `from`. The ended model that `from` succeeded is
+/// left before, or this node would go on from it to `from` again. The caller holds [`NodeContext::memberships`].
 pub async fn take_over(
     context: &Arc<NodeContext>,
     from: Option<&Arc<Model>>,
     writes: Vec<Write>,
 ) -> Result<(), NodeError> {
+    if let Some(from) = from {
+        leave_ended(context, from).await?;
+    }
+    replace(context, from, writes).await
+}
+
+/// Leaves the ended models that a model succeeded, the oldest first. The caller holds [`NodeContext::memberships`].
+pub async fn leave_ended(context: &Arc<NodeContext>, model: &Model) -> Result<(), NodeError> {
+    let mut ended = vec![];
+    let mut succeeds = model.spec().succeeds;
+    while let Some(older) = succeeds.and_then(|older| context.catalog.get(&older)) {
+        succeeds = older.spec().succeeds;
+        ended.extend(older.joined().is_some().then_some(older));
+    }
+    while let Some(older) = ended.pop() {
+        replace(context, Some(&older), vec![]).await?;
+    }
+    Ok(())
+}
+
+async fn replace(context: &Arc<NodeContext>, from: Option<&Arc<Model>>, writes: Vec<Write>) -> Result<(), NodeError> {
     let running = from.and_then(|model| Some((model, model.joined()?)));
     let Some((model, joined)) = running else {
         return Ok(context.disk.blocking(move |store| store.commit(writes)).await?);
@@ -184,11 +206,18 @@ pub async fn take_over(
 }
 
 /// Returns the writes of leaving a model, and the submissions that end with it. All records are forgotten but this node's own
-/// contributions (if it joins again, it must not sign a second one on a parent), and the trainers' open submissions become
-/// final.
+/// contributions and consent (if it joins again, it must not sign another one against them), and the trainers' open submissions
+/// become final.
 fn farewell(store: &Store, id: SpecId, me: &NodeId) -> Result<(Vec<Write>, Vec<StoredSubmission>), StoreError> {
     let mut writes = vec![Write::Leave(id)];
-    let contributions = store.records(id)?.contributions.into_iter();
+    let records = store.records(id)?;
+    let consents = records.consents.into_iter();
+    writes.extend(
+        consents
+            .filter(|signed| signed.record.author == *me)
+            .map(Write::Consent),
+    );
+    let contributions = records.contributions.into_iter();
     writes.extend(
         contributions
             .filter(|signed| signed.record.author == *me)

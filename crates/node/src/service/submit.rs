@@ -134,8 +134,10 @@ async fn earlier_base(
             Some(KeyOutcome::Submission(id)) => store.submission(id),
             Some(KeyOutcome::Model(_)) | None => Ok(None),
         });
-    let earlier = earlier.await?.filter(|submission| submission.spec == model.id);
-    Ok(earlier.map(|submission| submission.base))
+    let earlier = earlier
+        .await?
+        .filter(|submission| submission.spec == model.id || Some(submission.spec) == model.spec().succeeds);
+    Ok(earlier.map(|submission| in_successor(context, model, submission.base)))
 }
 
 /// Returns the BLAKE3 of everything a key stands for.
@@ -184,7 +186,7 @@ async fn known_outcome(
     let Some(stored) = context.disk.blocking(move |store| store.key(&key)).await? else {
         return Ok(None);
     };
-    answer_of(context, stored, request).await.map(Some)
+    answer_of(context, model, stored, request).await.map(Some)
 }
 
 /// Returns true if this can be a request that was answered before: its key is known, or its trainer has submitted on this base.
@@ -202,18 +204,31 @@ async fn may_be_again(
     Ok(context.disk.blocking(known).await?)
 }
 
+/// Returns the answer of the request that made a stored key, if this request is the same one. Work of the model that `model`
+/// succeeds is the same request, too: its trainer may not know yet that the members changed.
 async fn answer_of(
     context: &Arc<NodeContext>,
+    model: &Model,
     stored: StoredKey,
     request: [u8; 32],
 ) -> Result<SubmissionView, NodeError> {
     let KeyOutcome::Submission(id) = stored.outcome else {
         return Err(key_taken(&stored.key));
     };
+    let find =
+        move |store: &Store| Ok::<_, StoreError>((store.submission(id)?, store.submission(SubmissionId(request))?));
+    let (mut found, carried) = context.disk.blocking(find).await?;
     if stored.request != request {
-        return Err(key_taken(&stored.key));
+        let before = |old: &StoredSubmission| {
+            let base = in_successor(context, model, old.base);
+            let now = identity_of(&model.id, &base, &old.blob, old.samples, old.delta, &old.trainer);
+            Some(old.spec) == model.spec().succeeds && now == request
+        };
+        if !found.as_ref().is_some_and(before) {
+            return Err(key_taken(&stored.key));
+        }
+        found = carried.or(found);
     }
-    let found = context.disk.blocking(move |store| store.submission(id)).await?;
     found.as_ref().map(SubmissionView::of).ok_or_else(|| {
         NodeError::new(
             Reason::SubmissionExpired,
@@ -235,7 +250,7 @@ async fn finish(
     if let Some(key) = submit.upload.key.clone()
         && let Some(stored) = context.disk.blocking(move |store| store.key(&key)).await?
     {
-        return answer_of(&context, stored, request).await;
+        return answer_of(&context, &model, stored, request).await;
     }
     check_tensors(&context, &model, received.blob).await?;
     context.lifecycle.refuse_if_draining()?;

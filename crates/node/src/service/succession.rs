@@ -1,10 +1,10 @@
 //! Changes of members: operators propose and agree, and the node goes on with the successor (docs/adr/0011).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use qres_fed::id::{NodeId, SpecId, SubmissionId};
-use qres_fed::record::{Canonical, Change, Signed, Spec};
+use qres_fed::id::{CheckpointId, NodeId, SpecId, SubmissionId};
+use qres_fed::record::{Canonical, Change, Signature, Signed, Spec};
 use qres_fed::round::{Handed, Input, Machine, MembersPolicy, SubmissionState, Succession};
 use qres_mesh::Topic;
 use qres_store::{Owner, Store, StoreError, StoredSubmission, Write};
@@ -21,7 +21,7 @@ use crate::error::{NodeError, Reason};
 use crate::model::start::start_model;
 use crate::refusal::stopped;
 use crate::request::ModelRef;
-use crate::service::membership::take_over;
+use crate::service::membership::leave_ended;
 use crate::service::submit::identity_of;
 use crate::view::ModelView;
 
@@ -79,7 +79,11 @@ pub async fn call(context: &Arc<NodeContext>, wanted: &ModelRef, call: MembersCa
     joined.inbox.send(inputs).await.map_err(|_| stopped())?;
     // The answer of a durable question comes after the consent is on the disk.
     let (agreed, changes) = joined
-        .ask_durable(move |machine| (machine.agrees_to().cloned(), machine.changes()))
+        .ask_durable(move |machine| {
+            // A quorum that agreed without this operator has made the change already.
+            let agreed = machine.ending().or_else(|| machine.agrees_to().cloned());
+            (agreed, machine.changes())
+        })
         .await?;
     // The task tells it at the end of its turn, which may not be over.
     *joined.changes.lock() = changes;
@@ -115,16 +119,17 @@ fn refused(problem: String) -> NodeError {
     NodeError::new(Reason::ChangeRefused, problem).field("model")
 }
 
-/// Goes on with the successor of a model that has ended, as far as that is possible now: its proposer makes the successor, the
-/// other members join it once it was announced. Doing it again does no harm.
-pub async fn go_on(context: &Arc<NodeContext>, old: &Arc<Model>) -> Result<(), NodeError> {
+/// Goes on with the successor of a model that has ended. Its proposer makes the successor, and the other members join it once it was
+/// announced; after `waited`, they go on without the announcement. Doing it again does no harm.
+pub async fn go_on(context: &Arc<NodeContext>, old: &Arc<Model>, waited: bool) -> Result<(), NodeError> {
     let Some(joined) = old.joined() else { return Ok(()) };
     let Some(end) = joined.ask(|machine| machine.succession().cloned()).await? else {
         return Ok(());
     };
     let known = context.catalog.by_id(&end.successor);
     if known.as_ref().is_some_and(|known| known.is_joined()) {
-        return answer(&joined, &end, Left::Moved).await;
+        answer(&joined, &end, Left::Moved).await?;
+        return leave_older(context, old).await;
     }
     let spec = end.change.successor(old.spec(), end.weights);
     let spec = spec.map_err(|error| refused(error.to_string()))?;
@@ -132,20 +137,29 @@ pub async fn go_on(context: &Arc<NodeContext>, old: &Arc<Model>) -> Result<(), N
     if !spec.admits(&me) {
         return answer(&joined, &end, Left::Removed).await;
     }
-    if context.config.members == MembersPolicy::Never {
-        return Ok(());
-    }
     let model = match known {
         Some(known) => announced::whole(context, &known).await?,
+        // Also a proposer that refuses changes by now makes the successor: the others wait for its signature.
         None if end.change.proposer == me => Arc::new(Model::new(context.identity.sign(spec))),
-        // Its announcement, or a comparison, brings the spec with the proposer's signature.
+        None if waited => Arc::new(Model::new(unsigned(spec))),
         None => return Ok(()),
     };
+    if context.config.members == MembersPolicy::Never && end.change.proposer != me {
+        return Ok(());
+    }
     let (owner, old) = (context.clone(), old.clone());
-    context
-        .lifecycle
-        .to_the_end(async move { move_over(&owner, &old, &joined, &model, &end).await })
-        .await
+    let moved = async move {
+        move_over(&owner, &old, &joined, &model, &end).await?;
+        leave_older(&owner, &old).await
+    };
+    context.lifecycle.to_the_end(moved).await
+}
+
+/// Returns a successor's spec without its creator's signature. Every member computes the spec, so its members need none; only
+/// nodes that were no members do, and they get the spec from the creator when it is back.
+fn unsigned(record: Spec) -> Signed<Spec> {
+    let signature = Signature::NONE;
+    Signed { record, signature }
 }
 
 /// Joins the successor and hands the open work over. The old model stays as it is, for members that were away.
@@ -164,18 +178,13 @@ async fn move_over(
     }
     let last = end.checkpoint;
     let handed = joined.ask_durable(move |machine| machine.handed_over(&last)).await?;
-    let carried: Vec<_> = handed
-        .iter()
-        .filter(|(_, handed)| *handed == Handed::CarriedOver)
-        .collect();
-    let ids: Vec<_> = carried.iter().map(|(id, _)| *id).collect();
-    let (signed, from) = (model.signed.clone(), old.id);
+    let (signed, from, end) = (model.signed.clone(), old.id, end.clone());
     let stored = context
         .disk
-        .blocking(move |store| begin(store, &signed, from, &ids))
+        .blocking(move |store| begin(store, &signed, from, &handed, &end))
         .await;
-    let new = match stored {
-        Ok(new) => new,
+    let fates = match stored {
+        Ok(fates) => fates,
         Err(error) => {
             if !was_here {
                 context.catalog.remove(&model.id);
@@ -185,28 +194,29 @@ async fn move_over(
     };
     context.catalog.heard().forget(&model.id);
     start_model(context, &model).await?;
-    info!(
-        model = %model.spec().name, id = %model.id, round = end.round, checkpoint = %end.checkpoint, carried = new.len(),
-        "the members changed: this node goes on with the successor"
-    );
-    let fates = handed
-        .into_iter()
-        .map(|(id, handed)| (id, fate(handed, end, new.get(&id), Left::Moved)));
-    let fates = ModelCommand::Inputs(vec![Input::HandedOver(fates.collect())]);
-    // A task that has ended hands nothing over; the next start does.
-    let _ = joined.inbox.send(fates).await;
+    info!(model = %model.spec().name, id = %model.id, "the members changed: this node goes on with the successor");
+    // The states are on the disk already. A task that has ended needs them no more.
+    let _ = joined
+        .inbox
+        .send(ModelCommand::Inputs(vec![Input::HandedOver(fates)]))
+        .await;
     announce(context, &model).await;
     context.model_changed(old);
-    leave_older(context, old).await;
     Ok(())
 }
 
-/// The submissions that are carried over: their ids in the old model and in the successor.
-type Carried = BTreeMap<SubmissionId, SubmissionId>;
+/// The final states of submissions of a model that has ended.
+type Fates = Vec<(SubmissionId, SubmissionState)>;
 
-/// Stores the successor as joined, with its first weights and the submissions that are carried over. Returns their old and new
-/// ids.
-fn begin(store: &Store, signed: &Signed<Spec>, from: SpecId, ids: &[SubmissionId]) -> Result<Carried, StoreError> {
+/// Stores the successor as joined, with its first weights and the submissions that are carried over, and the final states of
+/// those that were open in the old model: one transaction, or a crash would leave work that counts in neither or in both.
+fn begin(
+    store: &Store,
+    signed: &Signed<Spec>,
+    from: SpecId,
+    handed: &[(SubmissionId, Handed)],
+    end: &Succession,
+) -> Result<Fates, StoreError> {
     let (spec, id) = (&signed.record, signed.record.id());
     let zero = spec.zero().0;
     store.blobs_of(Owner::Specs).put(&spec.to_canonical(), true)?;
@@ -214,35 +224,51 @@ fn begin(store: &Store, signed: &Signed<Spec>, from: SpecId, ids: &[SubmissionId
     let held = old.share(&spec.checkpoint0, to)?;
     let mut writes = vec![Write::Spec(signed.clone()), Write::Join(id), Write::ForgetHeard(id)];
     writes.extend(held.then_some(Write::Verified(id, zero)));
-    let mut carried = Carried::new();
-    for old_id in ids {
-        let Some(submission) = store.submission(*old_id)? else {
-            continue;
+    let mut fates = Fates::new();
+    let now = unix_ms();
+    for (old_id, handed) in handed {
+        let new = match handed {
+            Handed::CarriedOver => carried(store, *old_id, id, zero)?,
+            Handed::Sealed { .. } | Handed::Lost => None,
         };
-        let new = SubmissionId(identity_of(
-            &id,
-            &zero,
-            &submission.blob,
-            submission.samples,
-            submission.delta,
-            &submission.trainer,
-        ));
-        if !store.blobs_of(Owner::Node).contains(&submission.blob) {
-            continue;
-        }
-        carried.insert(*old_id, new);
-        writes.push(Write::Submission(StoredSubmission {
-            id: new,
-            spec: id,
-            base: zero,
-            state: SubmissionState::Pending,
-            final_unix_ms: None,
-            at_unix_ms: unix_ms(),
-            ..submission
-        }));
+        let state = fate(*handed, end, new.as_ref().map(|new| &new.id), Left::Moved);
+        writes.push(Write::SubmissionState {
+            id: *old_id,
+            state: state.clone(),
+            final_unix_ms: Some(now),
+        });
+        writes.extend(new.map(Write::Submission));
+        fates.push((*old_id, state));
     }
     store.commit(writes)?;
-    Ok(carried)
+    Ok(fates)
+}
+
+/// Returns a submission as it goes on in the successor; `None` if its bytes are gone.
+fn carried(
+    store: &Store,
+    id: SubmissionId,
+    spec: SpecId,
+    base: CheckpointId,
+) -> Result<Option<StoredSubmission>, StoreError> {
+    let here = |submission: &StoredSubmission| store.blobs_of(Owner::Node).contains(&submission.blob);
+    let found = store.submission(id)?.filter(here);
+    Ok(found.map(|old| StoredSubmission {
+        id: SubmissionId(identity_of(
+            &spec,
+            &base,
+            &old.blob,
+            old.samples,
+            old.delta,
+            &old.trainer,
+        )),
+        spec,
+        base,
+        state: SubmissionState::Pending,
+        final_unix_ms: None,
+        at_unix_ms: unix_ms(),
+        ..old
+    }))
 }
 
 /// Why the open work of a model that has ended is answered.
@@ -272,9 +298,9 @@ async fn answer(joined: &Joined, end: &Succession, left: Left) -> Result<(), Nod
 fn fate(handed: Handed, end: &Succession, new: Option<&SubmissionId>, left: Left) -> SubmissionState {
     let successor = end.successor;
     match (handed, new, left) {
-        (Handed::Sealed(checkpoint), ..) => SubmissionState::Sealed {
+        (Handed::Sealed { checkpoint, weight_ppm }, ..) => SubmissionState::Sealed {
             checkpoint,
-            weight_ppm: 0,
+            weight_ppm,
             confirmed: true,
             settled: true,
         },
@@ -309,13 +335,13 @@ async fn announce(context: &NodeContext, model: &Model) {
     }
 }
 
-/// Leaves the model that an ended model succeeded itself: one ended model is kept, for members that were away.
-async fn leave_older(context: &Arc<NodeContext>, old: &Model) {
+/// Leaves the models that an ended model succeeded itself: one ended model is kept, for members that were away.
+async fn leave_older(context: &Arc<NodeContext>, old: &Model) -> Result<(), NodeError> {
     let older = old.spec().succeeds.and_then(|older| context.catalog.get(&older));
-    let Some(older) = older.filter(|older| older.joined().is_some()) else {
-        return;
-    };
-    if let Err(error) = take_over(context, Some(&older), vec![]).await {
-        warn!(model = %older.spec().name, id = %older.id, %error, "cannot leave a model that ended long ago");
+    if older.is_none_or(|older| older.joined().is_none()) {
+        return Ok(());
     }
+    let _kept = context.disk.keep_new_blobs().await;
+    let _turn = context.memberships.lock().await;
+    leave_ended(context, old).await
 }

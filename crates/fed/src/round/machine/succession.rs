@@ -9,7 +9,7 @@
 //! A member changes what it is bound to only if the quorum cannot be reached there any more. So of two checkpoints at most one
 //! ever has a quorum, unless members lie.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::id::{CheckpointId, ConsentId, ContributionId, SubmissionId};
 use crate::record::{Change, Consent, Handover, Signed};
@@ -64,8 +64,13 @@ impl Machine {
         if !self.may_consent() || self.rules.config.members == MembersPolicy::Never {
             return;
         }
+        let own = self.consents.of(&self.rules.config.node);
+        let standing = own.filter(|own| own.handover.is_some()).map(|own| own.change.clone());
         if let Some(change) = self.ending() {
             self.hand_over(change);
+        } else if let Some(change) = standing {
+            // The quorum is gone, because a member withdrew meanwhile. To stand somewhere is no promise.
+            self.sign_consent(change, None);
         } else if self.rules.config.members == MembersPolicy::Follow {
             self.follow();
         }
@@ -100,7 +105,7 @@ impl Machine {
         }
         let own = (self.history.chain.round(), self.history.chain.head());
         let (round, checkpoint) = self.supported(&change).unwrap_or(own);
-        let mut standing = self.standing(&change, &checkpoint, false);
+        let mut standing = self.standing(&change, &checkpoint);
         if held.is_none_or(|held| held.checkpoint != checkpoint) {
             standing += 1;
         }
@@ -120,12 +125,7 @@ impl Machine {
     /// It must branch off the head's branch at a confirmed checkpoint or later, so that liars cannot undo what a quorum
     /// confirmed.
     fn supported(&self, change: &Change) -> Option<(u64, CheckpointId)> {
-        let mut bound: BTreeMap<CheckpointId, usize> = BTreeMap::new();
-        for (author, handover) in self.consents.handovers(change) {
-            if handover.bound && !self.history.is_excluded(author) {
-                *bound.entry(handover.checkpoint).or_default() += 1;
-            }
-        }
+        let bound = self.consents.bound(change, |author| !self.history.is_excluded(author));
         let confirmed = self.history.confirmed_round();
         let open = bound.into_iter().filter_map(|(checkpoint, count)| {
             let node = self.history.tree.get(&checkpoint).filter(|node| node.verified)?;
@@ -189,15 +189,15 @@ impl Machine {
             && self.may_sign()
     }
 
-    /// Returns the change to which a quorum agreed, so that the model ends. A member that named a checkpoint to end with stays
-    /// with that change.
-    fn ending(&self) -> Option<Change> {
-        let own = self.consents.of(&self.rules.config.node);
-        if let Some(own) = own.filter(|own| own.handover.is_some()) {
-            return own.change.clone();
-        }
+    /// Returns the change to which a quorum agreed, so that the model ends. A member that is bound to a checkpoint stays with its
+    /// change.
+    pub fn ending(&self) -> Option<Change> {
         if self.consents.is_empty() {
             return None;
+        }
+        let own = self.consents.of(&self.rules.config.node);
+        if let Some(own) = own.filter(|own| own.handover.is_some_and(|handover| handover.bound)) {
+            return own.change.clone();
         }
         let changes = self.consents.changes(|author| !self.history.is_excluded(author));
         let (change, agreed) = changes.into_iter().next()?;
@@ -214,15 +214,15 @@ impl Machine {
     fn is_at_rest(&self) -> bool {
         let head = self.history.chain.head();
         let verified = self.history.tree.get(&head).is_some_and(|node| node.verified);
-        verified && self.open.closing.is_none() && self.ready().len() < self.rules.k
+        let closes = self.ready().len() >= self.rules.k && !self.is_far_ahead();
+        verified && self.open.closing.is_none() && !closes
     }
 
-    /// Returns how many members name this checkpoint, or are bound to it.
-    fn standing(&self, change: &Change, checkpoint: &CheckpointId, bound: bool) -> usize {
-        let named = self.consents.handovers(change).filter(|(author, handover)| {
-            handover.checkpoint == *checkpoint && (handover.bound || !bound) && !self.history.is_excluded(author)
-        });
-        named.count()
+    /// Returns how many members stand on this checkpoint, or are bound to it.
+    fn standing(&self, change: &Change, checkpoint: &CheckpointId) -> usize {
+        let named = self.consents.handovers(change);
+        let here = named.filter(|(_, handover)| handover.checkpoint == *checkpoint);
+        here.filter(|(author, _)| !self.history.is_excluded(author)).count()
     }
 
     /// Returns true if a quorum may yet be bound to this checkpoint: not so many members are bound to others that it cannot.
@@ -233,32 +233,20 @@ impl Machine {
         members.saturating_sub(lost.count()) >= self.rules.quorum
     }
 
-    /// Returns the checkpoint to which a quorum is bound.
+    /// Returns the checkpoint to which a quorum is bound. Nothing that a member says later takes that back from those that are told.
     fn decided(&self) -> Option<(Change, CheckpointId)> {
-        let (change, _) = self.consents.changes(|_| true).into_iter().next()?;
-        let mut bound: BTreeMap<CheckpointId, usize> = BTreeMap::new();
-        for (author, handover) in self.consents.handovers(change) {
-            if handover.bound && !self.history.is_excluded(author) {
-                *bound.entry(handover.checkpoint).or_default() += 1;
-            }
-        }
-        let decided = bound.into_iter().find(|(_, count)| *count >= self.rules.quorum)?;
-        Some((change.clone(), decided.0))
+        let counts = |author: &_| !self.history.is_excluded(author);
+        self.consents.decided(self.rules.quorum, counts)
     }
 
     /// Tells the driver once the model has a successor, and this node has the weights to begin with.
     fn tell_succession(&mut self) {
+        if self.consents.told.is_some() {
+            return;
+        }
         let Some((change, checkpoint)) = self.decided() else {
             return;
         };
-        if self
-            .consents
-            .told
-            .as_ref()
-            .is_some_and(|told| told.checkpoint == checkpoint)
-        {
-            return;
-        }
         let Some(node) = self.history.tree.get(&checkpoint).filter(|node| node.verified) else {
             return;
         };
@@ -296,8 +284,15 @@ impl Machine {
             merged.is_some_and(|merged| merged.contains(&submission.id))
         });
         let listed = own.and_then(|own| self.listed_below(&own, last));
-        match listed {
-            Some(checkpoint) => Handed::Sealed(checkpoint),
+        match own.zip(listed) {
+            Some((own, checkpoint)) => Handed::Sealed {
+                checkpoint,
+                weight_ppm: self
+                    .history
+                    .tree
+                    .get(&checkpoint)
+                    .map_or(0, |node| self.history.share_of(&own, node)),
+            },
             None if submission.base == *last => Handed::CarriedOver,
             None => Handed::Lost,
         }

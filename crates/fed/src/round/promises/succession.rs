@@ -144,8 +144,12 @@ fn a_model_ends_where_a_quorum_stands_and_the_successor_begins_with_its_weights(
     assert_eq!(succession.successor, successor.id());
     assert!(successor.admits(&node(9)));
     use crate::round::Handed::{CarriedOver, Sealed};
-    let handed: Vec<_> = stage.machine.handed_over(&head).into_iter().collect();
-    for (id, fate) in [(mine, Sealed(head)), (late, CarriedOver)] {
+    let handed = stage.machine.handed_over(&head);
+    let sealed = Sealed {
+        checkpoint: head,
+        weight_ppm: 500_000,
+    };
+    for (id, fate) in [(mine, sealed), (late, CarriedOver)] {
         assert!(handed.contains(&(id, fate)), "{id:?} {fate:?}: {handed:?}");
     }
     assert!(matches!(
@@ -244,6 +248,56 @@ fn what_its_proposer_withdraws_or_a_stranger_says_counts_nothing() {
     let other = Stage::new(spec(Membership::List([node(1), node(7)].into()), 1));
     stage.feed(Input::Consent(consent(&other, 2, 9, &change(2, 9), None)));
     assert!(stage.machine.changes().is_empty(), "a consent of another model");
+}
+
+#[test]
+fn a_withdrawal_that_crosses_an_agreement_leaves_nobody_behind() {
+    let mut stage = stage_of(3, 2, MembersPolicy::Ask);
+    stage.feed(Input::Consent(consent(&stage, 2, 1, &change(2, 9), None)));
+    stage.feed(Input::Agree(Some(change(2, 9))));
+    assert!(
+        sent(&stage).unwrap().handover.is_some(),
+        "a quorum agreed, as this node knows"
+    );
+    let mut withdrawn = consent(&stage, 2, 2, &change(2, 9), None);
+    withdrawn.record.change = None;
+    stage.feed(Input::Consent(withdrawn));
+    assert_eq!(sent(&stage).unwrap().handover, None, "to stand somewhere is no promise");
+    stage.submit();
+    assert_eq!(stage.signed_contributions().len(), 1, "the model goes on");
+    stage.feed(Input::Agree(None));
+    assert_eq!(sent(&stage).unwrap().change, None);
+}
+
+#[test]
+fn a_proposer_that_withdraws_late_does_not_undo_what_a_quorum_is_bound_to() {
+    let mut stage = stage_of(5, 3, MembersPolicy::Ask);
+    let zero = stage.head();
+    for by in [2, 3, 4] {
+        stage.feed(Input::Consent(consent(&stage, by, 1, &change(5, 9), None)));
+    }
+    stage.feed(Input::Consent(consent(&stage, 5, 1, &change(5, 9), None)));
+    for by in [2, 3] {
+        stage.feed(Input::Consent(consent(
+            &stage,
+            by,
+            2,
+            &change(5, 9),
+            handover(0, zero, true),
+        )));
+    }
+    assert_eq!(sent(&stage).unwrap().handover, handover(0, zero, true));
+    assert_eq!(told(&stage).len(), 1);
+    let mut withdrawn = consent(&stage, 5, 9, &change(5, 9), None);
+    withdrawn.record.change = None;
+    stage.feed(Input::Consent(withdrawn));
+    assert_eq!(told(&stage.restart()), told(&stage), "a restart says the same");
+    // A member that was away hears of the withdrawal first.
+    let mut late = stage_of(5, 3, MembersPolicy::Ask);
+    for record in crate::round::stage::records_of(&stage) {
+        late.feed(record);
+    }
+    assert_eq!(told(&late), told(&stage));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{ConsentId, NodeId};
+use crate::id::{CheckpointId, ConsentId, NodeId};
 use crate::record::{Change, Consent, Handover, Signed};
 use crate::round::Succession;
 
@@ -49,7 +49,7 @@ impl Consents {
     }
 
     /// Returns the members that agree to each change, the most agreed one first. A change that its proposer agrees to no longer
-    /// is withdrawn.
+    /// is withdrawn, unless a member is bound to end the model by it: that member relies on the others.
     pub fn changes(&self, counts: impl Fn(&NodeId) -> bool) -> Vec<(&Change, BTreeSet<NodeId>)> {
         let mut changes: BTreeMap<&Change, BTreeSet<NodeId>> = BTreeMap::new();
         for (author, (_, signed)) in &self.by_author {
@@ -58,9 +58,31 @@ impl Consents {
             }
         }
         let mut changes: Vec<_> = changes.into_iter().collect();
-        changes.retain(|(change, agreed)| agreed.contains(&change.proposer));
+        changes.retain(|(change, agreed)| agreed.contains(&change.proposer) || !self.bound(change, &counts).is_empty());
         changes.sort_by_key(|(_, agreed)| std::cmp::Reverse(agreed.len()));
         changes
+    }
+
+    /// Returns how many members are bound to each checkpoint by a change.
+    pub fn bound(&self, change: &Change, counts: impl Fn(&NodeId) -> bool) -> BTreeMap<CheckpointId, usize> {
+        let mut bound = BTreeMap::new();
+        for (_, handover) in self
+            .handovers(change)
+            .filter(|(author, handover)| handover.bound && counts(author))
+        {
+            *bound.entry(handover.checkpoint).or_default() += 1;
+        }
+        bound
+    }
+
+    /// Returns the change by which, and the checkpoint to which, so many members are bound.
+    pub fn decided(&self, quorum: usize, counts: impl Fn(&NodeId) -> bool) -> Option<(Change, CheckpointId)> {
+        let changes: BTreeSet<_> = self.all().filter_map(|signed| signed.record.change.as_ref()).collect();
+        changes.into_iter().find_map(|change| {
+            let mut bound = self.bound(change, &counts).into_iter();
+            let (checkpoint, _) = bound.find(|(_, count)| *count >= quorum)?;
+            Some((change.clone(), checkpoint))
+        })
     }
 
     /// Returns the handovers that members name for a change, with their authors.
