@@ -359,8 +359,13 @@ async fn a_cancelled_call_of_an_operator_has_its_line() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address").to_string();
     let operator = node.as_holder("operator");
-    let error = refused(&operator, &["peers", "dial", &address, "--timeout", "1s"]);
-    assert!(error.contains("--timeout"), "{error}");
+    let mut dial = Command::new(binaries::cli());
+    dial.args(&operator).args(["peers", "dial", &address]);
+    let mut dial = dial.stderr(Stdio::null()).spawn().expect("qres runs");
+    silent.set_nonblocking(true).expect("a socket");
+    let dialled = wait::until("the node dials", || std::future::ready(silent.accept().ok())).await;
+    dial.kill().expect("killed");
+    dial.wait().expect("it ended");
     let line = async || {
         let lines = node.audit();
         lines
@@ -368,6 +373,13 @@ async fn a_cancelled_call_of_an_operator_has_its_line() {
             .find(|line| line["rpc"] == "qres.v1.PeerService/DialPeer")
     };
     let line = wait::until("the cancelled call has its line", line).await;
-    assert_eq!((&line["code"], &line["object"]), (&"CANCELLED".into(), &address.into()));
+    assert_eq!(
+        (&line["code"], &line["object"]),
+        (&"CANCELLED".into(), &address.clone().into())
+    );
     assert_eq!(line["credential"], "certificate");
+    drop(dialled);
+
+    let error = refused(&operator, &["peers", "dial", &address, "--timeout", "1s"]);
+    assert!(error.contains("--timeout"), "{error}");
 }

@@ -48,8 +48,11 @@ impl Failure {
     }
 
     /// Returns true if the connection broke without an answer of the node, as it does when only one side speaks TLS.
+    ///
+    /// The code depends on the moment of the break: CANCELLED stands for a call that was still waiting to be sent.
     pub fn is_no_http2(&self) -> bool {
-        let broke = |code| matches!(code, Some(Code::Unknown | Code::Internal | Code::Unavailable));
+        use Code::{Cancelled, Internal, Unavailable, Unknown};
+        let broke = |code| matches!(code, Some(Unknown | Internal | Unavailable | Cancelled));
         matches!(self, Self::Node(error) if error.reason().is_empty() && broke(error.code()))
     }
 
@@ -154,6 +157,18 @@ mod tests {
         assert_eq!(failure.json(), expected);
         assert!(!failure.is_passing());
         assert_eq!(Failure::local("no").json()["error"]["code"], "LOCAL");
+    }
+
+    #[test]
+    fn a_connection_that_breaks_at_any_moment_may_be_one_of_tls() {
+        for code in [Code::Unknown, Code::Internal, Code::Unavailable, Code::Cancelled] {
+            assert!(
+                Failure::from(Status::new(code, "connection closed")).is_no_http2(),
+                "{code:?}"
+            );
+        }
+        assert!(!Failure::from(Status::not_found("m")).is_no_http2());
+        assert!(!Failure::local("x").is_no_http2());
     }
 
     #[test]
