@@ -40,6 +40,13 @@ pub fn spec(tensors: Vec<TensorSpec>, codec: &str) -> Spec {
             id: "fedprox/1".into(),
             params: BTreeMap::from([("mu".into(), 0.1), ("local_epochs".into(), 2.0)]),
         },
+        aggregation: vec![
+            Rule {
+                id: "nnm/1".into(),
+                params: BTreeMap::from([("f".into(), 0.0)]),
+            },
+            Rule::new("median/1"),
+        ],
         rounds: RoundPolicy {
             min_contributions: 2,
             target: Some(3),

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod aggregation;
 mod backups;
 mod bad_input;
 mod catch_up;

@@ -221,6 +221,7 @@ class Client:
         *,
         strategy: str = "fedavg/1",
         params: Mapping[str, float] | None = None,
+        aggregation: Sequence[str | tuple[str, Mapping[str, float]]] = (),
         members: Sequence[str] = (),
         seed: int | None = None,
         timeout: float | None = None,
@@ -229,10 +230,11 @@ class Client:
         """Makes a model from its first weights. `members` may contribute and read; without any it is this node alone.
 
         With `seed` the node makes the weights itself: of `tensors` only names, dtypes and shapes count (`np.empty` will do).
-        `params` are the strategy's numbers, e.g. `mu`. More of `CreateModelRequest`'s fields go by name:
+        `params` are the strategy's numbers, e.g. `mu`. `aggregation` are the rules by which updates become one, e.g.
+        `[("nnm/1", {"f": 2}), ("trimmed-mean/1", {"f": 2})]`; none is the node's default for the members. More of `CreateModelRequest`'s fields go by name:
         `min_contributions`, `deadline_ms`, `codec`, `open`, …
         """
-        fields = _spec(model, strategy, params, members, spec)
+        fields = _spec(model, strategy, params, aggregation, members, spec)
         if seed is None:
             return self._create(TensorFile(tensors), timeout, **fields)
         first, *more = in_messages(schema_of(tensors))
@@ -245,12 +247,13 @@ class Client:
         *,
         strategy: str = "fedavg/1",
         params: Mapping[str, float] | None = None,
+        aggregation: Sequence[str | tuple[str, Mapping[str, float]]] = (),
         members: Sequence[str] = (),
         timeout: float | None = None,
         **spec: object,
     ) -> model_pb2.Model:
         """`create`, from a safetensors file."""
-        return self._create(DiskFile(path), timeout, **_spec(model, strategy, params, members, spec))
+        return self._create(DiskFile(path), timeout, **_spec(model, strategy, params, aggregation, members, spec))
 
     def _create(
         self,
@@ -309,11 +312,14 @@ def _spec(
     model: str,
     strategy: str,
     params: Mapping[str, float] | None,
+    aggregation: Sequence[str | tuple[str, Mapping[str, float]]],
     members: Sequence[str],
     more: Mapping[str, object],
 ) -> dict[str, object]:
     rule = common_pb2.Rule(id=strategy, params=params or {})
-    return {"name": model, "strategy": rule, "members": members, **more}
+    named = [(given, {}) if isinstance(given, str) else given for given in aggregation]
+    rules = [common_pb2.Rule(id=name, params=numbers) for name, numbers in named]
+    return {"name": model, "strategy": rule, "aggregation": rules, "members": members, **more}
 
 
 __all__ = ["Client", "Head"]

@@ -41,7 +41,14 @@ def test_a_model_is_created_with_the_fields_that_are_named(client, node):
     assert model.id == "m1"
     first = node.requests[0]
     assert (first.strategy.id, first.strategy.params["mu"], first.min_contributions) == ("fedprox/1", 0.1, 2)
-    assert not first.HasField("deadline_ms")
+    assert not first.HasField("deadline_ms") and not first.aggregation
+
+
+def test_a_model_is_created_with_aggregation_rules_in_their_order(client, node):
+    rules = [("nnm/1", {"f": 2}), "median/1"]
+    client.create("m", LARGE, aggregation=rules, timeout=60)
+    sent = [(rule.id, dict(rule.params)) for rule in node.requests[0].aggregation]
+    assert sent == [("nnm/1", {"f": 2.0}), ("median/1", {})]
 
 
 def test_a_model_from_a_seed_sends_names_dtypes_and_shapes(client, node):

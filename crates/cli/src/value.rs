@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use qres_api::pb;
+
 /// Parses a length of time: a whole number and `ms`, `s`, `m`, `h` or `d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -31,6 +33,38 @@ pub fn named_number(text: &str) -> Result<(String, f64), String> {
     }
 }
 
+/// A rule with its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    id: String,
+    numbers: Vec<(String, f64)>,
+}
+
+impl Rule {
+    /// Returns the rule as a message.
+    pub fn message(&self) -> pb::Rule {
+        pb::Rule {
+            id: self.id.clone(),
+            params: self.numbers.iter().cloned().collect(),
+        }
+    }
+}
+
+/// Parses a rule with its numbers, e.g. `trimmed-mean/1:f=2`.
+pub fn rule(text: &str) -> Result<Rule, String> {
+    let (id, numbers) = text.split_once(':').unwrap_or((text, ""));
+    let numbers = numbers.split(',').filter(|number| !number.is_empty()).map(named_number);
+    match numbers.collect::<Result<_, _>>() {
+        Ok(numbers) if !id.is_empty() => Ok(Rule {
+            id: id.to_owned(),
+            numbers,
+        }),
+        _ => Err(format!(
+            "{text:?} is not NAME/VERSION[:NAME=NUMBER,…], e.g. trimmed-mean/1:f=2"
+        )),
+    }
+}
+
 /// Parses `name=number`, where `nan` and `inf` are numbers, too.
 pub fn metric(text: &str) -> Result<(String, f64), String> {
     let fail = || format!("{text:?} is not NAME=NUMBER, e.g. loss=0.1");
@@ -44,6 +78,20 @@ pub fn metric(text: &str) -> Result<(String, f64), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_has_a_name_and_perhaps_numbers() {
+        let message = |text| rule(text).unwrap().message();
+        assert_eq!(
+            (message("median/1").id, message("median/1").params.len()),
+            ("median/1".to_owned(), 0)
+        );
+        assert_eq!(message("multi-krum/1:f=2,keep=3").params["keep"], 3.0);
+        for bad in ["", ":f=1", "nnm/1:f", "nnm/1:f=x", "nnm/1:f=inf"] {
+            let error = rule(bad).unwrap_err();
+            assert!(error.contains("trimmed-mean/1:f=2"), "{error}");
+        }
+    }
 
     #[test]
     fn durations_have_units() {

@@ -18,7 +18,11 @@
 //! The fidelity of a Gaussian update is 0.999997 with `bf16/1` and 0.99995 with `int8/1`.
 
 pub(crate) mod block;
+mod element;
 pub(crate) mod float;
+mod rounding;
+
+pub(crate) use element::Element;
 
 use crate::record::{Dtype, Rule, SpecError, TensorSpec};
 use crate::tensor::tensor_bytes;

@@ -12,7 +12,7 @@
 //! use qres_fed::id::{BlobId, NodeId};
 //! use qres_fed::record::{Membership, RoundPolicy, Rule, Spec};
 //! use qres_fed::tensor::{f32_from_safetensors, read_schema, to_safetensors};
-//! use qres_fed::update::{self, Part, Weighted};
+//! use qres_fed::update::{self, Parent, Part, Weighted};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let file = |a, b| to_safetensors(&[("w".to_owned(), vec![2], vec![a, b])]);
@@ -22,6 +22,7 @@
 //!     name: "example".parse()?,
 //!     tensors: read_schema(&base)?.into(),
 //!     strategy: Rule::new("fedavg/1"),
+//!     aggregation: vec![],
 //!     rounds: RoundPolicy::default(),
 //!     codec: Rule::new("none/1"),
 //!     privacy: Rule::new("none/1"),
@@ -41,14 +42,17 @@
 //! let (first, second) = (code(file(2.0, 1.0), 100)?, code(file(2.0, 5.0), 300)?);
 //!
 //! // Every node aggregates the same updates, and gets the same bits.
-//! let fresh = [(&first, 100), (&second, 300)].map(|(update, samples)| Weighted { update, samples, staleness: 0 });
+//! let fresh = [(&first, members[0], 100), (&second, members[1], 300)]
+//!     .map(|(update, author, samples)| Weighted { update, author, samples, staleness: 0 });
+//! let parent = Parent { id: spec.zero().0, weights: &base };
 //! let mut next = vec![];
-//! update::aggregate(&spec, &base, &fresh, &[], &mut next)?;
+//! update::aggregate(&spec, parent, &fresh, &[], &mut next)?;
 //! assert_eq!(f32_from_safetensors(&next)?, [("w".to_owned(), vec![2], vec![2.0, 4.0])]);
 //! # Ok(())
 //! # }
 //! ```
 
+pub mod aggregation;
 pub mod codec;
 pub mod id;
 pub mod learner;

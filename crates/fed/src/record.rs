@@ -30,7 +30,7 @@ pub use proof::{Proof, ProofError};
 pub use schema::{Dtype, Schema, TENSORS_MAX, TensorSpec};
 pub(crate) use schema::{TENSOR_NAME_BYTES_MAX, TENSOR_NAME_RULE, is_tensor_name, read_tensors};
 pub use seal::{PROOFS_PER_SEAL_MAX, Seal};
-pub use spec::{MEMBERS_MAX, Membership, ModelName, ModelNameError, RoundPolicy, Rule, Spec};
+pub use spec::{MEMBERS_MAX, Membership, ModelName, ModelNameError, RULES_MAX, RoundPolicy, Rule, Spec};
 pub use state::{STATE_NAME_BYTES_MAX, StateNameError, StateRecord};
 
 use borsh::{BorshDeserialize, BorshSerialize};

@@ -46,12 +46,20 @@ const BATCH_SIZE: Param = Param {
     holds: is_count,
 };
 
+/// Largest share of a round that one member has: its update counts as if it had fewer samples.
+const MAX_SHARE: Param = Param {
+    name: "max_share",
+    required: false,
+    must: "above 0 and at most 1",
+    holds: |x| x > 0.0 && x <= 1.0,
+};
+
 fn is_count(x: f64) -> bool {
     (1.0..=1e6).contains(&x) && x.fract() == 0.0
 }
 
-const FEDAVG: &[Param] = &[BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS];
-const FEDPROX: &[Param] = &[BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS, MU];
+const FEDAVG: &[Param] = &[BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS, MAX_SHARE];
+const FEDPROX: &[Param] = &[BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS, MAX_SHARE, MU];
 
 fn params(id: &str) -> Option<&'static [Param]> {
     match id {
@@ -96,8 +104,22 @@ pub fn trainer_config(rule: &Rule) -> BTreeMap<String, f64> {
     };
     let given = params
         .iter()
+        .filter(|param| param.name != MAX_SHARE.name)
         .filter_map(|param| Some((param.name.to_owned(), *rule.params.get(param.name)?)));
     std::iter::once((MU.name.to_owned(), 0.0)).chain(given).collect()
+}
+
+/// Returns the largest share of a round that the strategy lets one member have, 0 to 1; `None` if it sets no limit.
+pub fn max_share(rule: &Rule) -> Option<f64> {
+    rule.params.get(MAX_SHARE.name).copied()
+}
+
+/// Sets or removes the largest share of a round that the strategy lets one member have.
+pub fn set_max_share(rule: &mut Rule, share: Option<f64>) {
+    match share {
+        Some(share) => drop(rule.params.insert(MAX_SHARE.name.to_owned(), share)),
+        None => drop(rule.params.remove(MAX_SHARE.name)),
+    }
 }
 
 /// Checks that the rule is a known privacy mechanism; `none/1` is the only one.

@@ -5,6 +5,7 @@
 //! never contributions, so no result depends on the number of threads.
 
 mod aggregate;
+mod average;
 mod batch;
 mod check;
 mod fidelity;
@@ -12,13 +13,15 @@ mod integer;
 mod merge;
 mod pipeline;
 
-pub use aggregate::{aggregate, average, late_discount};
+pub use aggregate::{Parent, aggregate, late_discount};
+pub use average::average;
 pub use check::check;
 pub use merge::merge_and_encode;
 
 pub(crate) use fidelity::Moments;
 
 use crate::codec::Codec;
+use crate::id::NodeId;
 use crate::record::{Spec, SpecError};
 use crate::tensor::{Source, TensorError};
 
@@ -48,6 +51,8 @@ pub struct Coded {
 pub struct Weighted<'a> {
     /// The coded update, already checked with [`check()`].
     pub update: &'a dyn Source,
+    /// The node that made it.
+    pub author: NodeId,
     /// The update's weight: its number of training samples.
     pub samples: u64,
     /// Rounds that the contribution is behind: 0 for a fresh one, at least 1 for a late one.

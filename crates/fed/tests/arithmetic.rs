@@ -14,10 +14,10 @@
 
 use std::collections::BTreeMap;
 
-use qres_fed::id::{BlobId, NodeId};
+use qres_fed::id::{BlobId, CheckpointId, NodeId};
 use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::tensor::to_safetensors;
-use qres_fed::update::{Part, Weighted, aggregate, check, merge_and_encode};
+use qres_fed::update::{Parent, Part, Weighted, aggregate, check, merge_and_encode};
 
 const BASE: &str = "0000003f0000a0bf82a8fb3700007a44cdccccbd0000e040";
 const MODELS: [&str; 3] = [
@@ -82,6 +82,7 @@ fn spec(codec: &str) -> Spec {
         }]
         .into(),
         strategy: Rule::new("fedavg/1"),
+        aggregation: vec![],
         rounds: RoundPolicy {
             min_contributions: 1,
             target: None,
@@ -119,12 +120,17 @@ fn updates_and_their_aggregate_have_these_bits() {
         let updates = updates.map(bytes);
         let weighted = |i: usize, staleness| Weighted {
             update: &updates[i],
+            author: NodeId([i as u8; 32]),
             samples: SAMPLES[i],
             staleness,
         };
         let mut out = vec![];
         let (fresh, late) = ([weighted(0, 0), weighted(1, 0)], [weighted(2, STALENESS)]);
-        aggregate(&spec, &base, &fresh, &late, &mut out).unwrap();
+        let parent = Parent {
+            id: CheckpointId([0; 32]),
+            weights: &base,
+        };
+        aggregate(&spec, parent, &fresh, &late, &mut out).unwrap();
         assert_eq!(out, file(made), "{codec}");
     }
 }

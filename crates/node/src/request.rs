@@ -37,6 +37,8 @@ pub struct CreateModel {
     pub name: ModelName,
     /// The aggregation strategy, e.g. `fedavg/1`.
     pub strategy: Rule,
+    /// The aggregation rules, e.g. `nnm/1` and `trimmed-mean/1`; none means the default for the members.
+    pub aggregation: Vec<Rule>,
     /// The codec of updates, e.g. `bf16/1`.
     pub codec: Rule,
     /// The contributions that a round needs at least (k). `None` means a majority of the list; an open model must name them.

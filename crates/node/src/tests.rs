@@ -51,6 +51,7 @@ pub(super) fn spec(name: &str, membership: Membership, checkpoint0: u8, creator:
         }]
         .into(),
         strategy: Rule::new("fedavg/1"),
+        aggregation: vec![],
         rounds: RoundPolicy::default(),
         codec: Rule::new("bf16/1"),
         privacy: Rule::new("none/1"),
@@ -126,6 +127,7 @@ fn request(key: Option<&str>) -> CreateModel {
         seeded: None,
         name: model().name,
         strategy: Rule::new("fedavg/1"),
+        aggregation: vec![],
         codec: Rule::new("none/1"),
         min_contributions: None,
         target: None,
@@ -353,6 +355,7 @@ async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
             blob: BlobId([9; 32]),
             update: true,
         },
+        judged: None,
         guard: context.disk.keep_new_blobs().await,
         traceparent: None,
     };

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qres_fed::aggregation::Verdict;
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId, SubmissionId};
 use qres_fed::record::{ModelName, Spec};
 use qres_fed::round::{ChangeInfo, SubmissionState};
@@ -113,6 +114,8 @@ pub struct ContributionView {
     pub bytes: u64,
     /// True if it was taken as late work.
     pub late: bool,
+    /// What the aggregation made of it, if this node has computed the checkpoint of the round.
+    pub verdict: Option<Verdict>,
 }
 
 /// A seal on a round that the head's branch passed over.

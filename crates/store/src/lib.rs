@@ -90,6 +90,7 @@ mod upload;
 mod usage;
 #[doc(hidden)]
 pub mod value;
+mod verdict;
 mod write;
 mod writer;
 
@@ -102,7 +103,8 @@ pub use owner::Owner;
 pub use partial::Partial;
 pub use quota::{Quota, QuotaError};
 pub use record::{
-    HeardModel, KeyOutcome, ModelRecords, StoredKey, StoredModel, StoredState, StoredSubmission, SubmissionPage, Write,
+    HeardModel, KeyOutcome, ModelRecords, StoredKey, StoredModel, StoredState, StoredSubmission, SubmissionPage,
+    Verdicts, Write,
 };
 pub use reserve::{ROOM_BYTES_MIN, free_bytes};
 pub use reusable::ReusableFiles;

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
+use qres_fed::aggregation::Verdict;
+use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, SubmissionId};
 use qres_fed::record::{Consent, Contribution, ModelName, Proof, Seal, Signature, Signed, Spec};
 use qres_fed::round::{Archived, Forgotten, Root, SubmissionState};
 
@@ -115,6 +116,13 @@ pub enum Write {
     /// Keeps a member's consent; it replaces the one of the same author.
     Consent(Signed<Consent>),
     Verified(SpecId, CheckpointId),
+    /// Keeps the verdicts of a checkpoint that this node has computed, until its round goes into the archive.
+    Verdicts {
+        spec: SpecId,
+        round: u64,
+        checkpoint: CheckpointId,
+        verdicts: Verdicts,
+    },
     Submission(StoredSubmission),
     SubmissionState {
         id: SubmissionId,
@@ -138,6 +146,9 @@ pub enum Write {
     /// Stores a small value under a name, for example `revision_ceiling`.
     Meta(&'static str, Vec<u8>),
 }
+
+/// The verdicts on the contributions of one checkpoint.
+pub type Verdicts = Vec<(ContributionId, Verdict)>;
 
 /// The records of a model, in any order.
 #[derive(Debug, Clone, Default)]

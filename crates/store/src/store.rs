@@ -13,7 +13,7 @@ use super::directory::Directory;
 use super::reserve::Reserve;
 use super::{
     BlobStore, Blobs, HeardModel, ModelRecords, Owner, Quota, StoreError, StoredKey, StoredModel, StoredState,
-    StoredSubmission, SubmissionPage, Write, archive, entry, expire, query, table, value, write,
+    StoredSubmission, SubmissionPage, Verdicts, Write, archive, entry, expire, query, table, value, verdict, write,
 };
 
 /// The settings of a [`Store`].
@@ -135,6 +135,17 @@ impl Store {
     /// Returns those of the rounds that the archive has, ascending.
     pub fn archived(&self, spec: SpecId, rounds: RangeInclusive<u64>) -> Result<Vec<Archived>, StoreError> {
         self.records.read(|tx| archive::rounds(tx, spec, &rounds))
+    }
+
+    /// Returns the verdicts of checkpoints, each given with its round; `None` for one that this node has not computed, or that is
+    /// in the archive.
+    pub fn verdicts(&self, spec: SpecId, of: &[(u64, CheckpointId)]) -> Result<Vec<Option<Verdicts>>, StoreError> {
+        let read = |tx: &_| {
+            of.iter()
+                .map(|(round, id)| verdict::read(tx, spec, *round, id))
+                .collect()
+        };
+        self.records.read(read)
     }
 
     /// Returns round and id of the archived records of rounds later than `above`, the newest first. Whole rounds are

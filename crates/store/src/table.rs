@@ -36,6 +36,8 @@ pub(super) const PROOFS: Values<64> = TableDefinition::new("proofs");
 pub(super) const HEARD_SUCCEEDS: Values<32> = TableDefinition::new("heard_succeeds");
 /// Key: spec, author. Value: the consent and its signature.
 pub(super) const CONSENTS: Values<64> = TableDefinition::new("consents");
+/// Key: spec, round, checkpoint that this node has computed. Value: the verdicts on its contributions.
+pub(super) const VERDICTS: Values<72> = TableDefinition::new("verdicts");
 /// Key: spec, checkpoint whose weights are here and verified. No value.
 pub(super) const VERIFIED: Mark<64> = TableDefinition::new("verified");
 /// Key: submission. Value: the whole submission.
@@ -111,6 +113,7 @@ macro_rules! all_tables {
             PROOFS,
             CONSENTS,
             HEARD_SUCCEEDS,
+            VERDICTS,
             VERIFIED,
             SUBMISSIONS,
             SUBMISSION_BY_BASE,

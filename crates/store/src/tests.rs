@@ -58,6 +58,7 @@ fn spec(name: &str) -> Signed<Spec> {
         }]
         .into(),
         strategy: rule("fedavg/1"),
+        aggregation: vec![],
         rounds: RoundPolicy {
             min_contributions: 1,
             target: None,

@@ -8,7 +8,7 @@ use redb::{ReadableTable, WriteTransaction};
 use super::database::Fault;
 use super::entry::{Done, mark, put, remove, take, unmark};
 use super::table::{self, Values};
-use super::{StoreError, StoredKey, StoredSubmission, Write, archive, value};
+use super::{StoreError, StoredKey, StoredSubmission, Write, archive, value, verdict};
 
 /// Applies one [`Write`] in a transaction.
 pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
@@ -42,6 +42,12 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             put(tx, table::CONSENTS, &key, &value::from_signed(signed))
         }
         Write::Verified(spec, checkpoint) => mark(tx, table::VERIFIED, &table::key(&[&spec.0, &checkpoint.0])),
+        Write::Verdicts {
+            spec,
+            round,
+            checkpoint,
+            verdicts,
+        } => verdict::keep(tx, *spec, (*round, checkpoint), verdicts),
         Write::Submission(submission) => put_submission(tx, submission),
         Write::SubmissionState {
             id,
@@ -49,7 +55,10 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             final_unix_ms,
         } => set_submission_state(tx, *id, state, *final_unix_ms),
         Write::Forget(spec, gone) => forget(tx, *spec, gone),
-        Write::Archive(spec, root, rounds) => archive::add(tx, *spec, root, rounds),
+        Write::Archive(spec, root, rounds) => {
+            verdict::forget(tx, *spec, root.round)?;
+            archive::add(tx, *spec, root, rounds)
+        }
         Write::Unarchive(spec, root) => archive::cut(tx, *spec, root),
         Write::Key(key) => put_key(tx, key),
         Write::State(state) => {
@@ -122,6 +131,7 @@ fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
         remove(tx, table::STATES, &key)?;
     }
     archive::clear(tx, spec)?;
+    verdict::forget(tx, spec, u64::MAX)?;
     let range = table::below::<64>(&spec.0);
     tx.open_table(table::VERIFIED)?
         .retain_in::<&[u8; 64], _>(range.start()..=range.end(), |_, ()| false)?;

@@ -185,6 +185,7 @@ mod tests {
             name: name(),
             tensors: vec![tensor].into(),
             strategy: Rule::new("fedavg/1"),
+            aggregation: vec![],
             rounds: RoundPolicy::default(),
             codec: Rule::new("bf16/1"),
             privacy: Rule::new("none/1"),

@@ -95,6 +95,7 @@ fn check(spec: &Spec) -> bool {
     let rules = [&spec.strategy, &spec.codec, &spec.privacy];
     let names = rules
         .into_iter()
+        .chain(&spec.aggregation)
         .flat_map(|rule| std::iter::once(&rule.id).chain(rule.params.keys()));
     let mut names = names.chain(spec.tensors.iter().map(|tensor| &tensor.name));
     assert!(names.all(|name| name.chars().all(is_printable)));

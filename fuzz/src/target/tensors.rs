@@ -1,9 +1,10 @@
 //! Tensors: files, coded updates, coded states. Tensors that were checked must fit the schema and be finite.
 
+use qres_fed::id::{CheckpointId, NodeId};
 use qres_fed::record::{Rule, Spec, is_printable};
 use qres_fed::state;
 use qres_fed::tensor::{self, Layout, to_safetensors};
-use qres_fed::update::{self, Part, Weighted};
+use qres_fed::update::{self, Parent, Part, Weighted};
 
 use crate::{Target, record};
 
@@ -121,15 +122,20 @@ fn update(codec: &str, data: &[u8]) -> bool {
         return false;
     }
     // The update is given three times, once as a late one, so that weights other than 1 are multiplied with.
-    let part = |samples, staleness| Weighted {
+    let part = |author, samples, staleness| Weighted {
         update: &coded,
+        author: NodeId([author; 32]),
         samples,
         staleness,
     };
     let mut sum = Vec::new();
     let base = zeros(&spec);
-    update::aggregate(&spec, &base, &[part(1 << 40, 0), part(1, 0)], &[part(3, 2)], &mut sum)
-        .expect("what was checked aggregates");
+    let parent = Parent {
+        id: CheckpointId([0; 32]),
+        weights: &base,
+    };
+    let (fresh, late) = ([part(1, 1 << 40, 0), part(2, 1, 0), part(3, 5, 0)], [part(1, 3, 2)]);
+    update::aggregate(&spec, parent, &fresh, &late, &mut sum).expect("what was checked aggregates");
     tensor::check_weights(&spec.tensors, &sum).expect("an aggregate is finite");
     accepted
 }

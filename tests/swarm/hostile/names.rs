@@ -19,6 +19,7 @@ fn spec(creator: NodeId, name: &str, tensor: &str, strategy: &str) -> Spec {
         }]
         .into(),
         strategy: Rule::new(strategy),
+        aggregation: vec![],
         rounds: RoundPolicy::default(),
         codec: Rule::new("bf16/1"),
         privacy: Rule::new("none/1"),

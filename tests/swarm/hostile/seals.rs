@@ -1,8 +1,8 @@
 //! Seals that no honest node makes.
 
-use qres_fed::id::{BlobId, ContributionId};
+use qres_fed::id::{BlobId, ContributionId, NodeId};
 use qres_fed::record::{Seal, Signed};
-use qres_fed::update::{Weighted, aggregate};
+use qres_fed::update::{Parent, Weighted, aggregate};
 use qres_tests::weights::vector;
 
 use super::peer::Service;
@@ -111,14 +111,19 @@ async fn two_valid_seals_of_one_sealer_leave_one_head() {
     scene.peer.announce(&mine).await;
     for other in honest {
         // (3 + 9) / 2 with either of the two honest contributions: only the lists of the two seals differ.
-        let (parent, theirs) = (vector(&[0.0]), bytes_of(&[9.0]));
-        let weighted = [&update, &theirs].map(|update| Weighted {
+        let (base, theirs) = (vector(&[0.0]), bytes_of(&[9.0]));
+        let parent = Parent {
+            id: scene.base,
+            weights: &base,
+        };
+        let weighted = [(&update, scene.peer.node()), (&theirs, NodeId([0xff; 32]))].map(|(update, author)| Weighted {
             update,
+            author,
             samples: 1,
             staleness: 0,
         });
         let mut result = vec![];
-        aggregate(&scene.spec, &parent, &weighted, &[], &mut result).unwrap();
+        aggregate(&scene.spec, parent, &weighted, &[], &mut result).unwrap();
         scene
             .peer
             .announce_seal(&scene.seal(&[mine.record.id(), other], &result))

@@ -26,6 +26,7 @@ fn spec(creator: NodeId, name: &str, tensors: usize) -> Spec {
         name: name.parse().expect("a name"),
         tensors: (0..tensors).map(tensor).collect(),
         strategy: Rule::new("fedavg/1"),
+        aggregation: vec![],
         rounds: RoundPolicy {
             target: Some(1),
             ..RoundPolicy::default()

@@ -14,25 +14,56 @@ class RoundState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUND_STATE_UNSPECIFIED: _ClassVar[RoundState]
     ROUND_STATE_OPEN: _ClassVar[RoundState]
     ROUND_STATE_SEALED: _ClassVar[RoundState]
+
+class Rejection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REJECTION_UNSPECIFIED: _ClassVar[Rejection]
+    REJECTION_NO_SAMPLES: _ClassVar[Rejection]
+    REJECTION_NOT_SELECTED: _ClassVar[Rejection]
+    REJECTION_TRIMMED: _ClassVar[Rejection]
+    REJECTION_AGAINST_ROOT: _ClassVar[Rejection]
+    REJECTION_TOO_LONG: _ClassVar[Rejection]
 ROUND_STATE_UNSPECIFIED: RoundState
 ROUND_STATE_OPEN: RoundState
 ROUND_STATE_SEALED: RoundState
+REJECTION_UNSPECIFIED: Rejection
+REJECTION_NO_SAMPLES: Rejection
+REJECTION_NOT_SELECTED: Rejection
+REJECTION_TRIMMED: Rejection
+REJECTION_AGAINST_ROOT: Rejection
+REJECTION_TOO_LONG: Rejection
 
 class Contribution(_message.Message):
-    __slots__ = ("id", "author", "samples", "fidelity", "total_bytes", "late")
+    __slots__ = ("id", "author", "samples", "fidelity", "total_bytes", "late", "verdict")
     ID_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     FIDELITY_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     LATE_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
     id: str
     author: str
     samples: int
     fidelity: float
     total_bytes: int
     late: bool
-    def __init__(self, id: _Optional[str] = ..., author: _Optional[str] = ..., samples: _Optional[int] = ..., fidelity: _Optional[float] = ..., total_bytes: _Optional[int] = ..., late: bool = ...) -> None: ...
+    verdict: ContributionVerdict
+    def __init__(self, id: _Optional[str] = ..., author: _Optional[str] = ..., samples: _Optional[int] = ..., fidelity: _Optional[float] = ..., total_bytes: _Optional[int] = ..., late: bool = ..., verdict: _Optional[_Union[ContributionVerdict, _Mapping]] = ...) -> None: ...
+
+class ContributionVerdict(_message.Message):
+    __slots__ = ("claimed", "weight", "clipped", "distance", "rejected")
+    CLAIMED_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    CLIPPED_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    claimed: float
+    weight: float
+    clipped: float
+    distance: float
+    rejected: Rejection
+    def __init__(self, claimed: _Optional[float] = ..., weight: _Optional[float] = ..., clipped: _Optional[float] = ..., distance: _Optional[float] = ..., rejected: _Optional[_Union[Rejection, str]] = ...) -> None: ...
 
 class LosingSeal(_message.Message):
     __slots__ = ("checkpoint", "sealer")

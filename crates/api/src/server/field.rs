@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::{
-    CHANGE_MAX, Dtype, MEMBERS_MAX, Membership, ModelName, Rule, SAMPLES_MAX, TensorSpec, is_printable,
+    CHANGE_MAX, Dtype, MEMBERS_MAX, Membership, ModelName, RULES_MAX, Rule, SAMPLES_MAX, TensorSpec, is_printable,
 };
 use qres_node::error::NodeError;
 use qres_node::handle::{ModelRef, Seeded, UploadOptions};
@@ -130,6 +130,18 @@ pub(super) fn rule(field: &str, rule: Option<pb::Rule>) -> Result<Option<Rule>, 
         )),
         None => Ok(Some(Rule { id, params })),
     }
+}
+
+/// Checks a list of rules; each one must have a name.
+pub(super) fn rules(field: &str, rules: Vec<pb::Rule>) -> Result<Vec<Rule>, Status> {
+    if rules.len() > RULES_MAX {
+        return Err(invalid(
+            field,
+            format!("{} rules given, at most {RULES_MAX} are taken", rules.len()),
+        ));
+    }
+    let read = |(i, given)| Ok(rule(&format!("{field}[{i}]"), Some(given))?.unwrap_or_else(|| Rule::new("")));
+    rules.into_iter().enumerate().map(read).collect()
 }
 
 /// Checks the metrics of a trainer. A value need not be finite: a loss of NaN is taken, too.

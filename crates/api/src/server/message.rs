@@ -2,6 +2,7 @@
 
 use prost::Message;
 use prost_types::Timestamp;
+use qres_fed::aggregation::{self, Rejection};
 use qres_fed::record::{Membership, RoundPolicy, Rule, TensorSpec};
 use qres_fed::round::{ChangeInfo, SubmissionState};
 use qres_node::finding::{Finding, Verdict};
@@ -152,6 +153,7 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
         warnings: view.warnings,
         conditions: view.conditions.into_iter().map(condition).collect(),
         strategy: Some(rule(spec.strategy)),
+        aggregation: spec.aggregation.into_iter().map(rule).collect(),
         codec: Some(rule(spec.codec)),
         privacy: Some(rule(spec.privacy)),
         rounds: Some(rounds(spec.rounds)),
@@ -192,6 +194,24 @@ fn condition(view: ConditionView) -> pb::Condition {
     }
 }
 
+fn judged(verdict: aggregation::Verdict) -> pb::ContributionVerdict {
+    let rejected = match verdict.rejected {
+        None => pb::Rejection::Unspecified,
+        Some(Rejection::NoSamples) => pb::Rejection::NoSamples,
+        Some(Rejection::NotSelected) => pb::Rejection::NotSelected,
+        Some(Rejection::Trimmed) => pb::Rejection::Trimmed,
+        Some(Rejection::AgainstRoot) => pb::Rejection::AgainstRoot,
+        Some(Rejection::TooLong) => pb::Rejection::TooLong,
+    };
+    pb::ContributionVerdict {
+        claimed: f64::from(verdict.claimed),
+        weight: f64::from(verdict.weight),
+        clipped: f64::from(verdict.clipped),
+        distance: verdict.distance.map(f64::from),
+        rejected: rejected.into(),
+    }
+}
+
 fn contribution(view: ContributionView) -> pb::Contribution {
     pb::Contribution {
         id: text(&view.id),
@@ -200,6 +220,7 @@ fn contribution(view: ContributionView) -> pb::Contribution {
         fidelity: f64::from(view.fidelity),
         total_bytes: view.bytes,
         late: view.late,
+        verdict: view.verdict.map(judged),
     }
 }
 
@@ -375,6 +396,7 @@ mod tests {
             }]
             .into(),
             strategy: Rule::new("fedavg/1"),
+            aggregation: vec![],
             rounds: RoundPolicy {
                 min_contributions: 2,
                 target: None,

@@ -33,6 +33,7 @@ pub(super) fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Stat
     Ok(CreateModel {
         name: field::model_name("name", &header.name)?,
         strategy: field::rule("strategy", header.strategy)?.unwrap_or_else(|| Rule::new(STRATEGY_DEFAULT)),
+        aggregation: field::rules("aggregation", header.aggregation)?,
         codec: field::rule("codec", header.codec)?.unwrap_or_else(|| Rule::new(CODEC_DEFAULT)),
         min_contributions: header.min_contributions,
         target: header.target,

@@ -11,7 +11,7 @@ use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::show::lines::Lines;
 use crate::upload::Source;
-use crate::value::{duration, named_number};
+use crate::value::{Rule, duration, named_number, rule};
 
 /// Makes a model from its first weights, or from a seed.
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,10 @@ pub struct Create {
     /// A parameter of the strategy, e.g. mu=0.1; may be repeated
     #[arg(long = "param", value_name = "NAME=NUMBER", value_parser = named_number, requires = "strategy")]
     params: Vec<(String, f64)>,
+    /// A rule by which the updates of a round become one, e.g. trimmed-mean/1:f=2; may be repeated, the last one combines the updates
+    /// [default: for five members or more trimmed-mean/1 with f = a quarter of the members, else mean/1]
+    #[arg(long = "aggregate", value_name = "NAME/VERSION[:NAME=NUMBER,…]", value_parser = rule)]
+    aggregation: Vec<Rule>,
     /// Codec by which updates are coded for sending [default: bf16/1]
     #[arg(long, value_name = "NAME/VERSION")]
     codec: Option<String>,
@@ -130,6 +134,7 @@ impl Create {
         pb::CreateModelRequest {
             name: self.name.clone(),
             strategy,
+            aggregation: self.aggregation.iter().map(Rule::message).collect(),
             codec: self.codec(),
             min_contributions: self.min_contributions,
             target: self.target,

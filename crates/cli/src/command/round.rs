@@ -116,7 +116,15 @@ fn round_text(round: &pb::Round) -> Lines {
             some(text::shorts(round.losing_seals.iter().map(|seal| &seal.checkpoint))),
         ),
     ]);
-    let mut table = Table::new(["CONTRIBUTION", "AUTHOR", "SAMPLES", "FIDELITY", "SIZE", "LATE"]);
+    let mut table = Table::new([
+        "CONTRIBUTION",
+        "AUTHOR",
+        "SAMPLES",
+        "FIDELITY",
+        "SIZE",
+        "LATE",
+        "VERDICT",
+    ]);
     for contribution in &round.contributions {
         table.row([
             text::short(&contribution.id),
@@ -125,6 +133,7 @@ fn round_text(round: &pb::Round) -> Lines {
             format!("{:.6}", contribution.fidelity),
             text::bytes(contribution.total_bytes),
             text::yes(contribution.late),
+            contribution.verdict.as_ref().map(text::verdict).unwrap_or_default(),
         ]);
     }
     head.then(table.text("no contributions yet"))
@@ -180,6 +189,13 @@ mod tests {
                 fidelity: 0.999_999_4,
                 total_bytes: 2048,
                 late: false,
+                verdict: Some(pb::ContributionVerdict {
+                    claimed: 0.9,
+                    weight: 0.0,
+                    clipped: 1.0,
+                    distance: Some(1234.5),
+                    rejected: pb::Rejection::NotSelected.into(),
+                }),
             }],
             missing: vec!["deadbeef00".into()],
             min_contributions: 2,
@@ -192,8 +208,9 @@ mod tests {
              parent   aa\n\
              needed   2 contributions\n\
              missing  deadbeef\n\n\
-             CONTRIBUTION  AUTHOR    SAMPLES  FIDELITY  SIZE     LATE\n\
-             01234567      feedface  100      0.999999  2.0 KiB  no"
+             CONTRIBUTION  AUTHOR    SAMPLES  FIDELITY  SIZE     LATE  VERDICT\n\
+             01234567      feedface  100      0.999999  2.0 KiB  no    weight 0.000 of 0.900 claimed, distance 1234.5000, \
+             REJECTED: others lie closer together"
         );
     }
 }

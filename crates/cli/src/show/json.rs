@@ -67,6 +67,7 @@ pub fn model(model: &pb::Model) -> Value {
         "warnings": model.warnings,
         "conditions": list(&model.conditions, condition),
         "strategy": rule(model.strategy.as_ref()),
+        "aggregation": model.aggregation.iter().map(|given| rule(Some(given))).collect::<Vec<_>>(),
         "codec": rule(model.codec.as_ref()),
         "privacy": rule(model.privacy.as_ref()),
         "rounds": model.rounds.as_ref().map(policy),
@@ -151,6 +152,17 @@ fn contribution(contribution: &pb::Contribution) -> Value {
         "fidelity": contribution.fidelity,
         "total_bytes": contribution.total_bytes,
         "late": contribution.late,
+        "verdict": contribution.verdict.as_ref().map(verdict),
+    })
+}
+
+fn verdict(verdict: &pb::ContributionVerdict) -> Value {
+    json!({
+        "claimed": verdict.claimed,
+        "weight": verdict.weight,
+        "clipped": verdict.clipped,
+        "distance": verdict.distance,
+        "rejected": text::rejection(verdict.rejected()),
     })
 }
 
@@ -267,6 +279,7 @@ mod tests {
             ("PeerHead", peer_head(&pb::PeerHead::default())),
             ("Peer", peer(&pb::Peer::default())),
             ("Contribution", contribution(&pb::Contribution::default())),
+            ("ContributionVerdict", verdict(&pb::ContributionVerdict::default())),
             ("LosingSeal", losing_seal(&pb::LosingSeal::default())),
             ("Round", round(&pb::Round::default())),
             ("Submission", submission(&pb::Submission::default())),

@@ -27,6 +27,7 @@ pub fn model_text(model: &pb::Model) -> Lines {
         ("standing", Some(text::standing(model).to_owned())),
         ("head", head),
         ("strategy", Some(text::rule(model.strategy.as_ref()))),
+        ("aggregation", some(text::rules(&model.aggregation))),
         ("codec", Some(text::rule(model.codec.as_ref()))),
         ("trainers apply", some(text::numbers(&model.trainer_config))),
         ("rounds", model.rounds.as_ref().map(policy)),
@@ -136,6 +137,12 @@ mod tests {
                 id: "fedprox/1".into(),
                 params: [("mu".to_owned(), 0.1)].into(),
             }),
+            aggregation: ["nnm/1", "median/1"]
+                .map(|id| pb::Rule {
+                    id: id.into(),
+                    ..Default::default()
+                })
+                .into(),
             trainer_config: [("mu".to_owned(), 0.1)].into(),
             tensor_count: 1,
             tensors: vec![pb::TensorSpec {
@@ -151,6 +158,7 @@ mod tests {
              id              ab\n\
              standing        joined\n\
              strategy        fedprox/1 (mu = 0.1)\n\
+             aggregation     nnm/1, then median/1\n\
              codec           -\n\
              trainers apply  mu = 0.1\n\
              rounds          close when all expected members are in, or at 3 times the median pace (at most 10 m 0 s); \

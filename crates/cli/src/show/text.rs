@@ -69,6 +69,53 @@ pub fn rule(rule: Option<&pb::Rule>) -> String {
     }
 }
 
+/// Formats rules that follow each other: `nnm/1 (f = 2), then trimmed-mean/1 (f = 2)`.
+pub fn rules(rules: &[pb::Rule]) -> String {
+    let each: Vec<_> = rules.iter().map(|given| rule(Some(given))).collect();
+    each.join(", then ")
+}
+
+/// Formats what an aggregation made of a contribution: `weight 0.25 of 0.25 claimed, distance 0.013`.
+pub fn verdict(verdict: &pb::ContributionVerdict) -> String {
+    let mut parts = vec![format!(
+        "weight {:.3} of {:.3} claimed",
+        verdict.weight, verdict.claimed
+    )];
+    if verdict.clipped != 1.0 {
+        parts.push(format!("length times {:.3}", verdict.clipped));
+    }
+    if let Some(distance) = verdict.distance {
+        parts.push(format!("distance {}", short_number(distance)));
+    }
+    let rejected = match verdict.rejected() {
+        pb::Rejection::Unspecified => None,
+        pb::Rejection::NoSamples => Some("it has no samples"),
+        pb::Rejection::NotSelected => Some("others lie closer together"),
+        pb::Rejection::Trimmed => Some("each value was among the largest or smallest"),
+        pb::Rejection::AgainstRoot => Some("it points away from the trusted update"),
+        pb::Rejection::TooLong => Some("it is too long"),
+    };
+    parts.extend(rejected.map(|why| format!("REJECTED: {why}")));
+    parts.join(", ")
+}
+
+/// Returns the name of a rejection as the contract writes it, without its prefix; empty if there is none.
+pub fn rejection(rejected: pb::Rejection) -> &'static str {
+    match rejected {
+        pb::Rejection::Unspecified => "",
+        other => other.as_str_name().trim_start_matches("REJECTION_"),
+    }
+}
+
+/// Formats a number with four digits, in powers of ten if it is very large or small.
+fn short_number(x: f64) -> String {
+    if x == 0.0 || (1e-3..1e5).contains(&x.abs()) {
+        format!("{x:.4}")
+    } else {
+        format!("{x:.3e}")
+    }
+}
+
 /// Formats named numbers: `mu = 0.1, learning_rate = 0.05`.
 pub fn numbers<'a>(numbers: impl IntoIterator<Item = (&'a String, &'a f64)>) -> String {
     let each = numbers.into_iter().map(|(name, value)| format!("{name} = {value}"));

@@ -1,5 +1,6 @@
 //! The codecs' kernels. They code runs of floats, which begin at a multiple of [`INT8_BLOCK`], into bytes and back.
 
+use super::element::Element;
 use super::{Codec, INT8_BLOCK, float};
 use crate::record::Dtype;
 
@@ -44,6 +45,30 @@ pub(crate) fn decode(codec: Codec, dtype: Dtype, coded: &[u8], out: &mut [f64]) 
     // The start value is -0.0 and not 0.0, because x + -0.0 is x for every x, including a negative zero.
     out.fill(-0.0);
     accumulate_all(codec, dtype, out, &[(coded, 1.0)]);
+}
+
+/// Decodes `coded` into `out`, each value rounded to the type of `out`.
+pub(crate) fn decode_elements<E: Element>(codec: Codec, dtype: Dtype, coded: &[u8], out: &mut [E]) {
+    match codec {
+        Codec::None => float::decode_elements(dtype, coded, out),
+        Codec::Bf16 => float::decode_elements(Dtype::Bf16, coded, out),
+        Codec::Int8 => {
+            for (coded, out) in coded.chunks(INT8_BLOCK + 4).zip(out.chunks_mut(INT8_BLOCK)) {
+                decode_int8(coded, out);
+            }
+        }
+    }
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn decode_int8<E: Element>(coded: &[u8], out: &mut [E]) {
+    let Some((head, codes)) = coded.split_first_chunk::<4>() else {
+        return;
+    };
+    let scale = f64::from(f32::from_le_bytes(*head));
+    for (out, code) in out.iter_mut().zip(codes) {
+        *out = E::from_f64(scale * f64::from(*code as i8));
+    }
 }
 
 /// Returns the index of the first bad element of coded floats and a description of its problem, or `None` if every float is

@@ -81,6 +81,15 @@ impl Examples {
         &self.labels
     }
 
+    /// Returns the same rows with other labels. An attack on a federation can begin with that.
+    #[must_use]
+    pub fn relabelled(mut self, label: impl Fn(u32) -> u32) -> Self {
+        for old in &mut self.labels {
+            *old = label(*old);
+        }
+        self
+    }
+
     /// Returns a copy of these rows, in this order. Panics on an index that is not below [`Self::len`].
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {

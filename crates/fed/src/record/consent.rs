@@ -4,14 +4,19 @@ use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{Authored, Canonical, MEMBERS_MAX, Membership, Spec};
+use super::{Authored, Canonical, MEMBERS_MAX, Membership, Rule, Spec};
+use crate::aggregation::{Aggregation, defaults};
 use crate::id::{BlobId, CheckpointId, ConsentId, NodeId, SpecId};
+use crate::strategy;
 
 #[cfg(test)]
 mod tests;
 
 /// Largest number of nodes that one change adds and removes. With it a consent stays below the mesh's 64 KiB envelope.
 pub const CHANGE_MAX: usize = 64;
+
+/// The rule whose root is the creator's update.
+const FLTRUST: &str = "fltrust/1";
 
 /// A change of a model's members, as one of them proposes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
@@ -87,6 +92,24 @@ impl Consent {
     }
 }
 
+/// Returns k of the model with `n` members.
+fn k_after(spec: &Spec, n: usize) -> u32 {
+    let (k, n) = (spec.rounds.min_contributions, u32::try_from(n).unwrap_or(u32::MAX));
+    match k as usize == spec.quorum() {
+        true => n / 2 + 1,
+        false => k.min(n),
+    }
+}
+
+/// Returns the aggregation rules of the model with `n` members.
+fn rules_after(spec: &Spec, n: usize) -> Vec<Rule> {
+    let default = defaults::rules(spec.membership.authors_max(), spec.rounds.min_contributions as usize);
+    match spec.aggregation == default {
+        true => defaults::rules(n, k_after(spec, n) as usize),
+        false => spec.aggregation.clone(),
+    }
+}
+
 impl Change {
     /// Returns the members after the change. The error says why the change does not fit the members of `spec`.
     pub fn members(&self, spec: &Spec) -> Result<BTreeSet<NodeId>, ChangeError> {
@@ -117,6 +140,16 @@ impl Change {
         if self.remove.contains(&self.proposer) {
             return fail("a member that goes cannot make the successor: let another member propose the change".into());
         }
+        let trusts_creator = spec.aggregation.iter().any(|rule| rule.id == FLTRUST);
+        if trusts_creator && self.proposer != spec.creator {
+            return fail(format!(
+                "{FLTRUST} trusts the creator of the model, who must propose the change: the proposer becomes the creator"
+            ));
+        }
+        let k = k_after(spec, after.len()) as usize;
+        if let Err(error) = Aggregation::new(&rules_after(spec, after.len()), k, after.len()) {
+            return fail(format!("the model's rules do not work with these members: {error}"));
+        }
         Ok(after)
     }
 
@@ -124,19 +157,23 @@ impl Change {
     /// same spec.
     ///
     /// A k that was the majority becomes the majority of the new members. Another k, and the target, stay, or become the number
-    /// of members if that is less.
+    /// of members if that is less. Aggregation rules and a limit on shares that were the defaults of the list become those of
+    /// the new list; others stay.
     pub fn successor(&self, spec: &Spec, weights: BlobId) -> Result<Spec, ChangeError> {
         let members = self.members(spec)?;
         let n = u32::try_from(members.len()).unwrap_or(u32::MAX);
         let mut rounds = spec.rounds.clone();
-        let was_majority = rounds.min_contributions as usize == spec.quorum();
-        rounds.min_contributions = match was_majority {
-            true => n / 2 + 1,
-            false => rounds.min_contributions.min(n),
-        };
+        rounds.min_contributions = k_after(spec, members.len());
+        let mut strategy = spec.strategy.clone();
+        let limit = strategy::max_share(&strategy);
+        if limit == defaults::max_share(spec.membership.authors_max()) {
+            strategy::set_max_share(&mut strategy, defaults::max_share(members.len()));
+        }
         rounds.target = rounds.target.map(|target| target.clamp(rounds.min_contributions, n));
         Ok(Spec {
+            aggregation: rules_after(spec, members.len()),
             membership: Membership::List(members),
+            strategy,
             rounds,
             checkpoint0: weights,
             creator: self.proposer,

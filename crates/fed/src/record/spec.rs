@@ -21,6 +21,8 @@ pub const MEMBERS_MAX: usize = 512;
 const MODEL_NAME_BYTES_MAX: usize = 128;
 /// Largest length of a rule's name and of each of its numbers' names, in bytes.
 const RULE_NAME_BYTES_MAX: usize = 64;
+/// Largest number of rules in an aggregation: three that prepare, and one that combines.
+pub const RULES_MAX: usize = 4;
 /// Largest number of numbers in a rule.
 const RULE_PARAMS_MAX: usize = 32;
 /// Largest [`RoundPolicy::max_staleness`]: rounds that a late contribution may be behind.
@@ -112,7 +114,7 @@ pub enum Membership {
 impl Membership {
     /// Returns the largest number of nodes that can contribute to one round: the list's length, or [`MEMBERS_MAX`] in an
     /// open model.
-    pub(crate) fn authors_max(&self) -> usize {
+    pub fn authors_max(&self) -> usize {
         match self {
             Self::List(members) => members.len(),
             Self::Open => MEMBERS_MAX,
@@ -160,6 +162,9 @@ pub struct Spec {
     pub tensors: Schema,
     /// Rule by which contributions become a checkpoint, e.g. `fedavg/1`; see [`crate::strategy`].
     pub strategy: Rule,
+    /// Rules by which the updates of a round become one, the last one combines them; none is the mean. See
+    /// [`crate::aggregation`].
+    pub aggregation: Vec<Rule>,
     /// Conditions on which a round closes.
     pub rounds: RoundPolicy,
     /// Rule by which an update is coded, e.g. `bf16/1`; see [`crate::codec`].
@@ -177,7 +182,7 @@ pub struct Spec {
 }
 
 impl Canonical for Spec {
-    const TAG: &'static str = "qres/spec/1\n";
+    const TAG: &'static str = "qres/spec/2\n";
 }
 
 impl Authored for Spec {
@@ -297,11 +302,19 @@ impl Spec {
     }
 
     pub(super) fn check_rules(&self) -> Result<(), SpecError> {
-        for (field, rule) in [
+        if self.aggregation.len() > RULES_MAX {
+            return Err(SpecError {
+                field: "aggregation",
+                problem: format!("{} rules given, at most {RULES_MAX} are taken", self.aggregation.len()),
+            });
+        }
+        let named = [
             ("strategy", &self.strategy),
             ("codec", &self.codec),
             ("privacy", &self.privacy),
-        ] {
+        ];
+        let aggregation = self.aggregation.iter().map(|rule| ("aggregation", rule));
+        for (field, rule) in named.into_iter().chain(aggregation) {
             let names = std::iter::once(&rule.id).chain(rule.params.keys());
             if let Some(name) = names.into_iter().find(|name| !is_name(name, RULE_NAME_BYTES_MAX)) {
                 let start: String = name.chars().take(160).collect();

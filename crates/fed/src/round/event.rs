@@ -180,6 +180,8 @@ pub struct EncodeJob {
 pub struct FreshItem {
     /// Id of the contribution.
     pub id: ContributionId,
+    /// The node that made it.
+    pub author: NodeId,
     /// The blob with its update.
     pub update: BlobId,
     /// Number of its samples, which is its weight.

@@ -37,6 +37,7 @@ pub fn spec(membership: Membership, k: u32) -> Spec {
         }]
         .into(),
         strategy: Rule::new("fedavg/1"),
+        aggregation: vec![],
         rounds: RoundPolicy {
             min_contributions: k,
             target: (membership == Membership::Open).then_some(k + 1),
@@ -235,6 +236,16 @@ impl Stage {
             self.feed(Input::Tick);
         }
         self.now = until;
+    }
+
+    /// Lets time pass until the head is of this round, and panics if `ms` milliseconds are not enough. When a round ends
+    /// depends on who may seal first, which is a hash of the spec's id.
+    pub fn pass_to_round(&mut self, round: u64, ms: u64) {
+        let until = self.now.after_ms(ms);
+        while self.round() < round && self.now < until {
+            self.pass(10);
+        }
+        assert_eq!(self.round(), round);
     }
 
     pub fn wake(&self) -> Option<Instant> {

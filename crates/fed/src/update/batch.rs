@@ -10,6 +10,11 @@ use crate::record::{Dtype, TensorSpec};
 /// of the 256 elements of an `int8/1` block.
 pub(crate) const BATCH_ELEMENTS: usize = 1 << 14;
 
+/// Smallest batch for work that reads many updates at once; a multiple of every codec's block, too.
+const BATCH_ELEMENTS_MIN: usize = 1 << 10;
+/// Elements of updates that one thread holds at once: 8 MiB in f64.
+const ELEMENTS_AT_ONCE: usize = 1 << 20;
+
 /// The elements of one tensor within a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -17,7 +22,7 @@ pub(super) struct Piece {
     pub tensor: usize,
     /// The tensor's element type.
     pub dtype: Dtype,
-    /// Index of the first element in the tensor; a multiple of [`BATCH_ELEMENTS`].
+    /// Index of the first element in the tensor; a multiple of the batches' size.
     pub start: u64,
     /// Positions of the elements among the batch's elements.
     pub elements: Range<usize>,
@@ -57,6 +62,8 @@ impl Batch {
 pub(super) struct Batches<'a> {
     schema: &'a [TensorSpec],
     codec: Codec,
+    /// Largest number of elements in a batch.
+    most: usize,
     tensor: usize,
     start: u64,
     plain_at: u64,
@@ -69,11 +76,19 @@ impl<'a> Batches<'a> {
         Self {
             schema,
             codec,
+            most: BATCH_ELEMENTS,
             tensor: 0,
             start: 0,
             plain_at: 0,
             coded_at: 0,
         }
+    }
+
+    /// Makes the batches smaller for work that reads this many updates at once, so that a thread holds at most 2^20 of their
+    /// elements: a batch then has 2^20 elements divided by their number rounded up to a power of two, at least 2^10.
+    pub fn for_updates(mut self, updates: usize) -> Self {
+        self.most = (ELEMENTS_AT_ONCE / updates.next_power_of_two()).clamp(BATCH_ELEMENTS_MIN, BATCH_ELEMENTS);
+        self
     }
 }
 
@@ -92,10 +107,10 @@ impl Iterator for Batches<'_> {
                 (self.tensor, self.start) = (self.tensor + 1, 0);
                 continue;
             }
-            let length = left.min(BATCH_ELEMENTS as u64) as usize;
+            let length = left.min(self.most as u64) as usize;
             let (element, plain, coded) = (batch.elements(), batch.plain_bytes(), batch.coded_bytes());
             // A tensor is cut only at multiples of the batch's size, so that no block of a codec is cut.
-            if element + length > BATCH_ELEMENTS {
+            if element + length > self.most {
                 break;
             }
             batch.pieces.push(Piece {

@@ -53,6 +53,21 @@ pub(super) fn keep_largest(dtype: Dtype, best: &mut [u8], x: &[u8]) {
     });
 }
 
+/// Sets `out` to the middle of the values, element by element: the larger of the two in the middle if their number is even.
+pub(super) fn middle(dtype: Dtype, values: &[&[u8]], out: &mut [u8]) {
+    with_integer!(dtype, |T| {
+        const W: usize = size_of::<T>();
+        let values: Vec<&[[u8; W]]> = values.iter().map(|bytes| bytes.as_chunks::<W>().0).collect();
+        let mut column = Vec::with_capacity(values.len());
+        for (i, out) in out.as_chunks_mut::<W>().0.iter_mut().enumerate() {
+            column.clear();
+            column.extend(values.iter().map(|value| T::from_le_bytes(value[i])));
+            let half = column.len() / 2;
+            *out = column.select_nth_unstable(half).1.to_le_bytes();
+        }
+    });
+}
+
 /// Writes `base + delta` to `out`, wrapping. Booleans are added modulo 2, which is "exclusive or": a difference of booleans
 /// is an "exclusive or" too.
 pub(super) fn add(dtype: Dtype, base: &[u8], delta: &[u8], out: &mut [u8]) {

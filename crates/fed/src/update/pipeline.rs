@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 
 use super::batch::{Batch, Batches};
+use crate::aggregation::Buffers;
 use crate::tensor::{Source, TensorError};
 
 /// Number of batches in one window: 64, which are 2^20 elements. A window ends with its slowest batch; at this length the
@@ -21,8 +22,23 @@ pub(super) struct Scratch {
     pub inputs: Vec<Vec<u8>>,
     /// Sums of the batch's float elements.
     pub sum: Vec<f64>,
-    /// The values that a receiver will decode.
+    /// The values that a receiver will decode, or an aggregated update.
     pub decoded: Vec<f64>,
+    /// Updates' elements, one row for each member.
+    pub rows: Vec<Vec<f64>>,
+    /// Rows of the members and of vectors made of them, in f32 and in f64.
+    pub singles: Rows<f32>,
+    pub doubles: Rows<f64>,
+}
+
+/// Rows of numbers of one type, for rules that work on coordinates.
+#[derive(Debug, Default)]
+pub(super) struct Rows<E> {
+    /// The members' updates.
+    pub members: Vec<Vec<E>>,
+    /// Vectors made of them.
+    pub mixed: Vec<Vec<E>>,
+    pub buffers: Buffers<E>,
 }
 
 struct Slot<R> {
@@ -37,14 +53,25 @@ struct Slot<R> {
 pub(super) fn run<R: Default + Send>(
     batches: Batches<'_>,
     work: impl Fn(&Batch, &mut Scratch, &mut Vec<u8>) -> Result<R, TensorError> + Sync,
+    done: impl FnMut(R, &[u8]) -> Result<(), TensorError>,
+) -> Result<(), TensorError> {
+    run_in(WINDOW, batches, work, done)
+}
+
+/// Runs like [`run`] with at most `window` batches in a window, for work with large results.
+pub(super) fn run_in<R: Default + Send>(
+    window: usize,
+    batches: Batches<'_>,
+    work: impl Fn(&Batch, &mut Scratch, &mut Vec<u8>) -> Result<R, TensorError> + Sync,
     mut done: impl FnMut(R, &[u8]) -> Result<(), TensorError>,
 ) -> Result<(), TensorError> {
+    let window = window.clamp(1, WINDOW);
     let mut scratches: Vec<Scratch> = Vec::new();
-    scratches.resize_with(rayon::current_num_threads().min(WINDOW), Scratch::default);
+    scratches.resize_with(rayon::current_num_threads().min(window), Scratch::default);
     let mut batches = batches.fuse();
     let (mut finished, mut running): (Vec<Slot<R>>, Vec<Slot<R>>) = (Vec::new(), Vec::new());
     loop {
-        let filled = fill(&mut running, &mut batches);
+        let filled = fill(&mut running, &mut batches, window);
         running.truncate(filled);
         // Each thread takes the next batch when it has finished one. The lock is held only while a batch is taken.
         let waiting = Mutex::new(running.iter_mut());
@@ -67,10 +94,10 @@ pub(super) fn run<R: Default + Send>(
     }
 }
 
-/// Fills up to [`WINDOW`] slots with the next batches and returns the number of filled slots.
-fn fill<R: Default>(slots: &mut Vec<Slot<R>>, batches: &mut impl Iterator<Item = Batch>) -> usize {
+/// Fills up to `window` slots with the next batches and returns the number of filled slots.
+fn fill<R: Default>(slots: &mut Vec<Slot<R>>, batches: &mut impl Iterator<Item = Batch>, window: usize) -> usize {
     let mut filled = 0;
-    for batch in batches.take(WINDOW) {
+    for batch in batches.take(window) {
         match slots.get_mut(filled) {
             Some(slot) => slot.batch = batch,
             None => slots.push(Slot {

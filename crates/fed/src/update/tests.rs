@@ -3,7 +3,7 @@
 mod whole_way;
 
 use super::*;
-use crate::id::{BlobId, NodeId};
+use crate::id::{BlobId, CheckpointId, NodeId};
 use crate::record::{Dtype, Membership, RoundPolicy, Rule, TensorSpec};
 use crate::tensor::{Layout, check_weights, to_safetensors};
 
@@ -20,6 +20,7 @@ fn spec(codec: &str, tensors: Vec<TensorSpec>) -> Spec {
         name: "test".parse().unwrap(),
         tensors: tensors.into(),
         strategy: Rule::new("fedavg/1"),
+        aggregation: vec![],
         rounds: RoundPolicy::default(),
         codec: Rule::new(codec),
         privacy: Rule::new("none/1"),
@@ -59,18 +60,27 @@ fn aggregated(spec: &Spec, base: &[u8], updates: &[(Vec<u8>, u64, u32)]) -> Vec<
     let weighted = |late: bool| -> Vec<Weighted<'_>> {
         updates
             .iter()
-            .filter(|(_, _, staleness)| (*staleness > 0) == late)
-            .map(|(update, samples, staleness)| Weighted {
+            .zip(0..)
+            .filter(|((_, _, staleness), _)| (*staleness > 0) == late)
+            .map(|((update, samples, staleness), author)| Weighted {
                 update,
+                author: NodeId([author; 32]),
                 samples: *samples,
                 staleness: *staleness,
             })
             .collect()
     };
     let mut out = Vec::new();
-    aggregate(spec, &base, &weighted(false), &weighted(true), &mut out).unwrap();
+    aggregate(spec, parent(&base), &weighted(false), &weighted(true), &mut out).unwrap();
     check_weights(&spec.tensors, &out).unwrap();
     out
+}
+
+fn parent(weights: &dyn Source) -> Parent<'_> {
+    Parent {
+        id: CheckpointId([9; 32]),
+        weights,
+    }
 }
 
 fn weights(file: &dyn Source, samples: u64) -> Part<'_> {
@@ -301,15 +311,16 @@ fn what_is_off_the_spec_is_refused_by_name() {
     let run = |spec: &Spec, base: &[u8], update: &Vec<u8>, samples: u64| {
         let fresh = [Weighted {
             update,
+            author: NodeId([1; 32]),
             samples,
             staleness: 0,
         }];
-        aggregate(spec, &base, &fresh, &[], &mut Vec::new())
+        aggregate(spec, parent(&base), &fresh, &[], &mut Vec::new()).map(|_| ())
     };
     run(&spec, &base, &good, 1).unwrap();
     bad(run(&spec, &base, &good, 0), &["samples", "at least 1"]);
     bad(
-        aggregate(&spec, &base, &[], &[], &mut Vec::new()),
+        aggregate(&spec, parent(&base), &[], &[], &mut Vec::new()).map(|_| ()),
         &["0 fresh contributions"],
     );
     bad(run(&spec, &base[1..], &good, 1), &["base weights", "canonical"]);

@@ -73,6 +73,7 @@ pub fn spec(membership: Membership, rounds: RoundPolicy) -> Spec {
         }]
         .into(),
         strategy: Rule::new("fedavg/1"),
+        aggregation: vec![],
         rounds,
         codec: Rule::new("none/1"),
         privacy: Rule {

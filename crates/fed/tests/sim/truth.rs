@@ -80,6 +80,7 @@ impl Truth {
             let c = &self.contributions[id];
             FreshItem {
                 id: *id,
+                author: c.author,
                 update: c.update,
                 samples: c.samples,
             }

@@ -3,7 +3,7 @@
 use qres_fed::id::{BlobId, CheckpointId};
 use qres_fed::round::{Input, Machine};
 use qres_mesh::MessageToken;
-use qres_store::{StoredKey, StoredSubmission};
+use qres_store::{StoredKey, StoredSubmission, Verdicts};
 use tokio::sync::{OwnedRwLockReadGuard, oneshot};
 
 use crate::error::NodeError;
@@ -11,6 +11,16 @@ use crate::view::SubmissionView;
 
 /// A question about a model's [`Machine`].
 pub type Question = Box<dyn FnOnce(&Machine) + Send>;
+
+/// What an aggregation made of each contribution of a checkpoint.
+pub struct Judged {
+    /// The round that the checkpoint closes.
+    pub round: u64,
+    /// The checkpoint that the proposal makes.
+    pub checkpoint: CheckpointId,
+    /// The verdicts.
+    pub verdicts: Verdicts,
+}
 
 /// A command to a model's task.
 pub enum ModelCommand {
@@ -20,6 +30,8 @@ pub enum ModelCommand {
     Done {
         /// The answer for the machine.
         input: Input,
+        /// The verdicts of an aggregation.
+        judged: Option<Judged>,
         /// The guard, which was taken before the blob was finished.
         guard: OwnedRwLockReadGuard<()>,
         /// The trace context of the job's span.

@@ -1,11 +1,13 @@
 //! The views that callers are shown, made from the node's data.
 
+use qres_fed::aggregation::defaults;
 use qres_fed::id::{Instant, NodeId};
-use qres_fed::record::Membership;
+use qres_fed::record::{Membership, Spec};
 use qres_fed::round::{CheckpointInfo, RoundInfo};
 use qres_fed::strategy;
 use qres_mesh::Twin;
 use qres_store::StoredSubmission;
+use qres_store::Verdicts;
 
 use super::entry::Model;
 use super::joined::Heads;
@@ -80,11 +82,25 @@ impl ListedModel {
     }
 }
 
+/// Says so if the default rules take fewer liars than they could, because rounds may have few contributions.
+fn few_liars(spec: &Spec) -> Option<String> {
+    let (n, k) = (spec.membership.authors_max(), spec.rounds.min_contributions as usize);
+    let (taken, could) = (defaults::liars(n, k), defaults::liars(n, n));
+    let default = matches!(spec.membership, Membership::List(_)) && spec.aggregation == defaults::rules(n, k);
+    (default && taken < could).then(|| {
+        format!(
+            "the aggregation takes {taken} liars among {n} members, because a round may have {k} contributions: with \
+             min_contributions {} it takes {could}",
+            2 * could + 1
+        )
+    })
+}
+
 /// Returns what a person should know before relying on a model.
 fn warnings(model: &Model) -> Vec<String> {
     let spec = model.spec();
     let k = spec.rounds.min_contributions as usize;
-    match &spec.membership {
+    let mut warnings = match &spec.membership {
         Membership::Open => vec![format!(
             "open membership: anyone may contribute, so whoever runs {k} identities owns this model"
         )],
@@ -94,10 +110,20 @@ fn warnings(model: &Model) -> Vec<String> {
             members.len()
         )],
         Membership::List(_) => vec![],
-    }
+    };
+    warnings.extend(few_liars(spec));
+    warnings
 }
 
 impl RoundView {
+    /// Adds the verdicts of the aggregation that made the round's checkpoint.
+    pub(crate) fn judge(&mut self, verdicts: &Verdicts) {
+        for contribution in &mut self.contributions {
+            let own = verdicts.iter().find(|(id, _)| *id == contribution.id);
+            contribution.verdict = own.map(|(_, verdict)| *verdict);
+        }
+    }
+
     /// Returns the view of a round at the time `now`.
     pub(crate) fn of(model: &Model, info: RoundInfo, now: Instant) -> Self {
         Self {
@@ -117,6 +143,7 @@ impl RoundView {
                     fidelity: c.fidelity,
                     bytes: c.bytes,
                     late: c.late,
+                    verdict: None,
                 })
                 .collect(),
             missing: info.missing,

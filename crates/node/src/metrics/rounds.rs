@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use qres_fed::aggregation;
 use qres_fed::record::ModelName;
 
 /// The upper ends of the buckets of a round's time, in seconds: from a test's rounds to those of a day.
@@ -81,6 +82,39 @@ impl Verdict {
     }
 }
 
+/// What an aggregation made of a contribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It has at least half of the weight that it claims.
+    Used,
+    /// It has less than half of the weight that it claims, or was shortened to less than half of its length.
+    Reduced,
+    /// It has no weight.
+    Rejected,
+}
+
+impl Judgement {
+    /// All judgements.
+    pub const ALL: [Self; 3] = [Self::Used, Self::Reduced, Self::Rejected];
+
+    /// Returns the judgement of a verdict.
+    pub fn of(verdict: &aggregation::Verdict) -> Self {
+        match verdict {
+            _ if verdict.rejected.is_some() => Self::Rejected,
+            _ if verdict.weight < verdict.claimed / 2.0 || verdict.clipped < 0.5 => Self::Reduced,
+            _ => Self::Used,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Used => "used",
+            Self::Reduced => "reduced",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
 /// A round that ended on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoundEnd {
@@ -124,6 +158,12 @@ struct VerdictLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JudgementLabels {
+    model: String,
+    judgement: &'static str,
+}
+
 type Times = Family<ModelLabel, Histogram, fn() -> Histogram>;
 
 /// The parts of a round's checkpoint.
@@ -137,6 +177,7 @@ pub struct RoundMetrics {
     took: Times,
     waited: Times,
     contributions: Family<VerdictLabels, Counter>,
+    aggregated: Family<JudgementLabels, Counter>,
 }
 
 impl Default for RoundMetrics {
@@ -148,6 +189,7 @@ impl Default for RoundMetrics {
             took: times(),
             waited: times(),
             contributions: Family::default(),
+            aggregated: Family::default(),
         }
     }
 }
@@ -164,6 +206,9 @@ impl RoundMetrics {
         for verdict in Verdict::ALL {
             drop(self.contributions.get_or_create(&verdict_labels(model, verdict)));
         }
+        for judgement in Judgement::ALL {
+            drop(self.aggregated.get_or_create(&judgement_labels(model, judgement)));
+        }
         drop(self.took.get_or_create(&label(model)));
         drop(self.waited.get_or_create(&label(model)));
     }
@@ -179,8 +224,16 @@ impl RoundMetrics {
         for verdict in Verdict::ALL {
             self.contributions.remove(&verdict_labels(model, verdict));
         }
+        for judgement in Judgement::ALL {
+            self.aggregated.remove(&judgement_labels(model, judgement));
+        }
         self.took.remove(&label(model));
         self.waited.remove(&label(model));
+    }
+
+    /// Counts what an aggregation of this node made of a contribution.
+    pub fn judged(&self, model: &ModelName, judgement: Judgement) {
+        self.aggregated.get_or_create(&judgement_labels(model, judgement)).inc();
     }
 
     /// Counts a round that ended.
@@ -232,6 +285,11 @@ impl RoundMetrics {
             "Contributions by verdict (taken, refused) and reason",
             self.contributions.clone(),
         );
+        registry.register(
+            "qres_aggregated_contributions",
+            "Contributions in the aggregations that this node computed, by judgement (used, reduced, rejected)",
+            self.aggregated.clone(),
+        );
     }
 }
 
@@ -261,6 +319,13 @@ fn verdict_labels(model: &ModelName, verdict: Verdict) -> VerdictLabels {
         model: model.to_string(),
         verdict,
         reason,
+    }
+}
+
+fn judgement_labels(model: &ModelName, judgement: Judgement) -> JudgementLabels {
+    JudgementLabels {
+        model: model.to_string(),
+        judgement: judgement.label(),
     }
 }
 

@@ -6,7 +6,7 @@ use qres_fed::id::{BlobId, CheckpointId, NodeId};
 use qres_fed::record::{Contribution, Membership, Signed};
 use qres_fed::round::{Input, Machine, Output, Refusal, Refused};
 use qres_mesh::{Fault, Topic};
-use qres_store::Owner;
+use qres_store::{Owner, Verdicts};
 use qres_transfer::DownloadRequest;
 use qres_wire::{clock, envelope, trace};
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use crate::blob_demand::Purpose;
 use crate::catalog::entry::Model;
 use crate::catalog::joined::Heads;
 use crate::context::NodeContext;
-use crate::metrics::rounds::Verdict;
+use crate::metrics::rounds::{Judgement, Verdict};
 use crate::view::conditions;
 use crate::view::{Event, RoundView};
 
@@ -245,6 +245,16 @@ impl Effects {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Counts what an aggregation made of each contribution.
+    pub fn judged(&self, verdicts: &Verdicts) {
+        for (_, verdict) in verdicts {
+            self.context
+                .metrics
+                .rounds
+                .judged(&self.model.spec().name, Judgement::of(verdict));
         }
     }
 

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qres_fed::aggregation::Verdict;
 use qres_fed::id::{BlobId, SubmissionId};
-use qres_fed::record::Spec;
+use qres_fed::record::{Checkpoint, Proposal, Spec};
 use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
 use qres_fed::tensor::{self, Source, TensorError};
-use qres_fed::update::{self, Part, Weighted};
+use qres_fed::update::{self, Parent, Part, Weighted};
 use qres_store::{BlobFile, Blobs, Owner, Store};
 use qres_wire::clock;
 use qres_wire::trace;
@@ -16,7 +17,7 @@ use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, warn};
 
-use crate::catalog::command::ModelCommand;
+use crate::catalog::command::{Judged, ModelCommand};
 use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::metrics::Job;
@@ -24,8 +25,22 @@ use crate::metrics::Job;
 /// The pause before a blob that could not be read is looked for again.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
 
-/// The outcome of a job: an input for the machine, or the blob that could not be read.
-type Outcome = Result<Input, BlobId>;
+/// The outcome of a job: its answer, or the blob that could not be read.
+type Outcome = Result<Answer, BlobId>;
+
+/// The answer of a job.
+struct Answer {
+    /// The input for the machine.
+    input: Input,
+    /// What the job found out besides, for the task to store.
+    judged: Option<Judged>,
+}
+
+impl From<Input> for Answer {
+    fn from(input: Input) -> Self {
+        Self { input, judged: None }
+    }
+}
 
 /// Runs the jobs of one model's task.
 pub struct Jobs {
@@ -76,8 +91,9 @@ impl Jobs {
                 return;
             };
             let command = match outcome {
-                Ok(input) => ModelCommand::Done {
+                Ok(Answer { input, judged }) => ModelCommand::Done {
                     input,
+                    judged,
                     guard,
                     traceparent,
                 },
@@ -107,12 +123,12 @@ impl Jobs {
                 }
             });
             match checked {
-                Ok(()) => Ok(Input::BlobHere { blob, update }),
+                Ok(()) => Ok(Input::BlobHere { blob, update }.into()),
                 // The author is to blame only if these are the author's bytes: a damaged file is removed, and fetched again.
                 Err(TensorError::Bad(_)) if !matches!(blobs.verify(&blob), Ok(true)) => Err(blob),
                 Err(TensorError::Bad(reason)) => {
                     warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
-                    Ok(Input::BlobBad { blob, update })
+                    Ok(Input::BlobBad { blob, update }.into())
                 }
                 Err(TensorError::Io(error)) => {
                     warn!(model = %model.spec().name, %blob, %error, "a blob cannot be read: it is looked for again");
@@ -133,7 +149,8 @@ impl Jobs {
                     update_bytes: coded.bytes,
                     samples: coded.samples,
                     fidelity: coded.fidelity,
-                },
+                }
+                .into(),
                 Err(EncodeError { at_fault, error }) => {
                     warn!(model = %model.spec().name, %error, rejected = at_fault.len(), "cannot code an update");
                     Input::EncodeFailed {
@@ -141,6 +158,7 @@ impl Jobs {
                         submissions: at_fault,
                         reason: error.to_string(),
                     }
+                    .into()
                 }
             })
         });
@@ -150,13 +168,16 @@ impl Jobs {
     pub fn aggregate(&self, work: AggregateJob, span: Span) {
         self.spawn(Job::Aggregate, span, move |store, model| {
             Ok(match run_aggregate(&blobs(store, model), model.spec(), &work) {
-                Ok(result) => Input::Aggregated {
-                    proposal: work.id,
-                    result,
+                Ok((result, verdicts)) => Answer {
+                    input: Input::Aggregated {
+                        proposal: work.id,
+                        result,
+                    },
+                    judged: Some(judged(&work, result, verdicts)),
                 },
                 Err(error) => {
                     warn!(model = %model.spec().name, %error, "cannot aggregate: it is tried again");
-                    Input::AggregateFailed { proposal: work.id }
+                    Input::AggregateFailed { proposal: work.id }.into()
                 }
             })
         });
@@ -298,38 +319,59 @@ fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionI
     EncodeError { at_fault, error }
 }
 
-/// An update's file, its samples, and its rounds of staleness.
-type Loaded = (BlobFile, u64, u32);
-
-fn weighted(loaded: &[Loaded]) -> Vec<Weighted<'_>> {
-    loaded
-        .iter()
-        .map(|loaded| Weighted {
-            update: &loaded.0,
-            samples: loaded.1,
-            staleness: loaded.2,
-        })
-        .collect()
+/// Returns the verdicts of a proposal's checkpoint, each with its contribution.
+fn judged(work: &AggregateJob, result: BlobId, verdicts: Vec<Verdict>) -> Judged {
+    let Proposal {
+        spec,
+        round,
+        parent,
+        fresh,
+        late,
+        proofs,
+    } = work.proposal.clone();
+    let contributions: Vec<_> = fresh.iter().chain(&late).copied().collect();
+    let checkpoint = Checkpoint {
+        spec,
+        round,
+        parent: Some(parent),
+        fresh,
+        late,
+        proofs,
+        result,
+    };
+    Judged {
+        round,
+        checkpoint: checkpoint.id(),
+        verdicts: contributions.into_iter().zip(verdicts).collect(),
+    }
 }
 
-fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<BlobId, TensorError> {
-    let parent = open(blobs, &work.weights)?;
-    let load =
-        |item: &FreshItem, staleness: u32| Ok::<_, TensorError>((open(blobs, &item.update)?, item.samples, staleness));
-    let fresh = work
-        .fresh
+fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<(BlobId, Vec<Verdict>), TensorError> {
+    let weights = open(blobs, &work.weights)?;
+    let late = work.late.iter().map(|late| (&late.item, late.staleness));
+    let listed: Vec<(&FreshItem, u32)> = work.fresh.iter().map(|item| (item, 0)).chain(late).collect();
+    let files = listed.iter().map(|(item, _)| open(blobs, &item.update));
+    let files = files.collect::<Result<Vec<_>, _>>()?;
+    let weighted = |(file, (item, staleness)): (_, &(&FreshItem, u32))| Weighted {
+        update: file,
+        author: item.author,
+        samples: item.samples,
+        staleness: *staleness,
+    };
+    let weighted: Vec<Weighted<'_>> = files
         .iter()
-        .map(|item| load(item, 0))
-        .collect::<Result<Vec<_>, _>>()?;
-    let late = work
-        .late
-        .iter()
-        .map(|late| load(&late.item, late.staleness))
-        .collect::<Result<Vec<_>, _>>()?;
-    let (fresh, late) = (weighted(&fresh), weighted(&late));
-    let mut out = blobs.writer(parent.len()).map_err(io::Error::other)?;
-    update::aggregate(spec, &parent, &fresh, &late, &mut out)?;
+        .map(|file| file as &dyn Source)
+        .zip(&listed)
+        .map(weighted)
+        .collect();
+    let (fresh, late) = weighted.split_at(work.fresh.len());
+    let parent = Parent {
+        id: work.proposal.parent,
+        weights: &weights,
+    };
+    let mut out = blobs.writer(weights.len()).map_err(io::Error::other)?;
+    let verdicts = update::aggregate(spec, parent, fresh, late, &mut out)?;
     // The result can be computed again, so it is not flushed here: the collector flushes the weights that the node relies on.
     let (blob, _) = out.finish(false).map_err(io::Error::other)?;
-    Ok(blob)
+    Ok((blob, verdicts))
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::Batch;
 use super::effects::Effects;
 use super::job::Jobs;
-use crate::catalog::command::{ModelCommand, SubmitRequest};
+use crate::catalog::command::{Judged, ModelCommand, SubmitRequest};
 use crate::catalog::entry::Model;
 use crate::catalog::joined::{Heads, Joined};
 use crate::context::NodeContext;
@@ -164,10 +164,12 @@ impl ModelTask {
             ModelCommand::AskDurable(_) => {}
             ModelCommand::Done {
                 input,
+                judged,
                 guard,
                 traceparent,
             } => {
                 self.effects.answered(&input, traceparent);
+                judged.into_iter().for_each(|judged| self.judged(judged));
                 self.feed(input);
                 // A stuck task holds no guard: the collector alone can free space. From here on the machine names the blob.
                 if self.stuck.is_none() {
@@ -187,6 +189,24 @@ impl ModelTask {
                 traceparent,
             } => self.gossip(input, parent, token, traceparent).await,
             ModelCommand::Inputs(inputs) => inputs.into_iter().for_each(|input| self.input(input)),
+        }
+    }
+
+    /// Counts and keeps the verdicts of an aggregation. A stuck task keeps none: they only inform.
+    fn judged(&mut self, judged: Judged) {
+        let Judged {
+            round,
+            checkpoint,
+            verdicts,
+        } = judged;
+        self.effects.judged(&verdicts);
+        if self.stuck.is_none() {
+            self.batch.write(Write::Verdicts {
+                spec: self.model.id,
+                round,
+                checkpoint,
+                verdicts,
+            });
         }
     }
 

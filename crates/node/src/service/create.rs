@@ -9,6 +9,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
+use qres_fed::aggregation::Aggregation;
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, NodeId, SpecId};
 use qres_fed::record::{Dtype, Membership, TensorSpec};
@@ -61,8 +62,9 @@ fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
         dtype: Dtype::F32,
         shape: vec![],
     };
-    spec_of(*me, create, vec![stand_in].into(), BlobId([0; 32]))
-        .check()
+    let spec = spec_of(*me, create, vec![stand_in].into(), BlobId([0; 32]));
+    spec.check()
+        .and_then(|()| Aggregation::of(&spec).map(|_| ()))
         .map_err(|error| spec_refused(create, error))
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use qres_fed::aggregation::Aggregation;
 use qres_fed::codec::Codec;
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::SubmissionState;
@@ -98,6 +99,7 @@ async fn borrow_checkpoint0(context: &Arc<NodeContext>, model: &Model) -> Result
 fn joinable(context: &NodeContext, model: &Model) -> Result<(), NodeError> {
     let spec = model.spec();
     let known = strategy::check(&spec.strategy)
+        .and_then(|()| Aggregation::of(spec).map(|_| ()))
         .and_then(|()| Codec::of(&spec.codec).map(|_| ()))
         .and_then(|()| strategy::check_privacy(&spec.privacy));
     known.map_err(|error| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qres_fed::id::NodeId;
+use qres_fed::id::{CheckpointId, NodeId, SpecId};
 use qres_fed::record::{Membership, Spec};
 use qres_fed::round::{Input, Machine, RoundInfo};
 
@@ -34,7 +34,26 @@ pub async fn get(context: &Arc<NodeContext>, model: &ModelRef, round: Option<u64
         )
         .field("round")
     })?;
-    Ok(RoundView::of(&model, info, context.clock.now()))
+    let mut views = [RoundView::of(&model, info, context.clock.now())];
+    judge(context, model.id, &mut views).await?;
+    let [view] = views;
+    Ok(view)
+}
+
+/// Adds the verdicts that this node has to the rounds.
+async fn judge(context: &Arc<NodeContext>, spec: SpecId, views: &mut [RoundView]) -> Result<(), NodeError> {
+    let checkpoints = views
+        .iter()
+        .map(|view| view.checkpoint.as_ref().map(|c| (view.round, c.id)));
+    // Rounds without a checkpoint have no verdicts: their place is kept.
+    let of: Vec<_> = checkpoints
+        .map(|known| known.unwrap_or((0, CheckpointId([0; 32]))))
+        .collect();
+    let verdicts = context.disk.blocking(move |store| store.verdicts(spec, &of)).await?;
+    for (view, verdicts) in views.iter_mut().zip(verdicts) {
+        verdicts.iter().for_each(|verdicts| view.judge(verdicts));
+    }
+    Ok(())
 }
 
 /// Returns a page of rounds, the newest first.
@@ -61,13 +80,10 @@ pub async fn list(
     }
     let last = infos.last().map(|info| info.round);
     let next = last.filter(|round| *round > 1).map(|round| round.to_string());
-    Ok(Page {
-        items: infos
-            .into_iter()
-            .map(|info| RoundView::of(&model, info, context.clock.now()))
-            .collect(),
-        next,
-    })
+    let view = |info| RoundView::of(&model, info, context.clock.now());
+    let mut items: Vec<_> = infos.into_iter().map(view).collect();
+    judge(context, model.id, &mut items).await?;
+    Ok(Page { items, next })
 }
 
 /// Returns the rounds in memory, the newest first, and the round from which down more are in the archive.

@@ -21,6 +21,7 @@ fn spec(members: &[u8], k: u32, target: Option<u32>) -> Spec {
         name: "m".parse().unwrap(),
         tensors: vec![tensor].into(),
         strategy: Rule::new("fedavg/1"),
+        aggregation: vec![],
         rounds: RoundPolicy {
             min_contributions: k,
             target,
@@ -126,4 +127,51 @@ fn a_consent_is_checked_as_a_whole() {
         ..consent
     };
     assert!(stranger.check(&old).is_err());
+}
+
+#[test]
+fn defaults_follow_the_list_and_what_was_chosen_stays() {
+    let limit = |spec: &Spec| strategy::max_share(&spec.strategy);
+    // A list that grows out of the sizes without defaults gets them, and one that shrinks loses them.
+    let two = spec(&[1, 2], 2, None);
+    let five = change(&[3, 4, 5], &[]).successor(&two, BlobId([7; 32])).unwrap();
+    assert_eq!((limit(&five), five.aggregation.len()), (Some(0.4), 1));
+    assert_eq!(five.aggregation[0].params["f"], 1.0);
+    let eight = change(&[6, 7, 8], &[]).successor(&five, BlobId([7; 32])).unwrap();
+    assert_eq!((limit(&eight), eight.aggregation[0].params["f"]), (Some(0.25), 2.0));
+    let two = change(&[], &[3, 4, 5, 6, 7, 8])
+        .successor(&eight, BlobId([7; 32]))
+        .unwrap();
+    assert_eq!((limit(&two), two.aggregation.len()), (None, 0));
+
+    let mut chosen = spec(&[1, 2, 3], 2, None);
+    strategy::set_max_share(&mut chosen.strategy, Some(1.0));
+    chosen.aggregation = vec![Rule::new("mean/1")];
+    let grown = change(&[4, 5, 6], &[]).successor(&chosen, BlobId([7; 32])).unwrap();
+    assert_eq!(
+        (limit(&grown), grown.aggregation),
+        (Some(1.0), vec![Rule::new("mean/1")])
+    );
+}
+
+#[test]
+fn a_change_breaks_no_bound_and_moves_no_trust() {
+    let krum = Rule {
+        id: "krum/1".into(),
+        params: [("f".to_owned(), 1.0)].into(),
+    };
+    let mut five = spec(&[1, 2, 3, 4, 5], 5, None);
+    five.aggregation = vec![krum];
+    let error = change(&[], &[5]).members(&five).unwrap_err().to_string();
+    assert!(error.contains("krum/1") && error.contains("may have 4"), "{error}");
+    assert!(change(&[6], &[]).members(&five).is_ok());
+
+    five.aggregation = vec![Rule::new("fltrust/1")];
+    let by_other = Change {
+        proposer: node(2),
+        ..change(&[6], &[])
+    };
+    let error = by_other.members(&five).unwrap_err().to_string();
+    assert!(error.contains("fltrust/1") && error.contains("creator"), "{error}");
+    assert!(change(&[6], &[]).members(&five).is_ok());
 }

@@ -13,6 +13,7 @@ fn spec(tensor: &str, rule: Rule) -> Spec {
         }]
         .into(),
         strategy: rule.clone(),
+        aggregation: vec![],
         rounds: RoundPolicy::default(),
         codec: rule.clone(),
         privacy: rule,

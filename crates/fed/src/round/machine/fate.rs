@@ -53,7 +53,7 @@ impl Machine {
         };
         let listed = self.history.listed_in_chain(id).or(known.filter(on_chain));
         if let Some(node) = listed.and_then(|c| self.history.tree.get(&c)) {
-            let weight_ppm = match self.history.share_of(id, node) {
+            let weight_ppm = match self.history.share_of(&self.rules, id, node) {
                 0 if known == Some(node.id) => known_ppm,
                 ppm => ppm,
             };

@@ -25,6 +25,7 @@ impl Machine {
             let c = &self.history.ledger.contribution(id)?.record;
             let item = FreshItem {
                 id: *id,
+                author: c.author,
                 update: c.update,
                 samples: c.samples,
             };

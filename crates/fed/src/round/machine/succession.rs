@@ -291,7 +291,7 @@ impl Machine {
                     .history
                     .tree
                     .get(&checkpoint)
-                    .map_or(0, |node| self.history.share_of(&own, node)),
+                    .map_or(0, |node| self.history.share_of(&self.rules, &own, node)),
             },
             None if submission.base == *last => Handed::CarriedOver,
             None => Handed::Lost,

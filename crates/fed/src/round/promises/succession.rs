@@ -174,6 +174,7 @@ fn a_round_that_has_enough_closes_before_the_model_ends() {
     for by in [2, 3] {
         stage.feed(Input::Consent(consent(&stage, by, 1, &change(2, 9), None)));
     }
+    stage.pass(700);
     assert_eq!(stage.round(), 1, "it does not wait for the deadline any more");
     assert_eq!(sent(&stage).unwrap().handover, at(&stage, false));
 }

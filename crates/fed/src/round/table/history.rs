@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::aggregation::shares;
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId};
 use crate::record::{PROOFS_PER_SEAL_MAX, Proposal, Seal};
 use crate::round::table::ballots::Ballots;
@@ -13,6 +14,7 @@ use crate::round::table::proofs::Proofs;
 use crate::round::table::rules::Rules;
 use crate::round::table::tree::Tree;
 use crate::round::{Convicted, Root};
+use crate::strategy;
 
 /// The records that are held and the checkpoints that they make, with those that turned out to be invalid.
 #[derive(Debug)]
@@ -205,25 +207,30 @@ impl History {
         false
     }
 
-    /// Share of a contribution in a checkpoint, in parts per million; 0 if other contributions in it are unknown.
-    pub fn share_of(&self, id: &ContributionId, node: &Node) -> u32 {
+    /// Share of the samples that a contribution has in a checkpoint, in parts per million; 0 if other contributions in it are unknown.
+    pub fn share_of(&self, rules: &Rules, id: &ContributionId, node: &Node) -> u32 {
         let Some(seal) = self.seal_of(node) else { return 0 };
-        let (mut mine, mut all) = (0.0, 0.0);
+        let (mut weights, mut mine): (BTreeMap<NodeId, f64>, _) = (BTreeMap::new(), None);
         for listed in seal.fresh.iter().chain(&seal.late) {
             let Some(c) = self.ledger.contribution(listed) else {
                 return 0;
             };
-            // The same discount as in `update::aggregate`. The figure here only informs.
+            // The same discount and limit as in `update::aggregate`. The figure here only informs.
             let behind = seal.round.saturating_sub(c.record.round);
             #[allow(clippy::cast_precision_loss)]
             let weight = c.record.samples as f64 / (1.0 + behind as f64).sqrt();
-            all += weight;
+            *weights.entry(c.record.author).or_default() += weight;
             if listed == id {
-                mine = weight;
+                mine = Some((c.record.author, weight));
             }
         }
+        let Some((author, weight)) = mine else { return 0 };
+        let of_members: Vec<f64> = weights.values().copied().collect();
+        let shares = shares(&of_members, strategy::max_share(&rules.spec.strategy));
+        let of_author = weights.iter().zip(shares).find(|((member, _), _)| **member == author);
+        let share = of_author.map_or(0.0, |((_, all), share)| share * weight / all);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let ppm = (mine / all * 1e6).round() as u32;
+        let ppm = (share * 1e6).round() as u32;
         ppm
     }
 

@@ -213,15 +213,17 @@ fn threads_and_the_way_of_reading_change_no_bit() {
         let parts: Vec<_> = sources
             .iter()
             .zip(&updates)
-            .map(|(update, (_, samples, staleness))| Weighted {
+            .zip(0..)
+            .map(|((update, (_, samples, staleness)), author)| Weighted {
                 update,
+                author: NodeId([author; 32]),
                 samples: *samples,
                 staleness: *staleness,
             })
             .collect();
         parts.iter().for_each(|part| check(&spec, part.update).unwrap());
         let mut out = Vec::new();
-        aggregate(&spec, &OnDisk(&base), &parts[..2], &parts[2..], &mut out).unwrap();
+        aggregate(&spec, parent(&OnDisk(&base)), &parts[..2], &parts[2..], &mut out).unwrap();
         assert!(out == expected.1, "{codec} differs when read");
     }
 }

@@ -1,7 +1,9 @@
 //! The spec that a request asks for, its errors, and the digest of the request.
 
+use qres_fed::aggregation::defaults;
 use qres_fed::id::{BlobId, NodeId};
 use qres_fed::record::{Membership, RoundPolicy, Rule, Schema, Spec, SpecError};
+use qres_fed::strategy;
 
 use crate::error::NodeError;
 use crate::request::CreateModel;
@@ -26,6 +28,7 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
     let CreateModel {
         name,
         strategy,
+        aggregation,
         codec,
         min_contributions,
         target,
@@ -39,7 +42,15 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
         upload: _,
     } = create;
     let policy = (min_contributions, target, deadline_ms, deadline_ms_max, max_staleness);
-    let request = (name, strategy, codec, policy, membership, succeeds, weights);
+    let request = (
+        name,
+        (strategy, aggregation),
+        codec,
+        policy,
+        membership,
+        succeeds,
+        weights,
+    );
     let mut bytes = b"qres/create/1\n".to_vec();
     // Writing into a Vec cannot fail, and a rule's numbers were checked to be finite.
     borsh::to_writer(&mut bytes, &request).expect("a request of finite numbers always encodes");
@@ -47,7 +58,7 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
 }
 
 /// Returns the [`Spec`] that a request asks for. Without members its creator is the only one: no node becomes a member by being
-/// connected.
+/// connected. A list gets a limit on shares and aggregation rules for its length, unless the request names some.
 pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoint0: BlobId) -> Spec {
     let alone = || Membership::List([creator].into());
     let membership = create.membership.clone().unwrap_or_else(alone);
@@ -55,15 +66,26 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoin
         Membership::List(members) => members.len() / 2 + 1,
         Membership::Open => 1,
     };
+    let k = create
+        .min_contributions
+        .unwrap_or(u32::try_from(majority).unwrap_or(u32::MAX));
+    let (mut strategy, mut aggregation) = (create.strategy.clone(), create.aggregation.clone());
+    if let Membership::List(members) = &membership {
+        if strategy::max_share(&strategy).is_none() {
+            strategy::set_max_share(&mut strategy, defaults::max_share(members.len()));
+        }
+        if aggregation.is_empty() {
+            aggregation = defaults::rules(members.len(), k as usize);
+        }
+    }
     let defaults = RoundPolicy::default();
     Spec {
         name: create.name.clone(),
         tensors,
-        strategy: create.strategy.clone(),
+        strategy,
+        aggregation,
         rounds: RoundPolicy {
-            min_contributions: create
-                .min_contributions
-                .unwrap_or(u32::try_from(majority).unwrap_or(u32::MAX)),
+            min_contributions: k,
             target: create.target,
             deadline_ms: create.deadline_ms,
             deadline_ms_max: create

@@ -11,6 +11,7 @@ fn request() -> CreateModel {
         seeded: None,
         name: "m".parse().unwrap(),
         strategy: Rule::new("fedavg/1"),
+        aggregation: vec![],
         codec: Rule::new("bf16/1"),
         min_contributions: None,
         target: None,

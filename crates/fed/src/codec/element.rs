@@ -1,0 +1,55 @@
+//! The numbers that kernels of aggregation work on.
+
+/// f32 for most tensors, f64 for those of f64.
+pub(crate) trait Element: Copy + PartialOrd + Default + Send + Sync + 'static {
+    /// Zero.
+    const ZERO: Self;
+    /// Converts exactly.
+    fn to_f64(self) -> f64;
+    /// Rounds, ties to even. A number beyond the largest finite one becomes that one.
+    fn from_f64(x: f64) -> Self;
+    /// Returns the number; zero instead of a negative zero.
+    fn without_sign_of_zero(self) -> Self;
+    /// Adds `weight * x`, rounded twice. A sum beyond the largest finite number becomes that one.
+    fn plus(self, weight: f64, x: Self) -> Self;
+}
+
+impl Element for f32 {
+    const ZERO: Self = 0.0;
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        super::rounding::to_f32(x)
+    }
+    #[inline(always)]
+    fn without_sign_of_zero(self) -> Self {
+        self + 0.0
+    }
+    #[inline(always)]
+    fn plus(self, weight: f64, x: Self) -> Self {
+        (self + weight as f32 * x).clamp(f32::MIN, f32::MAX)
+    }
+}
+
+impl Element for f64 {
+    const ZERO: Self = 0.0;
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        super::rounding::to_f64(x)
+    }
+    #[inline(always)]
+    fn without_sign_of_zero(self) -> Self {
+        self + 0.0
+    }
+    #[inline(always)]
+    fn plus(self, weight: f64, x: Self) -> Self {
+        (self + weight * x).clamp(f64::MIN, f64::MAX)
+    }
+}

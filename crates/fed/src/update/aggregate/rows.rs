@@ -1,0 +1,88 @@
+//! The members' updates as rows of numbers, a short run of coordinates at a time.
+
+use super::members::Members;
+use super::part::Part;
+use crate::codec::{Codec, Element, block};
+use crate::record::Dtype;
+use crate::tensor::TensorError;
+use crate::update::batch::{Batch, Piece};
+use crate::update::pipeline::bytes_at;
+
+/// Coordinates in a run: the rows of 20 members (40 KiB in f32) then stay in the first-level cache, or close to it. A multiple
+/// of the blocks of every codec.
+pub(super) const RUN: usize = 512;
+
+/// Returns the bytes of a batch of all updates. Sources in memory lend them, others are read into `buffers`.
+pub(super) fn coded_bytes<'a>(
+    parts: &[Part<'a>],
+    batch: &Batch,
+    buffers: &'a mut Vec<Vec<u8>>,
+) -> Result<Vec<&'a [u8]>, TensorError> {
+    if buffers.len() < parts.len() {
+        buffers.resize_with(parts.len(), Vec::new);
+    }
+    let mut coded = Vec::with_capacity(parts.len());
+    for (part, buffer) in parts.iter().zip(buffers.iter_mut()) {
+        coded.push(bytes_at(part.update, batch.coded_at, batch.coded_bytes(), buffer)?);
+    }
+    Ok(coded)
+}
+
+/// A run of coordinates of one piece.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub dtype: Dtype,
+    /// First byte of the run in the batch's coded bytes, and their number.
+    coded_at: usize,
+    coded_bytes: usize,
+    /// Place of its first element among the batch's elements.
+    pub element: usize,
+    pub elements: usize,
+}
+
+/// Returns the runs of a piece of floats.
+pub(super) fn runs(codec: Codec, piece: &Piece) -> impl Iterator<Item = Run> {
+    let (dtype, first, coded_at, total) = (
+        piece.dtype,
+        piece.elements.start,
+        piece.coded.start,
+        piece.elements.len(),
+    );
+    (0..total).step_by(RUN).map(move |at| {
+        let elements = RUN.min(total - at);
+        Run {
+            dtype,
+            coded_at: coded_at + codec.run_bytes(dtype, at),
+            coded_bytes: codec.run_bytes(dtype, elements),
+            element: first + at,
+            elements,
+        }
+    })
+}
+
+/// Decodes a run of every member's update into `rows`. `sum` is a buffer.
+pub(super) fn decode<E: Element>(
+    codec: Codec,
+    members: &Members,
+    coded: &[&[u8]],
+    run: &Run,
+    rows: &mut Vec<Vec<E>>,
+    sum: &mut Vec<f64>,
+) {
+    rows.resize_with(members.len(), Vec::new);
+    let bytes = |i: usize| &coded[i][run.coded_at..run.coded_at + run.coded_bytes];
+    for (member, row) in members.iter().zip(rows) {
+        row.resize(run.elements, E::ZERO);
+        if let [(only, _)] = member.parts[..] {
+            block::decode_elements(codec, run.dtype, bytes(only), row);
+            continue;
+        }
+        let parts: Vec<_> = member.parts.iter().map(|(i, weight)| (bytes(*i), *weight)).collect();
+        sum.clear();
+        sum.resize(run.elements, 0.0);
+        block::accumulate_all(codec, run.dtype, sum, &parts);
+        for (x, sum) in row.iter_mut().zip(&*sum) {
+            *x = E::from_f64(*sum);
+        }
+    }
+}
