@@ -8,7 +8,7 @@ IMAGE ?= localhost/qres-swarm:dev
 # Some of the steps of k8s-test, all if empty.
 STEPS ?=
 
-.PHONY: help demo test otel-test bench fuzz sim soak mutants build install image k8s-test tools audit doc lint fmt stubs clean
+.PHONY: help demo demo-attack conformance test otel-test bench fuzz sim soak mutants build install image k8s-test tools audit doc lint fmt stubs clean
 
 help: ## This list.
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,10 @@ demo: ## One bootstrap node, three nodes, three trainers, real data; about a min
 	$(CARGO) build --workspace --bins
 	target/debug/qres-demo --out target/demo/accuracy.svg
 
+demo-attack: ## Eight nodes, two of them liars: the plain mean against the default rules, seven attacks; some minutes.
+	$(CARGO) build --workspace --bins
+	target/debug/qres-demo attack --out target/demo/attack.svg
+
 test: ## Everything that must hold. Needs Rust; Go and Python for the tests of grpcurl and of the Python client.
 	scripts/test.sh
 
@@ -38,6 +42,9 @@ otel-test: ## Traces, metrics, dashboard and alerts with a real OpenTelemetry Co
 
 tools: ## What the tests use beside Rust: grpcurl (with Go) and a Python environment, both below .cache/.
 	scripts/tools.sh
+
+conformance: ## The aggregation rules against Flower, ByzFL and NumPy, which pip installs. Needs Python.
+	scripts/conformance.sh
 
 bench: ## The figures of the README, as ratios to a limit measured in the same run (release build).
 	scripts/bench.sh

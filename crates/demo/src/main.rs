@@ -1,6 +1,7 @@
 //! `qres-demo`: a swarm of real nodes on this machine learns to read digits that no trainer has seen all of.
 
 mod args;
+mod attack;
 mod baseline;
 mod digits;
 mod federation;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use args::Args;
+use args::{Args, Scene};
 use swarm::Swarm;
 
 /// Exit code after SIGINT or SIGTERM, as shells report SIGINT: 128 + 2.
@@ -40,8 +41,15 @@ async fn main() -> ExitCode {
 async fn demo(args: &Args) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = async {
-        let swarm = Swarm::start(args.nodes).await?;
-        let outcome = run::run(args, &swarm).await;
+        let nodes = match &args.scene {
+            Some(Scene::Attack(_)) => attack::MEMBERS,
+            None => args.nodes,
+        };
+        let swarm = Swarm::start(nodes).await?;
+        let outcome = match &args.scene {
+            Some(Scene::Attack(attacked)) => attack::run(attacked, &swarm).await,
+            None => run::run(args, &swarm).await,
+        };
         if !matches!(outcome, Ok(true)) {
             eprintln!("{}", swarm.logs());
         }

@@ -88,7 +88,8 @@ fn show(digits: &BTreeSet<u32>) -> String {
     digits.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
 }
 
-async fn connect(swarm: &Swarm) -> anyhow::Result<Vec<Client>> {
+/// Connects to all nodes.
+pub async fn connect(swarm: &Swarm) -> anyhow::Result<Vec<Client>> {
     let mut nodes = Vec::new();
     for daemon in &swarm.nodes {
         nodes.push(Client::connect(&daemon.banner.grpc).await?);

@@ -50,10 +50,46 @@ pub fn deal(data: &Examples, trainers: usize, seed: u64) -> Vec<Part> {
         .collect()
 }
 
+/// Splits the rows among members by labels: for each label every member draws a share, and the shares are those of a Dirichlet
+/// distribution with α = 1 (Hsu et al. 2019, "Measuring the effects of non-identical data distribution"). So most members have
+/// many rows of some digits and few of others. Panics if `members` is 0.
+pub fn by_labels(data: &Examples, members: usize, seed: u64) -> Vec<Examples> {
+    let mut random = Random::new(seed);
+    let mut rows = vec![Vec::new(); members];
+    for digit in 0..CLASSES as u32 {
+        // Exponential numbers, divided by their sum, are Dirichlet's with α = 1. A unit is a multiple of 2^-24 and may be 0.
+        let draw = |random: &mut Random| -f64::from(1.0 - random.unit()).ln();
+        let shares: Vec<f64> = (0..members).map(|_| draw(&mut random)).collect();
+        let total: f64 = shares.iter().sum();
+        let held: Vec<usize> = (0..data.len()).filter(|row| data.labels()[*row] == digit).collect();
+        let (mut from, mut sum) = (0, 0.0);
+        for (share, rows) in shares.iter().zip(&mut rows) {
+            sum += share;
+            let to = (held.len() as f64 * sum / total).round() as usize;
+            rows.extend(&held[from..to.min(held.len())]);
+            from = to.min(held.len());
+        }
+    }
+    rows.iter().map(|rows| data.select(rows)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::digits;
+
+    #[test]
+    fn a_split_by_labels_has_all_rows_and_is_uneven() {
+        let data = digits::load(1).unwrap().train;
+        let parts = by_labels(&data, 8, 1);
+        assert_eq!(parts.iter().map(Examples::len).sum::<usize>(), data.len());
+        let count = |part: &Examples, digit| part.labels().iter().filter(|label| **label == digit).count();
+        for digit in 0..10 {
+            let counts: Vec<usize> = parts.iter().map(|part| count(part, digit)).collect();
+            let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(most > &(3 * least), "{digit}: {counts:?}");
+        }
+    }
 
     #[test]
     fn three_trainers_have_all_rows_and_no_digit_in_common() {
