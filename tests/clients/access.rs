@@ -326,6 +326,14 @@ async fn callers_that_speak_no_tls_or_nothing_cost_the_others_nothing() {
     let connect = || TcpStream::connect(&node.daemon.grpc).expect("the port is open");
     // Handshakes that never begin.
     let silent: Vec<TcpStream> = (0..100).map(|_| connect()).collect();
+    // Handshakes that begin, and go on with a byte now and then: each byte may not give them more time.
+    let mut slow: Vec<TcpStream> = (0..100).map(|_| connect()).collect();
+    for byte in [0x16, 3, 1, 2, 0, 1, 0, 1] {
+        for stream in &mut slow {
+            let _ = stream.write_all(&[byte]);
+        }
+        done(&node.as_holder("operator"), &["status"]);
+    }
     for garbage in [
         &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
         b"GET / HTTP/1.1\r\n\r\n",
@@ -343,7 +351,7 @@ async fn callers_that_speak_no_tls_or_nothing_cost_the_others_nothing() {
     }
     done(&node.as_holder("operator"), &["status"]);
     // The daemon closes those that never began, and they closed nothing themselves.
-    for mut stream in silent {
+    for mut stream in silent.into_iter().chain(slow) {
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
         match stream.read(&mut [0; 1]) {
             Ok(read) => assert_eq!(read, 0, "nothing is said to them"),

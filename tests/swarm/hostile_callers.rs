@@ -1,6 +1,7 @@
 //! Callers that take what they can and give nothing. The other callers, and the operator, are served all the same.
 
 mod connections;
+mod floods;
 pub(crate) mod raw;
 mod served;
 

@@ -44,14 +44,19 @@ impl Raw {
 
     /// Begins a call of the method `path`, and sends no message yet.
     pub async fn begin(&mut self, path: &str) -> Call {
+        self.try_begin(path).await.expect("an open connection")
+    }
+
+    /// Begins a call of the method `path`; `None` if the connection has ended.
+    pub async fn try_begin(&mut self, path: &str) -> Option<Call> {
         let request = Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())
             .expect("a request");
-        let mut send = self.send.clone().ready().await.expect("an open connection");
-        let (answer, messages) = send.send_request(request, false).expect("an open connection");
-        Call { answer, messages }
+        let mut send = self.send.clone().ready().await.ok()?;
+        let (answer, messages) = send.send_request(request, false).ok()?;
+        Some(Call { answer, messages })
     }
 
     /// Begins a call with one message, after which the request ends.
