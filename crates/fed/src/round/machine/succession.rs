@@ -324,6 +324,12 @@ impl Machine {
         changes.into_iter().map(info).collect()
     }
 
+    /// The checkpoint to which this node is bound as the model's last one, with its round.
+    pub fn bound_to(&self) -> Option<(u64, CheckpointId)> {
+        let handover = self.consents.of(&self.rules.config.node)?.handover?;
+        handover.bound.then_some((handover.round, handover.checkpoint))
+    }
+
     /// The change that this node agrees to.
     pub fn agrees_to(&self) -> Option<&Change> {
         self.consents.of(&self.rules.config.node)?.change.as_ref()
