@@ -92,19 +92,23 @@ impl Kernel {
     /// Combines vectors: `rows[i]` has vector i's numbers. Writes one number a coordinate to `out`, and adds to `kept` in how many
     /// coordinates each vector's number was among those that the result is made of.
     pub fn run<E: Element>(&self, rows: &[&[E]], buffers: &mut Buffers<E>, out: &mut [f64], kept: &mut [u64]) {
-        let mut at = 0;
-        while at < out.len() {
-            let lanes = LANES.min(out.len() - at);
-            let middle = group(self, rows, at, lanes, buffers);
-            out[at..at + lanes].copy_from_slice(&middle.result[..lanes]);
-            count(rows, at, lanes, &middle, kept);
-            at += lanes;
-        }
+        run_groups(self, rows, buffers, out, kept);
+    }
+}
+
+/// Combines group after group. All that it calls is inlined, so that the processor's widest registers are chosen once a run.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn run_groups<E: Element>(kernel: &Kernel, rows: &[&[E]], buffers: &mut Buffers<E>, out: &mut [f64], kept: &mut [u64]) {
+    for at in (0..out.len()).step_by(LANES) {
+        let lanes = LANES.min(out.len() - at);
+        let middle = group(kernel, rows, at, lanes, buffers);
+        out[at..at + lanes].copy_from_slice(&middle.result[..lanes]);
+        count(rows, at, lanes, &middle, kept);
     }
 }
 
 /// Combines the numbers of up to [`LANES`] coordinates from `at` on.
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+#[inline(always)]
 fn group<E: Element>(kernel: &Kernel, rows: &[&[E]], at: usize, lanes: usize, buffers: &mut Buffers<E>) -> Middle<E> {
     let Buffers { sorted, weights } = buffers;
     sorted.clear();
@@ -311,7 +315,7 @@ fn by_shares<E: Element>(
 }
 
 /// Counts for each vector the coordinates in which its number lies in the middle.
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+#[inline(always)]
 fn count<E: Element>(rows: &[&[E]], at: usize, lanes: usize, middle: &Middle<E>, kept: &mut [u64]) {
     for (row, kept) in rows.iter().zip(kept) {
         let numbers = load(row, at, lanes);

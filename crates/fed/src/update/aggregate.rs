@@ -97,17 +97,8 @@ pub fn aggregate(
             None
         }
         Plan::Coordinates { rule, vectors } => {
-            let coordinates = Coordinates {
-                spec,
-                codec,
-                parent: parent.weights,
-                parts: &parts,
-                members: &members,
-                vectors,
-                kernel: Coordinates::kernel(*rule, vectors),
-                integers,
-            };
-            Some(coordinates.write(out)?)
+            let (model, rule) = ((spec, codec), (*rule, vectors.as_slice()));
+            Some(Coordinates::new(model, parent.weights, &parts, &members, rule, integers).write(out)?)
         }
     };
     Ok(members.verdicts(&parts, &planned, outcome.as_ref()))

@@ -19,15 +19,36 @@ const LANES: usize = 8;
 
 /// A combination of vectors coordinate by coordinate.
 pub(super) struct Coordinates<'a> {
-    pub spec: &'a Spec,
-    pub codec: Codec,
-    pub parent: &'a dyn Source,
-    pub parts: &'a [Part<'a>],
-    pub members: &'a Members,
+    spec: &'a Spec,
+    codec: Codec,
+    parent: &'a dyn Source,
+    parts: &'a [Part<'a>],
+    members: &'a Members,
     /// The vectors in the span of the members' updates.
-    pub vectors: &'a [Vector],
-    pub kernel: Kernel,
-    pub integers: Integers,
+    vectors: &'a [Vector],
+    /// How each of the vectors is made.
+    makings: Vec<Making>,
+    kernel: Kernel,
+    integers: Integers,
+}
+
+/// How a vector is made of the members' updates.
+enum Making {
+    /// It is the update of this member.
+    Member(usize),
+    /// It is the sum of these members' updates with these coefficients.
+    Sum(Vec<(usize, f64)>),
+}
+
+impl Making {
+    fn of(vector: &Vector) -> Self {
+        let terms = vector.coefficients.iter().copied().enumerate();
+        let terms: Vec<_> = terms.filter(|(_, coefficient)| *coefficient != 0.0).collect();
+        match terms[..] {
+            [(member, 1.0)] => Self::Member(member),
+            _ => Self::Sum(terms),
+        }
+    }
 }
 
 /// Counts and sums of one batch.
@@ -37,10 +58,28 @@ struct Tally {
     distances2: Vec<f64>,
 }
 
-impl Coordinates<'_> {
-    pub fn kernel(rule: CoordinateRule, vectors: &[Vector]) -> Kernel {
+impl<'a> Coordinates<'a> {
+    /// Makes the combination of these vectors by a rule.
+    pub fn new(
+        (spec, codec): (&'a Spec, Codec),
+        parent: &'a dyn Source,
+        parts: &'a [Part<'a>],
+        members: &'a Members,
+        (rule, vectors): (CoordinateRule, &'a [Vector]),
+        integers: Integers,
+    ) -> Self {
         let shares: Vec<f64> = vectors.iter().map(|vector| vector.share).collect();
-        Kernel::new(rule, &shares)
+        Self {
+            spec,
+            codec,
+            parent,
+            parts,
+            members,
+            vectors,
+            makings: vectors.iter().map(Making::of).collect(),
+            kernel: Kernel::new(rule, &shares),
+            integers,
+        }
     }
 
     /// Writes the canonical file of the parent with the aggregated update added to it.
@@ -127,16 +166,16 @@ impl Coordinates<'_> {
     ) {
         decode(self.codec, self.members, coded, run, &mut rows.members, sum);
         rows.mixed.resize_with(self.vectors.len(), Vec::new);
-        for (vector, mixed) in self.vectors.iter().zip(&mut rows.mixed) {
-            if single(vector).is_none() {
-                mix(&rows.members, &vector.coefficients, mixed);
+        for (making, mixed) in self.makings.iter().zip(&mut rows.mixed) {
+            if let Making::Sum(terms) = making {
+                mix(&rows.members, terms, run.elements, mixed);
             }
         }
-        let row = |(vector, mixed)| match single(vector) {
-            Some(member) => rows.members[member].as_slice(),
-            None => Vec::as_slice(mixed),
+        let row = |(making, mixed)| match making {
+            &Making::Member(member) => rows.members[member].as_slice(),
+            Making::Sum(_) => Vec::as_slice(mixed),
         };
-        let vectors: Vec<&[E]> = self.vectors.iter().zip(&rows.mixed).map(row).collect();
+        let vectors: Vec<&[E]> = self.makings.iter().zip(&rows.mixed).map(row).collect();
         self.kernel.run(&vectors, &mut rows.buffers, result, &mut tally.kept);
         for (row, sum) in rows.members.iter().zip(&mut tally.distances2) {
             *sum += distance2(row, result);
@@ -155,21 +194,12 @@ impl Coordinates<'_> {
     }
 }
 
-/// Returns the member whose update the vector is, if it is one.
-fn single(vector: &Vector) -> Option<usize> {
-    let mut parts = vector.coefficients.iter().enumerate().filter(|(_, x)| **x != 0.0);
-    match (parts.next(), parts.next()) {
-        (Some((member, 1.0)), None) => Some(member),
-        _ => None,
-    }
-}
-
 /// Writes the sum of the rows with these coefficients to `out`.
-fn mix<E: Element>(rows: &[Vec<E>], coefficients: &[f64], out: &mut Vec<E>) {
+fn mix<E: Element>(rows: &[Vec<E>], terms: &[(usize, f64)], elements: usize, out: &mut Vec<E>) {
     out.clear();
-    out.resize(rows.first().map_or(0, Vec::len), E::ZERO);
-    for (row, coefficient) in rows.iter().zip(coefficients).filter(|(_, x)| **x != 0.0) {
-        add(out, *coefficient, row);
+    out.resize(elements, E::ZERO);
+    for (member, coefficient) in terms {
+        add(out, *coefficient, &rows[*member]);
     }
 }
 
