@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::{
-    CHANGE_MAX, Dtype, MEMBERS_MAX, Membership, ModelName, RULES_MAX, Rule, SAMPLES_MAX, TensorSpec, is_printable,
+    CHANGE_MAX, Dtype, MEMBERS_MAX, Membership, ModelName, Rule, SAMPLES_MAX, TensorSpec, is_printable,
 };
 use qres_node::error::NodeError;
 use qres_node::handle::{ModelRef, Seeded, UploadOptions};
@@ -132,14 +132,8 @@ pub(super) fn rule(field: &str, rule: Option<pb::Rule>) -> Result<Option<Rule>, 
     }
 }
 
-/// Checks a list of rules; each one must have a name.
+/// Checks a list of rules; each one must have a name. The spec's own check limits their number.
 pub(super) fn rules(field: &str, rules: Vec<pb::Rule>) -> Result<Vec<Rule>, Status> {
-    if rules.len() > RULES_MAX {
-        return Err(invalid(
-            field,
-            format!("{} rules given, at most {RULES_MAX} are taken", rules.len()),
-        ));
-    }
     let read = |(i, given)| Ok(rule(&format!("{field}[{i}]"), Some(given))?.unwrap_or_else(|| Rule::new("")));
     rules.into_iter().enumerate().map(read).collect()
 }

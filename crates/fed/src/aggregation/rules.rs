@@ -61,6 +61,11 @@ impl Aggregation {
         self.preparations.is_empty() && self.combination == Combination::Mean
     }
 
+    /// Returns true if the creator's update decides how much the others count.
+    pub fn trusts_creator(&self) -> bool {
+        self.combination == Combination::FlTrust
+    }
+
     /// Returns true if the rules need the updates' inner products.
     pub(crate) fn needs_products(&self) -> bool {
         use Combination::{Mean, MeanAroundMedian, Median, TrimmedMean};

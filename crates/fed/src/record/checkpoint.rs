@@ -31,6 +31,19 @@ impl Proposal {
     pub fn id(&self) -> ProposalId {
         ProposalId::of(&self.to_canonical())
     }
+
+    /// Returns the [`Checkpoint`] that the proposal makes with this result.
+    pub fn checkpoint(self, result: BlobId) -> Checkpoint {
+        Checkpoint {
+            spec: self.spec,
+            round: self.round,
+            parent: Some(self.parent),
+            fresh: self.fresh,
+            late: self.late,
+            proofs: self.proofs,
+            result,
+        }
+    }
 }
 
 /// A checkpoint of a model. Its id is a hash that covers its whole ancestry, so a model's history is a chain that any node

@@ -15,9 +15,6 @@ mod tests;
 /// Largest number of nodes that one change adds and removes. With it a consent stays below the mesh's 64 KiB envelope.
 pub const CHANGE_MAX: usize = 64;
 
-/// The rule whose root is the creator's update.
-const FLTRUST: &str = "fltrust/1";
-
 /// A change of a model's members, as one of them proposes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct Change {
@@ -140,17 +137,15 @@ impl Change {
         if self.remove.contains(&self.proposer) {
             return fail("a member that goes cannot make the successor: let another member propose the change".into());
         }
-        let trusts_creator = spec.aggregation.iter().any(|rule| rule.id == FLTRUST);
-        if trusts_creator && self.proposer != spec.creator {
-            return fail(format!(
-                "{FLTRUST} trusts the creator of the model, who must propose the change: the proposer becomes the creator"
-            ));
-        }
         let k = k_after(spec, after.len()) as usize;
-        if let Err(error) = Aggregation::new(&rules_after(spec, after.len()), k, after.len()) {
-            return fail(format!("the model's rules do not work with these members: {error}"));
+        match Aggregation::new(&rules_after(spec, after.len()), k, after.len()) {
+            Err(error) => fail(format!("the model's rules do not work with these members: {error}")),
+            Ok(rules) if rules.trusts_creator() && self.proposer != spec.creator => fail(
+                "the aggregation trusts the creator of the model, who must propose the change: the proposer becomes the creator"
+                    .into(),
+            ),
+            Ok(_) => Ok(after),
         }
-        Ok(after)
     }
 
     /// Returns the spec that succeeds `spec` if this change is made and the model ends with these weights. Every node makes the

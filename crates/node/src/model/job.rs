@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use qres_fed::aggregation::Verdict;
 use qres_fed::id::{BlobId, SubmissionId};
-use qres_fed::record::{Checkpoint, Proposal, Spec};
+use qres_fed::record::Spec;
 use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
 use qres_fed::tensor::{self, Source, TensorError};
 use qres_fed::update::{self, Parent, Part, Weighted};
@@ -321,28 +321,16 @@ fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionI
 
 /// Returns the verdicts of a proposal's checkpoint, each with its contribution.
 fn judged(work: &AggregateJob, result: BlobId, verdicts: Vec<Verdict>) -> Judged {
-    let Proposal {
-        spec,
-        round,
-        parent,
-        fresh,
-        late,
-        proofs,
-    } = work.proposal.clone();
-    let contributions: Vec<_> = fresh.iter().chain(&late).copied().collect();
-    let checkpoint = Checkpoint {
-        spec,
-        round,
-        parent: Some(parent),
-        fresh,
-        late,
-        proofs,
-        result,
-    };
+    let checkpoint = work.proposal.clone().checkpoint(result);
     Judged {
-        round,
+        round: checkpoint.round,
         checkpoint: checkpoint.id(),
-        verdicts: contributions.into_iter().zip(verdicts).collect(),
+        verdicts: checkpoint
+            .fresh
+            .into_iter()
+            .chain(checkpoint.late)
+            .zip(verdicts)
+            .collect(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qres_fed::id::{CheckpointId, NodeId, SpecId};
+use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::{Membership, Spec};
 use qres_fed::round::{Input, Machine, RoundInfo};
 
@@ -42,15 +42,12 @@ pub async fn get(context: &Arc<NodeContext>, model: &ModelRef, round: Option<u64
 
 /// Adds the verdicts that this node has to the rounds.
 async fn judge(context: &Arc<NodeContext>, spec: SpecId, views: &mut [RoundView]) -> Result<(), NodeError> {
-    let checkpoints = views
-        .iter()
-        .map(|view| view.checkpoint.as_ref().map(|c| (view.round, c.id)));
-    // Rounds without a checkpoint have no verdicts: their place is kept.
-    let of: Vec<_> = checkpoints
-        .map(|known| known.unwrap_or((0, CheckpointId([0; 32]))))
-        .collect();
+    let sealed = views
+        .iter_mut()
+        .filter_map(|view| Some(((view.round, view.checkpoint.as_ref()?.id), view)));
+    let (of, sealed): (Vec<_>, Vec<_>) = sealed.unzip();
     let verdicts = context.disk.blocking(move |store| store.verdicts(spec, &of)).await?;
-    for (view, verdicts) in views.iter_mut().zip(verdicts) {
+    for (view, verdicts) in sealed.into_iter().zip(verdicts) {
         verdicts.iter().for_each(|verdicts| view.judge(verdicts));
     }
     Ok(())
