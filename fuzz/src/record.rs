@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId};
 use qres_fed::record::{
-    Checkpoint, Contribution, Dtype, Membership, Proof, RoundPolicy, Rule, Seal, Signed, Spec, StateRecord, TensorSpec,
+    Checkpoint, Content, Contribution, Dtype, Membership, Proof, RoundPolicy, Rule, Seal, Signed, Spec, StateRecord,
+    TensorSpec,
 };
 use qres_wire::identity::Identity;
 
@@ -100,7 +101,10 @@ pub fn seal(sealer: &Identity) -> Signed<Seal> {
         fresh: vec![ContributionId([10; 32]), ContributionId([11; 32])],
         late: vec![ContributionId([12; 32])],
         proofs: vec![ProofId([13; 32])],
-        result: BlobId([14; 32]),
+        result: Content {
+            weights: BlobId([14; 32]),
+            optimiser: Some(BlobId([15; 32])),
+        },
         sealer: sealer.node(),
     })
 }

@@ -22,6 +22,7 @@ mod hostile;
 mod hostile_callers;
 mod members;
 mod memberships;
+mod optimisers;
 mod outcomes;
 mod process;
 mod quiet;

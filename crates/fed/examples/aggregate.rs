@@ -9,7 +9,7 @@ use std::io::{BufRead, Write};
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
 use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::tensor::Layout;
-use qres_fed::update::{Parent, Weighted, aggregate};
+use qres_fed::update::{Outputs, Parent, Weighted, aggregate};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -79,9 +79,10 @@ impl Round {
         let parent = Parent {
             id: CheckpointId([0; 32]),
             weights: &zeros,
+            optimiser: None,
         };
         let mut out = vec![];
-        aggregate(&spec, parent, &fresh, &[], &mut out)?;
+        aggregate(&spec, parent, &fresh, &[], Outputs::of_weights(&mut out))?;
         let data = &out[layout.header().len()..];
         Ok(data
             .as_chunks::<8>()

@@ -12,7 +12,7 @@
 //! use qres_fed::id::{BlobId, NodeId};
 //! use qres_fed::record::{Membership, RoundPolicy, Rule, Spec};
 //! use qres_fed::tensor::{f32_from_safetensors, read_schema, to_safetensors};
-//! use qres_fed::update::{self, Parent, Part, Weighted};
+//! use qres_fed::update::{self, Outputs, Parent, Part, Weighted};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let file = |a, b| to_safetensors(&[("w".to_owned(), vec![2], vec![a, b])]);
@@ -44,9 +44,9 @@
 //! // Every node aggregates the same updates, and gets the same bits.
 //! let fresh = [(&first, members[0], 100), (&second, members[1], 300)]
 //!     .map(|(update, author, samples)| Weighted { update, author, samples, staleness: 0 });
-//! let parent = Parent { id: spec.zero().0, weights: &base };
+//! let parent = Parent { id: spec.zero().0, weights: &base, optimiser: None };
 //! let mut next = vec![];
-//! update::aggregate(&spec, parent, &fresh, &[], &mut next)?;
+//! update::aggregate(&spec, parent, &fresh, &[], Outputs::of_weights(&mut next))?;
 //! assert_eq!(f32_from_safetensors(&next)?, [("w".to_owned(), vec![2], vec![2.0, 4.0])]);
 //! # Ok(())
 //! # }
@@ -56,6 +56,7 @@ pub mod aggregation;
 pub mod codec;
 pub mod id;
 pub mod learner;
+pub mod optimiser;
 pub mod record;
 pub mod round;
 pub mod state;

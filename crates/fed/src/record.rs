@@ -19,7 +19,7 @@ mod seal;
 mod spec;
 mod state;
 
-pub use checkpoint::{Checkpoint, Proposal};
+pub use checkpoint::{BlobRole, Checkpoint, Content, Proposal};
 pub use consent::{CHANGE_MAX, Change, ChangeError, Consent, Handover};
 pub use contribution::{Contribution, SAMPLES_MAX};
 pub use error::SpecError;

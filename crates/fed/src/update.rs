@@ -13,7 +13,7 @@ mod integer;
 mod merge;
 mod pipeline;
 
-pub use aggregate::{Parent, aggregate, late_discount};
+pub use aggregate::{Outputs, Parent, aggregate, late_discount};
 pub use average::average;
 pub use check::check;
 pub use merge::merge_and_encode;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
 use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::tensor::to_safetensors;
-use qres_fed::update::{Parent, Part, Weighted, aggregate, check, merge_and_encode};
+use qres_fed::update::{Outputs, Parent, Part, Weighted, aggregate, check, merge_and_encode};
 
 const BASE: &str = "0000003f0000a0bf82a8fb3700007a44cdccccbd0000e040";
 const MODELS: [&str; 3] = [
@@ -129,8 +129,9 @@ fn updates_and_their_aggregate_have_these_bits() {
         let parent = Parent {
             id: CheckpointId([0; 32]),
             weights: &base,
+            optimiser: None,
         };
-        aggregate(&spec, parent, &fresh, &late, &mut out).unwrap();
+        aggregate(&spec, parent, &fresh, &late, Outputs::of_weights(&mut out)).unwrap();
         assert_eq!(out, file(made), "{codec}");
     }
 }

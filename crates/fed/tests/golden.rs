@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId};
 use qres_fed::record::{
-    Canonical, Change, Checkpoint, Consent, Contribution, DecodeError, Dtype, Handover, Membership, Proof, Proposal,
-    RoundPolicy, Rule, Seal, Signature, Signed, Spec, StateRecord, TensorSpec,
+    Canonical, Change, Checkpoint, Consent, Content, Contribution, DecodeError, Dtype, Handover, Membership, Proof,
+    Proposal, RoundPolicy, Rule, Seal, Signature, Signed, Spec, StateRecord, TensorSpec,
 };
 
 const SPEC: &str = "\
@@ -44,23 +44,25 @@ const CONTRIBUTION: &str = "\
      040404040404040490650000000000000000403f010300000000000000";
 const CONTRIBUTION_ID: &str = "bb86f6085372dfd9929deabedf5880186e849a92cbb360e71c057d4366500df0";
 const SEAL: &str = "\
-     717265732f7365616c2f310a07070707070707070707070707070707070707070707070707070707070707070500000000000000\
+     717265732f7365616c2f320a07070707070707070707070707070707070707070707070707070707070707070500000000000000\
      0808080808080808080808080808080808080808080808080808080808080808020000000a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a\
      0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b01000000\
      0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d\
-     0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0101010101010101010101010101010101010101010101010101010101010101";
-const SEAL_ID: &str = "0a73329734aa7c9ce8e56b7bf7e36e555682e62a0db0d2a941f2253107c2002a";
+     0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d010e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e010101\
+     0101010101010101010101010101010101010101010101010101010101";
+const SEAL_ID: &str = "c64ed5480a03a2758b16abc9e29ae9710d05cc9c1b2a1754b422b3fd7019ba15";
 const CHECKPOINT: &str = "\
-     717265732f636865636b706f696e742f310a07070707070707070707070707070707070707070707070707070707070707070500\
+     717265732f636865636b706f696e742f320a07070707070707070707070707070707070707070707070707070707070707070500\
      000000000000010808080808080808080808080808080808080808080808080808080808080808020000000a0a0a0a0a0a0a0a0a\
      0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b\
      0b0b0b010000000c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000d0d0d0d0d0d0d0d0d\
-     0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d";
-const CHECKPOINT_ID: &str = "de0fb7d1a2a0afcaccea4ca10bd97f0e410a5fd6c07cd8cd1ede892eca4f8d9f";
+     0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d010e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e\
+     0e0e0e0e";
+const CHECKPOINT_ID: &str = "6a91a22e08b94ad1c433680202cdc37339c6fc20aa717fc8a8afdbb412102b0b";
 const CHECKPOINT_0: &str = "\
-     717265732f636865636b706f696e742f310a07070707070707070707070707070707070707070707070707070707070707070000\
-     000000000000000000000000000000000000000909090909090909090909090909090909090909090909090909090909090909";
-const CHECKPOINT_0_ID: &str = "c9cb0b022fb6108445d74e7dbe4bb854ed52edaf3daf7c17129e5607091c80a8";
+     717265732f636865636b706f696e742f320a07070707070707070707070707070707070707070707070707070707070707070000\
+     00000000000000000000000000000000000000090909090909090909090909090909090909090909090909090909090909090900";
+const CHECKPOINT_0_ID: &str = "a1924593fddb1aea740c5374f84ce8ba139f11722e6e4746c56cd49d612fce6a";
 const PROPOSAL: &str = "\
      717265732f70726f706f73616c2f310a070707070707070707070707070707070707070707070707070707070707070705000000\
      000000000808080808080808080808080808080808080808080808080808080808080808020000000a0a0a0a0a0a0a0a0a0a0a0a\
@@ -159,7 +161,10 @@ fn seal() -> Seal {
         fresh: vec![ContributionId([10; 32]), ContributionId([11; 32])],
         late: vec![ContributionId([12; 32])],
         proofs: vec![],
-        result: BlobId([13; 32]),
+        result: Content {
+            weights: BlobId([13; 32]),
+            optimiser: Some(BlobId([14; 32])),
+        },
         sealer: NodeId([1; 32]),
     }
 }
@@ -306,7 +311,7 @@ fn one_kind_of_record_is_not_read_as_another() {
 #[test]
 fn lengths_that_lie_are_refused() {
     let bytes = hex::decode(SEAL).unwrap();
-    let fresh = "qres/seal/1\n".len() + 32 + 8 + 32;
+    let fresh = "qres/seal/2\n".len() + 32 + 8 + 32;
     let mut lying = bytes.clone();
     lying[fresh..fresh + 4].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(matches!(Seal::from_canonical(&lying), Err(DecodeError::Malformed(_))));

@@ -177,7 +177,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use qres_fed::id::CheckpointId;
-    use qres_fed::record::{Membership, Signature, Signed};
+    use qres_fed::record::{Content, Membership, Signature, Signed};
     use qres_fed::round::{CheckpointInfo, Conditions};
     use qres_store::HeardModel;
     use tokio::sync::{mpsc, watch};
@@ -204,7 +204,7 @@ mod tests {
             id: CheckpointId([0; 32]),
             round: 0,
             parent: None,
-            weights: BlobId([0; 32]),
+            content: Content::of_weights(BlobId([0; 32])),
             confirmed: true,
             verified: true,
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
-use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Seal, Signed, Spec, TensorSpec};
+use qres_fed::record::{BlobRole, Content, Dtype, Membership, RoundPolicy, Rule, Seal, Signed, Spec, TensorSpec};
 use qres_fed::round::{Input, SubmissionState};
 use qres_fed::tensor::to_safetensors;
 use qres_mesh::{MeshConfig, Mode};
@@ -35,7 +35,7 @@ pub(super) fn seal_by(me: &Identity) -> Signed<Seal> {
         fresh: vec![],
         late: vec![],
         proofs: vec![],
-        result: BlobId([3; 32]),
+        result: Content::of_weights(BlobId([3; 32])),
         sealer: me.node(),
     })
 }
@@ -353,7 +353,7 @@ async fn an_answer_that_the_machine_has_no_use_for_keeps_nobody_waiting() {
     let done = ModelCommand::Done {
         input: Input::BlobHere {
             blob: BlobId([9; 32]),
-            update: true,
+            role: BlobRole::Update,
         },
         judged: None,
         guard: context.disk.keep_new_blobs().await,

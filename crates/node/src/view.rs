@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qres_fed::aggregation::Verdict;
-use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId, SubmissionId};
-use qres_fed::record::{ModelName, Spec};
+use qres_fed::id::{CheckpointId, ContributionId, NodeId, ProofId, SpecId, SubmissionId};
+use qres_fed::record::{Content, ModelName, Spec};
 use qres_fed::round::{ChangeInfo, SubmissionState};
 use qres_files::descriptors::Descriptors;
 pub use qres_mesh::{PeerState, PeerView};
@@ -39,8 +39,8 @@ pub struct CheckpointView {
     pub round: u64,
     /// The parent checkpoint; `None` for checkpoint 0.
     pub parent: Option<CheckpointId>,
-    /// The weights' digest.
-    pub weights: BlobId,
+    /// The digests of its blobs.
+    pub content: Content,
     /// The weights' length in bytes.
     pub bytes: u64,
     /// True if a quorum stands on the checkpoint.

@@ -4,8 +4,8 @@
 use std::ops::RangeInclusive;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
-use qres_fed::record::Canonical;
+use qres_fed::id::{CheckpointId, NodeId, SpecId};
+use qres_fed::record::{Canonical, Content};
 use qres_fed::round::{Archived, RecordId, Root};
 use redb::{ReadTransaction, WriteTransaction};
 
@@ -29,7 +29,7 @@ enum RootRow {
         id: CheckpointId,
         round: u64,
         parent: Option<CheckpointId>,
-        weights: BlobId,
+        content: Content,
         convicted: Vec<NodeId>,
     },
 }
@@ -55,7 +55,7 @@ fn from_root(root: &Root) -> Vec<u8> {
         id: root.id,
         round: root.round,
         parent: root.parent,
-        weights: root.weights,
+        content: root.content,
         convicted: root.convicted.iter().copied().collect(),
     })
 }
@@ -65,14 +65,14 @@ fn to_root(bytes: &[u8]) -> Result<Root, StoreError> {
         id,
         round,
         parent,
-        weights,
+        content,
         convicted,
     } = value::decode("root of a model", bytes)?;
     Ok(Root {
         id,
         round,
         parent,
-        weights,
+        content,
         convicted: convicted.into_iter().collect(),
     })
 }

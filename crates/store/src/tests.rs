@@ -6,7 +6,7 @@ use std::path::Path;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId};
 use qres_fed::record::{
-    Contribution, Dtype, Membership, Proof, RoundPolicy, Rule, Seal, Signature, Signed, Spec, TensorSpec,
+    Content, Contribution, Dtype, Membership, Proof, RoundPolicy, Rule, Seal, Signature, Signed, Spec, TensorSpec,
 };
 use qres_fed::round::Forgotten;
 
@@ -97,7 +97,7 @@ fn seal(spec: SpecId, fresh: ContributionId) -> Signed<Seal> {
         fresh: vec![fresh],
         late: vec![],
         proofs: vec![],
-        result: BlobId::of(b"result"),
+        result: Content::of_weights(BlobId::of(b"result")),
         sealer: NodeId([1; 32]),
     })
 }

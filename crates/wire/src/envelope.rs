@@ -204,7 +204,7 @@ mod tests {
             fresh: vec![],
             late: vec![],
             proofs: vec![],
-            result: BlobId([3; 32]),
+            result: qres_fed::record::Content::of_weights(BlobId([3; 32])),
             sealer: me.node(),
         })
     }

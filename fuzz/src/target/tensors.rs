@@ -3,8 +3,9 @@
 use qres_fed::id::{CheckpointId, NodeId};
 use qres_fed::record::{Rule, Spec, is_printable};
 use qres_fed::state;
+use qres_fed::strategy;
 use qres_fed::tensor::{self, Layout, to_safetensors};
-use qres_fed::update::{self, Parent, Part, Weighted};
+use qres_fed::update::{self, Outputs, Parent, Part, Weighted};
 
 use crate::{Target, record};
 
@@ -128,16 +129,38 @@ fn update(codec: &str, data: &[u8]) -> bool {
         samples,
         staleness,
     };
-    let mut sum = Vec::new();
-    let base = zeros(&spec);
-    let parent = Parent {
-        id: CheckpointId([0; 32]),
-        weights: &base,
-    };
     let (fresh, late) = ([part(1, 1 << 40, 0), part(2, 1, 0), part(3, 5, 0)], [part(1, 3, 2)]);
-    update::aggregate(&spec, parent, &fresh, &late, &mut sum).expect("what was checked aggregates");
-    tensor::check_weights(&spec.tensors, &sum).expect("an aggregate is finite");
+    two_rounds(&spec, &fresh, &late);
+    let adaptive = Spec {
+        strategy: Rule::new("fedyogi/1"),
+        ..spec
+    };
+    two_rounds(&adaptive, &fresh, &late);
     accepted
+}
+
+/// Aggregates the updates, and then again onto the result. All that comes out is finite.
+fn two_rounds(spec: &Spec, fresh: &[Weighted<'_>], late: &[Weighted<'_>]) {
+    let (mut weights, mut state) = (zeros(spec), None::<Vec<u8>>);
+    for _ in 0..2 {
+        let (mut next, mut moments) = (vec![], vec![]);
+        let parent = Parent {
+            id: CheckpointId([0; 32]),
+            weights: &weights,
+            optimiser: state.as_ref().map(|file| file as _),
+        };
+        let out = Outputs {
+            weights: &mut next,
+            optimiser: Some(&mut moments),
+        };
+        update::aggregate(spec, parent, fresh, late, out).expect("what was checked aggregates");
+        tensor::check_weights(&spec.tensors, &next).expect("an aggregate is finite");
+        if let Some(schema) = strategy::state_schema(spec) {
+            tensor::check_weights(&schema, &moments).expect("a state is finite");
+            state = Some(moments);
+        }
+        weights = next;
+    }
 }
 
 fn updates(codec: &str) -> Vec<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! Gossip that no honest node sends.
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId};
-use qres_fed::record::{Contribution, Seal, Signed};
+use qres_fed::record::{Content, Contribution, Seal, Signed};
 use qres_node::identity::Identity;
 use qres_node::mesh::{HeadClaim, Topic};
 
@@ -142,7 +142,7 @@ async fn rounds_and_heads_beyond_all_measure_harm_nobody() {
             fresh: vec![ContributionId([1; 32]), ContributionId([2; 32])],
             late: vec![],
             proofs: vec![],
-            result: BlobId([3; 32]),
+            result: Content::of_weights(BlobId([3; 32])),
             sealer: peer.node(),
         };
         peer.announce_seal(&peer.identity.sign(seal)).await;

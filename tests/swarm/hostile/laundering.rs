@@ -3,7 +3,7 @@
 
 use qres_api::pb;
 use qres_fed::id::{BlobId, SpecId};
-use qres_fed::record::{Membership, RoundPolicy, Seal, Signed, Spec, StateRecord};
+use qres_fed::record::{Content, Membership, RoundPolicy, Rule, Seal, Signed, Spec, StateRecord};
 use qres_tests::weights::{read_vector, vector};
 
 use super::peer::Service;
@@ -25,7 +25,8 @@ async fn scene() -> (Scene, Vec<u8>) {
     (scene, sealed.file)
 }
 
-/// Returns the [`Spec`] of an open model of the stranger on these first weights. Its rounds close with one contribution.
+/// Returns the [`Spec`] of an open model of the stranger on these first weights. Its rounds close with one contribution, and
+/// its checkpoints name the state of an optimiser, too.
 fn open_spec(scene: &Scene, checkpoint0: BlobId) -> Signed<Spec> {
     scene.peer.identity.sign(Spec {
         name: "stolen".parse().expect("a name"),
@@ -35,6 +36,7 @@ fn open_spec(scene: &Scene, checkpoint0: BlobId) -> Signed<Spec> {
             target: Some(1),
             ..scene.spec.rounds.clone()
         },
+        strategy: Rule::new("fedavgm/1"),
         checkpoint0,
         creator: scene.peer.node(),
         ..scene.spec.clone()
@@ -122,7 +124,10 @@ async fn a_private_result_or_state_is_not_an_open_model_s() {
         fresh: vec![honest.record.id()],
         late: vec![],
         proofs: vec![],
-        result: private,
+        result: Content {
+            weights: private,
+            optimiser: Some(private),
+        },
         sealer: scene.peer.node(),
     });
     let state = scene.peer.identity.sign(StateRecord {

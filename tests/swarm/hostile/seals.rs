@@ -1,8 +1,8 @@
 //! Seals that no honest node makes.
 
 use qres_fed::id::{BlobId, ContributionId, NodeId};
-use qres_fed::record::{Seal, Signed};
-use qres_fed::update::{Parent, Weighted, aggregate};
+use qres_fed::record::{Content, Seal, Signed};
+use qres_fed::update::{Outputs, Parent, Weighted, aggregate};
 use qres_tests::weights::vector;
 
 use super::peer::Service;
@@ -20,7 +20,7 @@ impl Scene {
             fresh,
             late: vec![],
             proofs: vec![],
-            result: BlobId::of(result),
+            result: Content::of_weights(BlobId::of(result)),
             sealer: self.peer.node(),
         })
     }
@@ -115,6 +115,7 @@ async fn two_valid_seals_of_one_sealer_leave_one_head() {
         let parent = Parent {
             id: scene.base,
             weights: &base,
+            optimiser: None,
         };
         let weighted = [(&update, scene.peer.node()), (&theirs, NodeId([0xff; 32]))].map(|(update, author)| Weighted {
             update,
@@ -123,7 +124,7 @@ async fn two_valid_seals_of_one_sealer_leave_one_head() {
             staleness: 0,
         });
         let mut result = vec![];
-        aggregate(&scene.spec, parent, &weighted, &[], &mut result).unwrap();
+        aggregate(&scene.spec, parent, &weighted, &[], Outputs::of_weights(&mut result)).unwrap();
         scene
             .peer
             .announce_seal(&scene.seal(&[mine.record.id(), other], &result))

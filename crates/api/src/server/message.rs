@@ -62,7 +62,8 @@ pub(super) fn checkpoint(view: CheckpointView) -> pb::Checkpoint {
         id: text(&view.id),
         round: view.round,
         parent: optional(&view.parent),
-        weights_digest: text(&view.weights),
+        weights_digest: text(&view.content.weights),
+        optimiser_digest: view.content.optimiser.map_or_else(String::new, |blob| text(&blob)),
         total_bytes: view.bytes,
         confirmed: view.confirmed,
     }

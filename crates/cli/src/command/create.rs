@@ -33,7 +33,8 @@ pub struct Create {
     /// `qres model show --json`
     #[arg(long, value_name = "FILE", requires = "seed")]
     tensors: Option<PathBuf>,
-    /// Strategy by which contributions become a checkpoint, e.g. fedprox/1 [default: fedavg/1]
+    /// Strategy by which contributions become a checkpoint: fedavg/1, fedprox/1, or one with a server optimiser: fedavgm/1,
+    /// diloco/1, fedadagrad/1, fedadam/1, fedyogi/1 [default: fedavg/1]
     #[arg(long, value_name = "NAME/VERSION")]
     strategy: Option<String>,
     /// A parameter of the strategy, e.g. mu=0.1; may be repeated

@@ -28,6 +28,7 @@ pub fn checkpoint(checkpoint: &pb::Checkpoint) -> Value {
         "round": checkpoint.round,
         "parent": checkpoint.parent,
         "weights_digest": checkpoint.weights_digest,
+        "optimiser_digest": checkpoint.optimiser_digest,
         "total_bytes": checkpoint.total_bytes,
         "confirmed": checkpoint.confirmed,
     })

@@ -78,6 +78,7 @@ pub fn parent(weights: &dyn Source) -> Parent<'_> {
     Parent {
         id: CheckpointId([0; 32]),
         weights,
+        optimiser: None,
     }
 }
 

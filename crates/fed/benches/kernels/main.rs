@@ -8,7 +8,7 @@ mod harness;
 mod rules;
 
 use qres_fed::tensor::check_weights;
-use qres_fed::update::{Part, aggregate, average, check, merge_and_encode};
+use qres_fed::update::{Outputs, Part, aggregate, average, check, merge_and_encode};
 
 use harness::{RUNS, best, floats, model, parent, read_all, read_floats, report, spec, weighted};
 
@@ -64,7 +64,16 @@ fn fedavg() {
     let fresh = weighted(&updates);
     let took = best(
         || read_all(&slices),
-        || aggregate(&spec, parent(&base), &fresh, &[], &mut &mut out[..]).expect("aggregates"),
+        || {
+            aggregate(
+                &spec,
+                parent(&base),
+                &fresh,
+                &[],
+                Outputs::of_weights(&mut &mut out[..]),
+            )
+            .expect("aggregates")
+        },
     );
     report("the same, none/1 updates to a file", CLIENTS * ELEMENTS * 4, took);
 }
@@ -104,7 +113,16 @@ fn way(codec: &str) {
     let mut out = model(0, ELEMENTS);
     let took = best(
         || read_all(&slices),
-        || aggregate(&spec, parent(&base), &fresh, &[], &mut &mut out[..]).expect("aggregates"),
+        || {
+            aggregate(
+                &spec,
+                parent(&base),
+                &fresh,
+                &[],
+                Outputs::of_weights(&mut &mut out[..]),
+            )
+            .expect("aggregates")
+        },
     );
     report(
         &format!("{codec} aggregate of 4, coded bytes"),

@@ -2,7 +2,7 @@
 //! on one thread.
 
 use qres_fed::record::{Rule, Spec};
-use qres_fed::update::aggregate;
+use qres_fed::update::{Outputs, aggregate};
 
 use crate::harness::{best, floats, model, parent, read_all, report, spec, weighted};
 
@@ -65,7 +65,16 @@ pub fn run() {
         fresh.iter_mut().for_each(|part| part.samples = 1);
         let base = model(0, elements);
         let mut out = base.clone();
-        let mut aggregated = || aggregate(&spec, parent(&base), &fresh, &[], &mut &mut out[..]).expect("aggregates");
+        let mut aggregated = || {
+            aggregate(
+                &spec,
+                parent(&base),
+                &fresh,
+                &[],
+                Outputs::of_weights(&mut &mut out[..]),
+            )
+            .expect("aggregates")
+        };
         let took = best(|| read_all(&slices), &mut aggregated);
         report(name, clients * elements * 4, took);
         let alone = single.install(|| best(|| read_all(&slices), &mut aggregated));

@@ -5,6 +5,52 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::Canonical;
 use crate::id::{BlobId, CheckpointId, ContributionId, ProofId, ProposalId, SpecId};
 
+/// The blobs of a checkpoint: what an aggregation makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct Content {
+    /// The weights, a canonical safetensors blob.
+    pub weights: BlobId,
+    /// The state of the server optimiser, a canonical safetensors blob of its [`state_schema`](crate::strategy::state_schema).
+    /// `None` if the strategy has no such state, and in checkpoint 0, where the state is the optimiser's first one.
+    pub optimiser: Option<BlobId>,
+}
+
+impl Content {
+    /// Makes the content of a checkpoint without an optimiser's state.
+    pub fn of_weights(weights: BlobId) -> Self {
+        Self {
+            weights,
+            optimiser: None,
+        }
+    }
+
+    /// Returns the blobs, each with its role.
+    pub fn blobs(&self) -> impl Iterator<Item = (BlobRole, BlobId)> {
+        let optimiser = self.optimiser.map(|blob| (BlobRole::Optimiser, blob));
+        std::iter::once((BlobRole::Weights, self.weights)).chain(optimiser)
+    }
+}
+
+impl std::fmt::Display for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.optimiser {
+            None => write!(f, "{}", self.weights),
+            Some(state) => write!(f, "{} (optimiser {state})", self.weights),
+        }
+    }
+}
+
+/// What a blob is in a model. One blob may be named in several roles; a check in one says nothing about the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlobRole {
+    /// A contribution's coded update.
+    Update,
+    /// A checkpoint's weights.
+    Weights,
+    /// The state of a checkpoint's server optimiser.
+    Optimiser,
+}
+
 /// The inputs of an aggregation: a [`Checkpoint`] whose result is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct Proposal {
@@ -33,7 +79,7 @@ impl Proposal {
     }
 
     /// Returns the [`Checkpoint`] that the proposal makes with this result.
-    pub fn checkpoint(self, result: BlobId) -> Checkpoint {
+    pub fn checkpoint(self, result: Content) -> Checkpoint {
         Checkpoint {
             spec: self.spec,
             round: self.round,
@@ -62,12 +108,12 @@ pub struct Checkpoint {
     pub late: Vec<ContributionId>,
     /// Ids of the proofs of equivocation, ascending.
     pub proofs: Vec<ProofId>,
-    /// The weights, a canonical safetensors blob.
-    pub result: BlobId,
+    /// The blobs that the aggregation made.
+    pub result: Content,
 }
 
 impl Canonical for Checkpoint {
-    const TAG: &'static str = "qres/checkpoint/1\n";
+    const TAG: &'static str = "qres/checkpoint/2\n";
 }
 
 impl Checkpoint {
@@ -80,7 +126,7 @@ impl Checkpoint {
             fresh: vec![],
             late: vec![],
             proofs: vec![],
-            result: weights,
+            result: Content::of_weights(weights),
         }
     }
 

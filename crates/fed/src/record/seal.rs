@@ -2,8 +2,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{Authored, Canonical, Checkpoint};
-use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SpecId};
+use super::{Authored, Canonical, Checkpoint, Content};
+use crate::id::{CheckpointId, ContributionId, NodeId, ProofId, SealId, SpecId};
 
 /// Largest number of equivocation proofs in one seal; the others wait for the next seal.
 pub const PROOFS_PER_SEAL_MAX: usize = 64;
@@ -25,14 +25,14 @@ pub struct Seal {
     pub late: Vec<ContributionId>,
     /// Ids of the proofs of equivocation that take effect from this seal on, ascending.
     pub proofs: Vec<ProofId>,
-    /// The aggregated weights, a canonical safetensors blob.
-    pub result: BlobId,
+    /// The blobs that the aggregation made.
+    pub result: Content,
     /// The node that made and signed the seal.
     pub sealer: NodeId,
 }
 
 impl Canonical for Seal {
-    const TAG: &'static str = "qres/seal/1\n";
+    const TAG: &'static str = "qres/seal/2\n";
 }
 
 impl Authored for Seal {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Archived, Root, Submission, SubmissionState, Succession};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId, SealId, SubmissionId};
-use crate::record::{Change, Consent, Contribution, Proof, Proposal, Seal, Signed};
+use crate::record::{BlobRole, Change, Consent, Content, Contribution, Proof, Proposal, Seal, Signed};
 
 /// An event for the machine. Signatures are verified before a record comes in.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,16 +40,16 @@ pub enum Input {
     BlobHere {
         /// The blob that is here.
         blob: BlobId,
-        /// True if the blob was checked as an update, false if as weights.
-        update: bool,
+        /// The role in which it was checked.
+        role: BlobRole,
     },
     /// The answer to [`Output::WantBlob`]: the blob is here but off the schema or
     /// not finite. In this role no node ever uses it.
     BlobBad {
         /// The blob that is bad.
         blob: BlobId,
-        /// True if the blob was checked as an update, false if as weights. A blob that is no update may be weights.
-        update: bool,
+        /// The role in which it was checked. A blob that is no update may be weights.
+        role: BlobRole,
     },
     /// The answer to [`Output::Encode`].
     Encoded {
@@ -86,8 +86,8 @@ pub enum Input {
     Aggregated {
         /// Id of the aggregation job.
         proposal: ProposalId,
-        /// The blob with the new weights.
-        result: BlobId,
+        /// The blobs that it made.
+        result: Content,
     },
     /// [`Output::Aggregate`] could not be done (a blob vanished, the disk is full). The job is tried again later.
     AggregateFailed {
@@ -204,8 +204,8 @@ pub struct AggregateJob {
     pub id: ProposalId,
     /// The proposal that the job computes.
     pub proposal: Proposal,
-    /// The blob with the parent's weights.
-    pub weights: BlobId,
+    /// The parent's blobs.
+    pub base: Content,
     /// The fresh contributions, ascending by id.
     pub fresh: Vec<FreshItem>,
     /// The late contributions, ascending by id.
@@ -230,7 +230,7 @@ pub enum Refused {
     Update,
     /// A seal breaks the rules, or is of no use.
     Seal,
-    /// The weights of a seal are not those that its contributions make.
+    /// The blobs of a seal are not those that its contributions make.
     Result,
 }
 
@@ -256,8 +256,8 @@ pub enum Output {
         blob: BlobId,
         /// Length of the blob in bytes, if a record names it.
         bytes: Option<u64>,
-        /// True for an update (checked against the schema), false for weights.
-        update: bool,
+        /// The role in which it is wanted, and will be checked.
+        role: BlobRole,
         /// Nodes that should have the blob.
         holders: Vec<NodeId>,
         /// The author of the open round's contribution with this update, if there is one. A node that announced the

@@ -96,8 +96,8 @@ impl Machine {
             Input::Proof(proof) => self.take_proof(&proof),
             Input::Consent(signed) => self.take_consent(signed),
             Input::Agree(change) => self.agree(change),
-            Input::BlobHere { blob, update } => self.blob_here(blob, update),
-            Input::BlobBad { blob, update } => self.blob_bad(blob, update),
+            Input::BlobHere { blob, role } => self.blob_here(blob, role),
+            Input::BlobBad { blob, role } => self.blob_bad(blob, role),
             Input::Encoded {
                 parent,
                 update,

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SealId, SubmissionId};
 use crate::record::{
-    Contribution, Dtype, Membership, Proof, Proposal, RoundPolicy, Rule, Seal, Signature, Signed, Spec, TensorSpec,
+    BlobRole, Content, Contribution, Dtype, Membership, Proof, Proposal, RoundPolicy, Rule, Seal, Signature, Signed,
+    Spec, TensorSpec,
 };
 
 pub fn node(n: u8) -> NodeId {
@@ -55,8 +56,8 @@ pub fn spec(membership: Membership, k: u32) -> Spec {
 }
 
 /// The blob that an aggregation of this proposal makes on the stage.
-pub fn result_of(proposal: &Proposal) -> BlobId {
-    BlobId(proposal.id().0)
+pub fn result_of(proposal: &Proposal) -> Content {
+    Content::of_weights(BlobId(proposal.id().0))
 }
 
 /// The machine of node 1 (or another), and all outputs that it made.
@@ -158,13 +159,13 @@ impl Stage {
                 }
                 Output::Sign(Unsigned::Seal(s)) => inputs.push_back(Input::SignedSeal(signed(s.clone()))),
                 Output::Sign(Unsigned::Consent(c)) => inputs.push_back(Input::SignedConsent(signed(c.clone()))),
-                Output::WantBlob { blob, update: true, .. } if self.bad.contains(blob) => {
-                    let (blob, update) = (*blob, true);
-                    inputs.push_back(Input::BlobBad { blob, update })
+                Output::WantBlob { blob, role, .. } if *role == BlobRole::Update && self.bad.contains(blob) => {
+                    let (blob, role) = (*blob, *role);
+                    inputs.push_back(Input::BlobBad { blob, role })
                 }
-                Output::WantBlob { blob, update, .. } if !self.withheld.contains(blob) => {
-                    let (blob, update) = (*blob, *update);
-                    inputs.push_back(Input::BlobHere { blob, update })
+                Output::WantBlob { blob, role, .. } if !self.withheld.contains(blob) => {
+                    let (blob, role) = (*blob, *role);
+                    inputs.push_back(Input::BlobHere { blob, role })
                 }
                 Output::Encode(job) => {
                     self.count += 1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{BlobId, CheckpointId, ConsentId, ContributionId, Instant, NodeId, ProofId, SealId, SpecId};
-use crate::record::{Change, Consent, Contribution, Proof, Seal, Signed, Spec};
+use crate::record::{Change, Consent, Content, Contribution, Proof, Seal, Signed, Spec};
 use crate::round::{Submission, SubmissionState};
 
 /// A node's own settings for one model. None of them makes a record valid or invalid.
@@ -110,7 +110,7 @@ pub struct CheckpointInfo {
     pub id: CheckpointId,
     pub round: u64,
     pub parent: Option<CheckpointId>,
-    pub weights: BlobId,
+    pub content: Content,
     /// True if a quorum votes for the checkpoint or for a descendant.
     pub confirmed: bool,
     /// True if the weights are here and right.
@@ -206,8 +206,8 @@ pub struct Root {
     pub round: u64,
     /// Parent of the checkpoint; `None` for checkpoint 0.
     pub parent: Option<CheckpointId>,
-    /// Blob with the weights of the checkpoint.
-    pub weights: BlobId,
+    /// Blobs of the checkpoint.
+    pub content: Content,
     /// Nodes that are convicted on the branch of the checkpoint, by its own seal included.
     pub convicted: BTreeSet<NodeId>,
 }
@@ -220,7 +220,7 @@ impl Root {
             id,
             round: 0,
             parent: None,
-            weights: checkpoint.result,
+            content: checkpoint.result,
             convicted: BTreeSet::new(),
         }
     }
@@ -248,7 +248,7 @@ impl Archived {
                 id: seal.checkpoint().id(),
                 round: seal.round,
                 parent: Some(seal.parent),
-                weights: seal.result,
+                content: seal.result,
                 confirmed: true,
                 verified: false,
             }),

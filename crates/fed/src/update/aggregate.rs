@@ -7,6 +7,7 @@ mod outcome;
 mod part;
 mod products;
 mod rows;
+mod step;
 mod sum;
 
 pub use part::late_discount;
@@ -17,6 +18,7 @@ use coordinates::Coordinates;
 use integers::Integers;
 use members::Members;
 use part::parts;
+use step::Step;
 use sum::Sum;
 
 use super::{Weighted, check_length, codec_of};
@@ -24,7 +26,7 @@ use crate::aggregation::{Aggregation, Plan, Verdict};
 use crate::id::CheckpointId;
 use crate::record::{Spec, SpecError};
 use crate::strategy;
-use crate::tensor::{Layout, Source, TensorError};
+use crate::tensor::{Source, TensorError};
 
 /// The checkpoint on which a round builds.
 #[derive(Clone, Copy)]
@@ -33,13 +35,38 @@ pub struct Parent<'a> {
     pub id: CheckpointId,
     /// Its canonical weights.
     pub weights: &'a dyn Source,
+    /// The state of its server optimiser. `None` in checkpoint 0, and if the strategy has none.
+    pub optimiser: Option<&'a dyn Source>,
+}
+
+/// The files that an aggregation writes.
+pub struct Outputs<'a> {
+    /// The canonical file of the new weights.
+    pub weights: &'a mut dyn Write,
+    /// The canonical file of the server optimiser's new state; not used if the strategy has none.
+    pub optimiser: Option<&'a mut dyn Write>,
+}
+
+impl<'a> Outputs<'a> {
+    /// Takes the weights only, for a strategy without a server optimiser.
+    pub fn of_weights(weights: &'a mut dyn Write) -> Self {
+        Self {
+            weights,
+            optimiser: None,
+        }
+    }
+
+    fn state(&mut self) -> Result<&mut (dyn Write + 'a), TensorError> {
+        let missing = || TensorError::bad("the strategy has a server optimiser: its state needs an output, too");
+        self.optimiser.as_deref_mut().ok_or_else(missing)
+    }
 }
 
 /// Aggregates updates (fresh ones ascending by id, then late ones ascending by id) onto the parent's canonical weights,
-/// writes the result's canonical file, and returns a [`Verdict`] for each update, in the order given. The bits are the same
+/// writes the result's files, and returns a [`Verdict`] for each update, in the order given. The bits are the same
 /// on every machine and with any number of threads.
 ///
-/// Floats: `result = parent + aggregated update`. How the update is aggregated is the matter of the spec's rules
+/// Floats: `result = parent + aggregated update`, or, with a server optimiser ([`crate::optimiser`]), `parent + its step`. How the update is aggregated is the matter of the spec's rules
 /// ([`crate::aggregation`]). By default it is `sum of p_i * update_i` with `p_i = n_i / (sum of all n)`. For a fresh
 /// contribution `n_i` is its sample count (FedAvg: McMahan et al. 2017, algorithm 1, in the form of differences). For a late
 /// one `n_i` is its sample count times [`late_discount`]; its update is added as a difference, although it was trained on an
@@ -60,13 +87,13 @@ pub fn aggregate(
     parent: Parent<'_>,
     fresh: &[Weighted<'_>],
     late: &[Weighted<'_>],
-    out: &mut dyn Write,
+    mut out: Outputs<'_>,
 ) -> Result<Vec<Verdict>, TensorError> {
     let bad = |error: SpecError| TensorError::bad(error.to_string());
     strategy::check(&spec.strategy).map_err(bad)?;
     let rules = Aggregation::of(spec).map_err(bad)?;
     let codec = codec_of(spec)?;
-    Layout::of(&spec.tensors).check(parent.weights)?;
+    let step = Step::new(spec, parent)?;
     let parts = parts(fresh, late)?;
     for part in &parts {
         check_length(spec, codec, part.update)?;
@@ -88,17 +115,17 @@ pub fn aggregate(
             let sum = Sum {
                 spec,
                 codec,
-                parent: parent.weights,
+                step: &step,
                 parts: &parts,
                 weights: &weights,
                 integers,
             };
-            sum.write(out)?;
+            sum.write(&mut out)?;
             None
         }
         Plan::Coordinates { rule, vectors } => {
             let (model, rule) = ((spec, codec), (*rule, vectors.as_slice()));
-            Some(Coordinates::new(model, parent.weights, &parts, &members, rule, integers).write(out)?)
+            Some(Coordinates::new(model, &step, &parts, &members, rule, integers).write(&mut out)?)
         }
     };
     Ok(members.verdicts(&parts, &planned, outcome.as_ref()))

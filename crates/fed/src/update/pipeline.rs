@@ -29,6 +29,18 @@ pub(super) struct Scratch {
     /// Rows of the members and of vectors made of them, in f32 and in f64.
     pub singles: Rows<f32>,
     pub doubles: Rows<f64>,
+    pub step: StepBuffers,
+}
+
+/// Buffers for the step from a parent to the next checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct StepBuffers {
+    /// Bytes of the parent's weights.
+    pub base: Vec<u8>,
+    /// Bytes of the parent's optimiser state.
+    pub state: Vec<u8>,
+    /// The moments in that state.
+    pub moments: Vec<f64>,
 }
 
 /// Rows of numbers of one type, for rules that work on coordinates.

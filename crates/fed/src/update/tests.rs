@@ -1,5 +1,6 @@
 //! Tests of an update from submission to aggregation: merged, coded, checked, aggregated.
 
+mod optimisers;
 mod whole_way;
 
 use super::*;
@@ -71,7 +72,14 @@ fn aggregated(spec: &Spec, base: &[u8], updates: &[(Vec<u8>, u64, u32)]) -> Vec<
             .collect()
     };
     let mut out = Vec::new();
-    aggregate(spec, parent(&base), &weighted(false), &weighted(true), &mut out).unwrap();
+    aggregate(
+        spec,
+        parent(&base),
+        &weighted(false),
+        &weighted(true),
+        Outputs::of_weights(&mut out),
+    )
+    .unwrap();
     check_weights(&spec.tensors, &out).unwrap();
     out
 }
@@ -80,6 +88,7 @@ fn parent(weights: &dyn Source) -> Parent<'_> {
     Parent {
         id: CheckpointId([9; 32]),
         weights,
+        optimiser: None,
     }
 }
 
@@ -315,12 +324,12 @@ fn what_is_off_the_spec_is_refused_by_name() {
             samples,
             staleness: 0,
         }];
-        aggregate(spec, parent(&base), &fresh, &[], &mut Vec::new()).map(|_| ())
+        aggregate(spec, parent(&base), &fresh, &[], Outputs::of_weights(&mut Vec::new())).map(|_| ())
     };
     run(&spec, &base, &good, 1).unwrap();
     bad(run(&spec, &base, &good, 0), &["samples", "at least 1"]);
     bad(
-        aggregate(&spec, parent(&base), &[], &[], &mut Vec::new()).map(|_| ()),
+        aggregate(&spec, parent(&base), &[], &[], Outputs::of_weights(&mut Vec::new())).map(|_| ()),
         &["0 fresh contributions"],
     );
     bad(run(&spec, &base[1..], &good, 1), &["base weights", "canonical"]);

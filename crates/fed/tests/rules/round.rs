@@ -4,7 +4,7 @@ use qres_fed::aggregation::Verdict;
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
 use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::tensor::{Layout, TensorError};
-use qres_fed::update::{Parent, Weighted, aggregate};
+use qres_fed::update::{Outputs, Parent, Weighted, aggregate};
 
 /// Makes a rule from its name and numbers, e.g. `rule("nnm/1", &[("f", 2.0)])`.
 pub fn rule(id: &str, numbers: &[(&str, f64)]) -> Rule {
@@ -109,9 +109,16 @@ impl Round {
         let parent = Parent {
             id: CheckpointId(self.seed),
             weights: &zeros,
+            optimiser: None,
         };
         let mut out = vec![];
-        let verdicts = aggregate(&spec, parent, &weighted(false), &weighted(true), &mut out)?;
+        let verdicts = aggregate(
+            &spec,
+            parent,
+            &weighted(false),
+            &weighted(true),
+            Outputs::of_weights(&mut out),
+        )?;
         let data = &out[layout.header().len()..];
         let numbers = match self.dtype {
             Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),

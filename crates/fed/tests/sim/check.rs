@@ -85,9 +85,14 @@ impl World {
         if before.is_some_and(|before| !self.truth.descends(checkpoint, before)) {
             self.figures.swings += 1;
         }
-        assert_eq!(self.truth.weights_of(&checkpoint), weights);
+        let content = self.truth.content_of(&checkpoint);
+        assert_eq!(content.weights, weights);
         let disk = &self.hosts[h].disk;
-        assert!(disk.blobs.contains(&weights), "the head's weights are here");
+        let mut blobs = content.blobs();
+        assert!(
+            blobs.all(|(_, blob)| disk.blobs.contains(&blob)),
+            "the head's blobs are here"
+        );
         // A node that lost weights in a crash stands on an older head until it has fetched them.
         let looks = self.figures.head_moves.is_multiple_of(8);
         if looks && self.honest(h) && self.truth.descends(checkpoint, self.settled) {
@@ -118,9 +123,10 @@ impl World {
             assert!(!self.truth.bad.contains(&update), "what is aggregated is on the schema");
             assert!(blobs.contains(&update), "and here");
         }
-        assert!(blobs.contains(&job.weights), "so is what it is added to");
+        let mut base = job.base.blobs();
+        assert!(base.all(|(_, blob)| blobs.contains(&blob)), "so is what it is added to");
         assert_eq!(job.id, job.proposal.id());
-        assert_eq!(job.weights, self.truth.weights_of(&job.proposal.parent));
+        assert_eq!(job.base, self.truth.content_of(&job.proposal.parent));
     }
 
     /// Checks a node after every input.

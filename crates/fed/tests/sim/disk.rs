@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SubmissionId};
-use qres_fed::record::{Consent, Contribution, Proof, Seal, Signed};
+use qres_fed::record::{Consent, Content, Contribution, Proof, Seal, Signed};
 use qres_fed::round::{Archived, Persist, Restored, Root, Submission, SubmissionState};
 
 /// A node's store. Every call of [`Disk::commit`] is one transaction.
@@ -73,18 +73,18 @@ impl Disk {
 
     /// Returns the data that a machine is given at a restart.
     pub fn restored(&self, zero: (CheckpointId, BlobId)) -> Restored {
-        let weights: BTreeMap<CheckpointId, BlobId> = self
+        let contents: BTreeMap<CheckpointId, Content> = self
             .seals
             .values()
             .map(|s| (s.record.checkpoint().id(), s.record.result))
             .collect();
         let here = |id: &&CheckpointId| {
-            let blob = if **id == zero.0 {
-                Some(&zero.1)
+            let content = if **id == zero.0 {
+                Some(Content::of_weights(zero.1))
             } else {
-                weights.get(*id)
+                contents.get(*id).copied()
             };
-            blob.is_some_and(|blob| self.blobs.contains(blob))
+            content.is_some_and(|content| content.blobs().all(|(_, blob)| self.blobs.contains(&blob)))
         };
         let open = self.submissions.values().filter(|(_, state)| !state.is_final());
         Restored {

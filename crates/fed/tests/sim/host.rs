@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
-use qres_fed::record::{Consent, Membership, Signature, Signed};
+use qres_fed::record::{BlobRole, Consent, Membership, Signature, Signed};
 use qres_fed::round::{
     BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Refusal, Submission, SubmissionState, Succession,
     Unsigned,
@@ -35,7 +35,7 @@ pub struct Host {
     pub disk: Disk,
     /// Number of the node's current life; a crash begins the next one. Events of an earlier life are void.
     pub life: u64,
-    pub wanted: BTreeMap<BlobId, bool>,
+    pub wanted: BTreeMap<BlobId, BlobRole>,
     pub trainers: Vec<Trainer>,
     /// The contributions that the node signed and sent or stored, by parent.
     pub signed: BTreeMap<CheckpointId, ContributionId>,
@@ -323,7 +323,7 @@ impl World {
                 self.truth.proofs.insert(p.id(), p.clone());
                 self.send(h, &Record::Proof(p));
             }
-            Output::WantBlob { blob, update, .. } => self.want(h, blob, update, inputs),
+            Output::WantBlob { blob, role, .. } => self.want(h, blob, role, inputs),
             Output::DropBlob(blob) => drop(self.hosts[h].wanted.remove(&blob)),
             Output::WantArchived { from } => {
                 let rounds = self.hosts[h].disk.archive.range(from..).map(|(_, round)| round.clone());
@@ -334,15 +334,18 @@ impl World {
             Output::Encode(job) => self.encode(h, &job),
             Output::Aggregate(job) => {
                 let failed = self.faulty() && self.rng.random_bool(0.01);
-                let result = aggregate_job(&job);
+                let result = aggregate_job(&self.plan.spec, &job);
                 let proposal = job.id;
                 self.assert_can_aggregate(h, &job);
-                let (input, blob) = if failed {
-                    (Input::AggregateFailed { proposal }, None)
+                let (input, blobs) = if failed {
+                    (Input::AggregateFailed { proposal }, vec![])
                 } else {
-                    (Input::Aggregated { proposal, result }, Some(result))
+                    (
+                        Input::Aggregated { proposal, result },
+                        result.blobs().map(|(_, blob)| blob).collect(),
+                    )
                 };
-                self.compute(h, input, blob);
+                self.compute(h, input, blobs);
             }
             Output::WakeAt(at) => self.wake_at(h, at),
             news => self.hear_news(h, news),
@@ -388,10 +391,10 @@ impl World {
         }
     }
 
-    fn compute(&mut self, h: usize, input: Input, blob: Option<BlobId>) {
+    fn compute(&mut self, h: usize, input: Input, blobs: Vec<BlobId>) {
         let life = self.hosts[h].life;
         let wait = self.rng.random_range(1..=self.plan.compute_ms_max);
-        self.at(wait, Event::Computed { h, life, input, blob });
+        self.at(wait, Event::Computed { h, life, input, blobs });
     }
 
     fn encode(&mut self, h: usize, job: &EncodeJob) {
@@ -415,7 +418,7 @@ impl World {
                 submissions,
                 reason,
             };
-            return self.compute(h, input, None);
+            return self.compute(h, input, vec![]);
         }
         let update = BlobId::of(&bytes);
         let submissions = job.submissions.iter().map(|(id, _)| *id).collect();
@@ -427,7 +430,7 @@ impl World {
             samples,
             fidelity: 1.0,
         };
-        self.compute(h, input, Some(update));
+        self.compute(h, input, vec![update]);
     }
 
     /// Submits the work of a trainer on `base`. Returns true if the trainer is done with that base.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, ProofId};
-use qres_fed::record::{Contribution, Seal};
+use qres_fed::record::{Content, Contribution, Seal};
+use qres_fed::strategy;
 use rand::RngExt;
 use rand::seq::{IndexedRandom, IteratorRandom};
 
@@ -112,7 +113,7 @@ impl World {
         let (parent, round) = self.some_checkpoint();
         let (named, _) = self.some_checkpoint();
         let mut c = self.contribution(h, parent, round + 1);
-        c.update = self.truth.weights_of(&named);
+        c.update = self.truth.content_of(&named).weights;
         self.truth.bad.insert(c.update);
         self.publish(h, c, false);
     }
@@ -193,15 +194,23 @@ impl World {
                 fresh,
                 late,
                 proofs,
-                result: BlobId([0; 32]),
+                result: Content::of_weights(BlobId([0; 32])),
                 sealer: self.hosts[h].node,
             };
             seal.result = self.truth.result_of(&seal);
             if forged {
                 let number: u64 = self.rng.random();
-                seal.result = BlobId::of(&number.to_le_bytes());
+                let blob = BlobId::of(&number.to_le_bytes());
+                // Every second lie is in the optimiser's state only, if there is one.
+                match &mut seal.result.optimiser {
+                    Some(state) if number.is_multiple_of(2) => *state = blob,
+                    _ => seal.result.weights = blob,
+                }
             }
-            self.hosts[h].disk.blobs.insert(seal.result);
+            self.hosts[h]
+                .disk
+                .blobs
+                .extend(seal.result.blobs().map(|(_, blob)| blob));
             self.release(h, seal);
         }
     }
@@ -239,7 +248,10 @@ impl World {
             fresh,
             late: vec![],
             proofs: vec![],
-            result: BlobId([9; 32]),
+            result: Content {
+                weights: BlobId([9; 32]),
+                optimiser: strategy::optimiser(&self.plan.spec.strategy).map(|_| BlobId([8; 32])),
+            },
             sealer: self.hosts[h].node,
         };
         self.truth.unknowable.insert(seal.id());

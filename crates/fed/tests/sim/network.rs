@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use qres_fed::id::{BlobId, ContributionId, NodeId};
+use qres_fed::record::BlobRole;
 use qres_fed::round::{Archived, Input, RecordId};
 use rand::RngExt;
 
@@ -173,19 +174,19 @@ impl World {
     }
 
     /// Asks for a blob. The machine asks once and the driver keeps trying.
-    pub fn want(&mut self, h: usize, blob: BlobId, update: bool, inputs: &mut VecDeque<Input>) {
+    pub fn want(&mut self, h: usize, blob: BlobId, role: BlobRole, inputs: &mut VecDeque<Input>) {
         assert!(
-            self.hosts[h].wanted.insert(blob, update).is_none(),
+            self.hosts[h].wanted.insert(blob, role).is_none(),
             "a blob is asked for once"
         );
         if self.hosts[h].disk.blobs.contains(&blob) {
             self.hosts[h].wanted.remove(&blob);
-            let bad = update && self.truth.bad.contains(&blob);
+            let bad = role == BlobRole::Update && self.truth.bad.contains(&blob);
             self.note_bad(&blob, bad);
             inputs.push_back(if bad {
-                Input::BlobBad { blob, update }
+                Input::BlobBad { blob, role }
             } else {
-                Input::BlobHere { blob, update }
+                Input::BlobHere { blob, role }
             });
             return;
         }
@@ -211,13 +212,15 @@ impl World {
             let wait = self.rng.random_range(20..150);
             return self.at(wait, Event::Fetch { h, life, blob });
         }
-        let update = self.hosts[h].wanted.remove(&blob) == Some(true);
-        if update && self.truth.bad.contains(&blob) {
+        let Some(role) = self.hosts[h].wanted.remove(&blob) else {
+            return;
+        };
+        if role == BlobRole::Update && self.truth.bad.contains(&blob) {
             self.note_bad(&blob, true);
-            return self.feed(h, Input::BlobBad { blob, update });
+            return self.feed(h, Input::BlobBad { blob, role });
         }
         self.hosts[h].disk.blobs.insert(blob);
-        self.feed(h, Input::BlobHere { blob, update });
+        self.feed(h, Input::BlobHere { blob, role });
     }
 
     fn note_bad(&mut self, update: &BlobId, bad: bool) {

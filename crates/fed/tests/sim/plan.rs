@@ -160,6 +160,10 @@ impl Plan {
             pace_ms: rng.random_range(20..200),
             compute_ms_max: *pick(&mut rng, &[2, 20, 100]),
         };
+        // In a third of the runs a checkpoint has the state of a server optimiser beside its weights.
+        if seed.is_multiple_of(3) {
+            plan.spec.strategy = Rule::new("fedadam/1");
+        }
         plan.lull = rng.random_bool(0.5);
         // The node may sign twice if no node in reach can tell it of its first signature; the others must then do without
         // it.

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId};
-use qres_fed::record::{Contribution, Membership, Proof, Seal, Spec};
+use qres_fed::record::{Content, Contribution, Membership, Proof, Seal, Spec};
 use qres_fed::round::{AggregateJob, FreshItem, LateItem};
+use qres_fed::strategy;
 
 /// Computes a deterministic stand-in for an aggregation: equal inputs give equal bits.
-pub fn aggregate(weights: &BlobId, fresh: &[FreshItem], late: &[LateItem]) -> BlobId {
-    let mut bytes = weights.0.to_vec();
+pub fn aggregate(spec: &Spec, base: &Content, fresh: &[FreshItem], late: &[LateItem]) -> Content {
+    let mut bytes = base.weights.0.to_vec();
+    bytes.extend(base.optimiser.iter().flat_map(|blob| blob.0));
     for item in fresh {
         bytes.extend(item.id.0);
         bytes.extend(item.update.0);
@@ -21,11 +23,14 @@ pub fn aggregate(weights: &BlobId, fresh: &[FreshItem], late: &[LateItem]) -> Bl
         bytes.extend(late.item.samples.to_le_bytes());
         bytes.extend(late.staleness.to_le_bytes());
     }
-    BlobId::of(&bytes)
+    let weights = BlobId::of(&bytes);
+    bytes.push(b'|');
+    let optimiser = strategy::optimiser(&spec.strategy).map(|_| BlobId::of(&bytes));
+    Content { weights, optimiser }
 }
 
-pub fn aggregate_job(job: &AggregateJob) -> BlobId {
-    aggregate(&job.weights, &job.fresh, &job.late)
+pub fn aggregate_job(spec: &Spec, job: &AggregateJob) -> Content {
+    aggregate(spec, &job.base, &job.fresh, &job.late)
 }
 
 /// All records that were ever made in a run.
@@ -61,9 +66,9 @@ impl Truth {
         }
     }
 
-    pub fn weights_of(&self, checkpoint: &CheckpointId) -> BlobId {
+    pub fn content_of(&self, checkpoint: &CheckpointId) -> Content {
         if *checkpoint == self.zero {
-            self.spec.checkpoint0
+            Content::of_weights(self.spec.checkpoint0)
         } else {
             self.seals[checkpoint].result
         }
@@ -71,11 +76,11 @@ impl Truth {
 
     /// Returns true if some checkpoint has these weights.
     pub fn is_weights(&self, blob: &BlobId) -> bool {
-        *blob == self.spec.checkpoint0 || self.seals.values().any(|seal| seal.result == *blob)
+        *blob == self.spec.checkpoint0 || self.seals.values().any(|seal| seal.result.weights == *blob)
     }
 
     /// Returns the result that a seal should have.
-    pub fn result_of(&self, seal: &Seal) -> BlobId {
+    pub fn result_of(&self, seal: &Seal) -> Content {
         let item = |id: &ContributionId| {
             let c = &self.contributions[id];
             FreshItem {
@@ -91,7 +96,7 @@ impl Truth {
         };
         let fresh: Vec<_> = seal.fresh.iter().map(item).collect();
         let late: Vec<_> = seal.late.iter().map(late).collect();
-        aggregate(&self.weights_of(&seal.parent), &fresh, &late)
+        aggregate(&self.spec, &self.content_of(&seal.parent), &fresh, &late)
     }
 
     fn convicted(&self, mut at: CheckpointId) -> BTreeSet<NodeId> {

@@ -35,7 +35,7 @@ pub enum Event {
         h: usize,
         life: u64,
         input: Input,
-        blob: Option<BlobId>,
+        blobs: Vec<BlobId>,
     },
     Timer {
         h: usize,
@@ -325,9 +325,9 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Deliver { h, record } => self.deliver(h, record),
-            Event::Computed { h, life, input, blob } => {
+            Event::Computed { h, life, input, blobs } => {
                 if self.is(h, life) {
-                    self.hosts[h].disk.blobs.extend(blob);
+                    self.hosts[h].disk.blobs.extend(blobs);
                     self.feed(h, input);
                 }
             }

@@ -139,7 +139,7 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Returns the weights that a node relies on: an author's own update may go once the checkpoint that holds it is on the disk
+/// Returns the heads' blobs, which a node relies on: an author's own update may go once the checkpoint that holds it is on the disk
 /// for good.
 fn heads(context: &NodeContext) -> BTreeSet<(Owner, BlobId)> {
     let joined = context
@@ -150,7 +150,13 @@ fn heads(context: &NodeContext) -> BTreeSet<(Owner, BlobId)> {
     joined
         .flat_map(|(id, joined)| {
             let heads = *joined.heads.borrow();
-            [heads.head.weights, heads.confirmed.weights].map(|weights| (Owner::Model(id), weights))
+            let contents = [heads.head.content, heads.confirmed.content];
+            contents.into_iter().flat_map(move |content| {
+                content
+                    .blobs()
+                    .map(move |(_, blob)| (Owner::Model(id), blob))
+                    .collect::<Vec<_>>()
+            })
         })
         .collect()
 }

@@ -6,6 +6,7 @@ use parking_lot::RwLock;
 use qres_fed::codec::Codec;
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::{Canonical, Membership, Signed, Spec};
+use qres_fed::strategy;
 use qres_fed::tensor::Layout;
 
 use super::joined::Joined;
@@ -20,6 +21,8 @@ pub struct Model {
     pub spec_bytes: u64,
     /// The layout of the canonical weights file.
     pub layout: Layout,
+    /// The layout of the file with the server optimiser's state; `None` if the strategy has none.
+    pub state_layout: Option<Layout>,
     /// The length of an update in bytes; `None` when the codec is unknown here.
     pub update_bytes: Option<u64>,
     joined: RwLock<Option<Arc<Joined>>>,
@@ -33,6 +36,7 @@ impl Model {
             id: spec.id(),
             spec_bytes: spec.to_canonical().len() as u64,
             layout: Layout::of(&spec.tensors),
+            state_layout: strategy::state_schema(spec).map(|schema| Layout::of(&schema)),
             update_bytes: Codec::of(&spec.codec)
                 .ok()
                 .map(|codec| codec.coded_bytes(&spec.tensors)),

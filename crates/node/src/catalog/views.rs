@@ -38,7 +38,7 @@ impl CheckpointView {
             id: info.id,
             round: info.round,
             parent: info.parent,
-            weights: info.weights,
+            content: info.content,
             bytes: model.layout.file_bytes(),
             confirmed: info.confirmed,
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
-use qres_fed::record::{Contribution, Membership, Signed};
+use qres_fed::record::{BlobRole, Contribution, Membership, Signed};
 use qres_fed::round::{Input, Machine, Output, Refusal, Refused};
+use qres_fed::tensor::Layout;
 use qres_mesh::{Fault, Topic};
 use qres_store::{Owner, Verdicts};
 use qres_transfer::DownloadRequest;
@@ -80,10 +81,10 @@ impl Effects {
             Output::WantBlob {
                 blob,
                 bytes,
-                update,
+                role,
                 holders,
                 owed_by,
-            } => return self.want(blob, bytes, update, holders, owed_by),
+            } => return self.want(blob, bytes, role, holders, owed_by),
             Output::DropBlob(blob) => {
                 self.wants.remove(&blob);
                 self.give_up(&blob);
@@ -181,13 +182,13 @@ impl Effects {
         &mut self,
         blob: BlobId,
         bytes: Option<u64>,
-        update: bool,
+        role: BlobRole,
         holders: Vec<NodeId>,
         owed_by: Option<NodeId>,
     ) -> Option<Input> {
-        // A spec is neither an update nor weights, and lies in another directory.
+        // A spec has none of the roles, and lies in another directory.
         if blob == BlobId::from(self.model.id) {
-            return Some(Input::BlobBad { blob, update });
+            return Some(Input::BlobBad { blob, role });
         }
         // Only this model's own directory counts: a blob that another model holds under that digest is not for use here.
         let here = self
@@ -196,15 +197,15 @@ impl Effects {
             .store
             .blobs_of(Owner::Model(self.model.id))
             .contains(&blob);
-        self.wants.add(blob, update, here);
+        self.wants.add(blob, role, here);
         if here {
-            self.jobs.check(blob, update, self.traces.checking(&blob, update));
+            self.jobs.check(blob, role, self.traces.checking(&blob, role));
             return None;
         }
-        let bytes_max = if update {
-            self.model.update_bytes.unwrap_or(0)
-        } else {
-            self.model.layout.file_bytes()
+        let bytes_max = match role {
+            BlobRole::Update => self.model.update_bytes.unwrap_or(0),
+            BlobRole::Weights => self.model.layout.file_bytes(),
+            BlobRole::Optimiser => self.model.state_layout.as_ref().map_or(0, Layout::file_bytes),
         };
         let want = DownloadRequest {
             spec: self.model.id,
@@ -222,25 +223,25 @@ impl Effects {
 
     /// Checks a wanted blob that has arrived in the store.
     pub fn arrived(&mut self, blob: BlobId) {
-        if let Some(update) = self.wants.begin_check(&blob) {
-            self.jobs.check(blob, update, self.traces.checking(&blob, update));
+        if let Some(role) = self.wants.begin_check(&blob) {
+            self.jobs.check(blob, role, self.traces.checking(&blob, role));
         }
     }
 
     /// Looks again for a wanted blob that could not be read.
     pub fn unread(&mut self, blob: BlobId) -> Option<Input> {
-        let update = self.wants.is_update(&blob)?;
-        self.want(blob, None, update, vec![], None)
+        let role = self.wants.role(&blob)?;
+        self.want(blob, None, role, vec![], None)
     }
 
     /// Notes the answer of a job: a blob that was checked is not wanted any more, and a result has the trace of its job.
     pub fn answered(&mut self, input: &Input, traceparent: Option<String>) {
         match input {
             Input::Aggregated { result, .. } => self.traces.aggregated(*result, traceparent),
-            Input::BlobHere { blob, update } | Input::BlobBad { blob, update } => {
-                self.wants.checked(blob, *update);
+            Input::BlobHere { blob, role } | Input::BlobBad { blob, role } => {
+                self.wants.checked(blob, *role);
                 // The blob may have come with a message while peers were asked for it.
-                if self.wants.is_update(blob).is_none() {
+                if self.wants.role(blob).is_none() {
                     self.give_up(blob);
                 }
             }

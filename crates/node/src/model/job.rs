@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use qres_fed::aggregation::Verdict;
 use qres_fed::id::{BlobId, SubmissionId};
-use qres_fed::record::Spec;
+use qres_fed::record::{BlobRole, Content, Spec, TensorSpec};
 use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
-use qres_fed::tensor::{self, Source, TensorError};
-use qres_fed::update::{self, Parent, Part, Weighted};
-use qres_store::{BlobFile, Blobs, Owner, Store};
+use qres_fed::strategy;
+use qres_fed::tensor::{self, Layout, Source, TensorError};
+use qres_fed::update::{self, Outputs, Parent, Part, Weighted};
+use qres_store::{BlobFile, BlobWriter, Blobs, Owner, Store};
 use qres_wire::clock;
 use qres_wire::trace;
 use tokio::sync::{OwnedRwLockReadGuard, mpsc};
@@ -111,24 +112,23 @@ impl Jobs {
         self.context.lifecycle.spawn_critical(what, task.instrument(span));
     }
 
-    /// Checks a blob that is here: the length, codes and finiteness of an update, or the schema and finiteness of weights.
-    pub fn check(&self, blob: BlobId, update: bool, span: Span) {
+    /// Checks a blob that is here: the length, codes and finiteness of an update, or the schema and finiteness of a
+    /// checkpoint's blob.
+    pub fn check(&self, blob: BlobId, role: BlobRole, span: Span) {
         self.spawn(Job::Check, span, move |store, model| {
             let blobs = blobs(store, model);
-            let checked = open(&blobs, &blob).and_then(|file| {
-                if update {
-                    update::check(model.spec(), &file)
-                } else {
-                    check_canonical(model, &file)
-                }
+            let checked = open(&blobs, &blob).and_then(|file| match role {
+                BlobRole::Update => update::check(model.spec(), &file),
+                BlobRole::Weights => check_canonical(&model.layout, &model.spec().tensors, &file),
+                BlobRole::Optimiser => check_state(model, &file),
             });
             match checked {
-                Ok(()) => Ok(Input::BlobHere { blob, update }.into()),
+                Ok(()) => Ok(Input::BlobHere { blob, role }.into()),
                 // The author is to blame only if these are the author's bytes: a damaged file is removed, and fetched again.
                 Err(TensorError::Bad(_)) if !matches!(blobs.verify(&blob), Ok(true)) => Err(blob),
                 Err(TensorError::Bad(reason)) => {
                     warn!(model = %model.spec().name, %blob, reason, "a blob is off the schema");
-                    Ok(Input::BlobBad { blob, update }.into())
+                    Ok(Input::BlobBad { blob, role }.into())
                 }
                 Err(TensorError::Io(error)) => {
                     warn!(model = %model.spec().name, %blob, %error, "a blob cannot be read: it is looked for again");
@@ -167,7 +167,7 @@ impl Jobs {
     /// Aggregates contributions onto their parent in an [`AggregateJob`].
     pub fn aggregate(&self, work: AggregateJob, span: Span) {
         self.spawn(Job::Aggregate, span, move |store, model| {
-            Ok(match run_aggregate(&blobs(store, model), model.spec(), &work) {
+            Ok(match run_aggregate(&blobs(store, model), model, &work) {
                 Ok((result, verdicts)) => Answer {
                     input: Input::Aggregated {
                         proposal: work.id,
@@ -213,16 +213,24 @@ async fn run(
     }
 }
 
-/// Checks that a file is the canonical one of the model's schema, and that every float is finite.
-fn check_canonical(model: &Model, file: &dyn Source) -> Result<(), TensorError> {
-    if !model.layout.is_canonical(file)? {
+/// Checks that a file is the canonical one of a schema, which has this layout, and that every float is finite.
+fn check_canonical(layout: &Layout, schema: &[TensorSpec], file: &dyn Source) -> Result<(), TensorError> {
+    if !layout.is_canonical(file)? {
         return Err(TensorError::Bad(format!(
-            "{} bytes of weights that are not the schema's canonical file of {}",
+            "{} bytes that are not the schema's canonical file of {}",
             file.len(),
-            model.layout.file_bytes()
+            layout.file_bytes()
         )));
     }
-    tensor::check_weights(&model.spec().tensors, file).map(|_| ())
+    tensor::check_weights(schema, file).map(|_| ())
+}
+
+/// Checks that a file is a state of the model's server optimiser.
+fn check_state(model: &Model, file: &dyn Source) -> Result<(), TensorError> {
+    match (&model.state_layout, strategy::state_schema(model.spec())) {
+        (Some(layout), Some(schema)) => check_canonical(layout, &schema, file),
+        _ => Err(TensorError::Bad("the strategy has no server optimiser".into())),
+    }
 }
 
 /// Returns the [`Blobs`] that the model holds: its jobs see no others.
@@ -320,7 +328,7 @@ fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionI
 }
 
 /// Returns the verdicts of a proposal's checkpoint, each with its contribution.
-fn judged(work: &AggregateJob, result: BlobId, verdicts: Vec<Verdict>) -> Judged {
+fn judged(work: &AggregateJob, result: Content, verdicts: Vec<Verdict>) -> Judged {
     let checkpoint = work.proposal.clone().checkpoint(result);
     Judged {
         round: checkpoint.round,
@@ -334,8 +342,9 @@ fn judged(work: &AggregateJob, result: BlobId, verdicts: Vec<Verdict>) -> Judged
     }
 }
 
-fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<(BlobId, Vec<Verdict>), TensorError> {
-    let weights = open(blobs, &work.weights)?;
+fn run_aggregate(blobs: &Blobs, model: &Model, work: &AggregateJob) -> Result<(Content, Vec<Verdict>), TensorError> {
+    let weights = open(blobs, &work.base.weights)?;
+    let state = work.base.optimiser.map(|blob| open(blobs, &blob)).transpose()?;
     let late = work.late.iter().map(|late| (&late.item, late.staleness));
     let listed: Vec<(&FreshItem, u32)> = work.fresh.iter().map(|item| (item, 0)).chain(late).collect();
     let files = listed.iter().map(|(item, _)| open(blobs, &item.update));
@@ -356,10 +365,21 @@ fn run_aggregate(blobs: &Blobs, spec: &Spec, work: &AggregateJob) -> Result<(Blo
     let parent = Parent {
         id: work.proposal.parent,
         weights: &weights,
+        optimiser: state.as_ref().map(|file| file as &dyn Source),
     };
-    let mut out = blobs.writer(weights.len()).map_err(io::Error::other)?;
-    let verdicts = update::aggregate(spec, parent, fresh, late, &mut out)?;
-    // The result can be computed again, so it is not flushed here: the collector flushes the weights that the node relies on.
-    let (blob, _) = out.finish(false).map_err(io::Error::other)?;
-    Ok((blob, verdicts))
+    let writer = |layout: &Layout| blobs.writer(layout.file_bytes()).map_err(io::Error::other);
+    let mut weights_out = writer(&model.layout)?;
+    let mut state_out = model.state_layout.as_ref().map(writer).transpose()?;
+    let outputs = Outputs {
+        weights: &mut weights_out,
+        optimiser: state_out.as_mut().map(|out| out as &mut dyn io::Write),
+    };
+    let verdicts = update::aggregate(model.spec(), parent, fresh, late, outputs)?;
+    // The result can be computed again, so it is not flushed here: the collector flushes the blobs that the node relies on.
+    let finish = |out: BlobWriter| Ok::<_, TensorError>(out.finish(false).map_err(io::Error::other)?.0);
+    let content = Content {
+        weights: finish(weights_out)?,
+        optimiser: state_out.map(finish).transpose()?,
+    };
+    Ok((content, verdicts))
 }

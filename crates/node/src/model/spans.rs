@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, SubmissionId};
-use qres_fed::record::{Contribution, Seal};
+use qres_fed::record::{BlobRole, Content, Contribution, Seal};
 use qres_fed::round::{AggregateJob, EncodeJob, Input};
 use qres_wire::trace;
 use tracing::{Span, info_span};
@@ -90,8 +90,12 @@ impl Traces {
     }
 
     /// Opens the span of a check of a blob, in the trace that brought the blob.
-    pub fn checking(&self, blob: &BlobId, update: bool) -> Span {
-        let kind = if update { "update" } else { "weights" };
+    pub fn checking(&self, blob: &BlobId, role: BlobRole) -> Span {
+        let kind = match role {
+            BlobRole::Update => "update",
+            BlobRole::Weights => "weights",
+            BlobRole::Optimiser => "optimiser",
+        };
         let span = info_span!("check", qres.model = self.model, qres.blob.id = %blob, qres.blob.kind = kind);
         trace::adopt(&span, self.blobs.get(blob).map(String::as_str));
         span
@@ -140,9 +144,11 @@ impl Traces {
             }
             Input::Seal(signed) => {
                 keep(&mut self.seals, signed.record.checkpoint().id(), Some(sender));
-                // If the seal comes after this node's own aggregation, the seal did not bring the weights.
-                if !self.blobs.contains_key(&signed.record.result) {
-                    keep(&mut self.blobs, signed.record.result, trace::traceparent(&span));
+                // If the seal comes after this node's own aggregation, the seal did not bring the blobs.
+                for (_, blob) in signed.record.result.blobs() {
+                    if !self.blobs.contains_key(&blob) {
+                        keep(&mut self.blobs, blob, trace::traceparent(&span));
+                    }
                 }
             }
             _ => {}
@@ -154,9 +160,11 @@ impl Traces {
         self.blobs.get(blob).cloned()
     }
 
-    /// Remembers the trace of the aggregation whose result is this blob.
-    pub fn aggregated(&mut self, result: BlobId, traceparent: Option<String>) {
-        keep(&mut self.blobs, result, traceparent);
+    /// Remembers the trace of the aggregation that made these blobs.
+    pub fn aggregated(&mut self, result: Content, traceparent: Option<String>) {
+        for (_, blob) in result.blobs() {
+            keep(&mut self.blobs, blob, traceparent.clone());
+        }
     }
 
     /// Opens the span of a [`Seal`] that this node announces: a child of its aggregation, linked to the contributions in the
@@ -170,7 +178,7 @@ impl Traces {
             qres.round = seal.round,
             qres.checkpoint.id = %checkpoint
         );
-        trace::adopt(&span, self.blobs.get(&seal.result).map(String::as_str));
+        trace::adopt(&span, self.blobs.get(&seal.result.weights).map(String::as_str));
         self.link_all(&span, seal.fresh.iter().chain(&seal.late).copied());
         let traceparent = trace::traceparent(&span);
         keep(&mut self.seals, checkpoint, traceparent.clone());
@@ -215,7 +223,12 @@ mod tests {
 
     /// Returns the trace in which a head moves that stands on the seal's result.
     fn trace_of_head(traces: &mut Traces, seal: &Seal) -> String {
-        let span = traces.head_moved(seal.checkpoint().id(), seal.round, &seal.result, std::iter::empty());
+        let span = traces.head_moved(
+            seal.checkpoint().id(),
+            seal.round,
+            &seal.result.weights,
+            std::iter::empty(),
+        );
         trace_id(&trace::traceparent(&span).expect("a context"))
     }
 
@@ -236,7 +249,7 @@ mod tests {
 
         let mut early = Traces::new("m".into());
         hear(&mut early);
-        let fetch = early.of_blob(&seal.result).expect("the trace of the fetch");
+        let fetch = early.of_blob(&seal.result.weights).expect("the trace of the fetch");
         assert_eq!(trace_of_head(&mut early, seal), trace_id(&fetch));
         aggregate(&mut early);
         assert_eq!(trace_of_head(&mut early, seal), trace_id(AGGREGATION));

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use qres_fed::id::{BlobId, CheckpointId, SpecId};
-use qres_fed::record::Spec;
+use qres_fed::id::{CheckpointId, SpecId};
+use qres_fed::record::{Content, Spec};
 use qres_fed::round::{Config, Input, Machine, Restored, Submission, SubmissionState};
 use qres_store::{Owner, Store, StoreError, StoredSubmission};
 
@@ -49,7 +49,7 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
     Ok(())
 }
 
-/// Reads a model from the store, without what the disk has lost: a checkpoint whose weights are gone or damaged is recomputed
+/// Reads a model from the store, without what the disk has lost: a checkpoint whose blobs are gone or damaged is recomputed
 /// or fetched again.
 fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreError> {
     let blobs = store.blobs_of(Owner::Model(id));
@@ -57,11 +57,11 @@ fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreErro
     let submissions = store.open_submissions(id)?;
     let mut verified = records.verified;
     let zero = spec.zero().0;
-    let held = |weights| blobs.contains(weights);
-    if !held(&spec.checkpoint0) {
+    let held = |content: &Content| content.blobs().all(|(_, blob)| blobs.contains(&blob));
+    if !blobs.contains(&spec.checkpoint0) {
         verified.remove(&zero);
     }
-    let mut newest: Option<(u64, CheckpointId, BlobId)> = None;
+    let mut newest: Option<(u64, CheckpointId, Content)> = None;
     for seal in &records.seals {
         let checkpoint = seal.record.checkpoint().id();
         if !held(&seal.record.result) {
@@ -71,10 +71,12 @@ fn restore(store: &Store, spec: &Spec, id: SpecId) -> Result<Restored, StoreErro
         }
     }
     // Results are not flushed when they are made, so after a power cut the newest may be torn: only that one is read again.
-    if let Some((_, checkpoint, weights)) = newest
-        && !blobs.verify(&weights)?
-    {
-        verified.remove(&checkpoint);
+    if let Some((_, checkpoint, content)) = newest {
+        for (_, blob) in content.blobs() {
+            if !blobs.verify(&blob)? {
+                verified.remove(&checkpoint);
+            }
+        }
     }
     Ok(Restored {
         contributions: records.contributions,

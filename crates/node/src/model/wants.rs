@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use qres_fed::id::BlobId;
+use qres_fed::record::BlobRole;
 
 /// A blob that the machine wants.
 #[derive(Debug, Clone, Copy)]
 struct WantedBlob {
-    /// True for an update, false for weights.
-    update: bool,
+    role: BlobRole,
     /// True while the blob is in the store and being checked.
     checking: bool,
 }
@@ -19,8 +19,8 @@ pub struct BlobWants(BTreeMap<BlobId, WantedBlob>);
 
 impl BlobWants {
     /// Adds a blob, which is checked already if it is in the store.
-    pub fn add(&mut self, blob: BlobId, update: bool, checking: bool) {
-        self.0.insert(blob, WantedBlob { update, checking });
+    pub fn add(&mut self, blob: BlobId, role: BlobRole, checking: bool) {
+        self.0.insert(blob, WantedBlob { role, checking });
     }
 
     /// Removes a blob that is not wanted any more.
@@ -28,21 +28,21 @@ impl BlobWants {
         self.0.remove(blob);
     }
 
-    /// Removes a blob that was checked as an update or as weights; one that is wanted as the other stays.
-    pub fn checked(&mut self, blob: &BlobId, update: bool) {
-        self.0.retain(|b, wanted| b != blob || wanted.update != update);
+    /// Removes a blob that was checked in a role; a blob that is wanted in another role stays.
+    pub fn checked(&mut self, blob: &BlobId, role: BlobRole) {
+        self.0.retain(|b, wanted| b != blob || wanted.role != role);
     }
 
-    /// Returns true for an update, and false for weights, if the blob is wanted and not being checked: from here on it is.
-    pub fn begin_check(&mut self, blob: &BlobId) -> Option<bool> {
+    /// Returns the role of a blob that is wanted and not being checked: from here on it is.
+    pub fn begin_check(&mut self, blob: &BlobId) -> Option<BlobRole> {
         let wanted = self.0.get_mut(blob).filter(|wanted| !wanted.checking)?;
         wanted.checking = true;
-        Some(wanted.update)
+        Some(wanted.role)
     }
 
-    /// Returns true for an update, and false for weights, if the blob is wanted.
-    pub fn is_update(&self, blob: &BlobId) -> Option<bool> {
-        self.0.get(blob).map(|wanted| wanted.update)
+    /// Returns the role of a blob that is wanted.
+    pub fn role(&self, blob: &BlobId) -> Option<BlobRole> {
+        self.0.get(blob).map(|wanted| wanted.role)
     }
 
     /// Returns all blobs that are wanted.

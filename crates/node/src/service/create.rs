@@ -121,16 +121,16 @@ async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) ->
         return Err(head_not_held());
     }
     let tensors = model.spec().tensors.clone();
-    let spec = spec_of(context.identity.node(), &create, tensors, head.weights);
+    let spec = spec_of(context.identity.node(), &create, tensors, head.content.weights);
     let guard = context.disk.keep_new_blobs().await;
     // This node may read the head, and its operator gives the head to the new model's members.
     let (from, to) = (Owner::Model(old), Owner::Model(spec.id()));
-    let share = move |store: &Store| store.blobs_of(from).share(&head.weights, to);
+    let share = move |store: &Store| store.blobs_of(from).share(&head.content.weights, to);
     if !context.disk.blocking(share).await? {
         return Err(head_not_held());
     }
     let received = Received {
-        blob: head.weights,
+        blob: head.content.weights,
         bytes: model.layout.file_bytes(),
         guard,
     };

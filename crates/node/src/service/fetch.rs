@@ -69,7 +69,7 @@ pub async fn find(context: &Arc<NodeContext>, mut fetch: Fetch) -> Result<Found,
 impl Found {
     /// Opens the file of the weights, which takes one descriptor until the chunks are dropped.
     pub async fn open(self) -> Result<Fetched, NodeError> {
-        let file = open(&self.context, self.model.id, self.info.weights).await?;
+        let file = open(&self.context, self.model.id, self.info.content.weights).await?;
         let total = file.len();
         if self.offset > total {
             return Err(NodeError::new(

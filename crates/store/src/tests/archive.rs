@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
-use qres_fed::record::Proof;
+use qres_fed::record::{Content, Proof};
 use qres_fed::round::{Archived, RecordId, Root};
 
 use super::{contribution, open, seal, spec};
@@ -14,7 +14,7 @@ fn root(round: u64) -> Root {
         id: CheckpointId([u8::try_from(round).unwrap(); 32]),
         round,
         parent: Some(CheckpointId([9; 32])),
-        weights: BlobId::of(b"weights"),
+        content: Content::of_weights(BlobId::of(b"weights")),
         convicted: BTreeSet::from([NodeId([7; 32])]),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Contribution, Proof, Seal, Signature, Signed};
+use qres_fed::record::{Canonical, Content, Contribution, Proof, Seal, Signature, Signed};
 use qres_fed::round::RecordId;
 use qres_mesh::Fault;
 use qres_wire::identity::Identity;
@@ -110,7 +110,7 @@ fn seal(round: u64) -> Record {
             fresh: (0..8).map(|n| ContributionId([n; 32])).collect(),
             late: vec![],
             proofs: vec![],
-            result: BlobId([5; 32]),
+            result: Content::of_weights(BlobId([5; 32])),
             sealer: ME,
         },
         signature: Signature([8; 64]),

@@ -150,7 +150,7 @@ impl Machine {
             id,
             round: seal.round,
             parent: Some(seal.parent),
-            weights: seal.result,
+            content: seal.result,
             convicted,
         };
         let (mut node, seal_id) = (Node::of_root(root), seal.id());

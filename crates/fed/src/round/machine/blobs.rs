@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{BlobId, ContributionId, NodeId};
+use crate::id::{BlobId, CheckpointId, ContributionId, NodeId};
+use crate::record::{BlobRole, Content};
 use crate::round::machine::Machine;
 use crate::round::table::want::Want;
 use crate::round::{Output, Refused};
@@ -12,20 +13,19 @@ use crate::round::{Output, Refused};
 const HOLDERS_MAX: usize = 16;
 
 impl Machine {
-    pub(in crate::round) fn blob_here(&mut self, blob: BlobId, update: bool) {
-        if !self.fetching.blobs.answer(&blob, update) {
+    pub(in crate::round) fn blob_here(&mut self, blob: BlobId, role: BlobRole) {
+        if !self.fetching.blobs.answer(&blob, role) {
             return;
         }
         self.dirty.wants = true;
-        if update {
-            self.fetching.blobs.updates.set_here(blob);
+        self.fetching.blobs.known_mut(role).set_here(blob);
+        if role == BlobRole::Update {
             for id in self.fetching.blobs.users(&blob) {
                 self.heard(&id);
             }
             self.pursued_came(&blob);
             return;
         }
-        self.fetching.blobs.weights.set_here(blob);
         self.pursued_came(&blob);
         if blob == self.rules.spec.checkpoint0 {
             self.mark_verified(self.rules.zero);
@@ -33,16 +33,15 @@ impl Machine {
         self.dirty.head = true;
     }
 
-    pub(in crate::round) fn blob_bad(&mut self, blob: BlobId, update: bool) {
-        if !self.fetching.blobs.answer(&blob, update) {
+    pub(in crate::round) fn blob_bad(&mut self, blob: BlobId, role: BlobRole) {
+        if !self.fetching.blobs.answer(&blob, role) {
             return;
         }
         self.dirty.wants = true;
-        if !update {
-            self.fetching.blobs.weights.set_bad(blob);
+        self.fetching.blobs.known_mut(role).set_bad(blob);
+        if role != BlobRole::Update {
             return;
         }
-        self.fetching.blobs.updates.set_bad(blob);
         self.dirty.round = true;
         for id in self.fetching.blobs.users(&blob) {
             if let Some(signed) = self.history.ledger.contribution(&id) {
@@ -59,12 +58,8 @@ impl Machine {
         }
     }
 
-    fn is_settled(&self, blob: &BlobId, update: bool) -> bool {
-        let known = if update {
-            &self.fetching.blobs.updates
-        } else {
-            &self.fetching.blobs.weights
-        };
+    fn is_settled(&self, blob: &BlobId, role: BlobRole) -> bool {
+        let known = self.fetching.blobs.known(role);
         known.is_here(blob) || known.is_bad(blob)
     }
 
@@ -72,7 +67,7 @@ impl Machine {
     /// bad already, or if the contribution is unknown.
     pub(in crate::round) fn want_update(&self, id: &ContributionId, more: &BTreeSet<NodeId>) -> Option<(BlobId, Want)> {
         let c = &self.history.ledger.contribution(id)?.record;
-        if self.is_settled(&c.update, true) {
+        if self.is_settled(&c.update, BlobRole::Update) {
             return None;
         }
         let mut holders = BTreeSet::from([c.author]);
@@ -80,10 +75,30 @@ impl Machine {
         holders.remove(&self.rules.config.node);
         let want = Want {
             bytes: Some(c.update_bytes),
-            update: true,
+            role: BlobRole::Update,
             holders,
         };
         Some((c.update, want))
+    }
+
+    /// Asks for the blobs of a checkpoint that are not here, for a leaf that waits for them.
+    pub(in crate::round) fn pursue_content(
+        &mut self,
+        leaf: &CheckpointId,
+        content: &Content,
+        mut holders: BTreeSet<NodeId>,
+    ) {
+        holders.remove(&self.rules.config.node);
+        for (role, blob) in content.blobs() {
+            if !self.fetching.blobs.known(role).is_here(&blob) {
+                let want = Want {
+                    bytes: None,
+                    role,
+                    holders: holders.clone(),
+                };
+                self.pursue_blob(leaf, blob, want);
+            }
+        }
     }
 
     /// Compares the wanted blobs with the requested ones, and emits the difference as
@@ -94,13 +109,13 @@ impl Machine {
         }
         let mut desired = self.fetching.pursuits.wants().clone();
         // A bad blob stays bad: if it was asked for again, it would be checked again, without end.
-        desired.retain(|blob, want| !self.is_settled(blob, want.update));
+        desired.retain(|blob, want| !self.is_settled(blob, want.role));
         let zero = self.rules.spec.checkpoint0;
-        if !self.is_settled(&zero, false) {
+        if !self.is_settled(&zero, BlobRole::Weights) {
             let holders = BTreeSet::from([self.rules.spec.creator]);
             let want = Want {
                 bytes: None,
-                update: false,
+                role: BlobRole::Weights,
                 holders,
             };
             desired.entry(zero).or_insert(want);
@@ -116,20 +131,23 @@ impl Machine {
         for (blob, want) in updates {
             desired.entry(blob).or_insert(want);
         }
-        let stands = |blob: &BlobId, update: &bool| desired.get(blob).is_some_and(|want| want.update == *update);
+        let stands = |blob: &BlobId, role: &BlobRole| desired.get(blob).is_some_and(|want| want.role == *role);
         let wanted = self.fetching.blobs.wanted.iter();
-        let dropped: Vec<_> = wanted.filter(|(b, u)| !stands(b, u)).map(|(b, _)| *b).collect();
+        let dropped: Vec<_> = wanted
+            .filter(|(blob, role)| !stands(blob, role))
+            .map(|(b, _)| *b)
+            .collect();
         for blob in dropped {
             self.fetching.blobs.wanted.remove(&blob);
             self.out.act(Output::DropBlob(blob));
         }
         for (blob, want) in desired {
-            if self.fetching.blobs.wanted.insert(blob, want.update).is_none() {
-                let owed_by = self.contributor(&blob).filter(|_| want.update);
+            if self.fetching.blobs.wanted.insert(blob, want.role).is_none() {
+                let owed_by = self.contributor(&blob).filter(|_| want.role == BlobRole::Update);
                 self.out.act(Output::WantBlob {
                     blob,
                     bytes: want.bytes,
-                    update: want.update,
+                    role: want.role,
                     holders: want.holders.into_iter().collect(),
                     owed_by,
                 });

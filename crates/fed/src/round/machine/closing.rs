@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProposalId};
-use crate::record::{Proposal, Seal, Signed};
+use crate::id::{CheckpointId, ContributionId, Instant, NodeId, ProposalId};
+use crate::record::{Content, Proposal, Seal, Signed};
 use crate::round::machine::Machine;
 use crate::round::table::closing::Closing;
 use crate::round::{Output, Unsigned};
@@ -62,7 +62,7 @@ impl Machine {
                 .history
                 .tree
                 .get(&head)
-                .is_some_and(|n| n.verified && self.fetching.blobs.weights.is_here(&n.result))
+                .is_some_and(|n| n.verified && self.fetching.blobs.are_here(&n.content))
         {
             return;
         }
@@ -195,7 +195,7 @@ impl Machine {
         sealers.all(|sealer| refuted(&sealer))
     }
 
-    fn sign_seal(&mut self, proposal: Proposal, result: BlobId) {
+    fn sign_seal(&mut self, proposal: Proposal, result: Content) {
         self.out.act(Output::Sign(Unsigned::Seal(Seal {
             spec: proposal.spec,
             round: proposal.round,

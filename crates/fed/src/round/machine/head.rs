@@ -1,13 +1,10 @@
 //! The choice of the head (the checkpoint that this node stands on), and the work to verify checkpoints that would be the head.
 
-use std::collections::BTreeSet;
-
 use crate::id::CheckpointId;
 use crate::round::machine::Machine;
 use crate::round::table::path::Path;
 use crate::round::table::pursuits::Pursuits;
 use crate::round::table::rank::Rank;
-use crate::round::table::want::Want;
 use crate::round::{Forgotten, Output, Persist, Refused};
 
 /// Maximum number of tombstones of invalid checkpoints. With a tombstone a seal need not be looked at again. Beyond the limit
@@ -75,7 +72,7 @@ impl Machine {
         // Checkpoint 0 is never pursued itself, so its entry stands for the blobs that the head needs.
         let (zero, head) = (self.rules.zero, self.history.chain.head());
         self.fetching.pursuits.begin(zero, zero, None);
-        self.want_weights_of(&zero, &head);
+        self.want_content_of(&zero, &head);
         self.verify_bound(&zero);
         self.dirty.wants = true;
     }
@@ -202,11 +199,11 @@ impl Machine {
         }
     }
 
-    /// Adopts an attested checkpoint once its weights are here; asks for the weights before.
+    /// Adopts an attested checkpoint once its blobs are here; asks for them before.
     pub(in crate::round) fn adopt(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self.history.tree.get(id) else { return };
-        let result = node.result;
-        if self.fetching.blobs.weights.is_here(&result) {
+        let content = node.content;
+        if self.fetching.blobs.are_here(&content) {
             self.mark_verified(*id);
             return;
         }
@@ -215,14 +212,8 @@ impl Machine {
             .sealers_of(node)
             .into_iter()
             .chain(self.history.ballots.on(id).map(|(author, _)| *author));
-        let mut holders: BTreeSet<_> = holders.take(16).collect();
-        holders.remove(&self.rules.config.node);
-        let want = Want {
-            bytes: None,
-            update: false,
-            holders,
-        };
-        self.pursue_blob(leaf, result, want);
+        let holders = holders.take(16).collect();
+        self.pursue_content(leaf, &content, holders);
     }
 
     /// Notes that the weights of a checkpoint are here and right.
@@ -237,10 +228,12 @@ impl Machine {
         // A checkpoint that was verified in the middle of the cached path ends the path
         // there. The path is dropped; the new walk is short.
         self.fetching.cached_path.take_if(|path| path.back() != Some(&id));
-        let (result, parent) = (node.result, node.parent);
-        self.fetching.blobs.weights.set_here(result);
+        let (content, parent) = (node.content, node.parent);
+        self.fetching.blobs.set_here(&content);
         self.history.tree.review(&id);
-        self.pursued_came(&result);
+        for (_, blob) in content.blobs() {
+            self.pursued_came(&blob);
+        }
         self.step_moved(&id);
         if parent
             .and_then(|id| self.history.tree.get(&id))
@@ -263,7 +256,7 @@ impl Machine {
         self.out.act(Output::Head {
             checkpoint: node.id,
             round: node.round,
-            weights: node.result,
+            weights: node.content.weights,
         });
         self.out.round_changed();
         self.dirty.round = true;
@@ -346,7 +339,7 @@ impl Machine {
                     .iter()
                     .filter(|id| self.history.ledger.remove_seal(id).is_some()),
             );
-            self.release_weights(&node.result);
+            self.release(&node.content);
             if self.history.chain.contains(node.round, &node.id) {
                 broken = true;
             }

@@ -2,7 +2,9 @@
 //! stay below it, and they soon go to the archive.
 
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId};
+use crate::record::{BlobRole, Content};
 use crate::round::machine::Machine;
+use crate::round::table::node::Node;
 use crate::round::{Forgotten, Persist};
 
 /// Minimum number of rounds kept below the last settled one beyond `max_staleness`, independent of the
@@ -63,8 +65,8 @@ impl Machine {
             self.count_complete(&id);
             self.unname(&id);
             if let Some(node) = self.history.tree.get(&id).filter(|n| n.parent.is_some()) {
-                let result = node.result;
-                self.forget_weights(result, round);
+                let content = node.content;
+                self.forget_content(&content, round);
             }
         }
         let old: Vec<ContributionId> = self
@@ -116,24 +118,31 @@ impl Machine {
         }
     }
 
-    /// Releases weights below the horizon, because they are no base any more. Weights that a newer checkpoint shares are kept.
-    fn forget_weights(&mut self, result: BlobId, round: u64) {
-        let alone = self.history.tree.count_weights(&result) == 1 && result != self.rules.spec.checkpoint0;
-        if alone || !self.history.tree.rounds_from(round + 1).any(|n| n.result == result) {
-            self.forget_blob(&result);
+    /// Releases the blobs of a checkpoint below the horizon, which is no base any more. Blobs that a newer checkpoint shares
+    /// are kept.
+    fn forget_content(&mut self, content: &Content, round: u64) {
+        for (role, blob) in content.blobs() {
+            let alone = self.history.tree.count_blob(role, blob) == 1 && blob != self.rules.spec.checkpoint0;
+            let named = |n: &Node| n.content.blobs().any(|named| named == (role, blob));
+            if alone || !self.history.tree.rounds_from(round + 1).any(named) {
+                self.forget_blob(role, &blob);
+            }
         }
     }
 
-    /// Releases the weights of a removed checkpoint, if no other checkpoint has them.
-    pub(in crate::round) fn release_weights(&mut self, result: &BlobId) {
-        if self.history.tree.count_weights(result) == 0 {
-            self.forget_blob(result);
+    /// Releases the blobs of a removed checkpoint that no other checkpoint has.
+    pub(in crate::round) fn release(&mut self, content: &Content) {
+        for (role, blob) in content.blobs() {
+            if self.history.tree.count_blob(role, blob) == 0 {
+                self.forget_blob(role, &blob);
+            }
         }
     }
 
-    fn forget_blob(&mut self, blob: &BlobId) {
-        if *blob != self.rules.spec.checkpoint0 && !self.fetching.jobs.results().any(|r| r == blob) {
-            self.fetching.blobs.weights.forget(blob);
+    fn forget_blob(&mut self, role: BlobRole, blob: &BlobId) {
+        let mut results = self.fetching.jobs.results().flat_map(Content::blobs);
+        if *blob != self.rules.spec.checkpoint0 && !results.any(|named| named == (role, *blob)) {
+            self.fetching.blobs.known_mut(role).forget(blob);
         }
     }
 

@@ -1,11 +1,10 @@
 //! Aggregations: when a job starts, and what follows from its result.
 
-use crate::id::{BlobId, CheckpointId, ContributionId, ProposalId};
-use crate::record::Proposal;
+use crate::id::{CheckpointId, ContributionId, ProposalId};
+use crate::record::{Content, Proposal};
 use crate::round::machine::Machine;
 use crate::round::machine::limits::RETRY_MS;
 use crate::round::table::jobs::{Job, Known};
-use crate::round::table::want::Want;
 use crate::round::{AggregateJob, FreshItem, LateItem, Output};
 
 /// Maximum number of results remembered above the head. Each saves an aggregation when a seal of the same proposal comes.
@@ -31,7 +30,7 @@ impl Machine {
             };
             Some((item, proposal.round.saturating_sub(c.round)))
         };
-        let Some(weights) = self.history.tree.get(&proposal.parent).map(|n| n.result) else {
+        let Some(base) = self.history.tree.get(&proposal.parent).map(|n| n.content) else {
             return;
         };
         let fresh: Option<Vec<_>> = proposal.fresh.iter().map(|id| Some(item(id)?.0)).collect();
@@ -56,13 +55,13 @@ impl Machine {
         self.out.act(Output::Aggregate(AggregateJob {
             id,
             proposal: proposal.clone(),
-            weights,
+            base,
             fresh,
             late,
         }));
     }
 
-    pub(in crate::round) fn aggregated(&mut self, id: ProposalId, result: BlobId) {
+    pub(in crate::round) fn aggregated(&mut self, id: ProposalId, result: Content) {
         if let Some(job) = self.fetching.jobs.flying.remove(&id) {
             self.fetching.jobs.last_ms = self.now.since_ms(job.since);
             self.fetching.jobs.count += 1;
@@ -95,7 +94,7 @@ impl Machine {
 
     fn forget_result(&mut self, id: &ProposalId) {
         if let Some(known) = self.fetching.jobs.results.remove(id) {
-            self.release_weights(&known.result);
+            self.release(&known.result);
         }
     }
 
@@ -129,8 +128,10 @@ impl Machine {
             let update = self.history.update_of(&contribution);
             self.fetching.blobs.updates.set_gone(&update);
         }
-        if let Some(weights) = self.history.tree.get(&job.parent).map(|n| n.result) {
-            self.fetching.blobs.weights.set_gone(&weights);
+        if let Some(base) = self.history.tree.get(&job.parent).map(|n| n.content) {
+            for (role, blob) in base.blobs() {
+                self.fetching.blobs.known_mut(role).set_gone(&blob);
+            }
         }
         self.job_moved(&id);
         self.dirty.head = true;
@@ -144,7 +145,7 @@ impl Machine {
             return false;
         };
         let parent = node.parent.and_then(|p| self.history.tree.get(&p));
-        let ready = parent.is_some_and(|p| p.verified && self.fetching.blobs.weights.is_here(&p.result));
+        let ready = parent.is_some_and(|p| p.verified && self.fetching.blobs.are_here(&p.content));
         let listed = self.history.seal_of(node).map(|s| s.fresh.iter().chain(&s.late));
         ready
             && node.complete
@@ -159,10 +160,10 @@ impl Machine {
             return;
         };
         if let Some(result) = self.fetching.jobs.result(&proposal.id()) {
-            if result == node.result {
+            if result == node.content {
                 self.mark_verified(*id);
             } else {
-                let said = node.result;
+                let said = node.content;
                 self.invalidate(id, &format!("its result is {said}, its contributions make {result}"));
             }
             return;
@@ -176,26 +177,20 @@ impl Machine {
                 self.pursue_blob(leaf, blob, want);
             }
         }
-        self.want_weights_of(leaf, &proposal.parent);
+        self.want_content_of(leaf, &proposal.parent);
     }
 
-    /// Asks again for the weights of a verified checkpoint if they have vanished.
-    pub(in crate::round) fn want_weights_of(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
+    /// Asks again for the blobs of a verified checkpoint that have vanished.
+    pub(in crate::round) fn want_content_of(&mut self, leaf: &CheckpointId, id: &CheckpointId) {
         let Some(node) = self
             .history
             .tree
             .get(id)
-            .filter(|n| n.verified && !self.fetching.blobs.weights.is_here(&n.result))
+            .filter(|n| n.verified && !self.fetching.blobs.are_here(&n.content))
         else {
             return;
         };
-        let (result, mut holders) = (node.result, self.history.sealers_of(node));
-        holders.remove(&self.rules.config.node);
-        let want = Want {
-            bytes: None,
-            update: false,
-            holders,
-        };
-        self.pursue_blob(leaf, result, want);
+        let (content, holders) = (node.content, self.history.sealers_of(node));
+        self.pursue_content(leaf, &content, holders);
     }
 }

@@ -67,7 +67,7 @@ impl Machine {
             && let Some(node) = machine.history.tree.get_mut(&root)
         {
             node.verified = true;
-            machine.fetching.blobs.weights.set_here(node.result);
+            machine.fetching.blobs.set_here(&node.content);
             machine.history.tree.review(&root);
         }
         for proof in restored.proofs {

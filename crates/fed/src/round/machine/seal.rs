@@ -170,7 +170,7 @@ impl Machine {
         node.incomplete = true;
         node.verified = self.intake.known_verified.remove(&checkpoint);
         if node.verified {
-            self.fetching.blobs.weights.set_here(node.result);
+            self.fetching.blobs.set_here(&node.content);
         }
         self.name_proofs(&seal.proofs);
         self.out.persist(Persist::Seal(signed.clone()));

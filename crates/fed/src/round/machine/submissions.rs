@@ -32,7 +32,7 @@ impl Machine {
             let base = *base;
             return Err(BaseError::Conflicts { base, confirmed });
         }
-        if !node.verified || !self.fetching.blobs.weights.is_here(&node.result) {
+        if !node.verified || !self.fetching.blobs.are_here(&node.content) {
             return Err(BaseError::NotHeld(*base));
         }
         Ok(())
@@ -168,7 +168,7 @@ impl Machine {
     }
 
     fn start_encode(&mut self, base: &CheckpointId) {
-        let Some(weights) = self.history.tree.get(base).map(|n| n.result) else {
+        let Some(weights) = self.history.tree.get(base).map(|n| n.content.weights) else {
             return;
         };
         let ids: Vec<_> = self

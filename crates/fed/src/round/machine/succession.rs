@@ -250,14 +250,14 @@ impl Machine {
         let Some(node) = self.history.tree.get(&checkpoint).filter(|node| node.verified) else {
             return;
         };
-        let Ok(successor) = change.successor(&self.rules.spec, node.result) else {
+        let Ok(successor) = change.successor(&self.rules.spec, node.content.weights) else {
             return;
         };
         let succession = Succession {
             change,
             checkpoint,
             round: node.round,
-            weights: node.result,
+            weights: node.content.weights,
             successor: successor.id(),
         };
         self.consents.told = Some(succession.clone());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId, SubmissionId};
-use crate::record::{Contribution, Proof, Seal, Signed};
+use crate::record::{Content, Contribution, Proof, Seal, Signed};
 use crate::round::machine::Machine;
 use crate::round::table::node::Node;
 use crate::round::{BaseError, CheckpointInfo, ContributionInfo, RecordId, RoundInfo, SubmissionState};
@@ -14,7 +14,7 @@ impl Machine {
             id: node.id,
             round: node.round,
             parent: node.parent,
-            weights: node.result,
+            content: node.content,
             confirmed: self.is_confirmed(node),
             verified: node.verified,
         }
@@ -195,7 +195,8 @@ impl Machine {
             self.history
                 .tree
                 .rounds_from(self.history.horizon)
-                .map(|node| node.result),
+                .flat_map(|node| node.content.blobs())
+                .map(|(_, blob)| blob),
         );
         live.extend(
             self.history
@@ -203,12 +204,18 @@ impl Machine {
                 .contributions_of(0, u64::MAX)
                 .map(|(_, c)| c.record.update),
         );
-        live.extend(self.fetching.jobs.results());
+        live.extend(
+            self.fetching
+                .jobs
+                .results()
+                .flat_map(Content::blobs)
+                .map(|(_, blob)| blob),
+        );
         live.extend(
             self.submissions
                 .bases()
                 .filter_map(|id| self.history.tree.get(id))
-                .map(|node| node.result),
+                .map(|node| node.content.weights),
         );
         live.extend(self.fetching.pursuits.wants().keys());
         // A blob that is believed to be here must stay here.

@@ -1,7 +1,7 @@
 //! Memory and work stay bounded, even if a node floods this one.
 
 use crate::id::{CheckpointId, ContributionId, NodeId};
-use crate::record::Membership;
+use crate::record::{BlobRole, Membership};
 use crate::round::stage::{Stage, members, signed, spec};
 use crate::round::{Input, Machine, Output, Restored};
 
@@ -88,7 +88,7 @@ fn seals_that_nobody_can_check_keep_no_round_of_an_open_model_open() {
             fresh.sort_unstable();
             let mut seal = stage.seal(2, parent, n, &fresh, &[]);
             seal.record.sealer = NodeId(id(sealer));
-            seal.record.result.0 = id(sealer + 100 * n);
+            seal.record.result.weights.0 = id(sealer + 100 * n);
             parent = seal.record.checkpoint().id();
             stage.feed(Input::Seal(seal));
         }
@@ -143,7 +143,15 @@ fn strangers_cannot_fill_the_disk_of_an_open_model() {
         c.record.update.0 = id(n + 7);
         stage.feed(Input::Contribution(c));
     }
-    let wanted = |o: &&Output| matches!(o, Output::WantBlob { update: true, .. });
+    let wanted = |o: &&Output| {
+        matches!(
+            o,
+            Output::WantBlob {
+                role: BlobRole::Update,
+                ..
+            }
+        )
+    };
     assert_eq!(stage.said.iter().filter(wanted).count(), 6, "twice the target");
     // The limit is the same for late contributions.
     let mut stage = Stage::new(spec(Membership::Open, 2));
@@ -187,7 +195,7 @@ fn a_checkpoint_0_that_is_no_weights_is_asked_for_once() {
     let zero = stage.spec.checkpoint0;
     stage.feed(Input::BlobBad {
         blob: zero,
-        update: false,
+        role: BlobRole::Weights,
     });
     let asked = stage
         .said

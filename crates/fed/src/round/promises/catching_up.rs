@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{BlobId, CheckpointId, ContributionId};
-use crate::record::Membership;
+use crate::record::{BlobRole, Content, Membership};
 use crate::round::stage::{Stage, deliver, members, node, records_of, spec};
 use crate::round::{Input, Output, RecordId, Refusal, Restored, Root};
 
@@ -21,7 +21,15 @@ fn a_list_member_catches_up_with_one_download() {
     let mut back = Stage::new(others.spec.clone());
     deliver(&mut back, records_of(&others));
     assert_eq!(back.head(), others.head());
-    let weights = |o: &&Output| matches!(o, Output::WantBlob { update: false, .. });
+    let weights = |o: &&Output| {
+        matches!(
+            o,
+            Output::WantBlob {
+                role: BlobRole::Weights,
+                ..
+            }
+        )
+    };
     let asked = back.said.iter().filter(weights).count();
     assert!(
         asked <= 4,
@@ -174,7 +182,7 @@ fn at_most_so_many_rounds_come_back_from_the_archive() {
             id: CheckpointId([5; 32]),
             round: 50_000,
             parent: Some(CheckpointId([4; 32])),
-            weights: BlobId([3; 32]),
+            content: Content::of_weights(BlobId([3; 32])),
             convicted: BTreeSet::new(),
         };
         let disk = Restored {
@@ -232,7 +240,7 @@ fn nothing_goes_on_before_checkpoint_0_is_here() {
     assert!(
         outputs
             .iter()
-            .any(|o| matches!(o, Output::WantBlob { blob, update: false, .. } if *blob == spec.checkpoint0))
+            .any(|o| matches!(o, Output::WantBlob { blob, role: BlobRole::Weights, .. } if *blob == spec.checkpoint0))
     );
     assert!(!outputs.iter().any(|o| matches!(o, Output::Head { .. })));
     assert!(!machine.head().verified);
@@ -240,7 +248,7 @@ fn nothing_goes_on_before_checkpoint_0_is_here() {
     let outputs = machine.handle(
         Input::BlobHere {
             blob: spec.checkpoint0,
-            update: false,
+            role: BlobRole::Weights,
         },
         crate::id::Instant(1),
     );

@@ -1,6 +1,6 @@
 //! The moment when a round closes.
 
-use crate::record::Membership;
+use crate::record::{BlobRole, Membership};
 use crate::round::stage::{Stage, members, node, spec};
 use crate::round::{Config, Input, SubmissionState};
 
@@ -81,7 +81,7 @@ fn a_deadline_is_kept_even_if_another_input_comes_in_the_moment_of_its_tick() {
     stage.now = stage.wake().unwrap();
     stage.feed(Input::BlobHere {
         blob: crate::id::BlobId([9; 32]),
-        update: true,
+        role: BlobRole::Update,
     });
     stage.pass(2_000);
     assert_eq!(stage.round(), 1);

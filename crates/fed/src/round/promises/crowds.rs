@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{CheckpointId, ContributionId, NodeId};
-use crate::record::{Membership, Proof, Seal, Signed};
+use crate::record::{Content, Membership, Proof, Seal, Signed};
 use crate::round::stage::{Stage, node, signed, spec};
 use crate::round::{Input, Output, RecordId, Restored};
 
@@ -142,7 +142,7 @@ fn a_seal_whose_contributions_come_later_rises_in_the_order() {
     let [one, two] = [2, 3].map(|by| stage.contribution(by, zero, 1, 0));
     let mut right = stage.seal(2, zero, 1, &[one.record.id(), two.record.id()], &[]).record;
     // The result gives the highest of many ids, so the seal is the first to go while it cannot be checked.
-    let results = (0..3_000).map(|n| crate::id::BlobId(id(n)));
+    let results = (0..3_000).map(|n| Content::of_weights(crate::id::BlobId(id(n))));
     right.result = results
         .max_by_key(|result| {
             let mut seal = right.clone();
@@ -345,7 +345,7 @@ fn wrong_seals_by_the_hundred_are_each_computed_once() {
         for two in 0..one {
             let mut seal = stage.seal(2, zero, 1, &[fresh[one], fresh[two]], &[]).record;
             seal.sealer = NodeId(id(by));
-            seal.result.0 = id(by);
+            seal.result.weights.0 = id(by);
             by += 1;
             stage.feed(Input::Seal(signed(seal)));
         }
@@ -379,7 +379,7 @@ fn crowd(n: u64, votes: u8) -> Stage {
         let pair = [fresh[one], fresh[(one + 1 + (by as usize / 12) % 11) % 12]];
         let mut seal = stage.seal(2, zero, 1, &pair, &[]).record;
         seal.sealer = NodeId(id(by));
-        seal.result.0 = id(by + 3_000_000);
+        seal.result.weights.0 = id(by + 3_000_000);
         let checkpoint = seal.checkpoint().id();
         stage.feed(Input::Seal(signed(seal)));
         for vote in 0..votes {

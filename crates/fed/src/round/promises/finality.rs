@@ -159,7 +159,7 @@ fn nothing_is_signed_against_a_confirmed_checkpoint() {
     let ids: Vec<_> = fresh.iter().map(|c| c.record.id()).collect();
     fresh.into_iter().for_each(|c| stage.feed(Input::Contribution(c)));
     let seal = stage.seal(4, zero, 1, &ids, &[]);
-    let (won, result) = (seal.record.checkpoint().id(), seal.record.result);
+    let (won, result) = (seal.record.checkpoint().id(), seal.record.result.weights);
     stage.withheld.insert(result);
     stage.feed(Input::Seal(seal));
     assert!(stage.machine.check_base(&lost).is_ok());

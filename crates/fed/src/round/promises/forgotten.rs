@@ -1,7 +1,7 @@
 //! Cases that earlier tests and simulations did not notice. Each of these tests once failed alone, with one line of the machine
 //! changed (docs/testing.md, mutants).
 
-use crate::record::Proof;
+use crate::record::{BlobRole, Proof};
 use crate::round::stage::{Stage, members, node, spec};
 use crate::round::{Input, Output};
 
@@ -137,7 +137,7 @@ fn an_update_that_turns_out_bad_takes_earlier_seals_along() {
     assert!(stage.machine.checkpoint(&sealed).is_some(), "its update is on the way");
     stage.feed(Input::BlobBad {
         blob: bad.record.update,
-        update: true,
+        role: BlobRole::Update,
     });
     assert!(stage.machine.checkpoint(&sealed).is_none());
     assert!(

@@ -179,7 +179,7 @@ fn the_own_proposal_does_not_wait_for_strangers_seals() {
         ];
         let mut seal = stage.seal(2, stage.head(), 1, &pair, &[]).record;
         seal.sealer = NodeId(id(n));
-        seal.result.0 = id(n + 1_000);
+        seal.result.weights.0 = id(n + 1_000);
         stage.feed(Input::Seal(signed(seal)));
     }
     let before = stage.aggregations();

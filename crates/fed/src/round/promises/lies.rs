@@ -1,7 +1,7 @@
 //! The lies of one node stop no other node.
 
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId};
-use crate::record::Membership;
+use crate::record::{BlobRole, Membership};
 use crate::round::stage::{Stage, members, node, spec};
 use crate::round::{Input, Output};
 
@@ -41,7 +41,7 @@ fn the_next_weights_named_as_an_update_before_they_are_there_are_a_base_all_the_
     let own = stage.signed_contributions()[0].id();
     let two = stage.hear(2);
     let seal = stage.seal(2, stage.head(), 1, &[own, two], &[]);
-    naming(&mut stage, 3, seal.record.result);
+    naming(&mut stage, 3, seal.record.result.weights);
     let next = seal.record.checkpoint().id();
     stage.feed(Input::Seal(seal));
     assert_eq!((stage.round(), stage.head()), (1, next));
@@ -123,6 +123,14 @@ fn strangers_that_withhold_take_nobodys_place_in_an_open_model() {
     // The round takes the deadline, and one stagger at most.
     stage.pass(1_500);
     assert_eq!(stage.round(), 1);
-    let asked = |o: &&Output| matches!(o, Output::WantBlob { update: true, .. });
+    let asked = |o: &&Output| {
+        matches!(
+            o,
+            Output::WantBlob {
+                role: BlobRole::Update,
+                ..
+            }
+        )
+    };
     assert!(stage.said.iter().filter(asked).count() > 100);
 }

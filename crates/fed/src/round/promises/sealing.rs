@@ -96,7 +96,7 @@ fn a_forged_result_is_refused_and_its_author_named() {
     let mut stage = Stage::new(spec(members(3), 2));
     let fresh = [stage.hear(2), stage.hear(3)];
     let mut seal = stage.seal(3, stage.head(), 1, &fresh, &[]);
-    seal.record.result = BlobId([7; 32]);
+    seal.record.result.weights = BlobId([7; 32]);
     let id = seal.record.id();
     stage.feed(Input::Seal(seal.clone()));
     assert_eq!(stage.round(), 0);

@@ -139,7 +139,7 @@ fn a_model_ends_where_a_quorum_stands_and_the_successor_begins_with_its_weights(
         panic!("it is told once")
     };
     assert_eq!((succession.checkpoint, succession.round), (head, 1));
-    let weights = stage.machine.head().weights;
+    let weights = stage.machine.head().content.weights;
     let successor = change(1, 9).successor(&stage.spec, weights).unwrap();
     assert_eq!(succession.successor, successor.id());
     assert!(successor.admits(&node(9)));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{BlobId, ContributionId};
-use crate::record::Contribution;
+use crate::record::{BlobRole, Content, Contribution};
 
 /// The blobs that are here, and the blobs that were checked and are not what they should be.
 #[derive(Debug, Default)]
@@ -43,15 +43,16 @@ impl Known {
     }
 }
 
-/// The state of blobs, in one [`Known`] for updates and one for weights. Any node may name any blob as its update, also the
-/// weights of a checkpoint, and a check of a blob as an update says nothing about the blob as weights. The size is bounded by
-/// the contributions held and by the checkpoints that might become the head.
+/// The state of blobs, in one [`Known`] for each role. Any node may name any blob as its update, also the weights of a
+/// checkpoint, and a check of a blob as an update says nothing about the blob as weights. The size is bounded by the
+/// contributions held and by the checkpoints that might become the head.
 #[derive(Debug, Default)]
 pub(in crate::round) struct Blobs {
     pub updates: Known,
     pub weights: Known,
-    /// The blobs that the driver works on; true if the blob is wanted as an update.
-    pub wanted: BTreeMap<BlobId, bool>,
+    pub optimisers: Known,
+    /// The blobs that the driver works on, each with the role in which it is wanted.
+    pub wanted: BTreeMap<BlobId, BlobRole>,
     users: BTreeMap<BlobId, BTreeSet<ContributionId>>,
 }
 
@@ -71,9 +72,38 @@ impl Blobs {
         }
     }
 
-    /// All blobs that are believed to be here, as updates or as weights.
+    /// All blobs that are believed to be here, in any role.
     pub fn here(&self) -> impl Iterator<Item = &BlobId> {
-        self.updates.here.iter().chain(&self.weights.here)
+        let roles = [&self.updates, &self.weights, &self.optimisers];
+        roles.into_iter().flat_map(|known| &known.here)
+    }
+
+    pub fn known(&self, role: BlobRole) -> &Known {
+        match role {
+            BlobRole::Update => &self.updates,
+            BlobRole::Weights => &self.weights,
+            BlobRole::Optimiser => &self.optimisers,
+        }
+    }
+
+    pub fn known_mut(&mut self, role: BlobRole) -> &mut Known {
+        match role {
+            BlobRole::Update => &mut self.updates,
+            BlobRole::Weights => &mut self.weights,
+            BlobRole::Optimiser => &mut self.optimisers,
+        }
+    }
+
+    /// Returns true if all blobs of a checkpoint are here.
+    pub fn are_here(&self, content: &Content) -> bool {
+        content.blobs().all(|(role, blob)| self.known(role).is_here(&blob))
+    }
+
+    /// Notes that all blobs of a checkpoint are here.
+    pub fn set_here(&mut self, content: &Content) {
+        for (role, blob) in content.blobs() {
+            self.known_mut(role).set_here(blob);
+        }
     }
 
     /// Contributions with this update.
@@ -82,8 +112,8 @@ impl Blobs {
     }
 
     /// Ends a request with its answer. Returns true if the blob was requested in this role.
-    pub fn answer(&mut self, blob: &BlobId, update: bool) -> bool {
-        let asked = self.wanted.get(blob) == Some(&update);
+    pub fn answer(&mut self, blob: &BlobId, role: BlobRole) -> bool {
+        let asked = self.wanted.get(blob) == Some(&role);
         if asked {
             self.wanted.remove(blob);
         }

@@ -85,7 +85,7 @@ impl History {
             id: node.id,
             round: node.round,
             parent: node.parent,
-            weights: node.result,
+            content: node.content,
             convicted: node.convicted.iter().collect(),
         })
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::{BlobId, CheckpointId, ContributionId, Instant, ProposalId};
+use crate::id::{CheckpointId, ContributionId, Instant, ProposalId};
+use crate::record::Content;
 
 /// Maximum number of recomputations at once, beside the aggregation of this node's
 /// own proposal: a job reads every listed update.
@@ -26,7 +27,7 @@ pub(in crate::round) struct Known {
     pub round: u64,
     /// Place of the result in the order in which results came.
     pub count: u64,
-    pub result: BlobId,
+    pub result: Content,
 }
 
 /// The jobs under way and the recent results.
@@ -42,11 +43,11 @@ pub(in crate::round) struct Jobs {
 }
 
 impl Jobs {
-    pub fn result(&self, id: &ProposalId) -> Option<BlobId> {
+    pub fn result(&self, id: &ProposalId) -> Option<Content> {
         self.results.get(id).map(|known| known.result)
     }
 
-    pub fn results(&self) -> impl Iterator<Item = &BlobId> {
+    pub fn results(&self) -> impl Iterator<Item = &Content> {
         self.results.values().map(|known| &known.result)
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{BlobId, CheckpointId, SealId};
+use crate::id::{CheckpointId, SealId};
+use crate::record::Content;
 use crate::round::Root;
 use crate::round::table::ballots::Votes;
 use crate::round::table::convicted::Convicted;
@@ -15,7 +16,7 @@ pub(in crate::round) struct Node {
     pub round: u64,
     /// Parent of the checkpoint; `None` for checkpoint 0 only.
     pub parent: Option<CheckpointId>,
-    pub result: BlobId,
+    pub content: Content,
     /// Number of fresh contributions that the checkpoint lists.
     pub fresh: usize,
     /// Seals that make the checkpoint, in order of arrival. They differ in the sealer only.
@@ -52,12 +53,12 @@ pub(in crate::round) struct Node {
 
 impl Node {
     /// Makes a node without seals, votes or children.
-    pub fn new(id: CheckpointId, round: u64, parent: Option<&Node>, result: BlobId, convicted: Convicted) -> Self {
+    pub fn new(id: CheckpointId, round: u64, parent: Option<&Node>, content: Content, convicted: Convicted) -> Self {
         Self {
             id,
             round,
             parent: parent.map(|p| p.id),
-            result,
+            content,
             fresh: 0,
             seals: vec![],
             children: BTreeSet::new(),
@@ -81,7 +82,7 @@ impl Node {
     /// Makes the node of a [`Root`]. A checkpoint below the horizon is settled, and so it is confirmed.
     pub fn of_root(root: Root) -> Self {
         let convicted = root.convicted.into_iter().collect();
-        let mut node = Self::new(root.id, root.round, None, root.weights, convicted);
+        let mut node = Self::new(root.id, root.round, None, root.content, convicted);
         node.parent = root.parent;
         node.confirmed = root.round;
         node.settled = root.round;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{BlobId, CheckpointId, ProposalId};
+use crate::record::BlobRole;
 use crate::round::table::want::Want;
 
 /// The blobs and the step that one leaf waits for.
@@ -52,14 +53,17 @@ impl Pursuits {
         self.waits.insert(leaf, Wait { step, proposal, blobs });
     }
 
-    /// Notes that a leaf waits for this blob, with its [`Want`]. Weights go before an update: they are asked for only if they
-    /// were computed or attested, while an author can name any blob as its update.
+    /// Notes that a leaf waits for this blob, with its [`Want`]. What a seal names goes before an update: it is asked for only if it
+    /// was computed or attested, while an author can name any blob as its update.
     pub fn add(&mut self, leaf: &CheckpointId, blob: BlobId, want: Want) {
         let Some(wait) = self.waits.get_mut(leaf) else { return };
         wait.blobs.insert(blob);
         self.waiting.entry(blob).or_default().insert(*leaf);
-        let weights_known = self.wants.get(&blob).is_some_and(|known| !known.update);
-        if !(want.update && weights_known) {
+        let known = self
+            .wants
+            .get(&blob)
+            .is_some_and(|known| known.role != BlobRole::Update);
+        if !(want.role == BlobRole::Update && known) {
             self.wants.insert(blob, want);
         }
     }
@@ -83,15 +87,18 @@ impl Pursuits {
         }
     }
 
-    /// Notes that a blob came. Returns the leaves for which it was the last update, or the weights.
+    /// Notes that a blob came. Returns the leaves for which it was the last update, or which a seal names.
     pub fn came(&mut self, blob: &BlobId) -> Vec<CheckpointId> {
-        let weights = self.wants.remove(blob).is_some_and(|want| !want.update);
+        let named = self
+            .wants
+            .remove(blob)
+            .is_some_and(|want| want.role != BlobRole::Update);
         let leaves = self.waiting.remove(blob).unwrap_or_default();
         let mut again = vec![];
         for leaf in leaves {
             if let Some(wait) = self.waits.get_mut(&leaf) {
                 wait.blobs.remove(blob);
-                if weights || wait.blobs.is_empty() {
+                if named || wait.blobs.is_empty() {
                     again.push(leaf);
                 }
             }

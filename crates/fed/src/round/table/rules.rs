@@ -6,6 +6,7 @@ use crate::codec::{Codec, fidelity_min};
 use crate::id::{CheckpointId, ContributionId, NodeId, SpecId};
 use crate::record::{Contribution, Membership, PROOFS_PER_SEAL_MAX, SAMPLES_MAX, Seal, Spec};
 use crate::round::Config;
+use crate::strategy;
 
 /// Number of nodes of an open model to compare with. An open model has no quorum, and a
 /// second node may have heard what the first has not.
@@ -22,6 +23,8 @@ pub(in crate::round) struct Rules {
     pub spec_id: SpecId,
     /// Length of every update in bytes, which spec and codec fix. `None` if the codec is unknown here.
     pub update_bytes: Option<u64>,
+    /// True if the strategy has a server optimiser, whose state is then a part of every checkpoint but the first.
+    pub has_optimiser: bool,
     pub zero: CheckpointId,
     pub config: Config,
     pub is_member: bool,
@@ -36,6 +39,7 @@ impl Rules {
         Self {
             spec_id: spec.id(),
             update_bytes: codec.map(|codec| codec.coded_bytes(&spec.tensors)),
+            has_optimiser: strategy::optimiser(&spec.strategy).is_some(),
             zero: spec.zero().0,
             is_member: spec.admits(&config.node),
             is_list: matches!(spec.membership, Membership::List(_)),
@@ -110,6 +114,11 @@ impl Rules {
             Some("lists late contributions, the spec takes none".into())
         } else if seal.round == 0 {
             Some("round 0 is not sealed".into())
+        } else if seal.result.optimiser.is_some() != self.has_optimiser {
+            Some(match self.has_optimiser {
+                true => "names no state of the optimiser that the strategy has".into(),
+                false => "names a state of an optimiser, the strategy has none".into(),
+            })
         } else {
             None
         }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{BlobId, CheckpointId};
+use crate::record::BlobRole;
 use crate::round::table::ballots::Votes;
 use crate::round::table::leaves::{Filed, Leaves};
 use crate::round::table::node::Node;
@@ -17,8 +18,8 @@ pub(in crate::round) struct Tree {
     by_round: BTreeMap<u64, BTreeSet<CheckpointId>>,
     /// Candidates without candidate children. A child always ranks above its parent, so the head is on one of their paths.
     pub(in crate::round) leaves: Leaves,
-    /// Number of checkpoints that have these weights.
-    weights: BTreeMap<BlobId, usize>,
+    /// Number of checkpoints that have this blob in this role.
+    blobs: BTreeMap<(BlobRole, BlobId), usize>,
     quorum: usize,
     /// True if a quorum's votes are enough to adopt a checkpoint by its digest (list models).
     quorum_attests: bool,
@@ -31,7 +32,7 @@ impl Tree {
             nodes: BTreeMap::new(),
             by_round: BTreeMap::new(),
             leaves: Leaves::default(),
-            weights: BTreeMap::new(),
+            blobs: BTreeMap::new(),
             quorum,
             quorum_attests,
         };
@@ -103,16 +104,18 @@ impl Tree {
         }
     }
 
-    /// Number of checkpoints that have these weights.
-    pub fn count_weights(&self, blob: &BlobId) -> usize {
-        self.weights.get(blob).copied().unwrap_or(0)
+    /// Number of checkpoints that have this blob in this role.
+    pub fn count_blob(&self, role: BlobRole, blob: BlobId) -> usize {
+        self.blobs.get(&(role, blob)).copied().unwrap_or(0)
     }
 
     /// Adds a [`Node`] whose parent is in the tree, or the root.
     pub fn add(&mut self, node: Node) {
         let (id, parent) = (node.id, node.parent);
         self.by_round.entry(node.round).or_default().insert(id);
-        *self.weights.entry(node.result).or_default() += 1;
+        for named in node.content.blobs() {
+            *self.blobs.entry(named).or_default() += 1;
+        }
         self.nodes.insert(id, node);
         if let Some(parent) = parent.and_then(|p| self.nodes.get_mut(&p)) {
             parent.children.insert(id);
@@ -145,10 +148,12 @@ impl Tree {
 
     /// Takes a removed node out of the indices.
     fn forget(&mut self, node: &Node) {
-        if let Some(count) = self.weights.get_mut(&node.result) {
-            *count -= 1;
-            if *count == 0 {
-                self.weights.remove(&node.result);
+        for named in node.content.blobs() {
+            if let Some(count) = self.blobs.get_mut(&named) {
+                *count -= 1;
+                if *count == 0 {
+                    self.blobs.remove(&named);
+                }
             }
         }
         if let Some(ids) = self.by_round.get_mut(&node.round) {
@@ -299,9 +304,12 @@ impl Tree {
         }
         let count = self.nodes.len();
         let filed: usize = self.by_round.values().map(BTreeSet::len).sum();
-        let weighed: usize = self.weights.values().sum();
-        if !self.nodes.contains_key(&self.root) || filed != count || weighed != count {
-            return Err(format!("{count} checkpoints, {filed} by round, {weighed} by weights"));
+        let blobs: usize = self.blobs.values().sum();
+        let named: usize = self.nodes.values().map(|node| node.content.blobs().count()).sum();
+        if !self.nodes.contains_key(&self.root) || filed != count || blobs != named {
+            return Err(format!(
+                "{count} checkpoints, {filed} by round, {blobs} of {named} blobs counted"
+            ));
         }
         Ok(())
     }
@@ -310,6 +318,7 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Content;
     use crate::round::table::convicted::Convicted;
 
     fn id(n: u8) -> CheckpointId {
@@ -322,7 +331,7 @@ mod tests {
             id(n),
             parent.round + 1,
             Some(parent),
-            BlobId([n; 32]),
+            Content::of_weights(BlobId([n; 32])),
             Convicted::default(),
         );
         node.complete = true;
@@ -330,7 +339,13 @@ mod tests {
     }
 
     fn tree() -> Tree {
-        let zero = Node::new(id(0), 0, None, BlobId([0; 32]), Convicted::default());
+        let zero = Node::new(
+            id(0),
+            0,
+            None,
+            Content::of_weights(BlobId([0; 32])),
+            Convicted::default(),
+        );
         let mut tree = Tree::new(zero, 2, true);
         for (n, parent) in [(1, 0), (2, 0), (3, 1), (4, 3)] {
             tree.add(node(&tree, n, parent));
@@ -357,7 +372,13 @@ mod tests {
 
     #[test]
     fn at_equal_rounds_votes_decide_then_fresh_then_the_lower_id() {
-        let zero = Node::new(id(0), 0, None, BlobId([0; 32]), Convicted::default());
+        let zero = Node::new(
+            id(0),
+            0,
+            None,
+            Content::of_weights(BlobId([0; 32])),
+            Convicted::default(),
+        );
         let mut tree = Tree::new(zero, 3, true);
         for n in [1, 2, 3] {
             let mut node = node(&tree, n, 0);

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::id::NodeId;
+use crate::record::BlobRole;
 
 /// A blob to fetch, with the nodes that should have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::round) struct Want {
     pub bytes: Option<u64>,
-    pub update: bool,
+    pub role: BlobRole,
     pub holders: BTreeSet<NodeId>,
 }

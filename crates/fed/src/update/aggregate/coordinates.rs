@@ -1,18 +1,18 @@
 //! The pass of rules that combine updates coordinate by coordinate.
 
-use std::io::Write;
-
+use super::Outputs;
 use super::integers::Integers;
 use super::members::Members;
 use super::outcome::Outcome;
 use super::part::Part;
 use super::rows::{Run, coded_bytes, decode, runs};
+use super::step::Step;
 use crate::aggregation::{CoordinateRule, Kernel, Vector};
-use crate::codec::{Codec, Element, float};
+use crate::codec::{Codec, Element};
 use crate::record::{Dtype, Spec};
-use crate::tensor::{Layout, Source, TensorError};
+use crate::tensor::TensorError;
 use crate::update::batch::{Batch, Batches};
-use crate::update::pipeline::{Rows, Scratch, bytes_at, run};
+use crate::update::pipeline::{Rows, Scratch, run};
 
 /// Lanes in which a squared distance is summed; the order is fixed.
 const LANES: usize = 8;
@@ -21,7 +21,7 @@ const LANES: usize = 8;
 pub(super) struct Coordinates<'a> {
     spec: &'a Spec,
     codec: Codec,
-    parent: &'a dyn Source,
+    step: &'a Step<'a>,
     parts: &'a [Part<'a>],
     members: &'a Members,
     /// The vectors in the span of the members' updates.
@@ -62,7 +62,7 @@ impl<'a> Coordinates<'a> {
     /// Makes the combination of these vectors by a rule.
     pub fn new(
         (spec, codec): (&'a Spec, Codec),
-        parent: &'a dyn Source,
+        step: &'a Step<'a>,
         parts: &'a [Part<'a>],
         members: &'a Members,
         (rule, vectors): (CoordinateRule, &'a [Vector]),
@@ -72,7 +72,7 @@ impl<'a> Coordinates<'a> {
         Self {
             spec,
             codec,
-            parent,
+            step,
             parts,
             members,
             vectors,
@@ -83,23 +83,24 @@ impl<'a> Coordinates<'a> {
     }
 
     /// Writes the canonical file of the parent with the aggregated update added to it.
-    pub fn write(&self, out: &mut dyn Write) -> Result<Outcome, TensorError> {
-        let layout = Layout::of(&self.spec.tensors);
-        out.write_all(layout.header())?;
-        let parent_at = layout.header().len() as u64;
-        let work = |batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>| self.batch(batch, parent_at, scratch, out);
+    pub fn write(&self, out: &mut Outputs<'_>) -> Result<Outcome, TensorError> {
+        self.step.begin(out)?;
+        let work = |batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>| {
+            self.batch(batch, scratch, out)
+                .map(|tally| (tally, batch.plain_bytes()))
+        };
         let mut total = self.empty_tally();
         run(
             Batches::of(&self.spec.tensors, self.codec).for_updates(self.parts.len()),
             work,
-            |tally: Tally, bytes| {
+            |(tally, plain): (Tally, usize), bytes| {
                 total.kept.iter_mut().zip(tally.kept).for_each(|(sum, x)| *sum += x);
                 total
                     .distances2
                     .iter_mut()
                     .zip(tally.distances2)
                     .for_each(|(sum, x)| *sum += x);
-                Ok(out.write_all(bytes)?)
+                self.step.write(plain, bytes, out)
             },
         )?;
         Ok(Outcome {
@@ -115,15 +116,9 @@ impl<'a> Coordinates<'a> {
         }
     }
 
-    fn batch(
-        &self,
-        batch: &Batch,
-        parent_at: u64,
-        scratch: &mut Scratch,
-        out: &mut Vec<u8>,
-    ) -> Result<Tally, TensorError> {
+    fn batch(&self, batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<Tally, TensorError> {
         let Scratch {
-            base,
+            step,
             inputs,
             sum,
             decoded,
@@ -146,11 +141,7 @@ impl<'a> Coordinates<'a> {
                 }
             }
         }
-        let base = bytes_at(self.parent, parent_at + batch.plain_at, batch.plain_bytes(), base)?;
-        for piece in batch.pieces.iter().filter(|piece| piece.dtype.is_float()) {
-            let (base, out) = (&base[piece.plain.clone()], &mut out[piece.plain.clone()]);
-            float::add_rounded(piece.dtype, base, &decoded[piece.elements.clone()], out);
-        }
+        self.step.batch(batch, decoded, step, out)?;
         Ok(tally)
     }
 

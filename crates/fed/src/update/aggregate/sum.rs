@@ -1,12 +1,12 @@
 //! The weighted sum of updates: the mean, and every rule whose result is a sum.
 
-use std::io::Write;
-
+use super::Outputs;
 use super::integers::Integers;
 use super::part::Part;
-use crate::codec::{Codec, block, float};
+use super::step::Step;
+use crate::codec::{Codec, block};
 use crate::record::Spec;
-use crate::tensor::{Layout, Source, TensorError};
+use crate::tensor::TensorError;
 use crate::update::batch::{Batch, Batches};
 use crate::update::pipeline::{Scratch, bytes_at, run};
 
@@ -18,7 +18,7 @@ const GROUP: usize = 8;
 pub(super) struct Sum<'a> {
     pub spec: &'a Spec,
     pub codec: Codec,
-    pub parent: &'a dyn Source,
+    pub step: &'a Step<'a>,
     /// The updates, those of fresh contributions first, each with its weight.
     pub parts: &'a [Part<'a>],
     pub weights: &'a [f64],
@@ -27,26 +27,19 @@ pub(super) struct Sum<'a> {
 
 impl Sum<'_> {
     /// Writes the canonical file of the parent with the sum added to it.
-    pub fn write(&self, out: &mut dyn Write) -> Result<(), TensorError> {
-        let layout = Layout::of(&self.spec.tensors);
-        out.write_all(layout.header())?;
-        let parent_at = layout.header().len() as u64;
-        let work = |batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>| self.batch(batch, parent_at, scratch, out);
-        run(Batches::of(&self.spec.tensors, self.codec), work, |(), bytes| {
-            Ok(out.write_all(bytes)?)
+    pub fn write(&self, out: &mut Outputs<'_>) -> Result<(), TensorError> {
+        self.step.begin(out)?;
+        let work = |batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>| {
+            self.batch(batch, scratch, out).map(|()| batch.plain_bytes())
+        };
+        run(Batches::of(&self.spec.tensors, self.codec), work, |plain, bytes| {
+            self.step.write(plain, bytes, out)
         })
     }
 
-    fn batch(
-        &self,
-        batch: &Batch,
-        parent_at: u64,
-        scratch: &mut Scratch,
-        out: &mut Vec<u8>,
-    ) -> Result<(), TensorError> {
-        let Scratch { base, inputs, sum, .. } = scratch;
-        let bytes = batch.plain_bytes();
-        out.resize(bytes, 0);
+    fn batch(&self, batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<(), TensorError> {
+        let Scratch { inputs, sum, step, .. } = scratch;
+        out.resize(batch.plain_bytes(), 0);
         sum.clear();
         sum.resize(batch.elements(), 0.0);
         inputs.resize_with(GROUP, Vec::new);
@@ -58,12 +51,7 @@ impl Sum<'_> {
             self.add_group(batch, i * GROUP, &coded[..group.len()], sum);
         }
         self.integers.write(batch, self.parts, inputs, out)?;
-        let base = bytes_at(self.parent, parent_at + batch.plain_at, bytes, base)?;
-        for piece in batch.pieces.iter().filter(|piece| piece.dtype.is_float()) {
-            let (base, out) = (&base[piece.plain.clone()], &mut out[piece.plain.clone()]);
-            float::add_rounded(piece.dtype, base, &sum[piece.elements.clone()], out);
-        }
-        Ok(())
+        self.step.batch(batch, sum, step, out)
     }
 
     /// Adds the floats of the updates from index `first` on to `sum`.

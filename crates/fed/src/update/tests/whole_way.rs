@@ -223,7 +223,14 @@ fn threads_and_the_way_of_reading_change_no_bit() {
             .collect();
         parts.iter().for_each(|part| check(&spec, part.update).unwrap());
         let mut out = Vec::new();
-        aggregate(&spec, parent(&OnDisk(&base)), &parts[..2], &parts[2..], &mut out).unwrap();
+        aggregate(
+            &spec,
+            parent(&OnDisk(&base)),
+            &parts[..2],
+            &parts[2..],
+            Outputs::of_weights(&mut out),
+        )
+        .unwrap();
         assert!(out == expected.1, "{codec} differs when read");
     }
 }
