@@ -34,10 +34,31 @@ impl Machine {
         }
         if self.search.attested.is_none() {
             for id in std::mem::take(&mut self.search.doubted) {
-                self.drop_off_chain(&id);
+                // The branch was let in for an attested checkpoint, whose blobs may still be on their way here.
+                if self.leads_to_adoption(&id) {
+                    self.search.doubted.insert(id);
+                } else {
+                    self.drop_off_chain(&id);
+                }
             }
         }
         self.history.horizon > before
+    }
+
+    /// Returns true if an attested checkpoint above the head's rank is on a branch through this checkpoint.
+    fn leads_to_adoption(&self, id: &CheckpointId) -> bool {
+        let Some(head) = self.history.tree.get(&self.history.chain.head()) else {
+            return false;
+        };
+        let best = self.history.tree.rank(head);
+        let mut open = vec![*id];
+        while let Some(node) = open.pop().and_then(|id| self.history.tree.get(&id)) {
+            if node.attested == node.round && self.history.tree.rank(node) > best {
+                return true;
+            }
+            open.extend(&node.children);
+        }
+        false
     }
 
     fn drop_off_chain(&mut self, id: &CheckpointId) {
