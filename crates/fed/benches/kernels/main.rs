@@ -1,4 +1,5 @@
-//! Benchmarks of the aggregation and codec kernels against the speed of memory: `cargo bench -p qres-fed`.
+//! Benchmarks of the aggregation and codec kernels against the speed of memory: `cargo bench -p qres-fed`. With a part of a
+//! name (`cargo bench -p qres-fed -- median`) only the cases with it are run.
 //!
 //! Every figure is the best of a few runs. Each is also given as a ratio to one parallel read of the same bytes, measured
 //! in the same run on the same threads. The goal is for the first line: FedAvg of 20 × 10 million f32 within 1.3 × of that
@@ -29,11 +30,18 @@ fn main() {
         "{:<44} {:>9} {:>9} {:>7} {:>7} {:>7}",
         "", "read ms", "ms", "GB", "GB/s", "x read"
     );
-    fedavg();
-    for codec in ["none/1", "bf16/1", "int8/1"] {
+    let part = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let part = part.unwrap_or_default();
+    if "FedAvg".contains(&part) {
+        fedavg();
+    }
+    for codec in ["none/1", "bf16/1", "int8/1"]
+        .into_iter()
+        .filter(|codec| codec.contains(&part))
+    {
         way(codec);
     }
-    rules::run();
+    rules::run(&part);
 }
 
 /// Measures FedAvg of f32 slices in memory ([`average`]), and of the same numbers as coded updates to a canonical file

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod bits;
 mod bounds;
 mod properties;
 mod published;
