@@ -32,6 +32,7 @@ pub mod defaults;
 mod gram;
 mod plan;
 mod preparation;
+mod row;
 mod rule;
 mod rules;
 mod selection;
@@ -42,9 +43,10 @@ mod verdict;
 pub use rules::Aggregation;
 pub use verdict::{Rejection, Verdict};
 
-pub(crate) use coordinate::{Buffers, Kernel};
-pub(crate) use gram::{Gram, padded};
+pub(crate) use coordinate::{Buffers, Kernel, Number};
+pub(crate) use gram::Gram;
 pub(crate) use plan::{CoordinateRule, Plan, Planned};
+pub(crate) use row::{RUN, Row};
 pub(crate) use share::shares;
 pub(crate) use span::Vector;
 

@@ -1,18 +1,23 @@
 //! Kernels that combine vectors coordinate by coordinate: they sort the vectors' numbers and take some from the middle.
 
-mod lanes;
+mod batcher;
+mod halfway;
 mod network;
+mod number;
+mod unrolled;
+mod weights;
+mod window;
 
-use lanes::{LANES, Lanes};
+pub(crate) use number::Number;
+
+use halfway::halfway;
 use network::Network;
+use window::{Middle, Run, mean_at_median, mean_from};
 
 use super::plan::CoordinateRule;
+use super::row::{RUN, Row};
 use super::share::shares;
 use crate::codec::Element;
-
-/// The weights of a weighted median are whole numbers that add up to about this many, so that every sum of them is exact in
-/// f32.
-const MEDIAN_WEIGHTS: f64 = (1u32 << 22) as f64;
 
 /// A rule made ready for vectors with certain shares.
 #[derive(Debug, Clone)]
@@ -28,24 +33,24 @@ pub(crate) struct Kernel {
 /// Buffers of one thread.
 #[derive(Debug)]
 pub(crate) struct Buffers<E> {
-    sorted: Vec<Lanes<E>>,
-    weights: Vec<Lanes<f32>>,
+    sorted: Vec<Row<E>>,
+    weights: Vec<Row<f32>>,
+    /// Of each coordinate the least and the largest number that the result is made of.
+    low: Row<E>,
+    high: Row<E>,
+    mean: Row<f64>,
 }
 
-impl<E> Default for Buffers<E> {
+impl<E: Element> Default for Buffers<E> {
     fn default() -> Self {
         Self {
             sorted: vec![],
             weights: vec![],
+            low: [E::ZERO; _],
+            high: [E::ZERO; _],
+            mean: [0.0; _],
         }
     }
-}
-
-/// What a rule takes of one group of coordinates: the numbers from `low` to `high`, and their combination.
-struct Middle<E> {
-    low: Lanes<E>,
-    high: Lanes<E>,
-    result: Lanes<f64>,
 }
 
 impl Kernel {
@@ -54,22 +59,18 @@ impl Kernel {
         let n = shares.len();
         let middle = match rule {
             CoordinateRule::Median => (n.saturating_sub(1) / 2, n / 2 + 1),
-            CoordinateRule::TrimmedMean { f } => (f.min(n.saturating_sub(1) / 2), n - f.min(n.saturating_sub(1) / 2)),
+            CoordinateRule::TrimmedMean { f } => (trimmed(f, n), n - trimmed(f, n)),
             CoordinateRule::MeanAroundMedian { .. } => (0, n),
         };
         let equal = shares.windows(2).all(|pair| pair[0] == pair[1]);
-        // A weighted median adds up the weights from the smallest number on.
-        let all = !equal && rule == CoordinateRule::Median;
+        // A weighted median adds up the weights from the smallest number on, and a mean by shares counts equal numbers.
+        let all = !equal;
         let needed = if all { 0..n } else { middle.0..middle.1 };
-        let weight = |share: &f64| match *share {
-            0.0 => 0.0,
-            share => (share * MEDIAN_WEIGHTS).round_ties_even().max(1.0) as f32,
-        };
         Self {
             rule,
             shares: shares.to_vec(),
             equal,
-            median_weights: shares.iter().map(weight).collect(),
+            median_weights: shares.iter().map(|share| weights::weight_of(*share)).collect(),
             network: Network::new(n, needed),
         }
     }
@@ -89,240 +90,129 @@ impl Kernel {
         shares(&weights, None)
     }
 
-    /// Combines vectors: `rows[i]` has vector i's numbers. Writes one number a coordinate to `out`, and adds to `kept` in how many
-    /// coordinates each vector's number was among those that the result is made of.
-    pub fn run<E: Element>(&self, rows: &[&[E]], buffers: &mut Buffers<E>, out: &mut [f64], kept: &mut [u64]) {
-        run_groups(self, rows, buffers, out, kept);
-    }
-}
-
-/// Combines group after group. All that it calls is inlined, so that the processor's widest registers are chosen once a run.
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn run_groups<E: Element>(kernel: &Kernel, rows: &[&[E]], buffers: &mut Buffers<E>, out: &mut [f64], kept: &mut [u64]) {
-    for at in (0..out.len()).step_by(LANES) {
-        let lanes = LANES.min(out.len() - at);
-        let middle = group(kernel, rows, at, lanes, buffers);
-        out[at..at + lanes].copy_from_slice(&middle.result[..lanes]);
-        count(rows, at, lanes, &middle, kept);
-    }
-}
-
-/// Combines the numbers of up to [`LANES`] coordinates from `at` on.
-#[inline(always)]
-fn group<E: Element>(kernel: &Kernel, rows: &[&[E]], at: usize, lanes: usize, buffers: &mut Buffers<E>) -> Middle<E> {
-    let Buffers { sorted, weights } = buffers;
-    sorted.clear();
-    sorted.extend(rows.iter().map(|row| load(row, at, lanes)));
-    if !kernel.equal && kernel.rule == CoordinateRule::Median {
-        weights.clear();
-        weights.extend(kernel.median_weights.iter().map(|weight| [*weight; LANES]));
-        kernel.network.sort_with(sorted, weights);
-        return weighted_median(sorted, weights);
-    }
-    kernel.network.sort(sorted);
-    let n = sorted.len();
-    match kernel.rule {
-        CoordinateRule::Median => median(sorted),
-        CoordinateRule::TrimmedMean { f } => {
-            let f = f.min((n - 1) / 2);
-            let chosen = Window {
-                start: [f as u32; LANES],
-                keep: n - 2 * f,
-            };
-            mean(kernel, rows, at, lanes, sorted, &chosen)
+    /// Combines vectors: `rows[i]` has vector i's numbers. Writes one number a coordinate to `out`, which is not longer than a
+    /// run, and adds to `kept` in how many coordinates each vector's number was among those that the result is made of.
+    pub fn run<E: Number>(&self, rows: &[Row<E>], buffers: &mut Buffers<E>, out: &mut [f64], kept: &mut [u64]) {
+        match self.rule {
+            CoordinateRule::Median => self.median(rows, buffers),
+            CoordinateRule::TrimmedMean { .. } | CoordinateRule::MeanAroundMedian { .. } => self.mean(rows, buffers),
         }
-        CoordinateRule::MeanAroundMedian { keep } => {
-            let chosen = window_at_median(sorted, keep.min(n));
-            mean(kernel, rows, at, lanes, sorted, &chosen)
+        out.copy_from_slice(&buffers.mean[..out.len()]);
+        let (low, high) = (&buffers.low[..out.len()], &buffers.high[..out.len()]);
+        for (row, kept) in rows.iter().zip(kept) {
+            *kept += u64::from(count(&row[..out.len()], low, high));
         }
     }
-}
 
-/// Loads numbers of a row; a negative zero becomes zero, so that equal numbers have equal bits.
-#[inline(always)]
-fn load<E: Element>(row: &[E], at: usize, lanes: usize) -> Lanes<E> {
-    let mut loaded = [E::ZERO; LANES];
-    match row[at..].first_chunk::<LANES>() {
-        Some(whole) => loaded = *whole,
-        None => loaded[..lanes].copy_from_slice(&row[at..at + lanes]),
-    }
-    loaded.map(Element::without_sign_of_zero)
-}
-
-#[inline(always)]
-fn median<E: Element>(sorted: &[Lanes<E>]) -> Middle<E> {
-    let (low, high) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
-    Middle {
-        low,
-        high,
-        result: halfway(&low, &high),
-    }
-}
-
-/// Returns the middle between two numbers. Halves are added, because the sum of two f64 can be beyond the largest one.
-#[inline(always)]
-fn halfway<E: Element>(low: &Lanes<E>, high: &Lanes<E>) -> Lanes<f64> {
-    std::array::from_fn(|l| 0.5 * low[l].to_f64() + 0.5 * high[l].to_f64())
-}
-
-/// The weighted median is the number at which half of the weight is reached; if it is reached exactly, the middle between
-/// this number and the next one.
-#[inline(always)]
-fn weighted_median<E: Element>(sorted: &[Lanes<E>], weights: &mut [Lanes<f32>]) -> Middle<E> {
-    let mut total = [0.0f32; LANES];
-    for weights in weights.iter_mut() {
-        for (total, weight) in total.iter_mut().zip(weights) {
-            *total += *weight;
-            *weight = *total;
+    fn median<E: Number>(&self, rows: &[Row<E>], buffers: &mut Buffers<E>) {
+        let Buffers {
+            sorted,
+            weights,
+            low,
+            high,
+            mean,
+        } = buffers;
+        if !self.equal {
+            copy(rows, sorted);
+            weights.clear();
+            weights.extend(self.median_weights.iter().map(|weight| [*weight; _]));
+            self.network.sort_with(sorted, weights);
+            weights::middle(sorted, weights, low, high);
+        } else if !E::middle(rows, low, high) {
+            copy(rows, sorted);
+            self.network.sort(sorted);
+            (*low, *high) = (sorted[(rows.len() - 1) / 2], sorted[rows.len() / 2]);
         }
+        middles(low, high, mean);
     }
-    let last = sorted[sorted.len() - 1];
-    let (mut low, mut high) = (last, last);
-    for (numbers, reached) in sorted.iter().zip(&*weights).rev() {
-        for l in 0..LANES {
-            let twice = 2.0 * reached[l];
-            low[l] = if twice >= total[l] { numbers[l] } else { low[l] };
-            high[l] = if twice > total[l] { numbers[l] } else { high[l] };
-        }
-    }
-    Middle {
-        low,
-        high,
-        result: halfway(&low, &high),
-    }
-}
 
-/// The numbers that a mean keeps: `keep` sorted ones from `start` on.
-struct Window {
-    start: Lanes<u32>,
-    keep: usize,
-}
-
-/// Returns the window with the `keep` numbers next to the median; the lower ones of two with the same distance.
-#[inline(always)]
-fn window_at_median<E: Element>(sorted: &[Lanes<E>], keep: usize) -> Window {
-    let centre = median(sorted).result;
-    let (mut start, mut least) = ([0u32; LANES], [f64::INFINITY; LANES]);
-    for (first, numbers) in sorted[..=sorted.len() - keep].iter().enumerate() {
-        let last = &sorted[first + keep - 1];
-        for l in 0..LANES {
-            let (below, above) = (centre[l] - numbers[l].to_f64(), last[l].to_f64() - centre[l]);
-            let farthest = if below > above { below } else { above };
-            let better = farthest < least[l];
-            least[l] = if better { farthest } else { least[l] };
-            start[l] = if better { first as u32 } else { start[l] };
+    fn mean<E: Number>(&self, rows: &[Row<E>], buffers: &mut Buffers<E>) {
+        let Buffers {
+            sorted,
+            low,
+            high,
+            mean,
+            ..
+        } = buffers;
+        sorted.resize(rows.len(), [E::ZERO; _]);
+        if !E::sort(rows, sorted) {
+            copy(rows, sorted);
+            self.network.sort(sorted);
         }
-    }
-    Window { start, keep }
-}
-
-/// Returns the mean of the window's numbers, by shares.
-#[inline(always)]
-fn mean<E: Element>(
-    kernel: &Kernel,
-    rows: &[&[E]],
-    at: usize,
-    lanes: usize,
-    sorted: &[Lanes<E>],
-    window: &Window,
-) -> Middle<E> {
-    let (mut low, mut high, mut sum) = ([E::ZERO; LANES], [E::ZERO; LANES], [0.0f64; LANES]);
-    let each = 1.0 / window.keep as f64;
-    for (i, numbers) in sorted.iter().enumerate() {
-        for l in 0..LANES {
-            let place = (i as u32).wrapping_sub(window.start[l]);
-            low[l] = if place == 0 { numbers[l] } else { low[l] };
-            high[l] = if place == window.keep as u32 - 1 {
-                numbers[l]
-            } else {
-                high[l]
-            };
-            // Each number is divided, because a sum of f64 can be beyond the largest one.
-            let part = if place < window.keep as u32 {
-                numbers[l].to_f64() * each
-            } else {
-                0.0
-            };
-            sum[l] += part;
-        }
-    }
-    if !kernel.equal {
-        by_shares(kernel, rows, at, lanes, sorted, window, (&low, &high), &mut sum);
-    }
-    Middle { low, high, result: sum }
-}
-
-/// Replaces the mean of the window by the mean by shares. Of equal numbers at an end of the window some may be in the window
-/// and some not; each of them then counts in part, so that the result does not depend on the vectors' order.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "an inner loop that is apart for its name")]
-fn by_shares<E: Element>(
-    kernel: &Kernel,
-    rows: &[&[E]],
-    at: usize,
-    lanes: usize,
-    sorted: &[Lanes<E>],
-    window: &Window,
-    (low, high): (&Lanes<E>, &Lanes<E>),
-    mean: &mut Lanes<f64>,
-) {
-    // How many numbers are equal to the ends, and how many of these are in the window.
-    let (mut lows, mut lows_in, mut highs, mut highs_in) = ([0u32; LANES], [0u32; LANES], [0u32; LANES], [0u32; LANES]);
-    for (i, numbers) in sorted.iter().enumerate() {
-        for l in 0..LANES {
-            let inside = u32::from((i as u32).wrapping_sub(window.start[l]) < window.keep as u32);
-            let (at_low, at_high) = (u32::from(numbers[l] == low[l]), u32::from(numbers[l] == high[l]));
-            lows[l] += at_low;
-            lows_in[l] += at_low & inside;
-            highs[l] += at_high;
-            highs_in[l] += at_high & inside;
-        }
-    }
-    let part = |inside: u32, all: u32| f64::from(inside) / f64::from(all.max(1));
-    let (mut sum, mut weight) = ([0.0f64; LANES], [0.0f64; LANES]);
-    for pass in 0..2 {
-        for (row, share) in rows.iter().zip(&kernel.shares) {
-            let numbers = load(row, at, lanes);
-            for l in 0..LANES {
-                let x = numbers[l];
-                let inside = if x > low[l] && x < high[l] { 1.0 } else { 0.0 };
-                let inside = if x == low[l] { part(lows_in[l], lows[l]) } else { inside };
-                let inside = if x == high[l] {
-                    part(highs_in[l], highs[l])
-                } else {
-                    inside
-                };
-                if pass == 0 {
-                    weight[l] += share * inside;
-                } else {
-                    // Divided before it is added: a sum of f64 can be beyond the largest one.
-                    let part = share * inside / weight[l] * x.to_f64();
-                    sum[l] += if inside > 0.0 { part } else { 0.0 };
-                }
+        let (n, shares) = (rows.len(), if self.equal { &[][..] } else { &self.shares });
+        let run = Run { rows, sorted, shares };
+        let mut middle = Middle { low, high, mean };
+        match self.rule {
+            CoordinateRule::MeanAroundMedian { keep } => mean_at_median(&run, keep.min(n), &mut middle),
+            CoordinateRule::TrimmedMean { f } if !self.equal => {
+                mean_from(&run, trimmed(f, n), n - 2 * trimmed(f, n), &mut middle);
             }
+            CoordinateRule::TrimmedMean { f } => {
+                let kept = &run.sorted[trimmed(f, n)..n - trimmed(f, n)];
+                (*middle.low, *middle.high) = (kept[0], kept[kept.len() - 1]);
+                add_parts(kept, middle.mean);
+            }
+            CoordinateRule::Median => unreachable!("a median is no mean"),
         }
-    }
-    for l in 0..LANES {
-        // Nobody in the window may have a share; then the numbers count the same.
-        mean[l] = if low[l] == high[l] {
-            low[l].to_f64()
-        } else if weight[l] > 0.0 {
-            sum[l]
-        } else {
-            mean[l]
-        };
     }
 }
 
-/// Counts for each vector the coordinates in which its number lies in the middle.
-#[inline(always)]
-fn count<E: Element>(rows: &[&[E]], at: usize, lanes: usize, middle: &Middle<E>, kept: &mut [u64]) {
-    for (row, kept) in rows.iter().zip(kept) {
-        let numbers = load(row, at, lanes);
-        let mut inside = [0u32; LANES];
-        for l in 0..LANES {
-            inside[l] = u32::from((numbers[l] >= middle.low[l]) & (numbers[l] <= middle.high[l]));
-        }
-        *kept += u64::from(inside[..lanes].iter().sum::<u32>());
+/// Returns how many of n numbers are trimmed at each end.
+fn trimmed(f: usize, n: usize) -> usize {
+    f.min(n.saturating_sub(1) / 2)
+}
+
+/// Copies rows; a negative zero becomes zero, so that equal numbers have equal bits.
+fn copy<E: Element>(rows: &[Row<E>], out: &mut Vec<Row<E>>) {
+    out.clear();
+    out.extend(rows.iter().map(|row| row.map(Element::without_sign_of_zero)));
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn middles<E: Element>(low: &Row<E>, high: &Row<E>, out: &mut Row<f64>) {
+    for l in 0..RUN {
+        out[l] = halfway(low[l], high[l]);
     }
+}
+
+/// Writes the mean of the rows. Each number is divided, because a sum of f64 can be beyond the largest one.
+fn add_parts<E: Element>(rows: &[Row<E>], out: &mut Row<f64>) {
+    let each = 1.0 / rows.len() as f64;
+    out.fill(0.0);
+    let (fours, rest) = rows.as_chunks::<4>();
+    for [a, b, c, d] in fours {
+        add_four(each, a, b, c, d, out);
+    }
+    for row in rest {
+        add_one(each, row, out);
+    }
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn add_four<E: Element>(each: f64, a: &Row<E>, b: &Row<E>, c: &Row<E>, d: &Row<E>, out: &mut Row<f64>) {
+    for l in 0..RUN {
+        let mut sum = out[l];
+        sum += a[l].to_f64() * each;
+        sum += b[l].to_f64() * each;
+        sum += c[l].to_f64() * each;
+        sum += d[l].to_f64() * each;
+        out[l] = sum;
+    }
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn add_one<E: Element>(each: f64, row: &Row<E>, out: &mut Row<f64>) {
+    for l in 0..RUN {
+        out[l] += row[l].to_f64() * each;
+    }
+}
+
+/// Counts the coordinates in which a row's number lies between two others.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn count<E: Element>(row: &[E], low: &[E], high: &[E]) -> u32 {
+    let ends = low.iter().zip(high);
+    row.iter()
+        .zip(ends)
+        .map(|(x, (low, high))| u32::from((x >= low) & (x <= high)))
+        .fold(0, |sum, inside| sum + inside)
 }

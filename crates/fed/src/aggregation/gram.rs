@@ -1,15 +1,24 @@
 //! The inner products of all pairs of a round's updates.
 
+use super::row::{RUN, Row};
+
 /// Lanes in which a product is summed; lane i takes every eighth element. The order is fixed, so the bits are the same on
 /// every machine.
 const LANES: usize = 8;
+/// Elements of all rows that are multiplied before the next ones: those of 20 rows (20 KiB) stay in the first-level cache.
+const STRIP: usize = 128;
 
-/// Inner products of n vectors, which are added block by block.
+/// Sums of the products of two vectors with two others: `[a·c, a·d, b·c, b·d]`.
+type Four = [[f64; LANES]; 4];
+
+/// Inner products of n vectors, which are added run by run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gram {
     n: usize,
     /// The products row by row; those below the diagonal stay 0.
     products: Vec<f64>,
+    /// The sums of runs that are not yet in the products, for each pair of pairs of vectors.
+    sums: Vec<Four>,
 }
 
 impl Gram {
@@ -18,19 +27,34 @@ impl Gram {
         Self {
             n,
             products: vec![0.0; n * n],
+            sums: vec![],
         }
     }
 
-    /// Adds the products of one block: `rows[i]` has the elements of vector i. All rows have one length.
-    pub fn add_block(&mut self, rows: &[Vec<f64>]) {
+    /// Adds the products of one run: `rows[i]` has the elements of vector i, and zeros in the rest of the run.
+    pub fn add_run(&mut self, rows: &[Row<f64>]) {
+        let pairs = self.n.div_ceil(2);
+        self.sums.resize(pairs * (pairs + 1) / 2, [[0.0; LANES]; 4]);
+        for strip in 0..RUN / STRIP {
+            let row = |i: usize| &rows[i.min(self.n - 1)].as_chunks::<STRIP>().0[strip];
+            let mut sums = self.sums.iter_mut();
+            for i in (0..self.n).step_by(2) {
+                for (j, sums) in (i..self.n).step_by(2).zip(&mut sums) {
+                    add_four(row(i), row(i + 1), row(j), row(j + 1), sums);
+                }
+            }
+        }
+    }
+
+    /// Brings the sums of all runs so far into the products.
+    pub fn settle(&mut self) {
+        let mut sums = std::mem::take(&mut self.sums).into_iter();
         for i in (0..self.n).step_by(2) {
-            for j in (i..self.n).step_by(2) {
-                let row = |k: usize| rows[k.min(self.n - 1)].as_slice();
-                let four = products_of_four(row(i), row(i + 1), row(j), row(j + 1));
-                for (k, product) in four.into_iter().enumerate() {
+            for (j, four) in (i..self.n).step_by(2).zip(&mut sums) {
+                for (k, lanes) in four.into_iter().enumerate() {
                     let (a, b) = (i + k / 2, j + k % 2);
                     if a <= b && b < self.n {
-                        self.products[a * self.n + b] += product;
+                        self.products[a * self.n + b] += sum(lanes);
                     }
                 }
             }
@@ -59,31 +83,23 @@ impl Gram {
     }
 }
 
-/// Returns `[a·c, a·d, b·c, b·d]`. Each element is loaded once for two products.
+fn sum(lanes: [f64; LANES]) -> f64 {
+    ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
+}
+
+/// Adds the products of two strips with two others. Each element is loaded once for two products.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn products_of_four(a: &[f64], b: &[f64], c: &[f64], d: &[f64]) -> [f64; 4] {
-    let mut sums = [[0.0f64; LANES]; 4];
-    let eights = |x: &[f64]| x.as_chunks::<LANES>().0.len();
-    let n = eights(a);
-    let (a, b, c, d) = (chunks(a, n), chunks(b, n), chunks(c, n), chunks(d, n));
-    for i in 0..n {
+fn add_four(a: &[f64; STRIP], b: &[f64; STRIP], c: &[f64; STRIP], d: &[f64; STRIP], sums: &mut Four) {
+    // In a variable of its own they stay in registers.
+    let mut four = *sums;
+    let [a, b, c, d] = [a, b, c, d].map(|x| x.as_chunks::<LANES>().0);
+    for i in 0..STRIP / LANES {
         for l in 0..LANES {
-            sums[0][l] += a[i][l] * c[i][l];
-            sums[1][l] += a[i][l] * d[i][l];
-            sums[2][l] += b[i][l] * c[i][l];
-            sums[3][l] += b[i][l] * d[i][l];
+            four[0][l] += a[i][l] * c[i][l];
+            four[1][l] += a[i][l] * d[i][l];
+            four[2][l] += b[i][l] * c[i][l];
+            four[3][l] += b[i][l] * d[i][l];
         }
     }
-    sums.map(|lanes| ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7])))
-}
-
-/// Returns the first `n` chunks. The caller pads a block with zeros to whole chunks.
-#[inline(always)]
-fn chunks(x: &[f64], n: usize) -> &[[f64; LANES]] {
-    &x.as_chunks::<LANES>().0[..n]
-}
-
-/// Returns the length to which a block of this many elements is padded with zeros.
-pub(crate) fn padded(elements: usize) -> usize {
-    elements.next_multiple_of(LANES)
+    *sums = four;
 }

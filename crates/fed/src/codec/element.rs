@@ -1,7 +1,11 @@
 //! The numbers that kernels of aggregation work on.
 
+use std::ops::{Add, Mul, Sub};
+
 /// f32 for most tensors, f64 for those of f64.
-pub(crate) trait Element: Copy + PartialOrd + Default + Send + Sync + 'static {
+pub(crate) trait Element:
+    Copy + PartialOrd + Default + Send + Sync + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + 'static
+{
     /// Zero.
     const ZERO: Self;
     /// Converts exactly.
@@ -10,8 +14,10 @@ pub(crate) trait Element: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn from_f64(x: f64) -> Self;
     /// Returns the number; zero instead of a negative zero.
     fn without_sign_of_zero(self) -> Self;
-    /// Adds `weight * x`, rounded twice. A sum beyond the largest finite number becomes that one.
-    fn plus(self, weight: f64, x: Self) -> Self;
+    /// Rounds a weight, which is never beyond the largest finite number.
+    fn of_weight(weight: f64) -> Self;
+    /// Returns the number; instead of an infinity the largest finite number of its sign.
+    fn limited(self) -> Self;
 }
 
 impl Element for f32 {
@@ -29,8 +35,12 @@ impl Element for f32 {
         self + 0.0
     }
     #[inline(always)]
-    fn plus(self, weight: f64, x: Self) -> Self {
-        (self + weight as f32 * x).clamp(f32::MIN, f32::MAX)
+    fn of_weight(weight: f64) -> Self {
+        weight as f32
+    }
+    #[inline(always)]
+    fn limited(self) -> Self {
+        self.clamp(f32::MIN, f32::MAX)
     }
 }
 
@@ -49,7 +59,11 @@ impl Element for f64 {
         self + 0.0
     }
     #[inline(always)]
-    fn plus(self, weight: f64, x: Self) -> Self {
-        (self + weight * x).clamp(f64::MIN, f64::MAX)
+    fn of_weight(weight: f64) -> Self {
+        weight
+    }
+    #[inline(always)]
+    fn limited(self) -> Self {
+        self.clamp(f64::MIN, f64::MAX)
     }
 }

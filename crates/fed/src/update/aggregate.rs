@@ -1,7 +1,9 @@
 //! Aggregation of contributions into a checkpoint's weights.
 
 mod coordinates;
+mod distance;
 mod integers;
+mod making;
 mod members;
 mod outcome;
 mod part;

@@ -3,7 +3,8 @@
 use parking_lot::Mutex;
 
 use super::batch::{Batch, Batches};
-use crate::aggregation::Buffers;
+use crate::aggregation::{Buffers, Row};
+use crate::codec::Element;
 use crate::tensor::{Source, TensorError};
 
 /// Number of batches in one window: 64, which are 2^20 elements. A window ends with its slowest batch; at this length the
@@ -25,7 +26,7 @@ pub(super) struct Scratch {
     /// The values that a receiver will decode, or an aggregated update.
     pub decoded: Vec<f64>,
     /// Updates' elements, one row for each member.
-    pub rows: Vec<Vec<f64>>,
+    pub rows: Vec<Row<f64>>,
     /// Rows of the members and of vectors made of them, in f32 and in f64.
     pub singles: Rows<f32>,
     pub doubles: Rows<f64>,
@@ -44,13 +45,26 @@ pub(super) struct StepBuffers {
 }
 
 /// Rows of numbers of one type, for rules that work on coordinates.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows<E> {
     /// The members' updates.
-    pub members: Vec<Vec<E>>,
+    pub members: Vec<Row<E>>,
     /// Vectors made of them.
-    pub mixed: Vec<Vec<E>>,
+    pub mixed: Vec<Row<E>>,
+    /// The result.
+    pub rounded: Vec<E>,
     pub buffers: Buffers<E>,
+}
+
+impl<E: Element> Default for Rows<E> {
+    fn default() -> Self {
+        Self {
+            members: vec![],
+            mixed: vec![],
+            rounded: vec![],
+            buffers: Buffers::default(),
+        }
+    }
 }
 
 struct Slot<R> {

@@ -1,21 +1,20 @@
 //! The pass of rules that combine updates coordinate by coordinate.
 
 use super::Outputs;
+use super::distance::distance2;
 use super::integers::Integers;
+use super::making::Making;
 use super::members::Members;
 use super::outcome::Outcome;
 use super::part::Part;
 use super::rows::{Run, coded_bytes, decode, runs};
 use super::step::Step;
-use crate::aggregation::{CoordinateRule, Kernel, Vector};
-use crate::codec::{Codec, Element};
+use crate::aggregation::{CoordinateRule, Kernel, Number, Vector};
+use crate::codec::Codec;
 use crate::record::{Dtype, Spec};
 use crate::tensor::TensorError;
 use crate::update::batch::{Batch, Batches};
 use crate::update::pipeline::{Rows, Scratch, run};
-
-/// Lanes in which a squared distance is summed; the order is fixed.
-const LANES: usize = 8;
 
 /// A combination of vectors coordinate by coordinate.
 pub(super) struct Coordinates<'a> {
@@ -26,29 +25,10 @@ pub(super) struct Coordinates<'a> {
     members: &'a Members,
     /// The vectors in the span of the members' updates.
     vectors: &'a [Vector],
-    /// How each of the vectors is made.
+    /// How each of the vectors is made; empty if they are the members' updates.
     makings: Vec<Making>,
     kernel: Kernel,
     integers: Integers,
-}
-
-/// How a vector is made of the members' updates.
-enum Making {
-    /// It is the update of this member.
-    Member(usize),
-    /// It is the sum of these members' updates with these coefficients.
-    Sum(Vec<(usize, f64)>),
-}
-
-impl Making {
-    fn of(vector: &Vector) -> Self {
-        let terms = vector.coefficients.iter().copied().enumerate();
-        let terms: Vec<_> = terms.filter(|(_, coefficient)| *coefficient != 0.0).collect();
-        match terms[..] {
-            [(member, 1.0)] => Self::Member(member),
-            _ => Self::Sum(terms),
-        }
-    }
 }
 
 /// Counts and sums of one batch.
@@ -69,6 +49,11 @@ impl<'a> Coordinates<'a> {
         integers: Integers,
     ) -> Self {
         let shares: Vec<f64> = vectors.iter().map(|vector| vector.share).collect();
+        let mut makings: Vec<Making> = vectors.iter().map(Making::of).collect();
+        let own = |(i, making): (usize, &Making)| matches!(making, Making::Member(member) if *member == i);
+        if makings.len() == members.len() && makings.iter().enumerate().all(own) {
+            makings.clear();
+        }
         Self {
             spec,
             codec,
@@ -76,7 +61,7 @@ impl<'a> Coordinates<'a> {
             parts,
             members,
             vectors,
-            makings: vectors.iter().map(Making::of).collect(),
+            makings,
             kernel: Kernel::new(rule, &shares),
             integers,
         }
@@ -146,7 +131,7 @@ impl<'a> Coordinates<'a> {
     }
 
     /// Combines one run of coordinates into `result`.
-    fn combine<E: Element>(
+    fn combine<E: Number>(
         &self,
         coded: &[&[u8]],
         run: &Run,
@@ -155,21 +140,29 @@ impl<'a> Coordinates<'a> {
         result: &mut [f64],
         tally: &mut Tally,
     ) {
-        decode(self.codec, self.members, coded, run, &mut rows.members, sum);
-        rows.mixed.resize_with(self.vectors.len(), Vec::new);
-        for (making, mixed) in self.makings.iter().zip(&mut rows.mixed) {
-            if let Making::Sum(terms) = making {
-                mix(&rows.members, terms, run.elements, mixed);
+        let Rows {
+            members,
+            mixed,
+            rounded,
+            buffers,
+        } = rows;
+        decode(self.codec, self.members, coded, run, members, sum);
+        let vectors = match &self.makings[..] {
+            [] => &*members,
+            makings => {
+                mixed.resize(makings.len(), [E::ZERO; _]);
+                makings
+                    .iter()
+                    .zip(&mut *mixed)
+                    .for_each(|(making, row)| making.make(members, row));
+                &*mixed
             }
-        }
-        let row = |(making, mixed)| match making {
-            &Making::Member(member) => rows.members[member].as_slice(),
-            Making::Sum(_) => Vec::as_slice(mixed),
         };
-        let vectors: Vec<&[E]> = self.makings.iter().zip(&rows.mixed).map(row).collect();
-        self.kernel.run(&vectors, &mut rows.buffers, result, &mut tally.kept);
-        for (row, sum) in rows.members.iter().zip(&mut tally.distances2) {
-            *sum += distance2(row, result);
+        self.kernel.run(vectors, buffers, result, &mut tally.kept);
+        rounded.clear();
+        rounded.extend(result.iter().map(|x| E::from_f64(*x)));
+        for (row, sum) in members.iter().zip(&mut tally.distances2) {
+            *sum += distance2(&row[..run.elements], result, rounded);
         }
     }
 
@@ -183,38 +176,4 @@ impl<'a> Coordinates<'a> {
         }
         weights
     }
-}
-
-/// Writes the sum of the rows with these coefficients to `out`.
-fn mix<E: Element>(rows: &[Vec<E>], terms: &[(usize, f64)], elements: usize, out: &mut Vec<E>) {
-    out.clear();
-    out.resize(elements, E::ZERO);
-    for (member, coefficient) in terms {
-        add(out, *coefficient, &rows[*member]);
-    }
-}
-
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn add<E: Element>(sum: &mut [E], coefficient: f64, row: &[E]) {
-    for (sum, x) in sum.iter_mut().zip(row) {
-        *sum = sum.plus(coefficient, *x);
-    }
-}
-
-/// Returns the squared distance of a row to the result.
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn distance2<E: Element>(row: &[E], result: &[f64]) -> f64 {
-    let mut lanes = [0.0f64; LANES];
-    let (row, result) = (row.as_chunks::<LANES>(), result.as_chunks::<LANES>());
-    for (x, z) in row.0.iter().zip(result.0) {
-        for l in 0..LANES {
-            let difference = x[l].to_f64() - z[l];
-            lanes[l] += difference * difference;
-        }
-    }
-    for (lane, (x, z)) in lanes.iter_mut().zip(row.1.iter().zip(result.1)) {
-        let difference = x.to_f64() - z;
-        *lane += difference * difference;
-    }
-    lanes.iter().fold(0.0, |sum, lane| sum + lane)
 }

@@ -3,7 +3,7 @@
 use super::members::Members;
 use super::part::Part;
 use super::rows::{coded_bytes, decode, runs};
-use crate::aggregation::{Gram, padded};
+use crate::aggregation::Gram;
 use crate::codec::Codec;
 use crate::record::Spec;
 use crate::tensor::TensorError;
@@ -29,11 +29,11 @@ pub(super) fn of_members(
         for piece in batch.pieces.iter().filter(|piece| piece.dtype.is_float()) {
             for run in runs(codec, piece) {
                 decode(codec, members, &coded, &run, rows, sum);
-                // Padded with zeros to whole lanes.
-                rows.iter_mut().for_each(|row| row.resize(padded(run.elements), 0.0));
-                gram.add_block(rows);
+                rows.iter_mut().for_each(|row| row[run.elements..].fill(0.0));
+                gram.add_run(rows);
             }
         }
+        gram.settle();
         Ok(gram)
     };
     let window = PRODUCTS_AT_ONCE / (members.len() * members.len()).max(1);

@@ -2,15 +2,12 @@
 
 use super::members::Members;
 use super::part::Part;
+use crate::aggregation::{RUN, Row};
 use crate::codec::{Codec, Element, block};
 use crate::record::Dtype;
 use crate::tensor::TensorError;
 use crate::update::batch::{Batch, Piece};
 use crate::update::pipeline::bytes_at;
-
-/// Coordinates in a run: the rows of 20 members (40 KiB in f32) then stay in the first-level cache, or close to it. A multiple
-/// of the blocks of every codec.
-pub(super) const RUN: usize = 512;
 
 /// Returns the bytes of a batch of all updates. Sources in memory lend them, others are read into `buffers`.
 pub(super) fn coded_bytes<'a>(
@@ -66,13 +63,13 @@ pub(super) fn decode<E: Element>(
     members: &Members,
     coded: &[&[u8]],
     run: &Run,
-    rows: &mut Vec<Vec<E>>,
+    rows: &mut Vec<Row<E>>,
     sum: &mut Vec<f64>,
 ) {
-    rows.resize_with(members.len(), Vec::new);
+    rows.resize(members.len(), [E::ZERO; _]);
     let bytes = |i: usize| &coded[i][run.coded_at..run.coded_at + run.coded_bytes];
     for (member, row) in members.iter().zip(rows) {
-        row.resize(run.elements, E::ZERO);
+        let row = &mut row[..run.elements];
         if let [(only, _)] = member.parts[..] {
             block::decode_elements(codec, run.dtype, bytes(only), row);
             continue;
