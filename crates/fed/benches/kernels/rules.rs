@@ -40,6 +40,12 @@ fn cases() -> Vec<Case> {
             small,
             vec![with_f("nnm/1", 4.0), with_f("trimmed-mean/1", 4.0)],
         ),
+        (
+            "trimmed mean f = 4 by samples, N = 20, 1 M",
+            20,
+            small,
+            vec![with_f("trimmed-mean/1", 4.0)],
+        ),
         ("Bulyan f = 4, N = 20, 1 M", 20, small, vec![with_f("bulyan/1", 4.0)]),
     ]
 }
@@ -62,7 +68,9 @@ pub fn run(part: &str) {
         let updates: Vec<Vec<u8>> = (1..=clients as u32).map(|seed| floats(seed, elements)).collect();
         let slices: Vec<&[u8]> = updates.iter().map(Vec::as_slice).collect();
         let mut fresh = weighted(&updates);
-        fresh.iter_mut().for_each(|part| part.samples = 1);
+        if !name.contains("by samples") {
+            fresh.iter_mut().for_each(|part| part.samples = 1);
+        }
         let base = model(0, elements);
         let mut out = base.clone();
         let mut aggregated = || {

@@ -92,7 +92,8 @@ fn sum(lanes: [f64; LANES]) -> f64 {
 fn add_four(a: &[f64; STRIP], b: &[f64; STRIP], c: &[f64; STRIP], d: &[f64; STRIP], sums: &mut Four) {
     // In a variable of its own they stay in registers.
     let mut four = *sums;
-    let [a, b, c, d] = [a, b, c, d].map(|x| x.as_chunks::<LANES>().0);
+    let (a, b) = (a.as_chunks::<LANES>().0, b.as_chunks::<LANES>().0);
+    let (c, d) = (c.as_chunks::<LANES>().0, d.as_chunks::<LANES>().0);
     for i in 0..STRIP / LANES {
         for l in 0..LANES {
             four[0][l] += a[i][l] * c[i][l];

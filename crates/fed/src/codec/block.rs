@@ -29,14 +29,7 @@ pub(crate) fn accumulate_all(codec: Codec, dtype: Dtype, sum: &mut [f64], parts:
     match codec {
         Codec::None => float::accumulate_all(dtype, sum, parts),
         Codec::Bf16 => float::accumulate_all(Dtype::Bf16, sum, parts),
-        Codec::Int8 => {
-            for (i, sum) in sum.chunks_mut(INT8_BLOCK).enumerate() {
-                let at = i * (INT8_BLOCK + 4);
-                for (coded, weight) in parts {
-                    accumulate_int8(sum, &coded[at..at + 4 + sum.len()], *weight);
-                }
-            }
-        }
+        Codec::Int8 => accumulate_int8(sum, parts),
     }
 }
 
@@ -84,6 +77,7 @@ pub(crate) fn first_bad(codec: Codec, dtype: Dtype, coded: &[u8]) -> Option<(usi
     Some((index, float::describe_bad(plain, &coded[index * width..][..width])))
 }
 
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn encode_int8(x: &[f64], out: &mut [u8]) {
     let largest = largest_magnitude(x);
     let mut scale = float::to_f32(largest / CODE_MAX);
@@ -103,6 +97,7 @@ fn encode_int8(x: &[f64], out: &mut [u8]) {
 
 /// Returns the largest magnitude in `x`. Eight lanes let the processor work in parallel; the result of a maximum does not
 /// depend on the order.
+#[inline(always)]
 fn largest_magnitude(x: &[f64]) -> f64 {
     let mut lanes = [0.0f64; 8];
     let (eights, rest) = x.as_chunks::<8>();
@@ -114,13 +109,19 @@ fn largest_magnitude(x: &[f64]) -> f64 {
     lanes.iter().fold(0.0, |a, b| a.max(*b))
 }
 
-fn accumulate_int8(sum: &mut [f64], coded: &[u8], weight: f64) {
-    let Some((head, codes)) = coded.split_first_chunk::<4>() else {
-        return;
-    };
-    let scale = f64::from(f32::from_le_bytes(*head));
-    for (sum, code) in sum.iter_mut().zip(codes) {
-        *sum += weight * (scale * f64::from(*code as i8));
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn accumulate_int8(sum: &mut [f64], parts: &[(&[u8], f64)]) {
+    for (i, sum) in sum.chunks_mut(INT8_BLOCK).enumerate() {
+        let at = i * (INT8_BLOCK + 4);
+        for (coded, weight) in parts {
+            let Some((head, codes)) = coded[at..at + 4 + sum.len()].split_first_chunk::<4>() else {
+                continue;
+            };
+            let scale = f64::from(f32::from_le_bytes(*head));
+            for (sum, code) in sum.iter_mut().zip(codes) {
+                *sum += weight * (scale * f64::from(*code as i8));
+            }
+        }
     }
 }
 

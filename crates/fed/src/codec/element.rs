@@ -14,6 +14,8 @@ pub(crate) trait Element:
     fn from_f64(x: f64) -> Self;
     /// Returns the number; zero instead of a negative zero.
     fn without_sign_of_zero(self) -> Self;
+    /// Converts exactly. An infinity becomes the largest finite number of its sign.
+    fn from_f32(x: f32) -> Self;
     /// Rounds a weight, which is never beyond the largest finite number.
     fn of_weight(weight: f64) -> Self;
     /// Returns the number; instead of an infinity the largest finite number of its sign.
@@ -33,6 +35,12 @@ impl Element for f32 {
     #[inline(always)]
     fn without_sign_of_zero(self) -> Self {
         self + 0.0
+    }
+    // `clamp` is not used because it would let a NaN through.
+    #[allow(clippy::manual_clamp)]
+    #[inline(always)]
+    fn from_f32(x: f32) -> Self {
+        x.max(f32::MIN).min(f32::MAX)
     }
     #[inline(always)]
     fn of_weight(weight: f64) -> Self {
@@ -57,6 +65,10 @@ impl Element for f64 {
     #[inline(always)]
     fn without_sign_of_zero(self) -> Self {
         self + 0.0
+    }
+    #[inline(always)]
+    fn from_f32(x: f32) -> Self {
+        super::rounding::to_f64(f64::from(x))
     }
     #[inline(always)]
     fn of_weight(weight: f64) -> Self {

@@ -145,9 +145,7 @@ impl Merge<'_> {
     fn check_range(&self, tensor: usize, what: &str, elements: &[f64], codec: Codec) -> Result<(), TensorError> {
         let TensorSpec { name, dtype, .. } = &self.schema[tensor];
         let most = codec.largest(*dtype);
-        // The loop has no early exit and computes no maximum: each of these would keep the compiler from working on several
-        // elements at once.
-        if !elements.iter().fold(false, |beyond, x| beyond | (x.abs() > most)) {
+        if !float::any_beyond(elements, most) {
             return Ok(());
         }
         let largest = elements.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));

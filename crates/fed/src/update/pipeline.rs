@@ -51,8 +51,6 @@ pub(super) struct Rows<E> {
     pub members: Vec<Row<E>>,
     /// Vectors made of them.
     pub mixed: Vec<Row<E>>,
-    /// The result.
-    pub rounded: Vec<E>,
     pub buffers: Buffers<E>,
 }
 
@@ -61,7 +59,6 @@ impl<E: Element> Default for Rows<E> {
         Self {
             members: vec![],
             mixed: vec![],
-            rounded: vec![],
             buffers: Buffers::default(),
         }
     }

@@ -143,7 +143,6 @@ impl<'a> Coordinates<'a> {
         let Rows {
             members,
             mixed,
-            rounded,
             buffers,
         } = rows;
         decode(self.codec, self.members, coded, run, members, sum);
@@ -159,10 +158,12 @@ impl<'a> Coordinates<'a> {
             }
         };
         self.kernel.run(vectors, buffers, result, &mut tally.kept);
-        rounded.clear();
-        rounded.extend(result.iter().map(|x| E::from_f64(*x)));
+        let rounded = &mut [E::ZERO; _];
+        for (rounded, x) in rounded.iter_mut().zip(&*result) {
+            *rounded = E::from_f64(*x);
+        }
         for (row, sum) in members.iter().zip(&mut tally.distances2) {
-            *sum += distance2(&row[..run.elements], result, rounded);
+            *sum += distance2(row, result, rounded);
         }
     }
 

@@ -29,7 +29,6 @@ pub(super) fn of_members(
         for piece in batch.pieces.iter().filter(|piece| piece.dtype.is_float()) {
             for run in runs(codec, piece) {
                 decode(codec, members, &coded, &run, rows, sum);
-                rows.iter_mut().for_each(|row| row[run.elements..].fill(0.0));
                 gram.add_run(rows);
             }
         }

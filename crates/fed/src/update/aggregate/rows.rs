@@ -57,7 +57,7 @@ pub(super) fn runs(codec: Codec, piece: &Piece) -> impl Iterator<Item = Run> {
     })
 }
 
-/// Decodes a run of every member's update into `rows`. `sum` is a buffer.
+/// Decodes a run of every member's update into `rows`, with zeros behind it. `sum` is a buffer.
 pub(super) fn decode<E: Element>(
     codec: Codec,
     members: &Members,
@@ -69,7 +69,8 @@ pub(super) fn decode<E: Element>(
     rows.resize(members.len(), [E::ZERO; _]);
     let bytes = |i: usize| &coded[i][run.coded_at..run.coded_at + run.coded_bytes];
     for (member, row) in members.iter().zip(rows) {
-        let row = &mut row[..run.elements];
+        let (row, behind) = row.split_at_mut(run.elements);
+        behind.fill(E::ZERO);
         if let [(only, _)] = member.parts[..] {
             block::decode_elements(codec, run.dtype, bytes(only), row);
             continue;

@@ -43,23 +43,31 @@ impl Sum<'_> {
         sum.clear();
         sum.resize(batch.elements(), 0.0);
         inputs.resize_with(GROUP, Vec::new);
-        for (i, group) in self.parts.chunks(GROUP).enumerate() {
-            let mut coded = [&[][..]; GROUP];
-            for ((coded, part), buffer) in coded.iter_mut().zip(group).zip(inputs.iter_mut()) {
-                *coded = bytes_at(part.update, batch.coded_at, batch.coded_bytes(), buffer)?;
+        // Krum's sum has one update with a weight: the others are not read again.
+        let weighted = self
+            .parts
+            .iter()
+            .zip(self.weights)
+            .filter(|(_, weight)| **weight != 0.0);
+        let weighted: Vec<_> = weighted.collect();
+        for group in weighted.chunks(GROUP) {
+            let mut coded = [(&[][..], 0.0); GROUP];
+            for ((coded, (part, weight)), buffer) in coded.iter_mut().zip(group).zip(inputs.iter_mut()) {
+                let bytes = bytes_at(part.update, batch.coded_at, batch.coded_bytes(), buffer)?;
+                *coded = (bytes, **weight);
             }
-            self.add_group(batch, i * GROUP, &coded[..group.len()], sum);
+            self.add_group(batch, &coded[..group.len()], sum);
         }
         self.integers.write(batch, self.parts, inputs, out)?;
         self.step.batch(batch, sum, step, out)
     }
 
-    /// Adds the floats of the updates from index `first` on to `sum`.
-    fn add_group(&self, batch: &Batch, first: usize, coded: &[&[u8]], sum: &mut [f64]) {
+    /// Adds the floats of a group of updates, each with its weight, to `sum`.
+    fn add_group(&self, batch: &Batch, coded: &[(&[u8], f64)], sum: &mut [f64]) {
         for piece in batch.pieces.iter().filter(|piece| piece.dtype.is_float()) {
             let mut parts = [(&[][..], 0.0); GROUP];
-            for (i, (part, coded)) in parts.iter_mut().zip(coded).enumerate() {
-                *part = (&coded[piece.coded.clone()], self.weights[first + i]);
+            for (part, (coded, weight)) in parts.iter_mut().zip(coded) {
+                *part = (&coded[piece.coded.clone()], *weight);
             }
             let sum = &mut sum[piece.elements.clone()];
             block::accumulate_all(self.codec, piece.dtype, sum, &parts[..coded.len()]);
