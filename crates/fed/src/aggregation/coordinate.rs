@@ -4,6 +4,7 @@ mod batcher;
 mod halfway;
 mod network;
 mod number;
+mod parts;
 mod unrolled;
 mod weights;
 mod window;
@@ -127,6 +128,20 @@ impl Kernel {
     }
 
     fn mean<E: Number>(&self, rows: &[Row<E>], buffers: &mut Buffers<E>) {
+        let sorted = &mut buffers.sorted;
+        sorted.resize(rows.len(), [E::ZERO; _]);
+        if !E::sort(rows, sorted) {
+            copy(rows, sorted);
+            self.network.sort(sorted);
+        }
+        match self.rule {
+            CoordinateRule::Median => unreachable!("a median is no mean"),
+            CoordinateRule::MeanAroundMedian { keep } => self.mean_at_median(rows, keep.min(rows.len()), buffers),
+            CoordinateRule::TrimmedMean { f } => self.trimmed_mean(rows, trimmed(f, rows.len()), buffers),
+        }
+    }
+
+    fn mean_at_median<E: Number>(&self, rows: &[Row<E>], keep: usize, buffers: &mut Buffers<E>) {
         let Buffers {
             sorted,
             low,
@@ -134,26 +149,45 @@ impl Kernel {
             mean,
             ..
         } = buffers;
-        sorted.resize(rows.len(), [E::ZERO; _]);
-        if !E::sort(rows, sorted) {
-            copy(rows, sorted);
-            self.network.sort(sorted);
+        if self.equal {
+            parts::mean_at_median(sorted, keep, (low, high), mean);
+            return;
         }
-        let (n, shares) = (rows.len(), if self.equal { &[][..] } else { &self.shares });
-        let run = Run { rows, sorted, shares };
-        let mut middle = Middle { low, high, mean };
-        match self.rule {
-            CoordinateRule::MeanAroundMedian { keep } => mean_at_median(&run, keep.min(n), &mut middle),
-            CoordinateRule::TrimmedMean { f } if !self.equal => {
-                mean_from(&run, trimmed(f, n), n - 2 * trimmed(f, n), &mut middle);
-            }
-            CoordinateRule::TrimmedMean { f } => {
-                let kept = &run.sorted[trimmed(f, n)..n - trimmed(f, n)];
-                (*middle.low, *middle.high) = (kept[0], kept[kept.len() - 1]);
-                add_parts(kept, middle.mean);
-            }
-            CoordinateRule::Median => unreachable!("a median is no mean"),
+        let run = Run {
+            rows,
+            sorted,
+            shares: &self.shares,
+        };
+        mean_at_median(&run, keep, &mut Middle { low, high, mean });
+    }
+
+    fn trimmed_mean<E: Number>(&self, rows: &[Row<E>], f: usize, buffers: &mut Buffers<E>) {
+        let Buffers {
+            sorted,
+            low,
+            high,
+            mean,
+            ..
+        } = buffers;
+        let kept = &sorted[f..sorted.len() - f];
+        (*low, *high) = (kept[0], kept[kept.len() - 1]);
+        if self.equal {
+            parts::mean(kept, mean);
+            return;
         }
+        // A number that is trimmed and one that is kept may be equal: then both count in part.
+        let ties = f > 0 && parts::any_tie(&sorted[f - 1], low, high, &sorted[sorted.len() - f]);
+        if ties {
+            let run = Run {
+                rows,
+                sorted,
+                shares: &self.shares,
+            };
+            mean_from(&run, f, kept.len(), &mut Middle { low, high, mean });
+            return;
+        }
+        parts::mean(kept, mean);
+        parts::mean_by_shares(rows, &self.shares, (low, high), mean);
     }
 }
 
@@ -172,38 +206,6 @@ fn copy<E: Element>(rows: &[Row<E>], out: &mut Vec<Row<E>>) {
 fn middles<E: Element>(low: &Row<E>, high: &Row<E>, out: &mut Row<f64>) {
     for l in 0..RUN {
         out[l] = halfway(low[l], high[l]);
-    }
-}
-
-/// Writes the mean of the rows. Each number is divided, because a sum of f64 can be beyond the largest one.
-fn add_parts<E: Element>(rows: &[Row<E>], out: &mut Row<f64>) {
-    let each = 1.0 / rows.len() as f64;
-    out.fill(0.0);
-    let (fours, rest) = rows.as_chunks::<4>();
-    for [a, b, c, d] in fours {
-        add_four(each, a, b, c, d, out);
-    }
-    for row in rest {
-        add_one(each, row, out);
-    }
-}
-
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn add_four<E: Element>(each: f64, a: &Row<E>, b: &Row<E>, c: &Row<E>, d: &Row<E>, out: &mut Row<f64>) {
-    for l in 0..RUN {
-        let mut sum = out[l];
-        sum += a[l].to_f64() * each;
-        sum += b[l].to_f64() * each;
-        sum += c[l].to_f64() * each;
-        sum += d[l].to_f64() * each;
-        out[l] = sum;
-    }
-}
-
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn add_one<E: Element>(each: f64, row: &Row<E>, out: &mut Row<f64>) {
-    for l in 0..RUN {
-        out[l] += row[l].to_f64() * each;
     }
 }
 

@@ -1,4 +1,5 @@
-//! Windows: the numbers that a mean keeps, sorted, from a place on that may be another one in every coordinate.
+//! Windows: the numbers that a mean by shares keeps, from a place on that may be another one in every coordinate. For the cases
+//! that [`super::parts`] leaves: equal numbers at an end, and windows around the median.
 
 use super::halfway::halfway;
 use crate::aggregation::row::{RUN, Row};
@@ -16,7 +17,7 @@ pub(super) struct Run<'a, E> {
     pub rows: &'a [Row<E>],
     /// The same numbers, sorted in each coordinate.
     pub sorted: &'a [Row<E>],
-    /// The vectors' shares; empty if all are the same.
+    /// The vectors' shares.
     pub shares: &'a [f64],
 }
 
@@ -33,12 +34,12 @@ pub(super) struct Middle<'a, E> {
     pub mean: &'a mut Row<f64>,
 }
 
-/// Takes the mean of the numbers from place `start` on.
+/// Takes the mean by shares of the numbers from place `start` on.
 pub(super) fn mean_from<E: Element>(run: &Run<'_, E>, start: usize, keep: usize, middle: &mut Middle<'_, E>) {
     means(run, Some(start), keep, middle);
 }
 
-/// Takes the mean of the `keep` numbers next to the median; of two with the same distance the lower one.
+/// Takes the mean by shares of the `keep` numbers next to the median; of two with the same distance the lower one.
 pub(super) fn mean_at_median<E: Element>(run: &Run<'_, E>, keep: usize, middle: &mut Middle<'_, E>) {
     means(run, None, keep, middle);
 }
@@ -56,9 +57,7 @@ fn means<E: Element>(run: &Run<'_, E>, start: Option<usize>, keep: usize, middle
             None => window_at_median(run.sorted, group, keep),
         };
         let (low, high, mut mean) = plain_mean(run.sorted, group, &window);
-        if !run.shares.is_empty() {
-            by_shares(run, group, &window, (&low, &high), &mut mean);
-        }
+        by_shares(run, group, &window, (&low, &high), &mut mean);
         *lanes_mut(middle.low, group) = low;
         *lanes_mut(middle.high, group) = high;
         *lanes_mut(middle.mean, group) = mean;

@@ -1,7 +1,7 @@
 //! The pass of rules that combine updates coordinate by coordinate.
 
 use super::Outputs;
-use super::distance::distance2;
+use super::distance::{distance2, round};
 use super::integers::Integers;
 use super::making::Making;
 use super::members::Members;
@@ -158,12 +158,10 @@ impl<'a> Coordinates<'a> {
             }
         };
         self.kernel.run(vectors, buffers, result, &mut tally.kept);
-        let rounded = &mut [E::ZERO; _];
-        for (rounded, x) in rounded.iter_mut().zip(&*result) {
-            *rounded = E::from_f64(*x);
-        }
+        let mut rounded = [E::ZERO; _];
+        round(result, &mut rounded);
         for (row, sum) in members.iter().zip(&mut tally.distances2) {
-            *sum += distance2(row, result, rounded);
+            *sum += distance2(row, result, &rounded);
         }
     }
 

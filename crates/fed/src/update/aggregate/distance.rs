@@ -22,6 +22,14 @@ pub(super) fn distance2<E: Element>(row: &Row<E>, result: &[f64], rounded: &Row<
     })
 }
 
+/// Rounds a result.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+pub(super) fn round<E: Element>(result: &[f64], rounded: &mut Row<E>) {
+    for (rounded, x) in rounded.iter_mut().zip(result) {
+        *rounded = E::from_f64(*x);
+    }
+}
+
 /// Returns the sums of the squared differences in lanes.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn squares<E: Element>(row: &Row<E>, point: &Row<E>) -> [E; LANES] {
