@@ -101,12 +101,13 @@ fn encode_int8(x: &[f64], out: &mut [u8]) {
 fn largest_magnitude(x: &[f64]) -> f64 {
     let mut lanes = [0.0f64; 8];
     let (eights, rest) = x.as_chunks::<8>();
-    for x in eights.iter().map(<[f64; 8]>::as_slice).chain([rest]) {
-        for (lane, x) in lanes.iter_mut().zip(x) {
-            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+    for x in eights {
+        for l in 0..8 {
+            lanes[l] = if x[l].abs() > lanes[l] { x[l].abs() } else { lanes[l] };
         }
     }
-    lanes.iter().fold(0.0, |a, b| a.max(*b))
+    let larger = |a: f64, b: &f64| if b.abs() > a { b.abs() } else { a };
+    rest.iter().fold(lanes.iter().fold(0.0, larger), larger)
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
