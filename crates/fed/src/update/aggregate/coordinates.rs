@@ -7,7 +7,7 @@ use super::making::Making;
 use super::members::Members;
 use super::outcome::Outcome;
 use super::part::Part;
-use super::rows::{Run, coded_bytes, decode, runs};
+use super::rows::{RUNS, Run, coded_bytes, decode, runs};
 use super::step::Step;
 use crate::aggregation::{CoordinateRule, Kernel, Number, Vector};
 use crate::codec::Codec;
@@ -118,11 +118,10 @@ impl<'a> Coordinates<'a> {
         let coded = coded_bytes(self.parts, batch, inputs)?;
         let mut tally = self.empty_tally();
         for piece in batch.pieces.iter().filter(|piece| piece.dtype.is_float()) {
-            for run in runs(self.codec, piece) {
-                let result = &mut decoded[run.element..run.element + run.elements];
-                match run.dtype {
-                    Dtype::F64 => self.combine(&coded, &run, doubles, sum, result, &mut tally),
-                    _ => self.combine(&coded, &run, singles, sum, result, &mut tally),
+            for runs in runs(self.codec, piece).collect::<Vec<_>>().chunks(RUNS) {
+                match piece.dtype {
+                    Dtype::F64 => self.combine(&coded, runs, doubles, sum, decoded, &mut tally),
+                    _ => self.combine(&coded, runs, singles, sum, decoded, &mut tally),
                 }
             }
         }
@@ -130,14 +129,14 @@ impl<'a> Coordinates<'a> {
         Ok(tally)
     }
 
-    /// Combines one run of coordinates into `result`.
+    /// Combines some runs of coordinates into `results`, which has a place for all elements of the batch.
     fn combine<E: Number>(
         &self,
         coded: &[&[u8]],
-        run: &Run,
+        runs: &[Run],
         rows: &mut Rows<E>,
         sum: &mut Vec<f64>,
-        result: &mut [f64],
+        results: &mut [f64],
         tally: &mut Tally,
     ) {
         let Rows {
@@ -145,23 +144,25 @@ impl<'a> Coordinates<'a> {
             mixed,
             buffers,
         } = rows;
-        decode(self.codec, self.members, coded, run, members, sum);
-        let vectors = match &self.makings[..] {
-            [] => &*members,
-            makings => {
-                mixed.resize(makings.len(), [E::ZERO; _]);
-                makings
-                    .iter()
-                    .zip(&mut *mixed)
-                    .for_each(|(making, row)| making.make(members, row));
-                &*mixed
+        decode(self.codec, self.members, coded, runs, members, sum);
+        for (run, members) in runs.iter().zip(members.chunks(self.members.len())) {
+            let vectors = match &self.makings[..] {
+                [] => members,
+                makings => {
+                    mixed.resize(makings.len(), [E::ZERO; _]);
+                    for (making, row) in makings.iter().zip(&mut *mixed) {
+                        making.make(members, row);
+                    }
+                    &*mixed
+                }
+            };
+            let result = &mut results[run.element..run.element + run.elements];
+            self.kernel.run(vectors, buffers, result, &mut tally.kept);
+            let mut rounded = [E::ZERO; _];
+            round(result, &mut rounded);
+            for (row, sum) in members.iter().zip(&mut tally.distances2) {
+                *sum += distance2(row, result, &rounded);
             }
-        };
-        self.kernel.run(vectors, buffers, result, &mut tally.kept);
-        let mut rounded = [E::ZERO; _];
-        round(result, &mut rounded);
-        for (row, sum) in members.iter().zip(&mut tally.distances2) {
-            *sum += distance2(row, result, &rounded);
         }
     }
 

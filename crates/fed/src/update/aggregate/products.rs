@@ -2,7 +2,7 @@
 
 use super::members::Members;
 use super::part::Part;
-use super::rows::{coded_bytes, decode, runs};
+use super::rows::{RUNS, coded_bytes, decode, runs};
 use crate::aggregation::Gram;
 use crate::codec::Codec;
 use crate::record::Spec;
@@ -27,9 +27,9 @@ pub(super) fn of_members(
         let coded = coded_bytes(parts, batch, inputs)?;
         let mut gram = Gram::new(members.len());
         for piece in batch.pieces.iter().filter(|piece| piece.dtype.is_float()) {
-            for run in runs(codec, piece) {
-                decode(codec, members, &coded, &run, rows, sum);
-                gram.add_run(rows);
+            for runs in runs(codec, piece).collect::<Vec<_>>().chunks(RUNS) {
+                decode(codec, members, &coded, runs, rows, sum);
+                rows.chunks(members.len()).for_each(|rows| gram.add_run(rows));
             }
         }
         gram.settle();

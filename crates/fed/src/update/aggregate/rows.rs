@@ -9,6 +9,10 @@ use crate::tensor::TensorError;
 use crate::update::batch::{Batch, Piece};
 use crate::update::pipeline::bytes_at;
 
+/// Runs that are decoded together: the processor then reads 8 KiB of an update (in f32) before it turns to the next one, which
+/// is a third faster than 1 KiB, and the rows of 20 members still fit into the second-level cache.
+pub(super) const RUNS: usize = 8;
+
 /// Returns the bytes of a batch of all updates. Sources in memory lend them, others are read into `buffers`.
 pub(super) fn coded_bytes<'a>(
     parts: &[Part<'a>],
@@ -57,30 +61,33 @@ pub(super) fn runs(codec: Codec, piece: &Piece) -> impl Iterator<Item = Run> {
     })
 }
 
-/// Decodes a run of every member's update into `rows`, with zeros behind it. `sum` is a buffer.
+/// Decodes some runs of every member's update into `rows`, with zeros behind them: first the rows of all members of the first
+/// run. `sum` is a buffer.
 pub(super) fn decode<E: Element>(
     codec: Codec,
     members: &Members,
     coded: &[&[u8]],
-    run: &Run,
+    runs: &[Run],
     rows: &mut Vec<Row<E>>,
     sum: &mut Vec<f64>,
 ) {
-    rows.resize(members.len(), [E::ZERO; _]);
-    let bytes = |i: usize| &coded[i][run.coded_at..run.coded_at + run.coded_bytes];
-    for (member, row) in members.iter().zip(rows) {
-        let (row, behind) = row.split_at_mut(run.elements);
-        behind.fill(E::ZERO);
-        if let [(only, _)] = member.parts[..] {
-            block::decode_elements(codec, run.dtype, bytes(only), row);
-            continue;
-        }
-        let parts: Vec<_> = member.parts.iter().map(|(i, weight)| (bytes(*i), *weight)).collect();
-        sum.clear();
-        sum.resize(run.elements, 0.0);
-        block::accumulate_all(codec, run.dtype, sum, &parts);
-        for (x, sum) in row.iter_mut().zip(&*sum) {
-            *x = E::from_f64(*sum);
+    rows.resize(runs.len() * members.len(), [E::ZERO; _]);
+    for (i, member) in members.iter().enumerate() {
+        for (run, rows) in runs.iter().zip(rows.chunks_mut(members.len())) {
+            let bytes = |i: usize| &coded[i][run.coded_at..run.coded_at + run.coded_bytes];
+            let (row, behind) = rows[i].split_at_mut(run.elements);
+            behind.fill(E::ZERO);
+            if let [(only, _)] = member.parts[..] {
+                block::decode_elements(codec, run.dtype, bytes(only), row);
+                continue;
+            }
+            let parts: Vec<_> = member.parts.iter().map(|(i, weight)| (bytes(*i), *weight)).collect();
+            sum.clear();
+            sum.resize(run.elements, 0.0);
+            block::accumulate_all(codec, run.dtype, sum, &parts);
+            for (x, sum) in row.iter_mut().zip(&*sum) {
+                *x = E::from_f64(*sum);
+            }
         }
     }
 }
