@@ -216,5 +216,5 @@ fn count<E: Element>(row: &[E], low: &[E], high: &[E]) -> u32 {
     row.iter()
         .zip(ends)
         .map(|(x, (low, high))| u32::from((x >= low) & (x <= high)))
-        .fold(0, |sum, inside| sum + inside)
+        .sum()
 }

@@ -63,6 +63,7 @@ fn sorted<E: Element, const N: usize>(rows: &[Row<E>; N], coordinate: usize) -> 
 }
 
 // No version for AVX-512: it would cost a third more of the compiler's time, and the AVX2 one is near the speed of memory.
+#[allow(clippy::needless_range_loop, reason = "the coordinate is an index of all rows")]
 #[multiversion::multiversion(targets("x86_64+avx2"))]
 fn sort_rows<E: Element, const N: usize>(rows: &[Row<E>; N], out: &mut [Row<E>; N]) {
     for l in 0..RUN {

@@ -50,8 +50,10 @@ fn sum<E: Element>(rows: &[Row<E>], terms: &[(usize, f64)], out: &mut Row<E>) ->
                 sums[l] = sums[l] + weight * numbers[l];
             }
         }
-        // The difference of an infinity to itself is no number.
-        finite &= sums.iter().fold(true, |finite, sum| finite & (*sum - *sum == E::ZERO));
+        // An infinity times zero is no number.
+        finite &= sums
+            .iter()
+            .fold(true, |finite, sum| finite & (*sum * E::ZERO == E::ZERO));
         out.as_chunks_mut::<LANES>().0[group] = sums;
     }
     finite
