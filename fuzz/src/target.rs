@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     tensors::UPDATE_NONE,
     tensors::UPDATE_BF16,
     tensors::UPDATE_INT8,
+    tensors::UPDATE_TCQ,
     tensors::STATE,
     gossip::ENVELOPE,
     gossip::STATE_ENVELOPE,

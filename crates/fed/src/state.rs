@@ -164,7 +164,12 @@ fn check_schema(schema: &[TensorSpec]) -> Result<u64, TensorError> {
 }
 
 fn codec_of(rule: &Rule) -> Result<Codec, TensorError> {
-    Codec::of(rule).map_err(|error| TensorError::bad(error.to_string()))
+    match Codec::of(rule).map_err(|error| TensorError::bad(error.to_string()))? {
+        Codec::Tcq => Err(TensorError::bad(
+            "codec: tcq/1 codes updates only: publish the state with none/1, bf16/1 or int8/1",
+        )),
+        codec => Ok(codec),
+    }
 }
 
 #[cfg(test)]

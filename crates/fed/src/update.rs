@@ -3,20 +3,29 @@
 //! All functions here go through the model in batches of `BATCH_ELEMENTS` (2^14) elements. Their memory is therefore a
 //! constant (some hundred KiB for each thread, twice) that does not depend on the model's size. Threads share out batches,
 //! never contributions, so no result depends on the number of threads.
+//!
+//! `tcq/1` goes through an update twice, because its step depends on the whole of it: the first pass measures, the second one
+//! codes. In between 2^19 samples are in memory. Of each update that is read, a few bytes for each batch are kept, and up to
+//! 256 KiB of tables.
 
 mod aggregate;
 mod average;
 mod batch;
 mod check;
+mod chunks;
+mod encode;
 mod fidelity;
 mod integer;
+mod measure;
 mod merge;
 mod pipeline;
+mod reader;
+mod source;
 
 pub use aggregate::{Outputs, Parent, aggregate, late_discount};
 pub use average::average;
 pub use check::check;
-pub use merge::merge_and_encode;
+pub use encode::merge_and_encode;
 
 pub(crate) use fidelity::Moments;
 
@@ -63,27 +72,12 @@ fn codec_of(spec: &Spec) -> Result<Codec, TensorError> {
     Codec::of(&spec.codec).map_err(|error: SpecError| TensorError::bad(error.to_string()))
 }
 
-/// Returns the number of bytes that every coded update of this spec has.
+/// Returns the most bytes that a coded update of this spec has. All have this number, except with `tcq/1`.
 ///
 /// # Errors
 /// Returns an error if the spec's codec is unknown.
 pub fn coded_bytes(spec: &Spec) -> Result<u64, TensorError> {
     Ok(codec_of(spec)?.coded_bytes(&spec.tensors))
-}
-
-/// Checks that a coded update has the one length that the schema and the codec determine.
-fn check_length(spec: &Spec, codec: Codec, update: &dyn Source) -> Result<(), TensorError> {
-    let expected = codec.coded_bytes(&spec.tensors);
-    if update.len() == expected {
-        return Ok(());
-    }
-    Err(TensorError::bad(format!(
-        "update: {expected} bytes expected for this model's {} tensors coded with {}, {} found: it is cut \
-         off, or coded for another spec",
-        spec.tensors.len(),
-        codec.id(),
-        update.len()
-    )))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const SAMPLES: [u64; 3] = [10, 30, 7];
 const STALENESS: u32 = 3;
 
 /// Test vectors: a codec, the three coded updates, and the aggregate of the base and the updates.
-const VECTORS: [(&str, [&str; 3], &str); 3] = [
+const VECTORS: [(&str, [&str; 3], &str); 4] = [
     (
         "none/1",
         [
@@ -52,6 +52,16 @@ const VECTORS: [(&str, [&str; 3], &str); 3] = [
         "int8/1",
         ["0502813b3f3f007f6600", "753a9d3dfbe9008100f9", "0783413e0800007f00db"],
         "7ceed33e8a491ac082a8fb3799d4784499c9fbbb2c23c240",
+    ),
+    // So small an update is not coded: an empty header, the numbers of none/1, and an index of one chunk.
+    (
+        "tcq/1",
+        [
+            "0000000000000000000000803e0000803eacc527370000003fcdcccc3e00000000ffff",
+            "000000000000000000cdccccbe0000e0bf17b751b800001cc1ccccccbc000000bfffff",
+            "0000000000000000000000c03f00d723bcb0c5a7360000c04108d7233c0000e0c0ffff",
+        ],
+        "1dfacd3e5e9d19c09f1fefb599d478441190c8bc4af1c240",
     ),
 ];
 

@@ -18,6 +18,8 @@ use qres_fed::record::{
     Canonical, Change, Checkpoint, Consent, Content, Contribution, DecodeError, Dtype, Handover, Membership, Proof,
     Proposal, RoundPolicy, Rule, Seal, Signature, Signed, Spec, StateRecord, TensorSpec,
 };
+use qres_fed::tensor::Layout;
+use qres_fed::update::{Outputs, Parent, Part, Weighted, aggregate, check, merge_and_encode};
 
 const SPEC: &str = "\
      717265732f737065632f320a0c0000006d657461627261696e2f7634020000000400000062696173010100000003000000000000\
@@ -322,4 +324,80 @@ fn lengths_that_lie_are_refused() {
         Contribution::from_canonical(&nan),
         Err(DecodeError::Malformed(_))
     ));
+}
+
+/// An update that is coded with `tcq/1`. It must be read for ever. An encoder that makes other bytes needs a further file.
+const TRELLIS_CODED: &[u8] = include_bytes!("golden/tcq-1.update");
+/// The id of the weights that are decoded from it. An independent reader (a page of Python, from the docs of the format) decodes
+/// the same ones.
+const TRELLIS_DECODED: &str = "839bb1559a3ec4490321670b89836a86073fdacff2601da03552b27c9e6bb34a";
+
+/// Makes a model of all dtypes that `tcq/1` treats differently: its spec, zeros, and weights. Its floats are sums of six hashes,
+/// near a Gaussian; every tensor has a size of its own, and there are outliers.
+pub fn trellis_model() -> (Spec, Vec<u8>, Vec<u8>) {
+    let tensor = |name: &str, dtype, shape: &[u64]| TensorSpec {
+        name: name.into(),
+        dtype,
+        shape: shape.to_vec(),
+    };
+    let spec = Spec {
+        tensors: vec![
+            tensor("a", Dtype::F32, &[4_000]),
+            tensor("b", Dtype::I32, &[3]),
+            tensor("c", Dtype::Bf16, &[500]),
+            tensor("d", Dtype::F64, &[700]),
+            tensor("e", Dtype::F32, &[20_000]),
+            tensor("f", Dtype::F16, &[9]),
+        ]
+        .into(),
+        aggregation: vec![],
+        codec: Rule::new("tcq/1"),
+        ..spec()
+    };
+    let hash = |i: u64| {
+        let mixed = (i ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        f64::from((mixed >> 40) as u32) / f64::from(1 << 24) - 0.5
+    };
+    let value = |i: u64| (6 * i..6 * i + 6).map(hash).sum::<f64>() * if i % 997 == 5 { 30.0 } else { 1.0 };
+    let header = Layout::of(&spec.tensors).header().to_vec();
+    let mut model = header.clone();
+    (0..4_000).for_each(|i| model.extend((value(i) as f32).to_le_bytes()));
+    model.extend([7i32, -8, 9].map(i32::to_le_bytes).concat());
+    (0..500).for_each(|i| model.extend(&(value(i) as f32 * 4.0).to_le_bytes()[2..]));
+    (0..700).for_each(|i| model.extend((value(i) * 1e-3).to_le_bytes()));
+    (0..20_000).for_each(|i| model.extend(((value(i) * 0.1) as f32).to_le_bytes()));
+    model.extend([0x3c00u16; 9].map(u16::to_le_bytes).concat());
+    let zeros = [header.as_slice(), &vec![0; model.len() - header.len()]].concat();
+    (spec, zeros, model)
+}
+
+/// Pins the bytes of an update that is coded with `tcq/1`, and the weights that are decoded from it.
+#[test]
+fn a_trellis_coded_update_has_these_bytes_and_these_weights() {
+    let (spec, zeros, model) = trellis_model();
+    let part = Part {
+        file: &model,
+        samples: 1,
+        delta: false,
+    };
+    let mut update = vec![];
+    let coded = merge_and_encode(&spec, &zeros, &[part], &mut update).unwrap();
+    assert!(coded.fidelity >= 0.99);
+    assert!(update == TRELLIS_CODED, "other bytes: {} of them", update.len());
+    check(&spec, &TRELLIS_CODED).unwrap();
+    let fresh = [Weighted {
+        update: &TRELLIS_CODED,
+        author: spec.creator,
+        samples: 1,
+        staleness: 0,
+    }];
+    let parent = Parent {
+        id: spec.zero().0,
+        weights: &zeros,
+        optimiser: None,
+    };
+    let mut decoded = vec![];
+    aggregate(&spec, parent, &fresh, &[], Outputs::of_weights(&mut decoded)).unwrap();
+    assert_eq!(BlobId::of(&decoded).to_string(), TRELLIS_DECODED);
 }

@@ -1,5 +1,6 @@
 //! Tensors: files, coded updates, coded states. Tensors that were checked must fit the schema and be finite.
 
+use qres_fed::codec::Codec;
 use qres_fed::id::{CheckpointId, NodeId};
 use qres_fed::record::{Rule, Spec, is_printable};
 use qres_fed::state;
@@ -46,6 +47,22 @@ pub const UPDATE_INT8: Target = Target {
     name: "update-int8",
     run: |_, data| update("int8/1", data),
     seeds: |_| updates("int8/1"),
+};
+
+/// Reads an update that is coded with `tcq/1`.
+pub const UPDATE_TCQ: Target = Target {
+    name: "update-tcq",
+    run: |_, data| update("tcq/1", data),
+    seeds: |_| {
+        // Ordinary numbers in the first tensor: those of the other seeds are too few to be coded.
+        let mut ordinary = weights();
+        let header = Layout::of(&record::tensors()).header().len();
+        for (i, bytes) in (0i16..).zip(ordinary[header..].as_chunks_mut::<4>().0.iter_mut().take(300)) {
+            *bytes = (f32::from(i * 79 % 201 - 100) / 64.0).to_le_bytes();
+        }
+        let nothing = zeros(&record::spec(record::tensors(), "tcq/1"));
+        [weights(), nothing, ordinary].map(|file| coded("tcq/1", file)).into()
+    },
 };
 
 /// Decodes a coded state of at most [`STATE_BYTES_MAX`].
@@ -110,14 +127,16 @@ fn file(data: &[u8]) -> bool {
     true
 }
 
-/// Returns true if `data` is an update. Cuts it or fills it up to the only possible length too, so that its elements are
-/// always looked at.
+/// Returns true if `data` is an update. If there is only one length, cuts it or fills it up to that one too, so that its elements
+/// are always looked at.
 fn update(codec: &str, data: &[u8]) -> bool {
     let spec = record::spec(record::tensors(), codec);
-    let whole = update::coded_bytes(&spec).expect("a known codec");
+    let lengths = Codec::of(&spec.codec).expect("a known codec").lengths(&spec.tensors);
     let mut coded = data.to_vec();
     let accepted = update::check(&spec, &coded).is_ok();
-    coded.resize(usize::try_from(whole).expect("a small update"), 0);
+    if lengths.start() == lengths.end() {
+        coded.resize(usize::try_from(*lengths.end()).expect("a small update"), 0);
+    }
     if let Err(error) = update::check(&spec, &coded) {
         assert!(error.to_string().chars().all(is_printable), "{error:?}");
         return false;
@@ -164,8 +183,14 @@ fn two_rounds(spec: &Spec, fresh: &[Weighted<'_>], late: &[Weighted<'_>]) {
 }
 
 fn updates(codec: &str) -> Vec<Vec<u8>> {
+    let coded = coded(codec, weights());
+    let nothing = vec![0; coded.len()];
+    vec![coded, nothing]
+}
+
+fn coded(codec: &str, weights: Vec<u8>) -> Vec<u8> {
     let spec = record::spec(record::tensors(), codec);
-    let (base, weights) = (zeros(&spec), weights());
+    let base = zeros(&spec);
     let part = Part {
         file: &weights,
         samples: 3,
@@ -173,6 +198,5 @@ fn updates(codec: &str) -> Vec<Vec<u8>> {
     };
     let mut coded = Vec::new();
     update::merge_and_encode(&spec, &base, &[part], &mut coded).expect("coded");
-    let nothing = vec![0; coded.len()];
-    vec![coded, nothing]
+    coded
 }

@@ -104,6 +104,23 @@ pub fn floats(seed: u32, elements: usize) -> Vec<u8> {
     (0..elements as u32).flat_map(|i| value(i).to_le_bytes()).collect()
 }
 
+/// Makes a model of pseudo-random f32 with the standard normal distribution (Box and Muller 1958).
+pub fn gaussian(seed: u32, elements: usize) -> Vec<u8> {
+    let layout = Layout::of(&spec("none/1", elements).tensors);
+    let uniform = floats(seed, 2 * elements);
+    let pairs = uniform.as_chunks::<8>().0.iter().map(|pair| {
+        let [u, v] = [&pair[..4], &pair[4..]].map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let radius = (-2.0 * f64::from(u.abs()).max(1e-10).ln()).sqrt();
+        (radius * (std::f64::consts::PI * f64::from(v)).cos()) as f32
+    });
+    layout
+        .header()
+        .iter()
+        .copied()
+        .chain(pairs.flat_map(f32::to_le_bytes))
+        .collect()
+}
+
 pub fn model(seed: u32, elements: usize) -> Vec<u8> {
     let layout = Layout::of(&spec("none/1", elements).tensors);
     [layout.header(), &floats(seed, elements)].concat()

@@ -5,6 +5,7 @@
 //! in the same run on the same threads. The goal is for the first line: FedAvg of 20 × 10 million f32 within 1.3 × of that
 //! read.
 
+mod codecs;
 mod harness;
 mod rules;
 
@@ -35,11 +36,14 @@ fn main() {
     if "FedAvg".contains(&part) {
         fedavg();
     }
-    for codec in ["none/1", "bf16/1", "int8/1"]
+    for codec in ["none/1", "bf16/1", "int8/1", "tcq/1"]
         .into_iter()
         .filter(|codec| codec.contains(&part))
     {
         way(codec);
+    }
+    if "codecs".contains(&part) {
+        codecs::run();
     }
     rules::run(&part);
 }

@@ -1,4 +1,5 @@
-//! The codecs' kernels. They code runs of floats, which begin at a multiple of [`INT8_BLOCK`], into bytes and back.
+//! The codecs' kernels. They code runs of floats, which begin at a multiple of [`INT8_BLOCK`], into bytes and back. For
+//! `tcq/1` these bytes are those of a chunk that is not coded, or that is decoded.
 
 use super::element::Element;
 use super::{Codec, INT8_BLOCK, float};
@@ -13,8 +14,7 @@ const TO_INTEGER: f64 = 6_755_399_441_055_744.0;
 /// Codes `x` into `out`, whose length is [`Codec::run_bytes`].
 pub(crate) fn encode(codec: Codec, dtype: Dtype, x: &[f64], out: &mut [u8]) {
     match codec {
-        Codec::None => float::round(dtype, x, out),
-        Codec::Bf16 => float::round(Dtype::Bf16, x, out),
+        Codec::None | Codec::Bf16 | Codec::Tcq => float::round(codec.plain(dtype), x, out),
         Codec::Int8 => {
             for (x, out) in x.chunks(INT8_BLOCK).zip(out.chunks_mut(INT8_BLOCK + 4)) {
                 encode_int8(x, out);
@@ -27,8 +27,7 @@ pub(crate) fn encode(codec: Codec, dtype: Dtype, x: &[f64], out: &mut [u8]) {
 /// value is exact, so only the product and the sum are rounded.
 pub(crate) fn accumulate_all(codec: Codec, dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64)]) {
     match codec {
-        Codec::None => float::accumulate_all(dtype, sum, parts),
-        Codec::Bf16 => float::accumulate_all(Dtype::Bf16, sum, parts),
+        Codec::None | Codec::Bf16 | Codec::Tcq => float::accumulate_all(codec.plain(dtype), sum, parts),
         Codec::Int8 => accumulate_int8(sum, parts),
     }
 }
@@ -43,8 +42,7 @@ pub(crate) fn decode(codec: Codec, dtype: Dtype, coded: &[u8], out: &mut [f64]) 
 /// Decodes `coded` into `out`, each value rounded to the type of `out`.
 pub(crate) fn decode_elements<E: Element>(codec: Codec, dtype: Dtype, coded: &[u8], out: &mut [E]) {
     match codec {
-        Codec::None => float::decode_elements(dtype, coded, out),
-        Codec::Bf16 => float::decode_elements(Dtype::Bf16, coded, out),
+        Codec::None | Codec::Bf16 | Codec::Tcq => float::decode_elements(codec.plain(dtype), coded, out),
         Codec::Int8 => {
             for (coded, out) in coded.chunks(INT8_BLOCK + 4).zip(out.chunks_mut(INT8_BLOCK)) {
                 decode_int8(coded, out);
@@ -67,11 +65,10 @@ fn decode_int8<E: Element>(coded: &[u8], out: &mut [E]) {
 /// Returns the index of the first bad element of coded floats and a description of its problem, or `None` if every float is
 /// finite and canonical.
 pub(crate) fn first_bad(codec: Codec, dtype: Dtype, coded: &[u8]) -> Option<(usize, String)> {
-    let plain = match codec {
-        Codec::None => dtype,
-        Codec::Bf16 => Dtype::Bf16,
-        Codec::Int8 => return first_bad_int8(coded),
-    };
+    if codec == Codec::Int8 {
+        return first_bad_int8(coded);
+    }
+    let plain = codec.plain(dtype);
     let index = float::first_bad(plain, coded)?;
     let width = plain.bytes();
     Some((index, float::describe_bad(plain, &coded[index * width..][..width])))

@@ -244,13 +244,13 @@ fn coded_floats_that_no_sender_makes_are_found() {
 
 #[test]
 fn codecs_are_known_by_name_and_version() {
-    for codec in [Codec::None, Codec::Bf16, Codec::Int8] {
+    for codec in [Codec::None, Codec::Bf16, Codec::Int8, Codec::Tcq] {
         assert_eq!(Codec::of(&Rule::new(codec.id())), Ok(codec));
     }
     for unknown in ["", "none", "bf16/2", "int4/1"] {
         let error = Codec::of(&Rule::new(unknown)).unwrap_err();
         assert_eq!(error.field, "codec");
-        for name in [&format!("{unknown:?}"), "none/1", "bf16/1", "int8/1"] {
+        for name in [&format!("{unknown:?}"), "none/1", "bf16/1", "int8/1", "tcq/1"] {
             assert!(error.problem.contains(name), "{error}");
         }
     }

@@ -23,7 +23,7 @@ use part::parts;
 use step::Step;
 use sum::Sum;
 
-use super::{Weighted, check_length, codec_of};
+use super::{Weighted, codec_of};
 use crate::aggregation::{Aggregation, Plan, Verdict};
 use crate::id::CheckpointId;
 use crate::record::{Spec, SpecError};
@@ -96,10 +96,7 @@ pub fn aggregate(
     let rules = Aggregation::of(spec).map_err(bad)?;
     let codec = codec_of(spec)?;
     let step = Step::new(spec, parent)?;
-    let parts = parts(fresh, late)?;
-    for part in &parts {
-        check_length(spec, codec, part.update)?;
-    }
+    let parts = parts(spec, codec, fresh, late)?;
     let members = Members::of(&parts, strategy::max_share(&spec.strategy));
     let products = match rules.needs_products() {
         true => products::of_members(spec, codec, &parts, &members)?,

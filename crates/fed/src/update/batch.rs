@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use crate::codec::Codec;
+use crate::codec::tcq::CHUNK;
 use crate::record::{Dtype, TensorSpec};
 
 /// Largest number of elements in a batch: 16 Ki. The f64 sums (128 KiB), the base and one update's part then fit into 512
 /// KiB of L2 cache, and a read is long enough (32 KiB in bf16) that the cost of the system call does not show. A multiple
-/// of the 256 elements of an `int8/1` block.
-pub(crate) const BATCH_ELEMENTS: usize = 1 << 14;
+/// of the 256 elements of an `int8/1` block, and a chunk of `tcq/1`.
+pub(crate) const BATCH_ELEMENTS: usize = CHUNK;
 
 /// Smallest batch for work that reads many updates at once; a multiple of every codec's block, too.
 const BATCH_ELEMENTS_MIN: usize = 1 << 10;
@@ -28,18 +29,20 @@ pub(super) struct Piece {
     pub elements: Range<usize>,
     /// Positions of their bytes in the batch's part of the canonical file.
     pub plain: Range<usize>,
-    /// Positions of their bytes in the batch's part of the coded update.
+    /// Positions of their bytes in the batch's part of the coded update; for `tcq/1` once it is decoded.
     pub coded: Range<usize>,
 }
 
 /// A batch of consecutive pieces, at most [`BATCH_ELEMENTS`] elements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Batch {
+    /// Its number among the schema's batches.
+    pub index: usize,
     /// The pieces in the schema's order, none of them empty.
     pub pieces: Vec<Piece>,
     /// Offset of the batch's first byte in the canonical file, counted from the end of its header.
     pub plain_at: u64,
-    /// Offset of the batch's first byte in the coded update.
+    /// Offset of the batch's first byte in the coded update; of no use for `tcq/1`, whose chunks differ in length.
     pub coded_at: u64,
 }
 
@@ -64,6 +67,7 @@ pub(super) struct Batches<'a> {
     codec: Codec,
     /// Largest number of elements in a batch.
     most: usize,
+    index: usize,
     tensor: usize,
     start: u64,
     plain_at: u64,
@@ -77,6 +81,7 @@ impl<'a> Batches<'a> {
             schema,
             codec,
             most: BATCH_ELEMENTS,
+            index: 0,
             tensor: 0,
             start: 0,
             plain_at: 0,
@@ -85,8 +90,12 @@ impl<'a> Batches<'a> {
     }
 
     /// Makes the batches smaller for work that reads this many updates at once, so that a thread holds at most 2^20 of their
-    /// elements: a batch then has 2^20 elements divided by their number rounded up to a power of two, at least 2^10.
+    /// elements: a batch then has 2^20 elements divided by their number rounded up to a power of two, at least 2^10. A chunk
+    /// of `tcq/1` stays whole, because it is decoded whole.
     pub fn for_updates(mut self, updates: usize) -> Self {
+        if self.codec == Codec::Tcq {
+            return self;
+        }
         self.most = (ELEMENTS_AT_ONCE / updates.next_power_of_two()).clamp(BATCH_ELEMENTS_MIN, BATCH_ELEMENTS);
         self
     }
@@ -97,6 +106,7 @@ impl Iterator for Batches<'_> {
 
     fn next(&mut self) -> Option<Batch> {
         let mut batch = Batch {
+            index: self.index,
             pieces: Vec::new(),
             plain_at: self.plain_at,
             coded_at: self.coded_at,
@@ -123,6 +133,7 @@ impl Iterator for Batches<'_> {
             });
             self.start += length as u64;
         }
+        self.index += 1;
         self.plain_at += batch.plain_bytes() as u64;
         self.coded_at += batch.coded_bytes() as u64;
         (!batch.pieces.is_empty()).then_some(batch)

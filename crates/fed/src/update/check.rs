@@ -1,8 +1,9 @@
 //! Check that bytes from a peer are an update.
 
 use super::batch::{Batch, Batches};
-use super::pipeline::{Scratch, bytes_at, run};
-use super::{check_length, codec_of};
+use super::codec_of;
+use super::pipeline::{Scratch, run};
+use super::reader::{Inputs, Reader};
 use crate::codec::{Codec, block, float};
 use crate::record::Spec;
 use crate::tensor::{Source, TensorError};
@@ -11,19 +12,22 @@ use crate::tensor::{Source, TensorError};
 /// finite, and every boolean is 0 or 1.
 pub fn check(spec: &Spec, update: &dyn Source) -> Result<(), TensorError> {
     let codec = codec_of(spec)?;
-    check_length(spec, codec, update)?;
-    let work = |batch: &Batch, scratch: &mut Scratch, _: &mut Vec<u8>| check_batch(spec, codec, update, batch, scratch);
+    let update = Reader::open(spec, codec, update)?;
+    let work =
+        |batch: &Batch, scratch: &mut Scratch, _: &mut Vec<u8>| check_batch(spec, codec, &update, batch, scratch);
     run(Batches::of(&spec.tensors, codec), work, |(), _| Ok(()))
 }
 
 fn check_batch(
     spec: &Spec,
     codec: Codec,
-    update: &dyn Source,
+    update: &Reader<'_>,
     batch: &Batch,
     scratch: &mut Scratch,
 ) -> Result<(), TensorError> {
-    let coded = bytes_at(update, batch.coded_at, batch.coded_bytes(), &mut scratch.input)?;
+    let Scratch { input, inputs, .. } = scratch;
+    let Inputs { chunk, .. } = inputs;
+    let coded = update.batch(batch, input, chunk)?;
     for piece in &batch.pieces {
         let coded = &coded[piece.coded.clone()];
         let found = if piece.dtype.is_float() {

@@ -1,6 +1,7 @@
 //! Fidelity: the share of an update that is left after coding.
 
 use crate::record::Dtype;
+use crate::tensor::TensorError;
 
 /// Number of lanes in which sums run; lane i takes every eighth element. The order is fixed, and the processor can work on
 /// the lanes in parallel.
@@ -21,7 +22,7 @@ pub(crate) struct Moments {
 impl Moments {
     /// Computes the inner products of one run of a tensor of this dtype.
     pub fn of(dtype: Dtype, x: &[f64], y: &[f64]) -> Self {
-        let exponent = if dtype == Dtype::F64 { exponent_of(x) } else { 0 };
+        let exponent = if dtype == Dtype::F64 { exponent_of(x, y) } else { 0 };
         if exponent == 0 {
             return Self::products(x, y, 1.0, 0);
         }
@@ -58,12 +59,45 @@ impl Moments {
         };
     }
 
+    /// Returns the root mean square of this many elements of x.
+    pub fn rms(&self, elements: u64) -> f64 {
+        (self.xx / elements.max(1) as f64).sqrt() * 2f64.powi(self.exponent)
+    }
+
+    /// Returns `|x - y|^2` as a share of the `|x|^2` of the whole update.
+    pub fn error_in(&self, whole: &Self) -> f64 {
+        let error = (self.xx - 2.0 * self.xy + self.yy).max(0.0);
+        if error == 0.0 {
+            return 0.0;
+        }
+        error / whole.xx * 2f64.powi(2 * (self.exponent - whole.exponent))
+    }
+
+    /// Returns true if x is zero.
+    pub fn is_zero(&self) -> bool {
+        self.xx == 0.0
+    }
+
+    /// Checks that all elements were numbers.
+    pub fn check(&self) -> Result<(), TensorError> {
+        if self.is_finite() {
+            return Ok(());
+        }
+        Err(TensorError::bad(
+            "update: not finite: a submission holds NaN or infinity, though it was checked: its file has changed",
+        ))
+    }
+
+    fn is_finite(&self) -> bool {
+        self.xy.is_finite() && self.xx.is_finite() && self.yy.is_finite()
+    }
+
     /// Returns `1 - |x - y|^2 / |x|^2`, at least 0. For small errors this is the squared cosine; the cosine alone would not
     /// notice an update that was cut to its format's largest number. The result is 1 for a zero sent as zero, 0 if only one
     /// of the two is zero, and `None` if a sum is not finite.
     pub fn fidelity(&self) -> Option<f64> {
         let Self { xy, xx, yy, .. } = *self;
-        if !(xy.is_finite() && xx.is_finite() && yy.is_finite()) {
+        if !self.is_finite() {
             return None;
         }
         if xx == 0.0 && yy == 0.0 {
@@ -107,8 +141,10 @@ fn filled_up(rest: &[f64]) -> [f64; LANES] {
 }
 
 /// Returns the exponent by which to scale: 0 unless the square of the largest magnitude could leave f64's range.
-fn exponent_of(x: &[f64]) -> i32 {
-    let largest = x.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+///
+/// y counts, too: with one step for all tensors a tiny x may become a step.
+fn exponent_of(x: &[f64], y: &[f64]) -> i32 {
+    let largest = x.iter().chain(y).fold(0.0f64, |largest, x| largest.max(x.abs()));
     let biased = (largest.to_bits() >> 52) as i32;
     if largest == 0.0 || (biased - 1023).abs() <= PLAIN_EXPONENT_MAX {
         return 0;
@@ -145,6 +181,8 @@ mod tests {
             let got = of(Dtype::F64, &x, &y).unwrap();
             assert!((got - 0.5).abs() < 1e-3, "{got} at {scale}");
         }
+        // A tiny x that becomes an ordinary y is as wrong as can be, and no infinity.
+        assert_eq!(of(Dtype::F64, &[1e-310], &[0.1]), Some(0.0));
         // A huge tensor beside an ordinary one determines the result alone, in either order.
         let (huge, plain) = (
             Moments::of(Dtype::F64, &[1e300], &[1e300]),

@@ -3,9 +3,12 @@
 use parking_lot::Mutex;
 
 use super::batch::{Batch, Batches};
+use super::merge::MergeBuffers;
+use super::reader::Inputs;
 use crate::aggregation::{Buffers, Row};
 use crate::codec::Element;
-use crate::tensor::{Source, TensorError};
+use crate::codec::tcq::Buffers as ChunkBuffers;
+use crate::tensor::TensorError;
 
 /// Number of batches in one window: 64, which are 2^20 elements. A window ends with its slowest batch; at this length the
 /// waiting of the other threads does not show. The results of two windows (8 MiB in f32) and one [`Scratch`] for each
@@ -15,12 +18,14 @@ const WINDOW: usize = 64;
 /// Buffers of one thread, which it uses for one batch after the other.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// Bytes of the base's part of the batch.
-    pub base: Vec<u8>,
     /// Bytes of the submission or update that is read.
     pub input: Vec<u8>,
     /// Bytes of several updates that are added in one pass.
-    pub inputs: Vec<Vec<u8>>,
+    pub inputs: Inputs,
+    /// Buffers for merging submissions.
+    pub merge: MergeBuffers,
+    /// Buffers for coding a chunk.
+    pub chunk: ChunkBuffers,
     /// Sums of the batch's float elements.
     pub sum: Vec<f64>,
     /// The values that a receiver will decode, or an aggregated update.
@@ -143,19 +148,4 @@ fn hand_over<R: Default>(
         done(result, &slot.out)?;
     }
     Ok(())
-}
-
-/// Returns bytes of a source: borrowed if the source lends them, else read into `buffer`.
-pub(super) fn bytes_at<'a>(
-    source: &'a dyn Source,
-    offset: u64,
-    bytes: usize,
-    buffer: &'a mut Vec<u8>,
-) -> Result<&'a [u8], TensorError> {
-    if let Some(lent) = source.lend_at(offset, bytes) {
-        return Ok(lent);
-    }
-    buffer.resize(bytes, 0);
-    source.read_at(offset, buffer)?;
-    Ok(buffer)
 }

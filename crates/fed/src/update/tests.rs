@@ -1,6 +1,7 @@
 //! Tests of an update from submission to aggregation: merged, coded, checked, aggregated.
 
 mod optimisers;
+mod trellis_coded;
 mod whole_way;
 
 use super::*;

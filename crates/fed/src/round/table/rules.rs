@@ -1,6 +1,7 @@
 //! The rules of a model: its spec with what follows from it, and this node's own settings.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use crate::codec::{Codec, fidelity_min};
 use crate::id::{CheckpointId, ContributionId, NodeId, SpecId};
@@ -21,8 +22,8 @@ fn ascends<T: Ord>(ids: &[T]) -> bool {
 pub(in crate::round) struct Rules {
     pub spec: Spec,
     pub spec_id: SpecId,
-    /// Length of every update in bytes, which spec and codec fix. `None` if the codec is unknown here.
-    pub update_bytes: Option<u64>,
+    /// Lengths in bytes that spec and codec allow for an update. `None` if the codec is unknown here.
+    pub update_bytes: Option<RangeInclusive<u64>>,
     /// True if the strategy has a server optimiser, whose state is then a part of every checkpoint but the first.
     pub has_optimiser: bool,
     pub zero: CheckpointId,
@@ -38,7 +39,7 @@ impl Rules {
         let codec = Codec::of(&spec.codec).ok();
         Self {
             spec_id: spec.id(),
-            update_bytes: codec.map(|codec| codec.coded_bytes(&spec.tensors)),
+            update_bytes: codec.map(|codec| codec.lengths(&spec.tensors)),
             has_optimiser: strategy::optimiser(&spec.strategy).is_some(),
             zero: spec.zero().0,
             is_member: spec.admits(&config.node),
@@ -75,7 +76,11 @@ impl Rules {
             Some(format!("{} samples are outside 1 to {SAMPLES_MAX}", c.samples))
         } else if !(least..=1.0).contains(&c.fidelity) {
             Some(format!("fidelity {} is outside {least} to 1", c.fidelity))
-        } else if self.update_bytes.is_some_and(|bytes| bytes != c.update_bytes) {
+        } else if self
+            .update_bytes
+            .as_ref()
+            .is_some_and(|bytes| !bytes.contains(&c.update_bytes))
+        {
             Some(format!(
                 "an update of {} bytes: the model's have another length",
                 c.update_bytes

@@ -112,7 +112,7 @@ impl<'a> Coordinates<'a> {
             ..
         } = scratch;
         out.resize(batch.plain_bytes(), 0);
-        self.integers.write(batch, self.parts, inputs, out)?;
+        self.integers.write(batch, self.parts, &mut inputs.batches, out)?;
         decoded.clear();
         decoded.resize(batch.elements(), 0.0);
         let coded = coded_bytes(self.parts, batch, inputs)?;

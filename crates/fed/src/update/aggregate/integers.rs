@@ -4,7 +4,6 @@ use super::part::Part;
 use crate::tensor::TensorError;
 use crate::update::batch::Batch;
 use crate::update::integer;
-use crate::update::pipeline::bytes_at;
 
 /// The rule for tensors of integers and booleans, which have no mean. Only fresh contributions count: the values of late ones
 /// belong to an older parent.
@@ -30,10 +29,9 @@ impl Integers {
             if buffers.len() < fresh.len() {
                 buffers.resize_with(fresh.len(), Vec::new);
             }
-            let at = batch.coded_at + piece.coded.start as u64;
             let mut values = Vec::with_capacity(fresh.len());
             for (part, buffer) in fresh.iter().zip(buffers.iter_mut()) {
-                values.push(bytes_at(part.update, at, piece.coded.len(), buffer)?);
+                values.push(part.update.integers(batch, piece, buffer)?);
             }
             let out = &mut out[piece.plain.clone()];
             match self {

@@ -7,24 +7,25 @@ use crate::codec::{Codec, Element, block};
 use crate::record::Dtype;
 use crate::tensor::TensorError;
 use crate::update::batch::{Batch, Piece};
-use crate::update::pipeline::bytes_at;
+use crate::update::reader::Inputs;
 
 /// Runs that are decoded together: the processor then reads 8 KiB of an update (in f32) before it turns to the next one, which
 /// is a third faster than 1 KiB, and the rows of 20 members still fit into the second-level cache.
 pub(super) const RUNS: usize = 8;
 
-/// Returns the bytes of a batch of all updates. Sources in memory lend them, others are read into `buffers`.
+/// Returns the bytes of a batch of all updates. Sources in memory lend them, others are read into `inputs`.
 pub(super) fn coded_bytes<'a>(
     parts: &[Part<'a>],
     batch: &Batch,
-    buffers: &'a mut Vec<Vec<u8>>,
+    inputs: &'a mut Inputs,
 ) -> Result<Vec<&'a [u8]>, TensorError> {
-    if buffers.len() < parts.len() {
-        buffers.resize_with(parts.len(), Vec::new);
+    let Inputs { batches, chunk } = inputs;
+    if batches.len() < parts.len() {
+        batches.resize_with(parts.len(), Vec::new);
     }
     let mut coded = Vec::with_capacity(parts.len());
-    for (part, buffer) in parts.iter().zip(buffers.iter_mut()) {
-        coded.push(bytes_at(part.update, batch.coded_at, batch.coded_bytes(), buffer)?);
+    for (part, buffer) in parts.iter().zip(batches.iter_mut()) {
+        coded.push(part.update.batch(batch, buffer, chunk)?);
     }
     Ok(coded)
 }

@@ -7,7 +7,8 @@ use crate::record::Spec;
 use crate::strategy;
 use crate::tensor::{Layout, TensorError};
 use crate::update::batch::{Batch, Piece};
-use crate::update::pipeline::{StepBuffers, bytes_at};
+use crate::update::pipeline::StepBuffers;
+use crate::update::source::bytes_at;
 
 /// The step from a parent to the next checkpoint.
 pub(super) struct Step<'a> {

@@ -8,7 +8,8 @@ use crate::codec::{Codec, block};
 use crate::record::Spec;
 use crate::tensor::TensorError;
 use crate::update::batch::{Batch, Batches};
-use crate::update::pipeline::{Scratch, bytes_at, run};
+use crate::update::pipeline::{Scratch, run};
+use crate::update::reader::Inputs;
 
 /// Number of updates that are added in one pass. The sums go through the caches once for the whole group, and the updates'
 /// bytes (32 KiB each in bf16) still fit into the second-level cache.
@@ -42,7 +43,8 @@ impl Sum<'_> {
         out.resize(batch.plain_bytes(), 0);
         sum.clear();
         sum.resize(batch.elements(), 0.0);
-        inputs.resize_with(GROUP, Vec::new);
+        let Inputs { batches, chunk } = inputs;
+        batches.resize_with(GROUP, Vec::new);
         // Krum's sum has one update with a weight: the others are not read again.
         let weighted = self
             .parts
@@ -52,13 +54,13 @@ impl Sum<'_> {
         let weighted: Vec<_> = weighted.collect();
         for group in weighted.chunks(GROUP) {
             let mut coded = [(&[][..], 0.0); GROUP];
-            for ((coded, (part, weight)), buffer) in coded.iter_mut().zip(group).zip(inputs.iter_mut()) {
-                let bytes = bytes_at(part.update, batch.coded_at, batch.coded_bytes(), buffer)?;
+            for ((coded, (part, weight)), buffer) in coded.iter_mut().zip(group).zip(batches.iter_mut()) {
+                let bytes = part.update.batch(batch, buffer, chunk)?;
                 *coded = (bytes, **weight);
             }
             self.add_group(batch, &coded[..group.len()], sum);
         }
-        self.integers.write(batch, self.parts, inputs, out)?;
+        self.integers.write(batch, self.parts, batches, out)?;
         self.step.batch(batch, sum, step, out)
     }
 

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::codec::{Codec, block, float};
 
-const CODECS: [&str; 3] = ["none/1", "bf16/1", "int8/1"];
+const CODECS: [&str; 4] = ["none/1", "bf16/1", "int8/1", "tcq/1"];
 
 /// An update, its number of samples, and its staleness in rounds.
 type Update = (Vec<u8>, u64, u32);
@@ -97,6 +97,18 @@ fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
         .install(run)
 }
 
+/// Returns the bytes of all batches of an update, one after the other.
+pub(super) fn batches_of(spec: &Spec, update: &[u8]) -> Vec<u8> {
+    let codec = Codec::of(&spec.codec).unwrap();
+    let reader = reader::Reader::open(spec, codec, &update).unwrap();
+    let mut all = vec![];
+    for batch in batch::Batches::of(&spec.tensors, codec) {
+        let (mut buffer, mut inputs) = (vec![], reader::Inputs::default());
+        all.extend_from_slice(reader.batch(&batch, &mut buffer, &mut inputs.chunk).unwrap());
+    }
+    all
+}
+
 /// Computes the result as the documentation of [`aggregate`] describes it, tensor by tensor and coordinate by coordinate,
 /// without batches or threads.
 fn naive(spec: &Spec, base: &[u8], updates: &[Update]) -> Vec<u8> {
@@ -109,13 +121,14 @@ fn naive(spec: &Spec, base: &[u8], updates: &[Update]) -> Vec<u8> {
     let total = counts.iter().fold(0.0, |sum, n| sum + n);
     let mut out = base.to_vec();
     let mut coded_at = 0;
+    let plain: Vec<Vec<u8>> = updates.iter().map(|update| batches_of(spec, &update.0)).collect();
     for (tensor, slot) in spec.tensors.iter().zip(layout.slots()) {
         let (dtype, width) = (tensor.dtype, tensor.dtype.bytes());
         let bytes = codec.tensor_bytes(tensor) as usize;
         let elements = tensor.elements().unwrap() as usize;
         let out = &mut out[slot.offset as usize..][..slot.bytes as usize];
         let mut parts = Vec::new();
-        for (update, _, _) in updates {
+        for update in &plain {
             let mut values = vec![0.0; elements];
             if dtype.is_float() {
                 block::decode(codec, dtype, &update[coded_at..][..bytes], &mut values);
@@ -133,8 +146,8 @@ fn naive(spec: &Spec, base: &[u8], updates: &[Update]) -> Vec<u8> {
                 }
                 float::round(dtype, &[parent[0] + sum], element);
             } else {
-                let fresh = updates.iter().filter(|update| update.2 == 0);
-                let largest = fresh.map(|update| update.0[coded_at..][i * width..][..width].to_vec());
+                let fresh = updates.iter().zip(&plain).filter(|(update, _)| update.2 == 0);
+                let largest = fresh.map(|(_, plain)| plain[coded_at..][i * width..][..width].to_vec());
                 let signed = matches!(dtype, Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8);
                 element.copy_from_slice(&largest.max_by_key(|bytes| integer_value(bytes, signed)).unwrap());
             }
@@ -164,7 +177,7 @@ fn three_updates(spec: &Spec, base: &[u8], seed: u64) -> Vec<Update> {
                 random_model(spec, seed + 10 * node + 1),
             );
             let (update, coded) = merged(spec, base, &[weights(&a, 3 + node), weights(&b, 700)]);
-            assert!(coded.fidelity > 0.999, "{coded:?}");
+            assert!(coded.fidelity >= 0.99, "{coded:?}");
             (update, coded.samples, if node == 2 { 2 } else { 0 })
         })
         .collect()
@@ -283,7 +296,7 @@ proptest! {
     #[test]
     fn the_order_of_arrival_changes_no_bit(seed in any::<u64>(), nodes in 2usize..12, shape in prop::collection::vec(1u64..40, 0..3)) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let spec = spec(CODECS[nodes % 3], vec![tensor("n", Dtype::I32, &[2]), tensor("w", Dtype::F32, &shape)]);
+        let spec = spec(CODECS[nodes % 4], vec![tensor("n", Dtype::I32, &[2]), tensor("w", Dtype::F32, &shape)]);
         let base = random_model(&spec, seed);
         let mut arrived: Vec<(u64, Update)> = (0..nodes)
             .map(|node| {

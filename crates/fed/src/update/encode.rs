@@ -1,0 +1,103 @@
+//! Coding of a merged update.
+
+use std::io::Write;
+
+use super::batch::{Batch, Batches};
+use super::chunks::encode_chunks;
+use super::merge::{Merge, MergeBuffers};
+use super::pipeline::{Scratch, run};
+use super::{Coded, Moments, Part, codec_of};
+use crate::codec::{self, Codec, block};
+use crate::record::{SAMPLES_MAX, Spec};
+use crate::tensor::{Source, TensorError};
+
+/// Merges submissions (in the canonical order: ascending by id) on the base's canonical weights and codes the update.
+///
+/// Floats: the update is the sum over the parts of `samples / total * (weights - base)`, or of `samples / total * delta`,
+/// in f64 and in the order given. Integers: the elementwise maximum of the parts' values; a delta is first added (wrapping)
+/// to the base. Booleans: "or"; a delta is first combined with the base by "exclusive or". The fidelity compares the f64
+/// update with the values that a receiver decodes, over all float tensors together.
+///
+/// # Errors
+/// Returns an error if no part has samples, if a file does not match the schema, if an update is not finite or beyond its
+/// codec's range, or if its fidelity is below the model's least.
+pub fn merge_and_encode(
+    spec: &Spec,
+    base: &dyn Source,
+    parts: &[Part<'_>],
+    out: &mut dyn Write,
+) -> Result<Coded, TensorError> {
+    let codec = codec_of(spec)?;
+    let samples = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.samples));
+    let merge = Merge::new(codec, &spec.tensors, base, parts, samples)?;
+    let least = codec::fidelity_min(&spec.codec);
+    let (moments, bytes) = match codec {
+        Codec::Tcq => encode_chunks(&spec.tensors, &merge, f64::from(least), out)?,
+        _ => encode_batches(spec, codec, &merge, out)?,
+    };
+    moments.check()?;
+    let fidelity = moments.fidelity().unwrap_or(0.0) as f32;
+    if fidelity < least {
+        return Err(TensorError::bad(format!(
+            "update: {} keeps a fidelity of {fidelity:.6} of it, the model asks for {least} at least: train in smaller steps, or \
+             make a model with a finer codec or wider dtypes",
+            codec.id()
+        )));
+    }
+    Ok(Coded {
+        bytes,
+        fidelity,
+        samples: samples.min(SAMPLES_MAX),
+    })
+}
+
+/// Writes an update of a codec whose batches have fixed lengths. Returns its moments and its length.
+fn encode_batches(
+    spec: &Spec,
+    codec: Codec,
+    merge: &Merge<'_>,
+    out: &mut dyn Write,
+) -> Result<(Moments, u64), TensorError> {
+    let (mut moments, mut bytes) = (Moments::default(), 0);
+    let work =
+        |batch: &Batch, scratch: &mut Scratch, out: &mut Vec<u8>| encode_batch(codec, merge, batch, scratch, out);
+    run(Batches::of(&spec.tensors, codec), work, |batch: Moments, coded| {
+        moments.add(batch);
+        bytes += coded.len() as u64;
+        Ok(out.write_all(coded)?)
+    })?;
+    Ok((moments, bytes))
+}
+
+fn encode_batch(
+    codec: Codec,
+    merge: &Merge<'_>,
+    batch: &Batch,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Result<Moments, TensorError> {
+    let Scratch {
+        merge: buffers,
+        sum,
+        decoded,
+        ..
+    } = scratch;
+    let MergeBuffers { base, input, whole } = buffers;
+    let base = merge.base(batch, base)?;
+    out.resize(batch.coded_bytes(), 0);
+    let mut moments = Moments::default();
+    for piece in &batch.pieces {
+        let (base, out) = (&base[piece.plain.clone()], &mut out[piece.coded.clone()]);
+        if !piece.dtype.is_float() {
+            merge.integers(piece, base, input, out)?;
+            continue;
+        }
+        sum.resize(piece.elements.len(), 0.0);
+        merge.floats(piece, base, sum, input, whole)?;
+        block::encode(codec, piece.dtype, sum, out);
+        decoded.resize(sum.len(), 0.0);
+        block::decode(codec, piece.dtype, out, decoded);
+        moments.add(Moments::of(piece.dtype, sum, decoded));
+    }
+    Ok(moments)
+}
