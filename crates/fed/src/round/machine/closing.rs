@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{CheckpointId, ContributionId, Instant, NodeId, ProposalId};
-use crate::record::{Content, Proposal, Seal, Signed};
+use crate::id::{CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId};
+use crate::record::{Content, Proof, Proposal, Seal, Signed};
 use crate::round::machine::Machine;
 use crate::round::table::closing::Closing;
 use crate::round::{Output, Unsigned};
@@ -86,9 +86,17 @@ impl Machine {
         // An equivocation that came to light since then takes its author's
         // contribution out again, and so does a blob that vanished.
         let gone = |id: &ContributionId| !self.fetching.blobs.updates.is_here(&self.history.update_of(id));
+        // A lower proof against the same author takes the place of the one in the proposal, which is then forgotten.
+        let replaced = |id: &ProofId| {
+            let lowest = |proof: &Proof| self.history.proofs.proved.get(&proof.author()) == Some(id);
+            !self.history.is_named_proof(id) && !self.history.ledger.proof(id).is_some_and(lowest)
+        };
         let proposed = self.open.closing.as_ref().and_then(|c| c.proposal.as_ref());
-        let outdated = proposed
-            .is_some_and(|p| p.fresh.iter().any(|id| ready.binary_search(id).is_err()) || p.late.iter().any(gone));
+        let outdated = proposed.is_some_and(|p| {
+            p.fresh.iter().any(|id| ready.binary_search(id).is_err())
+                || p.late.iter().any(gone)
+                || p.proofs.iter().any(replaced)
+        });
         let Some(closing) = &mut self.open.closing else { return };
         if closing.signed {
             return;

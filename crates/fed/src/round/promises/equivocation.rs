@@ -1,8 +1,8 @@
 //! Members that sign two contributions on one parent.
 
 use crate::record::Proof;
-use crate::round::stage::{Stage, members, node, spec};
-use crate::round::{Input, Output};
+use crate::round::stage::{Stage, members, node, result_of, spec};
+use crate::round::{AggregateJob, Input, Output};
 
 #[test]
 fn two_contributions_on_one_parent_are_proof_and_neither_is_listed() {
@@ -100,4 +100,43 @@ fn a_proof_is_carried_once_and_only_by_who_knows_it() {
     stage.pass(2_000);
     assert!(stage.signed_seals().iter().all(|s| s.proofs.is_empty()));
     assert_eq!(stage.round(), 2);
+}
+
+/// A proof is replaced by a lower one against the same author, while the round that names it is computed.
+#[test]
+fn a_proof_that_is_replaced_while_the_round_is_computed_does_not_stop_the_round() {
+    let mut stage = Stage::new(spec(members(4), 2));
+    stage.slow = true;
+    let proof = |variant| {
+        let [one, two] = [variant, variant + 1].map(|variant| stage.contribution(4, stage.head(), 1, variant));
+        Proof::new(one, two).unwrap()
+    };
+    let (one, two) = (proof(0), proof(2));
+    let (lower, higher) = if one.id() < two.id() { (one, two) } else { (two, one) };
+    stage.feed(Input::Proof(higher));
+    stage.submit();
+    stage.hear(2);
+    stage.hear(3);
+    let job = |stage: &Stage| {
+        let jobs = stage.said.iter().filter_map(|o| match o {
+            Output::Aggregate(job) => Some(job.clone()),
+            _ => None,
+        });
+        jobs.last().expect("a job")
+    };
+    let first = job(&stage);
+    stage.feed(Input::Proof(lower.clone()));
+    let done = |job: AggregateJob| Input::Aggregated {
+        proposal: job.id,
+        result: result_of(&job.proposal),
+    };
+    stage.feed(done(first));
+    stage.pass(10_000);
+    assert!(
+        stage.signed_seals().is_empty(),
+        "none that names a proof that is forgotten"
+    );
+    stage.feed(done(job(&stage)));
+    stage.pass_to_round(1, 60_000);
+    assert_eq!(stage.signed_seals().remove(0).proofs, [lower.id()]);
 }
