@@ -179,6 +179,9 @@ impl Machine {
     }
 
     fn tell_confirmed(&mut self) {
+        // A vote may settle a round that was confirmed long before.
+        let settled = self.history.settled_round();
+        self.dirty.chain |= std::mem::replace(&mut self.out.seen_settled, settled) != settled;
         let confirmed = self.confirmed_head().id;
         if confirmed != self.out.told_confirmed {
             self.out.told_confirmed = confirmed;

@@ -18,6 +18,8 @@ pub(in crate::round) struct Outbox {
     waking: Option<Instant>,
     /// The confirmed checkpoint that was said last.
     pub told_confirmed: CheckpointId,
+    /// The settled round of the head's branch at the end of the last input.
+    pub seen_settled: u64,
     /// The sealers of whom a branch from below the horizon was reported.
     pub told_below_horizon: BTreeSet<NodeId>,
 }
@@ -33,6 +35,7 @@ impl Outbox {
             stored: BTreeSet::new(),
             waking: None,
             told_confirmed: confirmed,
+            seen_settled: 0,
             told_below_horizon: BTreeSet::new(),
         }
     }
