@@ -12,6 +12,7 @@ mod aggregation;
 mod backups;
 mod bad_input;
 mod catch_up;
+mod codecs;
 mod descriptors;
 mod discovery;
 mod enrolment;
