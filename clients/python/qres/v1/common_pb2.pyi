@@ -36,17 +36,19 @@ class Rule(_message.Message):
     def __init__(self, id: _Optional[str] = ..., params: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
-    __slots__ = ("id", "round", "parent", "weights_digest", "total_bytes", "confirmed")
+    __slots__ = ("id", "round", "parent", "weights_digest", "total_bytes", "confirmed", "optimiser_digest")
     ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     CONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    OPTIMISER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     id: str
     round: int
     parent: str
     weights_digest: str
     total_bytes: int
     confirmed: bool
-    def __init__(self, id: _Optional[str] = ..., round: _Optional[int] = ..., parent: _Optional[str] = ..., weights_digest: _Optional[str] = ..., total_bytes: _Optional[int] = ..., confirmed: bool = ...) -> None: ...
+    optimiser_digest: str
+    def __init__(self, id: _Optional[str] = ..., round: _Optional[int] = ..., parent: _Optional[str] = ..., weights_digest: _Optional[str] = ..., total_bytes: _Optional[int] = ..., confirmed: bool = ..., optimiser_digest: _Optional[str] = ...) -> None: ...
