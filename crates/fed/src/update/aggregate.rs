@@ -6,15 +6,17 @@ mod integers;
 mod making;
 mod members;
 mod outcome;
+mod outputs;
+mod parent;
 mod part;
 mod products;
 mod rows;
 mod step;
 mod sum;
 
+pub use outputs::Outputs;
+pub use parent::Parent;
 pub use part::late_discount;
-
-use std::io::Write;
 
 use coordinates::Coordinates;
 use integers::Integers;
@@ -25,44 +27,9 @@ use sum::Sum;
 
 use super::{Weighted, codec_of};
 use crate::aggregation::{Aggregation, Plan, Verdict};
-use crate::id::CheckpointId;
 use crate::record::{Spec, SpecError};
 use crate::strategy;
-use crate::tensor::{Source, TensorError};
-
-/// The checkpoint on which a round builds.
-#[derive(Clone, Copy)]
-pub struct Parent<'a> {
-    /// Its id, which draws what a rule must draw.
-    pub id: CheckpointId,
-    /// Its canonical weights.
-    pub weights: &'a dyn Source,
-    /// The state of its server optimiser. `None` in checkpoint 0, and if the strategy has none.
-    pub optimiser: Option<&'a dyn Source>,
-}
-
-/// The files that an aggregation writes.
-pub struct Outputs<'a> {
-    /// The canonical file of the new weights.
-    pub weights: &'a mut dyn Write,
-    /// The canonical file of the server optimiser's new state; not used if the strategy has none.
-    pub optimiser: Option<&'a mut dyn Write>,
-}
-
-impl<'a> Outputs<'a> {
-    /// Takes the weights only, for a strategy without a server optimiser.
-    pub fn of_weights(weights: &'a mut dyn Write) -> Self {
-        Self {
-            weights,
-            optimiser: None,
-        }
-    }
-
-    fn state(&mut self) -> Result<&mut (dyn Write + 'a), TensorError> {
-        let missing = || TensorError::bad("the strategy has a server optimiser: its state needs an output, too");
-        self.optimiser.as_deref_mut().ok_or_else(missing)
-    }
-}
+use crate::tensor::TensorError;
 
 /// Aggregates updates (fresh ones ascending by id, then late ones ascending by id) onto the parent's canonical weights,
 /// writes the result's files, and returns a [`Verdict`] for each update, in the order given. The bits are the same

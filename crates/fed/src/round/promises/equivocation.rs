@@ -118,11 +118,11 @@ fn a_proof_that_is_replaced_while_the_round_is_computed_does_not_stop_the_round(
     stage.hear(2);
     stage.hear(3);
     let job = |stage: &Stage| {
-        let jobs = stage.said.iter().filter_map(|o| match o {
+        let mut jobs = stage.said.iter().rev().filter_map(|o| match o {
             Output::Aggregate(job) => Some(job.clone()),
             _ => None,
         });
-        jobs.last().expect("a job")
+        jobs.next().expect("a job")
     };
     let first = job(&stage);
     stage.feed(Input::Proof(lower.clone()));

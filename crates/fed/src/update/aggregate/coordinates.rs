@@ -1,11 +1,11 @@
 //! The pass of rules that combine updates coordinate by coordinate.
 
-use super::Outputs;
 use super::distance::{distance2, round};
 use super::integers::Integers;
 use super::making::Making;
 use super::members::Members;
 use super::outcome::Outcome;
+use super::outputs::Outputs;
 use super::part::Part;
 use super::rows::{RUNS, Run, coded_bytes, decode, runs};
 use super::step::Step;

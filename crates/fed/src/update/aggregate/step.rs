@@ -1,6 +1,7 @@
 //! The last step of an aggregation: from the aggregated update to the new weights, and to the new state of the optimiser.
 
-use super::{Outputs, Parent};
+use super::outputs::Outputs;
+use super::parent::Parent;
 use crate::codec::float;
 use crate::optimiser::{Optimiser, state_dtype};
 use crate::record::Spec;

@@ -1,7 +1,7 @@
 //! The weighted sum of updates: the mean, and every rule whose result is a sum.
 
-use super::Outputs;
 use super::integers::Integers;
+use super::outputs::Outputs;
 use super::part::Part;
 use super::step::Step;
 use crate::codec::{Codec, block};
