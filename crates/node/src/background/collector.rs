@@ -101,7 +101,11 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
                 debug!(model = %model.spec().name, "the model is busy: collected later");
                 return Ok(());
             };
-            live.extend(held?.into_iter().map(|blob| (own, blob)));
+            let Ok(held) = held else {
+                debug!(model = %model.spec().name, "the model is being left, or the node stops: collected later");
+                return Ok(());
+            };
+            live.extend(held.into_iter().map(|blob| (own, blob)));
             // Read before the stored submissions: a submission that is stored meanwhile is in one of the two.
             let unstored = joined.unstored.lock();
             live.extend(unstored.iter().map(|blob| (Owner::Node, *blob)));
