@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId};
-use crate::record::{Content, Proof, Proposal, Seal, Signed};
+use crate::record::{Content, Proposal, Seal, Signed};
 use crate::round::machine::Machine;
 use crate::round::table::closing::Closing;
 use crate::round::{Output, Unsigned};
@@ -86,16 +86,13 @@ impl Machine {
         // An equivocation that came to light since then takes its author's
         // contribution out again, and so does a blob that vanished.
         let gone = |id: &ContributionId| !self.fetching.blobs.updates.is_here(&self.history.update_of(id));
-        // A lower proof against the same author takes the place of the one in the proposal, which is then forgotten.
-        let replaced = |id: &ProofId| {
-            let lowest = |proof: &Proof| self.history.proofs.proved.get(&proof.author()) == Some(id);
-            !self.history.is_named_proof(id) && !self.history.ledger.proof(id).is_some_and(lowest)
-        };
+        // In an open model a proof may be crowded out.
+        let forgotten = |id: &ProofId| self.history.ledger.proof(id).is_none();
         let proposed = self.open.closing.as_ref().and_then(|c| c.proposal.as_ref());
         let outdated = proposed.is_some_and(|p| {
             p.fresh.iter().any(|id| ready.binary_search(id).is_err())
                 || p.late.iter().any(gone)
-                || p.proofs.iter().any(replaced)
+                || p.proofs.iter().any(forgotten)
         });
         let Some(closing) = &mut self.open.closing else { return };
         if closing.signed {

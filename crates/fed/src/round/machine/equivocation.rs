@@ -1,5 +1,7 @@
 //! Members that sign two contributions on one parent.
 
+use std::collections::BTreeSet;
+
 use crate::id::{ContributionId, NodeId, ProofId};
 use crate::record::Proof;
 use crate::round::machine::Machine;
@@ -117,6 +119,17 @@ impl Machine {
     /// also forgets proofs beyond [`SPARE_MAX`] against authors of whom nothing else is held.
     pub(in crate::round) fn forget_unused_proofs(&mut self) {
         self.history.proofs.loose.extend(self.history.orphans.take_released());
+        // A proof in the own proposal stays until the proposal is sealed or dropped: else its author could make this node
+        // compute the round again and again, with one lower proof after the other.
+        let proposed = self.open.closing.as_ref().and_then(|closing| closing.proposal.as_ref());
+        let proposed: BTreeSet<_> = proposed.into_iter().flat_map(|p| &p.proofs).copied().collect();
+        let kept: BTreeSet<_> = self.history.proofs.loose.intersection(&proposed).copied().collect();
+        self.history.proofs.loose.retain(|id| !proposed.contains(id));
+        self.forget_loose_proofs();
+        self.history.proofs.loose.extend(kept);
+    }
+
+    fn forget_loose_proofs(&mut self) {
         while let Some(id) = self.history.proofs.loose.pop_first() {
             let Some(author) = self.history.ledger.proof(&id).map(Proof::author) else {
                 continue;
