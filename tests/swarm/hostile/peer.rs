@@ -46,6 +46,10 @@ pub struct Peer {
     pub asked: Arc<AtomicUsize>,
     /// Ids of the blobs that other nodes have requested.
     asked_for: Arc<Mutex<BTreeSet<BlobId>>>,
+    /// Models that this peer offers to the nodes that greet it.
+    offers: Arc<Mutex<Vec<wire::SpecAnnouncement>>>,
+    /// Number of times that nodes have asked for these models.
+    pub greeted: Arc<AtomicUsize>,
     /// Heads that the heartbeat of this peer claims.
     pub heads: watch::Sender<Vec<HeadClaim>>,
     _dir: TempDir,
@@ -83,6 +87,8 @@ impl Peer {
             blobs: Blobs::default(),
             asked: Arc::default(),
             asked_for: Arc::default(),
+            offers: Arc::default(),
+            greeted: Arc::default(),
             heads,
             _dir: dir,
         }
@@ -109,6 +115,35 @@ impl Peer {
                 tokio::spawn(async move { drop(answer(stream, &blobs, note, || how(node)).await) });
             }
         });
+    }
+
+    /// Answers nodes that ask which models this peer knows. All other requests for records get the answer that it has none.
+    pub fn serve_offers(&self) {
+        let mut incoming = self.mesh.accept(SYNC);
+        let (offers, greeted) = (self.offers.clone(), self.greeted.clone());
+        tokio::spawn(async move {
+            while let Some((_, stream)) = incoming.next().await {
+                let (offers, greeted) = (offers.clone(), greeted.clone());
+                // The other side may break off at any moment, so errors are ignored.
+                tokio::spawn(async move { drop(answer_sync(stream, &offers, &greeted).await) });
+            }
+        });
+    }
+
+    /// Offers a [`Spec`] of this peer to the nodes that greet it, and puts its bytes on the shelf.
+    pub fn offer(&self, signed: &Signed<Spec>) {
+        self.put(&signed.record.to_canonical());
+        self.offers.lock().expect("no panic").push(self.announcement(signed));
+    }
+
+    fn announcement(&self, signed: &Signed<Spec>) -> wire::SpecAnnouncement {
+        wire::SpecAnnouncement {
+            spec: signed.record.id().0.to_vec(),
+            bytes: signed.record.to_canonical().len() as u64,
+            name: signed.record.name.to_string(),
+            creator: self.node().0.to_vec(),
+            signature: signed.signature.0.to_vec(),
+        }
     }
 
     pub fn put(&self, blob: &[u8]) -> BlobId {
@@ -163,17 +198,9 @@ impl Peer {
 
     /// Announces a [`Spec`] of this peer, and puts its bytes on the shelf.
     pub async fn announce_spec(&self, signed: &Signed<Spec>) {
-        let bytes = signed.record.to_canonical();
-        let spec = wire::SpecAnnouncement {
-            spec: signed.record.id().0.to_vec(),
-            bytes: bytes.len() as u64,
-            name: signed.record.name.to_string(),
-            creator: self.node().0.to_vec(),
-            signature: signed.signature.0.to_vec(),
-        };
-        self.put(&bytes);
+        self.put(&signed.record.to_canonical());
         let envelope = wire::Envelope {
-            spec: Some(spec),
+            spec: Some(self.announcement(signed)),
             ..Default::default()
         };
         self.gossip(&envelope).await;
@@ -295,6 +322,28 @@ async fn answer(
         send(&mut stream, &found).await?;
         stream.write_all(&bytes).await?;
         stream.flush().await?;
+    }
+}
+
+async fn answer_sync(
+    mut stream: Stream,
+    offers: &Mutex<Vec<wire::SpecAnnouncement>>,
+    greeted: &AtomicUsize,
+) -> std::io::Result<()> {
+    loop {
+        let request: wire::SyncRequest = receive(&mut stream).await?;
+        let mut status = wire::SYNC_NOT_FOUND;
+        if request.specs.is_some() {
+            let offers = offers.lock().expect("no panic").clone();
+            for offer in offers {
+                let (spec, end) = (Some(offer), None);
+                send(&mut stream, &wire::SyncItem { end, spec }).await?;
+            }
+            greeted.fetch_add(1, Ordering::Relaxed);
+            status = wire::SYNC_OK;
+        }
+        let (spec, end) = (None, Some(wire::SyncEnd { status }));
+        send(&mut stream, &wire::SyncItem { end, spec }).await?;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Specs of strangers: a spec that a node has only heard of takes little memory, little disk, and no place of another peer.
 
+use std::sync::atomic::Ordering;
+
 use qres_api::pb;
 use qres_fed::id::{BlobId, NodeId};
 use qres_fed::record::{Canonical, Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
@@ -166,4 +168,21 @@ async fn a_spec_is_fetched_no_further_than_it_was_announced() {
     stranger.announce_spec(&small).await;
     until_listed(&node, "small").await;
     assert_eq!(listed(&node).await.len(), 1);
+}
+
+/// Gossip is not reliable: a message can be lost on every link. Nodes ask each other now and then, so no announcement is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_whose_announcement_was_lost_is_listed_all_the_same() {
+    let daemon = Daemon::start(Options::default());
+    let node = daemon.node();
+    let id = own_id(&node).await;
+    let peer = Peer::start(Identity::ephemeral(), std::slice::from_ref(&daemon.mesh), &[id]).await;
+    peer.serve(|_| Service::Right);
+    peer.serve_offers();
+    wait::until("the node to ask for models", || async {
+        (peer.greeted.load(Ordering::Relaxed) > 0).then_some(())
+    })
+    .await;
+    peer.offer(&peer.identity.sign(spec(peer.node(), "lost", 1)));
+    until_listed(&node, "lost").await;
 }

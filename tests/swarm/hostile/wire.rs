@@ -99,6 +99,8 @@ pub const DENIED: i32 = 3;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SyncRequest {
+    #[prost(message, optional, tag = "1")]
+    pub specs: Option<SyncSpecs>,
     #[prost(message, optional, tag = "2")]
     pub digest: Option<OfSpec>,
     #[prost(message, optional, tag = "4")]
@@ -106,6 +108,9 @@ pub struct SyncRequest {
     #[prost(message, optional, tag = "5")]
     pub states: Option<OfSpec>,
 }
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SyncSpecs {}
 
 /// The messages `SyncDigest` and `SyncStates`, which both name a spec.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -126,6 +131,9 @@ pub struct SyncRecords {
 pub struct SyncItem {
     #[prost(message, optional, tag = "1")]
     pub end: Option<SyncEnd>,
+    /// A `SyncSpec`, which has the same fields as a [`SpecAnnouncement`].
+    #[prost(message, optional, tag = "2")]
+    pub spec: Option<SpecAnnouncement>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -1,7 +1,7 @@
 //! Anti-entropy, on which agreement rests: nodes compare their records. Gossip only makes agreement fast.
 //!
 //! Nodes compare record ids when they connect, when a heartbeat names an unknown head, when a record names one that is missing,
-//! and now and then with a random peer.
+//! and now and then with a random peer, which is also asked for the models that it knows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,9 +58,7 @@ pub async fn run(context: Arc<NodeContext>) {
             () = context.lifecycle.stop.cancelled() => return,
             () = context.syncer.wake.notified() => {}
             _ = period.tick() => {
-                let joined = context.catalog.all().into_iter().filter(|m| m.joined().is_some());
-                context.syncer.anyone.lock().extend(joined.map(|m| m.id));
-                context.syncer.greeted.lock().extend(context.offers.take_more());
+                meet_a_random_peer(&context);
                 context.tell_heads(None);
             }
             _ = delay.tick() => {
@@ -91,6 +89,18 @@ fn beside(
         drop(slot);
         owner.syncer.wake.notify_one();
     });
+}
+
+/// Greets a random peer, because gossip may lose the announcement of a model. Its greeting ends with a comparison of the joined
+/// models that it may read; each of the others is compared with a random reader.
+fn meet_a_random_peer(context: &Arc<NodeContext>) {
+    let met = context.mesh.connected().choose(&mut rand::rng()).copied();
+    let mut others = context.catalog.all();
+    others.retain(|model| model.joined().is_some() && met.is_none_or(|node| !model.readable_by(&node)));
+    context.syncer.anyone.lock().extend(others.iter().map(|model| model.id));
+    let mut greeted = context.syncer.greeted.lock();
+    greeted.extend(met);
+    greeted.extend(context.offers.take_more());
 }
 
 fn greet_new(context: &Arc<NodeContext>) {
