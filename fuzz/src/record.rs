@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId};
 use qres_fed::record::{
-    Checkpoint, Content, Contribution, Dtype, Membership, Proof, RoundPolicy, Rule, Seal, Signed, Spec, StateRecord,
-    TensorSpec,
+    Checkpoint, Content, Contribution, Dtype, End, Membership, Proof, Report, RoundPolicy, Rule, Seal, Signed, Spec,
+    StateRecord, TensorSpec,
 };
 use qres_wire::identity::Identity;
 
@@ -61,6 +61,8 @@ pub fn spec(tensors: Vec<TensorSpec>, codec: &str) -> Spec {
         checkpoint0: BlobId([9; 32]),
         creator: NodeId([1; 32]),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 
@@ -89,6 +91,7 @@ pub fn contribution(author: &Identity, update: &[u8], samples: u64) -> Signed<Co
         update_bytes: update.len() as u64,
         fidelity: 0.75,
         source: None,
+        report: Report::default(),
     })
 }
 

@@ -16,7 +16,7 @@ mod wire;
 
 use qres_api::pb;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Contribution, Signed, Spec};
+use qres_fed::record::{Canonical, Contribution, Report, Signed, Spec};
 use qres_node::identity::Identity;
 use qres_tests::node::Fetched;
 use qres_tests::weights::vector;
@@ -211,6 +211,7 @@ fn contribution(
         update_bytes: update.len() as u64,
         fidelity: 1.0,
         source: None,
+        report: Report::default(),
     })
 }
 

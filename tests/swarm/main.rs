@@ -16,6 +16,7 @@ mod codecs;
 mod descriptors;
 mod discovery;
 mod enrolment;
+mod evaluation;
 mod full;
 mod full_disk;
 mod healing;

@@ -65,6 +65,20 @@ pub fn rule(text: &str) -> Result<Rule, String> {
     }
 }
 
+/// Parses a metric of a model and which values are better: `loss=lowest`, `accuracy=highest`.
+pub fn metric_goal(text: &str) -> Result<pb::Metric, String> {
+    let (name, goal) = text.split_once('=').unwrap_or((text, ""));
+    let goal = match goal {
+        "lowest" => pb::MetricGoal::Lowest,
+        "highest" => pb::MetricGoal::Highest,
+        _ => return Err(format!("{text:?} is not NAME=lowest or NAME=highest, e.g. loss=lowest")),
+    };
+    Ok(pb::Metric {
+        name: name.to_owned(),
+        goal: goal.into(),
+    })
+}
+
 /// Parses `name=number`, where `nan` and `inf` are numbers, too.
 pub fn metric(text: &str) -> Result<(String, f64), String> {
     let fail = || format!("{text:?} is not NAME=NUMBER, e.g. loss=0.1");
@@ -78,6 +92,18 @@ pub fn metric(text: &str) -> Result<(String, f64), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metric_of_a_model_has_a_goal() {
+        let metric = metric_goal("accuracy=highest").unwrap();
+        assert_eq!(
+            (metric.name.as_str(), metric.goal()),
+            ("accuracy", pb::MetricGoal::Highest)
+        );
+        for bad in ["loss", "loss=", "loss=0.5", "=up"] {
+            assert!(metric_goal(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_rule_has_a_name_and_perhaps_numbers() {

@@ -62,7 +62,7 @@ pub async fn join(node: &Client, model: &str, creator: &str) -> anyhow::Result<(
                     };
                     node.models().join_model(request).await?;
                 }
-                pb::ModelStanding::Joined => return Ok(()),
+                pb::ModelStanding::Joined | pb::ModelStanding::Complete => return Ok(()),
                 pb::ModelStanding::Syncing
                 | pb::ModelStanding::Left
                 | pb::ModelStanding::Superseded

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
-use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::record::{Dtype, End, Figures, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::tensor::Layout;
 use qres_fed::update::{Outputs, Parent, Weighted, aggregate};
 use serde::Deserialize;
@@ -52,6 +52,8 @@ impl Round {
             checkpoint0: BlobId([0; 32]),
             creator: members[0],
             succeeds: None,
+            metrics: vec![],
+            end: End::default(),
         })
     }
 
@@ -69,6 +71,7 @@ impl Round {
             author: members[i],
             samples: self.samples[i],
             staleness: 0,
+            figures: Figures::default(),
         };
         let fresh: Vec<Weighted<'_>> = updates
             .iter()

@@ -29,6 +29,7 @@
 mod centre;
 mod coordinate;
 pub mod defaults;
+mod fairness;
 mod gram;
 mod plan;
 mod preparation;
@@ -44,6 +45,7 @@ pub use rules::Aggregation;
 pub use verdict::{Rejection, Verdict};
 
 pub(crate) use coordinate::{Buffers, Kernel, Number};
+pub(crate) use fairness::fair;
 pub(crate) use gram::Gram;
 pub(crate) use plan::{CoordinateRule, Plan, Planned};
 pub(crate) use row::{RUN, Row};

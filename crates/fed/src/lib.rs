@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use qres_fed::id::{BlobId, NodeId};
-//! use qres_fed::record::{Membership, RoundPolicy, Rule, Spec};
+//! use qres_fed::record::{End, Figures, Membership, RoundPolicy, Rule, Spec};
 //! use qres_fed::tensor::{f32_from_safetensors, read_schema, to_safetensors};
 //! use qres_fed::update::{self, Outputs, Parent, Part, Weighted};
 //!
@@ -30,12 +30,14 @@
 //!     checkpoint0: BlobId::of(&base),
 //!     creator: members[0],
 //!     succeeds: None,
+//!     metrics: vec![],
+//!     end: End::default(),
 //! };
 //! spec.check()?;
 //!
 //! // Each node codes the difference of its trainer's weights to the base.
 //! let code = |weights: Vec<u8>, samples| {
-//!     let part = Part { file: &weights, samples, delta: false };
+//!     let part = Part { file: &weights, samples, steps: None, delta: false };
 //!     let mut update = vec![];
 //!     update::merge_and_encode(&spec, &base, &[part], &mut update).map(|_| update)
 //! };
@@ -43,7 +45,10 @@
 //!
 //! // Every node aggregates the same updates, and gets the same bits.
 //! let fresh = [(&first, members[0], 100), (&second, members[1], 300)]
-//!     .map(|(update, author, samples)| Weighted { update, author, samples, staleness: 0 });
+//!     .map(|(update, author, samples)| {
+//!         let figures = Figures::default();
+//!         Weighted { update, author, samples, staleness: 0, figures }
+//!     });
 //! let parent = Parent { id: spec.zero().0, weights: &base, optimiser: None };
 //! let mut next = vec![];
 //! update::aggregate(&spec, parent, &fresh, &[], Outputs::of_weights(&mut next))?;

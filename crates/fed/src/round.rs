@@ -87,7 +87,8 @@ mod promises;
 mod stage;
 
 pub use event::{
-    AggregateJob, EncodeJob, Forgotten, FreshItem, Input, LateItem, Output, Persist, Refusal, Refused, Unsigned,
+    AggregateJob, EncodeItem, EncodeJob, Forgotten, FreshItem, Input, LateItem, Output, Persist, Refusal, Refused,
+    Unsigned,
 };
 pub use machine::Machine;
 pub use submission::{Submission, SubmissionState};

@@ -4,202 +4,32 @@
 //! `fedprox/1` (Li et al. 2020, "Federated optimization in heterogeneous networks") aggregate in the same way, see
 //! [`crate::update::aggregate`]. With FedProx the trainers add `mu / 2 * |w - base|^2` to their loss. The other strategies
 //! give the aggregated update to a server optimiser, see [`crate::optimiser`]; with `mu` their trainers add that term, too.
+//! Three of them change how much a contribution counts:
+//!
+//! - `fednova/1` (Wang et al. 2020, "Tackling the objective inconsistency problem in heterogeneous federated optimization")
+//!   divides each update by its local steps and multiplies the mean by the mean number of steps. Members that take more steps
+//!   then pull no harder.
+//! - `qfedavg/1` (Li et al. 2020, "Fair resource allocation in federated learning", algorithm 2) lets members with a high loss
+//!   count more, see [`Fairness`].
+//! - `fedbuff/1` (Nguyen et al. 2022, "Federated learning with buffered asynchronous aggregation") aggregates as soon as k
+//!   contributions are there and discounts the late ones by [`late_discount`].
+
+mod param;
+mod table;
 
 use std::collections::BTreeMap;
 
-use crate::optimiser::{Optimiser, Second};
-use crate::record::{Rule, Schema, Spec, SpecError};
+use crate::aggregation::Aggregation;
+use crate::optimiser::Optimiser;
+use crate::record::{LOSS, Measured, Report, Rule, Schema, Spec, SpecError};
+use param::{BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS, MAX_SHARE, MU, Q, STALENESS_EXPONENT};
+use table::{STRATEGIES, Strategy, Weighting, number};
 
-/// A number that a strategy takes as a parameter.
-struct Param {
-    name: &'static str,
-    required: bool,
-    /// Condition on the value, in words for error texts; `holds` tests it.
-    must: &'static str,
-    holds: fn(f64) -> bool,
-}
-
-/// Weight of the proximal term; 0 makes FedProx the same as FedAvg.
-const MU: Param = Param {
-    name: "mu",
-    required: true,
-    must: "finite and at least 0",
-    holds: |x| x.is_finite() && x >= 0.0,
-};
-/// Step size of the trainers' gradient descent.
-const LEARNING_RATE: Param = Param {
-    name: "learning_rate",
-    required: false,
-    must: "finite and above 0",
-    holds: |x| x.is_finite() && x > 0.0,
-};
-/// Passes over the trainer's own data in one round.
-const LOCAL_EPOCHS: Param = Param {
-    name: "local_epochs",
-    required: false,
-    must: "a whole number from 1 to 1000000",
-    holds: is_count,
-};
-/// Samples in each step of the trainers' gradient descent.
-const BATCH_SIZE: Param = Param {
-    name: "batch_size",
-    required: false,
-    must: "a whole number from 1 to 1000000",
-    holds: is_count,
-};
-
-/// Largest share of a round that one member has: its update counts as if it had fewer samples.
-const MAX_SHARE: Param = Param {
-    name: "max_share",
-    required: false,
-    must: "above 0 and at most 1",
-    holds: |x| x > 0.0 && x <= 1.0,
-};
-
-/// Step size of the server optimiser.
-const SERVER_LEARNING_RATE: Param = Param {
-    name: "server_learning_rate",
-    required: false,
-    must: "finite and above 0",
-    holds: |x| x.is_finite() && x > 0.0,
-};
-/// Part of the first moment that stays from round to round.
-const MOMENTUM: Param = Param {
-    name: "momentum",
-    required: false,
-    must: "at least 0 and below 1",
-    holds: is_part,
-};
-const BETA1: Param = Param {
-    name: "beta1",
-    ..MOMENTUM
-};
-/// Part of the second moment that stays from round to round.
-const BETA2: Param = Param {
-    name: "beta2",
-    ..MOMENTUM
-};
-/// Number that is added to the root of the second moment.
-const TAU: Param = Param {
-    name: "tau",
-    required: false,
-    must: "from 1e-15 to 1e15",
-    holds: |x| (1e-15..=1e15).contains(&x),
-};
-
-fn is_count(x: f64) -> bool {
-    (1.0..=1e6).contains(&x) && x.fract() == 0.0
-}
-
-fn is_part(x: f64) -> bool {
-    (0.0..1.0).contains(&x)
-}
+/// The strategy whose rounds close with k contributions.
+const BUFFERED_ID: &str = "fedbuff/1";
 
 /// The numbers that trainers apply; nodes apply the others.
 const TRAINERS: [&str; 4] = [BATCH_SIZE.name, LEARNING_RATE.name, LOCAL_EPOCHS.name, MU.name];
-
-/// A strategy that this version knows.
-struct Strategy {
-    id: &'static str,
-    params: &'static [Param],
-    /// Makes the server optimiser from the rule's numbers; `None` for a strategy that has none.
-    optimiser: Option<fn(&Rule) -> Optimiser>,
-}
-
-const MU_OPTIONAL: Param = Param { required: false, ..MU };
-const FEDAVG: &[Param] = &[BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS, MAX_SHARE];
-const FEDPROX: &[Param] = &[BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS, MAX_SHARE, MU];
-const WITH_MOMENTUM: &[Param] = &[
-    BATCH_SIZE,
-    LEARNING_RATE,
-    LOCAL_EPOCHS,
-    MAX_SHARE,
-    MOMENTUM,
-    MU_OPTIONAL,
-    SERVER_LEARNING_RATE,
-];
-const ADAGRAD: &[Param] = &[
-    BATCH_SIZE,
-    BETA1,
-    LEARNING_RATE,
-    LOCAL_EPOCHS,
-    MAX_SHARE,
-    MU_OPTIONAL,
-    SERVER_LEARNING_RATE,
-    TAU,
-];
-const ADAM: &[Param] = &[
-    BATCH_SIZE,
-    BETA1,
-    BETA2,
-    LEARNING_RATE,
-    LOCAL_EPOCHS,
-    MAX_SHARE,
-    MU_OPTIONAL,
-    SERVER_LEARNING_RATE,
-    TAU,
-];
-
-const STRATEGIES: &[Strategy] = &[
-    Strategy {
-        id: "fedavg/1",
-        params: FEDAVG,
-        optimiser: None,
-    },
-    Strategy {
-        id: "fedprox/1",
-        params: FEDPROX,
-        optimiser: None,
-    },
-    Strategy {
-        id: "fedavgm/1",
-        params: WITH_MOMENTUM,
-        optimiser: Some(|rule| momentum(rule, 1.0, false)),
-    },
-    Strategy {
-        id: "diloco/1",
-        params: WITH_MOMENTUM,
-        optimiser: Some(|rule| momentum(rule, 0.7, true)),
-    },
-    Strategy {
-        id: "fedadagrad/1",
-        params: ADAGRAD,
-        optimiser: Some(|rule| adaptive(rule, Second::Adagrad)),
-    },
-    Strategy {
-        id: "fedadam/1",
-        params: ADAM,
-        optimiser: Some(|rule| adaptive(rule, Second::Adam(number(rule, &BETA2, 0.99)))),
-    },
-    Strategy {
-        id: "fedyogi/1",
-        params: ADAM,
-        optimiser: Some(|rule| adaptive(rule, Second::Yogi(number(rule, &BETA2, 0.99)))),
-    },
-];
-
-fn number(rule: &Rule, param: &Param, default: f64) -> f64 {
-    rule.params.get(param.name).copied().unwrap_or(default)
-}
-
-/// DiLoCo's defaults are those of the paper; FedAvgM's are the ones in use.
-fn momentum(rule: &Rule, rate: f64, nesterov: bool) -> Optimiser {
-    Optimiser::Momentum {
-        rate: number(rule, &SERVER_LEARNING_RATE, rate),
-        momentum: number(rule, &MOMENTUM, 0.9),
-        nesterov,
-    }
-}
-
-/// The defaults are those that Reddi et al. 2021 recommend where nothing was tuned.
-fn adaptive(rule: &Rule, second: Second) -> Optimiser {
-    Optimiser::Adaptive {
-        rate: number(rule, &SERVER_LEARNING_RATE, 0.1),
-        beta1: number(rule, &BETA1, 0.9),
-        tau: number(rule, &TAU, 1e-3),
-        second,
-    }
-}
 
 fn known(id: &str) -> Option<&'static Strategy> {
     STRATEGIES.iter().find(|strategy| strategy.id == id)
@@ -207,7 +37,7 @@ fn known(id: &str) -> Option<&'static Strategy> {
 
 /// Returns the strategy's server optimiser; `None` if it has none, or is unknown.
 pub fn optimiser(rule: &Rule) -> Option<Optimiser> {
-    known(&rule.id)?.optimiser.map(|make| make(rule))
+    (known(&rule.id)?.optimiser)(rule)
 }
 
 /// Returns the schema of the state of the model's server optimiser; `None` if its strategy has none.
@@ -269,6 +99,107 @@ pub fn set_max_share(rule: &mut Rule, share: Option<f64>) {
     }
 }
 
+/// Checks the strategy of a spec, and that the spec has what the strategy needs.
+///
+/// # Errors
+/// The error names the field at fault: the strategy's rule, or a metric or an aggregation that does not fit it.
+pub fn check_spec(spec: &Spec) -> Result<(), SpecError> {
+    check(&spec.strategy)?;
+    if weighting(&spec.strategy) != Weighting::Loss {
+        return Ok(());
+    }
+    let id = &spec.strategy.id;
+    if !spec.metrics.iter().any(|metric| metric.name == LOSS) {
+        return Err(SpecError {
+            field: "metrics",
+            problem: format!("{id} weights the members by their losses: name the metric {LOSS}"),
+        });
+    }
+    if !Aggregation::of(spec)?.is_mean() {
+        return Err(SpecError {
+            field: "aggregation",
+            problem: format!("{id} combines the updates itself: it takes no rule but mean/1"),
+        });
+    }
+    Ok(())
+}
+
+/// Returns the fault that makes a report invalid in a model of this spec, for every receiver.
+pub fn report_fault(spec: &Spec, report: &Report) -> Option<String> {
+    if let Some(fault) = report.fault(spec) {
+        return Some(fault);
+    }
+    let id = &spec.strategy.id;
+    match (weighting(&spec.strategy), report.steps, report.figures(spec).loss) {
+        (Weighting::Steps, None, _) => Some(format!("{id} needs the number of local steps")),
+        (Weighting::Loss, _, None) => Some(format!("{id} needs the value of the metric {LOSS}")),
+        (Weighting::Loss, _, Some(loss)) if loss < 0.0 => {
+            Some(format!("{id} needs a {LOSS} of at least 0, not {loss}"))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the report of a contribution that is only a vote: it measures nothing that the strategy does not ask for.
+pub fn closing_report(spec: &Spec) -> Report {
+    let needs_loss = weighting(&spec.strategy) == Weighting::Loss;
+    let zero = Measured { value: 0.0, samples: 1 };
+    let metrics = spec.metrics.iter();
+    Report {
+        steps: Some(1.0),
+        metrics: metrics
+            .map(|metric| (needs_loss && metric.name == LOSS).then_some(zero))
+            .collect(),
+    }
+}
+
+fn weighting(rule: &Rule) -> Weighting {
+    known(&rule.id).map_or(Weighting::Samples, |strategy| strategy.weighting)
+}
+
+/// Returns true if the strategy divides updates by their local steps.
+pub fn normalises(rule: &Rule) -> bool {
+    weighting(rule) == Weighting::Steps
+}
+
+/// The numbers of q-FedAvg: `F^q` of its loss F is a member's weight, and the step is shorter the steeper `F^q` can be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fairness {
+    /// The exponent q, 0 to 20.
+    pub q: f64,
+    /// The Lipschitz constant L of the gradients: 1 / `learning_rate`, as in the paper.
+    pub lipschitz: f64,
+}
+
+/// Returns the numbers of q-FedAvg; `None` for other strategies.
+pub fn fairness(rule: &Rule) -> Option<Fairness> {
+    (weighting(rule) == Weighting::Loss).then(|| Fairness {
+        q: number(rule, &Q, 0.0),
+        lipschitz: 1.0 / number(rule, &LEARNING_RATE, 1.0),
+    })
+}
+
+/// Returns the factor for the samples of a contribution that is `behind` rounds late: `(1 + behind)^-a`. Without the number
+/// `staleness_exponent` a is 1/2, as in FedBuff (Nguyen et al. 2022). a is a multiple of 1/2, so that products, square root and
+/// quotient, which are those of IEEE 754, make the same bits on every machine.
+pub fn late_discount(rule: &Rule, behind: u32) -> f64 {
+    let (mut halves, base) = (2.0 * number(rule, &STALENESS_EXPONENT, 0.5), 1.0 + f64::from(behind));
+    let mut power = 1.0;
+    while halves >= 2.0 {
+        power *= base;
+        halves -= 2.0;
+    }
+    if halves >= 1.0 {
+        power *= base.sqrt();
+    }
+    1.0 / power
+}
+
+/// Returns true if a round of the strategy closes with k contributions, and takes the others as late work.
+pub fn is_buffered(rule: &Rule) -> bool {
+    rule.id == BUFFERED_ID
+}
+
 /// Checks that the rule is a known privacy mechanism; `none/1` is the only one.
 pub fn check_privacy(rule: &Rule) -> Result<(), SpecError> {
     let fail = |problem: String| {
@@ -289,6 +220,7 @@ pub fn check_privacy(rule: &Rule) -> Result<(), SpecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optimiser::Second;
 
     fn rule(id: &str, params: &[(&str, f64)]) -> Rule {
         Rule {
@@ -315,6 +247,9 @@ mod tests {
             rule("fedadagrad/1", &[("beta1", 0.5), ("tau", 1e-8)]),
             rule("fedadam/1", &[("beta2", 0.999)]),
             rule("fedyogi/1", &[("beta1", 0.0), ("beta2", 0.0), ("tau", 1.0)]),
+            rule("fednova/1", &[("mu", 0.1), ("server_learning_rate", 0.9)]),
+            rule("qfedavg/1", &[("q", 0.2), ("learning_rate", 0.1)]),
+            rule("fedbuff/1", &[("staleness_exponent", 1.5)]),
         ] {
             assert_eq!(check(&good), Ok(()), "{good:?}");
         }
@@ -350,6 +285,15 @@ mod tests {
             (rule("fedadagrad/1", &[("beta2", 0.9)]), vec!["\"beta2\""]),
             (rule("fedadam/1", &[("beta1", 1.0)]), vec!["beta1 = 1", "below 1"]),
             (rule("fedyogi/1", &[("tau", 0.0)]), vec!["tau = 0", "1e-15"]),
+            (rule("qfedavg/1", &[("q", 1.0)]), vec!["needs the number learning_rate"]),
+            (
+                rule("qfedavg/1", &[("q", -1.0), ("learning_rate", 0.1)]),
+                vec!["q = -1", "0 to 20"],
+            ),
+            (
+                rule("fedbuff/1", &[("staleness_exponent", 0.3)]),
+                vec!["0.3", "multiple of 0.5"],
+            ),
             (
                 rule("diloco/1", &[("server_learning_rate", 0.0)]),
                 vec!["server_learning_rate = 0", "above 0"],
@@ -402,6 +346,33 @@ mod tests {
                 second: Second::Yogi(0.3)
             })
         );
+    }
+
+    #[test]
+    fn fednova_and_fedbuff_have_an_optimiser_if_its_numbers_are_given() {
+        assert_eq!(optimiser(&rule("fednova/1", &[])), None);
+        let momentum = rule("fedbuff/1", &[("momentum", 0.5)]);
+        assert_eq!(
+            optimiser(&momentum),
+            Some(Optimiser::Momentum {
+                rate: 1.0,
+                momentum: 0.5,
+                nesterov: false
+            })
+        );
+    }
+
+    #[test]
+    fn late_work_is_discounted_by_the_exponent() {
+        let discount = |id: &str, exponent: f64, behind| {
+            let numbers = [("staleness_exponent", exponent)];
+            late_discount(&rule(id, &numbers), behind)
+        };
+        assert_eq!(late_discount(&rule("fedavg/1", &[]), 3), 0.5);
+        assert_eq!(late_discount(&rule("fedavg/1", &[]), 0), 1.0);
+        assert_eq!(discount("fedbuff/1", 0.0, 9), 1.0);
+        assert_eq!(discount("fedbuff/1", 1.0, 3), 0.25);
+        assert_eq!(discount("fedbuff/1", 2.5, 3), 1.0 / 32.0);
     }
 
     #[test]

@@ -22,16 +22,16 @@ mod pipeline;
 mod reader;
 mod source;
 
-pub use aggregate::{Outputs, Parent, aggregate, late_discount};
+pub use aggregate::{Outputs, Parent, aggregate};
 pub use average::average;
 pub use check::check;
-pub use encode::merge_and_encode;
+pub use encode::{encode_zeros, merge_and_encode};
 
 pub(crate) use fidelity::Moments;
 
 use crate::codec::Codec;
 use crate::id::NodeId;
-use crate::record::{Spec, SpecError};
+use crate::record::{Figures, Spec, SpecError};
 use crate::tensor::{Source, TensorError};
 
 /// A submission for [`merge_and_encode`]: a checked safetensors file.
@@ -40,6 +40,8 @@ pub struct Part<'a> {
     pub file: &'a dyn Source,
     /// The submission's weight: its number of training samples.
     pub samples: u64,
+    /// Number of its local steps, if its trainer said it; see [`Report::steps`](crate::record::Report).
+    pub steps: Option<f64>,
     /// True if the file holds a difference to the base, false if it holds full weights.
     pub delta: bool,
 }
@@ -66,6 +68,8 @@ pub struct Weighted<'a> {
     pub samples: u64,
     /// Rounds that the contribution is behind: 0 for a fresh one, at least 1 for a late one.
     pub staleness: u32,
+    /// What its author says about its work, as far as the strategy uses it.
+    pub figures: Figures,
 }
 
 fn codec_of(spec: &Spec) -> Result<Codec, TensorError> {

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
-use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::record::{Dtype, End, Figures, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::tensor::to_safetensors;
 use qres_fed::update::{Outputs, Parent, Part, Weighted, aggregate, check, merge_and_encode};
 
@@ -109,6 +109,8 @@ fn spec(codec: &str) -> Spec {
         checkpoint0: BlobId([0; 32]),
         creator: NodeId([1; 32]),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 
@@ -122,6 +124,7 @@ fn updates_and_their_aggregate_have_these_bits() {
                 file: &file(model),
                 samples: 5,
                 delta: false,
+                steps: None,
             };
             merge_and_encode(&spec, &base, &[part], &mut coded).unwrap();
             assert_eq!(coded, bytes(update), "{codec}");
@@ -133,6 +136,7 @@ fn updates_and_their_aggregate_have_these_bits() {
             author: NodeId([i as u8; 32]),
             samples: SAMPLES[i],
             staleness,
+            figures: Figures::default(),
         };
         let mut out = vec![];
         let (fresh, late) = ([weighted(0, 0), weighted(1, 0)], [weighted(2, STALENESS)]);

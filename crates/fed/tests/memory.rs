@@ -4,7 +4,7 @@
 use std::io;
 
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
-use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::record::{Dtype, End, Figures, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::tensor::{Layout, Source};
 use qres_fed::update::{Outputs, Parent, Weighted, aggregate};
 
@@ -79,6 +79,8 @@ fn five_gibibytes_of_updates_are_aggregated_in_200_mebibytes() {
         checkpoint0: BlobId([0; 32]),
         creator: author(0),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     };
     let header = Layout::of(&spec.tensors).header().to_vec();
     let base = Made { header, member: 99 };
@@ -90,6 +92,7 @@ fn five_gibibytes_of_updates_are_aggregated_in_200_mebibytes() {
         author: author(i),
         samples: 1 + u64::from(i),
         staleness: 0,
+        figures: Figures::default(),
     };
     let fresh: Vec<Weighted<'_>> = (0..)
         .zip(updates.iter().map(|update| update as &dyn Source))

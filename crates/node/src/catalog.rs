@@ -212,6 +212,7 @@ mod tests {
             head: info,
             confirmed: info,
             workable: true,
+            last: None,
             unusable_count: 0,
             conditions: Conditions::default(),
             successor: None,

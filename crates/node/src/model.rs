@@ -27,6 +27,7 @@
 
 pub mod batch;
 pub mod commit;
+pub mod curve;
 pub mod effects;
 pub mod job;
 pub mod round_clock;

@@ -87,6 +87,7 @@ reasons! {
     Mesh = Unavailable "MESH",
     MessageTooLarge = ResourceExhausted "MESSAGE_TOO_LARGE",
     ModelAmbiguous = FailedPrecondition "MODEL_AMBIGUOUS",
+    ModelComplete = FailedPrecondition "MODEL_COMPLETE",
     ModelEnded = Unavailable "MODEL_ENDED",
     ChangeRefused = FailedPrecondition "CHANGE_REFUSED",
     ModelExists = AlreadyExists "MODEL_EXISTS",

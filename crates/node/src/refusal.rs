@@ -47,6 +47,7 @@ pub fn base_refused(error: BaseError) -> NodeError {
         BaseError::NotHeld(_) => Reason::BaseNotHeld,
         BaseError::Contributed(_) => Reason::BaseContributed,
         BaseError::Conflicts { .. } => Reason::BaseConflicts,
+        BaseError::Complete(_) => Reason::ModelComplete,
         BaseError::NotMember => Reason::NotAMember,
         BaseError::Convicted(_) => Reason::Convicted,
     };

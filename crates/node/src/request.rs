@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use qres_fed::id::{BlobId, CheckpointId, SpecId};
-use qres_fed::record::{Membership, ModelName, Rule, TensorSpec};
+use qres_fed::record::{End, Membership, Metric, ModelName, Rule, TensorSpec};
 
 /// A caller's name of a model: `name`, or `name@id` (id = spec id, 64 hex digits) which always works. An id in the place of the
 /// name means the model of that id.
@@ -53,6 +53,10 @@ pub struct CreateModel {
     pub max_staleness: Option<u32>,
     /// The members; `None` means a list of this node alone.
     pub membership: Option<Membership>,
+    /// The metrics that contributions carry.
+    pub metrics: Vec<Metric>,
+    /// The end of the run.
+    pub end: End,
     /// A predecessor; its head is then checkpoint 0, and no weights are sent.
     pub succeeds: Option<SpecId>,
     /// Weights made from a seed ([`Seeded`]); no weights are sent then either.
@@ -92,8 +96,13 @@ pub struct Submit {
     pub samples: u64,
     /// The content of the bytes: weights or a delta.
     pub kind: SubmissionKind,
-    /// Figures for people: at most 64 numbers, which may be NaN, with names of at most 128 bytes.
+    /// Figures: at most 64 numbers, which may be NaN, with names of at most 128 bytes. Those that the spec names describe the
+    /// base, and travel.
     pub metrics: BTreeMap<String, f64>,
+    /// The number of samples on which the metrics were measured; `None` means [`Submit::samples`].
+    pub evaluation_samples: Option<u64>,
+    /// The number of local steps behind the work, 1 to 2^40.
+    pub steps: Option<f64>,
     /// The stream of the bytes.
     pub upload: UploadOptions,
 }
@@ -107,6 +116,8 @@ pub struct Fetch {
     pub after: Option<CheckpointId>,
     /// Asks for exactly this checkpoint instead of the head.
     pub checkpoint: Option<CheckpointId>,
+    /// Asks for the best confirmed checkpoint by the metric of this name, or by the model's first one if it is empty.
+    pub best: Option<String>,
     /// Asks for the newest confirmed checkpoint instead of a provisional head.
     pub confirmed_only: bool,
     /// With [`Fetch::after`] and without [`Fetch::trainer`]: takes heads, too, on which this node has contributed already.

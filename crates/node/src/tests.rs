@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use qres_fed::id::{BlobId, CheckpointId, NodeId, SpecId, SubmissionId};
-use qres_fed::record::{BlobRole, Content, Dtype, Membership, RoundPolicy, Rule, Seal, Signed, Spec, TensorSpec};
+use qres_fed::record::{
+    BlobRole, Content, Dtype, End, Membership, Report, RoundPolicy, Rule, Seal, Signed, Spec, TensorSpec,
+};
 use qres_fed::round::{Input, SubmissionState};
 use qres_fed::tensor::to_safetensors;
 use qres_mesh::{MeshConfig, Mode};
@@ -59,6 +61,8 @@ pub(super) fn spec(name: &str, membership: Membership, checkpoint0: u8, creator:
         checkpoint0: BlobId([checkpoint0; 32]),
         creator,
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 
@@ -73,6 +77,7 @@ pub(super) fn pending(spec: SpecId, n: u8) -> StoredSubmission {
         samples: 1,
         delta: false,
         metrics: [].into(),
+        report: Report::default(),
         blob: BlobId([n; 32]),
         bytes: 1,
         at_unix_ms: 1,
@@ -135,6 +140,8 @@ fn request(key: Option<&str>) -> CreateModel {
         deadline_ms_max: None,
         max_staleness: None,
         membership: None,
+        metrics: vec![],
+        end: End::default(),
         succeeds: None,
         upload: UploadOptions {
             key: key.map(str::to_owned),
@@ -167,6 +174,8 @@ async fn submit_on(
         samples: 3,
         kind: SubmissionKind::Weights,
         metrics: [].into(),
+        evaluation_samples: None,
+        steps: None,
         upload: UploadOptions {
             key: key.map(str::to_owned),
             ..UploadOptions::default()
@@ -182,6 +191,7 @@ fn after(after: Option<CheckpointId>) -> Fetch {
         model: model(),
         after,
         checkpoint: None,
+        best: None,
         confirmed_only: false,
         every_head: false,
         trainer: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use qres_fed::aggregation::Verdict;
 use qres_fed::id::{CheckpointId, ContributionId, NodeId, ProofId, SpecId, SubmissionId};
-use qres_fed::record::{Content, ModelName, Spec};
+use qres_fed::record::{Content, Metric, ModelName, Report, Spec, Summary};
 use qres_fed::round::{ChangeInfo, SubmissionState};
 use qres_files::descriptors::Descriptors;
 pub use qres_mesh::{PeerState, PeerView};
@@ -26,6 +26,8 @@ pub enum JoinStatus {
     Syncing,
     /// The model is joined, and the node stands on a head.
     Joined,
+    /// The model is joined, and its run has ended where its spec says.
+    Complete,
     /// The model is joined and has ended: its members changed, and it goes on as a successor.
     Superseded,
 }
@@ -114,8 +116,19 @@ pub struct ContributionView {
     pub bytes: u64,
     /// True if it was taken as late work.
     pub late: bool,
+    /// What the author says about its work.
+    pub report: Report,
     /// What the aggregation made of it, if this node has computed the checkpoint of the round.
     pub verdict: Option<Verdict>,
+}
+
+/// A metric of a model as a round measured it on its parent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvaluationView {
+    /// The metric.
+    pub metric: Metric,
+    /// Its values over the round's fresh contributions.
+    pub summary: Summary,
 }
 
 /// A seal on a round that the head's branch passed over.
@@ -144,6 +157,10 @@ pub struct RoundView {
     pub sealers: Vec<NodeId>,
     /// The contributions that are in.
     pub contributions: Vec<ContributionView>,
+    /// The metrics that the round's members measured on its parent.
+    pub evaluation: Vec<EvaluationView>,
+    /// True if the round only settles the last checkpoint of the run.
+    pub closing: bool,
     /// Members whose contributions are expected and not in.
     pub missing: Vec<NodeId>,
     /// The contributions that the round needs at least (k).

@@ -65,6 +65,7 @@ mod database;
 mod directory;
 mod entry;
 mod error;
+mod evaluation;
 mod expire;
 mod file;
 mod guard;
@@ -103,8 +104,8 @@ pub use owner::Owner;
 pub use partial::Partial;
 pub use quota::{Quota, QuotaError};
 pub use record::{
-    HeardModel, KeyOutcome, ModelRecords, StoredKey, StoredModel, StoredState, StoredSubmission, SubmissionPage,
-    Verdicts, Write,
+    Best, Evaluation, HeardModel, KeyOutcome, ModelRecords, StoredKey, StoredModel, StoredState, StoredSubmission,
+    SubmissionPage, Verdicts, Write,
 };
 pub use reserve::{ROOM_BYTES_MIN, free_bytes};
 pub use reusable::ReusableFiles;

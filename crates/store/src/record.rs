@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use qres_fed::aggregation::Verdict;
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, SubmissionId};
-use qres_fed::record::{Consent, Contribution, ModelName, Proof, Seal, Signature, Signed, Spec};
+use qres_fed::record::{
+    Consent, Content, Contribution, ModelName, Proof, Report, Seal, Signature, Signed, Spec, Summary,
+};
 use qres_fed::round::{Archived, Forgotten, Root, SubmissionState};
 
 /// A known model: its signed [`Spec`], and whether this node has joined it.
@@ -45,6 +47,8 @@ pub struct StoredSubmission {
     /// True if the trainer sent weights minus base, not weights.
     pub delta: bool,
     pub metrics: BTreeMap<String, f64>,
+    /// The part of what the trainer said that goes into the contribution.
+    pub report: Report,
     /// The safetensors file, as the trainer sent it.
     pub blob: BlobId,
     pub bytes: u64,
@@ -123,6 +127,19 @@ pub enum Write {
         checkpoint: CheckpointId,
         verdicts: Verdicts,
     },
+    /// Keeps what the members of a round measured on the checkpoint's parent.
+    Evaluation {
+        spec: SpecId,
+        round: u64,
+        checkpoint: CheckpointId,
+        evaluation: Evaluation,
+    },
+    /// Keeps the best checkpoint by a metric, which is named by its place in the spec.
+    Best {
+        spec: SpecId,
+        metric: u8,
+        best: Best,
+    },
     Submission(StoredSubmission),
     SubmissionState {
         id: SubmissionId,
@@ -149,6 +166,21 @@ pub enum Write {
 
 /// The verdicts on the contributions of one checkpoint.
 pub type Verdicts = Vec<(ContributionId, Verdict)>;
+
+/// What the members of a round measured: a value for each of the spec's metrics, `None` where nobody measured it.
+pub type Evaluation = Vec<Option<Summary>>;
+
+/// The best confirmed checkpoint by a metric, as far as this node knows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs)]
+pub struct Best {
+    pub checkpoint: CheckpointId,
+    pub round: u64,
+    pub parent: Option<CheckpointId>,
+    pub content: Content,
+    /// The metric's middle value, which the next round measured.
+    pub value: f64,
+}
 
 /// The records of a model, in any order.
 #[derive(Debug, Clone, Default)]

@@ -12,8 +12,9 @@ use super::database::Records;
 use super::directory::Directory;
 use super::reserve::Reserve;
 use super::{
-    BlobStore, Blobs, HeardModel, ModelRecords, Owner, Quota, StoreError, StoredKey, StoredModel, StoredState,
-    StoredSubmission, SubmissionPage, Verdicts, Write, archive, entry, expire, query, table, value, verdict, write,
+    Best, BlobStore, Blobs, Evaluation, HeardModel, ModelRecords, Owner, Quota, StoreError, StoredKey, StoredModel,
+    StoredState, StoredSubmission, SubmissionPage, Verdicts, Write, archive, entry, evaluation, expire, query, table,
+    value, verdict, write,
 };
 
 /// The settings of a [`Store`].
@@ -146,6 +147,21 @@ impl Store {
                 .collect()
         };
         self.records.read(read)
+    }
+
+    /// Returns what the rounds of these checkpoints measured, each given with its round; `None` where this node has no figures.
+    pub fn evaluations(&self, spec: SpecId, of: &[(u64, CheckpointId)]) -> Result<Vec<Option<Evaluation>>, StoreError> {
+        let read = |tx: &_| {
+            of.iter()
+                .map(|(round, id)| evaluation::read(tx, spec, *round, id))
+                .collect()
+        };
+        self.records.read(read)
+    }
+
+    /// Returns the best checkpoints of a model, each with the place of its metric in the spec.
+    pub fn best(&self, spec: SpecId) -> Result<Vec<(u8, Best)>, StoreError> {
+        self.records.read(|tx| evaluation::best(tx, spec))
     }
 
     /// Returns round and id of the archived records of rounds later than `above`, the newest first. Whole rounds are

@@ -38,6 +38,10 @@ pub(super) const HEARD_SUCCEEDS: Values<32> = TableDefinition::new("heard_succee
 pub(super) const CONSENTS: Values<64> = TableDefinition::new("consents");
 /// Key: spec, round, checkpoint that this node has computed. Value: the verdicts on its contributions.
 pub(super) const VERDICTS: Values<72> = TableDefinition::new("verdicts");
+/// Key: spec, round, checkpoint. Value: what the members of the round measured on the checkpoint's parent.
+pub(super) const EVALUATIONS: Values<72> = TableDefinition::new("evaluations");
+/// Key: spec, place of a metric in the spec. Value: the best checkpoint by this metric.
+pub(super) const BEST: Values<33> = TableDefinition::new("best");
 /// Key: spec, checkpoint whose weights are here and verified. No value.
 pub(super) const VERIFIED: Mark<64> = TableDefinition::new("verified");
 /// Key: submission. Value: the whole submission.
@@ -114,6 +118,8 @@ macro_rules! all_tables {
             CONSENTS,
             HEARD_SUCCEEDS,
             VERDICTS,
+            EVALUATIONS,
+            BEST,
             VERIFIED,
             SUBMISSIONS,
             SUBMISSION_BY_BASE,

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId};
 use qres_fed::record::{
-    Content, Contribution, Dtype, Membership, Proof, RoundPolicy, Rule, Seal, Signature, Signed, Spec, TensorSpec,
+    Content, Contribution, Dtype, End, Membership, Proof, Report, RoundPolicy, Rule, Seal, Signature, Signed, Spec,
+    TensorSpec,
 };
 use qres_fed::round::Forgotten;
 
@@ -72,6 +73,8 @@ fn spec(name: &str) -> Signed<Spec> {
         checkpoint0: BlobId::of(name.as_bytes()),
         creator: NodeId([1; 32]),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     })
 }
 
@@ -86,6 +89,7 @@ fn contribution(spec: SpecId, samples: u64) -> Signed<Contribution> {
         update_bytes: 8,
         fidelity: 1.0,
         source: None,
+        report: Report::default(),
     })
 }
 

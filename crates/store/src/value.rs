@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, SubmissionId};
-use qres_fed::record::{Canonical, ModelName, Signature, Signed};
+use qres_fed::record::{Canonical, ModelName, Report, Signature, Signed};
 use qres_fed::round::SubmissionState;
 
 use super::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
@@ -61,6 +61,7 @@ struct SubmissionV1 {
     /// Metrics as the bits of their `f64`: borsh refuses NaN, and a NaN that a trainer measured is no reason to refuse
     /// its work.
     metrics: BTreeMap<String, u64>,
+    report: Report,
     blob: BlobId,
     bytes: u64,
     at_unix_ms: u64,
@@ -154,6 +155,7 @@ pub fn from_submission(submission: &StoredSubmission) -> Vec<u8> {
             .into_iter()
             .map(|(name, value)| (name, value.to_bits()))
             .collect(),
+        report: submission.report,
         blob: submission.blob,
         bytes: submission.bytes,
         at_unix_ms: submission.at_unix_ms,
@@ -179,6 +181,7 @@ pub fn to_submission(bytes: &[u8]) -> Result<StoredSubmission, StoreError> {
             .into_iter()
             .map(|(name, bits)| (name, f64::from_bits(bits)))
             .collect(),
+        report: submission.report,
         blob: submission.blob,
         bytes: submission.bytes,
         at_unix_ms: submission.at_unix_ms,

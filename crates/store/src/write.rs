@@ -8,7 +8,7 @@ use redb::{ReadableTable, WriteTransaction};
 use super::database::Fault;
 use super::entry::{Done, mark, put, remove, take, unmark};
 use super::table::{self, Values};
-use super::{StoreError, StoredKey, StoredSubmission, Write, archive, value, verdict};
+use super::{StoreError, StoredKey, StoredSubmission, Write, archive, evaluation, value, verdict};
 
 /// Applies one [`Write`] in a transaction.
 pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
@@ -48,6 +48,13 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             checkpoint,
             verdicts,
         } => verdict::keep(tx, *spec, (*round, checkpoint), verdicts),
+        Write::Evaluation {
+            spec,
+            round,
+            checkpoint,
+            evaluation,
+        } => evaluation::keep(tx, *spec, (*round, checkpoint), evaluation),
+        Write::Best { spec, metric, best } => evaluation::keep_best(tx, *spec, *metric, best),
         Write::Submission(submission) => put_submission(tx, submission),
         Write::SubmissionState {
             id,
@@ -132,6 +139,7 @@ fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
     }
     archive::clear(tx, spec)?;
     verdict::forget(tx, spec, u64::MAX)?;
+    evaluation::clear(tx, spec)?;
     let range = table::below::<64>(&spec.0);
     tx.open_table(table::VERIFIED)?
         .retain_in::<&[u8; 64], _>(range.start()..=range.end(), |_, ()| false)?;

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, SubmissionId};
-use qres_fed::record::{Contribution, Signature, Signed};
+use qres_fed::record::{Contribution, Report, Signature, Signed};
 use qres_fed::round::SubmissionState;
 use qres_store::{
     Blobs, KeyOutcome, Owner, SEGMENT_BYTES, SegmentTree, Store, StoreError, StoreOptions, StoredKey, StoredSubmission,
@@ -58,6 +58,7 @@ fn submission(number: u64) -> StoredSubmission {
         samples: number,
         delta: false,
         metrics: BTreeMap::new(),
+        report: Report::default(),
         blob: BlobId::of(&bytes),
         bytes: bytes.len() as u64,
         at_unix_ms: number,
@@ -80,6 +81,7 @@ fn contribution(number: u64) -> Signed<Contribution> {
             update_bytes: submission.bytes,
             fidelity: 1.0,
             source: None,
+            report: Report::default(),
         },
         signature: Signature([0; 64]),
     }

@@ -154,7 +154,7 @@ pub fn decode(data: &[u8]) -> Result<Option<(Announcement, Option<String>)>, &'s
 #[cfg(test)]
 mod tests {
     use qres_fed::id::CheckpointId;
-    use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, TensorSpec};
+    use qres_fed::record::{Dtype, End, Membership, Report, RoundPolicy, Rule, TensorSpec};
 
     use super::*;
     use crate::identity::Identity;
@@ -172,6 +172,7 @@ mod tests {
             update_bytes: update.len() as u64,
             fidelity: 0.999,
             source: None,
+            report: Report::default(),
         })
     }
 
@@ -193,6 +194,8 @@ mod tests {
             checkpoint0: BlobId([4; 32]),
             creator: me.node(),
             succeeds: None,
+            metrics: vec![],
+            end: End::default(),
         })
     }
 

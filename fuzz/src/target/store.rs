@@ -1,7 +1,7 @@
 //! Values of the store's tables: a value that was read is written as it was.
 
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
-use qres_fed::record::{Contribution, Proof, Seal, Spec};
+use qres_fed::record::{Contribution, Proof, Report, Seal, Spec};
 use qres_fed::round::SubmissionState;
 use qres_store::value;
 use qres_store::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
@@ -69,6 +69,7 @@ fn seeds(fixture: &Fixture) -> Vec<Vec<u8>> {
                 samples: 5,
                 delta: true,
                 metrics: [("loss".to_owned(), f64::NAN), ("accuracy".to_owned(), 0.5)].into(),
+                report: Report::default(),
                 blob: BlobId([4; 32]),
                 bytes: 100,
                 at_unix_ms: 1_700_000_000_000,

@@ -2,7 +2,7 @@
 
 use qres_fed::codec::Codec;
 use qres_fed::id::{CheckpointId, NodeId};
-use qres_fed::record::{Rule, Spec, is_printable};
+use qres_fed::record::{Figures, Rule, Spec, is_printable};
 use qres_fed::state;
 use qres_fed::strategy;
 use qres_fed::tensor::{self, Layout, to_safetensors};
@@ -147,6 +147,7 @@ fn update(codec: &str, data: &[u8]) -> bool {
         author: NodeId([author; 32]),
         samples,
         staleness,
+        figures: Figures::default(),
     };
     let (fresh, late) = ([part(1, 1 << 40, 0), part(2, 1, 0), part(3, 5, 0)], [part(1, 3, 2)]);
     two_rounds(&spec, &fresh, &late);
@@ -195,6 +196,7 @@ fn coded(codec: &str, weights: Vec<u8>) -> Vec<u8> {
         file: &weights,
         samples: 3,
         delta: false,
+        steps: None,
     };
     let mut coded = Vec::new();
     update::merge_and_encode(&spec, &base, &[part], &mut coded).expect("coded");

@@ -2,7 +2,7 @@
 
 use qres_api::pb;
 use qres_fed::id::{BlobId, NodeId};
-use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::record::{Dtype, End, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_node::identity::Identity;
 use qres_tests::{Daemon, Options, wait};
 
@@ -27,6 +27,8 @@ fn spec(creator: NodeId, name: &str, tensor: &str, strategy: &str) -> Spec {
         checkpoint0: BlobId([1; 32]),
         creator,
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Seals that no honest node makes.
 
 use qres_fed::id::{BlobId, ContributionId, NodeId};
-use qres_fed::record::{Content, Seal, Signed};
+use qres_fed::record::{Content, Figures, Seal, Signed};
 use qres_fed::update::{Outputs, Parent, Weighted, aggregate};
 use qres_tests::weights::vector;
 
@@ -122,6 +122,7 @@ async fn two_valid_seals_of_one_sealer_leave_one_head() {
             author,
             samples: 1,
             staleness: 0,
+            figures: Figures::default(),
         });
         let mut result = vec![];
         aggregate(&scene.spec, parent, &weighted, &[], Outputs::of_weights(&mut result)).unwrap();

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use qres_api::pb;
 use qres_fed::id::{BlobId, NodeId};
-use qres_fed::record::{Canonical, Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::record::{Canonical, Dtype, End, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_node::identity::Identity;
 use qres_tests::{Daemon, Node, Options, wait};
 
@@ -39,6 +39,8 @@ fn spec(creator: NodeId, name: &str, tensors: usize) -> Spec {
         checkpoint0: BlobId([1; 32]),
         creator,
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 

@@ -3,7 +3,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -14,11 +14,20 @@ class WatchKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WATCH_KIND_SNAPSHOT_END: _ClassVar[WatchKind]
     WATCH_KIND_CHANGE: _ClassVar[WatchKind]
     WATCH_KIND_TOO_OLD: _ClassVar[WatchKind]
+
+class MetricGoal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    METRIC_GOAL_UNSPECIFIED: _ClassVar[MetricGoal]
+    METRIC_GOAL_LOWEST: _ClassVar[MetricGoal]
+    METRIC_GOAL_HIGHEST: _ClassVar[MetricGoal]
 WATCH_KIND_UNSPECIFIED: WatchKind
 WATCH_KIND_SNAPSHOT: WatchKind
 WATCH_KIND_SNAPSHOT_END: WatchKind
 WATCH_KIND_CHANGE: WatchKind
 WATCH_KIND_TOO_OLD: WatchKind
+METRIC_GOAL_UNSPECIFIED: MetricGoal
+METRIC_GOAL_LOWEST: MetricGoal
+METRIC_GOAL_HIGHEST: MetricGoal
 
 class Rule(_message.Message):
     __slots__ = ("id", "params")
@@ -52,3 +61,11 @@ class Checkpoint(_message.Message):
     confirmed: bool
     optimiser_digest: str
     def __init__(self, id: _Optional[str] = ..., round: _Optional[int] = ..., parent: _Optional[str] = ..., weights_digest: _Optional[str] = ..., total_bytes: _Optional[int] = ..., confirmed: bool = ..., optimiser_digest: _Optional[str] = ...) -> None: ...
+
+class Metric(_message.Message):
+    __slots__ = ("name", "goal")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    goal: MetricGoal
+    def __init__(self, name: _Optional[str] = ..., goal: _Optional[_Union[MetricGoal, str]] = ...) -> None: ...

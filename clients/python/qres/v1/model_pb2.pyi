@@ -17,6 +17,7 @@ class ModelStanding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STANDING_JOINED: _ClassVar[ModelStanding]
     MODEL_STANDING_LEFT: _ClassVar[ModelStanding]
     MODEL_STANDING_SUPERSEDED: _ClassVar[ModelStanding]
+    MODEL_STANDING_COMPLETE: _ClassVar[ModelStanding]
 
 class ConditionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -32,12 +33,21 @@ MODEL_STANDING_SYNCING: ModelStanding
 MODEL_STANDING_JOINED: ModelStanding
 MODEL_STANDING_LEFT: ModelStanding
 MODEL_STANDING_SUPERSEDED: ModelStanding
+MODEL_STANDING_COMPLETE: ModelStanding
 CONDITION_KIND_UNSPECIFIED: ConditionKind
 CONDITION_KIND_CONVICTED: ConditionKind
 CONDITION_KIND_COMPARING: ConditionKind
 CONDITION_KIND_UNSETTLED: ConditionKind
 CONDITION_KIND_IDENTITY_IN_USE: ConditionKind
 CONDITION_KIND_MEMBERS_CHANGE: ConditionKind
+
+class MetricTarget(_message.Message):
+    __slots__ = ("metric", "value")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    value: float
+    def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
     __slots__ = ("name", "dtype", "shape")
@@ -64,7 +74,7 @@ class RoundPolicy(_message.Message):
     def __init__(self, min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "id", "standing", "member", "head", "trainer_config", "warnings", "strategy", "aggregation", "codec", "privacy", "rounds", "open", "members", "quorum", "tensor_count", "tensors", "checkpoint0_digest", "creator", "succeeds", "conditions", "successor", "changes")
+    __slots__ = ("name", "id", "standing", "member", "head", "trainer_config", "warnings", "strategy", "aggregation", "codec", "privacy", "rounds", "open", "members", "quorum", "tensor_count", "tensors", "checkpoint0_digest", "creator", "succeeds", "conditions", "successor", "changes", "metrics", "max_rounds", "until")
     class TrainerConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +105,9 @@ class Model(_message.Message):
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     SUCCESSOR_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    MAX_ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     standing: ModelStanding
@@ -118,7 +131,10 @@ class Model(_message.Message):
     conditions: _containers.RepeatedCompositeFieldContainer[Condition]
     successor: str
     changes: _containers.RepeatedCompositeFieldContainer[MemberChange]
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ..., successor: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[MemberChange, _Mapping]]] = ...) -> None: ...
+    metrics: _containers.RepeatedCompositeFieldContainer[_common_pb2.Metric]
+    max_rounds: int
+    until: MetricTarget
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ..., successor: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[MemberChange, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ...) -> None: ...
 
 class MemberChange(_message.Message):
     __slots__ = ("proposer", "add", "remove", "agreed")
@@ -143,7 +159,7 @@ class Condition(_message.Message):
     def __init__(self, kind: _Optional[_Union[ConditionKind, str]] = ..., text: _Optional[str] = ..., proof: _Optional[str] = ...) -> None: ...
 
 class CreateModelRequest(_message.Message):
-    __slots__ = ("name", "strategy", "aggregation", "codec", "min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness", "members", "open", "succeeds", "idempotency_key", "offset", "total_bytes", "digest", "data", "tensors", "seed")
+    __slots__ = ("name", "strategy", "aggregation", "codec", "min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness", "members", "open", "succeeds", "idempotency_key", "offset", "total_bytes", "digest", "data", "tensors", "seed", "metrics", "max_rounds", "until")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +179,9 @@ class CreateModelRequest(_message.Message):
     DATA_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    MAX_ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
     name: str
     strategy: _common_pb2.Rule
     aggregation: _containers.RepeatedCompositeFieldContainer[_common_pb2.Rule]
@@ -182,7 +201,10 @@ class CreateModelRequest(_message.Message):
     data: bytes
     tensors: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     seed: int
-    def __init__(self, name: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., open: bool = ..., succeeds: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., seed: _Optional[int] = ...) -> None: ...
+    metrics: _containers.RepeatedCompositeFieldContainer[_common_pb2.Metric]
+    max_rounds: int
+    until: MetricTarget
+    def __init__(self, name: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., open: bool = ..., succeeds: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., seed: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ...) -> None: ...
 
 class CreateModelResponse(_message.Message):
     __slots__ = ("model",)

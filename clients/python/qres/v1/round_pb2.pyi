@@ -34,7 +34,7 @@ REJECTION_AGAINST_ROOT: Rejection
 REJECTION_TOO_LONG: Rejection
 
 class Contribution(_message.Message):
-    __slots__ = ("id", "author", "samples", "fidelity", "total_bytes", "late", "verdict")
+    __slots__ = ("id", "author", "samples", "fidelity", "total_bytes", "late", "verdict", "steps")
     ID_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class Contribution(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     LATE_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     id: str
     author: str
     samples: int
@@ -49,7 +50,26 @@ class Contribution(_message.Message):
     total_bytes: int
     late: bool
     verdict: ContributionVerdict
-    def __init__(self, id: _Optional[str] = ..., author: _Optional[str] = ..., samples: _Optional[int] = ..., fidelity: _Optional[float] = ..., total_bytes: _Optional[int] = ..., late: bool = ..., verdict: _Optional[_Union[ContributionVerdict, _Mapping]] = ...) -> None: ...
+    steps: float
+    def __init__(self, id: _Optional[str] = ..., author: _Optional[str] = ..., samples: _Optional[int] = ..., fidelity: _Optional[float] = ..., total_bytes: _Optional[int] = ..., late: bool = ..., verdict: _Optional[_Union[ContributionVerdict, _Mapping]] = ..., steps: _Optional[float] = ...) -> None: ...
+
+class Evaluation(_message.Message):
+    __slots__ = ("metric", "members", "samples", "mean", "min", "max", "middle")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    MIDDLE_FIELD_NUMBER: _ClassVar[int]
+    metric: _common_pb2.Metric
+    members: int
+    samples: int
+    mean: float
+    min: float
+    max: float
+    middle: float
+    def __init__(self, metric: _Optional[_Union[_common_pb2.Metric, _Mapping]] = ..., members: _Optional[int] = ..., samples: _Optional[int] = ..., mean: _Optional[float] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., middle: _Optional[float] = ...) -> None: ...
 
 class ContributionVerdict(_message.Message):
     __slots__ = ("claimed", "weight", "clipped", "distance", "rejected")
@@ -74,7 +94,7 @@ class LosingSeal(_message.Message):
     def __init__(self, checkpoint: _Optional[str] = ..., sealer: _Optional[str] = ...) -> None: ...
 
 class Round(_message.Message):
-    __slots__ = ("model", "spec_id", "round", "state", "parent", "checkpoint", "sealers", "contributions", "missing", "min_contributions", "deadline_in_ms", "losing_seals")
+    __slots__ = ("model", "spec_id", "round", "state", "parent", "checkpoint", "sealers", "contributions", "missing", "min_contributions", "deadline_in_ms", "losing_seals", "evaluation", "closing")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SPEC_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +107,8 @@ class Round(_message.Message):
     MIN_CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_IN_MS_FIELD_NUMBER: _ClassVar[int]
     LOSING_SEALS_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    CLOSING_FIELD_NUMBER: _ClassVar[int]
     model: str
     spec_id: str
     round: int
@@ -99,7 +121,9 @@ class Round(_message.Message):
     min_contributions: int
     deadline_in_ms: int
     losing_seals: _containers.RepeatedCompositeFieldContainer[LosingSeal]
-    def __init__(self, model: _Optional[str] = ..., spec_id: _Optional[str] = ..., round: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., parent: _Optional[str] = ..., checkpoint: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., sealers: _Optional[_Iterable[str]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., missing: _Optional[_Iterable[str]] = ..., min_contributions: _Optional[int] = ..., deadline_in_ms: _Optional[int] = ..., losing_seals: _Optional[_Iterable[_Union[LosingSeal, _Mapping]]] = ...) -> None: ...
+    evaluation: _containers.RepeatedCompositeFieldContainer[Evaluation]
+    closing: bool
+    def __init__(self, model: _Optional[str] = ..., spec_id: _Optional[str] = ..., round: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., parent: _Optional[str] = ..., checkpoint: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., sealers: _Optional[_Iterable[str]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., missing: _Optional[_Iterable[str]] = ..., min_contributions: _Optional[int] = ..., deadline_in_ms: _Optional[int] = ..., losing_seals: _Optional[_Iterable[_Union[LosingSeal, _Mapping]]] = ..., evaluation: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., closing: bool = ...) -> None: ...
 
 class GetRoundRequest(_message.Message):
     __slots__ = ("model", "round")

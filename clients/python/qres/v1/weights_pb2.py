@@ -27,7 +27,7 @@ from qres.v1 import common_pb2 as qres_dot_v1_dot_common__pb2
 from qres.v1 import submission_pb2 as qres_dot_v1_dot_submission__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15qres/v1/weights.proto\x12\x07qres.v1\x1a\x14qres/v1/access.proto\x1a\x14qres/v1/common.proto\x1a\x18qres/v1/submission.proto\"\xda\x02\n\x14SubmitWeightsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x0f\n\x07trainer\x18\x03 \x01(\t\x12\x0f\n\x07samples\x18\x04 \x01(\x04\x12%\n\x04kind\x18\x05 \x01(\x0e\x32\x17.qres.v1.SubmissionKind\x12;\n\x07metrics\x18\x06 \x03(\x0b\x32*.qres.v1.SubmitWeightsRequest.MetricsEntry\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\x0e\n\x06offset\x18\x08 \x01(\x04\x12\x18\n\x0btotal_bytes\x18\t \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x0b \x01(\x0c\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_total_bytes\"@\n\x15SubmitWeightsResponse\x12\'\n\nsubmission\x18\x01 \x01(\x0b\x32\x13.qres.v1.Submission\"+\n\x10GetUploadRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"\'\n\x11GetUploadResponse\x12\x12\n\nkept_bytes\x18\x01 \x01(\x04\"\xa5\x01\n\x13\x46\x65tchWeightsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x16\n\x0e\x63onfirmed_only\x18\x04 \x01(\x08\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x12\n\nevery_head\x18\x06 \x01(\x08\x12\x14\n\x07trainer\x18\x07 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_trainer\"\x83\x02\n\x14\x46\x65tchWeightsResponse\x12\'\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12H\n\x0etrainer_config\x18\x03 \x03(\x0b\x32\x30.qres.v1.FetchWeightsResponse.TrainerConfigEntry\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x1a\x34\n\x12TrainerConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*i\n\x0eSubmissionKind\x12\x1f\n\x1bSUBMISSION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17SUBMISSION_KIND_WEIGHTS\x10\x01\x12\x19\n\x15SUBMISSION_KIND_DELTA\x10\x02\x32\x87\x02\n\x0eWeightsService\x12V\n\rSubmitWeights\x12\x1d.qres.v1.SubmitWeightsRequest\x1a\x1e.qres.v1.SubmitWeightsResponse\"\x04\x80\xe2\x18\x02(\x01\x12H\n\tGetUpload\x12\x19.qres.v1.GetUploadRequest\x1a\x1a.qres.v1.GetUploadResponse\"\x04\x80\xe2\x18\x02\x12S\n\x0c\x46\x65tchWeights\x12\x1c.qres.v1.FetchWeightsRequest\x1a\x1d.qres.v1.FetchWeightsResponse\"\x04\x80\xe2\x18\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15qres/v1/weights.proto\x12\x07qres.v1\x1a\x14qres/v1/access.proto\x1a\x14qres/v1/common.proto\x1a\x18qres/v1/submission.proto\"\xb0\x03\n\x14SubmitWeightsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x0f\n\x07trainer\x18\x03 \x01(\t\x12\x0f\n\x07samples\x18\x04 \x01(\x04\x12%\n\x04kind\x18\x05 \x01(\x0e\x32\x17.qres.v1.SubmissionKind\x12;\n\x07metrics\x18\x06 \x03(\x0b\x32*.qres.v1.SubmitWeightsRequest.MetricsEntry\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\x0e\n\x06offset\x18\x08 \x01(\x04\x12\x18\n\x0btotal_bytes\x18\t \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x0b \x01(\x0c\x12\x1f\n\x12\x65valuation_samples\x18\x0c \x01(\x04H\x01\x88\x01\x01\x12\x12\n\x05steps\x18\r \x01(\x01H\x02\x88\x01\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_total_bytesB\x15\n\x13_evaluation_samplesB\x08\n\x06_steps\"@\n\x15SubmitWeightsResponse\x12\'\n\nsubmission\x18\x01 \x01(\x0b\x32\x13.qres.v1.Submission\"+\n\x10GetUploadRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"\'\n\x11GetUploadResponse\x12\x12\n\nkept_bytes\x18\x01 \x01(\x04\"\xa5\x01\n\x13\x46\x65tchWeightsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x16\n\x0e\x63onfirmed_only\x18\x04 \x01(\x08\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x12\n\nevery_head\x18\x06 \x01(\x08\x12\x14\n\x07trainer\x18\x07 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_trainer\"\x95\x02\n\x14\x46\x65tchWeightsResponse\x12\'\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12H\n\x0etrainer_config\x18\x03 \x03(\x0b\x32\x30.qres.v1.FetchWeightsResponse.TrainerConfigEntry\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x12\x10\n\x08\x63omplete\x18\x07 \x01(\x08\x1a\x34\n\x12TrainerConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*i\n\x0eSubmissionKind\x12\x1f\n\x1bSUBMISSION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17SUBMISSION_KIND_WEIGHTS\x10\x01\x12\x19\n\x15SUBMISSION_KIND_DELTA\x10\x02\x32\x87\x02\n\x0eWeightsService\x12V\n\rSubmitWeights\x12\x1d.qres.v1.SubmitWeightsRequest\x1a\x1e.qres.v1.SubmitWeightsResponse\"\x04\x80\xe2\x18\x02(\x01\x12H\n\tGetUpload\x12\x19.qres.v1.GetUploadRequest\x1a\x1a.qres.v1.GetUploadResponse\"\x04\x80\xe2\x18\x02\x12S\n\x0c\x46\x65tchWeights\x12\x1c.qres.v1.FetchWeightsRequest\x1a\x1d.qres.v1.FetchWeightsResponse\"\x04\x80\xe2\x18\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,24 +44,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WEIGHTSSERVICE'].methods_by_name['GetUpload']._serialized_options = b'\200\342\030\002'
   _globals['_WEIGHTSSERVICE'].methods_by_name['FetchWeights']._loaded_options = None
   _globals['_WEIGHTSSERVICE'].methods_by_name['FetchWeights']._serialized_options = b'\200\342\030\001'
-  _globals['_SUBMISSIONKIND']._serialized_start=1035
-  _globals['_SUBMISSIONKIND']._serialized_end=1140
+  _globals['_SUBMISSIONKIND']._serialized_start=1139
+  _globals['_SUBMISSIONKIND']._serialized_end=1244
   _globals['_SUBMITWEIGHTSREQUEST']._serialized_start=105
-  _globals['_SUBMITWEIGHTSREQUEST']._serialized_end=451
-  _globals['_SUBMITWEIGHTSREQUEST_METRICSENTRY']._serialized_start=389
-  _globals['_SUBMITWEIGHTSREQUEST_METRICSENTRY']._serialized_end=435
-  _globals['_SUBMITWEIGHTSRESPONSE']._serialized_start=453
-  _globals['_SUBMITWEIGHTSRESPONSE']._serialized_end=517
-  _globals['_GETUPLOADREQUEST']._serialized_start=519
-  _globals['_GETUPLOADREQUEST']._serialized_end=562
-  _globals['_GETUPLOADRESPONSE']._serialized_start=564
-  _globals['_GETUPLOADRESPONSE']._serialized_end=603
-  _globals['_FETCHWEIGHTSREQUEST']._serialized_start=606
-  _globals['_FETCHWEIGHTSREQUEST']._serialized_end=771
-  _globals['_FETCHWEIGHTSRESPONSE']._serialized_start=774
-  _globals['_FETCHWEIGHTSRESPONSE']._serialized_end=1033
-  _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._serialized_start=981
-  _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._serialized_end=1033
-  _globals['_WEIGHTSSERVICE']._serialized_start=1143
-  _globals['_WEIGHTSSERVICE']._serialized_end=1406
+  _globals['_SUBMITWEIGHTSREQUEST']._serialized_end=537
+  _globals['_SUBMITWEIGHTSREQUEST_METRICSENTRY']._serialized_start=442
+  _globals['_SUBMITWEIGHTSREQUEST_METRICSENTRY']._serialized_end=488
+  _globals['_SUBMITWEIGHTSRESPONSE']._serialized_start=539
+  _globals['_SUBMITWEIGHTSRESPONSE']._serialized_end=603
+  _globals['_GETUPLOADREQUEST']._serialized_start=605
+  _globals['_GETUPLOADREQUEST']._serialized_end=648
+  _globals['_GETUPLOADRESPONSE']._serialized_start=650
+  _globals['_GETUPLOADRESPONSE']._serialized_end=689
+  _globals['_FETCHWEIGHTSREQUEST']._serialized_start=692
+  _globals['_FETCHWEIGHTSREQUEST']._serialized_end=857
+  _globals['_FETCHWEIGHTSRESPONSE']._serialized_start=860
+  _globals['_FETCHWEIGHTSRESPONSE']._serialized_end=1137
+  _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._serialized_start=1085
+  _globals['_FETCHWEIGHTSRESPONSE_TRAINERCONFIGENTRY']._serialized_end=1137
+  _globals['_WEIGHTSSERVICE']._serialized_start=1247
+  _globals['_WEIGHTSSERVICE']._serialized_end=1510
 # @@protoc_insertion_point(module_scope)

@@ -20,7 +20,7 @@ SUBMISSION_KIND_WEIGHTS: SubmissionKind
 SUBMISSION_KIND_DELTA: SubmissionKind
 
 class SubmitWeightsRequest(_message.Message):
-    __slots__ = ("model", "base", "trainer", "samples", "kind", "metrics", "idempotency_key", "offset", "total_bytes", "digest", "data")
+    __slots__ = ("model", "base", "trainer", "samples", "kind", "metrics", "idempotency_key", "offset", "total_bytes", "digest", "data", "evaluation_samples", "steps")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,8 @@ class SubmitWeightsRequest(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     model: str
     base: str
     trainer: str
@@ -50,7 +52,9 @@ class SubmitWeightsRequest(_message.Message):
     total_bytes: int
     digest: str
     data: bytes
-    def __init__(self, model: _Optional[str] = ..., base: _Optional[str] = ..., trainer: _Optional[str] = ..., samples: _Optional[int] = ..., kind: _Optional[_Union[SubmissionKind, str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+    evaluation_samples: int
+    steps: float
+    def __init__(self, model: _Optional[str] = ..., base: _Optional[str] = ..., trainer: _Optional[str] = ..., samples: _Optional[int] = ..., kind: _Optional[_Union[SubmissionKind, str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ..., evaluation_samples: _Optional[int] = ..., steps: _Optional[float] = ...) -> None: ...
 
 class SubmitWeightsResponse(_message.Message):
     __slots__ = ("submission",)
@@ -89,7 +93,7 @@ class FetchWeightsRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., after: _Optional[str] = ..., checkpoint: _Optional[str] = ..., confirmed_only: bool = ..., offset: _Optional[int] = ..., every_head: bool = ..., trainer: _Optional[str] = ...) -> None: ...
 
 class FetchWeightsResponse(_message.Message):
-    __slots__ = ("checkpoint", "spec_id", "trainer_config", "total_bytes", "offset", "data")
+    __slots__ = ("checkpoint", "spec_id", "trainer_config", "total_bytes", "offset", "data", "complete")
     class TrainerConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -103,10 +107,12 @@ class FetchWeightsResponse(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
     checkpoint: _common_pb2.Checkpoint
     spec_id: str
     trainer_config: _containers.ScalarMap[str, float]
     total_bytes: int
     offset: int
     data: bytes
-    def __init__(self, checkpoint: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., spec_id: _Optional[str] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., total_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    complete: bool
+    def __init__(self, checkpoint: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., spec_id: _Optional[str] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., total_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., complete: bool = ...) -> None: ...

@@ -18,6 +18,8 @@ pub struct Fetch {
     pub spec_id: String,
     /// The numbers that the trainer must apply, e.g. `mu`.
     pub trainer_config: std::collections::BTreeMap<String, f64>,
+    /// True if the run has ended with this checkpoint: no more work is taken.
+    pub complete: bool,
     /// Bytes of the whole file.
     pub total_bytes: u64,
     /// Position in the file at which the data begin, in bytes.
@@ -42,6 +44,7 @@ impl Client {
             checkpoint,
             spec_id: first.spec_id,
             trainer_config: first.trainer_config,
+            complete: first.complete,
             total_bytes: first.total_bytes,
             offset: first.offset,
             data: whole(data, first.offset, first.total_bytes),

@@ -1,14 +1,17 @@
 //! Converts the node's views to the messages of the contract.
 
+mod round;
+
+pub(super) use round::round;
+
 use prost::Message;
 use prost_types::Timestamp;
-use qres_fed::aggregation::{self, Rejection};
-use qres_fed::record::{Membership, RoundPolicy, Rule, TensorSpec};
+use qres_fed::record::{Goal, Membership, Metric, RoundPolicy, Rule, TensorSpec};
 use qres_fed::round::{ChangeInfo, SubmissionState};
 use qres_node::finding::{Finding, Verdict};
 use qres_node::view::{
-    CheckpointView, ConditionKind, ConditionView, ContributionView, HeardModel, JoinStatus, ListedModel,
-    LosingSealView, ModelView, NodeView, PeerState, PeerView, RoundView, StateView, SubmissionView,
+    CheckpointView, ConditionKind, ConditionView, HeardModel, JoinStatus, ListedModel, ModelView, NodeView, PeerState,
+    PeerView, StateView, SubmissionView,
 };
 
 use crate::pb;
@@ -142,6 +145,7 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
         JoinStatus::Available => pb::ModelStanding::Available,
         JoinStatus::Syncing => pb::ModelStanding::Syncing,
         JoinStatus::Joined => pb::ModelStanding::Joined,
+        JoinStatus::Complete => pb::ModelStanding::Complete,
         JoinStatus::Superseded => pb::ModelStanding::Superseded,
     };
     pb::Model {
@@ -168,6 +172,23 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
         succeeds: optional(&spec.succeeds),
         successor: optional(&view.successor),
         changes: view.changes.into_iter().map(change).collect(),
+        metrics: spec.metrics.into_iter().map(metric).collect(),
+        max_rounds: spec.end.max_rounds,
+        until: spec.end.target.map(|target| pb::MetricTarget {
+            metric: target.metric,
+            value: target.value,
+        }),
+    }
+}
+
+fn metric(metric: Metric) -> pb::Metric {
+    let goal = match metric.goal {
+        Goal::Lowest => pb::MetricGoal::Lowest,
+        Goal::Highest => pb::MetricGoal::Highest,
+    };
+    pb::Metric {
+        name: metric.name,
+        goal: goal.into(),
     }
 }
 
@@ -192,64 +213,6 @@ fn condition(view: ConditionView) -> pb::Condition {
         kind: kind.into(),
         text: view.text,
         proof: optional(&view.proof),
-    }
-}
-
-fn judged(verdict: aggregation::Verdict) -> pb::ContributionVerdict {
-    let rejected = match verdict.rejected {
-        None => pb::Rejection::Unspecified,
-        Some(Rejection::NoSamples) => pb::Rejection::NoSamples,
-        Some(Rejection::NotSelected) => pb::Rejection::NotSelected,
-        Some(Rejection::Trimmed) => pb::Rejection::Trimmed,
-        Some(Rejection::AgainstRoot) => pb::Rejection::AgainstRoot,
-        Some(Rejection::TooLong) => pb::Rejection::TooLong,
-    };
-    pb::ContributionVerdict {
-        claimed: f64::from(verdict.claimed),
-        weight: f64::from(verdict.weight),
-        clipped: f64::from(verdict.clipped),
-        distance: verdict.distance.map(f64::from),
-        rejected: rejected.into(),
-    }
-}
-
-fn contribution(view: ContributionView) -> pb::Contribution {
-    pb::Contribution {
-        id: text(&view.id),
-        author: optional(&view.author),
-        samples: view.samples,
-        fidelity: f64::from(view.fidelity),
-        total_bytes: view.bytes,
-        late: view.late,
-        verdict: view.verdict.map(judged),
-    }
-}
-
-fn losing_seal(view: LosingSealView) -> pb::LosingSeal {
-    pb::LosingSeal {
-        checkpoint: text(&view.checkpoint),
-        sealer: text(&view.sealer),
-    }
-}
-
-pub(super) fn round(view: RoundView) -> pb::Round {
-    let state = match view.checkpoint {
-        None => pb::RoundState::Open,
-        Some(_) => pb::RoundState::Sealed,
-    };
-    pb::Round {
-        model: text(&view.model),
-        spec_id: text(&view.spec),
-        round: view.round,
-        state: state.into(),
-        parent: text(&view.parent),
-        checkpoint: view.checkpoint.map(checkpoint),
-        sealers: texts(&view.sealers),
-        contributions: view.contributions.into_iter().map(contribution).collect(),
-        missing: texts(&view.missing),
-        min_contributions: view.min_contributions,
-        deadline_in_ms: view.deadline_in_ms,
-        losing_seals: view.losing_seals.into_iter().map(losing_seal).collect(),
     }
 }
 
@@ -383,7 +346,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, SubmissionId};
-    use qres_fed::record::{Dtype, Spec};
+    use qres_fed::record::{Dtype, End, Spec};
 
     use super::*;
 
@@ -411,6 +374,8 @@ mod tests {
             checkpoint0: BlobId([7; 32]),
             creator: NodeId([1; 32]),
             succeeds: None,
+            metrics: vec![],
+            end: End::default(),
         };
         ModelView {
             id: spec.id(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use qres_fed::record::{Rule, TENSORS_MAX, TensorSpec};
+use qres_fed::record::{End, Rule, TENSORS_MAX, TensorSpec};
 use qres_node::error::{NodeError, Reason};
 use qres_node::handle::{CreateModel, MembersCall, WatchFilter};
 use qres_node::view::Event;
@@ -41,6 +41,11 @@ pub(super) fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Stat
         deadline_ms_max: header.deadline_max_ms,
         max_staleness: header.max_staleness,
         membership: field::membership(&header.members, header.open)?,
+        metrics: field::model_metrics("metrics", header.metrics)?,
+        end: End {
+            max_rounds: header.max_rounds,
+            target: field::metric_target("until", header.until)?,
+        },
         succeeds: field::optional_id("succeeds", &header.succeeds)?,
         seeded: field::seeded(header.tensors, header.seed, &header.succeeds)?,
         upload: field::upload(

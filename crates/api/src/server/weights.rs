@@ -36,6 +36,8 @@ pub(super) fn submit(header: pb::SubmitWeightsRequest) -> Result<Submit, Status>
         samples: field::samples("samples", header.samples)?,
         kind,
         metrics: field::metrics("metrics", header.metrics)?,
+        evaluation_samples: header.evaluation_samples,
+        steps: header.steps,
         upload: field::upload(
             header.idempotency_key,
             header.offset,
@@ -46,10 +48,16 @@ pub(super) fn submit(header: pb::SubmitWeightsRequest) -> Result<Submit, Status>
 }
 
 pub(super) fn fetch(request: &pb::FetchWeightsRequest) -> Result<Fetch, Status> {
+    let best = field::best(&request.checkpoint)?;
+    let checkpoint = match best {
+        Some(_) => None,
+        None => field::optional_id("checkpoint", &request.checkpoint)?,
+    };
     let fetch = Fetch {
         model: field::model("model", &request.model)?,
         after: field::optional_id("after", &request.after)?,
-        checkpoint: field::optional_id("checkpoint", &request.checkpoint)?,
+        checkpoint,
+        best,
         confirmed_only: request.confirmed_only,
         every_head: request.every_head,
         trainer: match &request.trainer {
@@ -58,13 +66,14 @@ pub(super) fn fetch(request: &pb::FetchWeightsRequest) -> Result<Fetch, Status> 
         },
         offset: request.offset,
     };
-    if fetch.checkpoint.is_some() && (fetch.after.is_some() || fetch.confirmed_only) {
+    let named = fetch.checkpoint.is_some() || fetch.best.is_some();
+    if named && (fetch.after.is_some() || fetch.confirmed_only) {
         return Err(field::invalid(
             "checkpoint",
             "is given with after or confirmed_only: name one checkpoint, or say which one you wait for",
         ));
     }
-    if fetch.trainer.is_some() && (fetch.checkpoint.is_some() || fetch.confirmed_only || fetch.every_head) {
+    if fetch.trainer.is_some() && (named || fetch.confirmed_only || fetch.every_head) {
         return Err(field::invalid(
             "trainer",
             "is given with checkpoint, confirmed_only or every_head: a trainer waits for a head that it can submit on",
@@ -144,6 +153,7 @@ impl pb::weights_service_server::WeightsService for Api {
             trainer_config: fetched.trainer_config,
             offset,
             data: Bytes::new(),
+            complete: fetched.complete,
         };
         let chunks = fetched.chunks.map(move |chunk| {
             // The stream holds the turn, so the turn ends when the stream is dropped.

@@ -11,7 +11,7 @@ use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::show::lines::Lines;
 use crate::upload::Source;
-use crate::value::{Rule, duration, named_number, rule};
+use crate::value::{Rule, duration, metric_goal, named_number, rule};
 
 /// Makes a model from its first weights, or from a seed.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub struct Create {
     #[arg(long, value_name = "FILE", requires = "seed")]
     tensors: Option<PathBuf>,
     /// Strategy by which contributions become a checkpoint: fedavg/1, fedprox/1, or one with a server optimiser: fedavgm/1,
-    /// diloco/1, fedadagrad/1, fedadam/1, fedyogi/1 [default: fedavg/1]
+    /// diloco/1, fedadagrad/1, fedadam/1, fedyogi/1; or fednova/1, qfedavg/1, fedbuff/1 [default: fedavg/1]
     #[arg(long, value_name = "NAME/VERSION")]
     strategy: Option<String>,
     /// A parameter of the strategy, e.g. mu=0.1; may be repeated
@@ -77,6 +77,15 @@ pub struct Create {
     /// Take the connected peers as members without asking
     #[arg(long, requires = "members_connected")]
     yes: bool,
+    /// A metric that contributions carry, and which values are better, e.g. loss=lowest or accuracy=highest; may be repeated
+    #[arg(long = "metric", value_name = "NAME=lowest|highest", value_parser = metric_goal)]
+    metrics: Vec<pb::Metric>,
+    /// End the run with this round
+    #[arg(long, value_name = "ROUND", value_parser = clap::value_parser!(u64).range(1..))]
+    max_rounds: Option<u64>,
+    /// End the run when the members measure this value of a metric, or a better one, e.g. accuracy=0.95
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = named_number, requires = "metrics")]
+    until: Option<(String, f64)>,
     /// Take over from this spec of the same name: its head is the first checkpoint
     #[arg(long, value_name = "SPEC")]
     succeeds: Option<String>,
@@ -142,6 +151,12 @@ impl Create {
             deadline_ms: self.deadline.map(ms),
             deadline_max_ms: self.deadline_max.map(ms),
             max_staleness: self.max_staleness,
+            metrics: self.metrics.clone(),
+            max_rounds: self.max_rounds,
+            until: self
+                .until
+                .clone()
+                .map(|(metric, value)| pb::MetricTarget { metric, value }),
             open: self.open,
             succeeds: self.succeeds.clone().unwrap_or_default(),
             idempotency_key: self.key.clone().unwrap_or_default(),

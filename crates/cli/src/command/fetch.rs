@@ -32,7 +32,8 @@ pub struct Fetch {
     /// Wait for weights newer than --after, or than the present head
     #[arg(long, conflicts_with = "checkpoint")]
     wait: bool,
-    /// The weights of exactly this checkpoint
+    /// The weights of exactly this checkpoint, or of the best confirmed one by the model's first metric (`best`) or by the metric
+    /// NAME (`best:NAME`)
     #[arg(long, value_name = "CHECKPOINT")]
     checkpoint: Option<String>,
     /// The newest confirmed checkpoint instead of a provisional head: for deployment
@@ -65,6 +66,7 @@ impl Fetch {
             first.spec_id.clone(),
             first.trainer_config.clone(),
         );
+        let complete = first.complete;
         self.download(&context, first).await?;
         let (checkpoint, spec_id, trainer_config) = shown;
         let out = self.out.display().to_string();
@@ -74,6 +76,7 @@ impl Fetch {
                     "checkpoint": json::checkpoint(&checkpoint),
                     "spec_id": spec_id,
                     "trainer_config": trainer_config,
+                    "complete": complete,
                     "total_bytes": checkpoint.total_bytes,
                     "out": out,
                 })
@@ -86,6 +89,10 @@ impl Fetch {
                     (
                         "apply",
                         Some(text::numbers(&trainer_config)).filter(|text| !text.is_empty()),
+                    ),
+                    (
+                        "run",
+                        complete.then(|| "complete: this is its last checkpoint".to_owned()),
                     ),
                     ("file", Some(format!("{out} ({})", text::bytes(checkpoint.total_bytes)))),
                 ])

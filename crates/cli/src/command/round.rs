@@ -112,6 +112,23 @@ fn round_text(round: &pb::Round) -> Lines {
                 .map(|ms| format!("in {}", text::duration_ms(ms.into()))),
         ),
         (
+            "parent's",
+            some(
+                round
+                    .evaluation
+                    .iter()
+                    .map(text::evaluation)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            ),
+        ),
+        (
+            "closing",
+            round
+                .closing
+                .then(|| "the members only vote: the run has ended with the parent".to_owned()),
+        ),
+        (
             "lost seals",
             some(text::shorts(round.losing_seals.iter().map(|seal| &seal.checkpoint))),
         ),
@@ -183,6 +200,7 @@ mod tests {
             state: pb::RoundState::Open.into(),
             parent: "aa".into(),
             contributions: vec![pb::Contribution {
+                steps: None,
                 id: "0123456789".into(),
                 author: "feedfacecafe".into(),
                 samples: 100,

@@ -41,9 +41,16 @@ pub struct Submit {
     /// The file holds the weights minus those of the base
     #[arg(long)]
     delta: bool,
-    /// A number for people, e.g. loss=0.3; may be repeated
+    /// A number, e.g. loss=0.3; may be repeated. A metric of the model goes to all members: it must describe the base, not the new
+    /// weights. Any other number stays on this node
     #[arg(long = "metric", value_name = "NAME=NUMBER", value_parser = metric)]
     metrics: Vec<(String, f64)>,
+    /// Number of samples on which the metrics were measured [default: --samples]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    evaluation_samples: Option<u64>,
+    /// Number of local steps behind the weights; fednova/1 needs it
+    #[arg(long, value_name = "N")]
+    steps: Option<f64>,
     /// Make the upload resumable and its answer repeatable under this key
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -107,6 +114,8 @@ impl Submit {
             samples: self.samples,
             kind: kind.into(),
             metrics: self.metrics.iter().cloned().collect(),
+            evaluation_samples: self.evaluation_samples,
+            steps: self.steps,
             idempotency_key: self.key.clone().unwrap_or_default(),
             ..Default::default()
         }

@@ -82,6 +82,9 @@ pub fn model(model: &pb::Model) -> Value {
         "succeeds": model.succeeds,
         "successor": model.successor,
         "changes": list(&model.changes, change),
+        "metrics": list(&model.metrics, metric),
+        "max_rounds": model.max_rounds,
+        "until": model.until.as_ref().map(|target| json!({"metric": target.metric, "value": target.value})),
     })
 }
 
@@ -154,6 +157,7 @@ fn contribution(contribution: &pb::Contribution) -> Value {
         "total_bytes": contribution.total_bytes,
         "late": contribution.late,
         "verdict": contribution.verdict.as_ref().map(verdict),
+        "steps": contribution.steps,
     })
 }
 
@@ -186,7 +190,25 @@ pub fn round(round: &pb::Round) -> Value {
         "min_contributions": round.min_contributions,
         "deadline_in_ms": round.deadline_in_ms,
         "losing_seals": list(&round.losing_seals, losing_seal),
+        "evaluation": list(&round.evaluation, evaluation),
+        "closing": round.closing,
     })
+}
+
+fn evaluation(evaluation: &pb::Evaluation) -> Value {
+    json!({
+        "metric": evaluation.metric.as_ref().map(metric),
+        "members": evaluation.members,
+        "samples": evaluation.samples,
+        "mean": evaluation.mean,
+        "min": evaluation.min,
+        "max": evaluation.max,
+        "middle": evaluation.middle,
+    })
+}
+
+fn metric(metric: &pb::Metric) -> Value {
+    json!({"name": metric.name, "goal": text::goal(metric)})
 }
 
 /// Converts a number to JSON. NaN and the infinities, which JSON has no numbers for, become the names of protobuf's JSON.

@@ -31,6 +31,8 @@ pub fn model_text(model: &pb::Model) -> Lines {
         ("codec", Some(text::rule(model.codec.as_ref()))),
         ("trainers apply", some(text::numbers(&model.trainer_config))),
         ("rounds", model.rounds.as_ref().map(policy)),
+        ("metrics", some(metrics(model))),
+        ("ends", some(end(model))),
         ("creator", some(model.creator.clone())),
         ("succeeds", some(model.succeeds.clone())),
         ("successor", some(model.successor.clone())),
@@ -41,6 +43,25 @@ pub fn model_text(model: &pb::Model) -> Lines {
     }
     tensors(model, &mut text);
     text
+}
+
+fn metrics(model: &pb::Model) -> String {
+    let each = model.metrics.iter();
+    let each = each.map(|metric| format!("{} ({} is best)", metric.name, text::goal(metric)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Formats the conditions that end the run; empty if it has no end.
+fn end(model: &pb::Model) -> String {
+    let rounds = model.max_rounds.map(|last| format!("with round {last}"));
+    let until = model.until.as_ref();
+    let until = until.map(|target| {
+        format!(
+            "when the members measure {} = {} or better",
+            target.metric, target.value
+        )
+    });
+    rounds.into_iter().chain(until).collect::<Vec<_>>().join(", or ")
 }
 
 /// Adds the members, their number n, the contributions k that make a checkpoint and the number that confirms it.

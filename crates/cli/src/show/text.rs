@@ -107,6 +107,20 @@ pub fn rejection(rejected: pb::Rejection) -> &'static str {
     }
 }
 
+/// Formats what a round measured on its parent: `loss 0.3512 (0.3001 to 0.4100, 3 members, 900 samples)`.
+pub fn evaluation(evaluation: &pb::Evaluation) -> String {
+    let name = evaluation.metric.as_ref().map_or("", |metric| metric.name.as_str());
+    format!(
+        "{name} {} ({} to {}, middle {}, {} members, {} samples)",
+        short_number(evaluation.mean),
+        short_number(evaluation.min),
+        short_number(evaluation.max),
+        short_number(evaluation.middle),
+        evaluation.members,
+        evaluation.samples
+    )
+}
+
 /// Formats a number with four digits, in powers of ten if it is very large or small.
 fn short_number(x: f64) -> String {
     if x == 0.0 || (1e-3..1e5).contains(&x.abs()) {
@@ -139,6 +153,16 @@ pub fn standing(model: &pb::Model) -> &'static str {
         pb::ModelStanding::Joined => "joined",
         pb::ModelStanding::Left => "left",
         pb::ModelStanding::Superseded => "superseded",
+        pb::ModelStanding::Complete => "complete",
+    }
+}
+
+/// Returns which values of a [`pb::Metric`] are better.
+pub fn goal(metric: &pb::Metric) -> &'static str {
+    match metric.goal() {
+        pb::MetricGoal::Unspecified => "unknown",
+        pb::MetricGoal::Lowest => "lowest",
+        pb::MetricGoal::Highest => "highest",
     }
 }
 
@@ -230,6 +254,13 @@ pub fn round_line(round: &pb::Round) -> String {
         ));
     } else if !round.missing.is_empty() {
         parts.push(format!("waiting for {}", shorts(&round.missing)));
+    }
+    for evaluation in &round.evaluation {
+        let name = evaluation.metric.as_ref().map_or("", |metric| metric.name.as_str());
+        parts.push(format!("{name} {} before", short_number(evaluation.mean)));
+    }
+    if round.closing {
+        parts.push("closing".to_owned());
     }
     if let Some(ms) = round.deadline_in_ms {
         parts.push(format!("deadline in {}", duration_ms(ms.into())));

@@ -67,6 +67,7 @@ fn bits_of(name: &str, x: &[f64]) {
         file: &weights,
         samples: 1,
         delta: false,
+        steps: None,
     };
     let coded = merge_and_encode(&spec("tcq/1", x.len()), &base, &[part], &mut std::io::sink()).expect("codes");
     let bits = coded.bytes as f64 * 8.0 / x.len() as f64;
@@ -79,6 +80,7 @@ fn one(codec: &str, base: &[u8], weights: &[u8]) {
         file: &weights,
         samples: 1,
         delta: false,
+        steps: None,
     }];
     let (mut coded, mut fidelity) = (Vec::new(), 0.0);
     let took = best(

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
-use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::record::{Dtype, End, Figures, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::tensor::{Layout, Source};
 use qres_fed::update::{Parent, Weighted};
 use rayon::prelude::*;
@@ -91,6 +91,7 @@ pub fn weighted(updates: &[Vec<u8>]) -> Vec<Weighted<'_>> {
             author: NodeId([author; 32]),
             samples: u64::from(author),
             staleness: 0,
+            figures: Figures::default(),
         })
         .collect()
 }
@@ -144,5 +145,7 @@ pub fn spec(codec: &str, elements: usize) -> Spec {
         checkpoint0: BlobId([0; 32]),
         creator: NodeId([1; 32]),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }

@@ -106,6 +106,7 @@ fn way(codec: &str) {
         file: &weights,
         samples: 1,
         delta: false,
+        steps: None,
     }];
     let took = best(
         || read_all(&[&weights]),

@@ -2,11 +2,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{Authored, Canonical};
+use super::{Authored, Canonical, Report};
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId};
-
-/// The largest sample count that is accepted: 2^40, about 10^12. A greater weight is a mistake or an attack.
-pub const SAMPLES_MAX: u64 = 1 << 40;
 
 /// The update of one node on one parent checkpoint, merged from its trainers' submissions.
 ///
@@ -21,7 +18,7 @@ pub struct Contribution {
     pub round: u64,
     /// The node that made and signed the contribution.
     pub author: NodeId,
-    /// Training samples of the update, 1 to [`SAMPLES_MAX`]: the contribution's weight in the aggregation.
+    /// Training samples of the update, 1 to [`SAMPLES_MAX`](super::SAMPLES_MAX): the contribution's weight in the aggregation.
     pub samples: u64,
     /// The coded update (the spec's codec applied to the spec's schema).
     pub update: BlobId,
@@ -34,13 +31,15 @@ pub struct Contribution {
     /// that the author knew as confirmed. `None` if the author abstains, because a vote would contradict an earlier vote of
     /// its own (docs/adr/0007).
     pub source: Option<u64>,
+    /// What the author says about its work, and about the parent.
+    pub report: Report,
 }
 
 // `fidelity` is never NaN: borsh refuses to read or write one.
 impl Eq for Contribution {}
 
 impl Canonical for Contribution {
-    const TAG: &'static str = "qres/contribution/1\n";
+    const TAG: &'static str = "qres/contribution/2\n";
 }
 
 impl Authored for Contribution {

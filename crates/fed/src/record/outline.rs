@@ -42,6 +42,7 @@ impl Outline {
         let spec = without_tensors(name, reader).map_err(|error| malformed(&error))?;
         spec.check_rounds()
             .and_then(|()| spec.check_rules())
+            .and_then(|()| spec.check_evaluation())
             .map_err(|error| malformed(&error))?;
         Ok(Self {
             name: spec.name,
@@ -66,6 +67,8 @@ fn without_tensors(name: ModelName, rest: &[u8]) -> std::io::Result<Spec> {
         checkpoint0: BorshDeserialize::deserialize(&mut reader)?,
         creator: BorshDeserialize::deserialize(&mut reader)?,
         succeeds: BorshDeserialize::deserialize(&mut reader)?,
+        metrics: BorshDeserialize::deserialize(&mut reader)?,
+        end: BorshDeserialize::deserialize(&mut reader)?,
     };
     if !reader.is_empty() {
         return Err(std::io::Error::other("bytes behind the last field"));
@@ -83,7 +86,7 @@ fn without_tensors(name: ModelName, rest: &[u8]) -> std::io::Result<Spec> {
 mod tests {
     use super::*;
     use crate::id::BlobId;
-    use crate::record::{Dtype, Membership, RoundPolicy, Rule};
+    use crate::record::{Dtype, End, Goal, Membership, Metric, MetricTarget, RoundPolicy, Rule};
 
     fn spec() -> Spec {
         let tensor = |name: &str| TensorSpec {
@@ -106,6 +109,17 @@ mod tests {
             checkpoint0: BlobId([3; 32]),
             creator: NodeId([1; 32]),
             succeeds: None,
+            metrics: vec![Metric {
+                name: "loss".into(),
+                goal: Goal::Lowest,
+            }],
+            end: End {
+                max_rounds: Some(9),
+                target: Some(MetricTarget {
+                    metric: "loss".into(),
+                    value: 0.5,
+                }),
+            },
         }
     }
 
@@ -124,7 +138,7 @@ mod tests {
     fn an_outline_is_there_exactly_when_the_whole_spec_is_sound() {
         let good = spec().to_canonical();
         assert_eq!(outline(&good), Some((spec().name, spec().creator)));
-        let bad: [fn(&mut Spec); 7] = [
+        let bad: [fn(&mut Spec); 11] = [
             |spec| spec.tensors = vec![].into(),
             |spec| spec.tensors.swap(0, 1),
             |spec| spec.tensors[1].name = "a".into(),
@@ -132,6 +146,10 @@ mod tests {
             |spec| spec.tensors[0].shape = vec![u64::MAX, 2],
             |spec| spec.rounds.min_contributions = 3,
             |spec| spec.strategy.id = "x".repeat(65),
+            |spec| spec.metrics = vec![spec.metrics[0].clone(); 2],
+            |spec| spec.metrics[0].name = "a\nb".into(),
+            |spec| spec.metrics = vec![],
+            |spec| spec.end.max_rounds = Some(0),
         ];
         for (number, spoil) in bad.iter().enumerate() {
             let mut spec = spec();

@@ -21,7 +21,7 @@ pub struct Seal {
     /// Ids of the contributions on `parent`, ascending.
     pub fresh: Vec<ContributionId>,
     /// Ids of the contributions on older checkpoints, ascending. The aggregation discounts them by
-    /// [`late_discount`](crate::update::late_discount).
+    /// [`late_discount`](crate::strategy::late_discount).
     pub late: Vec<ContributionId>,
     /// Ids of the proofs of equivocation that take effect from this seal on, ascending.
     pub proofs: Vec<ProofId>,

@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::end::check_end;
+use super::metric::check_metrics;
 use super::schema::{Schema, check_tensor, check_tensor_count};
-use super::{Authored, Canonical, SpecError, is_name};
+use super::{Authored, Canonical, End, Metric, SpecError, is_name};
 use crate::id::{BlobId, CheckpointId, NodeId, SpecId};
 use crate::record::Checkpoint;
 
@@ -179,10 +181,14 @@ pub struct Spec {
     pub creator: NodeId,
     /// The spec that this one succeeds, if any: checkpoint 0 of this one is then the head of that one.
     pub succeeds: Option<SpecId>,
+    /// The metrics that contributions carry; all others stay on their node.
+    pub metrics: Vec<Metric>,
+    /// The end of the run.
+    pub end: End,
 }
 
 impl Canonical for Spec {
-    const TAG: &'static str = "qres/spec/2\n";
+    const TAG: &'static str = "qres/spec/3\n";
 }
 
 impl Authored for Spec {
@@ -225,7 +231,8 @@ impl Spec {
     pub fn check(&self) -> Result<(), SpecError> {
         self.check_tensors()?;
         self.check_rounds()?;
-        self.check_rules()
+        self.check_rules()?;
+        self.check_evaluation()
     }
 
     fn check_tensors(&self) -> Result<(), SpecError> {
@@ -299,6 +306,11 @@ impl Spec {
             );
         }
         Ok(())
+    }
+
+    pub(super) fn check_evaluation(&self) -> Result<(), SpecError> {
+        check_metrics(&self.metrics)?;
+        check_end(&self.end, &self.metrics)
     }
 
     pub(super) fn check_rules(&self) -> Result<(), SpecError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Archived, Root, Submission, SubmissionState, Succession};
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, ProofId, ProposalId, SealId, SubmissionId};
-use crate::record::{BlobRole, Change, Consent, Content, Contribution, Proof, Proposal, Seal, Signed};
+use crate::record::{BlobRole, Change, Consent, Content, Contribution, Figures, Proof, Proposal, Seal, Signed};
 
 /// An event for the machine. Signatures are verified before a record comes in.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,9 +171,23 @@ pub struct EncodeJob {
     pub parent: CheckpointId,
     /// The blob with the weights of that checkpoint.
     pub weights: BlobId,
-    /// The submissions, ascending by id, each with its number of samples.
-    pub submissions: Vec<(SubmissionId, u64)>,
+    /// The submissions, ascending by id.
+    pub submissions: Vec<EncodeItem>,
 }
+
+/// A submission in an [`EncodeJob`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EncodeItem {
+    /// Id of the submission.
+    pub id: SubmissionId,
+    /// Number of its samples, which is its weight.
+    pub samples: u64,
+    /// Number of its local steps, if its trainer said it.
+    pub steps: Option<f64>,
+}
+
+// `steps` is never NaN: see `Report::fault`.
+impl Eq for EncodeItem {}
 
 /// A fresh contribution in an [`AggregateJob`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +200,8 @@ pub struct FreshItem {
     pub update: BlobId,
     /// Number of its samples, which is its weight.
     pub samples: u64,
+    /// What its author says about its work, as far as the strategy uses it.
+    pub figures: Figures,
 }
 
 /// A late contribution in an [`AggregateJob`].

@@ -7,6 +7,7 @@ mod comparison;
 mod condition;
 mod contribution;
 mod deadline;
+mod end;
 mod equivocation;
 mod fate;
 mod head;
@@ -161,6 +162,7 @@ impl Machine {
         self.settle_head();
         if std::mem::take(&mut self.dirty.round) && self.may_sign() {
             self.merge();
+            self.vote_at_end();
             self.close_round();
         }
         self.settle_succession();

@@ -6,6 +6,7 @@ mod closing;
 mod comparison;
 mod crowds;
 mod durability;
+mod end;
 mod equivocation;
 mod finality;
 mod forgotten;

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SealId, SubmissionId};
 use crate::record::{
-    BlobRole, Content, Contribution, Dtype, Membership, Proof, Proposal, RoundPolicy, Rule, Seal, Signature, Signed,
-    Spec, TensorSpec,
+    BlobRole, Content, Contribution, Dtype, End, Membership, Proof, Proposal, Report, RoundPolicy, Rule, Seal,
+    Signature, Signed, Spec, TensorSpec,
 };
 
 pub fn node(n: u8) -> NodeId {
@@ -52,6 +52,8 @@ pub fn spec(membership: Membership, k: u32) -> Spec {
         checkpoint0: BlobId::of(b"zero"),
         creator: node(1),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 
@@ -173,7 +175,7 @@ impl Stage {
                         parent: job.parent,
                         update: BlobId::of(&self.count.to_le_bytes()),
                         update_bytes: 4,
-                        samples: job.submissions.iter().map(|(_, samples)| samples).sum(),
+                        samples: job.submissions.iter().map(|item| item.samples).sum(),
                         fidelity: 1.0,
                     });
                 }
@@ -269,6 +271,7 @@ impl Stage {
             trainer: trainer.into(),
             base,
             samples: 10,
+            report: Report::default(),
         };
         let id = submission.id;
         self.disk
@@ -300,6 +303,7 @@ impl Stage {
             update_bytes: 4,
             fidelity: 1.0,
             source: round.checked_sub(2),
+            report: Report::default(),
         })
     }
 

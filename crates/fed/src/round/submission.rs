@@ -1,6 +1,7 @@
 //! A trainer's submission, and what became of it.
 
 use crate::id::{CheckpointId, ContributionId, SubmissionId};
+use crate::record::Report;
 
 /// Work that one trainer handed in. Its bytes are stored and checked (schema, finiteness) before the machine hears of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Submission {
     pub base: CheckpointId,
     /// Number of samples behind the work.
     pub samples: u64,
+    /// What the trainer says about the work.
+    pub report: Report,
 }
 
 /// The state of a [`Submission`]: what became of it so far.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{BlobId, CheckpointId, ConsentId, ContributionId, Instant, NodeId, ProofId, SealId, SpecId};
-use crate::record::{Change, Consent, Content, Contribution, Proof, Seal, Signed, Spec};
+use crate::record::{Change, Consent, Content, Contribution, Proof, Report, Seal, Signed, Spec, Summary};
 use crate::round::{Submission, SubmissionState};
 
 /// A node's own settings for one model. None of them makes a record valid or invalid.
@@ -131,6 +131,8 @@ pub struct ContributionInfo {
     pub late: bool,
     /// True if the contribution's blob is here and checked.
     pub here: bool,
+    /// What the author says about its work.
+    pub report: Report,
 }
 
 impl ContributionInfo {
@@ -144,6 +146,7 @@ impl ContributionInfo {
             bytes: 0,
             late,
             here: false,
+            report: Report::default(),
         }
     }
 }
@@ -158,6 +161,11 @@ pub struct RoundInfo {
     pub checkpoint: Option<CheckpointInfo>,
     pub sealers: Vec<NodeId>,
     pub contributions: Vec<ContributionInfo>,
+    /// What the fresh contributions measured on the parent: one value for each of the spec's metrics, `None` where nobody
+    /// measured it.
+    pub evaluation: Vec<Option<Summary>>,
+    /// True if the round only settles the last checkpoint of the run: its contributions are votes.
+    pub closing: bool,
     /// Members that are expected and not in.
     pub missing: Vec<NodeId>,
     /// Members whose work does not count, because there is proof against them (open round only).
@@ -191,6 +199,8 @@ pub enum BaseError {
         base: CheckpointId,
         confirmed: CheckpointId,
     },
+    #[error("the run ends with round {0}: no more work is taken")]
+    Complete(u64),
     #[error("this node is not a member of the model: it may fetch, not submit")]
     NotMember,
     #[error("{0}")]
@@ -254,6 +264,8 @@ impl Archived {
             }),
             sealers: vec![seal.sealer],
             contributions: fresh.chain(late).collect(),
+            evaluation: vec![],
+            closing: false,
             missing: vec![],
             excluded: vec![],
             deadline: None,

@@ -16,7 +16,6 @@ mod sum;
 
 pub use outputs::Outputs;
 pub use parent::Parent;
-pub use part::late_discount;
 
 use coordinates::Coordinates;
 use integers::Integers;
@@ -26,7 +25,7 @@ use step::Step;
 use sum::Sum;
 
 use super::{Weighted, codec_of};
-use crate::aggregation::{Aggregation, Plan, Verdict};
+use crate::aggregation::{Aggregation, Plan, Verdict, fair};
 use crate::record::{Spec, SpecError};
 use crate::strategy;
 use crate::tensor::TensorError;
@@ -38,8 +37,10 @@ use crate::tensor::TensorError;
 /// Floats: `result = parent + aggregated update`, or, with a server optimiser ([`crate::optimiser`]), `parent + its step`. How the update is aggregated is the matter of the spec's rules
 /// ([`crate::aggregation`]). By default it is `sum of p_i * update_i` with `p_i = n_i / (sum of all n)`. For a fresh
 /// contribution `n_i` is its sample count (FedAvg: McMahan et al. 2017, algorithm 1, in the form of differences). For a late
-/// one `n_i` is its sample count times [`late_discount`]; its update is added as a difference, although it was trained on an
-/// older checkpoint. The strategy's number `max_share` limits what one member has. Each coordinate's sum runs in f64 in the
+/// one `n_i` is its sample count times [`late_discount`](strategy::late_discount); its update is added as a difference, although it was trained on an
+/// older checkpoint. The strategy's number `max_share` limits what one member has. With `fednova/1` each update is first divided
+/// by its local steps and multiplied by those of the round; with `qfedavg/1` the losses decide, see
+/// [`Fairness`](strategy::Fairness). Each coordinate's sum runs in f64 in the
 /// order given. Product and sum are rounded separately (no fused multiply-add). The parent is added last, in f64, and the
 /// result is rounded once to the tensor's dtype, ties to even. A value beyond the largest finite value becomes that value: an
 /// aggregate is never infinite.
@@ -59,18 +60,31 @@ pub fn aggregate(
     mut out: Outputs<'_>,
 ) -> Result<Vec<Verdict>, TensorError> {
     let bad = |error: SpecError| TensorError::bad(error.to_string());
-    strategy::check(&spec.strategy).map_err(bad)?;
+    strategy::check_spec(spec).map_err(bad)?;
     let rules = Aggregation::of(spec).map_err(bad)?;
     let codec = codec_of(spec)?;
     let step = Step::new(spec, parent)?;
     let parts = parts(spec, codec, fresh, late)?;
-    let members = Members::of(&parts, strategy::max_share(&spec.strategy));
-    let products = match rules.needs_products() {
+    let mut members = Members::of(&parts, strategy::max_share(&spec.strategy));
+    if strategy::normalises(&spec.strategy) {
+        members.normalise(&parts, !rules.is_mean())?;
+    }
+    let fairness = strategy::fairness(&spec.strategy);
+    let products = match rules.needs_products() || fairness.is_some() {
         true => products::of_members(spec, codec, &parts, &members)?,
         false => vec![],
     };
-    let root = members.index_of(spec.creator);
-    let planned = rules.plan(&members.shares(), products, &parent.id.0, root);
+    let planned = match fairness {
+        Some(fairness) => {
+            let losses = members.losses(&parts);
+            let losses = losses.ok_or_else(|| TensorError::bad("a contribution does not say its loss"))?;
+            fair(fairness, &members.shares(), products, &losses)
+        }
+        None => {
+            let root = members.index_of(spec.creator);
+            rules.plan(&members.shares(), products, &parent.id.0, root)
+        }
+    };
     let integers = match rules.is_mean() {
         true => Integers::Largest,
         false => Integers::Middle,

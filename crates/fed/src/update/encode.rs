@@ -9,7 +9,7 @@ use super::pipeline::{Scratch, run};
 use super::{Coded, Moments, Part, codec_of};
 use crate::codec::{self, Codec, block};
 use crate::record::{SAMPLES_MAX, Spec};
-use crate::tensor::{Source, TensorError};
+use crate::tensor::{Layout, Source, TensorError};
 
 /// Merges submissions (in the canonical order: ascending by id) on the base's canonical weights and codes the update.
 ///
@@ -29,7 +29,7 @@ pub fn merge_and_encode(
 ) -> Result<Coded, TensorError> {
     let codec = codec_of(spec)?;
     let samples = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.samples));
-    let merge = Merge::new(codec, &spec.tensors, base, parts, samples)?;
+    let merge = Merge::new(spec, codec, base, parts, samples)?;
     let least = codec::fidelity_min(&spec.codec);
     let (moments, bytes) = match codec {
         Codec::Tcq => encode_chunks(&spec.tensors, &merge, f64::from(least), out)?,
@@ -49,6 +49,42 @@ pub fn merge_and_encode(
         fidelity,
         samples: samples.min(SAMPLES_MAX),
     })
+}
+
+/// Codes an update that changes nothing: a vote for its base.
+///
+/// # Errors
+/// Returns an error if the base is not the canonical file of the spec's schema.
+pub fn encode_zeros(spec: &Spec, base: &dyn Source, out: &mut dyn Write) -> Result<Coded, TensorError> {
+    let zeros = Zeros(Layout::of(&spec.tensors));
+    let part = Part {
+        file: &zeros,
+        samples: 1,
+        steps: Some(1.0),
+        delta: true,
+    };
+    merge_and_encode(spec, base, &[part], out)
+}
+
+/// A canonical file whose elements are all 0.
+struct Zeros(Layout);
+
+impl Source for Zeros {
+    fn len(&self) -> u64 {
+        self.0.file_bytes()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        if offset.saturating_add(into.len() as u64) > self.len() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let header = usize::try_from(offset).ok().and_then(|at| self.0.header().get(at..));
+        let header = header.unwrap_or_default();
+        let (first, rest) = into.split_at_mut(header.len().min(into.len()));
+        first.copy_from_slice(&header[..first.len()]);
+        rest.fill(0);
+        Ok(())
+    }
 }
 
 /// Writes an update of a codec whose batches have fixed lengths. Returns its moments and its length.

@@ -4,7 +4,8 @@ use super::batch::{Batch, Piece};
 use super::source::bytes_at;
 use super::{Part, integer};
 use crate::codec::{Codec, float};
-use crate::record::TensorSpec;
+use crate::record::{Spec, TensorSpec, mean_by_samples};
+use crate::strategy;
 use crate::tensor::{Layout, Placement, Source, TensorError, place};
 
 struct PlacedPart<'a> {
@@ -23,6 +24,20 @@ pub(super) struct Merge<'a> {
     parts: Vec<PlacedPart<'a>>,
 }
 
+/// Returns the factor of each part: 1, or the mean number of steps over its own.
+fn factors(parts: &[Part<'_>], normalised: bool) -> Result<Vec<f64>, TensorError> {
+    if !normalised || parts.len() == 1 {
+        return Ok(vec![1.0; parts.len()]);
+    }
+    let steps: Option<Vec<f64>> = parts.iter().map(|part| part.steps).collect();
+    let Some(steps) = steps else {
+        return Err(TensorError::bad("steps: a submission does not say its local steps"));
+    };
+    let all = parts.iter().zip(&steps).map(|(part, steps)| (*steps, part.samples));
+    let mean = mean_by_samples(all).map_or(1.0, |(mean, _)| mean);
+    Ok(steps.iter().map(|steps| mean / steps).collect())
+}
+
 /// Buffers for one batch of the update.
 #[derive(Debug, Default)]
 pub(super) struct MergeBuffers {
@@ -33,14 +48,17 @@ pub(super) struct MergeBuffers {
 }
 
 impl<'a> Merge<'a> {
-    /// Makes the update of these parts on the base's canonical weights. `samples` is the sum of theirs.
+    /// Makes the update of these parts on the base's canonical weights. `samples` is the sum of theirs. With
+    /// FedNova each part counts by the steps of all over its own, as the members of a round do; the update then stands for the
+    /// mean number of steps.
     pub fn new(
+        spec: &'a Spec,
         codec: Codec,
-        schema: &'a [TensorSpec],
         base: &'a dyn Source,
         parts: &[Part<'a>],
         samples: u64,
     ) -> Result<Self, TensorError> {
+        let schema = &spec.tensors;
         let layout = Layout::of(schema);
         layout.check(base)?;
         if samples == 0 {
@@ -49,12 +67,14 @@ impl<'a> Merge<'a> {
                 parts.len()
             )));
         }
+        let factors = factors(parts, strategy::normalises(&spec.strategy))?;
         let mut placed = Vec::with_capacity(parts.len());
-        for part in parts {
+        for (part, factor) in parts.iter().zip(factors) {
+            let share = part.samples as f64 / samples as f64;
             placed.push(PlacedPart {
                 file: part.file,
                 placement: place(schema, part.file)?,
-                weight: part.samples as f64 / samples as f64,
+                weight: share * factor,
                 delta: part.delta,
             });
         }

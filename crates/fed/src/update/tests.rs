@@ -6,7 +6,7 @@ mod whole_way;
 
 use super::*;
 use crate::id::{BlobId, CheckpointId, NodeId};
-use crate::record::{Dtype, Membership, RoundPolicy, Rule, TensorSpec};
+use crate::record::{Dtype, End, Figures, Membership, RoundPolicy, Rule, TensorSpec};
 use crate::tensor::{Layout, check_weights, to_safetensors};
 
 fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {
@@ -30,6 +30,8 @@ fn spec(codec: &str, tensors: Vec<TensorSpec>) -> Spec {
         checkpoint0: BlobId([0; 32]),
         creator: NodeId([1; 32]),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 
@@ -69,6 +71,7 @@ fn aggregated(spec: &Spec, base: &[u8], updates: &[(Vec<u8>, u64, u32)]) -> Vec<
                 author: NodeId([author; 32]),
                 samples: *samples,
                 staleness: *staleness,
+                figures: Figures::default(),
             })
             .collect()
     };
@@ -98,6 +101,7 @@ fn weights(file: &dyn Source, samples: u64) -> Part<'_> {
         file,
         samples,
         delta: false,
+        steps: None,
     }
 }
 
@@ -106,6 +110,7 @@ fn delta(file: &dyn Source, samples: u64) -> Part<'_> {
         file,
         samples,
         delta: true,
+        steps: None,
     }
 }
 
@@ -145,8 +150,6 @@ fn deltas_and_weights_say_the_same_and_may_be_mixed() {
 #[test]
 fn late_ones_are_discounted_deltas() {
     // Staleness 3: 1 / sqrt(1 + 3) = 1/2. Shares 8 / (8 + 4) and 4 / (8 + 4): 1 + 2/3 * 3 + 1/3 * 6 = 5.
-    assert_eq!(late_discount(3), 0.5);
-    assert_eq!(late_discount(0), 1.0);
     let spec = plain("none/1", 1);
     let raw = |x: f32| x.to_le_bytes().to_vec();
     let result = aggregated(&spec, &floats(&[1.0]), &[(raw(3.0), 8, 0), (raw(6.0), 8, 3)]);
@@ -183,6 +186,7 @@ fn what_a_codec_or_a_dtype_cannot_hold_is_refused_by_tensor_with_its_figures() {
             file: &model(1e38, to),
             samples: 1,
             delta,
+            steps: None,
         };
         refusal(&spec, &model(if delta { 0.0 } else { 1.0 }, from), part)
     };
@@ -324,6 +328,7 @@ fn what_is_off_the_spec_is_refused_by_name() {
             author: NodeId([1; 32]),
             samples,
             staleness: 0,
+            figures: Figures::default(),
         }];
         aggregate(spec, parent(&base), &fresh, &[], Outputs::of_weights(&mut Vec::new())).map(|_| ())
     };

@@ -13,3 +13,4 @@ mod properties;
 mod published;
 mod round;
 mod verdicts;
+mod weightings;

@@ -2,7 +2,8 @@
 
 use qres_fed::aggregation::Verdict;
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
-use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::record::{Dtype, End, Figures, Goal, Membership, Metric, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::strategy::set_max_share;
 use qres_fed::tensor::{Layout, TensorError};
 use qres_fed::update::{Outputs, Parent, Weighted, aggregate};
 
@@ -28,6 +29,9 @@ pub struct Round {
     pub dtype: Dtype,
     pub rules: Vec<Rule>,
     pub max_share: Option<f64>,
+    pub strategy: Rule,
+    /// What each contribution says about its work; none says anything if this is empty.
+    pub figures: Vec<Figures>,
     pub seed: [u8; 32],
     /// Each contribution's author, vector, samples and staleness.
     pub parts: Vec<(u16, Vec<f64>, u64, u32)>,
@@ -40,6 +44,8 @@ impl Round {
             dtype: Dtype::F64,
             rules: rules.to_vec(),
             max_share: None,
+            strategy: Rule::new("fedavg/1"),
+            figures: vec![],
             seed: [7; 32],
             parts: (0..)
                 .zip(vectors)
@@ -57,7 +63,12 @@ impl Round {
     pub fn spec(&self) -> Spec {
         let members: std::collections::BTreeSet<_> = self.parts.iter().map(|part| Self::author(part.0)).collect();
         let elements = self.parts.first().map_or(1, |part| part.1.len());
-        let numbers: Vec<_> = self.max_share.map(|share| ("max_share", share)).into_iter().collect();
+        let mut strategy = self.strategy.clone();
+        set_max_share(&mut strategy, self.max_share);
+        let loss = Metric {
+            name: "loss".into(),
+            goal: Goal::Lowest,
+        };
         Spec {
             name: "rules".parse().unwrap(),
             tensors: vec![TensorSpec {
@@ -66,7 +77,7 @@ impl Round {
                 shape: vec![elements as u64],
             }]
             .into(),
-            strategy: rule("fedavg/1", &numbers),
+            strategy,
             aggregation: self.rules.clone(),
             rounds: RoundPolicy {
                 min_contributions: members.len().max(1) as u32,
@@ -78,6 +89,8 @@ impl Round {
             checkpoint0: BlobId([0; 32]),
             creator: Self::author(0),
             succeeds: None,
+            metrics: vec![loss],
+            end: End::default(),
         }
     }
 
@@ -96,13 +109,15 @@ impl Round {
         zeros.resize(layout.file_bytes() as usize, 0);
         let updates: Vec<_> = self.parts.iter().map(|part| self.bytes(&part.1)).collect();
         let weighted = |late: bool| -> Vec<Weighted<'_>> {
-            let parts = self.parts.iter().zip(&updates).filter(|(part, _)| (part.3 > 0) == late);
+            let parts = self.parts.iter().zip(&updates).enumerate();
             parts
-                .map(|((author, _, samples, staleness), update)| Weighted {
+                .filter(|(_, (part, _))| (part.3 > 0) == late)
+                .map(|(at, ((author, _, samples, staleness), update))| Weighted {
                     update,
                     author: Self::author(*author),
                     samples: *samples,
                     staleness: *staleness,
+                    figures: self.figures.get(at).copied().unwrap_or_default(),
                 })
                 .collect()
         };

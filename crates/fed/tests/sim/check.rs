@@ -15,6 +15,9 @@ const ROUNDS_MIN: u64 = 2;
 /// Time before the end, in ms, by which every head must have moved for the last time.
 const REST_MS: u64 = 1_500;
 
+/// Most closing rounds of a run: two settle its last checkpoint, and each fork costs some more.
+const CLOSING_MAX: u64 = 40;
+
 impl World {
     pub fn assert_liar(&self, node: &NodeId, what: &str) {
         let liar = self.hosts.iter().any(|h| h.node == *node && h.liar);
@@ -306,7 +309,7 @@ impl World {
     /// Asserts that the model goes on once the faults have ended.
     pub fn check_live(&self, healed_at: u64) {
         let round = self.best_round();
-        if self.ends() {
+        if self.ends() || self.honest_machines().any(|(_, machine)| machine.is_complete()) {
             return;
         }
         assert!(
@@ -362,6 +365,7 @@ impl World {
             heads.iter().all(|head| head.2 == heads[0].2),
             "connected nodes stand on one head: {heads:?}"
         );
+        self.check_complete();
         for (h, host) in self.hosts.iter().enumerate().filter(|(_, host)| !host.liar) {
             assert!(host.head_moved_at <= END_MS - REST_MS, "node {h}'s head rests");
             let machine = host.machine.as_ref().expect("up");
@@ -389,6 +393,29 @@ impl World {
             }
         }
         self.count_fates();
+    }
+
+    /// Asserts that a run which has reached its end is complete on every honest node, with one last checkpoint.
+    fn check_complete(&mut self) {
+        let last = self.plan.spec.end.max_rounds;
+        let states: Vec<_> = self
+            .honest_machines()
+            .map(|(h, machine)| {
+                let end = machine.last_checkpoint().map(|end| (end.id, end.round));
+                (h, machine.head().round, end)
+            })
+            .collect();
+        for (h, round, end) in &states {
+            let beyond = end.map_or(0, |(_, end)| round.saturating_sub(end));
+            assert!(beyond <= CLOSING_MAX, "node {h} is {beyond} rounds beyond the end");
+            assert_eq!(*end, states[0].2, "complete on all or on none: {states:?}");
+            let at_end = last.is_some_and(|last| *round >= last) && !self.ends();
+            assert!(
+                end.is_some() || !at_end,
+                "a run that has reached its last round is complete: {states:?}"
+            );
+        }
+        self.figures.completed += u64::from(states[0].2.is_some());
     }
 
     fn count_fates(&mut self) {

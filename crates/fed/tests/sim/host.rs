@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, Instant, NodeId, SubmissionId};
-use qres_fed::record::{BlobRole, Consent, Membership, Signature, Signed};
+use qres_fed::record::{BlobRole, Consent, Measured, Membership, Report, Signature, Signed};
 use qres_fed::round::{
     BaseError, Config, EncodeJob, Input, Machine, Output, Persist, Refusal, Submission, SubmissionState, Succession,
     Unsigned,
@@ -12,6 +12,7 @@ use rand::RngExt;
 
 use crate::aim::Aim;
 use crate::disk::Disk;
+use crate::plan::loss;
 use crate::truth::aggregate_job;
 use crate::world::{Event, Record, World};
 
@@ -401,16 +402,14 @@ impl World {
         let mut bytes = job.parent.0.to_vec();
         bytes.extend(self.hosts[h].node.0);
         let mut samples = 0;
-        for (id, n) in &job.submissions {
-            bytes.extend(id.0);
-            samples += n;
+        for item in &job.submissions {
+            bytes.extend(item.id.0);
+            samples += item.samples;
         }
+        self.figures.closing_votes += u64::from(job.submissions.is_empty());
         if self.faulty() && self.rng.random_bool(0.02) {
-            let submissions = if self.rng.random_bool(0.5) {
-                vec![job.submissions[0].0]
-            } else {
-                vec![]
-            };
+            let at_fault = self.rng.random_bool(0.5).then(|| job.submissions.first()).flatten();
+            let submissions = at_fault.map(|item| item.id).into_iter().collect();
             let reason = "the simulation says so".to_owned();
             let parent = job.parent;
             let input = Input::EncodeFailed {
@@ -421,7 +420,7 @@ impl World {
             return self.compute(h, input, vec![]);
         }
         let update = BlobId::of(&bytes);
-        let submissions = job.submissions.iter().map(|(id, _)| *id).collect();
+        let submissions = job.submissions.iter().map(|item| item.id).collect();
         self.hosts[h].merged.insert(update, submissions);
         let input = Input::Encoded {
             parent: job.parent,
@@ -431,6 +430,19 @@ impl World {
             fidelity: 1.0,
         };
         self.compute(h, input, vec![update]);
+    }
+
+    /// What a trainer of a node says of its work on `base`. Now and then it measures nothing.
+    fn report(&self, h: usize, base: &CheckpointId) -> Report {
+        let round = self.truth.seals.get(base).map_or(0, |seal| seal.round);
+        let measured = Measured {
+            value: loss(round, h),
+            samples: 1 + h as u64,
+        };
+        Report {
+            steps: None,
+            metrics: vec![(round % 7 != 3).then_some(measured)],
+        }
     }
 
     /// Submits the work of a trainer on `base`. Returns true if the trainer is done with that base.
@@ -446,8 +458,10 @@ impl World {
                     | BaseError::Stale { .. }
                     | BaseError::Conflicts { .. }
                     | BaseError::NotMember
+                    | BaseError::Complete(_)
             );
         }
+        let report = self.report(h, &base);
         let host = &mut self.hosts[h];
         host.trainers[trainer].count += 1;
         let name = format!("trainer-{trainer}");
@@ -457,6 +471,7 @@ impl World {
             trainer: name,
             base,
             samples: 1 + h as u64,
+            report,
         };
         host.disk
             .submissions

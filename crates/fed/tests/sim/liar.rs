@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, ProofId};
-use qres_fed::record::{Content, Contribution, Seal};
+use qres_fed::record::{Content, Contribution, Measured, Report, SAMPLES_MAX, Seal};
 use qres_fed::strategy;
 use rand::RngExt;
 use rand::seq::{IndexedRandom, IteratorRandom};
@@ -59,6 +59,13 @@ impl World {
                 .rng
                 .random_bool(0.8)
                 .then(|| self.rng.random_range(0..=round.saturating_sub(2))),
+            report: Report {
+                steps: None,
+                metrics: vec![Some(Measured {
+                    value: [-1e30, 0.0, 1e30][usize::from(number as u8 % 3)],
+                    samples: SAMPLES_MAX,
+                })],
+            },
         }
     }
 

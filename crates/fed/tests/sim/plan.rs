@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qres_fed::id::{BlobId, NodeId};
-use qres_fed::record::{Dtype, Membership, RoundPolicy, Rule, Spec, TensorSpec};
+use qres_fed::record::{Dtype, End, Goal, Membership, Metric, MetricTarget, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::round::MembersPolicy;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -84,6 +84,8 @@ pub fn spec(membership: Membership, rounds: RoundPolicy) -> Spec {
         checkpoint0: BlobId::of(b"checkpoint 0"),
         creator: node(1),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 
@@ -164,6 +166,11 @@ impl Plan {
         if seed.is_multiple_of(3) {
             plan.spec.strategy = Rule::new("fedadam/1");
         }
+        plan.spec.metrics = vec![Metric {
+            name: "loss".into(),
+            goal: Goal::Lowest,
+        }];
+        plan.spec.end = end(seed);
         plan.lull = rng.random_bool(0.5);
         // The node may sign twice if no node in reach can tell it of its first signature; the others must then do without
         // it.
@@ -209,6 +216,32 @@ fn policies(plan: &Plan, honest: usize) -> Vec<MembersPolicy> {
         _ => MembersPolicy::Follow,
     };
     (0..plan.nodes.len()).map(&mut policy).collect()
+}
+
+/// In a third of the runs the model is complete after some rounds, or when the loss is low enough.
+fn end(seed: u64) -> End {
+    let rounds = 1 + seed / 6 % 40;
+    match seed % 6 {
+        4 => End {
+            max_rounds: Some(rounds),
+            target: None,
+        },
+        5 => End {
+            max_rounds: None,
+            target: Some(MetricTarget {
+                metric: "loss".into(),
+                value: loss(rounds, 0),
+            }),
+        },
+        _ => End::default(),
+    }
+}
+
+/// The loss that a node measures on the checkpoint of a round: it falls, and each node measures another one.
+pub fn loss(round: u64, h: usize) -> f64 {
+    #[allow(clippy::cast_precision_loss)]
+    let (round, h) = (round as f64, h as f64);
+    1.0 / (1.0 + round) + 0.001 * h
 }
 
 fn policy(rng: &mut ChaCha8Rng, open: bool, k: usize, n: usize) -> RoundPolicy {

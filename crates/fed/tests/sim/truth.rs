@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SealId};
-use qres_fed::record::{Content, Contribution, Membership, Proof, Seal, Spec};
+use qres_fed::record::{Content, Contribution, Figures, Membership, Proof, Seal, Spec};
 use qres_fed::round::{AggregateJob, FreshItem, LateItem};
 use qres_fed::strategy;
 
@@ -79,8 +79,31 @@ impl Truth {
         *blob == self.spec.checkpoint0 || self.seals.values().any(|seal| seal.result.weights == *blob)
     }
 
+    /// Returns true if the run has ended with this checkpoint, or with one before it.
+    fn has_ended(&self, at: &CheckpointId) -> bool {
+        let Some(seal) = self.seals.get(at) else { return false };
+        if self.spec.end.max_rounds.is_some_and(|last| seal.round >= last) || self.has_ended(&seal.parent) {
+            return true;
+        }
+        let Some(target) = &self.spec.end.target else {
+            return false;
+        };
+        let reports = seal
+            .fresh
+            .iter()
+            .filter_map(|id| Some(&self.contributions.get(id)?.report));
+        let mut losses: Vec<f64> = reports.filter_map(|report| Some(report.metrics[0]?.value)).collect();
+        losses.sort_by(f64::total_cmp);
+        losses
+            .get(losses.len() / 2)
+            .is_some_and(|middle| *middle <= target.value)
+    }
+
     /// Returns the result that a seal should have.
     pub fn result_of(&self, seal: &Seal) -> Content {
+        if self.has_ended(&seal.parent) {
+            return self.content_of(&seal.parent);
+        }
         let item = |id: &ContributionId| {
             let c = &self.contributions[id];
             FreshItem {
@@ -88,6 +111,7 @@ impl Truth {
                 author: c.author,
                 update: c.update,
                 samples: c.samples,
+                figures: Figures::default(),
             }
         };
         let late = |id: &ContributionId| LateItem {

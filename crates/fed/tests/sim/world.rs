@@ -135,6 +135,9 @@ pub struct Figures {
     /// Number of changes of members that were proposed, and of nodes that went on with a successor.
     pub changes: u64,
     pub successions: u64,
+    /// Number of votes for the last checkpoint of a run, and of runs that were complete at the end.
+    pub closing_votes: u64,
+    pub completed: u64,
     /// Number of times that a node bound itself anew.
     pub rebound: u64,
     /// The [`Aim`](crate::aim::Aim)s that the lies reached.
@@ -170,6 +173,8 @@ impl Figures {
         self.lulls += other.lulls;
         self.changes += other.changes;
         self.successions += other.successions;
+        self.closing_votes += other.closing_votes;
+        self.completed += other.completed;
         self.rebound += other.rebound;
         self.reached.add(&other.reached);
         self.unarchived += other.unarchived;
@@ -193,6 +198,8 @@ impl Figures {
             self.settled,
             self.changes,
             self.successions,
+            self.closing_votes,
+            self.completed,
         ];
         met.iter().chain(&self.lies).all(|n| *n > 0) && self.reached.missed().is_empty()
     }

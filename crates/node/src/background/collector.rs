@@ -118,6 +118,9 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
             // The lock is held until the last dead file is retired.
             let _exclusive = exclusive;
             for (spec, changes) in joined_ids {
+                let best = store.best(spec)?;
+                let best = best.iter().flat_map(|(_, best)| best.content.blobs());
+                live.extend(best.map(|(_, blob)| (Owner::Model(spec), blob)));
                 let open = store.open_submissions(spec)?;
                 live.extend(
                     open.into_iter()

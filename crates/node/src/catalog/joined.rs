@@ -46,6 +46,8 @@ pub struct Heads {
     pub confirmed: CheckpointInfo,
     /// True if this node can still contribute on the head, or never could.
     pub workable: bool,
+    /// The last checkpoint of the run, once the run is complete.
+    pub last: Option<CheckpointInfo>,
     /// The number of submissions, in this run, of which no update could be made: a trainer may wait for one more.
     pub unusable_count: u64,
     /// The conditions that an operator should know.
@@ -63,7 +65,11 @@ impl Heads {
             head,
             confirmed: machine.confirmed_head(),
             unusable_count: machine.unusable_count(),
-            workable: !matches!(fault, Some(BaseError::Contributed(_) | BaseError::Conflicts { .. })),
+            last: machine.last_checkpoint(),
+            workable: !matches!(
+                fault,
+                Some(BaseError::Contributed(_) | BaseError::Conflicts { .. } | BaseError::Complete(_))
+            ),
             conditions: machine.conditions(),
             successor: machine.succession().map(|end| (end.successor, end.checkpoint)),
         }

@@ -2,19 +2,18 @@
 
 use qres_fed::aggregation::defaults;
 use qres_fed::id::{Instant, NodeId};
-use qres_fed::record::{Membership, Spec};
+use qres_fed::record::{Membership, Spec, Summary};
 use qres_fed::round::{CheckpointInfo, RoundInfo};
 use qres_fed::strategy;
 use qres_mesh::Twin;
-use qres_store::StoredSubmission;
-use qres_store::Verdicts;
+use qres_store::{Evaluation, StoredSubmission, Verdicts};
 
 use super::entry::Model;
 use super::joined::Heads;
 use super::known::Known;
 use crate::view::{
-    CheckpointView, ContributionView, JoinStatus, ListedModel, LosingSealView, ModelView, RoundView, SubmissionView,
-    conditions,
+    CheckpointView, ContributionView, EvaluationView, JoinStatus, ListedModel, LosingSealView, ModelView, RoundView,
+    SubmissionView, conditions,
 };
 
 impl JoinStatus {
@@ -24,6 +23,7 @@ impl JoinStatus {
             None => Self::Available,
             Some(joined) => match *joined.heads.borrow() {
                 Heads { successor: Some(_), .. } => Self::Superseded,
+                Heads { last: Some(_), .. } => Self::Complete,
                 Heads { head, .. } if head.verified => Self::Joined,
                 _ => Self::Syncing,
             },
@@ -62,7 +62,7 @@ impl ModelView {
             id: model.id,
             standing: JoinStatus::of(model),
             member: spec.admits(me),
-            head: heads.map(|heads| CheckpointView::of(model, &heads.head)),
+            head: heads.map(|heads| CheckpointView::of(model, &heads.last.unwrap_or(heads.head))),
             trainer_config: strategy::trainer_config(&spec.strategy),
             warnings: warnings(model),
             conditions,
@@ -115,12 +115,32 @@ fn warnings(model: &Model) -> Vec<String> {
     warnings
 }
 
+/// Returns the metrics that were measured, each with its values.
+fn evaluation(spec: &Spec, summaries: &[Option<Summary>]) -> Vec<EvaluationView> {
+    let measured = spec.metrics.iter().zip(summaries);
+    measured
+        .filter_map(|(metric, summary)| {
+            Some(EvaluationView {
+                metric: metric.clone(),
+                summary: (*summary)?,
+            })
+        })
+        .collect()
+}
+
 impl RoundView {
     /// Adds the verdicts of the aggregation that made the round's checkpoint.
     pub(crate) fn judge(&mut self, verdicts: &Verdicts) {
         for contribution in &mut self.contributions {
             let own = verdicts.iter().find(|(id, _)| *id == contribution.id);
             contribution.verdict = own.map(|(_, verdict)| *verdict);
+        }
+    }
+
+    /// Adds what the round measured, where its contributions are no longer in memory.
+    pub(crate) fn evaluate(&mut self, spec: &Spec, evaluation: &Evaluation) {
+        if self.evaluation.is_empty() {
+            self.evaluation = self::evaluation(spec, evaluation);
         }
     }
 
@@ -143,9 +163,12 @@ impl RoundView {
                     fidelity: c.fidelity,
                     bytes: c.bytes,
                     late: c.late,
+                    report: c.report,
                     verdict: None,
                 })
                 .collect(),
+            evaluation: evaluation(model.spec(), &info.evaluation),
+            closing: info.closing,
             missing: info.missing,
             min_contributions: model.spec().rounds.min_contributions,
             deadline_in_ms: info.deadline.map(|at| at.since_ms(now)),

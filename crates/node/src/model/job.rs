@@ -285,22 +285,29 @@ fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<(BlobId,
     let (spec, blobs) = (model.spec(), blobs(store, model));
     let base = open(&blobs, &work.weights)?;
     let mut files = Vec::new();
-    for (id, samples) in &work.submissions {
-        let (file, delta) = open_submission(store, *id)?;
-        files.push((file, *samples, delta));
+    for item in &work.submissions {
+        let (file, delta) = open_submission(store, item.id)?;
+        files.push((file, item, delta));
     }
     let parts: Vec<_> = files
         .iter()
-        .map(|(file, samples, delta)| Part {
+        .map(|(file, item, delta)| Part {
             file,
-            samples: *samples,
+            samples: item.samples,
+            steps: item.steps,
             delta: *delta,
         })
         .collect();
     let out = blobs.writer(update::coded_bytes(spec)?).map_err(io::Error::other)?;
     let mut out = out.to_be_flushed();
+    if parts.is_empty() {
+        // A vote for the last checkpoint of a run.
+        let coded = update::encode_zeros(spec, &base, &mut out)?;
+        let (blob, _) = out.finish(true).map_err(io::Error::other)?;
+        return Ok((blob, coded));
+    }
     let coded = update::merge_and_encode(spec, &base, &parts, &mut out).map_err(|error| {
-        let ids: Vec<_> = work.submissions.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<_> = work.submissions.iter().map(|item| item.id).collect();
         at_fault(spec, &base, &parts, &ids, error)
     })?;
     // The update is signed next, and never coded again: it must be on the disk first.
@@ -354,6 +361,7 @@ fn run_aggregate(blobs: &Blobs, model: &Model, work: &AggregateJob) -> Result<(C
         author: item.author,
         samples: item.samples,
         staleness: *staleness,
+        figures: item.figures,
     };
     let weighted: Vec<Weighted<'_>> = files
         .iter()

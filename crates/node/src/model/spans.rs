@@ -57,7 +57,7 @@ impl Traces {
             qres.checkpoint.parent = %job.parent,
             qres.submissions = job.submissions.len()
         );
-        let mut known = job.submissions.iter().filter_map(|(id, _)| self.submissions.get(id));
+        let mut known = job.submissions.iter().filter_map(|item| self.submissions.get(&item.id));
         trace::adopt(&span, known.next().map(String::as_str));
         for other in known {
             trace::link(&span, other);

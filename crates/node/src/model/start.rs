@@ -7,6 +7,7 @@ use qres_fed::record::{Content, Spec};
 use qres_fed::round::{Config, Input, Machine, Restored, Submission, SubmissionState};
 use qres_store::{Owner, Store, StoreError, StoredSubmission};
 
+use super::curve::LearningCurve;
 use super::task::ModelTask;
 use crate::catalog::entry::Model;
 use crate::context::NodeContext;
@@ -32,7 +33,7 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
     };
     let (spec, id) = (model.spec().clone(), model.id);
     let (now, trusted) = (context.clock.now(), context.config.trust.clone());
-    let (machine, outputs) = context
+    let (machine, curve) = context
         .disk
         .blocking(move |store| {
             let restored = restore(store, &spec, id)?;
@@ -40,10 +41,11 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
             if !trusted.is_empty() {
                 outputs.extend(machine.handle(Input::Trust(trusted), now));
             }
-            Ok::<_, StoreError>((machine, outputs))
+            let curve = LearningCurve::new(store.best(id)?);
+            Ok::<_, StoreError>(((machine, outputs), curve))
         })
         .await?;
-    ModelTask::spawn(context, model, machine, outputs);
+    ModelTask::spawn(context, model, machine, curve);
     context.model_changed(model);
     first_comparison::compare_with_all(context, model);
     Ok(())
@@ -95,6 +97,7 @@ fn submission(stored: StoredSubmission) -> (Submission, SubmissionState) {
         trainer: stored.trainer,
         base: stored.base,
         samples: stored.samples,
+        report: stored.report,
     };
     (submission, stored.state)
 }

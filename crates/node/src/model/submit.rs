@@ -106,6 +106,7 @@ impl ModelTask {
             trainer: stored.trainer.clone(),
             base: stored.base,
             samples: stored.samples,
+            report: stored.report.clone(),
         });
         self.batch.hold(guard);
         self.batch.admit(stored, key, reply);

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
+use super::curve::LearningCurve;
 use super::effects::Effects;
 use super::job::Jobs;
 use crate::catalog::command::{Judged, ModelCommand, SubmitRequest};
@@ -36,6 +37,8 @@ pub struct ModelTask {
     pub(super) machine: Machine,
     pub(super) effects: Effects,
     pub(super) batch: Batch,
+    /// What the rounds measured.
+    curve: LearningCurve,
     /// A submission that waits until the batch before it is stored.
     pub(super) deferred: Option<Box<SubmitRequest>>,
     /// The state of the task while the disk takes no transaction.
@@ -64,7 +67,12 @@ pub(super) struct Stuck {
 
 impl ModelTask {
     /// Spawns the task of a restored [`Machine`], and marks the model as joined; `first` are the outputs of the restoring.
-    pub fn spawn(context: &Arc<NodeContext>, model: &Arc<Model>, machine: Machine, first: Vec<Output>) {
+    pub fn spawn(
+        context: &Arc<NodeContext>,
+        model: &Arc<Model>,
+        (machine, first): (Machine, Vec<Output>),
+        curve: LearningCurve,
+    ) {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let heads = watch::Sender::new(Heads::of(&machine));
         context.metrics.joined(model.id, &model.spec().name);
@@ -89,6 +97,7 @@ impl ModelTask {
             model: model.clone(),
             machine,
             batch: Batch::default(),
+            curve,
             deferred: None,
             stuck: None,
             missed: false,
@@ -262,9 +271,23 @@ impl ModelTask {
                     queue.extend(self.machine.handle(input, self.context.clock.now()));
                 }
                 Output::WakeAt(at) => self.wake = at,
-                other => self.batch.effect(other),
+                other => {
+                    self.note(&other);
+                    self.batch.effect(other);
+                }
             }
         }
+    }
+
+    /// Notes what the rounds measured. A stuck task notes nothing: the figures only inform.
+    fn note(&mut self, output: &Output) {
+        let writes = match output {
+            _ if self.stuck.is_some() => vec![],
+            Output::Head { .. } => self.curve.head_moved(&self.model, &self.machine),
+            Output::Confirmed(_) => self.curve.confirmed(&self.model, &self.machine),
+            _ => vec![],
+        };
+        writes.into_iter().for_each(|write| self.batch.write(write));
     }
 
     fn persist(&mut self, persist: Persist) {

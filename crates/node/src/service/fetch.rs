@@ -32,6 +32,8 @@ pub struct Fetched {
     pub trainer_config: BTreeMap<String, f64>,
     /// The id of the model's spec.
     pub spec: SpecId,
+    /// True if the run has ended with this checkpoint.
+    pub complete: bool,
     /// The safetensors file's bytes from the offset on, in chunks of at most 1 MiB.
     pub chunks: BoxStream<'static, Result<Bytes, NodeError>>,
 }
@@ -43,6 +45,8 @@ pub struct Found {
     joined: Arc<Joined>,
     info: CheckpointInfo,
     offset: u64,
+    /// True if the checkpoint is a base to train from.
+    base: bool,
 }
 
 /// Waits for the checkpoint that a [`Fetch`] asks for.
@@ -50,12 +54,13 @@ pub async fn find(context: &Arc<NodeContext>, mut fetch: Fetch) -> Result<Found,
     let (model, joined) = context.catalog.find_joined(&fetch.model)?;
     fetch.checkpoint = fetch.checkpoint.map(|wanted| in_successor(context, &model, wanted));
     fetch.after = fetch.after.map(|after| in_successor(context, &model, after));
-    let info = match fetch.checkpoint {
-        Some(id) => joined
+    let info = match (fetch.checkpoint, &fetch.best) {
+        (_, Some(metric)) => best(context, &model, metric).await?,
+        (Some(id), _) => joined
             .ask(move |machine| machine.checkpoint(&id))
             .await?
             .ok_or_else(|| not_held(&id.to_string()))?,
-        None => wait(context, model.id, &joined, &fetch).await?,
+        (None, None) => wait(context, model.id, &joined, &fetch).await?,
     };
     Ok(Found {
         context: context.clone(),
@@ -63,6 +68,7 @@ pub async fn find(context: &Arc<NodeContext>, mut fetch: Fetch) -> Result<Found,
         joined,
         info,
         offset: fetch.offset,
+        base: fetch.best.is_none(),
     })
 }
 
@@ -78,14 +84,60 @@ impl Found {
             )
             .field("offset"));
         }
-        hand_out(&self.joined, &self.info);
+        let last = self.joined.heads.borrow().last;
+        let complete = last.is_some_and(|last| last.id == self.info.id);
+        if self.base && !complete {
+            hand_out(&self.joined, &self.info);
+        }
         Ok(Fetched {
+            complete,
             checkpoint: CheckpointView::of(&self.model, &self.info),
             trainer_config: strategy::trainer_config(&self.model.spec().strategy),
             spec: self.model.id,
             chunks: chunks(self.context, Arc::new(file), self.offset),
         })
     }
+}
+
+/// Returns the best confirmed checkpoint by a metric, or by the first one if it has no name.
+async fn best(context: &NodeContext, model: &Model, metric: &str) -> Result<CheckpointInfo, NodeError> {
+    let metrics = &model.spec().metrics;
+    let place = match metric {
+        "" => 0,
+        name => metrics
+            .iter()
+            .position(|known| known.name == name)
+            .unwrap_or(metrics.len()),
+    };
+    if place >= metrics.len() {
+        let names: Vec<_> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+        let known = match names.is_empty() {
+            true => "the model has no metrics".to_owned(),
+            false => format!("the model has the metrics {}", names.join(", ")),
+        };
+        return Err(NodeError::invalid(
+            "checkpoint",
+            format!("no best one by {metric:?}: {known}"),
+        ));
+    }
+    let spec = model.id;
+    let all = context.disk.blocking(move |store| store.best(spec)).await?;
+    let found = all.into_iter().find(|(at, _)| usize::from(*at) == place);
+    let (_, best) = found.ok_or_else(|| {
+        NodeError::new(
+            Reason::CheckpointNotHeld,
+            format!("no confirmed round has measured {} yet", metrics[place].name),
+        )
+        .field("checkpoint")
+    })?;
+    Ok(CheckpointInfo {
+        id: best.checkpoint,
+        round: best.round,
+        parent: best.parent,
+        content: best.content,
+        confirmed: true,
+        verified: true,
+    })
 }
 
 /// Waits for the checkpoint that is asked for. A head that the trainer has submitted on is passed over. When that work is
@@ -105,6 +157,9 @@ async fn wait(
             info = next(context, joined, fetch, passed) => info?,
             error = rejection(joined, trainer, passed) => return Err(error),
         };
+        if joined.heads.borrow().last.is_some() {
+            return Ok(info);
+        }
         let name = trainer.to_owned();
         let submitted = context
             .disk
@@ -148,18 +203,16 @@ async fn next(
     passed: Option<CheckpointId>,
 ) -> Result<CheckpointInfo, NodeError> {
     let mut heads = joined.heads.clone();
-    let wanted = |heads: &Heads| {
-        if fetch.confirmed_only {
-            heads.confirmed
-        } else {
-            heads.head
-        }
+    let wanted = |heads: &Heads| match (heads.last, fetch.confirmed_only) {
+        (Some(last), _) => last,
+        (None, true) => heads.confirmed,
+        (None, false) => heads.head,
     };
     // A caller that waits for work gets none from a model that has ended.
     let waits = fetch.trainer.is_some() || fetch.after.is_some();
     let changed = heads.wait_for(|heads| {
         let info = wanted(heads);
-        if waits && heads.successor.is_some() {
+        if waits && (heads.successor.is_some() || heads.last.is_some()) {
             return true;
         }
         // A trainer that waits for work is not woken for a base on which this node has contributed already.

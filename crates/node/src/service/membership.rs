@@ -257,7 +257,7 @@ fn left(state: &SubmissionState) -> SubmissionState {
 #[cfg(test)]
 mod tests {
     use qres_fed::id::{BlobId, CheckpointId, ContributionId, SubmissionId};
-    use qres_fed::record::Contribution;
+    use qres_fed::record::{Contribution, Report};
     use qres_store::StoreOptions;
     use qres_wire::identity::Identity;
 
@@ -275,6 +275,7 @@ mod tests {
             update_bytes: 1,
             fidelity: 1.0,
             source: None,
+            report: Report::default(),
         }))
     }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use qres_fed::id::{NodeId, SpecId};
+use qres_fed::id::NodeId;
 use qres_fed::record::{Membership, Spec};
 use qres_fed::round::{Input, Machine, RoundInfo};
+use qres_store::{Store, StoreError};
 
 use crate::archive;
 use crate::catalog::command::ModelCommand;
+use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::page::{Page, PageRequest};
@@ -35,20 +37,25 @@ pub async fn get(context: &Arc<NodeContext>, model: &ModelRef, round: Option<u64
         .field("round")
     })?;
     let mut views = [RoundView::of(&model, info, context.clock.now())];
-    judge(context, model.id, &mut views).await?;
+    judge(context, &model, &mut views).await?;
     let [view] = views;
     Ok(view)
 }
 
-/// Adds the verdicts that this node has to the rounds.
-async fn judge(context: &Arc<NodeContext>, spec: SpecId, views: &mut [RoundView]) -> Result<(), NodeError> {
+/// Adds the verdicts and the evaluations that this node has to the rounds.
+async fn judge(context: &Arc<NodeContext>, model: &Model, views: &mut [RoundView]) -> Result<(), NodeError> {
+    let spec = model.id;
     let sealed = views
         .iter_mut()
         .filter_map(|view| Some(((view.round, view.checkpoint.as_ref()?.id), view)));
     let (of, sealed): (Vec<_>, Vec<_>) = sealed.unzip();
-    let verdicts = context.disk.blocking(move |store| store.verdicts(spec, &of)).await?;
-    for (view, verdicts) in sealed.into_iter().zip(verdicts) {
+    let read = move |store: &Store| Ok::<_, StoreError>((store.verdicts(spec, &of)?, store.evaluations(spec, &of)?));
+    let (verdicts, evaluations) = context.disk.blocking(read).await?;
+    for ((view, verdicts), evaluation) in sealed.into_iter().zip(verdicts).zip(evaluations) {
         verdicts.iter().for_each(|verdicts| view.judge(verdicts));
+        evaluation
+            .iter()
+            .for_each(|evaluation| view.evaluate(model.spec(), evaluation));
     }
     Ok(())
 }
@@ -79,7 +86,7 @@ pub async fn list(
     let next = last.filter(|round| *round > 1).map(|round| round.to_string());
     let view = |info| RoundView::of(&model, info, context.clock.now());
     let mut items: Vec<_> = infos.into_iter().map(view).collect();
-    judge(context, model.id, &mut items).await?;
+    judge(context, &model, &mut items).await?;
     Ok(Page { items, next })
 }
 

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
-use qres_fed::record::SAMPLES_MAX;
+use qres_fed::record::{Measured, Metric, Report, SAMPLES_MAX, STEPS_MAX, Spec, is_metric_value};
 use qres_fed::round::{BaseError, Input, SubmissionState};
+use qres_fed::strategy;
 use qres_store::{KeyOutcome, Owner, Store, StoreError, StoredKey, StoredSubmission};
 use qres_wire::clock::unix_ms;
 use tokio::sync::oneshot;
@@ -40,6 +41,7 @@ pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upl
     }
     joined.refuse_if_ended()?;
     check(&mut submit)?;
+    let report = report(model.spec(), &submit)?;
     submit.base = submit.base.map(|base| in_successor(context, &model, base));
     let base = match (submit.base, earlier_base(context, &submit, &model).await?) {
         (Some(base), _) | (None, Some(base)) => base,
@@ -63,7 +65,14 @@ pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upl
     let owner = context.clone();
     let traceparent = qres_wire::trace::traceparent(&tracing::Span::current());
     Upload::open(context, options, expected, bytes_max, move |received| {
-        Box::pin(finish(owner, model, joined, submit, base, traceparent, received))
+        Box::pin(finish(
+            owner,
+            (model, joined),
+            (submit, report),
+            base,
+            traceparent,
+            received,
+        ))
     })
     .await
 }
@@ -84,6 +93,22 @@ fn check(submit: &mut Submit) -> Result<(), NodeError> {
             format!("a trainer's name has at most {TRAINER_BYTES_MAX} bytes"),
         ));
     }
+    if let Some(steps) = submit.steps
+        && !(1.0..=STEPS_MAX).contains(&steps)
+    {
+        return Err(NodeError::invalid(
+            "steps",
+            format!("{steps}: the number of local steps is 1 to 2^40; leave it out if it is not known"),
+        ));
+    }
+    if let Some(samples) = submit.evaluation_samples
+        && !(1..=SAMPLES_MAX).contains(&samples)
+    {
+        return Err(NodeError::invalid(
+            "evaluation_samples",
+            format!("{samples}: metrics are measured on 1 to {SAMPLES_MAX} samples"),
+        ));
+    }
     submit.trainer = trainer_name(&submit.trainer).to_owned();
     // A loss that is no number (NaN) is worth knowing, and says nothing about the weights.
     let long = |name: &String| name.len() > METRIC_NAME_BYTES_MAX;
@@ -94,6 +119,31 @@ fn check(submit: &mut Submit) -> Result<(), NodeError> {
         ));
     }
     Ok(())
+}
+
+/// Returns the part of what a trainer said that goes into the contribution: its steps, and the metrics that the spec names. A
+/// value that is not finite (a loss that diverged, say) stays on this node.
+fn report(spec: &Spec, submit: &Submit) -> Result<Report, NodeError> {
+    let samples = submit.evaluation_samples.unwrap_or(submit.samples);
+    let measured = |metric: &Metric| {
+        let value = *submit.metrics.get(&metric.name)?;
+        is_metric_value(value).then_some(Measured { value, samples })
+    };
+    let report = Report {
+        steps: submit.steps,
+        metrics: spec.metrics.iter().map(measured).collect(),
+    };
+    match strategy::report_fault(spec, &report) {
+        None => Ok(report),
+        Some(fault) => {
+            let field = if strategy::normalises(&spec.strategy) {
+                "steps"
+            } else {
+                "metrics"
+            };
+            Err(NodeError::invalid(field, fault))
+        }
+    }
 }
 
 /// Returns the base of a trainer that names none, if there is just one that it can mean; else the error
@@ -143,7 +193,7 @@ async fn earlier_base(
 /// Returns the BLAKE3 of everything a key stands for.
 fn request_digest(submit: &Submit, spec: &SpecId, base: &CheckpointId, blob: &BlobId) -> [u8; 32] {
     let delta = submit.kind == SubmissionKind::Delta;
-    identity_of(spec, base, blob, submit.samples, delta, &submit.trainer)
+    identity_of(spec, base, blob, (submit.samples, submit.steps), delta, &submit.trainer)
 }
 
 /// Returns the BLAKE3 of everything a submission is: the bytes of its id.
@@ -151,16 +201,17 @@ pub fn identity_of(
     spec: &SpecId,
     base: &CheckpointId,
     blob: &BlobId,
-    samples: u64,
+    (samples, steps): (u64, Option<f64>),
     delta: bool,
     trainer: &str,
 ) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(b"qres/submit/1\n");
+    hasher.update(b"qres/submit/2\n");
     for part in [&spec.0[..], &base.0, &blob.0, &samples.to_le_bytes()] {
         hasher.update(part);
     }
     hasher.update(&[u8::from(delta)]);
+    hasher.update(&steps.unwrap_or(0.0).to_le_bytes());
     hasher.update(trainer.as_bytes());
     *hasher.finalize().as_bytes()
 }
@@ -221,7 +272,8 @@ async fn answer_of(
     if stored.request != request {
         let before = |old: &StoredSubmission| {
             let base = in_successor(context, model, old.base);
-            let now = identity_of(&model.id, &base, &old.blob, old.samples, old.delta, &old.trainer);
+            let counts = (old.samples, old.report.steps);
+            let now = identity_of(&model.id, &base, &old.blob, counts, old.delta, &old.trainer);
             Some(old.spec) == model.spec().succeeds && now == request
         };
         if !found.as_ref().is_some_and(before) {
@@ -239,9 +291,8 @@ async fn answer_of(
 
 async fn finish(
     context: Arc<NodeContext>,
-    model: Arc<Model>,
-    joined: Arc<Joined>,
-    submit: Submit,
+    (model, joined): (Arc<Model>, Arc<Joined>),
+    (submit, report): (Submit, Report),
     base: CheckpointId,
     traceparent: Option<String>,
     received: Received,
@@ -264,6 +315,7 @@ async fn finish(
         samples: submit.samples,
         delta: submit.kind == SubmissionKind::Delta,
         metrics: submit.metrics,
+        report,
         blob: received.blob,
         bytes: received.bytes,
         at_unix_ms: unix_ms(),
@@ -321,6 +373,8 @@ mod tests {
             samples: 10,
             kind: SubmissionKind::Weights,
             metrics: [("loss".to_owned(), 0.5)].into(),
+            evaluation_samples: None,
+            steps: None,
             upload: UploadOptions::default(),
         }
     }
@@ -370,6 +424,22 @@ mod tests {
         for (field, submit) in cases {
             assert_eq!(blamed(submit).as_deref(), field);
         }
+        for steps in [0.0, 0.5, -1.0, f64::NAN, f64::INFINITY, 2e12] {
+            let steps = Some(steps);
+            assert_eq!(
+                blamed(Submit { steps, ..submit() }).as_deref(),
+                Some("steps"),
+                "{steps:?}"
+            );
+        }
+        for samples in [0, SAMPLES_MAX + 1] {
+            let evaluation_samples = Some(samples);
+            let submit = Submit {
+                evaluation_samples,
+                ..submit()
+            };
+            assert_eq!(blamed(submit).as_deref(), Some("evaluation_samples"));
+        }
         let mut unnamed = Submit {
             trainer: String::new(),
             ..submit()
@@ -394,6 +464,10 @@ mod tests {
             }),
             digest(&Submit {
                 kind: SubmissionKind::Delta,
+                ..submit()
+            }),
+            digest(&Submit {
+                steps: Some(1.0),
                 ..submit()
             }),
             request_digest(&submit(), &SpecId([9; 32]), &ids.1, &ids.2),

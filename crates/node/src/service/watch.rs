@@ -277,6 +277,8 @@ mod tests {
             checkpoint: None,
             sealers: vec![],
             contributions: vec![],
+            evaluation: vec![],
+            closing: false,
             missing: vec![],
             min_contributions: 1,
             deadline_in_ms: None,

@@ -1,6 +1,6 @@
 //! A node whose disk takes no transaction for a while: what it holds in memory alone goes to no other node.
 
-use qres_fed::record::Contribution;
+use qres_fed::record::{Contribution, Report};
 use qres_fed::round::RecordId;
 use qres_transfer::ContentProvider;
 use qres_wire::clock;
@@ -20,6 +20,7 @@ fn contribution(by: &Identity, model: &ModelView, update_bytes: u64, variant: u8
         update_bytes,
         fidelity: 1.0,
         source: None,
+        report: Report::default(),
     })
 }
 

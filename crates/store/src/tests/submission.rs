@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, SpecId, SubmissionId};
+use qres_fed::record::Report;
 use qres_fed::round::SubmissionState;
 
 use super::super::*;
@@ -19,6 +20,7 @@ pub(super) fn submission(spec: SpecId, trainer: &str, number: u64) -> StoredSubm
         samples: 10,
         delta: false,
         metrics: BTreeMap::from([("loss".to_owned(), 0.5), ("worst".to_owned(), f64::INFINITY)]),
+        report: Report::default(),
         blob: BlobId::of(b"weights"),
         bytes: 7,
         at_unix_ms: number,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId};
-use qres_fed::record::{Canonical, Content, Contribution, Proof, Seal, Signature, Signed};
+use qres_fed::record::{Canonical, Content, Contribution, Proof, Report, Seal, Signature, Signed};
 use qres_fed::round::RecordId;
 use qres_mesh::Fault;
 use qres_wire::identity::Identity;
@@ -96,6 +96,7 @@ fn contribution(n: u64, round: u64) -> Signed<Contribution> {
             update_bytes: n,
             fidelity: 0.5,
             source: None,
+            report: Report::default(),
         },
         signature: Signature([9; 64]),
     }

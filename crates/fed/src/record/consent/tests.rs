@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::record::{Dtype, RoundPolicy, Rule, TensorSpec};
+use crate::record::{Dtype, End, RoundPolicy, Rule, TensorSpec};
 
 fn node(n: u8) -> NodeId {
     NodeId([n; 32])
@@ -33,6 +33,8 @@ fn spec(members: &[u8], k: u32, target: Option<u32>) -> Spec {
         checkpoint0: BlobId([0; 32]),
         creator: node(1),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 

@@ -21,6 +21,8 @@ fn spec(tensor: &str, rule: Rule) -> Spec {
         checkpoint0: BlobId([2; 32]),
         creator: NodeId([1; 32]),
         succeeds: None,
+        metrics: vec![],
+        end: End::default(),
     }
 }
 

@@ -153,7 +153,7 @@ impl Machine {
             content: seal.result,
             convicted,
         };
-        let (mut node, seal_id) = (Node::of_root(root), seal.id());
+        let (mut node, seal_id) = (self.with_end(Node::of_root(root)), seal.id());
         node.seals.push(seal_id);
         self.name_proofs(&signed.record.proofs);
         for proof in &proofs {

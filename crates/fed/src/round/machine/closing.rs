@@ -38,10 +38,19 @@ impl Machine {
         ready
     }
 
+    /// Number of contributions with which this node closes a round: k. A closing round that no quorum votes in settles nothing, and
+    /// the few members on one side of a cut would make one after the other.
+    pub(in crate::round) fn needed(&self) -> usize {
+        match self.is_at_end() {
+            true => self.rules.k.max(self.rules.quorum),
+            false => self.rules.k,
+        }
+    }
+
     /// Returns `Some` if the policy lets the round close with this number of contributions; `Some(true)` if the target is
     /// reached or no member is missing.
     fn may_close(&self, ready: usize) -> Option<bool> {
-        if ready < self.rules.k {
+        if ready < self.needed() {
             return None;
         }
         let target = self.rules.spec.rounds.target.is_some_and(|t| ready >= t as usize);
@@ -64,6 +73,9 @@ impl Machine {
                 .get(&head)
                 .is_some_and(|n| n.verified && self.fetching.blobs.are_here(&n.content))
         {
+            return;
+        }
+        if self.is_complete() {
             return;
         }
         let ready = self.ready();
@@ -94,6 +106,7 @@ impl Machine {
                 || p.late.iter().any(gone)
                 || p.proofs.iter().any(forgotten)
         });
+        let needed = self.needed();
         let Some(closing) = &mut self.open.closing else { return };
         if closing.signed {
             return;
@@ -103,7 +116,7 @@ impl Machine {
             closing.computed = None;
         }
         if closing.proposal.is_none() {
-            if ready.len() < self.rules.k {
+            if ready.len() < needed {
                 self.open.closing = None;
                 return;
             }
@@ -142,15 +155,17 @@ impl Machine {
     }
 
     fn seal_if_due(&mut self) {
-        let Some(closing) = &mut self.open.closing else { return };
-        let Some(proposal) = closing.proposal.clone() else {
+        let closing = self.open.closing.as_ref();
+        let Some(proposal) = closing.and_then(|closing| closing.proposal.clone()) else {
             return;
         };
         let id = proposal.id();
-        let Some(result) = self.fetching.jobs.result(&id) else {
+        let Some(result) = self.known_result(&proposal) else {
             return self.start_job(&proposal);
         };
-        closing.computed.get_or_insert(self.now);
+        if let Some(closing) = &mut self.open.closing {
+            closing.computed.get_or_insert(self.now);
+        }
         // The seal of another node is being recomputed at this moment: to wait for one computation is cheaper than a fork. A
         // sealer that was refuted on this parent is not waited for, so each sealer can hold the round up once.
         let waits = self.waits_for_others(&proposal.parent, &id);

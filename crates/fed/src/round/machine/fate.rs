@@ -73,6 +73,10 @@ impl Machine {
             );
             return SubmissionState::Rejected { reason };
         }
+        if self.is_at_end() && self.is_complete() {
+            let reason = "the run ended before a seal took it".to_owned();
+            return SubmissionState::Rejected { reason };
+        }
         if c.parent == self.history.chain.head() {
             return SubmissionState::Merged { contribution: *id };
         }

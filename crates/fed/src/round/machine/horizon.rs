@@ -20,7 +20,14 @@ impl Machine {
         };
         let keep = keep.max(u64::from(self.rules.spec.rounds.max_staleness) + MARGIN_ROUNDS);
         let before = self.history.horizon;
-        let horizon = self.history.settled_round().saturating_sub(keep);
+        // The contributions of the last round stay: they say that the run has ended.
+        let end = self
+            .history
+            .tree
+            .get(&self.history.chain.head())
+            .and_then(|head| head.end);
+        let most = end.map_or(u64::MAX, |end| end.saturating_sub(1));
+        let horizon = self.history.settled_round().saturating_sub(keep).min(most);
         while self.history.horizon < horizon {
             self.history.horizon += 1;
             self.forget_round(self.history.horizon);

@@ -27,6 +27,7 @@ impl Machine {
                 author: c.author,
                 update: c.update,
                 samples: c.samples,
+                figures: c.report.figures(&self.rules.spec),
             };
             Some((item, proposal.round.saturating_sub(c.round)))
         };
@@ -139,13 +140,20 @@ impl Machine {
         self.dirty.wants = true;
     }
 
+    /// Returns the result of a proposal, if it was computed or needs no computing.
+    pub(in crate::round) fn known_result(&self, proposal: &Proposal) -> Option<Content> {
+        let closing = self.closing_content(&proposal.parent);
+        closing.or_else(|| self.fetching.jobs.result(&proposal.id()))
+    }
+
     /// Returns true if everything needed to recompute a checkpoint is here.
     pub(in crate::round) fn can_recompute(&self, id: &CheckpointId) -> bool {
         let Some(node) = self.history.tree.get(id) else {
             return false;
         };
         let parent = node.parent.and_then(|p| self.history.tree.get(&p));
-        let ready = parent.is_some_and(|p| p.verified && self.fetching.blobs.are_here(&p.content));
+        let ready =
+            parent.is_some_and(|p| p.verified && self.knows_end_at(p) && self.fetching.blobs.are_here(&p.content));
         let listed = self.history.seal_of(node).map(|s| s.fresh.iter().chain(&s.late));
         ready
             && node.complete
@@ -159,7 +167,7 @@ impl Machine {
         let Some(proposal) = self.history.proposal_of(id).filter(|_| node.complete) else {
             return;
         };
-        if let Some(result) = self.fetching.jobs.result(&proposal.id()) {
+        if let Some(result) = self.known_result(&proposal) {
             if result == node.content {
                 self.mark_verified(*id);
             } else {

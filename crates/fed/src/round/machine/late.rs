@@ -30,14 +30,14 @@ impl Machine {
     /// The late contributions that the next seal on the head may take: one per author, so that no
     /// author makes others fetch a heap of old work.
     pub(in crate::round) fn late_to_fetch(&self) -> impl Iterator<Item = ContributionId> + use<> {
-        let any = self.rules.spec.rounds.max_staleness > 0;
+        let any = self.rules.spec.rounds.max_staleness > 0 && !self.is_at_end();
         let by_author = if any { self.late_eligible() } else { BTreeMap::new() };
         by_author.into_values().filter_map(|ids| ids.first().copied())
     }
 
     /// The late contributions that this node's seal on the head takes, ascending: the oldest of each author whose blob is here.
     pub(in crate::round) fn late_to_seal(&self) -> Vec<ContributionId> {
-        if self.rules.spec.rounds.max_staleness == 0 {
+        if self.rules.spec.rounds.max_staleness == 0 || self.is_at_end() {
             return vec![];
         }
         let here = |id: &ContributionId| self.fetching.blobs.updates.is_here(&self.history.update_of(id));

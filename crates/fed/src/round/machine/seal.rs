@@ -157,7 +157,7 @@ impl Machine {
     fn link(&mut self, id: SealId, checkpoint: CheckpointId, signed: Signed<Seal>, convicted: Convicted) {
         let seal = signed.record.clone();
         let parent = self.history.tree.get(&seal.parent);
-        let mut node = Node::new(checkpoint, seal.round, parent, seal.result, convicted);
+        let mut node = self.with_end(Node::new(checkpoint, seal.round, parent, seal.result, convicted));
         node.fresh = seal.fresh.len();
         node.seals.push(id);
         for listed in seal.fresh.iter().chain(&seal.late) {
@@ -233,6 +233,7 @@ impl Machine {
                 self.history.tree.review(checkpoint);
                 self.step_moved(checkpoint);
                 self.dirty.head = true;
+                self.end_if_reached(checkpoint);
             }
         }
     }

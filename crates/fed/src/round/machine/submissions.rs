@@ -1,10 +1,11 @@
 //! This node's submissions: from the trainers into a contribution, and what became of them.
 
 use crate::id::{BlobId, CheckpointId, ContributionId, SubmissionId};
-use crate::record::{Contribution, SAMPLES_MAX, Signed};
+use crate::record::{Contribution, Report, SAMPLES_MAX, Signed};
 use crate::round::machine::Machine;
 use crate::round::machine::limits::RETRY_MS;
-use crate::round::{BaseError, EncodeJob, Output, Persist, Submission, SubmissionState, Unsigned};
+use crate::round::{BaseError, EncodeItem, EncodeJob, Output, Persist, Submission, SubmissionState, Unsigned};
+use crate::strategy;
 
 /// Maximum number of final submissions whose states are still answered from memory; the store has them all.
 const FINAL_MAX: usize = 1_024;
@@ -12,6 +13,15 @@ const FINAL_MAX: usize = 1_024;
 impl Machine {
     /// Checks if a submission on this base can be taken. The [`BaseError`] says why not.
     pub(in crate::round) fn base_fault(&self, base: &CheckpointId) -> Result<(), BaseError> {
+        let node = self.history.tree.get(base).filter(|_| self.rules.is_member);
+        match node.and_then(|node| node.end) {
+            Some(round) => Err(BaseError::Complete(round)),
+            None => self.signing_fault(base),
+        }
+    }
+
+    /// Checks if this node can contribute on this base, be it work or a vote.
+    pub(in crate::round) fn signing_fault(&self, base: &CheckpointId) -> Result<(), BaseError> {
         if !self.rules.is_member {
             return Err(BaseError::NotMember);
         }
@@ -153,7 +163,7 @@ impl Machine {
                 }
                 continue;
             }
-            let waits = self.submissions.retry.get(&base).is_some_and(|at| *at > self.now);
+            let waits = self.submissions.is_resting(&base, self.now);
             let now = self.open.seal_now || self.submissions.merge_now;
             let due = now || self.merge_at().is_some_and(|at| at <= self.now);
             let round = self.history.chain.round() + 1;
@@ -167,7 +177,7 @@ impl Machine {
         }
     }
 
-    fn start_encode(&mut self, base: &CheckpointId) {
+    pub(in crate::round) fn start_encode(&mut self, base: &CheckpointId) {
         let Some(weights) = self.history.tree.get(base).map(|n| n.content.weights) else {
             return;
         };
@@ -178,8 +188,15 @@ impl Machine {
             .unwrap_or_default()
             .into_iter()
             .collect();
-        let samples = |id: &SubmissionId| self.submissions.known.get(id).map_or(1, |s| s.samples);
-        let submissions = ids.iter().map(|id| (*id, samples(id))).collect();
+        let item = |id: &SubmissionId| {
+            let known = self.submissions.known.get(id);
+            EncodeItem {
+                id: *id,
+                samples: known.map_or(1, |s| s.samples),
+                steps: known.and_then(|s| s.report.steps),
+            }
+        };
+        let submissions = ids.iter().map(item).collect();
         self.submissions.retry.remove(base);
         self.submissions.encoding.insert(*base, ids);
         self.out.act(Output::Encode(EncodeJob {
@@ -220,14 +237,14 @@ impl Machine {
         samples: u64,
         fidelity: f32,
     ) {
-        if !self.submissions.encoding.contains_key(parent) {
+        let Some(report) = self.submissions.encoding.get(parent).map(|ids| self.report_of(ids)) else {
             return;
-        }
+        };
         if self.is_ending() {
             return self.encode_failed(parent, &[], "");
         }
         let fault = self
-            .base_fault(parent)
+            .signing_fault(parent)
             .err()
             .filter(|error| !matches!(error, BaseError::NotHeld(_)));
         if let Some(fault) = fault {
@@ -251,7 +268,18 @@ impl Machine {
                 fidelity.clamp(0.0, 1.0)
             },
             source,
+            report,
         })));
+    }
+
+    /// Returns what the trainers of these submissions say together.
+    fn report_of(&self, ids: &[SubmissionId]) -> Report {
+        if ids.is_empty() {
+            return strategy::closing_report(&self.rules.spec);
+        }
+        let known = ids.iter().filter_map(|id| self.submissions.known.get(id));
+        let reports = known.map(|submission| (submission.samples, &submission.report));
+        Report::merged(reports, self.rules.spec.metrics.len())
     }
 
     /// Takes in this node's own contribution, now signed. It is durable with the states of its submissions before it is sent.

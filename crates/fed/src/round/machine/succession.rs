@@ -214,7 +214,7 @@ impl Machine {
     fn is_at_rest(&self) -> bool {
         let head = self.history.chain.head();
         let verified = self.history.tree.get(&head).is_some_and(|node| node.verified);
-        let closes = self.ready().len() >= self.rules.k && !self.is_far_ahead();
+        let closes = self.ready().len() >= self.needed() && !self.is_far_ahead() && !self.is_complete();
         verified && self.open.closing.is_none() && !closes
     }
 

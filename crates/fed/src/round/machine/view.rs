@@ -119,6 +119,11 @@ impl Machine {
             .iter()
             .filter_map(|id| self.contribution_info(id, false))
             .collect();
+        let closing = self.is_at_end();
+        let evaluation = match closing {
+            true => vec![],
+            false => self.history.evaluation(&self.rules, self.ready().iter()),
+        };
         let late = self.late_to_seal();
         contributions.extend(late.iter().filter_map(|id| self.contribution_info(id, true)));
         RoundInfo {
@@ -127,6 +132,8 @@ impl Machine {
             checkpoint: None,
             sealers: vec![],
             contributions,
+            evaluation,
+            closing,
             missing: self.missing(),
             excluded: self.excluded_members(),
             deadline: self.deadline(),
@@ -149,12 +156,19 @@ impl Machine {
         };
         let fresh = seal.fresh.iter().map(|id| listed(id, false));
         let late = seal.late.iter().map(|id| listed(id, true));
+        let closing = self.closing_content(&parent).is_some();
+        let evaluation = match closing {
+            true => vec![],
+            false => self.history.evaluation(&self.rules, seal.fresh.iter()),
+        };
         Some(RoundInfo {
+            closing,
             round,
             parent,
             checkpoint: Some(self.info(node)),
             sealers: self.history.sealers_of(node).into_iter().collect(),
             contributions: fresh.chain(late).collect(),
+            evaluation,
             missing: vec![],
             excluded: vec![],
             deadline: None,
@@ -172,6 +186,7 @@ impl Machine {
             bytes: c.update_bytes,
             late,
             here: self.fetching.blobs.updates.is_here(&c.update),
+            report: c.report.clone(),
         })
     }
 

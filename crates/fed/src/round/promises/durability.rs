@@ -1,6 +1,7 @@
 //! Acknowledged work is in the chain, or the node gives an answer for it.
 
 use crate::id::SubmissionId;
+use crate::record::Report;
 use crate::round::stage::{Stage, members, spec};
 use crate::round::{Config, Input, Output, Persist, SubmissionState};
 
@@ -15,7 +16,7 @@ fn two_trainers() -> Stage {
 
 fn encodes(stage: &Stage) -> Vec<Vec<SubmissionId>> {
     let jobs = stage.said.iter().filter_map(|o| match o {
-        Output::Encode(job) => Some(job.submissions.iter().map(|(id, _)| *id).collect()),
+        Output::Encode(job) => Some(job.submissions.iter().map(|item| item.id).collect()),
         _ => None,
     });
     jobs.collect()
@@ -128,6 +129,7 @@ fn what_is_being_merged_is_answered_for_when_a_peer_brings_back_an_envelope_for_
         trainer: "one".into(),
         base: head,
         samples: 1,
+        report: Report::default(),
     };
     // The submission goes to the machine alone, so that the encoding stays under way.
     stage.machine.handle(Input::Submission(submission), stage.now);
@@ -161,6 +163,7 @@ fn what_came_during_a_merge_that_came_too_late_is_answered_for() {
             trainer: format!("trainer {n}"),
             base,
             samples: 1,
+            report: Report::default(),
         })
     };
     // The submissions go to the machine alone, so that the encoding stays under way.
@@ -192,6 +195,7 @@ fn what_is_durable_comes_before_what_is_sent() {
         trainer: "one".into(),
         base: head,
         samples: 1,
+        report: Report::default(),
     };
     machine.handle(Input::Submission(submission), stage.now);
     let outputs = machine.handle(
@@ -237,6 +241,7 @@ fn those_at_fault_are_rejected_and_the_others_tried_again() {
             trainer: trainer.into(),
             base: head,
             samples: 1,
+            report: Report::default(),
         })
     };
     stage.machine.handle(submit("one", 1), stage.now);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::aggregation::shares;
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId};
-use crate::record::{PROOFS_PER_SEAL_MAX, Proposal, Seal};
+use crate::record::{PROOFS_PER_SEAL_MAX, Proposal, Seal, Summary};
 use crate::round::table::ballots::Ballots;
 use crate::round::table::chain::Chain;
 use crate::round::table::ledger::Ledger;
@@ -207,6 +207,26 @@ impl History {
         false
     }
 
+    /// What these contributions measured on their parent: a value for each of the spec's metrics, `None` where nobody measured
+    /// it. Nothing if a contribution is unknown here, since every node must come to the same values.
+    pub fn evaluation<'a>(
+        &self,
+        rules: &Rules,
+        fresh: impl Iterator<Item = &'a ContributionId>,
+    ) -> Vec<Option<Summary>> {
+        let reports = fresh.map(|id| Some(&self.ledger.contribution(id)?.record.report));
+        let Some(reports) = reports.collect::<Option<Vec<_>>>() else {
+            return vec![];
+        };
+        let metrics = rules.spec.metrics.iter().enumerate();
+        metrics
+            .map(|(at, metric)| {
+                let values = reports.iter().filter_map(|report| *report.metrics.get(at)?);
+                Summary::of(values, metric.goal)
+            })
+            .collect()
+    }
+
     /// Share of the samples that a contribution has in a checkpoint, in parts per million; 0 if other contributions in it are unknown.
     pub fn share_of(&self, rules: &Rules, id: &ContributionId, node: &Node) -> u32 {
         let Some(seal) = self.seal_of(node) else { return 0 };
@@ -216,9 +236,9 @@ impl History {
                 return 0;
             };
             // The same discount and limit as in `update::aggregate`. The figure here only informs.
-            let behind = seal.round.saturating_sub(c.record.round);
+            let behind = u32::try_from(seal.round.saturating_sub(c.record.round)).unwrap_or(u32::MAX);
             #[allow(clippy::cast_precision_loss)]
-            let weight = c.record.samples as f64 / (1.0 + behind as f64).sqrt();
+            let weight = c.record.samples as f64 * strategy::late_discount(&rules.spec.strategy, behind);
             *weights.entry(c.record.author).or_default() += weight;
             if listed == id {
                 mine = Some((c.record.author, weight));

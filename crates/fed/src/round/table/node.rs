@@ -30,6 +30,8 @@ pub(in crate::round) struct Node {
     pub settled: u64,
     /// The newest round, on that way, whose checkpoint may be adopted by its digest; 0 = none.
     pub attested: u64,
+    /// The round of the run's last checkpoint, if it is on the way here (this checkpoint included).
+    pub end: Option<u64>,
     /// Number of listed contributions that are not here.
     pub missing: usize,
     /// True if all listed contributions are here and may stand together.
@@ -66,6 +68,7 @@ impl Node {
             confirmed: parent.map_or(0, |p| p.confirmed),
             settled: parent.map_or(0, |p| p.settled),
             attested: parent.map_or(0, |p| p.attested),
+            end: parent.and_then(|p| p.end),
             missing: 0,
             complete: false,
             incomplete: false,

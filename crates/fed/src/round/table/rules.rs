@@ -85,6 +85,8 @@ impl Rules {
                 "an update of {} bytes: the model's have another length",
                 c.update_bytes
             ))
+        } else if let Some(fault) = strategy::report_fault(&self.spec, &c.report) {
+            Some(fault)
         } else if c.round == 0 {
             Some("round 0 takes no contributions".into())
         } else {

@@ -55,6 +55,11 @@ impl Submissions {
         }
     }
 
+    /// Returns true if the merge on a base has failed a moment ago.
+    pub fn is_resting(&self, base: &CheckpointId, now: Instant) -> bool {
+        self.retry.get(base).is_some_and(|at| *at > now)
+    }
+
     /// Returns the reason why no update can be made of a trainer's work on a base. Returns `None` if other work of that trainer
     /// stands there, and for work that only came too late for its base, because the next base takes more.
     pub fn unusable(&self, trainer: &str, base: &CheckpointId) -> Option<&str> {

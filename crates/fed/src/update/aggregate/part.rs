@@ -2,17 +2,11 @@
 
 use crate::codec::Codec;
 use crate::id::NodeId;
-use crate::record::Spec;
+use crate::record::{Figures, Spec};
+use crate::strategy::late_discount;
 use crate::tensor::TensorError;
 use crate::update::Weighted;
 use crate::update::reader::Reader;
-
-/// Returns the factor for a late contribution's samples: `1 / sqrt(1 + staleness)`, as in FedBuff (Nguyen et al. 2022,
-/// "Federated learning with buffered asynchronous aggregation"). Square root and quotient are those of IEEE 754, so they
-/// are the same on every machine.
-pub fn late_discount(staleness: u32) -> f64 {
-    1.0 / (1.0 + f64::from(staleness)).sqrt()
-}
 
 /// An update in the order of the round: fresh ones first.
 pub(super) struct Part<'a> {
@@ -21,6 +15,7 @@ pub(super) struct Part<'a> {
     /// Its samples, discounted if it is late.
     pub count: f64,
     pub staleness: u32,
+    pub figures: Figures,
 }
 
 impl Part<'_> {
@@ -49,11 +44,12 @@ pub(super) fn parts<'a>(
             author: weighted.author,
             count: weighted.samples as f64 * discount,
             staleness: weighted.staleness,
+            figures: weighted.figures,
         })
     };
     let fresh = fresh.iter().map(|weighted| part(weighted, 1.0));
     let late = late
         .iter()
-        .map(|weighted| part(weighted, late_discount(weighted.staleness)));
+        .map(|weighted| part(weighted, late_discount(&spec.strategy, weighted.staleness)));
     fresh.chain(late).collect()
 }

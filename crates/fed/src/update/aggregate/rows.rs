@@ -78,11 +78,17 @@ pub(super) fn decode<E: Element>(
             let bytes = |i: usize| &coded[i][run.coded_at..run.coded_at + run.coded_bytes];
             let (row, behind) = rows[i].split_at_mut(run.elements);
             behind.fill(E::ZERO);
-            if let [(only, _)] = member.parts[..] {
-                block::decode_elements(codec, run.dtype, bytes(only), row);
+            if let [only] = &member.parts[..]
+                && only.weight() == 1.0
+            {
+                block::decode_elements(codec, run.dtype, bytes(only.index), row);
                 continue;
             }
-            let parts: Vec<_> = member.parts.iter().map(|(i, weight)| (bytes(*i), *weight)).collect();
+            let parts: Vec<_> = member
+                .parts
+                .iter()
+                .map(|part| (bytes(part.index), part.weight()))
+                .collect();
             sum.clear();
             sum.resize(run.elements, 0.0);
             block::accumulate_all(codec, run.dtype, sum, &parts);

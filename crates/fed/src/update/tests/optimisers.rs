@@ -54,6 +54,7 @@ fn round(spec: &Spec, base: &[u8], state: Option<&Vec<u8>>, members: [&[u8]; 2])
             author: NodeId([*author; 32]),
             samples: [1, 3][usize::from(*author) - 1],
             staleness: 0,
+            figures: Figures::default(),
         })
         .collect();
     let (mut weights, mut moments) = (vec![], vec![]);
@@ -227,6 +228,7 @@ fn a_state_of_another_model_and_a_missing_output_are_errors() {
         author: NodeId([1; 32]),
         samples: 1,
         staleness: 0,
+        figures: Figures::default(),
     }];
     let mut out = vec![];
     let missing = aggregate(

@@ -193,6 +193,7 @@ fn harmless(spec: &Spec, update: &[u8]) {
             author: NodeId([1; 32]),
             samples: 1,
             staleness: 0,
+            figures: Figures::default(),
         }];
         let zeros: u64 = spec.tensors.iter().map(|tensor| tensor.elements().unwrap()).sum();
         let base = models(spec, &vec![0.0; zeros as usize]).0;

@@ -232,6 +232,7 @@ fn threads_and_the_way_of_reading_change_no_bit() {
                 author: NodeId([author; 32]),
                 samples: *samples,
                 staleness: *staleness,
+                figures: Figures::default(),
             })
             .collect();
         parts.iter().for_each(|part| check(&spec, part.update).unwrap());

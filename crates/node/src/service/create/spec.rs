@@ -36,6 +36,8 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
         deadline_ms_max,
         max_staleness,
         membership,
+        metrics,
+        end,
         succeeds,
         // The digest of the weights covers the seed.
         seeded: _,
@@ -45,13 +47,13 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
     let request = (
         name,
         (strategy, aggregation),
-        codec,
+        (codec, metrics, end),
         policy,
         membership,
         succeeds,
         weights,
     );
-    let mut bytes = b"qres/create/1\n".to_vec();
+    let mut bytes = b"qres/create/2\n".to_vec();
     // Writing into a Vec cannot fail, and a rule's numbers were checked to be finite.
     borsh::to_writer(&mut bytes, &request).expect("a request of finite numbers always encodes");
     *blake3::hash(&bytes).as_bytes()
@@ -78,6 +80,8 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoin
             aggregation = defaults::rules(members.len(), k as usize);
         }
     }
+    // The other members of a buffered round are late by design.
+    let buffered = strategy::is_buffered(&strategy).then_some(k);
     let defaults = RoundPolicy::default();
     Spec {
         name: create.name.clone(),
@@ -86,7 +90,7 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoin
         aggregation,
         rounds: RoundPolicy {
             min_contributions: k,
-            target: create.target,
+            target: create.target.or(buffered),
             deadline_ms: create.deadline_ms,
             deadline_ms_max: create
                 .deadline_ms_max
@@ -99,5 +103,7 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoin
         checkpoint0,
         creator,
         succeeds: create.succeeds,
+        metrics: create.metrics.clone(),
+        end: create.end.clone(),
     }
 }

@@ -1,6 +1,6 @@
 //! Tests of the refusals before a byte is sent, and of the requests that a key stands for.
 
-use qres_fed::record::Rule;
+use qres_fed::record::{End, Rule};
 
 use super::*;
 use crate::error::Kind;
@@ -19,6 +19,8 @@ fn request() -> CreateModel {
         deadline_ms_max: None,
         max_staleness: None,
         membership: Some(Membership::List([NodeId([1; 32])].into())),
+        metrics: vec![],
+        end: End::default(),
         succeeds: None,
         upload: UploadOptions::default(),
     }
