@@ -96,7 +96,10 @@ class Client:
 
         With `after` it waits until the head is another one that can be trained on: the node has not contributed on it yet
         (`every_head` for observers, which take any). With `trainer` (a name; empty means `default`) it waits, also without
-        `after`, until that trainer can submit on the head.
+        `after`, until that trainer can submit on the head. A run that has ended answers at once, with its last checkpoint:
+        then the answer's `complete` is true.
+
+        `checkpoint="best"` is the best confirmed one by the model's first metric, `"best:accuracy"` by another.
         """
         request = weights_pb2.FetchWeightsRequest(
             model=model,
@@ -146,16 +149,19 @@ class Client:
     def heads(
         self, model: str, *, after: str | None = None, trainer: str = "", timeout: float | None = None
     ) -> Iterator[Head]:
-        """The head, then every newer one that is there when the caller comes back for it, for ever.
+        """The head, then every newer one that is there when the caller comes back for it, until the run ends.
 
         Only those that this trainer can still submit on (a name: needed when a node has several). It outlives restarts of
-        the node. `timeout` is for each head.
+        the node. `timeout` is for each head. The last checkpoint of a run comes last, with `complete`; a model without an
+        end goes on for ever.
         """
         while True:
             request = weights_pb2.FetchWeightsRequest(model=model, after=after or "", trainer=trainer)
             head = self._fetch(request, self._patience(timeout), None)
-            after = head.checkpoint
+            after, complete = head.checkpoint, head.complete
             yield head
+            if complete:
+                return
             # Not to hold the last one while the next one comes.
             del head
 
@@ -172,6 +178,8 @@ class Client:
         delta: bool = False,
         trainer: str = "",
         metrics: Mapping[str, float] | None = None,
+        evaluation_samples: int | None = None,
+        steps: float | None = None,
         idempotency_key: str = "",
         timeout: float | None = None,
     ) -> submission_pb2.Submission:
@@ -179,8 +187,12 @@ class Client:
 
         Answers once it is durable on the node; `submission(answer.id)` says what became of it. Several trainers on one
         node need different names.
+
+        `metrics` that the model names go to all members: they describe `base`, measured on `evaluation_samples` rows (`samples`
+        if not given). Others stay on the node. `steps` is the number of local steps, which `fednova/1` needs.
         """
-        fields = {"model": model, "base": base, "samples": samples, "trainer": trainer, "metrics": metrics or {}}
+        said = {"metrics": metrics or {}, "evaluation_samples": evaluation_samples, "steps": steps}
+        fields = {"model": model, "base": base, "samples": samples, "trainer": trainer, **said}
         return self._submit(TensorFile(tensors), delta, timeout, idempotency_key=idempotency_key, **fields)
 
     def submit_file(
@@ -193,11 +205,14 @@ class Client:
         delta: bool = False,
         trainer: str = "",
         metrics: Mapping[str, float] | None = None,
+        evaluation_samples: int | None = None,
+        steps: float | None = None,
         idempotency_key: str = "",
         timeout: float | None = None,
     ) -> submission_pb2.Submission:
         """`submit`, of a safetensors file."""
-        fields = {"model": model, "base": base, "samples": samples, "trainer": trainer, "metrics": metrics or {}}
+        said = {"metrics": metrics or {}, "evaluation_samples": evaluation_samples, "steps": steps}
+        fields = {"model": model, "base": base, "samples": samples, "trainer": trainer, **said}
         return self._submit(DiskFile(path), delta, timeout, idempotency_key=idempotency_key, **fields)
 
     def _submit(
@@ -232,7 +247,8 @@ class Client:
         With `seed` the node makes the weights itself: of `tensors` only names, dtypes and shapes count (`np.empty` will do).
         `params` are the strategy's numbers, e.g. `mu`. `aggregation` are the rules by which updates become one, e.g.
         `[("nnm/1", {"f": 2}), ("trimmed-mean/1", {"f": 2})]`; none is the node's default for the members. More of `CreateModelRequest`'s fields go by name:
-        `min_contributions`, `deadline_ms`, `codec`, `open`, …
+        `min_contributions`, `deadline_ms`, `codec`, `open`, `max_rounds`, … `metrics` are those that contributions carry, e.g.
+        `{"loss": "lowest", "accuracy": "highest"}`, and `until` is the value of one that ends the run: `("accuracy", 0.95)`.
         """
         fields = _spec(model, strategy, params, aggregation, members, spec)
         if seed is None:
@@ -319,7 +335,24 @@ def _spec(
     rule = common_pb2.Rule(id=strategy, params=params or {})
     named = [(given, {}) if isinstance(given, str) else given for given in aggregation]
     rules = [common_pb2.Rule(id=name, params=numbers) for name, numbers in named]
-    return {"name": model, "strategy": rule, "aggregation": rules, "members": members, **more}
+    return {"name": model, "strategy": rule, "aggregation": rules, "members": members, **_evaluation(more)}
+
+
+_GOALS = {"lowest": common_pb2.METRIC_GOAL_LOWEST, "highest": common_pb2.METRIC_GOAL_HIGHEST}
+
+
+def _evaluation(more: Mapping[str, object]) -> dict[str, object]:
+    """The fields with `metrics` and `until` as messages."""
+    fields = dict(more)
+    if isinstance(metrics := fields.get("metrics"), Mapping):
+        unknown = set(metrics.values()) - set(_GOALS)
+        if unknown:
+            raise ValueError(f"metrics: {unknown} is neither 'lowest' nor 'highest'")
+        fields["metrics"] = [common_pb2.Metric(name=name, goal=_GOALS[goal]) for name, goal in metrics.items()]
+    if isinstance(until := fields.get("until"), tuple):
+        metric, value = until
+        fields["until"] = model_pb2.MetricTarget(metric=metric, value=value)
+    return fields
 
 
 __all__ = ["Client", "Head"]

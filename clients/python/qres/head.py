@@ -34,6 +34,8 @@ class Head:
     """The model, as the fetch named it."""
     trainer: str = ""
     """The trainer, as the fetch named it; empty means `default`."""
+    complete: bool = False
+    """Whether the run has ended with this checkpoint: no more work is taken."""
     _client: Client | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -47,7 +49,17 @@ class Head:
         """Puts together what a fetch asked and got."""
         known = first.checkpoint
         config = dict(first.trainer_config)
-        return cls(known.id, known.round, known.confirmed, config, tensors, request.model, request.trainer, client)
+        return cls(
+            known.id,
+            known.round,
+            known.confirmed,
+            config,
+            tensors,
+            request.model,
+            request.trainer,
+            first.complete,
+            client,
+        )
 
     def submit(
         self,
@@ -57,12 +69,14 @@ class Head:
         delta: bool = False,
         trainer: str | None = None,
         metrics: Mapping[str, float] | None = None,
+        evaluation_samples: int | None = None,
+        steps: float | None = None,
         timeout: float | None = None,
     ) -> submission_pb2.Submission | None:
         """Hands in what was trained from this head, by the trainer that fetched it (or another, by name).
 
-        `None` when this head takes no more work from that trainer: the round went on, or it has submitted already. That is
-        no failure, and the log (`qres`, INFO) says why: go on with the next head.
+        `None` when this head takes no more work from that trainer: the round went on, it has submitted already, or the run
+        has ended. That is no failure, and the log (`qres`, INFO) says why: go on with the next head.
         """
         if self._client is None:
             raise ValueError("this head was not fetched by a client: use Client.submit")
@@ -75,10 +89,12 @@ class Head:
                 delta=delta,
                 trainer=self.trainer if trainer is None else trainer,
                 metrics=metrics,
+                evaluation_samples=evaluation_samples,
+                steps=steps,
                 timeout=timeout,
             )
         except QresError as error:
-            if not error.reason.startswith("BASE_"):
+            if not (error.reason.startswith("BASE_") or error.reason == "MODEL_COMPLETE"):
                 raise
             LOG.info("round %d of %s takes no more work of this trainer: %s", self.round, self.model, error)
             return None

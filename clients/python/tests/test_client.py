@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from node import LARGE, refusal
 from qres import Client, QresError, load
-from qres.v1 import model_pb2, weights_pb2
+from qres.v1 import common_pb2, model_pb2, weights_pb2
 
 
 def test_a_fetch_is_a_head_with_arrays(client, node):
@@ -24,9 +24,11 @@ def test_a_fetch_that_is_cut_is_an_error(client, node):
 
 
 def test_a_submit_is_a_header_and_chunks_of_at_most_a_mebibyte(client, node):
-    answer = client.submit("m", LARGE, base="c1", samples=5, metrics={"loss": 0.5}, timeout=60)
+    said = {"metrics": {"loss": 0.5}, "evaluation_samples": 9, "steps": 3.5}
+    answer = client.submit("m", LARGE, base="c1", samples=5, **said, timeout=60)
     assert answer.id == "s1"
     first, *rest = node.requests
+    assert (first.evaluation_samples, first.steps) == (9, 3.5)
     assert (first.model, first.base, first.samples, first.metrics["loss"]) == ("m", "c1", 5, 0.5)
     assert first.kind == weights_pb2.SUBMISSION_KIND_WEIGHTS
     assert rest and all(message.model == "" for message in rest)
@@ -49,6 +51,17 @@ def test_a_model_is_created_with_aggregation_rules_in_their_order(client, node):
     client.create("m", LARGE, aggregation=rules, timeout=60)
     sent = [(rule.id, dict(rule.params)) for rule in node.requests[0].aggregation]
     assert sent == [("nnm/1", {"f": 2.0}), ("median/1", {})]
+
+
+def test_a_model_is_created_with_metrics_and_an_end(client, node):
+    metrics = {"loss": "lowest", "accuracy": "highest"}
+    client.create("m", LARGE, metrics=metrics, max_rounds=9, until=("accuracy", 0.95), timeout=60)
+    first = node.requests[0]
+    sent = [(metric.name, metric.goal) for metric in first.metrics]
+    assert sent == [("loss", common_pb2.METRIC_GOAL_LOWEST), ("accuracy", common_pb2.METRIC_GOAL_HIGHEST)]
+    assert (first.max_rounds, first.until.metric, first.until.value) == (9, "accuracy", 0.95)
+    with pytest.raises(ValueError, match="'up'"):
+        client.create("m", LARGE, metrics={"loss": "up"})
 
 
 def test_a_model_from_a_seed_sends_names_dtypes_and_shapes(client, node):
@@ -146,6 +159,7 @@ def test_a_head_submits_on_itself_by_the_name_that_fetched_it(client, node):
         (grpc.StatusCode.FAILED_PRECONDITION, "BASE_STALE"),
         (grpc.StatusCode.FAILED_PRECONDITION, "BASE_CONTRIBUTED"),
         (grpc.StatusCode.ALREADY_EXISTS, "BASE_SUBMITTED"),
+        (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_COMPLETE"),
     ],
 )
 def test_a_base_that_takes_no_more_work_is_no_failure(client, node, caplog, code, reason):

@@ -55,6 +55,23 @@ def test_a_model_is_created_twice_as_one(daemon):
         assert client.model("twice", timeout=60).head.round >= 1
 
 
+def test_the_heads_of_a_run_end_with_its_last_checkpoint(daemon):
+    with Client(daemon.address) as client:
+        end = {"metrics": {"loss": "lowest"}, "max_rounds": 2}
+        client.create("ends", {"w": np.zeros(3, "f4")}, strategy="fednova/1", timeout=60, **end)
+        seen = []
+        for head in client.heads("ends", timeout=60):
+            said = {"metrics": {"loss": 1 / (1 + head.round)}, "steps": 3}
+            taken = head.submit({"w": head.tensors["w"] + 1}, samples=1, **said, timeout=60)
+            seen.append((head.round, head.complete, taken is None))
+        assert seen == [(0, False, False), (1, False, False), (2, True, True)]
+        best = client.fetch("ends", checkpoint="best", timeout=60)
+        assert (best.round, best.tensors["w"].tolist()) == (1, [1, 1, 1])
+        with pytest.raises(QresError, match="steps"):
+            client.create("nova", {"w": np.zeros(1, "f4")}, strategy="fednova/1", timeout=60)
+            next(client.heads("nova", timeout=60)).submit({"w": np.zeros(1, "f4")}, samples=1, timeout=60)
+
+
 def test_a_schema_that_is_larger_than_a_message_makes_a_model(daemon):
     shapes = {f"{'layer' * 20}{number}": np.empty((number % 3, 1), "f4") for number in range(10_000)}
     with Client(daemon.address) as client:
