@@ -36,6 +36,10 @@ async fn learn(daemon: &Daemon) {
     let create = pb::CreateModelRequest {
         name: "counted".into(),
         data: vector(&[0.0, 0.0]).into(),
+        metrics: vec![pb::Metric {
+            name: "loss".into(),
+            goal: pb::MetricGoal::Lowest.into(),
+        }],
         ..Default::default()
     };
     let model = node.create(create).await.expect("a new model");
@@ -44,7 +48,14 @@ async fn learn(daemon: &Daemon) {
     // The second round confirms the checkpoint of the first round, and the third round settles it.
     for value in [1.0, 2.0, 3.0] {
         let weights = vector(&[value, value]);
-        let submission = node.submit("counted", &base, 1, &weights).await.expect("taken");
+        let header = pb::SubmitWeightsRequest {
+            model: "counted".into(),
+            base: base.clone(),
+            samples: 1,
+            metrics: [("loss".to_owned(), f64::from(1.0 / (1.0 + value)))].into(),
+            ..Default::default()
+        };
+        let submission = node.submit_with(header, &weights).await.expect("taken");
         first.get_or_insert(submission.id);
         base = node.fetch("counted", &base).await.expect("a next head").id();
     }
@@ -59,6 +70,7 @@ async fn learn(daemon: &Daemon) {
 /// What a page says after [`learn`], on a node with two peers.
 const FIGURES: &[&str] = &[
     "qres_model_head_round{model=\"counted\"} 3",
+    "qres_model_metric{model=\"counted\",metric=\"loss\"} 0.25",
     "qres_model_confirmed_round{model=\"counted\"} 2",
     "qres_model_open_round_contributions{model=\"counted\"} 0",
     "qres_submissions_total{model=\"counted\",state=\"sealed\"} 1",

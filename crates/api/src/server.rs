@@ -4,6 +4,7 @@ mod api;
 mod audit;
 mod caller;
 mod connection;
+mod evaluation;
 mod field;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -25,6 +26,7 @@ mod place;
 mod rate;
 mod reflection;
 mod round;
+mod round_message;
 mod security;
 mod serve;
 mod socket;

@@ -3,6 +3,7 @@
 //! docs/metrics.md describes every figure. No label holds a peer's id, as there may be any number of peers. A model's name is a
 //! label, as a node joins few models.
 
+mod measured;
 pub mod rounds;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use qres_fed::record::ModelName;
 use qres_fed::round::SubmissionState;
 
 use crate::view::RoundView;
+use measured::MeasuredMetrics;
 use rounds::RoundMetrics;
 
 /// The upper ends of the buckets of a job's time, in seconds: a small model takes milliseconds, one of 10 GB minutes.
@@ -74,6 +76,8 @@ pub struct Metrics {
     collected: Counter,
     /// Rounds and the contributions to them.
     pub rounds: RoundMetrics,
+    /// The metrics that models' members measured.
+    pub measured: MeasuredMetrics,
     /// The joined models, with the contributions in their open rounds, late ones left out.
     joined: Mutex<BTreeMap<SpecId, (ModelName, u64)>>,
 }
@@ -87,6 +91,7 @@ impl Default for Metrics {
             submissions: Family::default(),
             collected: Counter::default(),
             rounds: RoundMetrics::default(),
+            measured: MeasuredMetrics::default(),
             joined: Mutex::default(),
         }
     }
@@ -156,6 +161,7 @@ impl Metrics {
                 self.submissions.remove(&submission_labels(&model, state));
             }
             self.rounds.left(&model);
+            self.measured.left(&model);
         }
     }
 
@@ -194,6 +200,7 @@ impl Metrics {
             self.collected.clone(),
         );
         self.rounds.register(registry);
+        self.measured.register(registry);
     }
 }
 

@@ -8,8 +8,7 @@ use std::str::FromStr;
 
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::record::{
-    CHANGE_MAX, Dtype, Goal, MEMBERS_MAX, METRICS_MAX as METRICS_OF_MODEL_MAX, Membership, Metric, MetricTarget,
-    ModelName, Rule, SAMPLES_MAX, TensorSpec, is_metric_value, is_printable,
+    CHANGE_MAX, Dtype, MEMBERS_MAX, Membership, ModelName, Rule, SAMPLES_MAX, TensorSpec, is_printable,
 };
 use qres_node::error::NodeError;
 use qres_node::handle::{ModelRef, Seeded, UploadOptions};
@@ -91,7 +90,7 @@ pub(super) fn text(field: &str, text: String, bytes_max: usize) -> Result<String
     Ok(text)
 }
 
-fn printable(field: &str, text: &str) -> Result<(), Status> {
+pub(super) fn printable(field: &str, text: &str) -> Result<(), Status> {
     match text.chars().find(|c| !is_printable(*c)) {
         None => Ok(()),
         Some(c) => {
@@ -137,60 +136,6 @@ pub(super) fn rule(field: &str, rule: Option<pb::Rule>) -> Result<Option<Rule>, 
 pub(super) fn rules(field: &str, rules: Vec<pb::Rule>) -> Result<Vec<Rule>, Status> {
     let read = |(i, given)| Ok(rule(&format!("{field}[{i}]"), Some(given))?.unwrap_or_else(|| Rule::new("")));
     rules.into_iter().enumerate().map(read).collect()
-}
-
-/// Reads the metrics of a new model.
-pub(super) fn model_metrics(field: &str, metrics: Vec<pb::Metric>) -> Result<Vec<Metric>, Status> {
-    if metrics.len() > METRICS_OF_MODEL_MAX {
-        return Err(invalid(
-            field,
-            format!("{} given, a model has at most {METRICS_OF_MODEL_MAX}", metrics.len()),
-        ));
-    }
-    let read = |(i, metric): (usize, pb::Metric)| {
-        let field = format!("{field}[{i}]");
-        printable(&format!("{field}.name"), &metric.name)?;
-        let goal = match pb::MetricGoal::try_from(metric.goal) {
-            Ok(pb::MetricGoal::Lowest) => Goal::Lowest,
-            Ok(pb::MetricGoal::Highest) => Goal::Highest,
-            _ => {
-                return Err(invalid(
-                    &format!("{field}.goal"),
-                    "missing or unknown: 1 if low values are better, 2 if high ones are",
-                ));
-            }
-        };
-        Ok(Metric {
-            name: metric.name,
-            goal,
-        })
-    };
-    metrics.into_iter().enumerate().map(read).collect()
-}
-
-/// Reads the value of a metric that ends a run.
-pub(super) fn metric_target(field: &str, target: Option<pb::MetricTarget>) -> Result<Option<MetricTarget>, Status> {
-    let Some(pb::MetricTarget { metric, value }) = target else {
-        return Ok(None);
-    };
-    printable(&format!("{field}.metric"), &metric)?;
-    if !is_metric_value(value) {
-        return Err(invalid(
-            &format!("{field}.value"),
-            format!("{value} is no value of a metric: finite and at most 1e30 in size"),
-        ));
-    }
-    Ok(Some(MetricTarget { metric, value }))
-}
-
-/// Returns the metric by which the best checkpoint is asked for (`best`, `best:NAME`); empty for the model's first one.
-pub(super) fn best(checkpoint: &str) -> Result<Option<String>, Status> {
-    let name = match checkpoint.strip_prefix("best") {
-        Some("") => "",
-        Some(named) if named.starts_with(':') && named.len() > 1 => &named[1..],
-        _ => return Ok(None),
-    };
-    text("checkpoint", name.to_owned(), NAME_BYTES_MAX).map(Some)
 }
 
 /// Checks the metrics of a trainer. A value need not be finite: a loss of NaN is taken, too.

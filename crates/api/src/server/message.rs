@@ -1,9 +1,5 @@
 //! Converts the node's views to the messages of the contract.
 
-mod round;
-
-pub(super) use round::round;
-
 use prost::Message;
 use prost_types::Timestamp;
 use qres_fed::record::{Goal, Membership, Metric, RoundPolicy, Rule, TensorSpec};
@@ -41,15 +37,15 @@ pub(super) fn timestamp(unix_ms: u64) -> Timestamp {
     }
 }
 
-fn text(id: &impl ToString) -> String {
+pub(super) fn text(id: &impl ToString) -> String {
     id.to_string()
 }
 
-fn texts<T: ToString>(ids: impl IntoIterator<Item = T>) -> Vec<String> {
+pub(super) fn texts<T: ToString>(ids: impl IntoIterator<Item = T>) -> Vec<String> {
     ids.into_iter().map(|id| text(&id)).collect()
 }
 
-fn optional(id: &Option<impl ToString>) -> String {
+pub(super) fn optional(id: &Option<impl ToString>) -> String {
     id.as_ref().map(text).unwrap_or_default()
 }
 
@@ -181,7 +177,7 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
     }
 }
 
-fn metric(metric: Metric) -> pb::Metric {
+pub(super) fn metric(metric: Metric) -> pb::Metric {
     let goal = match metric.goal {
         Goal::Lowest => pb::MetricGoal::Lowest,
         Goal::Highest => pb::MetricGoal::Highest,

@@ -15,7 +15,7 @@ use super::api::Api;
 use super::status::status;
 use super::upload::{Chunk, late_header};
 use super::watch::Watch;
-use super::{audit, field, message, page};
+use super::{audit, evaluation, field, message, page};
 use crate::pb;
 
 /// Strategy of a model if the request names none.
@@ -41,10 +41,10 @@ pub(super) fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Stat
         deadline_ms_max: header.deadline_max_ms,
         max_staleness: header.max_staleness,
         membership: field::membership(&header.members, header.open)?,
-        metrics: field::model_metrics("metrics", header.metrics)?,
+        metrics: evaluation::metrics("metrics", header.metrics)?,
         end: End {
             max_rounds: header.max_rounds,
-            target: field::metric_target("until", header.until)?,
+            target: evaluation::target("until", header.until)?,
         },
         succeeds: field::optional_id("succeeds", &header.succeeds)?,
         seeded: field::seeded(header.tensors, header.seed, &header.succeeds)?,

@@ -7,12 +7,12 @@ use tonic::{Request, Response, Status};
 use super::api::Api;
 use super::status::status;
 use super::watch::Watch;
-use super::{audit, field, message, page};
+use super::{audit, field, page, round_message};
 use crate::pb;
 
 fn event(event: Event) -> Option<pb::Round> {
     match event {
-        Event::Round(view) => Some(message::round(view)),
+        Event::Round(view) => Some(round_message::round(view)),
         Event::Model(_)
         | Event::ModelHeard(_)
         | Event::ModelLeft(..)
@@ -34,7 +34,7 @@ impl pb::round_service_server::RoundService for Api {
             ));
         }
         let view = self.node.round(model, request.round).await.map_err(status)?;
-        let round = Some(message::round(view));
+        let round = Some(round_message::round(view));
         Ok(Response::new(pb::GetRoundResponse { round }))
     }
 
@@ -46,7 +46,7 @@ impl pb::round_service_server::RoundService for Api {
         let model = field::model("model", &request.model)?;
         let asked = page::request(request.page_size, request.page_token)?;
         let ask = |page| self.node.rounds(model.clone(), page);
-        let (rounds, next_page_token) = page::fitting(asked, ask, message::round).await?;
+        let (rounds, next_page_token) = page::fitting(asked, ask, round_message::round).await?;
         Ok(Response::new(pb::ListRoundsResponse {
             rounds,
             next_page_token,
@@ -77,7 +77,7 @@ impl pb::round_service_server::RoundService for Api {
         let model = field::model("model", &request.model)?;
         audit::object(&extensions, &request.model);
         let view = self.node.seal_round(model).await.map_err(status)?;
-        let round = Some(message::round(view));
+        let round = Some(round_message::round(view));
         Ok(Response::new(pb::SealRoundResponse { round }))
     }
 }

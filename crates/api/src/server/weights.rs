@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::place::Place;
 use super::status::status;
 use super::upload::Chunk;
-use super::{caller, field, message};
+use super::{caller, evaluation, field, message};
 use crate::pb;
 
 impl Chunk for pb::SubmitWeightsRequest {
@@ -48,7 +48,7 @@ pub(super) fn submit(header: pb::SubmitWeightsRequest) -> Result<Submit, Status>
 }
 
 pub(super) fn fetch(request: &pb::FetchWeightsRequest) -> Result<Fetch, Status> {
-    let best = field::best(&request.checkpoint)?;
+    let best = evaluation::best(&request.checkpoint)?;
     let checkpoint = match best {
         Some(_) => None,
         None => field::optional_id("checkpoint", &request.checkpoint)?,

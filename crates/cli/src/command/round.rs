@@ -166,6 +166,7 @@ fn table(rounds: &[pb::Round]) -> Table {
         "CONFIRMED",
         "SEALED BY",
         "MISSING",
+        "PARENT'S METRICS",
     ]);
     for round in rounds {
         let late = round
@@ -183,6 +184,7 @@ fn table(rounds: &[pb::Round]) -> Table {
             made.map_or("-".into(), |made| text::yes(made.confirmed)),
             text::shorts(&round.sealers),
             text::shorts(&round.missing),
+            text::measured(round),
         ]);
     }
     table

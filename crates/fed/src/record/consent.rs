@@ -101,7 +101,8 @@ fn k_after(spec: &Spec, n: usize) -> u32 {
 /// Returns the aggregation rules of the model with `n` members.
 fn rules_after(spec: &Spec, n: usize) -> Vec<Rule> {
     let default = defaults::rules(spec.membership.authors_max(), spec.rounds.min_contributions as usize);
-    match spec.aggregation == default {
+    // q-FedAvg combines the updates itself.
+    match spec.aggregation == default && strategy::fairness(&spec.strategy).is_none() {
         true => defaults::rules(n, k_after(spec, n) as usize),
         false => spec.aggregation.clone(),
     }

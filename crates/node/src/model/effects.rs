@@ -287,10 +287,12 @@ impl Effects {
             self.context.metrics.rounds.ended(&spec.name, &end);
         }
         self.heads.send_replace(Heads::of(machine));
-        let listed = machine
-            .round(round)
-            .map(|round| round.contributions)
-            .unwrap_or_default();
+        let sealed = machine.round(round);
+        if let Some(sealed) = &sealed {
+            let named = spec.metrics.iter().zip(&sealed.evaluation);
+            self.context.metrics.measured.measured(&spec.name, named);
+        }
+        let listed = sealed.map(|round| round.contributions).unwrap_or_default();
         let listed = listed.iter().map(|contribution| contribution.id);
         let span = self.traces.head_moved(checkpoint, round, &weights, listed);
         let _entered = span.enter();

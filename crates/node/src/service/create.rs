@@ -65,6 +65,7 @@ fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
     let spec = spec_of(*me, create, vec![stand_in].into(), BlobId([0; 32]));
     spec.check()
         .and_then(|()| Aggregation::of(&spec).map(|_| ()))
+        .and_then(|()| strategy::check_spec(&spec))
         .map_err(|error| spec_refused(create, error))
 }
 

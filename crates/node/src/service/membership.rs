@@ -98,7 +98,7 @@ async fn borrow_checkpoint0(context: &Arc<NodeContext>, model: &Model) -> Result
 /// Refuses a model in which this node cannot ([`Reason::RuleUnknown`]) or may not ([`Reason::NotAMember`]) take part.
 fn joinable(context: &NodeContext, model: &Model) -> Result<(), NodeError> {
     let spec = model.spec();
-    let known = strategy::check(&spec.strategy)
+    let known = strategy::check_spec(spec)
         .and_then(|()| Aggregation::of(spec).map(|_| ()))
         .and_then(|()| Codec::of(&spec.codec).map(|_| ()))
         .and_then(|()| strategy::check_privacy(&spec.privacy));

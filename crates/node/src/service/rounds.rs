@@ -21,7 +21,11 @@ use crate::view::RoundView;
 pub async fn get(context: &Arc<NodeContext>, model: &ModelRef, round: Option<u64>) -> Result<RoundView, NodeError> {
     let (model, joined) = context.catalog.find_joined(model)?;
     let mut info = joined
-        .ask(move |machine| round.map_or_else(|| Some(machine.open_round()), |n| machine.round(n)))
+        .ask(move |machine| match round {
+            Some(round) => machine.round(round),
+            None if machine.is_complete() => machine.round(machine.head().round),
+            None => Some(machine.open_round()),
+        })
         .await?;
     if let (None, Some(round)) = (&info, round) {
         info = archive::round(&context.disk, model.id, round).await?;
@@ -92,7 +96,11 @@ pub async fn list(
 
 /// Returns the rounds in memory, the newest first, and the round from which down more are in the archive.
 fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<RoundInfo>, u64) {
-    let newest = machine.open_round().round;
+    // A run that is complete has no open round.
+    let newest = match machine.is_complete() {
+        true => machine.head().round,
+        false => machine.open_round().round,
+    };
     let from = before.map_or(newest, |before| before.saturating_sub(1).min(newest));
     let page: Vec<_> = (1..=from).rev().map_while(|n| machine.round(n)).take(size).collect();
     let below = from - page.len() as u64;

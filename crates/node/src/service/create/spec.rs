@@ -76,7 +76,8 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoin
         if strategy::max_share(&strategy).is_none() {
             strategy::set_max_share(&mut strategy, defaults::max_share(members.len()));
         }
-        if aggregation.is_empty() {
+        // q-FedAvg combines the updates itself.
+        if aggregation.is_empty() && strategy::fairness(&strategy).is_none() {
             aggregation = defaults::rules(members.len(), k as usize);
         }
     }

@@ -1,6 +1,6 @@
 //! Tests of the refusals before a byte is sent, and of the requests that a key stands for.
 
-use qres_fed::record::{End, Rule};
+use qres_fed::record::{End, Goal, Metric, Rule};
 
 use super::*;
 use crate::error::Kind;
@@ -115,6 +115,38 @@ fn a_spec_that_contradicts_itself_is_refused_before_a_byte_is_sent_by_its_field(
     for (field, bad) in cases {
         assert_eq!(blamed(&bad), field);
     }
+}
+
+#[test]
+fn qfedavg_needs_the_loss_and_takes_no_other_rule() {
+    let node = |n: u8| NodeId([n; 32]);
+    let fair = CreateModel {
+        strategy: Rule {
+            id: "qfedavg/1".into(),
+            params: [("q".to_owned(), 1.0), ("learning_rate".to_owned(), 0.1)].into(),
+        },
+        membership: Some(Membership::List((1..8).map(node).collect())),
+        metrics: vec![Metric {
+            name: "loss".into(),
+            goal: Goal::Lowest,
+        }],
+        min_contributions: None,
+        ..request()
+    };
+    assert!(
+        check_early(&node(1), &fair).is_ok(),
+        "a list of seven gets no robust rule by default"
+    );
+    let silent = CreateModel {
+        metrics: vec![],
+        ..fair.clone()
+    };
+    assert_eq!(blamed(&silent), "metrics");
+    let robust = CreateModel {
+        aggregation: vec![Rule::new("median/1")],
+        ..fair
+    };
+    assert_eq!(blamed(&robust), "aggregation");
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Rounds as messages.
+//! Converts rounds to the messages of the contract.
 
 use qres_fed::aggregation::{self, Rejection};
 use qres_node::view::{ContributionView, EvaluationView, LosingSealView, RoundView};
 
-use super::{checkpoint, metric, optional, text, texts};
+use super::message::{checkpoint, metric, optional, text, texts};
 use crate::pb;
 
 fn evaluation(view: EvaluationView) -> pb::Evaluation {
@@ -57,7 +57,7 @@ fn losing_seal(view: LosingSealView) -> pb::LosingSeal {
     }
 }
 
-pub(in crate::server) fn round(view: RoundView) -> pb::Round {
+pub(super) fn round(view: RoundView) -> pb::Round {
     let state = match view.checkpoint {
         None => pb::RoundState::Open,
         Some(_) => pb::RoundState::Sealed,
