@@ -45,7 +45,8 @@ def train(fetched, mu, rate=0.5, steps=50):
 client = Client(args.address)
 if args.shard == 0:
     shapes = {"weight": np.empty((classes, x.shape[1]), np.float32), "bias": np.empty(classes, np.float32)}
-    client.create(args.model, shapes, seed=1, strategy="fedprox/1", params={"mu": 0.01}, members=args.members)
+    spec = {"strategy": "fedprox/1", "params": {"mu": 0.01}, "metrics": {"accuracy": "highest"}}
+    client.create(args.model, shapes, seed=1, members=args.members, **spec)
 client.join(args.model, creator=args.members[0] if args.members else None)
 
 for head in client.heads(args.model):  # each newer than the one before, and none that this trainer has submitted on
@@ -53,4 +54,5 @@ for head in client.heads(args.model):  # each newer than the one before, and non
     print(f"round {head.round}: {right:.1%} of this trainer's rows right", flush=True)
     if head.round >= args.rounds:
         break
-    head.submit(train(head.tensors, head.config["mu"]), samples=len(x))
+    # The accuracy of the head, not of the new weights: `qres round list` shows that of all members together.
+    head.submit(train(head.tensors, head.config["mu"]), samples=len(x), metrics={"accuracy": float(right)})
