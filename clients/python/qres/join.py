@@ -47,7 +47,7 @@ class Join:
             return False
         if known.standing == model_pb2.MODEL_STANDING_AVAILABLE:
             self._wish_for_it()
-        return known.standing == model_pb2.MODEL_STANDING_JOINED
+        return known.standing in (model_pb2.MODEL_STANDING_JOINED, model_pb2.MODEL_STANDING_COMPLETE)
 
     def _wish_for_it(self) -> None:
         try:

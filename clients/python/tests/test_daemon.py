@@ -65,6 +65,9 @@ def test_the_heads_of_a_run_end_with_its_last_checkpoint(daemon):
             taken = head.submit({"w": head.tensors["w"] + 1}, samples=1, **said, timeout=60)
             seen.append((head.round, head.complete, taken is None))
         assert seen == [(0, False, False), (1, False, False), (2, True, True)]
+        # A trainer that is started anew finds the end, too.
+        client.join("ends", timeout=60)
+        assert [head.complete for head in client.heads("ends", timeout=60)] == [True]
         best = client.fetch("ends", checkpoint="best", timeout=60)
         assert (best.round, best.tensors["w"].tolist()) == (1, [1, 1, 1])
         with pytest.raises(QresError, match="steps"):

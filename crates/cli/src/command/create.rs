@@ -83,7 +83,7 @@ pub struct Create {
     /// End the run with this round
     #[arg(long, value_name = "ROUND", value_parser = clap::value_parser!(u64).range(1..))]
     max_rounds: Option<u64>,
-    /// End the run when the members measure this value of a metric, or a better one, e.g. accuracy=0.95
+    /// End the run when a quorum of the members measure this value of a metric, or a better one, e.g. accuracy=0.95
     #[arg(long, value_name = "NAME=NUMBER", value_parser = named_number, requires = "metrics")]
     until: Option<(String, f64)>,
     /// Take over from this spec of the same name: its head is the first checkpoint

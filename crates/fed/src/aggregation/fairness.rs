@@ -22,18 +22,26 @@ pub(crate) fn fair(fairness: Fairness, shares: &[f64], products: Vec<f64>, losse
     let updates = Span::of_updates(shares, products);
     let norms: Vec<f64> = (0..shares.len()).map(|i| updates.norm(i)).collect();
     let counts = |i: usize| norms[i].is_finite() && shares[i] > 0.0;
-    let power = |i: usize, exponent: f64| libm::pow(losses[i].max(LOSS_MIN), exponent);
+    // Numerators and denominator are divided by the largest loss to the power q: no power is beyond f64.
+    let largest = losses.iter().copied().fold(LOSS_MIN, f64::max);
+    let power = |i: usize, exponent: f64| libm::pow(losses[i].max(LOSS_MIN) / largest, exponent);
     let weights: Vec<f64> = (0..shares.len())
         .map(|i| if counts(i) { shares[i] * power(i, q) } else { 0.0 })
         .collect();
     let steepness = |i: usize| match counts(i) {
-        true => shares[i] * q * lipschitz * power(i, q - 1.0) * norms[i] * norms[i],
+        true => shares[i] * q * lipschitz / largest * power(i, q - 1.0) * norms[i] * norms[i],
         false => 0.0,
     };
     let total = (0..shares.len()).fold(0.0, |sum, i| sum + weights[i] + steepness(i));
     let coefficients: Vec<f64> = weights
         .iter()
-        .map(|weight| if total > 0.0 { weight / total } else { 0.0 })
+        .map(|weight| {
+            if total > 0.0 && total.is_finite() {
+                weight / total
+            } else {
+                0.0
+            }
+        })
         .collect();
     let reason = |i: usize| match () {
         () if coefficients[i] > 0.0 => None,

@@ -165,7 +165,12 @@ impl Change {
         if limit == defaults::max_share(spec.membership.authors_max()) {
             strategy::set_max_share(&mut strategy, defaults::max_share(members.len()));
         }
-        rounds.target = rounds.target.map(|target| target.clamp(rounds.min_contributions, n));
+        // The rounds of a buffered strategy close with k contributions.
+        let buffered = strategy::is_buffered(&strategy) && rounds.target == Some(spec.rounds.min_contributions);
+        rounds.target = match rounds.target {
+            Some(_) if buffered => Some(rounds.min_contributions),
+            target => target.map(|target| target.clamp(rounds.min_contributions, n)),
+        };
         Ok(Spec {
             aggregation: rules_after(spec, members.len()),
             membership: Membership::List(members),

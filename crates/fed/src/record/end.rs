@@ -22,7 +22,7 @@ impl Eq for MetricTarget {}
 pub struct End {
     /// The number of the last round, from 1.
     pub max_rounds: Option<u64>,
-    /// The value of a metric. A round in which the members measured it is the last one.
+    /// The value of a metric. A round in which a quorum measured it, or a better one, is the last one.
     pub target: Option<MetricTarget>,
 }
 

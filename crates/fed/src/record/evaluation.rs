@@ -17,8 +17,8 @@ pub struct Summary {
     pub min: f64,
     /// The highest value.
     pub max: f64,
-    /// The middle value, by members and not by samples; of two in the middle the worse one. Decisions (the best checkpoint, the
-    /// end of a run) go by it, because a minority cannot move it beyond the others' values.
+    /// The middle value, by members and not by samples; of two in the middle the worse one. The best checkpoint goes by it: while
+    /// most of those that measured are honest, it lies among the honest values.
     pub middle: f64,
 }
 

@@ -65,6 +65,12 @@ impl Report {
         Some(format!("a metric of {} on {} samples", bad.value, bad.samples))
     }
 
+    /// Returns the report's bytes in the records.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Writing into a Vec cannot fail, and a checked report holds no NaN, which borsh would refuse.
+        borsh::to_vec(self).expect("a report of finite numbers always encodes")
+    }
+
     /// Returns the report of a node from those of its trainers, each with its number of training samples.
     pub fn merged<'a>(reports: impl Iterator<Item = (u64, &'a Self)> + Clone, metrics: usize) -> Self {
         let all = reports.clone().map(|(samples, report)| Some((report.steps?, samples)));

@@ -92,11 +92,8 @@ impl Truth {
             .fresh
             .iter()
             .filter_map(|id| Some(&self.contributions.get(id)?.report));
-        let mut losses: Vec<f64> = reports.filter_map(|report| Some(report.metrics[0]?.value)).collect();
-        losses.sort_by(f64::total_cmp);
-        losses
-            .get(losses.len() / 2)
-            .is_some_and(|middle| *middle <= target.value)
+        let losses = reports.filter_map(|report| Some(report.metrics[0]?.value));
+        losses.filter(|loss| *loss <= target.value).count() >= self.spec.quorum()
     }
 
     /// Returns the result that a seal should have.

@@ -80,7 +80,8 @@ impl LearningCurve {
         if before.is_some_and(|best| !goal.is_better(summary.middle, best.value)) {
             return None;
         }
-        let measured = machine.checkpoint(&round.parent)?;
+        // A node that adopted a later checkpoint never had the weights.
+        let measured = machine.checkpoint(&round.parent).filter(|parent| parent.verified)?;
         let best = Best {
             checkpoint: measured.id,
             round: measured.round,

@@ -313,7 +313,11 @@ impl Effects {
     /// Tells the heads as they stand, if they differ from those told last.
     pub fn tell_heads(&self, machine: &Machine) {
         let heads = Heads::of(machine);
+        let completed = self.heads.borrow().last != heads.last;
         self.heads
             .send_if_modified(|old| std::mem::replace(old, heads) != heads);
+        if completed {
+            self.context.model_changed(&self.model);
+        }
     }
 }

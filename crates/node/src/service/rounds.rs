@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use qres_fed::id::NodeId;
 use qres_fed::record::{Membership, Spec};
-use qres_fed::round::{Input, Machine, RoundInfo};
+use qres_fed::round::{BaseError, Input, Machine, RoundInfo};
 use qres_store::{Store, StoreError};
 
 use crate::archive;
@@ -13,7 +13,7 @@ use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::page::{Page, PageRequest};
-use crate::refusal::stopped;
+use crate::refusal::{base_refused, stopped};
 use crate::request::ModelRef;
 use crate::view::RoundView;
 
@@ -111,11 +111,21 @@ fn newest_first(machine: &Machine, before: Option<u64>, size: usize) -> (Vec<Rou
 /// contributions are in.
 pub async fn seal(context: &Arc<NodeContext>, model: &ModelRef) -> Result<RoundView, NodeError> {
     let (known, joined) = context.catalog.find_joined(model)?;
-    let open = joined.ask(Machine::open_round).await?;
-    let (k, here) = (
-        known.spec().rounds.min_contributions,
-        open.contributions.iter().filter(|c| !c.late).count(),
-    );
+    let (open, last) = joined
+        .ask(|machine| (machine.open_round(), machine.last_checkpoint()))
+        .await?;
+    if let Some(last) = last {
+        return Err(base_refused(BaseError::Complete(last.round)));
+    }
+    let spec = known.spec();
+    let k = match open.closing {
+        true => spec
+            .rounds
+            .min_contributions
+            .max(u32::try_from(spec.quorum()).unwrap_or(u32::MAX)),
+        false => spec.rounds.min_contributions,
+    };
+    let here = open.contributions.iter().filter(|c| !c.late).count();
     if here < k as usize {
         return Err(below_k(known.spec(), &open, here, k));
     }

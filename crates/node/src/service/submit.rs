@@ -191,9 +191,9 @@ async fn earlier_base(
 }
 
 /// Returns the BLAKE3 of everything a key stands for.
-fn request_digest(submit: &Submit, spec: &SpecId, base: &CheckpointId, blob: &BlobId) -> [u8; 32] {
+fn request_digest((submit, report): (&Submit, &Report), spec: &SpecId, base: &CheckpointId, blob: &BlobId) -> [u8; 32] {
     let delta = submit.kind == SubmissionKind::Delta;
-    identity_of(spec, base, blob, (submit.samples, submit.steps), delta, &submit.trainer)
+    identity_of(spec, base, blob, (submit.samples, report), delta, &submit.trainer)
 }
 
 /// Returns the BLAKE3 of everything a submission is: the bytes of its id.
@@ -201,7 +201,7 @@ pub fn identity_of(
     spec: &SpecId,
     base: &CheckpointId,
     blob: &BlobId,
-    (samples, steps): (u64, Option<f64>),
+    (samples, report): (u64, &Report),
     delta: bool,
     trainer: &str,
 ) -> [u8; 32] {
@@ -211,7 +211,7 @@ pub fn identity_of(
         hasher.update(part);
     }
     hasher.update(&[u8::from(delta)]);
-    hasher.update(&steps.unwrap_or(0.0).to_le_bytes());
+    hasher.update(&report.to_bytes());
     hasher.update(trainer.as_bytes());
     *hasher.finalize().as_bytes()
 }
@@ -226,7 +226,8 @@ async fn known_outcome(
     let Some(digest) = submit.upload.digest else {
         return Ok(None);
     };
-    let request = request_digest(submit, &model.id, &base, &digest);
+    let report = report(model.spec(), submit)?;
+    let request = request_digest((submit, &report), &model.id, &base, &digest);
     let Some(key) = submit.upload.key.clone() else {
         let found = context
             .disk
@@ -272,7 +273,7 @@ async fn answer_of(
     if stored.request != request {
         let before = |old: &StoredSubmission| {
             let base = in_successor(context, model, old.base);
-            let counts = (old.samples, old.report.steps);
+            let counts = (old.samples, &old.report);
             let now = identity_of(&model.id, &base, &old.blob, counts, old.delta, &old.trainer);
             Some(old.spec) == model.spec().succeeds && now == request
         };
@@ -297,7 +298,7 @@ async fn finish(
     traceparent: Option<String>,
     received: Received,
 ) -> Result<SubmissionView, NodeError> {
-    let request = request_digest(&submit, &model.id, &base, &received.blob);
+    let request = request_digest((&submit, &report), &model.id, &base, &received.blob);
     if let Some(key) = submit.upload.key.clone()
         && let Some(stored) = context.disk.blocking(move |store| store.key(&key)).await?
     {
@@ -451,7 +452,12 @@ mod tests {
     #[test]
     fn a_request_is_its_model_base_trainer_samples_kind_and_bytes() {
         let ids = (SpecId([1; 32]), CheckpointId([2; 32]), BlobId([3; 32]));
-        let digest = |submit: &Submit| request_digest(submit, &ids.0, &ids.1, &ids.2);
+        let report = |submit: &Submit| Report {
+            steps: submit.steps,
+            metrics: vec![],
+        };
+        let digest = |submit: &Submit| request_digest((submit, &report(submit)), &ids.0, &ids.1, &ids.2);
+        let plain = Report::default();
         let first = digest(&submit());
         let others = [
             digest(&Submit {
@@ -470,9 +476,9 @@ mod tests {
                 steps: Some(1.0),
                 ..submit()
             }),
-            request_digest(&submit(), &SpecId([9; 32]), &ids.1, &ids.2),
-            request_digest(&submit(), &ids.0, &CheckpointId([9; 32]), &ids.2),
-            request_digest(&submit(), &ids.0, &ids.1, &BlobId([9; 32])),
+            request_digest((&submit(), &plain), &SpecId([9; 32]), &ids.1, &ids.2),
+            request_digest((&submit(), &plain), &ids.0, &CheckpointId([9; 32]), &ids.2),
+            request_digest((&submit(), &plain), &ids.0, &ids.1, &BlobId([9; 32])),
         ];
         assert!(others.iter().all(|other| *other != first));
         // The metrics and the way of sending may differ when a request is sent again.

@@ -258,7 +258,7 @@ fn carried(
             &spec,
             &base,
             &old.blob,
-            (old.samples, old.report.steps),
+            (old.samples, &old.report),
             old.delta,
             &old.trainer,
         )),

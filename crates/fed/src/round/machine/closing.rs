@@ -71,7 +71,7 @@ impl Machine {
                 .history
                 .tree
                 .get(&head)
-                .is_some_and(|n| n.verified && self.fetching.blobs.are_here(&n.content))
+                .is_some_and(|n| n.verified && self.knows_end_at(n) && self.fetching.blobs.are_here(&n.content))
         {
             return;
         }

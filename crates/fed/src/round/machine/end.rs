@@ -5,9 +5,10 @@
 //! parent holds. When the last checkpoint is settled (in an open model: confirmed), the run is complete and no more rounds begin.
 
 use crate::id::CheckpointId;
-use crate::record::Content;
+use crate::record::{Content, Proposal};
 use crate::round::CheckpointInfo;
 use crate::round::machine::Machine;
+use crate::round::machine::limits::MARGIN_ROUNDS;
 use crate::round::table::node::Node;
 
 impl Machine {
@@ -32,6 +33,9 @@ impl Machine {
         if !self.has_reached_target(node) {
             return;
         }
+        self.dirty.head = true;
+        self.dirty.round = true;
+        self.dirty.chain = true;
         let mut open = vec![*id];
         while let Some(id) = open.pop() {
             if let Some(node) = self.history.tree.get_mut(&id) {
@@ -49,11 +53,15 @@ impl Machine {
         let Some(at) = spec.metrics.iter().position(|metric| metric.name == target.metric) else {
             return false;
         };
-        let evaluation = self.history.evaluation(&self.rules, seal.fresh.iter());
-        match (spec.metrics.get(at), evaluation.get(at)) {
-            (Some(metric), Some(Some(summary))) => !metric.goal.is_better(target.value, summary.middle),
-            _ => false,
-        }
+        let Some(goal) = spec.metrics.get(at).map(|metric| metric.goal) else {
+            return false;
+        };
+        let reached = seal.fresh.iter().filter_map(|id| {
+            let report = &self.history.ledger.contribution(id)?.record.report;
+            let measured = (*report.metrics.get(at)?)?;
+            (!goal.is_better(target.value, measured.value)).then_some(())
+        });
+        reached.count() >= self.rules.quorum
     }
 
     /// Returns the content that a closing round on this checkpoint makes: what the checkpoint holds. `None` if the run goes on
@@ -63,13 +71,35 @@ impl Machine {
         parent.end.map(|_| parent.content)
     }
 
-    /// Returns true if this node can tell whether the run ends with a checkpoint. Before that it computes nothing on it: a closing
-    /// round makes something else than any other round.
+    /// Returns the fault of a closing round: it lists late work, or fewer votes than a quorum, which would settle nothing.
+    pub(in crate::round) fn closing_fault(&self, proposal: &Proposal) -> Option<String> {
+        self.closing_content(&proposal.parent)?;
+        let (votes, needed) = (proposal.fresh.len(), self.rules.k.max(self.rules.quorum));
+        if votes < needed {
+            return Some(format!("a closing round of {votes} votes, {needed} are needed"));
+        }
+        (!proposal.late.is_empty()).then(|| "a closing round lists late work".to_owned())
+    }
+
+    /// Returns true if this node can tell whether the run has ended with a checkpoint or before it. Until then it computes and
+    /// signs nothing there: a closing round makes something else than any other round.
+    ///
+    /// A checkpoint whose contributions are not here may be the last one. Older ones cannot: after the last one has settled no more
+    /// rounds begin, so it lies where all nodes still hold the contributions.
     pub(in crate::round) fn knows_end_at(&self, node: &Node) -> bool {
-        let measured = self.rules.spec.end.target.is_some();
-        // The contributions of a last round are never forgotten.
-        let forgotten = node.round <= self.history.horizon;
-        !measured || node.end.is_some() || node.complete || forgotten || node.parent.is_none()
+        if self.rules.spec.end.target.is_none() {
+            return true;
+        }
+        let held = u64::from(self.rules.spec.rounds.max_staleness) + MARGIN_ROUNDS;
+        let oldest = node.settled.saturating_sub(held).max(self.history.horizon);
+        let mut at = Some(node);
+        while let Some(node) = at.filter(|node| node.round > oldest && node.end.is_none()) {
+            if !node.complete && node.parent.is_some() {
+                return false;
+            }
+            at = node.parent.and_then(|id| self.history.tree.get(&id));
+        }
+        true
     }
 
     /// Returns true if the head is the last checkpoint of the run, or of a closing round.
@@ -86,7 +116,10 @@ impl Machine {
             false => self.history.confirmed_round(),
         };
         let last = self.history.chain.at(end).filter(|_| sure >= end)?;
-        self.checkpoint(&last)
+        let last = self.checkpoint(&last)?;
+        // A node that adopted a closing checkpoint has the weights, too: they are the same.
+        let verified = self.fetching.blobs.are_here(&last.content);
+        Some(CheckpointInfo { verified, ..last })
     }
 
     /// Returns true if the run has ended for good.

@@ -73,7 +73,8 @@ impl Machine {
             );
             return SubmissionState::Rejected { reason };
         }
-        if self.is_at_end() && self.is_complete() {
+        // In an open model the end can still be another one.
+        if self.rules.is_list && self.is_complete() {
             let reason = "the run ended before a seal took it".to_owned();
             return SubmissionState::Rejected { reason };
         }

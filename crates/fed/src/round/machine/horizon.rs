@@ -4,13 +4,9 @@
 use crate::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId};
 use crate::record::{BlobRole, Content};
 use crate::round::machine::Machine;
+use crate::round::machine::limits::MARGIN_ROUNDS;
 use crate::round::table::node::Node;
 use crate::round::{Forgotten, Persist};
-
-/// Minimum number of rounds kept below the last settled one beyond `max_staleness`, independent of the
-/// configuration. A contribution that may be listed so late is held until its fate is final, and the
-/// votes that settled a round stay to tell others.
-const MARGIN_ROUNDS: u64 = 2;
 
 impl Machine {
     /// Moves the horizon up after the newest settled round. Returns true if the horizon moved.

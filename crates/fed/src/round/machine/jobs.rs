@@ -167,6 +167,9 @@ impl Machine {
         let Some(proposal) = self.history.proposal_of(id).filter(|_| node.complete) else {
             return;
         };
+        if let Some(fault) = self.closing_fault(&proposal) {
+            return self.invalidate(id, &fault);
+        }
         if let Some(result) = self.known_result(&proposal) {
             if result == node.content {
                 self.mark_verified(*id);

@@ -4,6 +4,7 @@ use crate::id::{BlobId, CheckpointId, ContributionId, SubmissionId};
 use crate::record::{Contribution, Report, SAMPLES_MAX, Signed};
 use crate::round::machine::Machine;
 use crate::round::machine::limits::RETRY_MS;
+use crate::round::table::node::Node;
 use crate::round::{BaseError, EncodeItem, EncodeJob, Output, Persist, Submission, SubmissionState, Unsigned};
 use crate::strategy;
 
@@ -14,9 +15,10 @@ impl Machine {
     /// Checks if a submission on this base can be taken. The [`BaseError`] says why not.
     pub(in crate::round) fn base_fault(&self, base: &CheckpointId) -> Result<(), BaseError> {
         let node = self.history.tree.get(base).filter(|_| self.rules.is_member);
-        match node.and_then(|node| node.end) {
-            Some(round) => Err(BaseError::Complete(round)),
-            None => self.signing_fault(base),
+        match node {
+            Some(Node { end: Some(round), .. }) => Err(BaseError::Complete(*round)),
+            Some(node) if !self.knows_end_at(node) => Err(BaseError::NotHeld(*base)),
+            _ => self.signing_fault(base),
         }
     }
 

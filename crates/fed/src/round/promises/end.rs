@@ -12,7 +12,7 @@ fn two_rounds() -> Stage {
     Stage::new(spec)
 }
 
-/// A list of five members whose run ends when the middle loss is 0.5 or lower.
+/// A list of five members whose run ends when a quorum measures a loss of 0.5 or lower.
 fn until_half() -> Stage {
     let mut spec = spec(members(5), 3);
     spec.metrics = vec![Metric {
@@ -96,6 +96,25 @@ fn after_the_last_round_members_vote_until_it_is_settled() {
     assert_eq!(again.signed_contributions(), []);
 }
 
+/// A k below the quorum lets one member seal: a liar could go on for ever.
+#[test]
+fn a_closing_round_without_a_quorum_of_votes_is_refuted() {
+    let mut spec = spec(members(5), 1);
+    spec.end.max_rounds = Some(1);
+    let mut stage = Stage::new(spec);
+    let fresh = [stage.hear(2)];
+    let last = stage.sealed_by(2, &fresh);
+    let content = stage.machine.head().content;
+    for votes in [&[3][..], &[3, 4]] {
+        let fresh: Vec<_> = votes.iter().map(|by| stage.hear(*by)).collect();
+        let mut seal = stage.seal(3, last, 2, &fresh, &[]).record;
+        seal.result = content;
+        stage.feed(Input::Seal(signed(seal)));
+        assert_eq!(stage.head(), last, "{votes:?}");
+    }
+    assert_eq!(stage.refusals(), [(node(3), Refusal::Fault); 2]);
+}
+
 #[test]
 fn a_closing_round_that_changes_the_weights_is_refuted() {
     let mut stage = two_rounds();
@@ -122,7 +141,7 @@ fn work_that_no_round_takes_any_more_is_rejected_when_the_run_ends() {
 }
 
 #[test]
-fn the_middle_loss_ends_the_run_and_no_liar_does() {
+fn a_quorum_that_measures_enough_ends_the_run_and_no_liar_does() {
     let mut stage = until_half();
     let values = |stage: &mut Stage, losses: [f64; 3]| {
         let mut fresh = vec![];
@@ -135,12 +154,14 @@ fn the_middle_loss_ends_the_run_and_no_liar_does() {
     let summary = stage.machine.round(1).unwrap().evaluation[0].unwrap();
     assert_eq!((summary.members, summary.middle, summary.min), (3, 0.6, -1e30));
     assert_eq!(stage.signed_contributions(), [], "the run goes on");
-    let last = values(&mut stage, [0.5, 0.9, 0.4]);
+    values(&mut stage, [-1e30, 0.5, 0.6]);
+    assert_eq!(stage.signed_contributions(), [], "two of five are no quorum");
+    let last = values(&mut stage, [0.5, 0.2, 0.4]);
     assert_eq!(stage.signed_contributions().len(), 1);
     let content = stage.machine.head().content;
     let mut fresh = vec![stage.signed_contributions()[0].id()];
     fresh.extend([2, 3].map(|by| hear(&mut stage, by, None)));
-    let mut seal = stage.seal(3, last, 3, &fresh, &[]).record;
+    let mut seal = stage.seal(3, last, stage.round() + 1, &fresh, &[]).record;
     seal.result = content;
     stage.feed(Input::Seal(signed(seal)));
     for by in [2, 3] {
