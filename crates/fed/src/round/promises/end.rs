@@ -1,7 +1,7 @@
 //! A run ends where its spec says, on every node, and its last checkpoint is confirmed without work.
 
 use crate::id::{CheckpointId, ContributionId};
-use crate::record::{End, Goal, Measured, Metric, MetricTarget, Report};
+use crate::record::{BlobRole, End, Goal, Measured, Metric, MetricTarget, Report};
 use crate::round::stage::{Stage, deliver, members, node, records_of, signed, spec};
 use crate::round::{BaseError, Input, Refusal, SubmissionState};
 
@@ -113,6 +113,36 @@ fn a_closing_round_without_a_quorum_of_votes_is_refuted() {
         assert_eq!(stage.head(), last, "{votes:?}");
     }
     assert_eq!(stage.refusals(), [(node(3), Refusal::Fault); 2]);
+}
+
+/// Nodes that have found the update bad refuse the round, so the others must not take it before they have looked.
+#[test]
+fn a_closing_round_with_a_bad_update_is_refuted() {
+    let mut stage = two_rounds();
+    round(&mut stage);
+    let last = round(&mut stage);
+    let content = stage.machine.head().content;
+    let bad = stage.contribution(3, last, 3, 0);
+    let update = bad.record.update;
+    stage.withheld.insert(update);
+    let mut seal = stage
+        .seal(
+            2,
+            last,
+            3,
+            &[stage.contribution(2, last, 3, 0).record.id(), bad.record.id()],
+            &[],
+        )
+        .record;
+    seal.result = content;
+    stage.feed(Input::Seal(signed(seal)));
+    stage.feed(Input::Contribution(bad));
+    stage.hear(2);
+    assert_eq!(stage.head(), last, "the update is not here yet");
+    let role = BlobRole::Update;
+    stage.feed(Input::BlobBad { blob: update, role });
+    assert_eq!(stage.head(), last);
+    assert_eq!(stage.refusals(), [(node(3), Refusal::Fault), (node(2), Refusal::Fault)]);
 }
 
 #[test]
