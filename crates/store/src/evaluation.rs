@@ -9,6 +9,7 @@ use redb::{ReadTransaction, WriteTransaction};
 use super::database::Fault;
 use super::entry::{Done, get, put};
 use super::record::{Best, Evaluation};
+use super::table::checkpoint_key;
 use super::{StoreError, table, value};
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -49,10 +50,6 @@ fn to_best(bytes: &[u8]) -> Result<Best, StoreError> {
     })
 }
 
-fn key(spec: SpecId, round: u64, checkpoint: &CheckpointId) -> [u8; 72] {
-    table::key(&[&spec.0, &round.to_be_bytes(), &checkpoint.0])
-}
-
 /// Keeps the evaluation that the round of a checkpoint made.
 pub(super) fn keep(
     tx: &WriteTransaction,
@@ -61,7 +58,7 @@ pub(super) fn keep(
     evaluation: &Evaluation,
 ) -> Done {
     let row = value::encode(&EvaluationRow::V1(evaluation.clone()));
-    put(tx, table::EVALUATIONS, &key(spec, round, checkpoint), &row)
+    put(tx, table::EVALUATIONS, &checkpoint_key(spec, round, checkpoint), &row)
 }
 
 /// Keeps the best checkpoint by a metric, which is named by its place in the spec.
@@ -94,7 +91,12 @@ pub(super) fn read(
     round: u64,
     checkpoint: &CheckpointId,
 ) -> Result<Option<Evaluation>, Fault> {
-    get(tx, table::EVALUATIONS, &key(spec, round, checkpoint), to_evaluation)
+    get(
+        tx,
+        table::EVALUATIONS,
+        &checkpoint_key(spec, round, checkpoint),
+        to_evaluation,
+    )
 }
 
 /// Returns the best checkpoints of a model, each with the place of its metric in the spec.

@@ -5,6 +5,7 @@
 
 use std::ops::RangeInclusive;
 
+use qres_fed::id::{CheckpointId, SpecId};
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
 /// A table without values: the key says all.
@@ -79,6 +80,11 @@ pub(super) fn key<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     }
     debug_assert!(rest.is_empty(), "{} bytes of a key are missing", rest.len());
     out
+}
+
+/// Returns the key of what a round made with its checkpoint: the spec, the round, the checkpoint.
+pub(super) fn checkpoint_key(spec: SpecId, round: u64, checkpoint: &CheckpointId) -> [u8; 72] {
+    key(&[&spec.0, &round.to_be_bytes(), &checkpoint.0])
 }
 
 /// Returns the range of all keys that begin with `prefix`.

@@ -6,6 +6,7 @@ use redb::{ReadTransaction, WriteTransaction};
 
 use super::database::Fault;
 use super::entry::{Done, get, put};
+use super::table::checkpoint_key;
 use super::{StoreError, Verdicts, table, value};
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -18,10 +19,6 @@ fn to_verdicts(bytes: &[u8]) -> Result<Verdicts, StoreError> {
     Ok(verdicts)
 }
 
-fn key(spec: SpecId, round: u64, checkpoint: &CheckpointId) -> [u8; 72] {
-    table::key(&[&spec.0, &round.to_be_bytes(), &checkpoint.0])
-}
-
 /// Keeps the verdicts of a checkpoint.
 pub(super) fn keep(
     tx: &WriteTransaction,
@@ -30,12 +27,12 @@ pub(super) fn keep(
     verdicts: &Verdicts,
 ) -> Done {
     let row = value::encode(&VerdictsRow::V1(verdicts.clone()));
-    put(tx, table::VERDICTS, &key(spec, round, checkpoint), &row)
+    put(tx, table::VERDICTS, &checkpoint_key(spec, round, checkpoint), &row)
 }
 
 /// Forgets the verdicts of all checkpoints up to this round.
 pub(super) fn forget(tx: &WriteTransaction, spec: SpecId, round: u64) -> Done {
-    let ends = [(0, [0; 32]), (round, [u8::MAX; 32])].map(|(round, id)| key(spec, round, &CheckpointId(id)));
+    let ends = [(0, [0; 32]), (round, [u8::MAX; 32])].map(|(round, id)| checkpoint_key(spec, round, &CheckpointId(id)));
     tx.open_table(table::VERDICTS)?
         .retain_in::<&[u8; 72], _>(&ends[0]..=&ends[1], |_, _| false)?;
     Ok(())
@@ -48,5 +45,10 @@ pub(super) fn read(
     round: u64,
     checkpoint: &CheckpointId,
 ) -> Result<Option<Verdicts>, Fault> {
-    get(tx, table::VERDICTS, &key(spec, round, checkpoint), to_verdicts)
+    get(
+        tx,
+        table::VERDICTS,
+        &checkpoint_key(spec, round, checkpoint),
+        to_verdicts,
+    )
 }
