@@ -188,6 +188,16 @@ impl Node {
             .expect("the submission"))
     }
 
+    /// Returns a round; without a number, the open round.
+    pub async fn round(&self, model: &str, number: Option<u64>) -> Answer<pb::Round> {
+        let request = pb::GetRoundRequest {
+            model: model.into(),
+            round: number,
+        };
+        let answer = self.rounds().get_round(request).await?;
+        Ok(answer.into_inner().round.expect("the round"))
+    }
+
     /// Waits until at least this many peers are connected.
     pub async fn wait_for_peers(&self, count: u32) {
         until(&format!("{count} peers"), || async {

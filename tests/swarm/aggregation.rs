@@ -41,18 +41,7 @@ async fn play(nodes: &[Node], name: &str, rules: Vec<pb::Rule>, samples: [u64; 3
     let mut shown = vec![];
     for node in nodes {
         let fetched = node.wait_for_round(name, 1).await;
-        let request = pb::GetRoundRequest {
-            model: name.into(),
-            round: Some(1),
-        };
-        let round = node
-            .rounds()
-            .get_round(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .round
-            .unwrap();
+        let round = node.round(name, Some(1)).await.unwrap();
         shown.push((read_vector(&fetched.file), round));
     }
     let (result, round) = shown.remove(0);

@@ -135,12 +135,8 @@ async fn all_rounds(node: &Node) -> Vec<(u64, String)> {
         let page = node.rounds().list_rounds(request).await.expect("a page").into_inner();
         for round in page.rounds {
             let Some(checkpoint) = round.checkpoint else { continue };
-            let request = pb::GetRoundRequest {
-                model: "old".into(),
-                round: Some(round.round),
-            };
-            let one = node.rounds().get_round(request).await.expect("a round").into_inner();
-            let one = one.round.and_then(|round| round.checkpoint).expect("sealed");
+            let one = node.round("old", Some(round.round)).await.expect("a round");
+            let one = one.checkpoint.expect("sealed");
             assert_eq!(one.id, checkpoint.id);
             all.push((round.round, checkpoint.id));
         }

@@ -68,12 +68,8 @@ async fn three_and_a_half_bits_a_weight_make_the_same_bits_on_every_node() {
                     "{name}: the same bits"
                 );
             }
-            let request = pb::GetRoundRequest {
-                model: name.into(),
-                round: Some(round),
-            };
-            let shown = nodes[2].rounds().get_round(request).await.unwrap().into_inner();
-            for contribution in &shown.round.as_ref().unwrap().contributions {
+            let shown = nodes[2].round(name, Some(round)).await.unwrap();
+            for contribution in &shown.contributions {
                 assert!(contribution.fidelity >= 0.99, "{name}: {contribution:?}");
                 let bits = 8.0 * contribution.total_bytes as f64 / WEIGHTS as f64;
                 assert!(bits < 3.7, "{name}: {bits} bits a weight");

@@ -50,20 +50,6 @@ fn work(model: &str, base: &str, metrics: &[(&str, f64)]) -> pb::SubmitWeightsRe
     }
 }
 
-async fn round(node: &Node, model: &str, round: u64) -> pb::Round {
-    let request = pb::GetRoundRequest {
-        model: model.into(),
-        round: Some(round),
-    };
-    node.rounds()
-        .get_round(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .round
-        .unwrap()
-}
-
 async fn fetch(node: &Node, model: &str, checkpoint: &str) -> Result<Fetched, tonic::Status> {
     let request = pb::FetchWeightsRequest {
         model: model.into(),
@@ -122,7 +108,7 @@ async fn members_measure_the_base_and_the_best_checkpoint_stays() {
         play(&nodes, "measured", at).await;
     }
     // Round 2 measured checkpoint 1, the same on every node, and nothing else travelled.
-    let first = round(&nodes[0], "measured", 2).await;
+    let first = nodes[0].round("measured", Some(2)).await.unwrap();
     let named: Vec<_> = first
         .evaluation
         .iter()
@@ -136,10 +122,19 @@ async fn members_measure_the_base_and_the_best_checkpoint_stays() {
         "{loss:?}"
     );
     for node in &nodes[1..] {
-        assert_eq!(round(node, "measured", 2).await.evaluation, first.evaluation);
+        assert_eq!(
+            node.round("measured", Some(2)).await.unwrap().evaluation,
+            first.evaluation
+        );
     }
     // Checkpoint 2 is long gone from the disk; the best one stays, and survives a restart.
-    let gone = round(&nodes[0], "measured", 2).await.checkpoint.unwrap().id;
+    let gone = nodes[0]
+        .round("measured", Some(2))
+        .await
+        .unwrap()
+        .checkpoint
+        .unwrap()
+        .id;
     qres_tests::wait::until("the old checkpoint to be collected", || async {
         fetch(&nodes[0], "measured", &gone).await.is_err().then_some(())
     })
@@ -151,7 +146,10 @@ async fn members_measure_the_base_and_the_best_checkpoint_stays() {
         let best = fetch(&node, "measured", name).await.unwrap();
         assert_eq!((best.round(), read_vector(&best.file)), (1, vec![1.0]), "{name}");
     }
-    assert_eq!(round(&node, "measured", 2).await.evaluation, first.evaluation);
+    assert_eq!(
+        node.round("measured", Some(2)).await.unwrap().evaluation,
+        first.evaluation
+    );
     let never = fetch(&node, "measured", "best:unmeasured").await.unwrap_err();
     assert_eq!(never.code(), Code::NotFound);
     let unknown = fetch(&node, "measured", "best:nonsense").await.unwrap_err();
@@ -212,7 +210,7 @@ async fn a_run_ends_with_its_last_round_and_says_so() {
         .unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("the run ends with round 2"), "{refused:?}");
-    assert!(round(&nodes[0], "short", 3).await.closing);
+    assert!(nodes[0].round("short", Some(3)).await.unwrap().closing);
     let restarted = swarm.daemons.remove(0).kill_and_restart();
     let after = completed(&[restarted.node()], "short").await;
     assert_eq!((after.id(), after.file), (last.id(), last.file));
@@ -335,7 +333,7 @@ async fn fednova_and_qfedavg_use_what_trainers_say() {
             "{name}: {:?}",
             read_vector(&files[0])
         );
-        let shown = round(&nodes[1], name, 1).await;
+        let shown = nodes[1].round(name, Some(1)).await.unwrap();
         let mut said: Vec<_> = shown.contributions.iter().filter_map(|c| c.steps).collect();
         said.sort_by(f64::total_cmp);
         assert_eq!(said, [2.0, 5.0, 8.0]);
@@ -364,11 +362,7 @@ async fn fedbuff_goes_on_with_k_and_takes_the_others_as_late_work() {
     let late = nodes[2].submit("buffered", &zero, 10, &vector(&[6.0])).await.unwrap();
     qres_tests::wait::until("the late work to be everywhere", || async {
         for node in &nodes[..2] {
-            let request = pb::GetRoundRequest {
-                model: "buffered".into(),
-                round: None,
-            };
-            let open = node.rounds().get_round(request).await.ok()?.into_inner().round?;
+            let open = node.round("buffered", None).await.ok()?;
             open.contributions.iter().find(|c| c.late)?;
         }
         Some(())

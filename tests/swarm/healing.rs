@@ -44,20 +44,6 @@ pub async fn same_head(nodes: &[Node], name: &str, number: u64) -> Fetched {
     .await
 }
 
-async fn round_of(node: &Node, model: &str, number: Option<u64>) -> pb::Round {
-    let request = pb::GetRoundRequest {
-        model: model.into(),
-        round: number,
-    };
-    node.rounds()
-        .get_round(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .round
-        .unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn late_work_is_carried_and_sealed_with_a_discount() {
     let swarm = Swarm::start(3).await;
@@ -87,7 +73,7 @@ async fn late_work_is_carried_and_sealed_with_a_discount() {
     assert_eq!(sealed.state(), SubmissionState::Sealed, "{sealed:?}");
     assert_eq!(sealed.checkpoint, base.id());
     assert!((1..1_000_000).contains(&sealed.weight_ppm), "{sealed:?}");
-    let made = round_of(&nodes[0], "late", Some(base.round())).await;
+    let made = nodes[0].round("late", Some(base.round())).await.unwrap();
     let late: Vec<_> = made.contributions.iter().filter(|c| c.late).collect();
     assert_eq!(late.len(), 1, "{made:?}");
     assert_eq!(late[0].author, node_ids(&nodes[2..]).await[0]);
@@ -105,7 +91,7 @@ async fn below_k_a_round_waits_names_the_missing_and_ends_when_they_are_back() {
     let alone = nodes[0].submit("split", &base.id(), 1, &vector(&[2.0])).await.unwrap();
     // The deadline passes, and the round still waits.
     wait::until("the deadline to pass", || async {
-        let open = round_of(&nodes[0], "split", None).await;
+        let open = nodes[0].round("split", None).await.unwrap();
         let named = missing.iter().all(|id| open.missing.contains(id));
         (open.contributions.len() == 1 && named && open.deadline_in_ms.is_none_or(|ms| ms == 0)).then_some(())
     })

@@ -175,12 +175,7 @@ async fn agreed(nodes: &[Node], round: u64) -> Fetched {
 }
 
 async fn round(node: &Node, number: Option<u64>) -> pb::Round {
-    let request = pb::GetRoundRequest {
-        model: "hostile".into(),
-        round: number,
-    };
-    let answer = node.rounds().get_round(request).await.expect("a round");
-    answer.into_inner().round.expect("a round")
+    node.round("hostile", number).await.expect("a round")
 }
 
 /// Waits until the peer list of a node shows a peer as wanted, and returns this entry.

@@ -116,18 +116,7 @@ async fn a_silent_member_costs_a_deadline_once_and_never_the_run() {
         base = sealed.id();
     }
     nodes[1].wait_for_round("quorum", 4).await;
-    let request = pb::GetRoundRequest {
-        model: "quorum".into(),
-        round: Some(4),
-    };
-    let round = nodes[1]
-        .rounds()
-        .get_round(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .round
-        .unwrap();
+    let round = nodes[1].round("quorum", Some(4)).await.unwrap();
     assert_eq!(round.contributions.len(), 2);
     // The silent member holds the same head.
     let third = nodes[2].wait_for_round("quorum", 4).await;
