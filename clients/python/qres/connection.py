@@ -29,6 +29,10 @@ OPTIONS = [
     # A node that was started again is found soon: the library's own pauses grow to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # What a stream sends ahead of its reader: 4 MiB keep a way of 100 ms busy at 40 MB/s. The library's own window grows
+    # with the measured rate, and then a slow reader of a fast node holds 70 MiB more than the model.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 4 << 20),
 ]
 
 _CLOSED = ("Socket closed", "Secure read failed")
