@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use libp2p::request_response::OutboundRequestId;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use qres_fed::id::NodeId;
@@ -63,6 +64,8 @@ pub enum Link {
     Parting {
         /// The time at which the connection is closed at the latest.
         until: Instant,
+        /// The hello with this node's goodbye, if it sent one: its answer ends the connection.
+        goodbye: Option<OutboundRequestId>,
     },
 }
 

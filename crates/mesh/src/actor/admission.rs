@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use libp2p::PeerId;
-use libp2p::request_response::{self, Message, OutboundFailure, ResponseChannel};
+use libp2p::request_response::{self, Message, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use qres_wire::clock::unix_ms;
 
@@ -51,22 +51,21 @@ impl Actor {
             HelloEvent::Message {
                 peer,
                 connection_id,
-                message: Message::Response { response, .. },
+                message: Message::Response { response, request_id },
             } => {
                 self.take_boots(&peer, connection_id, &response, now);
-                let parting = self.is_parting(&peer);
+                let parted = self.ends_with(&peer, request_id);
                 self.take_hello(peer, &response, now);
-                if parting {
-                    // The peer has answered this node's goodbye, so the connection may close.
+                if parted {
                     self.disconnect(peer);
                 }
             }
             HelloEvent::OutboundFailure {
                 peer,
                 connection_id,
+                request_id,
                 error,
-                ..
-            } => self.on_hello_failure(peer, connection_id, &error, now),
+            } => self.on_hello_failure(peer, connection_id, request_id, &error, now),
             HelloEvent::InboundFailure { peer, error, .. } => {
                 tracing::debug!(%peer, %error, "hello from a peer could not be answered");
             }
@@ -93,6 +92,15 @@ impl Actor {
         }
         if let Some(boot) = theirs.boot.clone() {
             self.on_boot(*peer, boot, hello::cut(&address, TWIN_ADDRESS_BYTES_MAX), now);
+        }
+    }
+
+    /// Returns true if the end of this hello is the end of the link. The answer to an earlier hello is not: the goodbye may still be
+    /// on its way then.
+    fn ends_with(&self, peer: &PeerId, hello: OutboundRequestId) -> bool {
+        match self.peers.get(peer).map(|p| p.link) {
+            Some(Link::Parting { goodbye, .. }) => goodbye.is_none_or(|goodbye| goodbye == hello),
+            _ => false,
         }
     }
 
@@ -156,9 +164,16 @@ impl Actor {
             .is_none_or(|allowed| allowed.contains(peer))
     }
 
-    fn on_hello_failure(&mut self, peer: PeerId, connection: ConnectionId, error: &OutboundFailure, now: Instant) {
+    fn on_hello_failure(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        hello: OutboundRequestId,
+        error: &OutboundFailure,
+        now: Instant,
+    ) {
         match self.peers.get(&peer).map(|p| p.link) {
-            Some(Link::Parting { .. }) => self.disconnect(peer),
+            Some(Link::Parting { .. }) if self.ends_with(&peer, hello) => self.disconnect(peer),
             Some(Link::Greeting { .. }) if matches!(error, OutboundFailure::UnsupportedProtocols) => {
                 let text = "it does not speak /qres/hello/0, so it is no qres node".to_owned();
                 self.refuse(peer, GoodbyeCode::Version, text, false, now);
@@ -308,14 +323,19 @@ impl Actor {
             return;
         };
         if !matches!(peer.link, Link::Parting { .. }) {
-            peer.link = Link::Parting { until };
+            peer.link = Link::Parting { until, goodbye: None };
         }
+        // One goodbye is enough, however often the peer says hello meanwhile.
+        let said = matches!(peer.link, Link::Parting { goodbye: Some(_), .. });
         self.outbox.peer_changed(id);
         self.unadmit(&id, now);
-        if let Some(goodbye) = goodbye {
+        if let Some(goodbye) = goodbye.filter(|_| !said) {
             let mut hello = self.greeting();
             hello.goodbye = Some(goodbye);
-            self.swarm.behaviour_mut().hello.send_request(&id, hello);
+            let sent = self.swarm.behaviour_mut().hello.send_request(&id, hello);
+            if let Some(Link::Parting { goodbye, .. }) = self.peers.get_mut(&id).map(|peer| &mut peer.link) {
+                *goodbye = Some(sent);
+            }
         }
     }
 
@@ -337,7 +357,7 @@ impl Actor {
             .iter()
             .filter(|p| match p.link {
                 Link::Greeting { since } => now.saturating_duration_since(since) > hello,
-                Link::Parting { until } => now >= until,
+                Link::Parting { until, .. } => now >= until,
                 Link::Idle | Link::Dialing | Link::Admitted { .. } => false,
             })
             .map(|p| p.id)

@@ -78,6 +78,9 @@ pub struct Behaviour {
 pub enum Manners {
     /// Sends these bytes as its hello, and as the answer to a hello.
     Says(Vec<u8>),
+    /// Sends these bytes as its hello. It answers a first hello only when a second one comes, and then says hello again; it answers
+    /// the second one when that is answered.
+    Late(Vec<u8>),
     /// Speaks the hello protocol but never answers.
     Silent,
     /// Does not speak the hello protocol.
@@ -112,7 +115,7 @@ pub const TOPICS: [&str; 3] = ["qres/v1/epiphany", "qres/v1/state", "qres/v1/hea
 fn swarm(manners: &Manners) -> Swarm<Behaviour> {
     let protocol = match manners {
         Manners::Foreign => "/foreign/hello/1",
-        Manners::Says(_) | Manners::Silent => "/qres/hello/0",
+        Manners::Says(_) | Manners::Late(_) | Manners::Silent => "/qres/hello/0",
     };
     libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
@@ -161,10 +164,10 @@ impl Raw {
         let (publish, mut wishes) = mpsc::channel::<(String, Vec<u8>)>(QUEUED_MAX);
         let (ask, mut questions) = mpsc::channel::<Vec<u8>>(QUEUED_MAX);
         let task = tokio::spawn(async move {
-            let mut unanswered = Vec::new();
+            let (mut unanswered, mut told) = (Vec::new(), false);
             loop {
                 tokio::select! {
-                    event = swarm.select_next_some() => on_event(&mut swarm, event, &manners, &saw_sender, &mut unanswered),
+                    event = swarm.select_next_some() => on_event(&mut swarm, event, &manners, &saw_sender, (&mut unanswered, &mut told)),
                     wish = wishes.recv() => match wish {
                         Some((topic, data)) => drop(swarm.behaviour_mut().gossip.publish(IdentTopic::new(topic), data)),
                         None => return,
@@ -217,11 +220,11 @@ fn on_event(
     event: SwarmEvent<BehaviourEvent>,
     manners: &Manners,
     saw: &mpsc::Sender<Saw>,
-    unanswered: &mut Vec<request_response::ResponseChannel<Vec<u8>>>,
+    (unanswered, told): (&mut Vec<request_response::ResponseChannel<Vec<u8>>>, &mut bool),
 ) {
     let seen = match event {
         SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-            if let Manners::Says(bytes) = manners {
+            if let Manners::Says(bytes) | Manners::Late(bytes) = manners {
                 swarm.behaviour_mut().hello.send_request(&peer_id, bytes.clone());
             }
             return;
@@ -230,18 +233,31 @@ fn on_event(
         SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { info, .. })) => {
             Saw::Identified(Box::new(info))
         }
-        SwarmEvent::Behaviour(BehaviourEvent::Hello(request_response::Event::Message { message, .. })) => match message
-        {
-            Message::Request { channel, .. } => {
-                if let Manners::Says(bytes) = manners {
-                    drop(swarm.behaviour_mut().hello.send_response(channel, bytes.clone()));
-                } else {
-                    unanswered.push(channel);
+        SwarmEvent::Behaviour(BehaviourEvent::Hello(request_response::Event::Message { peer, message, .. })) => {
+            let hello = &mut swarm.behaviour_mut().hello;
+            match (message, manners) {
+                (Message::Request { channel, .. }, Manners::Says(bytes)) => {
+                    drop(hello.send_response(channel, bytes.clone()));
                 }
-                Saw::Hello
+                (Message::Request { channel, .. }, Manners::Late(bytes)) => {
+                    unanswered.push(channel);
+                    if unanswered.len() == 2 {
+                        drop(hello.send_response(unanswered.remove(0), bytes.clone()));
+                        hello.send_request(&peer, bytes.clone());
+                        *told = true;
+                    }
+                }
+                (Message::Request { channel, .. }, _) => unanswered.push(channel),
+                (Message::Response { .. }, Manners::Late(bytes)) if *told => {
+                    let last = unanswered
+                        .pop()
+                        .map(|channel| hello.send_response(channel, bytes.clone()));
+                    drop(last);
+                }
+                (Message::Response { .. }, _) => {}
             }
-            Message::Response { .. } => Saw::Hello,
-        },
+            Saw::Hello
+        }
         SwarmEvent::Behaviour(BehaviourEvent::Reach(request_response::Event::Message {
             message: Message::Response { response, .. },
             ..

@@ -5,7 +5,8 @@ use std::time::Duration;
 use qres_mesh::PeerState;
 use qres_mesh::{Fault, Mode};
 
-use crate::harness::{full_mesh, node_in, pair, until, until_async};
+use crate::harness::{full_mesh, node, node_in, pair, until, until_async};
+use crate::raw::{self, Manners, Raw, Saw};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operators_ban_tells_why_lasts_across_a_restart_and_can_be_lifted() {
@@ -35,6 +36,25 @@ async fn an_operators_ban_tells_why_lasts_across_a_restart_and_can_be_lifted() {
 
     a.mesh.unban(b.node).await.unwrap();
     full_mesh(&[&a, &b]).await;
+}
+
+/// The answer to an earlier hello does not end the connection: the banned peer has not heard yet why it has to go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_banned_peer_is_not_cut_off_before_it_has_answered_the_goodbye() {
+    let a = node(Mode::Node, &[], |c| c.timings.goodbye = Duration::from_secs(3600)).await;
+    let mut peer = Raw::dial(&a.address(), Manners::Late(raw::hello()));
+    until("admitted", || a.mesh.connected().contains(&peer.node)).await;
+    a.mesh
+        .ban(peer.node, "spoils rounds".to_owned(), Duration::from_secs(3600))
+        .await
+        .unwrap();
+    let mut hellos = 0;
+    peer.until("its connection close", |saw| {
+        hellos += u32::from(matches!(saw, Saw::Hello));
+        matches!(saw, Saw::Closed)
+    })
+    .await;
+    assert_eq!(hellos, 4, "two from the node, and an answer to each of its own two");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
