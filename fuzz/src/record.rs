@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, ProofId, SpecId};
 use qres_fed::record::{
-    Checkpoint, Content, Contribution, Dtype, End, Membership, Proof, Report, RoundPolicy, Rule, Seal, Signed, Spec,
-    StateRecord, TensorSpec,
+    Checkpoint, Content, Contribution, Curve, Dtype, End, Membership, Point, Proof, Report, RoundPolicy, Rule,
+    Schedule, Seal, Signed, Spec, StateRecord, TensorSpec,
 };
 use qres_wire::identity::Identity;
 
@@ -30,6 +30,14 @@ pub fn tensors() -> Vec<TensorSpec> {
         tensor("g", Dtype::F32, &[0, 4]),
         tensor("h", Dtype::U8, &[]),
     ]
+}
+
+fn cosine() -> Schedule {
+    let point = |round, value| Point { round, value };
+    Schedule {
+        curve: Curve::Cosine,
+        points: vec![point(1, 0.1), point(40, 0.001)],
+    }
 }
 
 /// Returns the [`Spec`] of the golden vectors, with these tensors and this codec.
@@ -63,6 +71,8 @@ pub fn spec(tensors: Vec<TensorSpec>, codec: &str) -> Spec {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: [("learning_rate".to_owned(), cosine())].into(),
+        earlier_rounds: 0,
     }
 }
 
@@ -92,6 +102,7 @@ pub fn contribution(author: &Identity, update: &[u8], samples: u64) -> Signed<Co
         fidelity: 0.75,
         source: None,
         report: Report::default(),
+        releases: 0,
     })
 }
 

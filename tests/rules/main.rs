@@ -137,7 +137,7 @@ fn the_cli_is_without_libp2p_and_the_learning_without_tokio() {
     );
     let fed = tree("qres-fed");
     assert!(
-        has(&fed, "rayon") && !has(&fed, "tokio") && !has(&fed, "rand"),
+        has(&fed, "rayon") && !has(&fed, "tokio") && !has(&fed, "getrandom"),
         "fed has no async and no entropy"
     );
     let store = tree("qres-store");

@@ -59,6 +59,17 @@ async fn learn(daemon: &Daemon) {
         first.get_or_insert(submission.id);
         base = node.fetch("counted", &base).await.expect("a next head").id();
     }
+    let noise = pb::Rule {
+        id: "gaussian/1".into(),
+        params: [("clip".to_owned(), 1.0), ("noise_multiplier".to_owned(), 1.0)].into(),
+    };
+    let create = pb::CreateModelRequest {
+        name: "noisy".into(),
+        data: vector(&[0.0, 0.0]).into(),
+        privacy: Some(noise),
+        ..Default::default()
+    };
+    node.create(create).await.expect("a second model");
     let first = first.expect("three were submitted");
     until("the first submission to be final", || async {
         let submission = node.submission(&first, false).await.ok()?;
@@ -74,7 +85,8 @@ const FIGURES: &[&str] = &[
     "qres_model_confirmed_round{model=\"counted\"} 2",
     "qres_model_open_round_contributions{model=\"counted\"} 0",
     "qres_submissions_total{model=\"counted\",state=\"sealed\"} 1",
-    "qres_models_joined 1",
+    "qres_model_privacy_epsilon{model=\"noisy\"} 0.0",
+    "qres_models_joined 2",
     "qres_commit_failures_total 0",
     "qres_job_duration_seconds_count{work=\"encode\"} 3",
     "qres_ready 1",

@@ -245,6 +245,7 @@ const ROOMS: [&[&str]; 9] = [
         "heads",
         "lifecycle",
         "metrics",
+        "releases",
         "revisions",
         "slots",
         "spec_offers",

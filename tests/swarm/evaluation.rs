@@ -16,7 +16,7 @@ fn metric(name: &str, goal: pb::MetricGoal) -> pb::Metric {
     }
 }
 
-fn rule(id: &str, numbers: &[(&str, f64)]) -> Option<pb::Rule> {
+pub(super) fn rule(id: &str, numbers: &[(&str, f64)]) -> Option<pb::Rule> {
     let params = numbers.iter().map(|(name, number)| ((*name).to_owned(), *number));
     Some(pb::Rule {
         id: id.into(),
@@ -25,7 +25,7 @@ fn rule(id: &str, numbers: &[(&str, f64)]) -> Option<pb::Rule> {
 }
 
 /// Makes a model of all nodes, each of which joins it.
-async fn model_of(nodes: &[Node], request: pb::CreateModelRequest) -> pb::Model {
+pub(super) async fn model_of(nodes: &[Node], request: pb::CreateModelRequest) -> pb::Model {
     let request = pb::CreateModelRequest {
         members: node_ids(nodes).await,
         min_contributions: request.min_contributions.or(Some(u32::try_from(nodes.len()).unwrap())),

@@ -207,6 +207,7 @@ fn contribution(
         fidelity: 1.0,
         source: None,
         report: Report::default(),
+        releases: 0,
     })
 }
 

@@ -27,6 +27,7 @@ mod rate;
 mod reflection;
 mod round;
 mod round_message;
+mod schedule;
 mod security;
 mod serve;
 mod socket;

@@ -65,6 +65,33 @@ pub fn rule(text: &str) -> Result<Rule, String> {
     }
 }
 
+/// Parses a schedule: `learning_rate=cosine:1=0.1,100=0.001`.
+pub fn schedule(text: &str) -> Result<(String, pb::Schedule), String> {
+    let fail = || format!("{text:?} is not NAME=CURVE:ROUND=NUMBER,…, e.g. learning_rate=cosine:1=0.1,100=0.001");
+    let (name, rest) = text.split_once('=').ok_or_else(fail)?;
+    let (curve, points) = rest.split_once(':').ok_or_else(fail)?;
+    let curve = match curve {
+        "step" => pb::ScheduleCurve::Step,
+        "linear" => pb::ScheduleCurve::Linear,
+        "cosine" => pb::ScheduleCurve::Cosine,
+        "exponential" => pb::ScheduleCurve::Exponential,
+        _ => return Err(format!("{curve:?} is no curve: step, linear, cosine or exponential")),
+    };
+    let point = |text: &str| {
+        let (round, value) = named_number(text).ok()?;
+        Some(pb::SchedulePoint {
+            round: round.parse().ok()?,
+            value,
+        })
+    };
+    let points: Option<_> = points.split(',').map(point).collect();
+    let schedule = pb::Schedule {
+        curve: curve.into(),
+        points: points.ok_or_else(fail)?,
+    };
+    Ok((name.to_owned(), schedule))
+}
+
 /// Parses a metric of a model and which values are better: `loss=lowest`, `accuracy=highest`.
 pub fn metric_goal(text: &str) -> Result<pb::Metric, String> {
     let (name, goal) = text.split_once('=').unwrap_or((text, ""));
@@ -117,6 +144,34 @@ mod tests {
             let error = rule(bad).unwrap_err();
             assert!(error.contains("trimmed-mean/1:f=2"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_schedule_has_a_curve_and_points() {
+        let (name, falls) = schedule("learning_rate=cosine:1=0.1,100=1e-3").unwrap();
+        assert_eq!(
+            (name.as_str(), falls.curve()),
+            ("learning_rate", pb::ScheduleCurve::Cosine)
+        );
+        let points: Vec<_> = falls.points.iter().map(|point| (point.round, point.value)).collect();
+        assert_eq!(points, [(1, 0.1), (100, 0.001)]);
+        for bad in [
+            "mu",
+            "mu=0.1",
+            "mu=linear",
+            "mu=linear:",
+            "mu=linear:1",
+            "mu=linear:x=1",
+            "mu=linear:1=nan",
+        ] {
+            let error = schedule(bad).unwrap_err();
+            assert!(error.contains("learning_rate=cosine:1=0.1,100=0.001"), "{error}");
+        }
+        assert!(
+            schedule("mu=cubic:1=1")
+                .unwrap_err()
+                .contains("step, linear, cosine or exponential")
+        );
     }
 
     #[test]

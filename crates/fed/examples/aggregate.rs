@@ -54,6 +54,8 @@ impl Round {
             succeeds: None,
             metrics: vec![],
             end: End::default(),
+            schedules: Default::default(),
+            earlier_rounds: 0,
         })
     }
 

@@ -32,6 +32,8 @@
 //!     succeeds: None,
 //!     metrics: vec![],
 //!     end: End::default(),
+//!     schedules: Default::default(),
+//!     earlier_rounds: 0,
 //! };
 //! spec.check()?;
 //!
@@ -62,6 +64,8 @@ pub mod codec;
 pub mod id;
 pub mod learner;
 pub mod optimiser;
+mod param;
+pub mod privacy;
 pub mod record;
 pub mod round;
 pub mod state;

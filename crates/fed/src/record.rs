@@ -18,6 +18,7 @@ mod outline;
 mod printable;
 mod proof;
 mod report;
+mod schedule;
 mod schema;
 mod seal;
 mod spec;
@@ -36,9 +37,12 @@ pub use printable::{is_printable, printable};
 pub use proof::{Proof, ProofError};
 pub use report::{Figures, Measured, Report, SAMPLES_MAX, STEPS_MAX};
 pub(crate) use report::{LOSS, mean_by_samples};
+pub use schedule::{Curve, Point, SCHEDULE_POINTS_MAX, Schedule};
 pub use schema::{Dtype, Schema, TENSORS_MAX, TensorSpec};
 pub(crate) use schema::{TENSOR_NAME_BYTES_MAX, TENSOR_NAME_RULE, is_tensor_name, read_tensors};
 pub use seal::{PROOFS_PER_SEAL_MAX, Seal};
+#[cfg(test)]
+pub(crate) use spec::tests::test_spec;
 pub use spec::{MEMBERS_MAX, Membership, ModelName, ModelNameError, RULES_MAX, RoundPolicy, Rule, Spec};
 pub use state::{STATE_NAME_BYTES_MAX, StateNameError, StateRecord};
 

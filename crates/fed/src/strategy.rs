@@ -16,12 +16,15 @@
 
 mod param;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use crate::aggregation::Aggregation;
 use crate::optimiser::Optimiser;
-use crate::record::{LOSS, Measured, Report, Rule, Schema, Spec, SpecError};
+use crate::param::{Param, check_numbers};
+use crate::record::{Curve, LOSS, Measured, Point, Report, Rule, Schedule, Schema, Spec, SpecError};
 use param::{BATCH_SIZE, LEARNING_RATE, LOCAL_EPOCHS, MAX_SHARE, MU, Q, STALENESS_EXPONENT};
 use table::{STRATEGIES, Strategy, Weighting, number};
 
@@ -45,8 +48,9 @@ pub fn state_schema(spec: &Spec) -> Option<Schema> {
     Some(optimiser(&spec.strategy)?.state_schema(&spec.tensors))
 }
 
-/// Checks that the rule is a known strategy with valid numbers. The error names the unknown part and lists the known ones.
-pub fn check(rule: &Rule) -> Result<(), SpecError> {
+/// Checks that the rule is a known strategy with valid numbers, some of which have schedules. The error names the unknown part
+/// and lists the known ones.
+pub fn check(rule: &Rule, schedules: &BTreeMap<String, Schedule>) -> Result<(), SpecError> {
     let fail = |problem: String| {
         Err(SpecError {
             field: "strategy",
@@ -58,24 +62,53 @@ pub fn check(rule: &Rule) -> Result<(), SpecError> {
         let all: Vec<_> = STRATEGIES.iter().map(|strategy| strategy.id).collect();
         return fail(format!("{id:?} is not known here: {} are", all.join(", ")));
     };
-    for (name, &value) in &rule.params {
-        let Some(param) = params.iter().find(|param| param.name == name) else {
-            let known: Vec<_> = params.iter().map(|param| param.name).collect();
-            return fail(format!("{id} takes no number {name:?}: it takes {}", known.join(", ")));
-        };
-        if !(param.holds)(value) {
-            return fail(format!("{id}: {name} = {value} must be {}", param.must));
-        }
+    let scheduled = |param: &Param| schedules.contains_key(param.name);
+    check_numbers("strategy", rule, params, scheduled)?;
+    for (name, schedule) in schedules {
+        check_schedule(rule, params, name, schedule)?;
     }
-    match params.iter().find(|p| p.required && !rule.params.contains_key(p.name)) {
-        Some(missing) => fail(format!("{id} needs the number {}: {}", missing.name, missing.must)),
+    Ok(())
+}
+
+/// Checks that a number of the strategy can have this schedule.
+fn check_schedule(rule: &Rule, params: &[Param], name: &str, schedule: &Schedule) -> Result<(), SpecError> {
+    let fail = |problem: String| {
+        Err(SpecError {
+            field: "schedules",
+            problem,
+        })
+    };
+    let id = &rule.id;
+    let trainers = || params.iter().filter(|param| TRAINERS.contains(&param.name));
+    let Some(param) = trainers().find(|param| param.name == name) else {
+        let known: Vec<_> = trainers().map(|param| param.name).collect();
+        return fail(format!(
+            "{id} has no number {name:?} for trainers: {} can have schedules",
+            known.join(", ")
+        ));
+    };
+    if rule.params.contains_key(name) {
+        return fail(format!(
+            "{name} is also a number of the strategy: give one or the other"
+        ));
+    }
+    if weighting(rule) == Weighting::Loss && name == LEARNING_RATE.name {
+        return fail(format!("{id}: nodes aggregate with {name}, so it stays the same"));
+    }
+    let whole = [BATCH_SIZE.name, LOCAL_EPOCHS.name].contains(&name);
+    if whole && schedule.curve != Curve::Step {
+        return fail(format!("{name} is a whole number: its schedule goes in steps"));
+    }
+    match schedule.points.iter().find(|point| !(param.holds)(point.value)) {
+        Some(Point { round, value }) => fail(format!("{name} = {value} in round {round} must be {}", param.must)),
         None => Ok(()),
     }
 }
 
-/// Returns the numbers that trainers apply: always `mu` (0 for FedAvg), and `learning_rate`, `local_epochs` and
-/// `batch_size` where the rule gives them. The map is empty for a strategy whose name [`check`] refuses.
-pub fn trainer_config(rule: &Rule) -> BTreeMap<String, f64> {
+/// Returns the numbers that trainers apply in a round: always `mu` (0 for FedAvg), and `learning_rate`, `local_epochs` and
+/// `batch_size` where the spec gives them. The map is empty for a strategy whose name [`check`] refuses.
+pub fn trainer_config(spec: &Spec, round: u64) -> BTreeMap<String, f64> {
+    let rule = &spec.strategy;
     let Some(Strategy { params, .. }) = known(&rule.id) else {
         return BTreeMap::new();
     };
@@ -83,7 +116,15 @@ pub fn trainer_config(rule: &Rule) -> BTreeMap<String, f64> {
         .iter()
         .filter(|param| TRAINERS.contains(&param.name))
         .filter_map(|param| Some((param.name.to_owned(), *rule.params.get(param.name)?)));
-    std::iter::once((MU.name.to_owned(), 0.0)).chain(given).collect()
+    let round = round.saturating_add(spec.earlier_rounds);
+    let scheduled = spec
+        .schedules
+        .iter()
+        .map(|(name, schedule)| (name.clone(), schedule.value(round)));
+    std::iter::once((MU.name.to_owned(), 0.0))
+        .chain(given)
+        .chain(scheduled)
+        .collect()
 }
 
 /// Returns the largest share of a round that the strategy lets one member have, 0 to 1; `None` if it sets no limit.
@@ -104,7 +145,7 @@ pub fn set_max_share(rule: &mut Rule, share: Option<f64>) {
 /// # Errors
 /// The error names the field at fault: the strategy's rule, or a metric or an aggregation that does not fit it.
 pub fn check_spec(spec: &Spec) -> Result<(), SpecError> {
-    check(&spec.strategy)?;
+    check(&spec.strategy, &spec.schedules)?;
     if weighting(&spec.strategy) != Weighting::Loss {
         return Ok(());
     }
@@ -198,192 +239,4 @@ pub fn late_discount(rule: &Rule, behind: u32) -> f64 {
 /// Returns true if a round of the strategy closes with k contributions, and takes the others as late work.
 pub fn is_buffered(rule: &Rule) -> bool {
     rule.id == BUFFERED_ID
-}
-
-/// Checks that the rule is a known privacy mechanism; `none/1` is the only one.
-pub fn check_privacy(rule: &Rule) -> Result<(), SpecError> {
-    let fail = |problem: String| {
-        Err(SpecError {
-            field: "privacy",
-            problem,
-        })
-    };
-    if rule.id != "none/1" {
-        return fail(format!("{:?} is not known here: none/1 is", rule.id));
-    }
-    match rule.params.keys().next() {
-        Some(name) => fail(format!("none/1 takes no numbers, {name:?} was given: leave it out")),
-        None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::optimiser::Second;
-
-    fn rule(id: &str, params: &[(&str, f64)]) -> Rule {
-        Rule {
-            id: id.into(),
-            params: params.iter().map(|(name, value)| (name.to_string(), *value)).collect(),
-        }
-    }
-
-    #[test]
-    fn known_strategies_and_their_numbers_are_taken() {
-        for good in [
-            rule("fedavg/1", &[]),
-            rule(
-                "fedavg/1",
-                &[("learning_rate", 0.1), ("local_epochs", 5.0), ("batch_size", 10.0)],
-            ),
-            rule("fedprox/1", &[("mu", 0.0)]),
-            rule("fedprox/1", &[("mu", 1.0), ("batch_size", 1.0)]),
-            rule("fedavgm/1", &[]),
-            rule(
-                "diloco/1",
-                &[("server_learning_rate", 0.5), ("momentum", 0.0), ("mu", 0.1)],
-            ),
-            rule("fedadagrad/1", &[("beta1", 0.5), ("tau", 1e-8)]),
-            rule("fedadam/1", &[("beta2", 0.999)]),
-            rule("fedyogi/1", &[("beta1", 0.0), ("beta2", 0.0), ("tau", 1.0)]),
-            rule("fednova/1", &[("mu", 0.1), ("server_learning_rate", 0.9)]),
-            rule("qfedavg/1", &[("q", 0.2), ("learning_rate", 0.1)]),
-            rule("fedbuff/1", &[("staleness_exponent", 1.5)]),
-        ] {
-            assert_eq!(check(&good), Ok(()), "{good:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_unknown_is_named_with_what_is_known() {
-        for (bad, names) in [
-            (rule("krum/1", &[]), vec!["\"krum/1\"", "fedavg/1", "fedprox/1"]),
-            (rule("fedavg", &[]), vec!["\"fedavg\""]),
-            (rule("fedavg/2", &[]), vec!["\"fedavg/2\""]),
-            (
-                rule("fedavg/1", &[("mu", 0.1)]),
-                vec!["\"mu\"", "batch_size, learning_rate, local_epochs"],
-            ),
-            (rule("fedprox/1", &[]), vec!["needs the number mu"]),
-            (rule("fedprox/1", &[("mu", -0.1)]), vec!["mu = -0.1", "at least 0"]),
-            (rule("fedprox/1", &[("mu", f64::NAN)]), vec!["mu = NaN"]),
-            (rule("fedprox/1", &[("mu", f64::INFINITY)]), vec!["mu = inf"]),
-            (
-                rule("fedavg/1", &[("learning_rate", 0.0)]),
-                vec!["learning_rate = 0", "above 0"],
-            ),
-            (
-                rule("fedavg/1", &[("local_epochs", 1.5)]),
-                vec!["local_epochs = 1.5", "whole"],
-            ),
-            (rule("fedavg/1", &[("batch_size", 0.0)]), vec!["batch_size = 0"]),
-            (
-                rule("fedadam/1", &[("momentum", 0.9)]),
-                vec!["\"momentum\"", "beta1, beta2"],
-            ),
-            (rule("fedadagrad/1", &[("beta2", 0.9)]), vec!["\"beta2\""]),
-            (rule("fedadam/1", &[("beta1", 1.0)]), vec!["beta1 = 1", "below 1"]),
-            (rule("fedyogi/1", &[("tau", 0.0)]), vec!["tau = 0", "1e-15"]),
-            (rule("qfedavg/1", &[("q", 1.0)]), vec!["needs the number learning_rate"]),
-            (
-                rule("qfedavg/1", &[("q", -1.0), ("learning_rate", 0.1)]),
-                vec!["q = -1", "0 to 20"],
-            ),
-            (
-                rule("fedbuff/1", &[("staleness_exponent", 0.3)]),
-                vec!["0.3", "multiple of 0.5"],
-            ),
-            (
-                rule("diloco/1", &[("server_learning_rate", 0.0)]),
-                vec!["server_learning_rate = 0", "above 0"],
-            ),
-        ] {
-            let error = check(&bad).expect_err("taken");
-            assert_eq!(error.field, "strategy");
-            for name in names {
-                assert!(error.problem.contains(name), "{name} is not in {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn trainers_get_what_the_rule_gives() {
-        let config = trainer_config(&rule("fedprox/1", &[("mu", 0.5), ("local_epochs", 2.0)]));
-        assert_eq!(config, rule("", &[("local_epochs", 2.0), ("mu", 0.5)]).params);
-        assert_eq!(trainer_config(&rule("fedavg/1", &[])), rule("", &[("mu", 0.0)]).params);
-        assert_eq!(trainer_config(&rule("other/1", &[("mu", 0.5)])), BTreeMap::new());
-        let server = rule(
-            "fedadam/1",
-            &[("mu", 0.5), ("beta1", 0.5), ("server_learning_rate", 1.0)],
-        );
-        assert_eq!(trainer_config(&server), rule("", &[("mu", 0.5)]).params);
-    }
-
-    #[test]
-    fn the_numbers_of_a_strategy_make_its_optimiser() {
-        assert_eq!(optimiser(&rule("fedprox/1", &[("mu", 0.5)])), None);
-        assert_eq!(
-            optimiser(&rule("diloco/1", &[])),
-            Some(Optimiser::Momentum {
-                rate: 0.7,
-                momentum: 0.9,
-                nesterov: true
-            })
-        );
-        let numbers = [
-            ("server_learning_rate", 0.5),
-            ("beta1", 0.4),
-            ("beta2", 0.3),
-            ("tau", 0.2),
-        ];
-        assert_eq!(
-            optimiser(&rule("fedyogi/1", &numbers)),
-            Some(Optimiser::Adaptive {
-                rate: 0.5,
-                beta1: 0.4,
-                tau: 0.2,
-                second: Second::Yogi(0.3)
-            })
-        );
-    }
-
-    #[test]
-    fn fednova_and_fedbuff_have_an_optimiser_if_its_numbers_are_given() {
-        assert_eq!(optimiser(&rule("fednova/1", &[])), None);
-        let momentum = rule("fedbuff/1", &[("momentum", 0.5)]);
-        assert_eq!(
-            optimiser(&momentum),
-            Some(Optimiser::Momentum {
-                rate: 1.0,
-                momentum: 0.5,
-                nesterov: false
-            })
-        );
-    }
-
-    #[test]
-    fn late_work_is_discounted_by_the_exponent() {
-        let discount = |id: &str, exponent: f64, behind| {
-            let numbers = [("staleness_exponent", exponent)];
-            late_discount(&rule(id, &numbers), behind)
-        };
-        assert_eq!(late_discount(&rule("fedavg/1", &[]), 3), 0.5);
-        assert_eq!(late_discount(&rule("fedavg/1", &[]), 0), 1.0);
-        assert_eq!(discount("fedbuff/1", 0.0, 9), 1.0);
-        assert_eq!(discount("fedbuff/1", 1.0, 3), 0.25);
-        assert_eq!(discount("fedbuff/1", 2.5, 3), 1.0 / 32.0);
-    }
-
-    #[test]
-    fn privacy_is_none_or_refused_by_name() {
-        assert_eq!(check_privacy(&rule("none/1", &[])), Ok(()));
-        let error = check_privacy(&rule("dp/1", &[])).unwrap_err();
-        assert_eq!(error.field, "privacy");
-        assert!(
-            error.problem.contains("\"dp/1\"") && error.problem.contains("none/1"),
-            "{error}"
-        );
-        assert!(check_privacy(&rule("none/1", &[("epsilon", 1.0)])).is_err());
-    }
 }

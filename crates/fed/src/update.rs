@@ -18,6 +18,7 @@ mod fidelity;
 mod integer;
 mod measure;
 mod merge;
+mod noise;
 mod pipeline;
 mod reader;
 mod source;
@@ -25,7 +26,8 @@ mod source;
 pub use aggregate::{Outputs, Parent, aggregate};
 pub use average::average;
 pub use check::check;
-pub use encode::{encode_zeros, merge_and_encode};
+pub use encode::{encode_zeros, merge_and_encode, merge_and_encode_privately};
+pub use noise::NoiseKey;
 
 pub(crate) use fidelity::Moments;
 

@@ -81,6 +81,8 @@ fn five_gibibytes_of_updates_are_aggregated_in_200_mebibytes() {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     };
     let header = Layout::of(&spec.tensors).header().to_vec();
     let base = Made { header, member: 99 };

@@ -226,6 +226,7 @@ mod tests {
             records: AtomicUsize::default(),
             refused: Mutex::default(),
             changes: Mutex::default(),
+            releases: Default::default(),
             stop: CancellationToken::new(),
         })));
     }

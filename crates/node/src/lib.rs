@@ -25,6 +25,7 @@ mod model;
 mod page;
 mod reason;
 mod refusal;
+mod releases;
 mod request;
 mod revisions;
 mod scrape;

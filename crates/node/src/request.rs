@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use qres_fed::id::{BlobId, CheckpointId, SpecId};
-use qres_fed::record::{End, Membership, Metric, ModelName, Rule, TensorSpec};
+use qres_fed::record::{End, Membership, Metric, ModelName, Rule, Schedule, TensorSpec};
 
 /// A caller's name of a model: `name`, or `name@id` (id = spec id, 64 hex digits) which always works. An id in the place of the
 /// name means the model of that id.
@@ -57,6 +57,10 @@ pub struct CreateModel {
     pub metrics: Vec<Metric>,
     /// The end of the run.
     pub end: End,
+    /// The mechanism that protects the members' data, e.g. `gaussian/1`.
+    pub privacy: Rule,
+    /// The numbers for trainers that change from round to round.
+    pub schedules: BTreeMap<String, Schedule>,
     /// A predecessor; its head is then checkpoint 0, and no weights are sent.
     pub succeeds: Option<SpecId>,
     /// Weights made from a seed ([`Seeded`]); no weights are sent then either.

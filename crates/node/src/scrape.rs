@@ -18,6 +18,7 @@ use qres_transfer::{FetchResult, StreamKind, TransferCounters};
 use crate::catalog::entry::Model;
 use crate::catalog::joined::Joined;
 use crate::context::NodeContext;
+use crate::view::PrivacySpent;
 
 /// A row has a figure's name, its help, and the function that reads it.
 type MeshRow = (&'static str, &'static str, fn(&MeshCounters) -> &Count);
@@ -401,6 +402,23 @@ fn models(encoder: &mut DescriptorEncoder, context: &NodeContext) -> fmt::Result
             let labels = [("model", model.spec().name.as_str())];
             ConstGauge::new(read(context, model, task)).encode(family.encode_family(&labels)?)?;
         }
+    }
+    let spent = current.iter().filter_map(|(model, task)| {
+        let spent = PrivacySpent::of(model.spec(), task.releases.made())?;
+        Some((model.spec().name.as_str(), spent.epsilon))
+    });
+    epsilons(encoder, &spent.collect::<Vec<_>>())
+}
+
+/// Writes the ε that this node has spent in each model with noise. A model without noise has no series: 0 would look like privacy.
+fn epsilons(encoder: &mut DescriptorEncoder, spent: &[(&str, f64)]) -> fmt::Result {
+    if spent.is_empty() {
+        return Ok(());
+    }
+    let help = "Epsilon of the differential privacy that this node has spent in a model with noise";
+    let mut family = encoder.encode_descriptor("qres_model_privacy_epsilon", help, None, MetricType::Gauge)?;
+    for (model, epsilon) in spent {
+        ConstGauge::new(*epsilon).encode(family.encode_family(&[("model", *model)])?)?;
     }
     Ok(())
 }

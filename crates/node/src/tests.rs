@@ -63,6 +63,8 @@ pub(super) fn spec(name: &str, membership: Membership, checkpoint0: u8, creator:
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     }
 }
 
@@ -142,6 +144,8 @@ fn request(key: Option<&str>) -> CreateModel {
         membership: None,
         metrics: vec![],
         end: End::default(),
+        privacy: Rule::new("none/1"),
+        schedules: Default::default(),
         succeeds: None,
         upload: UploadOptions {
             key: key.map(str::to_owned),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use qres_fed::aggregation::Verdict;
 use qres_fed::id::{CheckpointId, ContributionId, NodeId, ProofId, SpecId, SubmissionId};
+use qres_fed::privacy;
 use qres_fed::record::{Content, Metric, ModelName, Report, Spec, Summary};
 use qres_fed::round::{ChangeInfo, SubmissionState};
 use qres_files::descriptors::Descriptors;
@@ -64,6 +65,8 @@ pub struct ModelView {
     pub head: Option<CheckpointView>,
     /// Settings that trainers apply: `mu`, `learning_rate`, …
     pub trainer_config: BTreeMap<String, f64>,
+    /// What this node has released of its data, in a model with noise.
+    pub spent: Option<PrivacySpent>,
     /// Texts that a person should know, e.g. "2 identities own this open model".
     pub warnings: Vec<String>,
     /// The conditions that keep this node from contributing, or its rounds from counting, right now.
@@ -72,6 +75,29 @@ pub struct ModelView {
     pub successor: Option<SpecId>,
     /// The changes of members that are proposed.
     pub changes: Vec<ChangeInfo>,
+}
+
+/// The differential privacy that a member has spent in a run: see [`qres_fed::privacy`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PrivacySpent {
+    /// The number of noisy updates.
+    pub releases: u64,
+    /// The ε of all of them together.
+    pub epsilon: f64,
+    /// The δ for which this ε holds.
+    pub delta: f64,
+}
+
+impl PrivacySpent {
+    /// Returns what this many noisy updates cost in a model; `None` if it has no noise.
+    pub(crate) fn of(spec: &Spec, releases: u64) -> Option<Self> {
+        let gaussian = privacy::gaussian(spec)?;
+        Some(Self {
+            releases,
+            epsilon: gaussian.epsilon(releases),
+            delta: gaussian.delta,
+        })
+    }
 }
 
 /// A condition of a model on this node that its operator should know right now.
@@ -118,6 +144,8 @@ pub struct ContributionView {
     pub late: bool,
     /// What the author says about its work.
     pub report: Report,
+    /// What the author has released of its data, in a model with noise.
+    pub spent: Option<PrivacySpent>,
     /// What the aggregation made of it, if this node has computed the checkpoint of the round.
     pub verdict: Option<Verdict>,
 }

@@ -103,6 +103,10 @@ pub(super) fn records(tx: &ReadTransaction, spec: SpecId) -> Result<ModelRecords
     })
 }
 
+pub(super) fn releases(tx: &ReadTransaction, spec: SpecId) -> Result<u64, Fault> {
+    Ok(get(tx, table::RELEASES, &spec.0, value::to_releases)?.unwrap_or(0))
+}
+
 fn id_of<T: Canonical>(signed: &Signed<T>) -> [u8; 32] {
     *blake3::hash(&signed.record.to_canonical()).as_bytes()
 }

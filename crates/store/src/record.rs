@@ -140,6 +140,8 @@ pub enum Write {
         metric: u8,
         best: Best,
     },
+    /// This node has made at least this many noisy updates in the model. A lower number than the stored one changes nothing.
+    Releases(SpecId, u64),
     Submission(StoredSubmission),
     SubmissionState {
         id: SubmissionId,

@@ -164,6 +164,11 @@ impl Store {
         self.records.read(|tx| evaluation::best(tx, spec))
     }
 
+    /// Returns the number of noisy updates that this node made in a model.
+    pub fn releases(&self, spec: SpecId) -> Result<u64, StoreError> {
+        self.records.read(|tx| query::releases(tx, spec))
+    }
+
     /// Returns round and id of the archived records of rounds later than `above`, the newest first. Whole rounds are
     /// added until there are `enough` ids.
     pub fn archived_ids(&self, spec: SpecId, above: u64, enough: usize) -> Result<Vec<(u64, RecordId)>, StoreError> {

@@ -75,6 +75,8 @@ fn spec(name: &str) -> Signed<Spec> {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     })
 }
 
@@ -90,6 +92,7 @@ fn contribution(spec: SpecId, samples: u64) -> Signed<Contribution> {
         fidelity: 1.0,
         source: None,
         report: Report::default(),
+        releases: 0,
     })
 }
 

@@ -274,6 +274,12 @@ pub fn from_heard(heard: &HeardModel) -> Vec<u8> {
     })
 }
 
+/// Decodes a number of noisy updates, 8 bytes, little-endian; fails with [`StoreError::Damaged`].
+pub fn to_releases(bytes: &[u8]) -> Result<u64, StoreError> {
+    let bytes = bytes.try_into().map_err(|error| damaged("number of releases", error))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
 /// Decodes the bytes of [`from_heard`]; fails with [`StoreError::Damaged`].
 pub fn to_heard(bytes: &[u8]) -> Result<HeardModel, StoreError> {
     let Heard::V1 {

@@ -55,6 +55,7 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             evaluation,
         } => evaluation::keep(tx, *spec, (*round, checkpoint), evaluation),
         Write::Best { spec, metric, best } => evaluation::keep_best(tx, *spec, *metric, best),
+        Write::Releases(spec, count) => put_releases(tx, *spec, *count),
         Write::Submission(submission) => put_submission(tx, submission),
         Write::SubmissionState {
             id,
@@ -144,6 +145,14 @@ fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
     tx.open_table(table::VERIFIED)?
         .retain_in::<&[u8; 64], _>(range.start()..=range.end(), |_, ()| false)?;
     Ok(())
+}
+
+fn put_releases(tx: &WriteTransaction, spec: SpecId, count: u64) -> Done {
+    let before = match get(tx, table::RELEASES, &spec.0)? {
+        Some(bytes) => value::to_releases(&bytes)?,
+        None => 0,
+    };
+    put(tx, table::RELEASES, &spec.0, &count.max(before).to_le_bytes())
 }
 
 fn put_contribution(tx: &WriteTransaction, signed: &Signed<Contribution>) -> Done {

@@ -82,6 +82,7 @@ fn contribution(number: u64) -> Signed<Contribution> {
             fidelity: 1.0,
             source: None,
             report: Report::default(),
+            releases: 0,
         },
         signature: Signature([0; 64]),
     }

@@ -173,6 +173,7 @@ mod tests {
             fidelity: 0.999,
             source: None,
             report: Report::default(),
+            releases: 0,
         })
     }
 
@@ -196,6 +197,8 @@ mod tests {
             succeeds: None,
             metrics: vec![],
             end: End::default(),
+            schedules: Default::default(),
+            earlier_rounds: 0,
         })
     }
 

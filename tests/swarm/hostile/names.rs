@@ -29,6 +29,8 @@ fn spec(creator: NodeId, name: &str, tensor: &str, strategy: &str) -> Spec {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     }
 }
 

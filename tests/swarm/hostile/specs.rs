@@ -41,6 +41,8 @@ fn spec(creator: NodeId, name: &str, tensors: usize) -> Spec {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     }
 }
 

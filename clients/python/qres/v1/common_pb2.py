@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14qres/v1/common.proto\x12\x07qres.v1\"l\n\x04Rule\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x06params\x18\x02 \x03(\x0b\x32\x19.qres.v1.Rule.ParamsEntry\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x91\x01\n\nCheckpoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0e\n\x06parent\x18\x03 \x01(\t\x12\x16\n\x0eweights_digest\x18\x04 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x04\x12\x11\n\tconfirmed\x18\x06 \x01(\x08\x12\x18\n\x10optimiser_digest\x18\x07 \x01(\t\"9\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04goal\x18\x02 \x01(\x0e\x32\x13.qres.v1.MetricGoal*\x8c\x01\n\tWatchKind\x12\x1a\n\x16WATCH_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13WATCH_KIND_SNAPSHOT\x10\x01\x12\x1b\n\x17WATCH_KIND_SNAPSHOT_END\x10\x02\x12\x15\n\x11WATCH_KIND_CHANGE\x10\x03\x12\x16\n\x12WATCH_KIND_TOO_OLD\x10\x04*Z\n\nMetricGoal\x12\x1b\n\x17METRIC_GOAL_UNSPECIFIED\x10\x00\x12\x16\n\x12METRIC_GOAL_LOWEST\x10\x01\x12\x17\n\x13METRIC_GOAL_HIGHEST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14qres/v1/common.proto\x12\x07qres.v1\"l\n\x04Rule\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x06params\x18\x02 \x03(\x0b\x32\x19.qres.v1.Rule.ParamsEntry\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"@\n\x0cPrivacySpent\x12\x10\n\x08releases\x18\x01 \x01(\x04\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\"\x91\x01\n\nCheckpoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0e\n\x06parent\x18\x03 \x01(\t\x12\x16\n\x0eweights_digest\x18\x04 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x04\x12\x11\n\tconfirmed\x18\x06 \x01(\x08\x12\x18\n\x10optimiser_digest\x18\x07 \x01(\t\"9\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04goal\x18\x02 \x01(\x0e\x32\x13.qres.v1.MetricGoal*\x8c\x01\n\tWatchKind\x12\x1a\n\x16WATCH_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13WATCH_KIND_SNAPSHOT\x10\x01\x12\x1b\n\x17WATCH_KIND_SNAPSHOT_END\x10\x02\x12\x15\n\x11WATCH_KIND_CHANGE\x10\x03\x12\x16\n\x12WATCH_KIND_TOO_OLD\x10\x04*Z\n\nMetricGoal\x12\x1b\n\x17METRIC_GOAL_UNSPECIFIED\x10\x00\x12\x16\n\x12METRIC_GOAL_LOWEST\x10\x01\x12\x17\n\x13METRIC_GOAL_HIGHEST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +33,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RULE_PARAMSENTRY']._loaded_options = None
   _globals['_RULE_PARAMSENTRY']._serialized_options = b'8\001'
-  _globals['_WATCHKIND']._serialized_start=351
-  _globals['_WATCHKIND']._serialized_end=491
-  _globals['_METRICGOAL']._serialized_start=493
-  _globals['_METRICGOAL']._serialized_end=583
+  _globals['_WATCHKIND']._serialized_start=417
+  _globals['_WATCHKIND']._serialized_end=557
+  _globals['_METRICGOAL']._serialized_start=559
+  _globals['_METRICGOAL']._serialized_end=649
   _globals['_RULE']._serialized_start=33
   _globals['_RULE']._serialized_end=141
   _globals['_RULE_PARAMSENTRY']._serialized_start=96
   _globals['_RULE_PARAMSENTRY']._serialized_end=141
-  _globals['_CHECKPOINT']._serialized_start=144
-  _globals['_CHECKPOINT']._serialized_end=289
-  _globals['_METRIC']._serialized_start=291
-  _globals['_METRIC']._serialized_end=348
+  _globals['_PRIVACYSPENT']._serialized_start=143
+  _globals['_PRIVACYSPENT']._serialized_end=207
+  _globals['_CHECKPOINT']._serialized_start=210
+  _globals['_CHECKPOINT']._serialized_end=355
+  _globals['_METRIC']._serialized_start=357
+  _globals['_METRIC']._serialized_end=414
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,16 @@ class Rule(_message.Message):
     params: _containers.ScalarMap[str, float]
     def __init__(self, id: _Optional[str] = ..., params: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
+class PrivacySpent(_message.Message):
+    __slots__ = ("releases", "epsilon", "delta")
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    releases: int
+    epsilon: float
+    delta: float
+    def __init__(self, releases: _Optional[int] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ...) -> None: ...
+
 class Checkpoint(_message.Message):
     __slots__ = ("id", "round", "parent", "weights_digest", "total_bytes", "confirmed", "optimiser_digest")
     ID_FIELD_NUMBER: _ClassVar[int]

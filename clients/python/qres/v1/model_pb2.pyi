@@ -19,6 +19,14 @@ class ModelStanding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STANDING_SUPERSEDED: _ClassVar[ModelStanding]
     MODEL_STANDING_COMPLETE: _ClassVar[ModelStanding]
 
+class ScheduleCurve(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SCHEDULE_CURVE_UNSPECIFIED: _ClassVar[ScheduleCurve]
+    SCHEDULE_CURVE_STEP: _ClassVar[ScheduleCurve]
+    SCHEDULE_CURVE_LINEAR: _ClassVar[ScheduleCurve]
+    SCHEDULE_CURVE_COSINE: _ClassVar[ScheduleCurve]
+    SCHEDULE_CURVE_EXPONENTIAL: _ClassVar[ScheduleCurve]
+
 class ConditionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CONDITION_KIND_UNSPECIFIED: _ClassVar[ConditionKind]
@@ -34,6 +42,11 @@ MODEL_STANDING_JOINED: ModelStanding
 MODEL_STANDING_LEFT: ModelStanding
 MODEL_STANDING_SUPERSEDED: ModelStanding
 MODEL_STANDING_COMPLETE: ModelStanding
+SCHEDULE_CURVE_UNSPECIFIED: ScheduleCurve
+SCHEDULE_CURVE_STEP: ScheduleCurve
+SCHEDULE_CURVE_LINEAR: ScheduleCurve
+SCHEDULE_CURVE_COSINE: ScheduleCurve
+SCHEDULE_CURVE_EXPONENTIAL: ScheduleCurve
 CONDITION_KIND_UNSPECIFIED: ConditionKind
 CONDITION_KIND_CONVICTED: ConditionKind
 CONDITION_KIND_COMPARING: ConditionKind
@@ -74,7 +87,7 @@ class RoundPolicy(_message.Message):
     def __init__(self, min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "id", "standing", "member", "head", "trainer_config", "warnings", "strategy", "aggregation", "codec", "privacy", "rounds", "open", "members", "quorum", "tensor_count", "tensors", "checkpoint0_digest", "creator", "succeeds", "conditions", "successor", "changes", "metrics", "max_rounds", "until")
+    __slots__ = ("name", "id", "standing", "member", "head", "trainer_config", "warnings", "strategy", "aggregation", "codec", "privacy", "rounds", "open", "members", "quorum", "tensor_count", "tensors", "checkpoint0_digest", "creator", "succeeds", "conditions", "successor", "changes", "metrics", "max_rounds", "until", "schedules", "earlier_rounds", "privacy_spent")
     class TrainerConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +95,13 @@ class Model(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class SchedulesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Schedule
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Schedule, _Mapping]] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     STANDING_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +128,9 @@ class Model(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     MAX_ROUNDS_FIELD_NUMBER: _ClassVar[int]
     UNTIL_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULES_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_SPENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     standing: ModelStanding
@@ -134,7 +157,26 @@ class Model(_message.Message):
     metrics: _containers.RepeatedCompositeFieldContainer[_common_pb2.Metric]
     max_rounds: int
     until: MetricTarget
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ..., successor: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[MemberChange, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ...) -> None: ...
+    schedules: _containers.MessageMap[str, Schedule]
+    earlier_rounds: int
+    privacy_spent: _common_pb2.PrivacySpent
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ..., successor: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[MemberChange, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ..., schedules: _Optional[_Mapping[str, Schedule]] = ..., earlier_rounds: _Optional[int] = ..., privacy_spent: _Optional[_Union[_common_pb2.PrivacySpent, _Mapping]] = ...) -> None: ...
+
+class Schedule(_message.Message):
+    __slots__ = ("curve", "points")
+    CURVE_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    curve: ScheduleCurve
+    points: _containers.RepeatedCompositeFieldContainer[SchedulePoint]
+    def __init__(self, curve: _Optional[_Union[ScheduleCurve, str]] = ..., points: _Optional[_Iterable[_Union[SchedulePoint, _Mapping]]] = ...) -> None: ...
+
+class SchedulePoint(_message.Message):
+    __slots__ = ("round", "value")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    value: float
+    def __init__(self, round: _Optional[int] = ..., value: _Optional[float] = ...) -> None: ...
 
 class MemberChange(_message.Message):
     __slots__ = ("proposer", "add", "remove", "agreed")
@@ -159,7 +201,14 @@ class Condition(_message.Message):
     def __init__(self, kind: _Optional[_Union[ConditionKind, str]] = ..., text: _Optional[str] = ..., proof: _Optional[str] = ...) -> None: ...
 
 class CreateModelRequest(_message.Message):
-    __slots__ = ("name", "strategy", "aggregation", "codec", "min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness", "members", "open", "succeeds", "idempotency_key", "offset", "total_bytes", "digest", "data", "tensors", "seed", "metrics", "max_rounds", "until")
+    __slots__ = ("name", "strategy", "aggregation", "codec", "min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness", "members", "open", "succeeds", "idempotency_key", "offset", "total_bytes", "digest", "data", "tensors", "seed", "metrics", "max_rounds", "until", "privacy", "schedules")
+    class SchedulesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Schedule
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Schedule, _Mapping]] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
@@ -182,6 +231,8 @@ class CreateModelRequest(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     MAX_ROUNDS_FIELD_NUMBER: _ClassVar[int]
     UNTIL_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULES_FIELD_NUMBER: _ClassVar[int]
     name: str
     strategy: _common_pb2.Rule
     aggregation: _containers.RepeatedCompositeFieldContainer[_common_pb2.Rule]
@@ -204,7 +255,9 @@ class CreateModelRequest(_message.Message):
     metrics: _containers.RepeatedCompositeFieldContainer[_common_pb2.Metric]
     max_rounds: int
     until: MetricTarget
-    def __init__(self, name: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., open: bool = ..., succeeds: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., seed: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ...) -> None: ...
+    privacy: _common_pb2.Rule
+    schedules: _containers.MessageMap[str, Schedule]
+    def __init__(self, name: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., open: bool = ..., succeeds: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., seed: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., schedules: _Optional[_Mapping[str, Schedule]] = ...) -> None: ...
 
 class CreateModelResponse(_message.Message):
     __slots__ = ("model",)

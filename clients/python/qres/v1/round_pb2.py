@@ -26,7 +26,7 @@ from qres.v1 import access_pb2 as qres_dot_v1_dot_access__pb2
 from qres.v1 import common_pb2 as qres_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13qres/v1/round.proto\x12\x07qres.v1\x1a\x14qres/v1/access.proto\x1a\x14qres/v1/common.proto\"\xbd\x01\n\x0c\x43ontribution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\x10\n\x08\x66idelity\x18\x04 \x01(\x01\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x04\x12\x0c\n\x04late\x18\x06 \x01(\x08\x12-\n\x07verdict\x18\x07 \x01(\x0b\x32\x1c.qres.v1.ContributionVerdict\x12\x12\n\x05steps\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_steps\"\x87\x01\n\nEvaluation\x12\x1f\n\x06metric\x18\x01 \x01(\x0b\x32\x0f.qres.v1.Metric\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\x0c\n\x04mean\x18\x04 \x01(\x01\x12\x0b\n\x03min\x18\x05 \x01(\x01\x12\x0b\n\x03max\x18\x06 \x01(\x01\x12\x0e\n\x06middle\x18\x07 \x01(\x01\"\x91\x01\n\x13\x43ontributionVerdict\x12\x0f\n\x07\x63laimed\x18\x01 \x01(\x01\x12\x0e\n\x06weight\x18\x02 \x01(\x01\x12\x0f\n\x07\x63lipped\x18\x03 \x01(\x01\x12\x15\n\x08\x64istance\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12$\n\x08rejected\x18\x05 \x01(\x0e\x32\x12.qres.v1.RejectionB\x0b\n\t_distance\"0\n\nLosingSeal\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x0e\n\x06sealer\x18\x02 \x01(\t\"\x93\x03\n\x05Round\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\x04\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.qres.v1.RoundState\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\'\n\ncheckpoint\x18\x06 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x0f\n\x07sealers\x18\x07 \x03(\t\x12,\n\rcontributions\x18\x08 \x03(\x0b\x32\x15.qres.v1.Contribution\x12\x0f\n\x07missing\x18\t \x03(\t\x12\x19\n\x11min_contributions\x18\n \x01(\r\x12\x1b\n\x0e\x64\x65\x61\x64line_in_ms\x18\x0b \x01(\x04H\x00\x88\x01\x01\x12)\n\x0closing_seals\x18\x0c \x03(\x0b\x32\x13.qres.v1.LosingSeal\x12\'\n\nevaluation\x18\r \x03(\x0b\x32\x13.qres.v1.Evaluation\x12\x0f\n\x07\x63losing\x18\x0e \x01(\x08\x42\x11\n\x0f_deadline_in_ms\">\n\x0fGetRoundRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\x05round\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_round\"1\n\x10GetRoundResponse\x12\x1d\n\x05round\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Round\"I\n\x11ListRoundsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x12ListRoundsResponse\x12\x1e\n\x06rounds\x18\x01 \x03(\x0b\x32\x0e.qres.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x12WatchRoundsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rfrom_revision\x18\x02 \x01(\x04\"h\n\x13WatchRoundsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1d\n\x05round\x18\x03 \x01(\x0b\x32\x0e.qres.v1.Round\"!\n\x10SealRoundRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x11SealRoundResponse\x12\x1d\n\x05round\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Round*W\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUND_STATE_OPEN\x10\x01\x12\x16\n\x12ROUND_STATE_SEALED\x10\x02*\xa7\x01\n\tRejection\x12\x19\n\x15REJECTION_UNSPECIFIED\x10\x00\x12\x18\n\x14REJECTION_NO_SAMPLES\x10\x01\x12\x1a\n\x16REJECTION_NOT_SELECTED\x10\x02\x12\x15\n\x11REJECTION_TRIMMED\x10\x03\x12\x1a\n\x16REJECTION_AGAINST_ROOT\x10\x04\x12\x16\n\x12REJECTION_TOO_LONG\x10\x05\x32\xbe\x02\n\x0cRoundService\x12\x45\n\x08GetRound\x12\x18.qres.v1.GetRoundRequest\x1a\x19.qres.v1.GetRoundResponse\"\x04\x80\xe2\x18\x01\x12K\n\nListRounds\x12\x1a.qres.v1.ListRoundsRequest\x1a\x1b.qres.v1.ListRoundsResponse\"\x04\x80\xe2\x18\x01\x12P\n\x0bWatchRounds\x12\x1b.qres.v1.WatchRoundsRequest\x1a\x1c.qres.v1.WatchRoundsResponse\"\x04\x80\xe2\x18\x01\x30\x01\x12H\n\tSealRound\x12\x19.qres.v1.SealRoundRequest\x1a\x1a.qres.v1.SealRoundResponse\"\x04\x80\xe2\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13qres/v1/round.proto\x12\x07qres.v1\x1a\x14qres/v1/access.proto\x1a\x14qres/v1/common.proto\"\xeb\x01\n\x0c\x43ontribution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\x10\n\x08\x66idelity\x18\x04 \x01(\x01\x12\x13\n\x0btotal_bytes\x18\x05 \x01(\x04\x12\x0c\n\x04late\x18\x06 \x01(\x08\x12-\n\x07verdict\x18\x07 \x01(\x0b\x32\x1c.qres.v1.ContributionVerdict\x12\x12\n\x05steps\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12,\n\rprivacy_spent\x18\t \x01(\x0b\x32\x15.qres.v1.PrivacySpentB\x08\n\x06_steps\"\x87\x01\n\nEvaluation\x12\x1f\n\x06metric\x18\x01 \x01(\x0b\x32\x0f.qres.v1.Metric\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\x0c\n\x04mean\x18\x04 \x01(\x01\x12\x0b\n\x03min\x18\x05 \x01(\x01\x12\x0b\n\x03max\x18\x06 \x01(\x01\x12\x0e\n\x06middle\x18\x07 \x01(\x01\"\x91\x01\n\x13\x43ontributionVerdict\x12\x0f\n\x07\x63laimed\x18\x01 \x01(\x01\x12\x0e\n\x06weight\x18\x02 \x01(\x01\x12\x0f\n\x07\x63lipped\x18\x03 \x01(\x01\x12\x15\n\x08\x64istance\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12$\n\x08rejected\x18\x05 \x01(\x0e\x32\x12.qres.v1.RejectionB\x0b\n\t_distance\"0\n\nLosingSeal\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x0e\n\x06sealer\x18\x02 \x01(\t\"\x93\x03\n\x05Round\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07spec_id\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\x04\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.qres.v1.RoundState\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\'\n\ncheckpoint\x18\x06 \x01(\x0b\x32\x13.qres.v1.Checkpoint\x12\x0f\n\x07sealers\x18\x07 \x03(\t\x12,\n\rcontributions\x18\x08 \x03(\x0b\x32\x15.qres.v1.Contribution\x12\x0f\n\x07missing\x18\t \x03(\t\x12\x19\n\x11min_contributions\x18\n \x01(\r\x12\x1b\n\x0e\x64\x65\x61\x64line_in_ms\x18\x0b \x01(\x04H\x00\x88\x01\x01\x12)\n\x0closing_seals\x18\x0c \x03(\x0b\x32\x13.qres.v1.LosingSeal\x12\'\n\nevaluation\x18\r \x03(\x0b\x32\x13.qres.v1.Evaluation\x12\x0f\n\x07\x63losing\x18\x0e \x01(\x08\x42\x11\n\x0f_deadline_in_ms\">\n\x0fGetRoundRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\x05round\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_round\"1\n\x10GetRoundResponse\x12\x1d\n\x05round\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Round\"I\n\x11ListRoundsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x12ListRoundsResponse\x12\x1e\n\x06rounds\x18\x01 \x03(\x0b\x32\x0e.qres.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x12WatchRoundsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rfrom_revision\x18\x02 \x01(\x04\"h\n\x13WatchRoundsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.qres.v1.WatchKind\x12\x1d\n\x05round\x18\x03 \x01(\x0b\x32\x0e.qres.v1.Round\"!\n\x10SealRoundRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x11SealRoundResponse\x12\x1d\n\x05round\x18\x01 \x01(\x0b\x32\x0e.qres.v1.Round*W\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUND_STATE_OPEN\x10\x01\x12\x16\n\x12ROUND_STATE_SEALED\x10\x02*\xa7\x01\n\tRejection\x12\x19\n\x15REJECTION_UNSPECIFIED\x10\x00\x12\x18\n\x14REJECTION_NO_SAMPLES\x10\x01\x12\x1a\n\x16REJECTION_NOT_SELECTED\x10\x02\x12\x15\n\x11REJECTION_TRIMMED\x10\x03\x12\x1a\n\x16REJECTION_AGAINST_ROOT\x10\x04\x12\x16\n\x12REJECTION_TOO_LONG\x10\x05\x32\xbe\x02\n\x0cRoundService\x12\x45\n\x08GetRound\x12\x18.qres.v1.GetRoundRequest\x1a\x19.qres.v1.GetRoundResponse\"\x04\x80\xe2\x18\x01\x12K\n\nListRounds\x12\x1a.qres.v1.ListRoundsRequest\x1a\x1b.qres.v1.ListRoundsResponse\"\x04\x80\xe2\x18\x01\x12P\n\x0bWatchRounds\x12\x1b.qres.v1.WatchRoundsRequest\x1a\x1c.qres.v1.WatchRoundsResponse\"\x04\x80\xe2\x18\x01\x30\x01\x12H\n\tSealRound\x12\x19.qres.v1.SealRoundRequest\x1a\x1a.qres.v1.SealRoundResponse\"\x04\x80\xe2\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,36 +41,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUNDSERVICE'].methods_by_name['WatchRounds']._serialized_options = b'\200\342\030\001'
   _globals['_ROUNDSERVICE'].methods_by_name['SealRound']._loaded_options = None
   _globals['_ROUNDSERVICE'].methods_by_name['SealRound']._serialized_options = b'\200\342\030\003'
-  _globals['_ROUNDSTATE']._serialized_start=1532
-  _globals['_ROUNDSTATE']._serialized_end=1619
-  _globals['_REJECTION']._serialized_start=1622
-  _globals['_REJECTION']._serialized_end=1789
+  _globals['_ROUNDSTATE']._serialized_start=1578
+  _globals['_ROUNDSTATE']._serialized_end=1665
+  _globals['_REJECTION']._serialized_start=1668
+  _globals['_REJECTION']._serialized_end=1835
   _globals['_CONTRIBUTION']._serialized_start=77
-  _globals['_CONTRIBUTION']._serialized_end=266
-  _globals['_EVALUATION']._serialized_start=269
-  _globals['_EVALUATION']._serialized_end=404
-  _globals['_CONTRIBUTIONVERDICT']._serialized_start=407
-  _globals['_CONTRIBUTIONVERDICT']._serialized_end=552
-  _globals['_LOSINGSEAL']._serialized_start=554
-  _globals['_LOSINGSEAL']._serialized_end=602
-  _globals['_ROUND']._serialized_start=605
-  _globals['_ROUND']._serialized_end=1008
-  _globals['_GETROUNDREQUEST']._serialized_start=1010
-  _globals['_GETROUNDREQUEST']._serialized_end=1072
-  _globals['_GETROUNDRESPONSE']._serialized_start=1074
-  _globals['_GETROUNDRESPONSE']._serialized_end=1123
-  _globals['_LISTROUNDSREQUEST']._serialized_start=1125
-  _globals['_LISTROUNDSREQUEST']._serialized_end=1198
-  _globals['_LISTROUNDSRESPONSE']._serialized_start=1200
-  _globals['_LISTROUNDSRESPONSE']._serialized_end=1277
-  _globals['_WATCHROUNDSREQUEST']._serialized_start=1279
-  _globals['_WATCHROUNDSREQUEST']._serialized_end=1337
-  _globals['_WATCHROUNDSRESPONSE']._serialized_start=1339
-  _globals['_WATCHROUNDSRESPONSE']._serialized_end=1443
-  _globals['_SEALROUNDREQUEST']._serialized_start=1445
-  _globals['_SEALROUNDREQUEST']._serialized_end=1478
-  _globals['_SEALROUNDRESPONSE']._serialized_start=1480
-  _globals['_SEALROUNDRESPONSE']._serialized_end=1530
-  _globals['_ROUNDSERVICE']._serialized_start=1792
-  _globals['_ROUNDSERVICE']._serialized_end=2110
+  _globals['_CONTRIBUTION']._serialized_end=312
+  _globals['_EVALUATION']._serialized_start=315
+  _globals['_EVALUATION']._serialized_end=450
+  _globals['_CONTRIBUTIONVERDICT']._serialized_start=453
+  _globals['_CONTRIBUTIONVERDICT']._serialized_end=598
+  _globals['_LOSINGSEAL']._serialized_start=600
+  _globals['_LOSINGSEAL']._serialized_end=648
+  _globals['_ROUND']._serialized_start=651
+  _globals['_ROUND']._serialized_end=1054
+  _globals['_GETROUNDREQUEST']._serialized_start=1056
+  _globals['_GETROUNDREQUEST']._serialized_end=1118
+  _globals['_GETROUNDRESPONSE']._serialized_start=1120
+  _globals['_GETROUNDRESPONSE']._serialized_end=1169
+  _globals['_LISTROUNDSREQUEST']._serialized_start=1171
+  _globals['_LISTROUNDSREQUEST']._serialized_end=1244
+  _globals['_LISTROUNDSRESPONSE']._serialized_start=1246
+  _globals['_LISTROUNDSRESPONSE']._serialized_end=1323
+  _globals['_WATCHROUNDSREQUEST']._serialized_start=1325
+  _globals['_WATCHROUNDSREQUEST']._serialized_end=1383
+  _globals['_WATCHROUNDSRESPONSE']._serialized_start=1385
+  _globals['_WATCHROUNDSRESPONSE']._serialized_end=1489
+  _globals['_SEALROUNDREQUEST']._serialized_start=1491
+  _globals['_SEALROUNDREQUEST']._serialized_end=1524
+  _globals['_SEALROUNDRESPONSE']._serialized_start=1526
+  _globals['_SEALROUNDRESPONSE']._serialized_end=1576
+  _globals['_ROUNDSERVICE']._serialized_start=1838
+  _globals['_ROUNDSERVICE']._serialized_end=2156
 # @@protoc_insertion_point(module_scope)

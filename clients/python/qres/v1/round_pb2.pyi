@@ -34,7 +34,7 @@ REJECTION_AGAINST_ROOT: Rejection
 REJECTION_TOO_LONG: Rejection
 
 class Contribution(_message.Message):
-    __slots__ = ("id", "author", "samples", "fidelity", "total_bytes", "late", "verdict", "steps")
+    __slots__ = ("id", "author", "samples", "fidelity", "total_bytes", "late", "verdict", "steps", "privacy_spent")
     ID_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class Contribution(_message.Message):
     LATE_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_SPENT_FIELD_NUMBER: _ClassVar[int]
     id: str
     author: str
     samples: int
@@ -51,7 +52,8 @@ class Contribution(_message.Message):
     late: bool
     verdict: ContributionVerdict
     steps: float
-    def __init__(self, id: _Optional[str] = ..., author: _Optional[str] = ..., samples: _Optional[int] = ..., fidelity: _Optional[float] = ..., total_bytes: _Optional[int] = ..., late: bool = ..., verdict: _Optional[_Union[ContributionVerdict, _Mapping]] = ..., steps: _Optional[float] = ...) -> None: ...
+    privacy_spent: _common_pb2.PrivacySpent
+    def __init__(self, id: _Optional[str] = ..., author: _Optional[str] = ..., samples: _Optional[int] = ..., fidelity: _Optional[float] = ..., total_bytes: _Optional[int] = ..., late: bool = ..., verdict: _Optional[_Union[ContributionVerdict, _Mapping]] = ..., steps: _Optional[float] = ..., privacy_spent: _Optional[_Union[_common_pb2.PrivacySpent, _Mapping]] = ...) -> None: ...
 
 class Evaluation(_message.Message):
     __slots__ = ("metric", "members", "samples", "mean", "min", "max", "middle")

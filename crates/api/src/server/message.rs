@@ -7,9 +7,10 @@ use qres_fed::round::{ChangeInfo, SubmissionState};
 use qres_node::finding::{Finding, Verdict};
 use qres_node::view::{
     CheckpointView, ConditionKind, ConditionView, HeardModel, JoinStatus, ListedModel, ModelView, NodeView, PeerState,
-    PeerView, StateView, SubmissionView,
+    PeerView, PrivacySpent, StateView, SubmissionView,
 };
 
+use super::schedule;
 use crate::pb;
 
 /// Converts a finding of a diagnosis.
@@ -174,6 +175,21 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
             metric: target.metric,
             value: target.value,
         }),
+        schedules: spec
+            .schedules
+            .into_iter()
+            .map(|(name, schedule)| (name, schedule::message(schedule)))
+            .collect(),
+        earlier_rounds: spec.earlier_rounds,
+        privacy_spent: view.spent.map(privacy_spent),
+    }
+}
+
+pub(super) fn privacy_spent(spent: PrivacySpent) -> pb::PrivacySpent {
+    pb::PrivacySpent {
+        releases: spent.releases,
+        epsilon: spent.epsilon,
+        delta: spent.delta,
     }
 }
 
@@ -372,6 +388,8 @@ mod tests {
             succeeds: None,
             metrics: vec![],
             end: End::default(),
+            schedules: Default::default(),
+            earlier_rounds: 0,
         };
         ModelView {
             id: spec.id(),
@@ -380,6 +398,7 @@ mod tests {
             member: true,
             head: None,
             trainer_config: BTreeMap::new(),
+            spent: None,
             warnings: vec![],
             conditions: vec![],
             successor: None,

@@ -15,13 +15,15 @@ use super::api::Api;
 use super::status::status;
 use super::upload::{Chunk, late_header};
 use super::watch::Watch;
-use super::{audit, evaluation, field, message, page};
+use super::{audit, evaluation, field, message, page, schedule};
 use crate::pb;
 
 /// Strategy of a model if the request names none.
 const STRATEGY_DEFAULT: &str = "fedavg/1";
 /// Codec of a model if the request names none.
 const CODEC_DEFAULT: &str = "bf16/1";
+/// Privacy mechanism of a model if the request names none.
+const PRIVACY_DEFAULT: &str = "none/1";
 
 impl Chunk for pb::CreateModelRequest {
     fn take_data(&mut self) -> Bytes {
@@ -46,6 +48,8 @@ pub(super) fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Stat
             max_rounds: header.max_rounds,
             target: evaluation::target("until", header.until)?,
         },
+        privacy: field::rule("privacy", header.privacy)?.unwrap_or_else(|| Rule::new(PRIVACY_DEFAULT)),
+        schedules: schedule::schedules("schedules", header.schedules)?,
         succeeds: field::optional_id("succeeds", &header.succeeds)?,
         seeded: field::seeded(header.tensors, header.seed, &header.succeeds)?,
         upload: field::upload(

@@ -3,7 +3,7 @@
 use qres_fed::aggregation::{self, Rejection};
 use qres_node::view::{ContributionView, EvaluationView, LosingSealView, RoundView};
 
-use super::message::{checkpoint, metric, optional, text, texts};
+use super::message::{checkpoint, metric, optional, privacy_spent, text, texts};
 use crate::pb;
 
 fn evaluation(view: EvaluationView) -> pb::Evaluation {
@@ -47,6 +47,7 @@ fn contribution(view: ContributionView) -> pb::Contribution {
         late: view.late,
         verdict: view.verdict.map(judged),
         steps: view.report.steps,
+        privacy_spent: view.spent.map(privacy_spent),
     }
 }
 

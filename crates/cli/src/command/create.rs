@@ -11,7 +11,7 @@ use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::show::lines::Lines;
 use crate::upload::Source;
-use crate::value::{Rule, duration, metric_goal, named_number, rule};
+use crate::value::{Rule, duration, metric_goal, named_number, rule, schedule};
 
 /// Makes a model from its first weights, or from a seed.
 #[derive(Debug, clap::Args)]
@@ -86,6 +86,14 @@ pub struct Create {
     /// End the run when a quorum of the members measure this value of a metric, or a better one, e.g. accuracy=0.95
     #[arg(long, value_name = "NAME=NUMBER", value_parser = named_number, requires = "metrics")]
     until: Option<(String, f64)>,
+    /// A number for trainers that changes from round to round, e.g. learning_rate=cosine:1=0.1,100=0.001: 0.1 in round 1, 0.001 from
+    /// round 100 on; step, linear, cosine or exponential between the points; may be repeated
+    #[arg(long = "schedule", value_name = "NAME=CURVE:ROUND=NUMBER,…", value_parser = schedule)]
+    schedules: Vec<(String, pb::Schedule)>,
+    /// Shorten each update to the length `clip` and add noise before it leaves its node, e.g.
+    /// gaussian/1:clip=1,noise_multiplier=0.5 or distributed-gaussian/1; further numbers: delta, epsilon_max [default: none/1]
+    #[arg(long, value_name = "NAME/VERSION[:NAME=NUMBER,…]", value_parser = rule)]
+    privacy: Option<Rule>,
     /// Take over from this spec of the same name: its head is the first checkpoint
     #[arg(long, value_name = "SPEC")]
     succeeds: Option<String>,
@@ -157,6 +165,8 @@ impl Create {
                 .until
                 .clone()
                 .map(|(metric, value)| pb::MetricTarget { metric, value }),
+            privacy: self.privacy.as_ref().map(Rule::message),
+            schedules: self.schedules.iter().cloned().collect(),
             open: self.open,
             succeeds: self.succeeds.clone().unwrap_or_default(),
             idempotency_key: self.key.clone().unwrap_or_default(),

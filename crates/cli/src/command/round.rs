@@ -133,25 +133,23 @@ fn round_text(round: &pb::Round) -> Lines {
             some(text::shorts(round.losing_seals.iter().map(|seal| &seal.checkpoint))),
         ),
     ]);
-    let mut table = Table::new([
-        "CONTRIBUTION",
-        "AUTHOR",
-        "SAMPLES",
-        "FIDELITY",
-        "SIZE",
-        "LATE",
-        "VERDICT",
-    ]);
+    let noisy = round.contributions.iter().any(|c| c.privacy_spent.is_some());
+    let spent = noisy.then_some("EPSILON SPENT");
+    let columns = ["CONTRIBUTION", "AUTHOR", "SAMPLES", "FIDELITY", "SIZE", "LATE"];
+    let mut table = Table::new(columns.into_iter().chain(spent).chain(["VERDICT"]));
     for contribution in &round.contributions {
-        table.row([
+        let cells = [
             text::short(&contribution.id),
             text::short(&contribution.author),
             contribution.samples.to_string(),
             format!("{:.6}", contribution.fidelity),
             text::bytes(contribution.total_bytes),
             text::yes(contribution.late),
-            contribution.verdict.as_ref().map(text::verdict).unwrap_or_default(),
-        ]);
+        ];
+        let spent = contribution.privacy_spent.as_ref();
+        let spent = noisy.then(|| spent.map_or_else(String::new, |spent| format!("{:.4}", spent.epsilon)));
+        let verdict = contribution.verdict.as_ref().map(text::verdict).unwrap_or_default();
+        table.row(cells.into_iter().chain(spent).chain([verdict]));
     }
     head.then(table.text("no contributions yet"))
 }
@@ -194,15 +192,15 @@ fn table(rounds: &[pb::Round]) -> Table {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_round_lists_what_is_in_and_who_is_missing() {
-        let round = pb::Round {
+    fn round() -> pb::Round {
+        pb::Round {
             model: "m".into(),
             round: 3,
             state: pb::RoundState::Open.into(),
             parent: "aa".into(),
             contributions: vec![pb::Contribution {
                 steps: None,
+                privacy_spent: None,
                 id: "0123456789".into(),
                 author: "feedfacecafe".into(),
                 samples: 100,
@@ -220,9 +218,31 @@ mod tests {
             missing: vec!["deadbeef00".into()],
             min_contributions: 2,
             ..Default::default()
-        };
+        }
+    }
+
+    #[test]
+    fn with_noise_a_round_shows_the_epsilon_that_each_author_has_spent() {
+        let mut round = round();
+        round.contributions[0].verdict = None;
+        round.contributions[0].privacy_spent = Some(pb::PrivacySpent {
+            releases: 7,
+            epsilon: 2.5,
+            delta: 1e-5,
+        });
+        let text = round_text(&round).to_string();
+        let (_, table) = text.split_once("\n\n").unwrap();
         assert_eq!(
-            round_text(&round).to_string(),
+            table,
+            "CONTRIBUTION  AUTHOR    SAMPLES  FIDELITY  SIZE     LATE  EPSILON SPENT  VERDICT\n\
+             01234567      feedface  100      0.999999  2.0 KiB  no    2.5000"
+        );
+    }
+
+    #[test]
+    fn a_round_lists_what_is_in_and_who_is_missing() {
+        assert_eq!(
+            round_text(&round()).to_string(),
             "round    3 of m\n\
              state    open\n\
              parent   aa\n\

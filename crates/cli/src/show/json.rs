@@ -84,8 +84,20 @@ pub fn model(model: &pb::Model) -> Value {
         "changes": list(&model.changes, change),
         "metrics": list(&model.metrics, metric),
         "max_rounds": model.max_rounds,
+        "schedules": model.schedules.iter().map(|(name, given)| (name.clone(), schedule(given))).collect::<serde_json::Map<_, _>>(),
+        "earlier_rounds": model.earlier_rounds,
+        "privacy_spent": model.privacy_spent.as_ref().map(privacy_spent),
         "until": model.until.as_ref().map(|target| json!({"metric": target.metric, "value": target.value})),
     })
+}
+
+fn schedule(schedule: &pb::Schedule) -> Value {
+    let point = |point: &pb::SchedulePoint| json!({"round": point.round, "value": point.value});
+    json!({"curve": text::curve(schedule), "points": list(&schedule.points, point)})
+}
+
+fn privacy_spent(spent: &pb::PrivacySpent) -> Value {
+    json!({"releases": spent.releases, "epsilon": spent.epsilon, "delta": spent.delta})
 }
 
 fn change(change: &pb::MemberChange) -> Value {
@@ -158,6 +170,7 @@ fn contribution(contribution: &pb::Contribution) -> Value {
         "late": contribution.late,
         "verdict": contribution.verdict.as_ref().map(verdict),
         "steps": contribution.steps,
+        "privacy_spent": contribution.privacy_spent.as_ref().map(privacy_spent),
     })
 }
 

@@ -29,7 +29,9 @@ pub fn model_text(model: &pb::Model) -> Lines {
         ("strategy", Some(text::rule(model.strategy.as_ref()))),
         ("aggregation", some(text::rules(&model.aggregation))),
         ("codec", Some(text::rule(model.codec.as_ref()))),
+        ("privacy", noise(model)),
         ("trainers apply", some(text::numbers(&model.trainer_config))),
+        ("schedules", some(schedules(model))),
         ("rounds", model.rounds.as_ref().map(policy)),
         ("metrics", some(metrics(model))),
         ("ends", some(end(model))),
@@ -43,6 +45,29 @@ pub fn model_text(model: &pb::Model) -> Lines {
     }
     tensors(model, &mut text);
     text
+}
+
+/// Formats the noise of a model and what this node has spent; `None` without noise.
+fn noise(model: &pb::Model) -> Option<String> {
+    let rule = model.privacy.as_ref().filter(|rule| rule.id != "none/1")?;
+    let spent = model.privacy_spent.as_ref();
+    let spent = spent.map(|spent| format!("; this node has spent {}", text::privacy_spent(spent)));
+    Some(text::rule(Some(rule)) + &spent.unwrap_or_default())
+}
+
+/// Formats the schedules: `mu (linear: 0.5 in round 1, 0 in round 10)`.
+fn schedules(model: &pb::Model) -> String {
+    let each = model.schedules.iter().map(|(name, schedule)| {
+        let point = |point: &pb::SchedulePoint| format!("{} in round {}", point.value, point.round);
+        let points: Vec<_> = schedule.points.iter().map(point).collect();
+        format!("{name} ({}: {})", text::curve(schedule), points.join(", "))
+    });
+    let each: Vec<_> = each.collect();
+    match model.earlier_rounds {
+        0 => each.join("; "),
+        _ if each.is_empty() => String::new(),
+        earlier => format!("{}; the rounds here count from {}", each.join("; "), earlier + 1),
+    }
 }
 
 fn metrics(model: &pb::Model) -> String {

@@ -12,17 +12,18 @@ pub struct Table {
 
 impl Table {
     /// Makes a table with these headings and no rows.
-    pub fn new<const N: usize>(headings: [&str; N]) -> Self {
+    pub fn new<'a>(headings: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
-            rows: vec![headings.map(str::to_owned).to_vec()],
+            rows: vec![headings.into_iter().map(str::to_owned).collect()],
         }
     }
 
     /// Adds a row, which has a cell for each heading.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        debug_assert_eq!(N, self.rows[0].len(), "a row has a cell for each heading");
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         // The cells are escaped here already, so that the columns are as wide as the text that is shown.
-        self.rows.push(cells.map(|cell| printable(&cell).into_owned()).to_vec());
+        let cells: Vec<_> = cells.into_iter().map(|cell| printable(&cell).into_owned()).collect();
+        debug_assert_eq!(cells.len(), self.rows[0].len(), "a row has a cell for each heading");
+        self.rows.push(cells);
     }
 
     /// Formats the table as [`Lines`]; returns the text `nothing` if there are no rows.

@@ -175,6 +175,25 @@ pub fn goal(metric: &pb::Metric) -> &'static str {
     }
 }
 
+/// Returns the name of a schedule's [`pb::ScheduleCurve`].
+pub fn curve(schedule: &pb::Schedule) -> &'static str {
+    match schedule.curve() {
+        pb::ScheduleCurve::Unspecified => "unknown",
+        pb::ScheduleCurve::Step => "step",
+        pb::ScheduleCurve::Linear => "linear",
+        pb::ScheduleCurve::Cosine => "cosine",
+        pb::ScheduleCurve::Exponential => "exponential",
+    }
+}
+
+/// Formats the privacy that a node has spent: `epsilon 2.5083 (delta 0.00001) with 7 updates`.
+pub fn privacy_spent(spent: &pb::PrivacySpent) -> String {
+    format!(
+        "epsilon {:.4} (delta {}) with {} updates",
+        spent.epsilon, spent.delta, spent.releases
+    )
+}
+
 /// Returns the name of a condition's [`pb::ConditionKind`].
 pub fn condition(condition: &pb::Condition) -> &'static str {
     match condition.kind() {

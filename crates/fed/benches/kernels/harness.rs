@@ -147,5 +147,7 @@ pub fn spec(codec: &str, elements: usize) -> Spec {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::param::{Param, check_numbers};
 use crate::record::{Rule, SpecError};
 
 /// Most distances that `mda/1` may have to look at: a fifth of a second on one thread.
@@ -66,41 +67,33 @@ pub(super) enum Combination {
     FlTrust,
 }
 
-/// A number of a rule: its name, whether it must be given, and the condition on its value, in words and as code.
-struct Number {
-    name: &'static str,
-    required: bool,
-    must: &'static str,
-    holds: fn(f64) -> bool,
-}
-
-const F: Number = Number {
+const F: Param = Param {
     name: "f",
     required: true,
     must: "a whole number from 0 to 512: the number of members that may lie",
     holds: |x| (0.0..=512.0).contains(&x) && x.fract() == 0.0,
 };
-const NORM: Number = Number { name: "norm", ..RADIUS };
-const RADIUS: Number = Number {
+const NORM: Param = Param { name: "norm", ..RADIUS };
+const RADIUS: Param = Param {
     name: "radius",
     required: false,
     must: "finite and above 0: a length in the units of the weights",
     holds: |x| x.is_finite() && x > 0.0,
 };
-const NU: Number = Number { name: "nu", ..RADIUS };
-const SIZE: Number = Number {
+const NU: Param = Param { name: "nu", ..RADIUS };
+const SIZE: Param = Param {
     name: "size",
     required: true,
     must: "a whole number from 2 to 512: contributions in a bucket",
     holds: |x| (2.0..=512.0).contains(&x) && x.fract() == 0.0,
 };
-const KEEP: Number = Number {
+const KEEP: Param = Param {
     name: "keep",
     required: false,
     must: "a whole number from 1 to 512: contributions that are kept",
     holds: |x| (1.0..=512.0).contains(&x) && x.fract() == 0.0,
 };
-const ITERATIONS: Number = Number {
+const ITERATIONS: Param = Param {
     name: "iterations",
     required: false,
     must: "a whole number from 1 to 1000",
@@ -117,7 +110,7 @@ pub(super) enum Known {
 /// A rule as the table of rules has it.
 struct Entry {
     id: &'static str,
-    numbers: &'static [Number],
+    numbers: &'static [Param],
     /// Reads the numbers, which have been checked.
     make: fn(&Numbers<'_>) -> Known,
 }
@@ -277,29 +270,7 @@ pub(super) fn parse(rule: &Rule) -> Result<Known, SpecError> {
         let known: Vec<_> = RULES.iter().map(|entry| entry.id).collect();
         return Err(refused(format!("{id:?} is not known here: {} are", known.join(", "))));
     };
-    for (name, &value) in &rule.params {
-        let Some(number) = entry.numbers.iter().find(|number| number.name == name) else {
-            let known: Vec<_> = entry.numbers.iter().map(|number| number.name).collect();
-            let takes = match known.is_empty() {
-                true => "no numbers".to_owned(),
-                false => known.join(", "),
-            };
-            return Err(refused(format!("{id} takes no number {name:?}: it takes {takes}")));
-        };
-        if !(number.holds)(value) {
-            return Err(refused(format!("{id}: {name} = {value} must be {}", number.must)));
-        }
-    }
-    let missing = entry
-        .numbers
-        .iter()
-        .find(|number| number.required && !rule.params.contains_key(number.name));
-    if let Some(missing) = missing {
-        return Err(refused(format!(
-            "{id} needs the number {}: {}",
-            missing.name, missing.must
-        )));
-    }
+    check_numbers("aggregation", rule, entry.numbers, |_| false)?;
     Ok((entry.make)(&Numbers(&rule.params)))
 }
 

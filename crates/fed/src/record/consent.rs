@@ -149,13 +149,13 @@ impl Change {
         }
     }
 
-    /// Returns the spec that succeeds `spec` if this change is made and the model ends with these weights. Every node makes the
+    /// Returns the spec that succeeds `spec` if this change is made and the model ends in this round with these weights. Every node makes the
     /// same spec.
     ///
     /// A k that was the majority becomes the majority of the new members. Another k, and the target, stay, or become the number
     /// of members if that is less. Aggregation rules and a limit on shares that were the defaults of the list become those of
     /// the new list; others stay.
-    pub fn successor(&self, spec: &Spec, weights: BlobId) -> Result<Spec, ChangeError> {
+    pub fn successor(&self, spec: &Spec, round: u64, weights: BlobId) -> Result<Spec, ChangeError> {
         let members = self.members(spec)?;
         let n = u32::try_from(members.len()).unwrap_or(u32::MAX);
         let mut rounds = spec.rounds.clone();
@@ -179,6 +179,7 @@ impl Change {
             checkpoint0: weights,
             creator: self.proposer,
             succeeds: Some(spec.id()),
+            earlier_rounds: spec.earlier_rounds.saturating_add(round),
             ..spec.clone()
         })
     }

@@ -33,13 +33,16 @@ pub struct Contribution {
     pub source: Option<u64>,
     /// What the author says about its work, and about the parent.
     pub report: Report,
+    /// The number of noisy updates that the author made in this run, this one included; 0 in a model without noise. The ε that
+    /// it has spent follows from the number: see [`crate::privacy`].
+    pub releases: u64,
 }
 
 // `fidelity` is never NaN: borsh refuses to read or write one.
 impl Eq for Contribution {}
 
 impl Canonical for Contribution {
-    const TAG: &'static str = "qres/contribution/2\n";
+    const TAG: &'static str = "qres/contribution/3\n";
 }
 
 impl Authored for Contribution {

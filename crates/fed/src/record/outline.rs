@@ -42,7 +42,7 @@ impl Outline {
         let spec = without_tensors(name, reader).map_err(|error| malformed(&error))?;
         spec.check_rounds()
             .and_then(|()| spec.check_rules())
-            .and_then(|()| spec.check_evaluation())
+            .and_then(|()| spec.check_course())
             .map_err(|error| malformed(&error))?;
         Ok(Self {
             name: spec.name,
@@ -69,6 +69,8 @@ fn without_tensors(name: ModelName, rest: &[u8]) -> std::io::Result<Spec> {
         succeeds: BorshDeserialize::deserialize(&mut reader)?,
         metrics: BorshDeserialize::deserialize(&mut reader)?,
         end: BorshDeserialize::deserialize(&mut reader)?,
+        schedules: BorshDeserialize::deserialize(&mut reader)?,
+        earlier_rounds: BorshDeserialize::deserialize(&mut reader)?,
     };
     if !reader.is_empty() {
         return Err(std::io::Error::other("bytes behind the last field"));
@@ -86,7 +88,9 @@ fn without_tensors(name: ModelName, rest: &[u8]) -> std::io::Result<Spec> {
 mod tests {
     use super::*;
     use crate::id::BlobId;
-    use crate::record::{Dtype, End, Goal, Membership, Metric, MetricTarget, RoundPolicy, Rule};
+    use crate::record::{
+        Curve, Dtype, End, Goal, Membership, Metric, MetricTarget, Point, RoundPolicy, Rule, Schedule,
+    };
 
     fn spec() -> Spec {
         let tensor = |name: &str| TensorSpec {
@@ -120,6 +124,15 @@ mod tests {
                     value: 0.5,
                 }),
             },
+            schedules: [(
+                "mu".to_owned(),
+                Schedule {
+                    curve: Curve::Linear,
+                    points: vec![Point { round: 1, value: 0.5 }, Point { round: 9, value: 0.0 }],
+                },
+            )]
+            .into(),
+            earlier_rounds: 0,
         }
     }
 
@@ -138,7 +151,7 @@ mod tests {
     fn an_outline_is_there_exactly_when_the_whole_spec_is_sound() {
         let good = spec().to_canonical();
         assert_eq!(outline(&good), Some((spec().name, spec().creator)));
-        let bad: [fn(&mut Spec); 11] = [
+        let bad: [fn(&mut Spec); 13] = [
             |spec| spec.tensors = vec![].into(),
             |spec| spec.tensors.swap(0, 1),
             |spec| spec.tensors[1].name = "a".into(),
@@ -150,6 +163,8 @@ mod tests {
             |spec| spec.metrics[0].name = "a\nb".into(),
             |spec| spec.metrics = vec![],
             |spec| spec.end.max_rounds = Some(0),
+            |spec| spec.schedules.values_mut().for_each(|schedule| schedule.points.clear()),
+            |spec| spec.earlier_rounds = 1,
         ];
         for (number, spoil) in bad.iter().enumerate() {
             let mut spec = spec();

@@ -8,13 +8,14 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::end::check_end;
 use super::metric::check_metrics;
+use super::schedule::check_schedules;
 use super::schema::{Schema, check_tensor, check_tensor_count};
-use super::{Authored, Canonical, End, Metric, SpecError, is_name};
+use super::{Authored, Canonical, End, Metric, Schedule, SpecError, is_name};
 use crate::id::{BlobId, CheckpointId, NodeId, SpecId};
 use crate::record::Checkpoint;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Largest number of members in a list. A seal of all of them, with as many late contributions, stays below the mesh's 64
 /// KiB envelope.
@@ -171,7 +172,7 @@ pub struct Spec {
     pub rounds: RoundPolicy,
     /// Rule by which an update is coded, e.g. `bf16/1`; see [`crate::codec`].
     pub codec: Rule,
-    /// Rule that changes an update before it leaves its node, e.g. `none/1`; see [`crate::strategy::check_privacy`].
+    /// Rule that changes an update before it leaves its node, e.g. `none/1`; see [`crate::privacy`].
     pub privacy: Rule,
     /// The nodes that may contribute.
     pub membership: Membership,
@@ -185,10 +186,14 @@ pub struct Spec {
     pub metrics: Vec<Metric>,
     /// The end of the run.
     pub end: End,
+    /// The numbers for trainers that change from round to round, by name: `learning_rate`, `mu`, …
+    pub schedules: BTreeMap<String, Schedule>,
+    /// The rounds that the specs before this one made: schedules go on from there. 0 if the spec succeeds none.
+    pub earlier_rounds: u64,
 }
 
 impl Canonical for Spec {
-    const TAG: &'static str = "qres/spec/3\n";
+    const TAG: &'static str = "qres/spec/4\n";
 }
 
 impl Authored for Spec {
@@ -226,13 +231,13 @@ impl Spec {
         }
     }
 
-    /// Checks that the spec does not contradict itself. The modules [`crate::strategy`] and [`crate::codec`] check that its
+    /// Checks that the spec does not contradict itself. The modules [`crate::strategy`], [`crate::codec`] and [`crate::privacy`] check that its
     /// rules are known.
     pub fn check(&self) -> Result<(), SpecError> {
         self.check_tensors()?;
         self.check_rounds()?;
         self.check_rules()?;
-        self.check_evaluation()
+        self.check_course()
     }
 
     fn check_tensors(&self) -> Result<(), SpecError> {
@@ -308,9 +313,17 @@ impl Spec {
         Ok(())
     }
 
-    pub(super) fn check_evaluation(&self) -> Result<(), SpecError> {
+    pub(super) fn check_course(&self) -> Result<(), SpecError> {
         check_metrics(&self.metrics)?;
-        check_end(&self.end, &self.metrics)
+        check_end(&self.end, &self.metrics)?;
+        check_schedules(&self.schedules)?;
+        if self.succeeds.is_none() && self.earlier_rounds > 0 {
+            return Err(SpecError {
+                field: "earlier_rounds",
+                problem: format!("{} rounds before the first spec of a run", self.earlier_rounds),
+            });
+        }
+        Ok(())
     }
 
     pub(super) fn check_rules(&self) -> Result<(), SpecError> {

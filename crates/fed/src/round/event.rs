@@ -63,6 +63,8 @@ pub enum Input {
         samples: u64,
         /// Fidelity of the coded update, as measured.
         fidelity: f32,
+        /// The noisy updates of this node, this one included: see [`Contribution::releases`].
+        releases: u64,
     },
     /// [`Output::Encode`] could not be done. The submissions at fault are rejected
     /// with the reason, and the others are tried again.

@@ -105,7 +105,11 @@ impl Machine {
                 update_bytes,
                 samples,
                 fidelity,
-            } => self.encoded(&parent, update, update_bytes, samples, fidelity),
+                releases,
+            } => {
+                let counts = (samples, releases);
+                self.encoded(&parent, (update, update_bytes), counts, fidelity);
+            }
             Input::EncodeFailed {
                 parent,
                 submissions,

@@ -54,6 +54,8 @@ pub fn spec(membership: Membership, k: u32) -> Spec {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     }
 }
 
@@ -177,6 +179,7 @@ impl Stage {
                         update_bytes: 4,
                         samples: job.submissions.iter().map(|item| item.samples).sum(),
                         fidelity: 1.0,
+                        releases: 0,
                     });
                 }
                 Output::Aggregate(job) if !self.slow => inputs.push_back(Input::Aggregated {
@@ -304,6 +307,7 @@ impl Stage {
             fidelity: 1.0,
             source: round.checked_sub(2),
             report: Report::default(),
+            releases: 0,
         })
     }
 

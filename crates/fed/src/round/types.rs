@@ -133,6 +133,8 @@ pub struct ContributionInfo {
     pub here: bool,
     /// What the author says about its work.
     pub report: Report,
+    /// The author's noisy updates, this one included.
+    pub releases: u64,
 }
 
 impl ContributionInfo {
@@ -147,6 +149,7 @@ impl ContributionInfo {
             late,
             here: false,
             report: Report::default(),
+            releases: 0,
         }
     }
 }

@@ -1,13 +1,6 @@
 //! The numbers that strategies take.
 
-/// A number that a strategy takes as a parameter.
-pub(super) struct Param {
-    pub name: &'static str,
-    pub required: bool,
-    /// Condition on the value, in words for error texts; `holds` tests it.
-    pub must: &'static str,
-    pub holds: fn(f64) -> bool,
-}
+use crate::param::Param;
 
 /// Weight of the proximal term; 0 makes FedProx the same as FedAvg.
 pub(super) const MU: Param = Param {

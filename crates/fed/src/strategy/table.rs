@@ -2,9 +2,10 @@
 
 use super::param::{
     BATCH_SIZE, BETA1, BETA2, LEARNING_RATE, LEARNING_RATE_REQUIRED, LOCAL_EPOCHS, MAX_SHARE, MOMENTUM, MU,
-    MU_OPTIONAL, Param, Q, SERVER_LEARNING_RATE, STALENESS_EXPONENT, TAU,
+    MU_OPTIONAL, Q, SERVER_LEARNING_RATE, STALENESS_EXPONENT, TAU,
 };
 use crate::optimiser::{Optimiser, Second};
+use crate::param::Param;
 use crate::record::Rule;
 
 /// What decides how much a contribution counts in a round.

@@ -5,9 +5,11 @@ use std::io::Write;
 use super::batch::{Batch, Batches};
 use super::chunks::encode_chunks;
 use super::merge::{Merge, MergeBuffers};
+use super::noise::{Mechanism, NoiseKey};
 use super::pipeline::{Scratch, run};
 use super::{Coded, Moments, Part, codec_of};
 use crate::codec::{self, Codec, block};
+use crate::privacy;
 use crate::record::{SAMPLES_MAX, Spec};
 use crate::tensor::{Layout, Source, TensorError};
 
@@ -20,20 +22,69 @@ use crate::tensor::{Layout, Source, TensorError};
 ///
 /// # Errors
 /// Returns an error if no part has samples, if a file does not match the schema, if an update is not finite or beyond its
-/// codec's range, or if its fidelity is below the model's least.
+/// codec's range, or if its fidelity is below the model's least; also for a model with noise, see
+/// [`merge_and_encode_privately`].
 pub fn merge_and_encode(
     spec: &Spec,
     base: &dyn Source,
     parts: &[Part<'_>],
     out: &mut dyn Write,
 ) -> Result<Coded, TensorError> {
-    let codec = codec_of(spec)?;
+    if privacy::gaussian(spec).is_some() {
+        return Err(TensorError::bad("privacy: updates of this model need noise"));
+    }
+    let (merge, samples) = merged(spec, base, parts)?;
+    encode(spec, &merge, samples, out)
+}
+
+/// Merges submissions like [`merge_and_encode`], and applies the model's Gaussian mechanism to the update before it is coded:
+/// see [`crate::privacy`]. The update then counts as one sample, and integers and booleans stay those of the base. The fidelity
+/// is that of the noisy update.
+///
+/// # Errors
+/// As [`merge_and_encode`], and for a model without noise.
+pub fn merge_and_encode_privately(
+    spec: &Spec,
+    base: &dyn Source,
+    parts: &[Part<'_>],
+    key: NoiseKey,
+    out: &mut dyn Write,
+) -> Result<Coded, TensorError> {
+    let gaussian = privacy::gaussian(spec).ok_or_else(|| TensorError::bad("privacy: the model has no noise"))?;
+    let (merge, _) = merged(spec, base, parts)?;
+    let mechanism = Mechanism::new(&gaussian, key, length(spec, &merge)?);
+    encode(spec, &merge.with(mechanism), 1, out)
+}
+
+/// Returns the L2 norm of an update, over all its float tensors.
+fn length(spec: &Spec, merge: &Merge<'_>) -> Result<f64, TensorError> {
+    let work = |batch: &Batch, scratch: &mut Scratch, _: &mut Vec<u8>| {
+        let Scratch {
+            merge: buffers, sum, ..
+        } = scratch;
+        merge.all_floats(batch, buffers, sum)?;
+        Ok(sum.iter().fold(0.0, |squares, x| squares + x * x))
+    };
+    let mut squares = 0.0;
+    run(Batches::of(&spec.tensors, codec_of(spec)?), work, |of_batch: f64, _| {
+        squares += of_batch;
+        Ok(())
+    })?;
+    Ok(squares.sqrt())
+}
+
+/// Returns the update of these parts, and the sum of their samples.
+fn merged<'a>(spec: &'a Spec, base: &'a dyn Source, parts: &[Part<'a>]) -> Result<(Merge<'a>, u64), TensorError> {
     let samples = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.samples));
-    let merge = Merge::new(spec, codec, base, parts, samples)?;
+    Ok((Merge::new(spec, codec_of(spec)?, base, parts, samples)?, samples))
+}
+
+fn encode(spec: &Spec, merge: &Merge<'_>, samples: u64, out: &mut dyn Write) -> Result<Coded, TensorError> {
+    let codec = codec_of(spec)?;
     let least = codec::fidelity_min(&spec.codec);
     let (moments, bytes) = match codec {
-        Codec::Tcq => encode_chunks(&spec.tensors, &merge, f64::from(least), out)?,
-        _ => encode_batches(spec, codec, &merge, out)?,
+        Codec::Tcq => encode_chunks(&spec.tensors, merge, f64::from(least), out)?,
+        _ => encode_batches(spec, codec, merge, out)?,
     };
     moments.check()?;
     let fidelity = moments.fidelity().unwrap_or(0.0) as f32;
@@ -63,7 +114,8 @@ pub fn encode_zeros(spec: &Spec, base: &dyn Source, out: &mut dyn Write) -> Resu
         steps: Some(1.0),
         delta: true,
     };
-    merge_and_encode(spec, base, &[part], out)
+    let (merge, samples) = merged(spec, base, &[part])?;
+    encode(spec, &merge, samples, out)
 }
 
 /// A canonical file whose elements are all 0.

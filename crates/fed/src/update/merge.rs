@@ -1,6 +1,7 @@
 //! A node's submissions as one update, batch by batch.
 
 use super::batch::{Batch, Piece};
+use super::noise::Mechanism;
 use super::source::bytes_at;
 use super::{Part, integer};
 use crate::codec::{Codec, float};
@@ -22,6 +23,7 @@ pub(super) struct Merge<'a> {
     base: &'a dyn Source,
     base_at: u64,
     parts: Vec<PlacedPart<'a>>,
+    mechanism: Option<Mechanism>,
 }
 
 /// Returns the factor of each part: 1, or the mean number of steps over its own.
@@ -84,7 +86,15 @@ impl<'a> Merge<'a> {
             base,
             base_at: layout.header().len() as u64,
             parts: placed,
+            mechanism: None,
         })
+    }
+
+    /// Lets the mechanism shorten the update and add noise to it. Integers and booleans, to which no noise can be added, then stay
+    /// the base's.
+    pub fn with(mut self, mechanism: Mechanism) -> Self {
+        self.mechanism = Some(mechanism);
+        self
     }
 
     /// Returns the base's bytes of a batch.
@@ -112,13 +122,16 @@ impl<'a> Merge<'a> {
                 float::accumulate_difference(dtype, sum, x, base, part.weight);
             }
         }
+        if let Some(mechanism) = &self.mechanism {
+            mechanism.apply(piece.tensor, piece.start, sum);
+        }
         self.check_range(piece.tensor, "the update changes an element by", sum, self.codec)?;
-        if self.parts.iter().any(|part| part.delta) {
-            // Weights are always in their dtype's range, but a base with a delta added to it may be beyond.
+        if self.mechanism.is_some() || self.parts.iter().any(|part| part.delta) {
+            // Weights are always in their dtype's range, but a base with a delta or noise added to it may be beyond.
             whole.clear();
             whole.extend_from_slice(sum);
             float::accumulate(dtype, whole, base, 1.0);
-            self.check_range(piece.tensor, "with the delta on it an element is", whole, Codec::None)?;
+            self.check_range(piece.tensor, "with the update on it an element is", whole, Codec::None)?;
         }
         Ok(())
     }
@@ -157,6 +170,10 @@ impl<'a> Merge<'a> {
 
     /// Writes a piece of integers or booleans of the update. `base` has the base's bytes of the piece.
     pub fn integers(&self, piece: &Piece, base: &[u8], input: &mut Vec<u8>, out: &mut [u8]) -> Result<(), TensorError> {
+        if self.mechanism.is_some() {
+            out.copy_from_slice(base);
+            return Ok(());
+        }
         let (dtype, offset) = (piece.dtype, piece.start * piece.dtype.bytes() as u64);
         let mut value = vec![0; base.len()];
         for (i, part) in self.parts.iter().enumerate() {

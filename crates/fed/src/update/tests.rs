@@ -1,5 +1,6 @@
 //! Tests of an update from submission to aggregation: merged, coded, checked, aggregated.
 
+mod noise;
 mod optimisers;
 mod trellis_coded;
 mod whole_way;
@@ -32,6 +33,8 @@ fn spec(codec: &str, tensors: Vec<TensorSpec>) -> Spec {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     }
 }
 
@@ -217,7 +220,7 @@ fn what_a_codec_or_a_dtype_cannot_hold_is_refused_by_tensor_with_its_figures() {
         ),
         (
             one("none/1", Dtype::F16, &f16, 6e4, 6e4, true),
-            "with the delta on it an element is 1.2e5",
+            "with the update on it an element is 1.2e5",
         ),
     ];
     for (said, expected) in cases {

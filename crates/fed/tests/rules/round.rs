@@ -91,6 +91,8 @@ impl Round {
             succeeds: None,
             metrics: vec![loss],
             end: End::default(),
+            schedules: Default::default(),
+            earlier_rounds: 0,
         }
     }
 

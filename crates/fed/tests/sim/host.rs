@@ -429,6 +429,7 @@ impl World {
             update_bytes: 4,
             samples,
             fidelity: 1.0,
+            releases: 0,
         };
         self.compute(h, input, vec![update]);
     }

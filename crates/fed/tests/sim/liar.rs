@@ -66,6 +66,7 @@ impl World {
                     samples: SAMPLES_MAX,
                 })],
             },
+            releases: 0,
         }
     }
 

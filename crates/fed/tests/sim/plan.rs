@@ -86,6 +86,8 @@ pub fn spec(membership: Membership, rounds: RoundPolicy) -> Spec {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     }
 }
 

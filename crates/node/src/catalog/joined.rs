@@ -14,6 +14,7 @@ use super::command::{ModelCommand, Question};
 use super::refused::Refused;
 use crate::error::NodeError;
 use crate::refusal::{ended, stopped};
+use crate::releases::Releases;
 
 /// The parts of a running model that other tasks use.
 pub struct Joined {
@@ -33,6 +34,8 @@ pub struct Joined {
     pub refused: Mutex<Refused>,
     /// The changes of members that are proposed.
     pub changes: Mutex<Vec<ChangeInfo>>,
+    /// The noisy updates that this node made in the run.
+    pub releases: Releases,
     /// Ends the model's task.
     pub stop: CancellationToken,
 }

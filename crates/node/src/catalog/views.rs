@@ -12,8 +12,8 @@ use super::entry::Model;
 use super::joined::Heads;
 use super::known::Known;
 use crate::view::{
-    CheckpointView, ContributionView, EvaluationView, JoinStatus, ListedModel, LosingSealView, ModelView, RoundView,
-    SubmissionView, conditions,
+    CheckpointView, ContributionView, EvaluationView, JoinStatus, ListedModel, LosingSealView, ModelView, PrivacySpent,
+    RoundView, SubmissionView, conditions,
 };
 
 impl JoinStatus {
@@ -51,19 +51,22 @@ impl ModelView {
         let spec = model.spec();
         let joined = model.joined();
         let heads = joined.as_ref().map(|joined| *joined.heads.borrow());
-        let changes = joined.map_or(vec![], |joined| joined.changes.lock().clone());
+        let changes = joined.as_ref().map_or(vec![], |joined| joined.changes.lock().clone());
         let successor = heads.and_then(|heads| Some(heads.successor?.0));
         let mut conditions = heads.map_or(vec![], |heads| conditions::views(spec, twin, heads.conditions));
         if successor.is_none() {
             conditions.extend(conditions::members_change(spec, me, &changes));
         }
+        let releases = joined.as_ref().map(|joined| joined.releases.made());
+        let spent = releases.and_then(|releases| PrivacySpent::of(spec, releases));
         Self {
             spec: spec.clone(),
             id: model.id,
             standing: JoinStatus::of(model),
             member: spec.admits(me),
             head: heads.map(|heads| CheckpointView::of(model, &heads.last.unwrap_or(heads.head))),
-            trainer_config: strategy::trainer_config(&spec.strategy),
+            trainer_config: strategy::trainer_config(spec, heads.map_or(0, |heads| heads.head.round) + 1),
+            spent,
             warnings: warnings(model),
             conditions,
             successor,
@@ -164,6 +167,7 @@ impl RoundView {
                     bytes: c.bytes,
                     late: c.late,
                     report: c.report,
+                    spent: c.author.and_then(|_| PrivacySpent::of(model.spec(), c.releases)),
                     verdict: None,
                 })
                 .collect(),

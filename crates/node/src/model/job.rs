@@ -8,20 +8,24 @@ use qres_fed::aggregation::Verdict;
 use qres_fed::id::{BlobId, SubmissionId};
 use qres_fed::record::{BlobRole, Content, Spec, TensorSpec};
 use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
-use qres_fed::strategy;
 use qres_fed::tensor::{self, Layout, Source, TensorError};
-use qres_fed::update::{self, Outputs, Parent, Part, Weighted};
-use qres_store::{BlobFile, BlobWriter, Blobs, Owner, Store};
+use qres_fed::update::{self, NoiseKey, Outputs, Parent, Part, Weighted};
+use qres_fed::{privacy, strategy};
+use qres_store::{BlobFile, BlobWriter, Blobs, Owner, Store, Write};
 use qres_wire::clock;
 use qres_wire::trace;
+use rand::TryRng;
+use rand::rngs::SysRng;
 use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, warn};
 
 use crate::catalog::command::{Judged, ModelCommand};
 use crate::catalog::entry::Model;
+use crate::catalog::joined::Joined;
 use crate::context::NodeContext;
 use crate::metrics::Job;
+use crate::releases::Turn;
 
 /// The pause before a blob that could not be read is looked for again.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -143,12 +147,17 @@ impl Jobs {
         self.spawn(Job::Encode, span, move |store, model| {
             let parent = work.parent;
             Ok(match run_encode(store, model, &work) {
-                Ok((update, coded)) => Input::Encoded {
+                Ok(Encoded {
+                    update,
+                    coded,
+                    releases,
+                }) => Input::Encoded {
                     parent,
                     update,
                     update_bytes: coded.bytes,
                     samples: coded.samples,
                     fidelity: coded.fidelity,
+                    releases,
                 }
                 .into(),
                 Err(EncodeError { at_fault, error }) => {
@@ -281,7 +290,15 @@ fn open_submission(store: &Store, id: SubmissionId) -> Result<(BlobFile, bool), 
     Ok((file.ok_or_else(gone)?, stored.delta))
 }
 
-fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<(BlobId, update::Coded), EncodeError> {
+/// An update that is coded and on the disk.
+struct Encoded {
+    update: BlobId,
+    coded: update::Coded,
+    /// The noisy updates of this node, this one included.
+    releases: u64,
+}
+
+fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<Encoded, EncodeError> {
     let (spec, blobs) = (model.spec(), blobs(store, model));
     let base = open(&blobs, &work.weights)?;
     let mut files = Vec::new();
@@ -303,16 +320,56 @@ fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<(BlobId,
     if parts.is_empty() {
         // A vote for the last checkpoint of a run.
         let coded = update::encode_zeros(spec, &base, &mut out)?;
-        let (blob, _) = out.finish(true).map_err(io::Error::other)?;
-        return Ok((blob, coded));
+        let (update, _) = out.finish(true).map_err(io::Error::other)?;
+        let releases = model.joined().map_or(0, |joined| joined.releases.made());
+        return Ok(Encoded {
+            update,
+            coded,
+            releases,
+        });
     }
-    let coded = update::merge_and_encode(spec, &base, &parts, &mut out).map_err(|error| {
-        let ids: Vec<_> = work.submissions.iter().map(|item| item.id).collect();
-        at_fault(spec, &base, &parts, &ids, error)
-    })?;
+    let ids: Vec<_> = work.submissions.iter().map(|item| item.id).collect();
+    let joined = model.joined();
+    let turn = turn(spec, joined.as_deref(), &ids)?;
+    let coded = encode(spec, &base, &parts, &mut out).map_err(|error| at_fault(spec, &base, &parts, &ids, error))?;
     // The update is signed next, and never coded again: it must be on the disk first.
-    let (blob, _) = out.finish(true).map_err(io::Error::other)?;
-    Ok((blob, coded))
+    let (update, _) = out.finish(true).map_err(io::Error::other)?;
+    // The count is on the disk, too, before anything is signed.
+    let count = |number| store.commit(vec![Write::Releases(model.id, number)]);
+    let releases = turn.map_or(Ok(0), |turn| turn.count(count)).map_err(io::Error::other)?;
+    Ok(Encoded {
+        update,
+        coded,
+        releases,
+    })
+}
+
+/// Codes the update of these submissions, with new noise if the model has noise.
+fn encode(
+    spec: &Spec,
+    base: &BlobFile,
+    parts: &[Part<'_>],
+    out: &mut dyn io::Write,
+) -> Result<update::Coded, TensorError> {
+    if privacy::gaussian(spec).is_none() {
+        return update::merge_and_encode(spec, base, parts, out);
+    }
+    let mut key = [0; 32];
+    SysRng.try_fill_bytes(&mut key).map_err(io::Error::other)?;
+    update::merge_and_encode_privately(spec, base, parts, NoiseKey::new(key), out)
+}
+
+/// Waits for the turn of a noisy update; `None` in a model without noise. All submissions are at fault if the budget is spent.
+fn turn<'a>(spec: &Spec, joined: Option<&'a Joined>, ids: &[SubmissionId]) -> Result<Option<Turn<'a>>, EncodeError> {
+    let (Some(gaussian), Some(joined)) = (privacy::gaussian(spec), joined) else {
+        return Ok(None);
+    };
+    let spent = "privacy: the model's epsilon_max is spent, so nothing more of this node's data is released";
+    let turn = joined.releases.turn(&gaussian).ok_or_else(|| EncodeError {
+        at_fault: ids.to_vec(),
+        error: TensorError::Bad(spent.into()),
+    });
+    turn.map(Some)
 }
 
 /// Finds the submissions that make a merge fail: those that fail alone, or all when none fails alone. Their tensors were
@@ -322,7 +379,7 @@ fn at_fault(spec: &Spec, base: &BlobFile, parts: &[Part<'_>], ids: &[SubmissionI
         return error.into();
     }
     let alone = parts.iter().zip(ids).filter_map(|(part, id)| {
-        let merged = update::merge_and_encode(spec, base, std::slice::from_ref(part), &mut io::sink());
+        let merged = encode(spec, base, std::slice::from_ref(part), &mut io::sink());
         merged.err().map(|error| (*id, error))
     });
     let failed: Vec<_> = alone.collect();

@@ -33,7 +33,8 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
     };
     let (spec, id) = (model.spec().clone(), model.id);
     let (now, trusted) = (context.clock.now(), context.config.trust.clone());
-    let (machine, curve) = context
+    let lineage = lineage(context, model);
+    let (machine, noted) = context
         .disk
         .blocking(move |store| {
             let restored = restore(store, &spec, id)?;
@@ -42,13 +43,37 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
                 outputs.extend(machine.handle(Input::Trust(trusted), now));
             }
             let curve = LearningCurve::new(store.best(id)?);
-            Ok::<_, StoreError>(((machine, outputs), curve))
+            Ok::<_, StoreError>(((machine, outputs), (curve, releases(store, &lineage)?)))
         })
         .await?;
-    ModelTask::spawn(context, model, machine, curve);
+    ModelTask::spawn(context, model, machine, noted);
     context.model_changed(model);
     first_comparison::compare_with_all(context, model);
     Ok(())
+}
+
+/// Returns the ids of a model and of those before it in its run, the newest first, as far as this node knows them.
+fn lineage(context: &NodeContext, model: &Model) -> Vec<SpecId> {
+    let older = |model: &Arc<Model>| context.catalog.get(&model.spec().succeeds?);
+    let first = model.spec().succeeds.and_then(|older| context.catalog.get(&older));
+    let earlier = std::iter::successors(first, older).map(|model| model.id);
+    // A predecessor that the catalogue no longer has may still be in the store.
+    let mut all: Vec<SpecId> = [model.id]
+        .into_iter()
+        .chain(model.spec().succeeds)
+        .chain(earlier)
+        .collect();
+    all.dedup();
+    all
+}
+
+/// Returns the number of noisy updates that this node made in a run. The newest model's number includes those before it.
+fn releases(store: &Store, lineage: &[SpecId]) -> Result<u64, StoreError> {
+    let mut most = 0;
+    for model in lineage {
+        most = store.releases(*model)?.max(most);
+    }
+    Ok(most)
 }
 
 /// Reads a model from the store, without what the disk has lost: a checkpoint whose blobs are gone or damaged is recomputed

@@ -23,6 +23,7 @@ use crate::catalog::joined::{Heads, Joined};
 use crate::context::NodeContext;
 use crate::error::NodeError;
 use crate::metrics::rounds::Verdict;
+use crate::releases::Releases;
 use crate::view::{Event, SubmissionView};
 
 /// The most commands that wait for a model's task; senders wait when the inbox is full.
@@ -71,7 +72,7 @@ impl ModelTask {
         context: &Arc<NodeContext>,
         model: &Arc<Model>,
         (machine, first): (Machine, Vec<Output>),
-        curve: LearningCurve,
+        (curve, releases): (LearningCurve, u64),
     ) {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let heads = watch::Sender::new(Heads::of(&machine));
@@ -89,6 +90,7 @@ impl ModelTask {
             records: AtomicUsize::default(),
             refused: Mutex::default(),
             changes: Mutex::default(),
+            releases: Releases::new(releases),
             stop: stop.clone(),
         });
         let mut task = Self {

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use qres_fed::aggregation::Aggregation;
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Dtype, Membership, TensorSpec};
-use qres_fed::strategy;
+use qres_fed::record::{Dtype, Membership, Rule, Spec, TensorSpec};
 use qres_fed::tensor::Layout;
+use qres_fed::{privacy, strategy};
 use qres_store::{Owner, Store};
 
 use crate::context::NodeContext;
@@ -49,7 +49,7 @@ pub async fn begin(context: &Arc<NodeContext>, create: CreateModel) -> Result<Up
 
 /// Refuses, before a byte is sent, every error that can be seen by then: all but those of the schema.
 fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
-    strategy::check(&create.strategy).map_err(|error| spec_refused(create, error))?;
+    strategy::check(&create.strategy, &create.schedules).map_err(|error| spec_refused(create, error))?;
     Codec::of(&create.codec).map_err(|error| spec_refused(create, error))?;
     if create.membership == Some(Membership::Open) && create.min_contributions.is_none() {
         return Err(NodeError::invalid(
@@ -62,10 +62,11 @@ fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
         dtype: Dtype::F32,
         shape: vec![],
     };
-    let spec = spec_of(*me, create, vec![stand_in].into(), BlobId([0; 32]));
+    let spec = spec_of(*me, create, vec![stand_in].into(), (BlobId([0; 32]), 0));
     spec.check()
         .and_then(|()| Aggregation::of(&spec).map(|_| ()))
         .and_then(|()| strategy::check_spec(&spec))
+        .and_then(|()| privacy::check_spec(&spec))
         .map_err(|error| spec_refused(create, error))
 }
 
@@ -84,7 +85,7 @@ async fn from_upload(
             let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
             let (schema, placement) = headers.headers.read(&file)?;
             let layout = Layout::of(&schema);
-            let spec = |weights: &BlobId| spec_of(me, &wishes, schema.clone(), *weights);
+            let spec = |weights: &BlobId| spec_of(me, &wishes, schema.clone(), (*weights, 0));
             let owner = |weights: &BlobId| Owner::Model(spec(weights).id());
             if layout.is_canonical(&file)? && own.share(&blob, owner(&blob)).map_err(io::Error::other)? {
                 return Ok(spec(&blob));
@@ -117,12 +118,19 @@ async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) ->
             id: Some(old),
         })
         .map_err(|error| error.field("succeeds"))?;
+    keeps_noise(model.spec(), &create)?;
     let head = joined.heads.borrow().head;
     if !head.verified {
         return Err(head_not_held());
     }
     let tensors = model.spec().tensors.clone();
-    let spec = spec_of(context.identity.node(), &create, tensors, head.content.weights);
+    let earlier = model.spec().earlier_rounds.saturating_add(head.round);
+    let spec = spec_of(
+        context.identity.node(),
+        &create,
+        tensors,
+        (head.content.weights, earlier),
+    );
     let guard = context.disk.keep_new_blobs().await;
     // This node may read the head, and its operator gives the head to the new model's members.
     let (from, to) = (Owner::Model(old), Owner::Model(spec.id()));
@@ -136,6 +144,21 @@ async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) ->
         guard,
     };
     establish(&context, &create, spec, request, received).await
+}
+
+/// Refuses a successor with less or other noise: the members' ε counts all releases of a run with one noise multiplier.
+fn keeps_noise(old: &Spec, create: &CreateModel) -> Result<(), NodeError> {
+    let multiplier = |rule: &Rule| rule.params.get("noise_multiplier").copied();
+    let (before, now) = (&old.privacy, &create.privacy);
+    if privacy::gaussian(old).is_none() || before.id == now.id && multiplier(before) == multiplier(now) {
+        return Ok(());
+    }
+    let problem = format!(
+        "the old model has {} with noise_multiplier {}, and its members' ε counts on: keep both, or make a new model",
+        before.id,
+        multiplier(before).unwrap_or_default()
+    );
+    Err(NodeError::invalid("privacy", problem))
 }
 
 fn head_not_held() -> NodeError {

@@ -92,7 +92,7 @@ impl Found {
         Ok(Fetched {
             complete,
             checkpoint: CheckpointView::of(&self.model, &self.info),
-            trainer_config: strategy::trainer_config(&self.model.spec().strategy),
+            trainer_config: strategy::trainer_config(self.model.spec(), self.info.round + 1),
             spec: self.model.id,
             chunks: chunks(self.context, Arc::new(file), self.offset),
         })

@@ -6,7 +6,7 @@ use qres_fed::aggregation::Aggregation;
 use qres_fed::codec::Codec;
 use qres_fed::id::{NodeId, SpecId};
 use qres_fed::round::SubmissionState;
-use qres_fed::strategy;
+use qres_fed::{privacy, strategy};
 use qres_store::{Owner, Store, StoreError, StoredSubmission, Write};
 use qres_wire::clock::unix_ms;
 
@@ -101,7 +101,7 @@ fn joinable(context: &NodeContext, model: &Model) -> Result<(), NodeError> {
     let known = strategy::check_spec(spec)
         .and_then(|()| Aggregation::of(spec).map(|_| ()))
         .and_then(|()| Codec::of(&spec.codec).map(|_| ()))
-        .and_then(|()| strategy::check_privacy(&spec.privacy));
+        .and_then(|()| privacy::check_spec(spec));
     known.map_err(|error| {
         NodeError::new(
             Reason::RuleUnknown,
@@ -276,6 +276,7 @@ mod tests {
             fidelity: 1.0,
             source: None,
             report: Report::default(),
+            releases: 0,
         }))
     }
 

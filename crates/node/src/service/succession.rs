@@ -131,7 +131,7 @@ pub async fn go_on(context: &Arc<NodeContext>, old: &Arc<Model>, waited: bool) -
         answer(&joined, &end, Left::Moved).await?;
         return leave_older(context, old).await;
     }
-    let spec = end.change.successor(old.spec(), end.weights);
+    let spec = end.change.successor(old.spec(), end.round, end.weights);
     let spec = spec.map_err(|error| refused(error.to_string()))?;
     let me = context.identity.node();
     if !spec.admits(&me) {

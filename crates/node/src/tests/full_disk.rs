@@ -21,6 +21,7 @@ fn contribution(by: &Identity, model: &ModelView, update_bytes: u64, variant: u8
         fidelity: 1.0,
         source: None,
         report: Report::default(),
+        releases: 0,
     })
 }
 

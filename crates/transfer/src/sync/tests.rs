@@ -97,6 +97,7 @@ fn contribution(n: u64, round: u64) -> Signed<Contribution> {
             fidelity: 0.5,
             source: None,
             report: Report::default(),
+            releases: 0,
         },
         signature: Signature([9; 64]),
     }

@@ -35,6 +35,8 @@ fn spec(members: &[u8], k: u32, target: Option<u32>) -> Spec {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     }
 }
 
@@ -49,10 +51,13 @@ fn change(add: &[u8], remove: &[u8]) -> Change {
 #[test]
 fn the_successor_differs_in_members_weights_and_creator_alone() {
     let old = spec(&[1, 2, 3], 2, None);
-    let new = change(&[4, 5], &[2]).successor(&old, BlobId([7; 32])).unwrap();
+    let new = change(&[4, 5], &[2]).successor(&old, 9, BlobId([7; 32])).unwrap();
     assert_eq!(new.membership, Membership::List(nodes(&[1, 3, 4, 5])));
     assert_eq!((new.checkpoint0, new.creator), (BlobId([7; 32]), node(1)));
     assert_eq!(new.succeeds, Some(old.id()));
+    assert_eq!(new.earlier_rounds, 9);
+    let newest = change(&[6], &[]).successor(&new, 4, BlobId([8; 32])).unwrap();
+    assert_eq!(newest.earlier_rounds, 13);
     assert_eq!(new.rounds.min_contributions, 3, "a majority stays a majority");
     new.check().unwrap();
     let same = Spec {
@@ -61,6 +66,7 @@ fn the_successor_differs_in_members_weights_and_creator_alone() {
         checkpoint0: old.checkpoint0,
         creator: old.creator,
         succeeds: None,
+        earlier_rounds: 0,
         ..new
     };
     assert_eq!(same, old);
@@ -70,7 +76,7 @@ fn the_successor_differs_in_members_weights_and_creator_alone() {
 fn k_and_target_never_exceed_the_members() {
     let successor = |k, target, change: Change| {
         let old = spec(&[1, 2, 3, 4, 5], k, target);
-        let new = change.successor(&old, BlobId([7; 32])).unwrap();
+        let new = change.successor(&old, 9, BlobId([7; 32])).unwrap();
         new.check().unwrap();
         (new.rounds.min_contributions, new.rounds.target)
     };
@@ -136,20 +142,20 @@ fn defaults_follow_the_list_and_what_was_chosen_stays() {
     let limit = |spec: &Spec| strategy::max_share(&spec.strategy);
     // A list that grows out of the sizes without defaults gets them, and one that shrinks loses them.
     let two = spec(&[1, 2], 2, None);
-    let five = change(&[3, 4, 5], &[]).successor(&two, BlobId([7; 32])).unwrap();
+    let five = change(&[3, 4, 5], &[]).successor(&two, 9, BlobId([7; 32])).unwrap();
     assert_eq!((limit(&five), five.aggregation.len()), (Some(0.4), 1));
     assert_eq!(five.aggregation[0].params["f"], 1.0);
-    let eight = change(&[6, 7, 8], &[]).successor(&five, BlobId([7; 32])).unwrap();
+    let eight = change(&[6, 7, 8], &[]).successor(&five, 9, BlobId([7; 32])).unwrap();
     assert_eq!((limit(&eight), eight.aggregation[0].params["f"]), (Some(0.25), 2.0));
     let two = change(&[], &[3, 4, 5, 6, 7, 8])
-        .successor(&eight, BlobId([7; 32]))
+        .successor(&eight, 9, BlobId([7; 32]))
         .unwrap();
     assert_eq!((limit(&two), two.aggregation.len()), (None, 0));
 
     let mut chosen = spec(&[1, 2, 3], 2, None);
     strategy::set_max_share(&mut chosen.strategy, Some(1.0));
     chosen.aggregation = vec![Rule::new("mean/1")];
-    let grown = change(&[4, 5, 6], &[]).successor(&chosen, BlobId([7; 32])).unwrap();
+    let grown = change(&[4, 5, 6], &[]).successor(&chosen, 9, BlobId([7; 32])).unwrap();
     assert_eq!(
         (limit(&grown), grown.aggregation),
         (Some(1.0), vec![Rule::new("mean/1")])

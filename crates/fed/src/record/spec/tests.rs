@@ -3,6 +3,16 @@
 use super::super::schema::{Dtype, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorSpec};
 use super::*;
 
+/// A spec with one number, for tests of other modules.
+pub(crate) fn test_spec() -> Spec {
+    Spec {
+        strategy: Rule::new("fedavg/1"),
+        codec: Rule::new("none/1"),
+        privacy: Rule::new("none/1"),
+        ..spec("w", Rule::new("fedavg/1"))
+    }
+}
+
 fn spec(tensor: &str, rule: Rule) -> Spec {
     Spec {
         name: "m".parse().unwrap(),
@@ -23,6 +33,8 @@ fn spec(tensor: &str, rule: Rule) -> Spec {
         succeeds: None,
         metrics: vec![],
         end: End::default(),
+        schedules: Default::default(),
+        earlier_rounds: 0,
     }
 }
 

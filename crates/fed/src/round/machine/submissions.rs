@@ -234,9 +234,8 @@ impl Machine {
     pub(in crate::round) fn encoded(
         &mut self,
         parent: &CheckpointId,
-        update: BlobId,
-        bytes: u64,
-        samples: u64,
+        (update, bytes): (BlobId, u64),
+        (samples, releases): (u64, u64),
         fidelity: f32,
     ) {
         let Some(report) = self.submissions.encoding.get(parent).map(|ids| self.report_of(ids)) else {
@@ -271,6 +270,7 @@ impl Machine {
             },
             source,
             report,
+            releases,
         })));
     }
 

@@ -250,7 +250,7 @@ impl Machine {
         let Some(node) = self.history.tree.get(&checkpoint).filter(|node| node.verified) else {
             return;
         };
-        let Ok(successor) = change.successor(&self.rules.spec, node.content.weights) else {
+        let Ok(successor) = change.successor(&self.rules.spec, node.round, node.content.weights) else {
             return;
         };
         let succession = Succession {

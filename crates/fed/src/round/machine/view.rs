@@ -187,6 +187,7 @@ impl Machine {
             late,
             here: self.fetching.blobs.updates.is_here(&c.update),
             report: c.report.clone(),
+            releases: c.releases,
         })
     }
 

@@ -146,6 +146,7 @@ fn what_is_being_merged_is_answered_for_when_a_peer_brings_back_an_envelope_for_
         update_bytes: 4,
         samples: 1,
         fidelity: 1.0,
+        releases: 0,
     };
     let outputs = stage.machine.handle(encoded, stage.now);
     assert!(!outputs.iter().any(|o| matches!(o, Output::Sign(_))), "{outputs:?}");
@@ -177,6 +178,7 @@ fn what_came_during_a_merge_that_came_too_late_is_answered_for() {
         update_bytes: 4,
         samples: 1,
         fidelity: 1.0,
+        releases: 0,
     });
     for n in [1, 2] {
         let state = stage.state(SubmissionId([n; 32]));
@@ -205,6 +207,7 @@ fn what_is_durable_comes_before_what_is_sent() {
             update_bytes: 4,
             samples: 1,
             fidelity: 1.0,
+            releases: 0,
         },
         stage.now,
     );

@@ -140,7 +140,7 @@ fn a_model_ends_where_a_quorum_stands_and_the_successor_begins_with_its_weights(
     };
     assert_eq!((succession.checkpoint, succession.round), (head, 1));
     let weights = stage.machine.head().content.weights;
-    let successor = change(1, 9).successor(&stage.spec, weights).unwrap();
+    let successor = change(1, 9).successor(&stage.spec, 1, weights).unwrap();
     assert_eq!(succession.successor, successor.id());
     assert!(successor.admits(&node(9)));
     use crate::round::Handed::{CarriedOver, Sealed};

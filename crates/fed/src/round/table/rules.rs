@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::codec::{Codec, fidelity_min};
 use crate::id::{CheckpointId, ContributionId, NodeId, SpecId};
+use crate::privacy;
 use crate::record::{Contribution, Membership, PROOFS_PER_SEAL_MAX, SAMPLES_MAX, Seal, Spec};
 use crate::round::Config;
 use crate::strategy;
@@ -86,6 +87,8 @@ impl Rules {
                 c.update_bytes
             ))
         } else if let Some(fault) = strategy::report_fault(&self.spec, &c.report) {
+            Some(fault)
+        } else if let Some(fault) = privacy::contribution_fault(&self.spec, c.samples, c.releases) {
             Some(fault)
         } else if c.round == 0 {
             Some("round 0 takes no contributions".into())

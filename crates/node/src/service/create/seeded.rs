@@ -24,7 +24,7 @@ pub async fn make(context: &Arc<NodeContext>, create: &CreateModel, seeded: Seed
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let tensors = Schema::from(tensors);
     let me = context.identity.node();
-    let spec = |weights| spec_of(me, create, tensors.clone(), weights);
+    let spec = |weights| spec_of(me, create, tensors.clone(), (weights, 0));
     // Checked before a byte is written: a schema that agrees with itself has lengths that can be added up.
     spec(BlobId([0; 32]))
         .check()
@@ -53,7 +53,7 @@ pub async fn make(context: &Arc<NodeContext>, create: &CreateModel, seeded: Seed
         let mut wanted = Abandonable { out: &mut out, gone };
         tensor::write_seeded(&schema, seed, &mut wanted).map_err(|error| StoreError::from_io("blobs", error))?;
         out.finish_for(true, |weights| {
-            Owner::Model(spec_of(me, &wishes, schema, *weights).id())
+            Owner::Model(spec_of(me, &wishes, schema, (*weights, 0)).id())
         })
     });
     let (blob, bytes) = made.await?;

@@ -2,8 +2,8 @@
 
 use qres_fed::aggregation::defaults;
 use qres_fed::id::{BlobId, NodeId};
-use qres_fed::record::{Membership, RoundPolicy, Rule, Schema, Spec, SpecError};
-use qres_fed::strategy;
+use qres_fed::record::{Membership, RoundPolicy, Schema, Spec, SpecError};
+use qres_fed::{privacy, strategy};
 
 use crate::error::NodeError;
 use crate::request::CreateModel;
@@ -38,6 +38,8 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
         membership,
         metrics,
         end,
+        privacy,
+        schedules,
         succeeds,
         // The digest of the weights covers the seed.
         seeded: _,
@@ -48,20 +50,27 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
         name,
         (strategy, aggregation),
         (codec, metrics, end),
+        (privacy, schedules),
         policy,
         membership,
         succeeds,
         weights,
     );
-    let mut bytes = b"qres/create/2\n".to_vec();
+    let mut bytes = b"qres/create/3\n".to_vec();
     // Writing into a Vec cannot fail, and a rule's numbers were checked to be finite.
     borsh::to_writer(&mut bytes, &request).expect("a request of finite numbers always encodes");
     *blake3::hash(&bytes).as_bytes()
 }
 
 /// Returns the [`Spec`] that a request asks for. Without members its creator is the only one: no node becomes a member by being
-/// connected. A list gets a limit on shares and aggregation rules for its length, unless the request names some.
-pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoint0: BlobId) -> Spec {
+/// connected. A list gets a limit on shares and aggregation rules for its length, unless the request names some. `earlier_rounds` is 0 unless the
+/// model succeeds another one.
+pub fn spec_of(
+    creator: NodeId,
+    create: &CreateModel,
+    tensors: Schema,
+    (checkpoint0, earlier_rounds): (BlobId, u64),
+) -> Spec {
     let alone = || Membership::List([creator].into());
     let membership = create.membership.clone().unwrap_or_else(alone);
     let majority = match &membership {
@@ -71,19 +80,22 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoin
     let k = create
         .min_contributions
         .unwrap_or(u32::try_from(majority).unwrap_or(u32::MAX));
+    let distributed = privacy::is_distributed(&create.privacy);
     let (mut strategy, mut aggregation) = (create.strategy.clone(), create.aggregation.clone());
     if let Membership::List(members) = &membership {
         if strategy::max_share(&strategy).is_none() {
             strategy::set_max_share(&mut strategy, defaults::max_share(members.len()));
         }
-        // q-FedAvg combines the updates itself.
-        if aggregation.is_empty() && strategy::fairness(&strategy).is_none() {
+        // q-FedAvg combines the updates itself, and the sum of a round has the distributed noise.
+        let combined = strategy::fairness(&strategy).is_some() || distributed;
+        if aggregation.is_empty() && !combined {
             aggregation = defaults::rules(members.len(), k as usize);
         }
     }
     // The other members of a buffered round are late by design.
     let buffered = strategy::is_buffered(&strategy).then_some(k);
     let defaults = RoundPolicy::default();
+    let staleness = if distributed { 0 } else { defaults.max_staleness };
     Spec {
         name: create.name.clone(),
         tensors,
@@ -96,15 +108,17 @@ pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, checkpoin
             deadline_ms_max: create
                 .deadline_ms_max
                 .unwrap_or(defaults.deadline_ms_max.max(create.deadline_ms.unwrap_or(0))),
-            max_staleness: create.max_staleness.unwrap_or(defaults.max_staleness),
+            max_staleness: create.max_staleness.unwrap_or(staleness),
         },
         codec: create.codec.clone(),
-        privacy: Rule::new("none/1"),
+        privacy: create.privacy.clone(),
         membership,
         checkpoint0,
         creator,
         succeeds: create.succeeds,
         metrics: create.metrics.clone(),
         end: create.end.clone(),
+        schedules: create.schedules.clone(),
+        earlier_rounds,
     }
 }

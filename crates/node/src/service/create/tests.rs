@@ -21,6 +21,8 @@ fn request() -> CreateModel {
         membership: Some(Membership::List([NodeId([1; 32])].into())),
         metrics: vec![],
         end: End::default(),
+        privacy: Rule::new("none/1"),
+        schedules: Default::default(),
         succeeds: None,
         upload: UploadOptions::default(),
     }
