@@ -249,6 +249,9 @@ class Client:
         `[("nnm/1", {"f": 2}), ("trimmed-mean/1", {"f": 2})]`; none is the node's default for the members. More of `CreateModelRequest`'s fields go by name:
         `min_contributions`, `deadline_ms`, `codec`, `open`, `max_rounds`, … `metrics` are those that contributions carry, e.g.
         `{"loss": "lowest", "accuracy": "highest"}`, and `until` is the value of one that ends the run: `("accuracy", 0.95)`.
+        `schedules` are numbers for trainers that change from round to round, each a curve (step, linear, cosine or exponential) and
+        its points: `{"learning_rate": ("cosine", {1: 0.1, 100: 0.001})}`. `privacy` adds noise to updates before they leave
+        their node: `("gaussian/1", {"clip": 1.0, "noise_multiplier": 0.5})`.
         """
         fields = _spec(model, strategy, params, aggregation, members, spec)
         if seed is None:
@@ -335,14 +338,30 @@ def _spec(
     rule = common_pb2.Rule(id=strategy, params=params or {})
     named = [(given, {}) if isinstance(given, str) else given for given in aggregation]
     rules = [common_pb2.Rule(id=name, params=numbers) for name, numbers in named]
-    return {"name": model, "strategy": rule, "aggregation": rules, "members": members, **_evaluation(more)}
+    return {"name": model, "strategy": rule, "aggregation": rules, "members": members, **_messages(more)}
 
 
 _GOALS = {"lowest": common_pb2.METRIC_GOAL_LOWEST, "highest": common_pb2.METRIC_GOAL_HIGHEST}
 
 
-def _evaluation(more: Mapping[str, object]) -> dict[str, object]:
-    """The fields with `metrics` and `until` as messages."""
+_CURVES = {
+    "step": model_pb2.SCHEDULE_CURVE_STEP,
+    "linear": model_pb2.SCHEDULE_CURVE_LINEAR,
+    "cosine": model_pb2.SCHEDULE_CURVE_COSINE,
+    "exponential": model_pb2.SCHEDULE_CURVE_EXPONENTIAL,
+}
+
+
+def _schedule(name: str, given: tuple[str, Mapping[int, float]]) -> model_pb2.Schedule:
+    curve, points = given
+    if curve not in _CURVES:
+        raise ValueError(f"schedules: {name}: {curve!r} is no curve: {', '.join(_CURVES)} are")
+    ascending = [model_pb2.SchedulePoint(round=round, value=points[round]) for round in sorted(points)]
+    return model_pb2.Schedule(curve=_CURVES[curve], points=ascending)
+
+
+def _messages(more: Mapping[str, object]) -> dict[str, object]:
+    """The fields with `metrics`, `until`, `schedules` and `privacy` as messages."""
     fields = dict(more)
     if isinstance(metrics := fields.get("metrics"), Mapping):
         unknown = set(metrics.values()) - set(_GOALS)
@@ -352,6 +371,12 @@ def _evaluation(more: Mapping[str, object]) -> dict[str, object]:
     if isinstance(until := fields.get("until"), tuple):
         metric, value = until
         fields["until"] = model_pb2.MetricTarget(metric=metric, value=value)
+    if schedules := fields.get("schedules"):
+        pairs = schedules.items()
+        fields["schedules"] = {name: _schedule(name, given) if isinstance(given, tuple) else given for name, given in pairs}
+    if isinstance(privacy := fields.get("privacy"), tuple):
+        name, numbers = privacy
+        fields["privacy"] = common_pb2.Rule(id=name, params=numbers)
     return fields
 
 

@@ -64,6 +64,20 @@ def test_a_model_is_created_with_metrics_and_an_end(client, node):
         client.create("m", LARGE, metrics={"loss": "up"})
 
 
+def test_a_model_is_created_with_schedules_and_privacy(client, node):
+    schedules = {"learning_rate": ("cosine", {100: 0.001, 1: 0.1}), "local_epochs": ("step", {1: 5})}
+    privacy = ("gaussian/1", {"clip": 1.0, "noise_multiplier": 0.5})
+    client.create("m", LARGE, schedules=schedules, privacy=privacy, timeout=60)
+    first = node.requests[0]
+    sent = first.schedules["learning_rate"]
+    assert sent.curve == model_pb2.SCHEDULE_CURVE_COSINE
+    assert [(point.round, point.value) for point in sent.points] == [(1, 0.1), (100, 0.001)]
+    assert first.schedules["local_epochs"].curve == model_pb2.SCHEDULE_CURVE_STEP
+    assert (first.privacy.id, dict(first.privacy.params)) == ("gaussian/1", {"clip": 1.0, "noise_multiplier": 0.5})
+    with pytest.raises(ValueError, match="'cubic' is no curve"):
+        client.create("m", LARGE, schedules={"mu": ("cubic", {1: 0.1})})
+
+
 def test_a_model_from_a_seed_sends_names_dtypes_and_shapes(client, node):
     arrays = {"w": np.empty((2, 3), ">f4"), "n": np.empty((), "i8"), "flag": np.empty(4, "?")}
     client.create("m", arrays, seed=0, timeout=60)
