@@ -54,8 +54,8 @@ pub struct Host {
     pub forgotten: BTreeSet<ContributionId>,
     /// The submissions that were merged into each update that the node coded.
     pub merged: BTreeMap<BlobId, Vec<SubmissionId>>,
-    /// The last consent by which the node bound itself, and the checkpoint.
-    pub bound: Option<(Consent, CheckpointId)>,
+    /// The last consent by which the node bound itself.
+    pub bound: Option<Consent>,
     /// The end of the model, as the node was told last.
     pub succession: Option<Succession>,
     pub head: Option<CheckpointId>,

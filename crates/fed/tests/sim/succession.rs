@@ -131,19 +131,18 @@ impl World {
         }
     }
 
-    /// Asserts that an honest node that is bound stays so while its checkpoint may yet have a quorum, whatever crashed.
+    /// Asserts that an honest node that is bound stays so while its checkpoint may yet have a quorum, whatever crashed. A liar reads
+    /// its own lies again, and goes on from them.
     pub fn check_consent(&mut self, h: usize, consent: &Consent) {
-        let before = self.hosts[h].bound.clone();
-        let Some(handover) = consent.handover.filter(|handover| handover.bound) else {
+        let bound_to = |consent: &Consent| consent.handover.filter(|handover| handover.bound).map(|h| h.checkpoint);
+        let Some(checkpoint) = bound_to(consent).filter(|_| self.honest(h)) else {
             return;
         };
-        self.hosts[h].bound = Some((consent.clone(), handover.checkpoint));
-        let Some((earlier, checkpoint)) = before.filter(|(_, checkpoint)| *checkpoint != handover.checkpoint) else {
-            return;
-        };
-        self.figures.rebound += 1;
-        assert_eq!(earlier.change, consent.change, "a bound node stays with its change");
-        assert!(self.honest(h) || checkpoint != handover.checkpoint);
+        let before = self.hosts[h].bound.replace(consent.clone());
+        if let Some(earlier) = before.filter(|earlier| bound_to(earlier) != Some(checkpoint)) {
+            self.figures.rebound += 1;
+            assert_eq!(earlier.change, consent.change, "a bound node stays with its change");
+        }
     }
 
     /// Takes what a node says of the end of its model: all honest nodes say the same, and each open submission is answered.
