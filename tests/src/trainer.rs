@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use qres_api::client::{Client, ClientError};
 use qres_api::pb;
+use qres_fed::ndarray::Array1;
 use qres_fed::tensor::to_safetensors;
 
 use crate::Swarm;
@@ -107,11 +108,11 @@ pub fn weights(parameters: usize, value: f32) -> Bytes {
     let layer = parameters / 10;
     let tensors: Vec<_> = (0..10)
         .map(|i| {
-            let values = (0..layer).map(|k| value * ((k * 31 + i) % 97) as f32).collect();
-            (format!("layer{i}.weight"), vec![layer as u64], values)
+            let values: Array1<f32> = (0..layer).map(|k| value * ((k * 31 + i) % 97) as f32).collect();
+            (format!("layer{i}.weight"), values)
         })
         .collect();
-    to_safetensors(&tensors).into()
+    to_safetensors(tensors.iter().map(|(name, values)| (name, values.view()))).into()
 }
 
 /// Returns the weights that trainer `i` submits in a round. They are never the same twice, because a blob that the other nodes

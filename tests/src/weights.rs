@@ -1,15 +1,18 @@
 //! Small safetensors files for tests.
 
-use qres_fed::tensor::{f32_from_safetensors, to_safetensors};
+use qres_fed::ndarray::ArrayView1;
+use qres_fed::tensor::{read_safetensors, to_safetensors};
 
 /// Returns a file with one f32 vector named `w`.
 pub fn vector(values: &[f32]) -> Vec<u8> {
-    to_safetensors(&[("w".into(), vec![values.len() as u64], values.to_vec())])
+    to_safetensors([("w", ArrayView1::from(values))])
 }
 
 /// Reads the values of a file that [`vector`] wrote.
 pub fn read_vector(file: &[u8]) -> Vec<f32> {
-    f32_from_safetensors(file).expect("a safetensors file").remove(0).2
+    let tensors = read_safetensors(file).expect("a safetensors file");
+    let vector = tensors["w"].array().expect("a vector of f32");
+    vector.iter().copied().collect()
 }
 
 /// Returns a safetensors file with these tensors (name, dtype, shape, bytes), written by hand as the specification of the

@@ -9,6 +9,7 @@
 
 mod admin;
 mod aggregation;
+mod arrays;
 mod backups;
 mod bad_input;
 mod catch_up;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use qres_api::client::{Client, ClientError};
 use qres_api::pb::{FetchWeightsRequest, SubmitWeightsRequest};
-use qres_fed::tensor::{F32Tensor, f32_from_safetensors, to_safetensors};
+use qres_fed::ndarray::arr0;
+use qres_fed::tensor::{Tensor, TensorError, Tensors};
 
 /// Rows of this trainer: x, and y = 2 x + 1.
 const ROWS: [(f32, f32); 4] = [(0.0, 1.0), (1.0, 3.0), (2.0, 5.0), (3.0, 7.0)];
@@ -52,9 +53,9 @@ async fn round(address: &str, model: &str, after: &mut String) -> Result<u64, Cl
         after: after.clone(),
         ..Default::default()
     };
-    let (head, file) = node.fetch_all(request).await?;
+    let (head, mut tensors) = node.fetch_tensors(request).await?;
     let id = head.checkpoint.id.clone();
-    let (weights, loss) = train(&file)?;
+    let loss = train(&mut tensors).map_err(|error| ClientError::Data(error.to_string()))?;
     let header = SubmitWeightsRequest {
         model: model.to_owned(),
         base: id.clone(),
@@ -62,7 +63,7 @@ async fn round(address: &str, model: &str, after: &mut String) -> Result<u64, Cl
         metrics: [("loss".to_owned(), f64::from(loss))].into(),
         ..Default::default()
     };
-    match node.submit(header, weights.into()).await {
+    match node.submit_tensors(header, &tensors).await {
         Ok(submission) => println!(
             "round {}: loss {loss:.6}, submission {}",
             head.checkpoint.round, submission.id
@@ -75,10 +76,9 @@ async fn round(address: &str, model: &str, after: &mut String) -> Result<u64, Cl
     Ok(head.checkpoint.round)
 }
 
-/// Gradient descent on the mean squared error. Returns the new weights as a safetensors file, and the loss.
-fn train(file: &[u8]) -> Result<(Vec<u8>, f32), ClientError> {
-    let mut tensors = f32_from_safetensors(file).map_err(|error| ClientError::Data(error.to_string()))?;
-    let [mut slope, mut offset] = ["slope", "offset"].map(|name| scalar(&tensors, name));
+/// Gradient descent on the mean squared error. Replaces the two tensors, and returns the loss.
+fn train(tensors: &mut Tensors) -> Result<f32, TensorError> {
+    let (mut slope, mut offset) = (scalar(tensors, "slope")?, scalar(tensors, "offset")?);
     let mut loss = 0.0;
     for _ in 0..STEPS {
         let errors = ROWS.map(|(x, y)| (x, slope * x + offset - y));
@@ -87,17 +87,12 @@ fn train(file: &[u8]) -> Result<(Vec<u8>, f32), ClientError> {
         slope -= 0.1 * mean(|(x, e)| x * e);
         offset -= 0.1 * mean(|(_, e)| *e);
     }
-    for (name, _, data) in &mut tensors {
-        match name.as_str() {
-            "slope" => *data = vec![slope],
-            "offset" => *data = vec![offset],
-            _ => {}
-        }
-    }
-    Ok((to_safetensors(&tensors), loss))
+    tensors.insert("slope".to_owned(), Tensor::of(arr0(slope)));
+    tensors.insert("offset".to_owned(), Tensor::of(arr0(offset)));
+    Ok(loss)
 }
 
-fn scalar(tensors: &[F32Tensor], name: &str) -> f32 {
-    let tensor = tensors.iter().find(|(found, ..)| found == name);
-    tensor.and_then(|(_, _, data)| data.first().copied()).unwrap_or(0.0)
+/// Returns the number in a tensor of the model; 0 if the model has no such tensor.
+fn scalar(tensors: &Tensors, name: &str) -> Result<f32, TensorError> {
+    tensors.get(name).map_or(Ok(0.0), |tensor| Ok(tensor.array()?.sum()))
 }

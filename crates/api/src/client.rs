@@ -49,6 +49,7 @@ mod fetch;
 mod metadata;
 mod model;
 mod submit;
+mod tensors;
 mod watch;
 
 use std::time::Duration;

@@ -12,7 +12,6 @@ use anyhow::Context;
 use qres_api::client::Client;
 use qres_api::pb;
 use qres_fed::learner::Examples;
-use qres_fed::tensor::{f32_from_safetensors, to_safetensors};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -135,8 +134,8 @@ impl Scene<'_> {
             deadline_ms: Some(DEADLINE_MS),
             ..Default::default()
         };
-        let weights = to_safetensors(&LEARNER.learner(self.args.seed).tensors());
-        self.nodes[0].create_model(header, weights.into()).await?;
+        let weights = LEARNER.learner(self.args.seed).tensors();
+        self.nodes[0].create_model_of(header, &weights).await?;
         let mut joining = JoinSet::new();
         for node in &self.nodes[1..] {
             let (node, model, creator) = (node.clone(), model.to_owned(), self.ids[0].clone());
@@ -153,9 +152,9 @@ impl Scene<'_> {
             model: model.to_owned(),
             ..Default::default()
         };
-        let (_, file) = self.nodes[0].fetch_all(request).await?;
+        let (_, weights) = self.nodes[0].fetch_tensors(request).await?;
         let mut learner = LEARNER.learner(self.args.seed);
-        learner.load(&f32_from_safetensors(&file)?)?;
+        learner.load(&weights)?;
         Ok(learner.accuracy(&self.data.held_out)?)
     }
 

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use anyhow::{Context, bail};
 use qres_fed::learner::{Examples, Random};
+use qres_fed::ndarray::Array2;
 
 /// Number of pixels of an image: 8 × 8.
 pub const PIXELS: usize = 64;
@@ -56,7 +57,9 @@ fn read(file: &[u8]) -> anyhow::Result<Examples> {
         features.extend(pixels.iter().map(|&pixel| pixel as f32 / PIXEL_MAX));
         labels.push(*label);
     }
-    Ok(Examples::new(features, labels, PIXELS)?)
+    let features =
+        Array2::from_shape_vec((labels.len(), PIXELS), features).context("digits.csv: a row of another length")?;
+    Ok(Examples::new(features, labels)?)
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use anyhow::Context;
 use futures::TryStreamExt;
 use qres_api::client::Client;
 use qres_api::pb;
-use qres_fed::tensor::to_safetensors;
 
 use crate::args::Kind;
 use crate::model::{STRATEGY, numbers};
@@ -44,8 +43,7 @@ pub async fn create(node: &Client, kind: Kind, members: Vec<String>, seed: u64) 
         deadline_ms: Some(DEADLINE_MS),
         ..Default::default()
     };
-    let weights = to_safetensors(&kind.learner(seed).tensors());
-    Ok(node.create_model(header, weights.into()).await?)
+    Ok(node.create_model_of(header, &kind.learner(seed).tensors()).await?)
 }
 
 /// Joins the model of that creator as soon as its announcement is here, and waits until its weights are here, too.

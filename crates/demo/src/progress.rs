@@ -7,7 +7,6 @@ use futures::TryStreamExt;
 use qres_api::client::Client;
 use qres_api::pb;
 use qres_fed::learner::{Examples, Learner};
-use qres_fed::tensor::f32_from_safetensors;
 
 use crate::table::{bar, bytes};
 
@@ -72,8 +71,8 @@ impl Progress {
             checkpoint: checkpoint.id.clone(),
             ..Default::default()
         };
-        let (_, file) = node.fetch_all(request).await?;
-        self.learner.load(&f32_from_safetensors(&file)?)?;
+        let (_, weights) = node.fetch_tensors(request).await?;
+        self.learner.load(&weights)?;
         Ok(self.learner.accuracy(&self.held_out)?)
     }
 
@@ -104,6 +103,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use qres_fed::ndarray::Array2;
+
     use super::*;
     use crate::args::Kind;
 
@@ -112,7 +113,7 @@ mod tests {
             ("aa".to_owned(), "node 1".to_owned()),
             ("bb".to_owned(), "node 2".to_owned()),
         ];
-        let rows = Examples::new(vec![0.0; 64], vec![0], 64).unwrap();
+        let rows = Examples::new(Array2::zeros((1, 64)), vec![0]).unwrap();
         Progress::new(20, names.into(), Kind::Softmax.learner(1), rows).unwrap()
     }
 

@@ -4,7 +4,6 @@
 use qres_api::client::{Client, ClientError};
 use qres_api::pb::{FetchWeightsRequest, SubmitWeightsRequest};
 use qres_fed::learner::{Examples, Learner, TrainConfig};
-use qres_fed::tensor::{f32_from_safetensors, to_safetensors};
 use tonic::Code;
 
 /// Trains on the head of `node` and submits the weights, round by round, until `rounds` rounds are sealed.
@@ -17,13 +16,12 @@ pub async fn run(node: Client, model: &str, mut learner: Learner, rows: Examples
             after,
             ..Default::default()
         };
-        let (head, file) = node.fetch_all(request).await?;
+        let (head, weights) = node.fetch_tensors(request).await?;
         if head.checkpoint.round >= rounds {
             return Ok(());
         }
 
         // Train on the head, with the numbers that came with it: FedProx's mu, the learning rate, …
-        let weights = f32_from_safetensors(&file)?;
         learner.load(&weights)?;
         let config = TrainConfig {
             seed: head.checkpoint.round,
@@ -39,7 +37,7 @@ pub async fn run(node: Client, model: &str, mut learner: Learner, rows: Examples
             metrics: [("loss".to_owned(), f64::from(loss))].into(),
             ..Default::default()
         };
-        match node.submit(header, to_safetensors(&learner.tensors()).into()).await {
+        match node.submit_tensors(header, &learner.tensors()).await {
             // The submission came too late for that checkpoint: go on with the newer one.
             Err(ClientError::Refused {
                 code: Code::FailedPrecondition,

@@ -29,8 +29,9 @@ pub use sgd::TrainConfig;
 pub use softmax::Softmax;
 pub use spiking::Spiking;
 
-/// A tensor in the form that trainers pass around: name, shape (row-major), elements.
-pub type NamedTensor = (String, Vec<u64>, Vec<f32>);
+use ndarray::{Array1, ArrayD, Axis};
+
+use crate::tensor::{Tensor, Tensors};
 
 /// Rows that [`Learner::accuracy`] scores at once; bounds its memory for data of any size.
 const SCORE_ROWS: usize = 256;
@@ -44,22 +45,22 @@ pub enum LearnerError {
         /// The parameter's name.
         name: String,
         /// The shape it must have.
-        shape: Vec<u64>,
+        shape: Vec<usize>,
     },
-    /// A parameter was given with another shape, or with a number of elements that is not its shape's.
-    #[error("tensor {name:?} has shape {got:?} and {elements} elements, the network needs shape {shape:?}")]
+    /// A parameter was given with another shape, or with elements that are not f32.
+    #[error("tensor {name:?} is {dtype} {got:?}, the network needs F32 {shape:?}")]
     Shape {
         /// The parameter's name.
         name: String,
         /// The shape it must have.
-        shape: Vec<u64>,
+        shape: Vec<usize>,
         /// The shape that was given.
-        got: Vec<u64>,
-        /// The number of elements that were given.
-        elements: usize,
+        got: Vec<usize>,
+        /// The name of the element type that was given.
+        dtype: &'static str,
     },
-    /// The network does not know a tensor, or a tensor was given twice.
-    #[error("tensor {name:?} is not one of the network's, or is given twice: it has {known:?}")]
+    /// The network does not know a tensor.
+    #[error("tensor {name:?} is not one of the network's: it has {known:?}")]
     Unknown {
         /// Name of the unknown tensor.
         name: String,
@@ -87,7 +88,7 @@ pub enum LearnerError {
 pub struct Learner {
     network: Box<dyn Network>,
     layout: Vec<Parameter>,
-    weights: Vec<f32>,
+    weights: Array1<f32>,
 }
 
 impl Learner {
@@ -108,25 +109,27 @@ impl Learner {
         Self {
             network: Box::new(network),
             layout,
-            weights,
+            weights: weights.into(),
         }
     }
 
-    /// Returns the parameters, in the network's order.
-    pub fn tensors(&self) -> Vec<NamedTensor> {
-        let mut rest = &self.weights[..];
-        let mut tensors = Vec::with_capacity(self.layout.len());
+    /// Returns the parameters by name.
+    pub fn tensors(&self) -> Tensors {
+        let mut rest = self.weights.view();
+        let mut tensors = Tensors::new();
         for parameter in &self.layout {
-            let (own, after) = rest.split_at(parameter.elements());
-            tensors.push((parameter.name.to_owned(), parameter.shape_u64(), own.to_vec()));
+            let (own, after) = rest.split_at(Axis(0), parameter.elements());
+            let array = ArrayD::from_shape_vec(&parameter.shape[..], own.to_vec());
+            let array = array.expect("as many elements as the shape has");
+            tensors.insert(parameter.name.to_owned(), Tensor::of(array));
             rest = after;
         }
         tensors
     }
 
-    /// Replaces the parameters by the given ones, in any order. The tensors must be exactly the network's; else a
-    /// [`LearnerError`] is returned and nothing changes.
-    pub fn load(&mut self, tensors: &[NamedTensor]) -> Result<(), LearnerError> {
+    /// Replaces the parameters by the given ones. The tensors must be exactly the network's; else a [`LearnerError`] is returned and
+    /// nothing changes.
+    pub fn load(&mut self, tensors: &Tensors) -> Result<(), LearnerError> {
         self.weights = self.flatten(tensors)?;
         Ok(())
     }
@@ -135,12 +138,7 @@ impl Learner {
     ///
     /// With `config.mu` > 0 the gradient of every step gains μ (w − w_t), where w_t is `reference`, the weights that the
     /// trainer fetched. This term keeps trainers with skewed data near each other (FedProx: Li et al. 2020, eq. 2).
-    pub fn train(
-        &mut self,
-        data: &Examples,
-        config: &TrainConfig,
-        reference: &[NamedTensor],
-    ) -> Result<f32, LearnerError> {
+    pub fn train(&mut self, data: &Examples, config: &TrainConfig, reference: &Tensors) -> Result<f32, LearnerError> {
         self.check(data)?;
         let reference = self.flatten(reference)?;
         Ok(sgd::descend(
@@ -155,47 +153,41 @@ impl Learner {
     /// Returns the share of rows whose greatest score is their label's, 0 to 1 (0 without data).
     pub fn accuracy(&self, data: &Examples) -> Result<f64, LearnerError> {
         self.check(data)?;
-        let classes = self.network.classes();
-        let mut scores = Vec::new();
         let mut right = 0usize;
         for batch in data.chunks(SCORE_ROWS) {
-            scores.clear();
-            scores.resize(batch.labels.len() * classes, 0.0);
-            self.network.scores(&self.weights, &batch, &mut scores);
-            let rows = scores.chunks_exact(classes).zip(batch.labels);
+            let scores = self.network.scores(self.weights.view(), &batch);
+            let rows = scores.rows().into_iter().zip(batch.labels);
             right += rows
-                .filter(|(row, label)| loss::greatest(row) == **label as usize)
+                .filter(|(row, label)| loss::greatest(*row) == **label as usize)
                 .count();
         }
         Ok(right as f64 / data.len().max(1) as f64)
     }
 
     /// Returns the tensors as one vector in the network's order.
-    fn flatten(&self, tensors: &[NamedTensor]) -> Result<Vec<f32>, LearnerError> {
+    fn flatten(&self, tensors: &Tensors) -> Result<Array1<f32>, LearnerError> {
         let mut flat = Vec::with_capacity(self.weights.len());
         for parameter in &self.layout {
-            let shape = parameter.shape_u64();
-            let Some((name, got, values)) = tensors.iter().find(|(name, ..)| name == parameter.name) else {
-                let name = parameter.name.to_owned();
+            let (name, shape) = (parameter.name.to_owned(), parameter.shape.clone());
+            let Some(tensor) = tensors.get(parameter.name) else {
                 return Err(LearnerError::Missing { name, shape });
             };
-            if *got != shape || values.len() != parameter.elements() {
-                return Err(LearnerError::Shape {
-                    name: name.clone(),
-                    shape,
-                    got: got.clone(),
-                    elements: values.len(),
-                });
+            match tensor.array::<f32>() {
+                Ok(array) if array.shape() == shape => flat.extend(array.iter()),
+                _ => {
+                    return Err(LearnerError::Shape {
+                        name,
+                        shape,
+                        got: tensor.shape().to_vec(),
+                        dtype: tensor.dtype().name(),
+                    });
+                }
             }
-            flat.extend_from_slice(values);
         }
-        let known = || self.layout.iter().map(|p| p.name);
-        let strange = |(i, (name, ..)): &(usize, &NamedTensor)| {
-            !known().any(|k| k == name) || tensors[..*i].iter().any(|(earlier, ..)| earlier == name)
-        };
-        match tensors.iter().enumerate().find(strange) {
-            None => Ok(flat),
-            Some((_, (name, ..))) => Err(LearnerError::Unknown {
+        let known = || self.layout.iter().map(|parameter| parameter.name);
+        match tensors.keys().find(|name| known().all(|known| known != *name)) {
+            None => Ok(flat.into()),
+            Some(name) => Err(LearnerError::Unknown {
                 name: name.clone(),
                 known: known().map(str::to_owned).collect(),
             }),

@@ -9,13 +9,14 @@
 //! Two members train on the same weights; their updates are coded, and become the next weights by federated averaging:
 //!
 //! ```
+//! use ndarray::array;
 //! use qres_fed::id::{BlobId, NodeId};
 //! use qres_fed::record::{End, Figures, Membership, RoundPolicy, Rule, Spec};
-//! use qres_fed::tensor::{f32_from_safetensors, read_schema, to_safetensors};
+//! use qres_fed::tensor::{read_safetensors, read_schema, to_safetensors};
 //! use qres_fed::update::{self, Outputs, Parent, Part, Weighted};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let file = |a, b| to_safetensors(&[("w".to_owned(), vec![2], vec![a, b])]);
+//! let file = |a: f32, b: f32| to_safetensors([("w", array![a, b].view())]);
 //! let base = file(1.0, 1.0);
 //! let members = [NodeId([1; 32]), NodeId([2; 32])];
 //! let spec = Spec {
@@ -54,10 +55,15 @@
 //! let parent = Parent { id: spec.zero().0, weights: &base, optimiser: None };
 //! let mut next = vec![];
 //! update::aggregate(&spec, parent, &fresh, &[], Outputs::of_weights(&mut next))?;
-//! assert_eq!(f32_from_safetensors(&next)?, [("w".to_owned(), vec![2], vec![2.0, 4.0])]);
+//! assert_eq!(read_safetensors(&next)?["w"].array::<f32>()?, array![2.0, 4.0].into_dyn());
 //! # Ok(())
 //! # }
 //! ```
+
+/// Half-precision numbers, which tensors may have as elements.
+pub use half;
+/// The arrays of which tensors in memory are made.
+pub use ndarray;
 
 pub mod aggregation;
 pub mod codec;

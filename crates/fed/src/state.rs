@@ -175,7 +175,9 @@ fn codec_of(rule: &Rule) -> Result<Codec, TensorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::{f32_from_safetensors, to_safetensors};
+    use ndarray::{ArrayD, array};
+
+    use crate::tensor::{read_safetensors, to_safetensors};
 
     const ROOM: u64 = 1 << 20;
 
@@ -185,11 +187,12 @@ mod tests {
                 .map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.37)
                 .collect::<Vec<_>>()
         };
-        to_safetensors(&[
-            ("audio".into(), vec![3, 300], wave(900)),
-            ("empty".into(), vec![0, 4], vec![]),
-            ("negative zero".into(), vec![2], vec![-0.0, 0.0]),
-            ("text".into(), vec![], wave(1)),
+        let of = |shape: &[usize], values| ArrayD::from_shape_vec(shape, values).unwrap();
+        to_safetensors([
+            ("audio", of(&[3, 300], wave(900)).view()),
+            ("empty", of(&[0, 4], vec![]).view()),
+            ("negative zero", of(&[2], vec![-0.0, 0.0]).view()),
+            ("text", of(&[], wave(1)).view()),
         ])
     }
 
@@ -230,11 +233,15 @@ mod tests {
             let (coded, fidelity) = encode(&words(), &Rule::new(codec)).unwrap();
             assert!(fidelity > least && fidelity < 1.0, "{codec}: {fidelity}");
             let decoded = decode(&coded, ROOM).unwrap();
-            let (sent, got) = (
-                f32_from_safetensors(&words()).unwrap(),
-                f32_from_safetensors(&decoded).unwrap(),
-            );
-            let pairs: Vec<_> = sent.iter().zip(&got).flat_map(|(a, b)| a.2.iter().zip(&b.2)).collect();
+            let values = |file: &[u8]| -> Vec<f32> {
+                let tensors = read_safetensors(file).unwrap();
+                tensors
+                    .values()
+                    .flat_map(|tensor| tensor.array().unwrap().into_iter().copied().collect::<Vec<_>>())
+                    .collect()
+            };
+            let (sent, got) = (values(&words()), values(&decoded));
+            let pairs: Vec<_> = sent.iter().zip(&got).collect();
             let dot = |f: fn(f64, f64) -> f64| {
                 pairs
                     .iter()
@@ -311,9 +318,9 @@ mod tests {
     #[test]
     fn a_state_that_a_codec_wipes_out_has_fidelity_zero_and_a_zero_one_has_one() {
         // The value is below half of bfloat16's smallest number, so it is coded as 0.
-        let tiny = to_safetensors(&[("a".into(), vec![1], vec![f32::from_bits(1)])]);
+        let tiny = to_safetensors([("a", array![f32::from_bits(1)].view())]);
         assert_eq!(encode(&tiny, &Rule::new("bf16/1")).unwrap().1, 0.0);
-        let zero = to_safetensors(&[("a".into(), vec![2], vec![0.0, -0.0])]);
+        let zero = to_safetensors([("a", array![0.0f32, -0.0].view())]);
         for codec in ["none/1", "bf16/1", "int8/1"] {
             assert_eq!(encode(&zero, &Rule::new(codec)).unwrap().1, 1.0);
         }

@@ -3,22 +3,24 @@
 //! A model is never held in memory as a whole: a [`Source`] gives ranges of bytes, results are written to a `Write`, and
 //! work is done one block at a time.
 
+mod array;
 mod error;
+mod file;
 mod finite;
 mod header;
 mod layout;
 mod placement;
 mod seeded;
-mod vectors;
 mod wrapper;
 
+pub use array::{Scalar, Tensor, TensorView, Tensors};
 pub use error::TensorError;
+pub use file::{Pieces, TensorReader, read_safetensors, to_safetensors};
 pub use finite::check as check_finite;
 pub use header::{check_weights, header_bytes, place, read_header, read_schema};
 pub use layout::{Layout, Slot};
 pub use placement::Placement;
 pub use seeded::write_seeded;
-pub use vectors::{F32Tensor, f32_from_safetensors, to_safetensors};
 
 pub(crate) use header::DIMENSIONS_MAX;
 pub(crate) use layout::tensor_bytes;

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::ArrayView1;
 use qres_fed::id::{BlobId, CheckpointId, NodeId};
 use qres_fed::record::{Dtype, End, Figures, Membership, RoundPolicy, Rule, Spec, TensorSpec};
 use qres_fed::tensor::to_safetensors;
@@ -79,7 +80,7 @@ fn file(digits: &str) -> Vec<u8> {
         .iter()
         .map(|b| f32::from_le_bytes(*b))
         .collect();
-    to_safetensors(&[("w".into(), vec![6], values)])
+    to_safetensors([("w", ArrayView1::from(&values))])
 }
 
 fn spec(codec: &str) -> Spec {

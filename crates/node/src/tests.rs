@@ -119,7 +119,7 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn weights(value: f32) -> Bytes {
-    to_safetensors(&[("w".into(), vec![4], vec![value; 4])]).into()
+    to_safetensors([("w", qres_fed::ndarray::arr1(&[value; 4]).view())]).into()
 }
 
 fn model() -> ModelRef {

@@ -18,9 +18,12 @@ pub const SAFETENSORS: Target = Target {
     name: "safetensors",
     run: |_, data| file(data),
     seeds: |_| {
-        let plain = to_safetensors(&[
-            ("größe".into(), vec![2, 2], vec![1.0, -2.0, 3.5, 0.0]),
-            ("scalar".into(), vec![], vec![-0.0]),
+        let plain = to_safetensors([
+            (
+                "größe",
+                qres_fed::ndarray::aview2(&[[1.0f32, -2.0], [3.5, 0.0]]).into_dyn(),
+            ),
+            ("scalar", qres_fed::ndarray::aview0(&-0.0f32).into_dyn()),
         ]);
         let json = r#"{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[1],"data_offsets":[1,3]},"a":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}"#;
         let foreign = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &[1, 0, 0x3c]].concat();

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use qres_api::client::{Client, ClientError};
 use qres_api::pb::{FetchWeightsRequest, SubmissionKind, SubmitWeightsRequest};
 use qres_fed::learner::{Examples, Learner, TrainConfig};
-use qres_fed::tensor::{F32Tensor, f32_from_safetensors, to_safetensors};
+use qres_fed::ndarray::ArrayView1;
+use qres_fed::tensor::{TensorError, TensorView, Tensors};
 use tokio::sync::watch;
 use tonic::Code;
 
@@ -63,11 +64,10 @@ impl Member<'_> {
                 after,
                 ..Default::default()
             };
-            let (head, file) = self.node.fetch_all(request).await?;
+            let (head, base) = self.node.fetch_tensors(request).await?;
             if head.checkpoint.round >= rounds {
                 return Ok(());
             }
-            let base = f32_from_safetensors(&file)?;
             learner.load(&base)?;
             let config = TrainConfig {
                 seed: head.checkpoint.round,
@@ -76,7 +76,7 @@ impl Member<'_> {
             if !self.rows.is_empty() {
                 learner.train(&self.rows, &config, &base)?;
             }
-            let update = difference(&sorted(learner.tensors()), &sorted(base.clone()));
+            let update = difference(&learner.tensors(), &base)?;
             let (update, samples) = self.answer(&head.checkpoint.id, update).await;
             let header = SubmitWeightsRequest {
                 model: self.model.to_owned(),
@@ -85,8 +85,7 @@ impl Member<'_> {
                 kind: SubmissionKind::Delta.into(),
                 ..Default::default()
             };
-            let update = shaped(&sorted(base), &update);
-            match self.node.submit(header, to_safetensors(&update).into()).await {
+            match self.node.submit_tensors(header, shaped(&base, &update)).await {
                 // The round was closed before: go on with the newer checkpoint.
                 Err(ClientError::Refused {
                     code: Code::FailedPrecondition,
@@ -114,25 +113,26 @@ impl Member<'_> {
     }
 }
 
-fn sorted(mut tensors: Vec<F32Tensor>) -> Vec<F32Tensor> {
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    tensors
-}
-
-fn difference(weights: &[F32Tensor], base: &[F32Tensor]) -> Vec<f32> {
-    let values = |tensors: &[F32Tensor]| tensors.iter().flat_map(|tensor| tensor.2.clone()).collect::<Vec<_>>();
-    values(weights).iter().zip(values(base)).map(|(w, b)| w - b).collect()
+/// Returns weights minus base, one tensor after another.
+fn difference(weights: &Tensors, base: &Tensors) -> Result<Vec<f32>, TensorError> {
+    let mut update = vec![];
+    for (after, before) in weights.values().zip(base.values()) {
+        update.extend(&after.array::<f32>()? - &before.array::<f32>()?);
+    }
+    Ok(update)
 }
 
 /// Gives an update the names and shapes of these tensors.
-fn shaped(like: &[F32Tensor], update: &[f32]) -> Vec<F32Tensor> {
-    let mut rest = update;
-    let mut take = |count: usize| {
-        let (here, after) = rest.split_at(count.min(rest.len()));
+fn shaped<'a>(like: &'a Tensors, update: &'a [f32]) -> Vec<(&'a str, TensorView<'a>)> {
+    let mut rest = ArrayView1::from(update).into_dyn();
+    let mut shaped = vec![];
+    for (name, tensor) in like {
+        let elements = tensor.shape().iter().product::<usize>().min(rest.len());
+        let (own, after) = rest.split_at(qres_fed::ndarray::Axis(0), elements);
         rest = after;
-        here.to_vec()
-    };
-    like.iter()
-        .map(|(name, shape, data)| (name.clone(), shape.clone(), take(data.len())))
-        .collect()
+        if let Ok(own) = own.into_shape_with_order(tensor.shape()) {
+            shaped.push((name.as_str(), own.into()));
+        }
+    }
+    shaped
 }

@@ -1,18 +1,20 @@
 //! Data sets of labelled rows.
 
+use ndarray::{Array2, Axis};
+
 use super::{Batch, Random};
 
 /// Reason why rows and labels are no data set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExamplesError {
-    /// The number of features is not `rows × inputs`.
-    #[error("{features} features are not {rows} rows (one a label) of {inputs}")]
+    /// The number of labels is not the number of rows, or the rows have no features.
+    #[error("{labels} labels are given for {rows} rows of {inputs} features: a row has at least one, and one label")]
     Size {
-        /// Number of features that were given.
-        features: usize,
         /// Number of labels that were given.
+        labels: usize,
+        /// Number of rows that were given.
         rows: usize,
-        /// Number of features that a row should have.
+        /// Number of features in a row.
         inputs: usize,
     },
     /// A feature is NaN or infinite.
@@ -25,35 +27,28 @@ pub enum ExamplesError {
     },
 }
 
-/// Labelled rows of finite features, row-major.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Labelled rows of finite features.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Examples {
-    features: Vec<f32>,
+    features: Array2<f32>,
     labels: Vec<u32>,
-    inputs: usize,
 }
 
 impl Examples {
-    /// Makes a data set of rows of `inputs` finite features, with one label for each row.
-    pub fn new(features: Vec<f32>, labels: Vec<u32>, inputs: usize) -> Result<Self, ExamplesError> {
-        if inputs == 0 || labels.len().checked_mul(inputs) != Some(features.len()) {
+    /// Makes a data set of rows of finite features, with one label for each row.
+    pub fn new(features: Array2<f32>, labels: Vec<u32>) -> Result<Self, ExamplesError> {
+        let (rows, inputs) = features.dim();
+        if inputs == 0 || labels.len() != rows {
             return Err(ExamplesError::Size {
-                features: features.len(),
-                rows: labels.len(),
+                labels: labels.len(),
+                rows,
                 inputs,
             });
         }
-        if let Some(at) = features.iter().position(|x| !x.is_finite()) {
-            return Err(ExamplesError::NotFinite {
-                row: at / inputs,
-                feature: at % inputs,
-            });
+        if let Some(((row, feature), _)) = features.indexed_iter().find(|(_, x)| !x.is_finite()) {
+            return Err(ExamplesError::NotFinite { row, feature });
         }
-        Ok(Self {
-            features,
-            labels,
-            inputs,
-        })
+        Ok(Self { features, labels })
     }
 
     /// Returns the number of rows.
@@ -68,7 +63,7 @@ impl Examples {
 
     /// Returns the number of features in a row.
     pub fn inputs(&self) -> usize {
-        self.inputs
+        self.features.ncols()
     }
 
     /// Returns the greatest label plus one, 0 without rows.
@@ -93,22 +88,17 @@ impl Examples {
     /// Returns a copy of these rows, in this order. Panics on an index that is not below [`Self::len`].
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
-        let mut chosen = Self {
-            features: Vec::with_capacity(rows.len() * self.inputs),
-            labels: Vec::with_capacity(rows.len()),
-            inputs: self.inputs,
-        };
-        for &row in rows {
-            chosen.push(self, row);
+        Self {
+            features: self.features.select(Axis(0), rows),
+            labels: rows.iter().map(|row| self.labels[*row]).collect(),
         }
-        chosen
     }
 
     /// Returns consecutive [`Batch`]es of `rows` rows (the last may be shorter).
     pub(super) fn chunks(&self, rows: usize) -> impl Iterator<Item = Batch<'_>> {
-        // An empty set yields no chunk, so its width of 0 does no harm.
-        let features = self.features.chunks(rows * self.inputs.max(1));
+        let features = self.features.axis_chunks_iter(Axis(0), rows);
         features
+            .into_iter()
             .zip(self.labels.chunks(rows))
             .map(|(features, labels)| Batch { features, labels })
     }
@@ -125,39 +115,43 @@ impl Examples {
 
     fn as_batch(&self) -> Batch<'_> {
         Batch {
-            features: &self.features,
+            features: self.features.view(),
             labels: &self.labels,
         }
-    }
-
-    fn push(&mut self, from: &Self, row: usize) {
-        self.features
-            .extend_from_slice(&from.features[row * self.inputs..][..self.inputs]);
-        self.labels.push(from.labels[row]);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::array;
+
     use super::*;
 
     #[test]
     fn rows_must_match_labels_and_be_finite() {
-        let size = Examples::new(vec![0.0; 5], vec![0, 1], 3).unwrap_err();
-        assert_eq!(size.to_string(), "5 features are not 2 rows (one a label) of 3");
-        assert!(Examples::new(vec![], vec![], 0).is_err());
-        let nan = Examples::new(vec![0.0, 1.0, 2.0, f32::NAN], vec![0, 1], 2).unwrap_err();
+        let size = Examples::new(Array2::zeros((2, 3)), vec![0]).unwrap_err();
+        assert!(
+            size.to_string()
+                .starts_with("1 labels are given for 2 rows of 3 features"),
+            "{size}"
+        );
+        assert!(Examples::new(Array2::zeros((0, 0)), vec![]).is_err());
+        let nan = Examples::new(array![[0.0, 1.0], [2.0, f32::NAN]], vec![0, 1]).unwrap_err();
         assert_eq!(nan, ExamplesError::NotFinite { row: 1, feature: 1 });
     }
 
     #[test]
     fn a_shuffled_pass_sees_every_row_once() {
-        let data = Examples::new((0..21).map(|i| i as f32).collect(), (0..7).collect(), 3).unwrap();
+        let data = Examples::new(
+            Array2::from_shape_fn((7, 3), |(i, j)| (3 * i + j) as f32),
+            (0..7).collect(),
+        )
+        .unwrap();
         let mut seen = Vec::new();
         let mut sizes = Vec::new();
         data.shuffled(3, &mut Random::new(1), |batch| {
             sizes.push(batch.labels.len());
-            for (row, &label) in batch.features.chunks(3).zip(batch.labels) {
+            for (row, &label) in batch.features.rows().into_iter().zip(batch.labels) {
                 assert_eq!(row[0], 3.0 * label as f32, "features stay with their label");
                 seen.push(label);
             }

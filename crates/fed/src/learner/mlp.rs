@@ -1,5 +1,8 @@
 //! A network with one hidden layer.
 
+use ndarray::{Array2, ArrayView1, ArrayViewMut1};
+
+use super::dense::Layer;
 use super::{Batch, Network, Parameter, dense, loss};
 
 /// Function that the hidden layer applies to its sums.
@@ -12,13 +15,11 @@ pub enum Activation {
 }
 
 impl Activation {
-    fn apply(self, sums: &mut [f32]) {
-        for x in sums {
-            *x = match self {
-                Self::Relu => x.max(0.0),
-                Self::Tanh => x.tanh(),
-            };
-        }
+    fn apply(self, sums: &mut Array2<f32>) {
+        sums.mapv_inplace(|x| match self {
+            Self::Relu => x.max(0.0),
+            Self::Tanh => x.tanh(),
+        });
     }
 
     /// Returns the slope of the activation, computed from its output.
@@ -43,46 +44,19 @@ pub struct Mlp {
     pub activation: Activation,
 }
 
-/// The four tensors of the parameter vector.
-struct Parts<T> {
-    weight1: T,
-    bias1: T,
-    weight2: T,
-    bias2: T,
-}
-
 impl Mlp {
-    fn parts<'a>(&self, weights: &'a [f32]) -> Parts<&'a [f32]> {
-        let (weight1, rest) = weights.split_at(self.hidden * self.inputs);
-        let (bias1, rest) = rest.split_at(self.hidden);
-        let (weight2, bias2) = rest.split_at(self.classes * self.hidden);
-        Parts {
-            weight1,
-            bias1,
-            weight2,
-            bias2,
-        }
+    /// Splits a parameter vector into the hidden layer and the layer of the scores.
+    fn layers<'a>(&self, weights: ArrayView1<'a, f32>) -> (Layer<'a>, Layer<'a>) {
+        let (hidden, rest) = dense::split(weights, self.hidden, self.inputs);
+        (hidden, dense::split(rest, self.classes, self.hidden).0)
     }
 
-    fn parts_mut<'a>(&self, weights: &'a mut [f32]) -> Parts<&'a mut [f32]> {
-        let (weight1, rest) = weights.split_at_mut(self.hidden * self.inputs);
-        let (bias1, rest) = rest.split_at_mut(self.hidden);
-        let (weight2, bias2) = rest.split_at_mut(self.classes * self.hidden);
-        Parts {
-            weight1,
-            bias1,
-            weight2,
-            bias2,
-        }
-    }
-
-    /// Writes the scores and returns the hidden layer's outputs.
-    fn forward(&self, w: &Parts<&[f32]>, batch: &Batch<'_>, scores: &mut [f32]) -> Vec<f32> {
-        let mut hidden = vec![0.0; batch.labels.len() * self.hidden];
-        dense::forward(batch.features, w.weight1, w.bias1, &mut hidden);
-        self.activation.apply(&mut hidden);
-        dense::forward(&hidden, w.weight2, w.bias2, scores);
-        hidden
+    /// Returns the hidden layer's outputs and the scores.
+    fn forward(&self, (hidden, last): (Layer<'_>, Layer<'_>), batch: &Batch<'_>) -> (Array2<f32>, Array2<f32>) {
+        let mut outputs = hidden.forward(batch.features);
+        self.activation.apply(&mut outputs);
+        let scores = last.forward(outputs.view());
+        (outputs, scores)
     }
 }
 
@@ -104,23 +78,25 @@ impl Network for Mlp {
         self.classes
     }
 
-    fn scores(&self, weights: &[f32], batch: &Batch<'_>, scores: &mut [f32]) {
-        self.forward(&self.parts(weights), batch, scores);
+    fn scores(&self, weights: ArrayView1<'_, f32>, batch: &Batch<'_>) -> Array2<f32> {
+        self.forward(self.layers(weights), batch).1
     }
 
-    fn loss_and_gradient(&self, weights: &[f32], batch: &Batch<'_>, gradient: &mut [f32]) -> f32 {
-        let w = self.parts(weights);
-        let mut upstream = vec![0.0; batch.labels.len() * self.classes];
-        let hidden = self.forward(&w, batch, &mut upstream);
+    fn loss_and_gradient(
+        &self,
+        weights: ArrayView1<'_, f32>,
+        batch: &Batch<'_>,
+        gradient: ArrayViewMut1<'_, f32>,
+    ) -> f32 {
+        let layers = self.layers(weights);
+        let (outputs, mut upstream) = self.forward(layers, batch);
         let loss = loss::cross_entropy(&mut upstream, batch.labels);
-        let g = self.parts_mut(gradient);
-        dense::backward(&hidden, &upstream, g.weight2, g.bias2);
-        let mut by_hidden = vec![0.0; hidden.len()];
-        dense::backward_inputs(w.weight2, &upstream, self.classes, &mut by_hidden);
-        for (d, &h) in by_hidden.iter_mut().zip(&hidden) {
-            *d *= self.activation.slope(h);
-        }
-        dense::backward(batch.features, &by_hidden, g.weight1, g.bias1);
+        let (mut hidden, rest) = dense::split_mut(gradient, self.hidden, self.inputs);
+        let (mut last, _) = dense::split_mut(rest, self.classes, self.hidden);
+        last.backward(outputs.view(), &upstream);
+        let mut by_hidden = layers.1.backward_inputs(&upstream);
+        by_hidden.zip_mut_with(&outputs, |d, h| *d *= self.activation.slope(*h));
+        hidden.backward(batch.features, &by_hidden);
         loss
     }
 }

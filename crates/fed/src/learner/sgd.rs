@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::dense::add_scaled;
+use ndarray::{Array1, Zip};
+
 use super::{Examples, Network, Random};
 
 /// Settings of a training.
@@ -56,37 +57,33 @@ impl TrainConfig {
     }
 }
 
-/// Adds the proximal term's gradient μ (w − w_t). The term μ/2 ‖w − w_t‖² is added to the loss (Li et al. 2020, eq. 2).
-fn add_proximal(gradient: &mut [f32], mu: f32, weights: &[f32], reference: &[f32]) {
-    for ((g, w), r) in gradient.iter_mut().zip(weights).zip(reference) {
-        *g += mu * (w - r);
-    }
-}
-
 /// Trains `weights` in place by the settings of a [`TrainConfig`] and returns the last pass's mean loss, without the
-/// proximal term.
+/// proximal term. That term μ/2 ‖w − w_t‖² is added to the loss, with w_t = `reference` (Li et al. 2020, eq. 2).
 pub(super) fn descend(
     network: &dyn Network,
-    weights: &mut [f32],
+    weights: &mut Array1<f32>,
     data: &Examples,
     config: &TrainConfig,
-    reference: &[f32],
+    reference: &Array1<f32>,
 ) -> f32 {
     let mut random = Random::new(config.seed);
-    let mut gradient = vec![0.0; weights.len()];
-    let mut velocity = vec![0.0; weights.len()];
+    let mut gradient = Array1::zeros(weights.len());
+    let mut velocity = Array1::<f32>::zeros(weights.len());
     let mut loss = 0.0;
     for _ in 0..config.epochs {
         loss = 0.0;
         data.shuffled(config.batch.max(1), &mut random, |batch| {
             gradient.fill(0.0);
             let share = batch.labels.len() as f32 / data.len() as f32;
-            loss += share * network.loss_and_gradient(weights, batch, &mut gradient);
-            add_proximal(&mut gradient, config.mu, weights, reference);
-            for (v, g) in velocity.iter_mut().zip(&gradient) {
-                *v = config.momentum * *v + g;
-            }
-            add_scaled(weights, -config.learning_rate, &velocity);
+            loss += share * network.loss_and_gradient(weights.view(), batch, gradient.view_mut());
+            Zip::from(&mut *weights)
+                .and(&mut velocity)
+                .and(&gradient)
+                .and(reference)
+                .for_each(|w, v, g, r| {
+                    *v = config.momentum * *v + (g + config.mu * (*w - r));
+                    *w -= config.learning_rate * *v;
+                });
         });
     }
     loss
@@ -94,11 +91,13 @@ pub(super) fn descend(
 
 #[cfg(test)]
 mod tests {
+    use ndarray::array;
+
     use super::super::Softmax;
     use super::*;
 
     fn one_row() -> Examples {
-        Examples::new(vec![1.0], vec![0], 1).unwrap()
+        Examples::new(array![[1.0]], vec![0]).unwrap()
     }
 
     /// Takes one step from w on one row (x = 1, label 0, two classes) and compares it with softmax's gradient, computed by
@@ -106,13 +105,19 @@ mod tests {
     #[test]
     fn one_step_worked_by_hand() {
         let network = Softmax { inputs: 1, classes: 2 };
-        let mut weights = [0.0; 4];
+        let mut weights = Array1::zeros(4);
         let config = TrainConfig {
             learning_rate: 0.5,
             mu: 0.1,
             ..TrainConfig::default()
         };
-        let loss = descend(&network, &mut weights, &one_row(), &config, &[1.0, 0.0, 0.0, -2.0]);
+        let loss = descend(
+            &network,
+            &mut weights,
+            &one_row(),
+            &config,
+            &array![1.0, 0.0, 0.0, -2.0],
+        );
         assert!((loss - 2f32.ln()).abs() < 1e-6);
         // Cross-entropy's gradient is (−½, ½, −½, ½); the proximal one 0.1 × (−1, 0, 0, 2).
         let expected = [0.3, -0.25, 0.25, -0.35];
@@ -138,13 +143,13 @@ mod tests {
     fn momentum_adds_the_last_step() {
         let network = Softmax { inputs: 1, classes: 2 };
         let step = |epochs, momentum| {
-            let mut weights = [0.0; 4];
+            let mut weights = Array1::zeros(4);
             let config = TrainConfig {
                 epochs,
                 momentum,
                 ..TrainConfig::default()
             };
-            descend(&network, &mut weights, &one_row(), &config, &[0.0; 4]);
+            descend(&network, &mut weights, &one_row(), &config, &Array1::zeros(4));
             weights[0]
         };
         let (first, plain, heavy) = (step(1, 0.0), step(2, 0.0), step(2, 0.5));
@@ -155,13 +160,13 @@ mod tests {
     fn a_stronger_pull_stays_nearer() {
         let network = Softmax { inputs: 1, classes: 2 };
         let distance = |mu| {
-            let mut weights = [0.0; 4];
+            let mut weights = Array1::zeros(4);
             let config = TrainConfig {
                 epochs: 200,
                 mu,
                 ..TrainConfig::default()
             };
-            descend(&network, &mut weights, &one_row(), &config, &[0.0; 4]);
+            descend(&network, &mut weights, &one_row(), &config, &Array1::zeros(4));
             weights.iter().map(|w| w * w).sum::<f32>()
         };
         assert!(distance(1.0) < distance(0.1) && distance(0.1) < distance(0.0));

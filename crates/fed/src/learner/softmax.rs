@@ -1,5 +1,7 @@
 //! Softmax regression as a [`Network`].
 
+use ndarray::{Array2, ArrayView1, ArrayViewMut1};
+
 use super::{Batch, Network, Parameter, dense, loss};
 
 /// Softmax (multinomial logistic) regression: scores = W x + b.
@@ -27,17 +29,21 @@ impl Network for Softmax {
         self.classes
     }
 
-    fn scores(&self, weights: &[f32], batch: &Batch<'_>, scores: &mut [f32]) {
-        let (weight, bias) = weights.split_at(self.classes * self.inputs);
-        dense::forward(batch.features, weight, bias, scores);
+    fn scores(&self, weights: ArrayView1<'_, f32>, batch: &Batch<'_>) -> Array2<f32> {
+        let (layer, _) = dense::split(weights, self.classes, self.inputs);
+        layer.forward(batch.features)
     }
 
-    fn loss_and_gradient(&self, weights: &[f32], batch: &Batch<'_>, gradient: &mut [f32]) -> f32 {
-        let mut scores = vec![0.0; batch.labels.len() * self.classes];
-        self.scores(weights, batch, &mut scores);
+    fn loss_and_gradient(
+        &self,
+        weights: ArrayView1<'_, f32>,
+        batch: &Batch<'_>,
+        gradient: ArrayViewMut1<'_, f32>,
+    ) -> f32 {
+        let mut scores = self.scores(weights, batch);
         let loss = loss::cross_entropy(&mut scores, batch.labels);
-        let (weight, bias) = gradient.split_at_mut(self.classes * self.inputs);
-        dense::backward(batch.features, &scores, weight, bias);
+        let (mut layer, _) = dense::split_mut(gradient, self.classes, self.inputs);
+        layer.backward(batch.features, &scores);
         loss
     }
 }

@@ -1,5 +1,8 @@
 //! Spiking neurons, trained by surrogate gradient.
 
+use ndarray::{Array2, ArrayView1, ArrayViewMut1, Zip};
+
+use super::dense::Layer;
 use super::{Batch, Network, Parameter, dense, loss};
 
 /// Share of a potential that is left after one step: β = exp(−Δt/τ) for a membrane time constant of about ten steps.
@@ -43,12 +46,12 @@ fn surrogate(distance: f32) -> f32 {
     1.0 / (1.0 + STEEPNESS * distance.abs()).powi(2)
 }
 
-/// Results of the forward pass that the backward pass needs.
+/// Results of the forward pass that the backward pass needs; all have a row for each row of the batch and a column for each neuron.
 struct Run {
-    /// Distances of the potentials from the threshold: for each step one row of all neurons of all rows.
-    distances: Vec<Vec<f32>>,
+    /// Distances of the potentials from the threshold at each step.
+    distances: Vec<Array2<f32>>,
     /// The readout's trace of each neuron's output: Σ_t share\[t\] s\[t\].
-    traces: Vec<f32>,
+    traces: Array2<f32>,
 }
 
 impl Spiking {
@@ -63,67 +66,73 @@ impl Spiking {
         shares
     }
 
-    fn run(&self, weight: &[f32], bias: &[f32], batch: &Batch<'_>, fire: Fire) -> Run {
-        let neurons = batch.labels.len() * self.hidden;
-        let mut current = vec![0.0; neurons];
-        dense::forward(batch.features, weight, bias, &mut current);
-        let mut potential = vec![0.0f32; neurons];
-        let mut output = vec![0.0f32; neurons];
-        let mut traces = vec![0.0f32; neurons];
+    /// Splits a parameter vector into the layer of the neurons and the readout.
+    fn layers<'a>(&self, weights: ArrayView1<'a, f32>) -> (Layer<'a>, Layer<'a>) {
+        let (neurons, rest) = dense::split(weights, self.hidden, self.inputs);
+        (neurons, dense::split(rest, self.classes, self.hidden).0)
+    }
+
+    fn run(&self, neurons: &Layer<'_>, batch: &Batch<'_>, fire: Fire) -> Run {
+        let current = neurons.forward(batch.features);
+        let mut potential = Array2::<f32>::zeros(current.raw_dim());
+        let mut output = Array2::<f32>::zeros(current.raw_dim());
+        let mut traces = Array2::<f32>::zeros(current.raw_dim());
         let mut distances = Vec::with_capacity(self.steps);
         for share in self.shares() {
-            for ((u, s), i) in potential.iter_mut().zip(&mut output).zip(&current) {
-                *u = DECAY * *u + i - THRESHOLD * *s;
-                *s = fire(*u - THRESHOLD);
-            }
-            dense::add_scaled(&mut traces, share, &output);
-            distances.push(potential.iter().map(|u| u - THRESHOLD).collect());
+            Zip::from(&mut potential)
+                .and(&mut output)
+                .and(&current)
+                .for_each(|u, s, i| {
+                    *u = DECAY * *u + i - THRESHOLD * *s;
+                    *s = fire(*u - THRESHOLD);
+                });
+            traces.scaled_add(share, &output);
+            distances.push(&potential - THRESHOLD);
         }
         Run { distances, traces }
     }
 
     /// Computes the gradient of the loss by the neurons' currents from the gradient by their traces, backwards through
     /// time.
-    fn currents_gradient(&self, run: &Run, by_trace: &[f32]) -> Vec<f32> {
-        let mut by_current = vec![0.0f32; by_trace.len()];
+    fn currents_gradient(&self, run: &Run, by_trace: &Array2<f32>) -> Array2<f32> {
+        let mut by_current = Array2::<f32>::zeros(by_trace.raw_dim());
         // The gradient by the potential of the following step.
-        let mut by_next = vec![0.0f32; by_trace.len()];
+        let mut by_next = Array2::<f32>::zeros(by_trace.raw_dim());
         for (share, distances) in self.shares().into_iter().zip(&run.distances).rev() {
-            let neurons = by_next
-                .iter_mut()
-                .zip(&mut by_current)
-                .zip(distances.iter().zip(by_trace));
-            for ((next, sum), (&distance, trace)) in neurons {
-                let by_output = share * trace - THRESHOLD * *next;
-                *next = DECAY * *next + surrogate(distance) * by_output;
-                *sum += *next;
-            }
+            Zip::from(&mut by_next)
+                .and(&mut by_current)
+                .and(distances)
+                .and(by_trace)
+                .for_each(|next, sum, distance, trace| {
+                    let by_output = share * trace - THRESHOLD * *next;
+                    *next = DECAY * *next + surrogate(*distance) * by_output;
+                    *sum += *next;
+                });
         }
         by_current
     }
 
-    fn scores_with(&self, weights: &[f32], batch: &Batch<'_>, scores: &mut [f32], fire: Fire) -> Run {
-        let (first, second) = weights.split_at(self.hidden * (self.inputs + 1));
-        let (weight, bias) = first.split_at(self.hidden * self.inputs);
-        let run = self.run(weight, bias, batch, fire);
-        let (weight, bias) = second.split_at(self.classes * self.hidden);
-        dense::forward(&run.traces, weight, bias, scores);
-        run
+    fn scores_with(&self, weights: ArrayView1<'_, f32>, batch: &Batch<'_>, fire: Fire) -> (Run, Array2<f32>) {
+        let (neurons, readout) = self.layers(weights);
+        let run = self.run(&neurons, batch, fire);
+        let scores = readout.forward(run.traces.view());
+        (run, scores)
     }
 
-    fn gradient_with(&self, weights: &[f32], batch: &Batch<'_>, gradient: &mut [f32], fire: Fire) -> f32 {
-        let mut upstream = vec![0.0; batch.labels.len() * self.classes];
-        let run = self.scores_with(weights, batch, &mut upstream, fire);
+    fn gradient_with(
+        &self,
+        weights: ArrayView1<'_, f32>,
+        batch: &Batch<'_>,
+        gradient: ArrayViewMut1<'_, f32>,
+        fire: Fire,
+    ) -> f32 {
+        let (run, mut upstream) = self.scores_with(weights, batch, fire);
         let loss = loss::cross_entropy(&mut upstream, batch.labels);
-        let (first, second) = gradient.split_at_mut(self.hidden * (self.inputs + 1));
-        let (weight, bias) = second.split_at_mut(self.classes * self.hidden);
-        dense::backward(&run.traces, &upstream, weight, bias);
-        let readout = &weights[self.hidden * (self.inputs + 1)..][..self.classes * self.hidden];
-        let mut by_trace = vec![0.0; run.traces.len()];
-        dense::backward_inputs(readout, &upstream, self.classes, &mut by_trace);
-        let by_current = self.currents_gradient(&run, &by_trace);
-        let (weight, bias) = first.split_at_mut(self.hidden * self.inputs);
-        dense::backward(batch.features, &by_current, weight, bias);
+        let (mut neurons, rest) = dense::split_mut(gradient, self.hidden, self.inputs);
+        let (mut readout, _) = dense::split_mut(rest, self.classes, self.hidden);
+        readout.backward(run.traces.view(), &upstream);
+        let by_trace = self.layers(weights).1.backward_inputs(&upstream);
+        neurons.backward(batch.features, &self.currents_gradient(&run, &by_trace));
         loss
     }
 }
@@ -146,17 +155,24 @@ impl Network for Spiking {
         self.classes
     }
 
-    fn scores(&self, weights: &[f32], batch: &Batch<'_>, scores: &mut [f32]) {
-        self.scores_with(weights, batch, scores, spike);
+    fn scores(&self, weights: ArrayView1<'_, f32>, batch: &Batch<'_>) -> Array2<f32> {
+        self.scores_with(weights, batch, spike).1
     }
 
-    fn loss_and_gradient(&self, weights: &[f32], batch: &Batch<'_>, gradient: &mut [f32]) -> f32 {
+    fn loss_and_gradient(
+        &self,
+        weights: ArrayView1<'_, f32>,
+        batch: &Batch<'_>,
+        gradient: ArrayViewMut1<'_, f32>,
+    ) -> f32 {
         self.gradient_with(weights, batch, gradient, spike)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::array;
+
     use super::super::gradient_check::check;
     use super::*;
 
@@ -178,10 +194,15 @@ mod tests {
         fn classes(&self) -> usize {
             self.0.classes
         }
-        fn scores(&self, weights: &[f32], batch: &Batch<'_>, scores: &mut [f32]) {
-            self.0.scores_with(weights, batch, scores, fast_sigmoid);
+        fn scores(&self, weights: ArrayView1<'_, f32>, batch: &Batch<'_>) -> Array2<f32> {
+            self.0.scores_with(weights, batch, fast_sigmoid).1
         }
-        fn loss_and_gradient(&self, weights: &[f32], batch: &Batch<'_>, gradient: &mut [f32]) -> f32 {
+        fn loss_and_gradient(
+            &self,
+            weights: ArrayView1<'_, f32>,
+            batch: &Batch<'_>,
+            gradient: ArrayViewMut1<'_, f32>,
+        ) -> f32 {
             self.0.gradient_with(weights, batch, gradient, fast_sigmoid)
         }
     }
@@ -217,16 +238,19 @@ mod tests {
             classes: 1,
             steps: 4,
         };
+        let features = array![[0.6]];
         let batch = Batch {
-            features: &[0.6],
+            features: features.view(),
             labels: &[0],
         };
-        let run = network.run(&[1.0], &[0.0], &batch, spike);
-        let potentials: Vec<f32> = run.distances.iter().map(|d| d[0] + 1.0).collect();
+        // The weight 1 and the bias 0; the readout does not matter.
+        let weights = array![1.0, 0.0, 0.0, 0.0];
+        let run = network.run(&network.layers(weights.view()).0, &batch, spike);
+        let potentials: Vec<f32> = run.distances.iter().map(|d| d[[0, 0]] + 1.0).collect();
         for (got, expected) in potentials.iter().zip([0.6, 1.14, 0.626, 1.1634]) {
             assert!((got - expected).abs() < 1e-6, "{potentials:?}");
         }
         // The spikes of steps 1 and 3 (counted from 0) have the weights (1 + 0.9 + 0.81) / 4 and 1 / 4.
-        assert!((run.traces[0] - (2.71 + 1.0) / 4.0).abs() < 1e-6);
+        assert!((run.traces[[0, 0]] - (2.71 + 1.0) / 4.0).abs() < 1e-6);
     }
 }

@@ -79,7 +79,7 @@ impl Uniform {
 mod tests {
     use super::*;
     use crate::record::Dtype;
-    use crate::tensor::{check_weights, f32_from_safetensors, read_schema};
+    use crate::tensor::{check_weights, read_safetensors, read_schema};
 
     fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {
         TensorSpec {
@@ -119,10 +119,10 @@ mod tests {
             tensor("bias", Dtype::F32, &[100]),
             tensor("weight", Dtype::F32, &[1000, 5, 5]),
         ];
-        let tensors = f32_from_safetensors(&seeded(&schema, 1)).unwrap();
-        let values = |i: usize| tensors[i].2.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
-        assert!(values(0).iter().all(|x| *x == 0.0));
-        let weight = values(1);
+        let tensors = read_safetensors(&seeded(&schema, 1)).unwrap();
+        let values = |name: &str| tensors[name].array::<f32>().unwrap().mapv(f64::from);
+        assert!(values("bias").iter().all(|x| *x == 0.0));
+        let weight = values("weight");
         let n = weight.len() as f64;
         let (mean, square) = (
             weight.iter().sum::<f64>() / n,

@@ -8,6 +8,8 @@ mod whole_way;
 use super::*;
 use crate::id::{BlobId, CheckpointId, NodeId};
 use crate::record::{Dtype, End, Figures, Membership, RoundPolicy, Rule, TensorSpec};
+use ndarray::ArrayView1;
+
 use crate::tensor::{Layout, check_weights, to_safetensors};
 
 fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {
@@ -47,7 +49,7 @@ fn file(spec: &Spec, data: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn floats(values: &[f32]) -> Vec<u8> {
-    to_safetensors(&[("w".into(), vec![values.len() as u64], values.to_vec())])
+    to_safetensors([("w", ArrayView1::from(values))])
 }
 
 fn plain(codec: &str, elements: usize) -> Spec {
