@@ -8,21 +8,23 @@
 //! use qres_api::client::{Client, ClientError};
 //! use qres_api::pb::{FetchWeightsRequest, SubmitWeightsRequest};
 //!
-//! # fn train(weights: Vec<u8>) -> Vec<u8> { weights }
+//! # use qres_fed::tensor::Tensors;
+//! # fn train(weights: &Tensors) -> Tensors { weights.clone() }
 //! # async fn round() -> Result<(), ClientError> {
 //! let node = Client::connect("127.0.0.1:4002").await?;
 //! let request = FetchWeightsRequest {
 //!     model: "example".into(),
 //!     ..Default::default()
 //! };
-//! let (head, weights) = node.fetch_all(request).await?;
+//! // Tensors by name, each an array of `ndarray`.
+//! let (head, weights) = node.fetch_tensors(request).await?;
 //! let header = SubmitWeightsRequest {
 //!     model: "example".into(),
 //!     base: head.checkpoint.id.clone(),
 //!     samples: 1_000,
 //!     ..Default::default()
 //! };
-//! let submission = node.submit(header, train(weights).into()).await?;
+//! let submission = node.submit_tensors(header, &train(&weights)).await?;
 //! println!("round {}: submission {}", head.checkpoint.round, submission.id);
 //! # Ok(())
 //! # }
