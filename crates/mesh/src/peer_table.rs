@@ -13,7 +13,7 @@ use super::address::{self, Reach};
 use super::backoff::Backoff;
 use super::clock_offset::ClockOffset;
 use super::event::HeadClaim;
-use super::hello::Mismatch;
+use super::hello::{GoodbyeCode, Mismatch};
 use super::peer_view::{PeerState, PeerView};
 use super::score::Score;
 
@@ -65,7 +65,7 @@ pub enum Link {
         /// The time at which the connection is closed at the latest.
         until: Instant,
         /// The hello with this node's goodbye, if it sent one: its answer ends the connection.
-        goodbye: Option<OutboundRequestId>,
+        goodbye: Option<(OutboundRequestId, GoodbyeCode)>,
     },
 }
 

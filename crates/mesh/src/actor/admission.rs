@@ -99,7 +99,7 @@ impl Actor {
     /// on its way then.
     fn ends_with(&self, peer: &PeerId, hello: OutboundRequestId) -> bool {
         match self.peers.get(peer).map(|p| p.link) {
-            Some(Link::Parting { goodbye, .. }) => goodbye.is_none_or(|goodbye| goodbye == hello),
+            Some(Link::Parting { goodbye, .. }) => goodbye.is_none_or(|(goodbye, _)| goodbye == hello),
             _ => false,
         }
     }
@@ -325,16 +325,20 @@ impl Actor {
         if !matches!(peer.link, Link::Parting { .. }) {
             peer.link = Link::Parting { until, goodbye: None };
         }
-        // One goodbye is enough, however often the peer says hello meanwhile.
-        let said = matches!(peer.link, Link::Parting { goodbye: Some(_), .. });
+        // One goodbye for a reason is enough, however often the peer says hello meanwhile.
+        let said = match peer.link {
+            Link::Parting { goodbye, .. } => goodbye.map(|(_, code)| code),
+            _ => None,
+        };
         self.outbox.peer_changed(id);
         self.unadmit(&id, now);
-        if let Some(goodbye) = goodbye.filter(|_| !said) {
+        if let Some(goodbye) = goodbye.filter(|goodbye| Some(goodbye.code()) != said) {
+            let code = goodbye.code();
             let mut hello = self.greeting();
             hello.goodbye = Some(goodbye);
             let sent = self.swarm.behaviour_mut().hello.send_request(&id, hello);
             if let Some(Link::Parting { goodbye, .. }) = self.peers.get_mut(&id).map(|peer| &mut peer.link) {
-                *goodbye = Some(sent);
+                *goodbye = Some((sent, code));
             }
         }
     }
