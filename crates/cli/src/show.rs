@@ -1,5 +1,6 @@
 //! Formats the contract's messages: as JSON for programs, as text for people.
 
+pub mod curve;
 pub mod json;
 pub mod lines;
 pub mod model;

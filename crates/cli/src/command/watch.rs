@@ -8,6 +8,7 @@ use super::Context;
 use super::follow::{Message, Next, follow};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::show::curve::Curves;
 use crate::show::{json, text};
 
 /// Follows rounds, peers, models or submissions as they change.
@@ -22,7 +23,7 @@ pub struct Watch {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// A model's rounds: opened, gained a contribution, sealed
+    /// A model's rounds: opened, gained a contribution, sealed; with the curves of the model's metrics
     Rounds {
         /// Name of the model, or name@id
         model: String,
@@ -49,14 +50,20 @@ impl Watch {
                     let model = model.clone();
                     async move { client.watch_rounds(&model, from).await }
                 };
+                let mut curves = Curves::default();
                 let each = |message: pb::WatchRoundsResponse| {
+                    let drawn = message
+                        .round
+                        .as_ref()
+                        .map(|round| curves.drawn(round))
+                        .unwrap_or_default();
                     print(
                         output,
                         &message,
                         "round",
                         message.round.as_ref(),
                         json::round,
-                        text::round_line,
+                        |round| format!("{}  {drawn}", text::round_line(round)).trim_end().to_owned(),
                     )
                 };
                 follow(output, self.from, open, each).await
