@@ -8,7 +8,7 @@ IMAGE ?= localhost/qres-swarm:dev
 # Some of the steps of k8s-test, all if empty.
 STEPS ?=
 
-.PHONY: help demo demo-attack conformance test otel-test bench fuzz sim soak mutants build install image k8s-test tools audit doc lint fmt stubs clean
+.PHONY: help demo demo-attack conformance test test-aarch64 otel-test bench fuzz sim soak mutants build install image k8s-test tools audit doc lint fmt stubs clean
 
 help: ## This list.
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ otel-test: ## Traces, metrics, dashboard and alerts with a real OpenTelemetry Co
 
 tools: ## What the tests use beside Rust: grpcurl (with Go) and a Python environment, both below .cache/.
 	scripts/tools.sh
+
+test-aarch64: ## The tests that pin bits, on aarch64 and on x86-64 without and with AVX2, by qemu. Needs qemu-user and a cross compiler.
+	scripts/processors.sh
 
 conformance: ## The aggregation rules against Flower, ByzFL and NumPy, which pip installs. Needs Python.
 	scripts/conformance.sh

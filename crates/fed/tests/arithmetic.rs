@@ -152,3 +152,19 @@ fn updates_and_their_aggregate_have_these_bits() {
         assert_eq!(out, file(made), "{codec}");
     }
 }
+
+/// The script that runs these tests on other processors names the one that it means to be on.
+#[test]
+fn the_processor_is_the_one_that_is_meant() {
+    let Ok(meant) = std::env::var("QRES_PROCESSOR") else {
+        return;
+    };
+    #[cfg(target_arch = "x86_64")]
+    let found = match std::arch::is_x86_feature_detected!("avx2") {
+        true => "x86-64 with AVX2",
+        false => "x86-64 without AVX",
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let found = std::env::consts::ARCH;
+    assert_eq!(found, meant);
+}
