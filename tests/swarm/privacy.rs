@@ -33,7 +33,14 @@ fn deviation(weights: &[f32]) -> f64 {
 async fn play(nodes: &[Node], model: &str, at: u64) -> Vec<f32> {
     for (node, samples) in nodes.iter().zip([7, 100, 3_000]) {
         let base = node.wait_for_round(model, at).await;
-        node.submit(model, &base.id(), samples, &base.file).await.unwrap();
+        let header = pb::SubmitWeightsRequest {
+            model: model.into(),
+            base: base.id(),
+            samples,
+            steps: Some(50.0),
+            ..Default::default()
+        };
+        node.submit_with(header, &base.file).await.unwrap();
     }
     let mut files = vec![];
     for node in nodes {
@@ -57,7 +64,14 @@ async fn each_member_adds_noise_counts_what_it_spends_and_stops_in_time() {
         "{}",
         deviation(&weights)
     );
-    play(&nodes, "private", 1).await;
+    let later = play(&nodes, "private", 1).await;
+    let product: f64 = weights
+        .iter()
+        .zip(&later)
+        .map(|(w, l)| f64::from(*w) * f64::from(l - w))
+        .sum();
+    let likeness = product / expected.powi(2) / (ELEMENTS as f64).sqrt();
+    assert!(likeness.abs() < 5.0, "two rounds have one noise: {likeness}");
     let daemon = swarm.daemons.remove(0).kill_and_restart();
     let restarted = daemon.node();
     restarted.wait_for_round("private", 2).await;
@@ -69,10 +83,8 @@ async fn each_member_adds_noise_counts_what_it_spends_and_stops_in_time() {
             assert_eq!((spent.releases, spent.delta), (number, 1e-5));
             let expected = EPSILON[usize::try_from(number).unwrap() - 1];
             assert!((spent.epsilon - expected).abs() < 1e-9, "{spent:?}");
-            assert_eq!(
-                contribution.samples, 1,
-                "the number of samples would say how much data there is"
-            );
+            let told = (contribution.samples, contribution.steps);
+            assert_eq!(told, (1, None), "they would say how much data there is");
         }
     }
     // The third update would cost more than the model allows; a restart forgets nothing.

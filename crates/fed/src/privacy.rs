@@ -8,8 +8,8 @@
 //! - `gaussian/1`: the noise of each contribution has the standard deviation `noise_multiplier` · `clip`. The guarantee
 //!   holds against everyone, other members included, whatever rules aggregate.
 //! - `distributed-gaussian/1`: each contribution has the k-th part of that variance (k: `min_contributions`), so that the
-//!   sum of a round's contributions has all of it. The guarantee holds against those who see the checkpoints. Members see
-//!   single contributions, which have less noise.
+//!   sum of a round's contributions has all of it. The guarantee holds against those who get checkpoints and nothing else. Members
+//!   see single contributions, which have less noise; so do, in part, those who read rounds or gossip.
 //!
 //! Each contribution is a *release*. The ε of all releases of a node follows from their number: see [`epsilon`].
 
@@ -19,7 +19,7 @@ pub use accountant::epsilon;
 
 use crate::aggregation::Aggregation;
 use crate::param::{Param, check_numbers};
-use crate::record::{Rule, Spec, SpecError};
+use crate::record::{Membership, Rule, Spec, SpecError};
 use crate::strategy;
 
 const NONE: &str = "none/1";
@@ -83,6 +83,17 @@ impl Gaussian {
     /// Returns the ε of this many releases.
     pub fn epsilon(&self, releases: u64) -> f64 {
         epsilon(self.noise_multiplier, releases, self.delta)
+    }
+
+    /// Returns the number of releases of this noise that cost as much as `releases` with another noise multiplier, rounded up: the
+    /// divergence of a release is proportional to 1 / z².
+    pub fn equivalent(&self, releases: u64, noise_multiplier: f64) -> u64 {
+        if noise_multiplier == self.noise_multiplier {
+            return releases;
+        }
+        let ratio = self.noise_multiplier / noise_multiplier;
+        // `as` saturates.
+        ((releases as f64 * ratio * ratio).ceil() as u64).min(RELEASES_MAX)
     }
 
     /// Returns true if a node with this many releases may make another one.
@@ -155,6 +166,12 @@ pub fn check_spec(spec: &Spec) -> Result<(), SpecError> {
     }
     if !is_distributed(rule) {
         return Ok(());
+    }
+    if spec.membership == Membership::Open {
+        let problem = format!(
+            "{id} protects the sum alone, and in an open model every node reads single contributions: take {GAUSSIAN}"
+        );
+        return fail("privacy", problem);
     }
     // The noise of k members is that of the sum only if all of them count, and the same.
     if !Aggregation::of(spec)?.is_mean() {

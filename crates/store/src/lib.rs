@@ -104,8 +104,8 @@ pub use owner::Owner;
 pub use partial::Partial;
 pub use quota::{Quota, QuotaError};
 pub use record::{
-    Best, Evaluation, HeardModel, KeyOutcome, ModelRecords, StoredKey, StoredModel, StoredState, StoredSubmission,
-    SubmissionPage, Verdicts, Write,
+    Best, Evaluation, HeardModel, KeyOutcome, ModelRecords, StoredKey, StoredModel, StoredReleases, StoredState,
+    StoredSubmission, SubmissionPage, Verdicts, Write,
 };
 pub use reserve::{ROOM_BYTES_MIN, free_bytes};
 pub use reusable::ReusableFiles;

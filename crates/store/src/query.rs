@@ -8,7 +8,8 @@ use super::database::Fault;
 use super::entry::get;
 use super::table::{self, Values};
 use super::{
-    HeardModel, ModelRecords, StoreError, StoredModel, StoredState, StoredSubmission, SubmissionPage, archive, value,
+    HeardModel, ModelRecords, StoreError, StoredModel, StoredReleases, StoredState, StoredSubmission, SubmissionPage,
+    archive, value,
 };
 
 /// Largest number of items on a page.
@@ -103,8 +104,10 @@ pub(super) fn records(tx: &ReadTransaction, spec: SpecId) -> Result<ModelRecords
     })
 }
 
-pub(super) fn releases(tx: &ReadTransaction, spec: SpecId) -> Result<u64, Fault> {
-    Ok(get(tx, table::RELEASES, &spec.0, value::to_releases)?.unwrap_or(0))
+pub(super) fn releases(tx: &ReadTransaction) -> Result<Vec<StoredReleases>, Fault> {
+    values_below(tx, table::RELEASES, &[], |spec, bytes| {
+        value::to_releases(SpecId(*spec), bytes)
+    })
 }
 
 fn id_of<T: Canonical>(signed: &Signed<T>) -> [u8; 32] {

@@ -140,8 +140,8 @@ pub enum Write {
         metric: u8,
         best: Best,
     },
-    /// This node has made at least this many noisy updates in the model. A lower number than the stored one changes nothing.
-    Releases(SpecId, u64),
+    /// This node has made at least so many noisy updates in a model. A lower count than the stored one changes nothing.
+    Releases(StoredReleases),
     Submission(StoredSubmission),
     SubmissionState {
         id: SubmissionId,
@@ -171,6 +171,18 @@ pub type Verdicts = Vec<(ContributionId, Verdict)>;
 
 /// What the members of a round measured: a value for each of the spec's metrics, `None` where nobody measured it.
 pub type Evaluation = Vec<Option<Summary>>;
+
+/// The noisy updates that this node made in a model. They stay when the model is left, for its successors.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct StoredReleases {
+    pub spec: SpecId,
+    pub model: ModelName,
+    /// The noise of the updates, as in [`qres_fed::privacy::Gaussian`].
+    pub noise_multiplier: f64,
+    /// Their number; it includes those of the specs before this one.
+    pub count: u64,
+}
 
 /// The best confirmed checkpoint by a metric, as far as this node knows.
 #[derive(Debug, Clone, Copy, PartialEq)]

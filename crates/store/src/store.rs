@@ -13,8 +13,8 @@ use super::directory::Directory;
 use super::reserve::Reserve;
 use super::{
     Best, BlobStore, Blobs, Evaluation, HeardModel, ModelRecords, Owner, Quota, StoreError, StoredKey, StoredModel,
-    StoredState, StoredSubmission, SubmissionPage, Verdicts, Write, archive, entry, evaluation, expire, query, table,
-    value, verdict, write,
+    StoredReleases, StoredState, StoredSubmission, SubmissionPage, Verdicts, Write, archive, entry, evaluation, expire,
+    query, table, value, verdict, write,
 };
 
 /// The settings of a [`Store`].
@@ -164,9 +164,9 @@ impl Store {
         self.records.read(|tx| evaluation::best(tx, spec))
     }
 
-    /// Returns the number of noisy updates that this node made in a model.
-    pub fn releases(&self, spec: SpecId) -> Result<u64, StoreError> {
-        self.records.read(|tx| query::releases(tx, spec))
+    /// Returns the noisy updates that this node made, by model, also of models that it has left.
+    pub fn releases(&self) -> Result<Vec<StoredReleases>, StoreError> {
+        self.records.read(query::releases)
     }
 
     /// Returns round and id of the archived records of rounds later than `above`, the newest first. Whole rounds are

@@ -43,7 +43,7 @@ pub(super) const VERDICTS: Values<72> = TableDefinition::new("verdicts");
 pub(super) const EVALUATIONS: Values<72> = TableDefinition::new("evaluations");
 /// Key: spec, place of a metric in the spec. Value: the best checkpoint by this metric.
 pub(super) const BEST: Values<33> = TableDefinition::new("best");
-/// Key: spec. Value: the number of noisy updates of this node's data, which stays when the model is left.
+/// Key: spec. Value: the noisy updates of this node's data, which stay when the model is left.
 pub(super) const RELEASES: Values<32> = TableDefinition::new("releases");
 /// Key: spec, checkpoint whose weights are here and verified. No value.
 pub(super) const VERIFIED: Mark<64> = TableDefinition::new("verified");

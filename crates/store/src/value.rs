@@ -11,7 +11,7 @@ use qres_fed::id::{BlobId, CheckpointId, ContributionId, NodeId, SpecId, Submiss
 use qres_fed::record::{Canonical, ModelName, Report, Signature, Signed};
 use qres_fed::round::SubmissionState;
 
-use super::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredState, StoredSubmission};
+use super::{HeardModel, KeyOutcome, StoreError, StoredKey, StoredReleases, StoredState, StoredSubmission};
 
 /// Length of an Ed25519 signature, in bytes.
 const SIGNATURE_LEN: usize = 64;
@@ -274,10 +274,37 @@ pub fn from_heard(heard: &HeardModel) -> Vec<u8> {
     })
 }
 
-/// Decodes a number of noisy updates, 8 bytes, little-endian; fails with [`StoreError::Damaged`].
-pub fn to_releases(bytes: &[u8]) -> Result<u64, StoreError> {
-    let bytes = bytes.try_into().map_err(|error| damaged("number of releases", error))?;
-    Ok(u64::from_le_bytes(bytes))
+#[derive(BorshSerialize, BorshDeserialize)]
+enum ReleasesRow {
+    V1 {
+        model: ModelName,
+        noise_multiplier: f64,
+        count: u64,
+    },
+}
+
+/// Encodes the count of a model's noisy updates.
+pub fn from_releases(releases: &StoredReleases) -> Vec<u8> {
+    encode(&ReleasesRow::V1 {
+        model: releases.model.clone(),
+        noise_multiplier: releases.noise_multiplier,
+        count: releases.count,
+    })
+}
+
+/// Decodes the bytes of [`from_releases`]; fails with [`StoreError::Damaged`].
+pub fn to_releases(spec: SpecId, bytes: &[u8]) -> Result<StoredReleases, StoreError> {
+    let ReleasesRow::V1 {
+        model,
+        noise_multiplier,
+        count,
+    } = decode("number of releases", bytes)?;
+    Ok(StoredReleases {
+        spec,
+        model,
+        noise_multiplier,
+        count,
+    })
 }
 
 /// Decodes the bytes of [`from_heard`]; fails with [`StoreError::Damaged`].

@@ -8,7 +8,7 @@ use redb::{ReadableTable, WriteTransaction};
 use super::database::Fault;
 use super::entry::{Done, mark, put, remove, take, unmark};
 use super::table::{self, Values};
-use super::{StoreError, StoredKey, StoredSubmission, Write, archive, evaluation, value, verdict};
+use super::{StoreError, StoredKey, StoredReleases, StoredSubmission, Write, archive, evaluation, value, verdict};
 
 /// Applies one [`Write`] in a transaction.
 pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
@@ -55,7 +55,7 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
             evaluation,
         } => evaluation::keep(tx, *spec, (*round, checkpoint), evaluation),
         Write::Best { spec, metric, best } => evaluation::keep_best(tx, *spec, *metric, best),
-        Write::Releases(spec, count) => put_releases(tx, *spec, *count),
+        Write::Releases(releases) => put_releases(tx, releases),
         Write::Submission(submission) => put_submission(tx, submission),
         Write::SubmissionState {
             id,
@@ -147,12 +147,15 @@ fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
     Ok(())
 }
 
-fn put_releases(tx: &WriteTransaction, spec: SpecId, count: u64) -> Done {
-    let before = match get(tx, table::RELEASES, &spec.0)? {
-        Some(bytes) => value::to_releases(&bytes)?,
+fn put_releases(tx: &WriteTransaction, releases: &StoredReleases) -> Done {
+    let before = match get(tx, table::RELEASES, &releases.spec.0)? {
+        Some(bytes) => value::to_releases(releases.spec, &bytes)?.count,
         None => 0,
     };
-    put(tx, table::RELEASES, &spec.0, &count.max(before).to_le_bytes())
+    if releases.count <= before {
+        return Ok(());
+    }
+    put(tx, table::RELEASES, &releases.spec.0, &value::from_releases(releases))
 }
 
 fn put_contribution(tx: &WriteTransaction, signed: &Signed<Contribution>) -> Done {

@@ -71,6 +71,10 @@ fn what_would_undo_the_noise_is_refused() {
     let mut with = spec(DISTRIBUTED, SOUND);
     with.aggregation = vec![Rule::new("median/1")];
     assert!(problem(&with, "aggregation").contains("mean/1"));
+    let mut open = spec(DISTRIBUTED, SOUND);
+    open.membership = Membership::Open;
+    open.rounds.target = Some(4);
+    assert!(problem(&open, "privacy").contains("open model"));
     with.privacy.id = GAUSSIAN.into();
     assert_eq!(check_spec(&with), Ok(()), "each contribution has all of the noise");
 }

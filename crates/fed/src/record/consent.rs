@@ -7,7 +7,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::{Authored, Canonical, MEMBERS_MAX, Membership, Rule, Spec};
 use crate::aggregation::{Aggregation, defaults};
 use crate::id::{BlobId, CheckpointId, ConsentId, NodeId, SpecId};
-use crate::strategy;
+use crate::{privacy, strategy};
 
 #[cfg(test)]
 mod tests;
@@ -101,8 +101,9 @@ fn k_after(spec: &Spec, n: usize) -> u32 {
 /// Returns the aggregation rules of the model with `n` members.
 fn rules_after(spec: &Spec, n: usize) -> Vec<Rule> {
     let default = defaults::rules(spec.membership.authors_max(), spec.rounds.min_contributions as usize);
-    // q-FedAvg combines the updates itself.
-    match spec.aggregation == default && strategy::fairness(&spec.strategy).is_none() {
+    // q-FedAvg combines the updates itself, and the sum of a round has the distributed noise.
+    let combined = strategy::fairness(&spec.strategy).is_some() || privacy::is_distributed(&spec.privacy);
+    match spec.aggregation == default && !combined {
         true => defaults::rules(n, k_after(spec, n) as usize),
         false => spec.aggregation.clone(),
     }

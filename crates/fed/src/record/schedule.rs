@@ -68,7 +68,8 @@ impl Schedule {
             Curve::Step => from.value,
             Curve::Linear => from.value + rise * part,
             Curve::Cosine => from.value + rise * (1.0 - (std::f64::consts::PI * part).cos()) / 2.0,
-            Curve::Exponential => from.value * (to.value / from.value).powf(part),
+            // The quotient of the two may be beyond f64, the difference of their logarithms is not.
+            Curve::Exponential => (from.value.ln() + (to.value.ln() - from.value.ln()) * part).exp(),
         }
     }
 
@@ -135,7 +136,10 @@ mod tests {
         let values = |curve| [1, 10, 15, 20, 40].map(|round| schedule(curve, &[(10, 0.4), (20, 0.1)]).value(round));
         assert_eq!(values(Curve::Step), [0.4, 0.4, 0.4, 0.1, 0.1]);
         assert_eq!(values(Curve::Linear), [0.4, 0.4, 0.25, 0.1, 0.1]);
-        assert_eq!(values(Curve::Exponential), [0.4, 0.4, 0.2, 0.1, 0.1]);
+        let falls = values(Curve::Exponential);
+        assert!((falls[2] - 0.2).abs() < 1e-12 && falls[3..] == [0.1, 0.1], "{falls:?}");
+        let wide = schedule(Curve::Exponential, &[(1, 1e-300), (11, 1e300)]);
+        assert!((1..20).all(|round| (1e-301..1e301).contains(&wide.value(round))));
         let cosine = values(Curve::Cosine);
         assert!((cosine[2] - 0.25).abs() < 1e-12, "{cosine:?}");
         // A quarter of the way: half of 1 - cos(45 degrees) of the fall is done.

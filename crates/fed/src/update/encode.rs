@@ -51,7 +51,7 @@ pub fn merge_and_encode_privately(
     out: &mut dyn Write,
 ) -> Result<Coded, TensorError> {
     let gaussian = privacy::gaussian(spec).ok_or_else(|| TensorError::bad("privacy: the model has no noise"))?;
-    let (merge, _) = merged(spec, base, parts)?;
+    let merge = merged(spec, base, parts)?.0.unbounded();
     let mechanism = Mechanism::new(&gaussian, key, length(spec, &merge)?);
     encode(spec, &merge.with(mechanism), 1, out)
 }

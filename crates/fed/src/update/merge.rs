@@ -24,6 +24,8 @@ pub(super) struct Merge<'a> {
     base_at: u64,
     parts: Vec<PlacedPart<'a>>,
     mechanism: Option<Mechanism>,
+    /// True if elements beyond their format's range are refused.
+    bounded: bool,
 }
 
 /// Returns the factor of each part: 1, or the mean number of steps over its own.
@@ -87,6 +89,7 @@ impl<'a> Merge<'a> {
             base_at: layout.header().len() as u64,
             parts: placed,
             mechanism: None,
+            bounded: true,
         })
     }
 
@@ -94,6 +97,13 @@ impl<'a> Merge<'a> {
     /// the base's.
     pub fn with(mut self, mechanism: Mechanism) -> Self {
         self.mechanism = Some(mechanism);
+        self.bounded = true;
+        self
+    }
+
+    /// Lets elements be of any size. An update is measured so before a mechanism shortens it.
+    pub fn unbounded(mut self) -> Self {
+        self.bounded = false;
         self
     }
 
@@ -156,7 +166,7 @@ impl<'a> Merge<'a> {
     fn check_range(&self, tensor: usize, what: &str, elements: &[f64], codec: Codec) -> Result<(), TensorError> {
         let TensorSpec { name, dtype, .. } = &self.schema[tensor];
         let most = codec.largest(*dtype);
-        if !float::any_beyond(elements, most) {
+        if !self.bounded || !float::any_beyond(elements, most) {
             return Ok(());
         }
         let largest = elements.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));

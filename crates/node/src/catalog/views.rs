@@ -4,7 +4,7 @@ use qres_fed::aggregation::defaults;
 use qres_fed::id::{Instant, NodeId};
 use qres_fed::record::{Membership, Spec, Summary};
 use qres_fed::round::{CheckpointInfo, RoundInfo};
-use qres_fed::strategy;
+use qres_fed::{privacy, strategy};
 use qres_mesh::Twin;
 use qres_store::{Evaluation, StoredSubmission, Verdicts};
 
@@ -99,6 +99,23 @@ fn few_liars(spec: &Spec) -> Option<String> {
     })
 }
 
+/// Says so if the members' privacy is spent before the run ends: they vote by contributing, so the last checkpoints would stay
+/// unconfirmed. The votes of a run's end cost nothing.
+fn budget_before_end(spec: &Spec) -> Option<String> {
+    let gaussian = privacy::gaussian(spec)?;
+    gaussian.epsilon_max?;
+    let end = spec
+        .end
+        .max_rounds
+        .map_or(u64::MAX, |last| last.saturating_add(spec.earlier_rounds));
+    let affordable = end < u64::MAX && gaussian.may_release(end.saturating_sub(1));
+    (!affordable).then(|| {
+        "members stop when epsilon_max is spent, and the last checkpoints then stay unconfirmed: set max_rounds to a number of \
+         rounds that it pays for"
+            .to_owned()
+    })
+}
+
 /// Returns what a person should know before relying on a model.
 fn warnings(model: &Model) -> Vec<String> {
     let spec = model.spec();
@@ -115,6 +132,7 @@ fn warnings(model: &Model) -> Vec<String> {
         Membership::List(_) => vec![],
     };
     warnings.extend(few_liars(spec));
+    warnings.extend(budget_before_end(spec));
     warnings
 }
 

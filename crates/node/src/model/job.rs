@@ -11,7 +11,7 @@ use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
 use qres_fed::tensor::{self, Layout, Source, TensorError};
 use qres_fed::update::{self, NoiseKey, Outputs, Parent, Part, Weighted};
 use qres_fed::{privacy, strategy};
-use qres_store::{BlobFile, BlobWriter, Blobs, Owner, Store, Write};
+use qres_store::{BlobFile, BlobWriter, Blobs, Owner, Store, StoredReleases, Write};
 use qres_wire::clock;
 use qres_wire::trace;
 use rand::TryRng;
@@ -22,10 +22,8 @@ use tracing::{Instrument, Span, warn};
 
 use crate::catalog::command::{Judged, ModelCommand};
 use crate::catalog::entry::Model;
-use crate::catalog::joined::Joined;
 use crate::context::NodeContext;
 use crate::metrics::Job;
-use crate::releases::Turn;
 
 /// The pause before a blob that could not be read is looked for again.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -329,14 +327,10 @@ fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<Encoded,
         });
     }
     let ids: Vec<_> = work.submissions.iter().map(|item| item.id).collect();
-    let joined = model.joined();
-    let turn = turn(spec, joined.as_deref(), &ids)?;
+    let releases = count_release(store, model, &ids)?;
     let coded = encode(spec, &base, &parts, &mut out).map_err(|error| at_fault(spec, &base, &parts, &ids, error))?;
     // The update is signed next, and never coded again: it must be on the disk first.
     let (update, _) = out.finish(true).map_err(io::Error::other)?;
-    // The count is on the disk, too, before anything is signed.
-    let count = |number| store.commit(vec![Write::Releases(model.id, number)]);
-    let releases = turn.map_or(Ok(0), |turn| turn.count(count)).map_err(io::Error::other)?;
     Ok(Encoded {
         update,
         coded,
@@ -359,17 +353,27 @@ fn encode(
     update::merge_and_encode_privately(spec, base, parts, NoiseKey::new(key), out)
 }
 
-/// Waits for the turn of a noisy update; `None` in a model without noise. All submissions are at fault if the budget is spent.
-fn turn<'a>(spec: &Spec, joined: Option<&'a Joined>, ids: &[SubmissionId]) -> Result<Option<Turn<'a>>, EncodeError> {
-    let (Some(gaussian), Some(joined)) = (privacy::gaussian(spec), joined) else {
-        return Ok(None);
+/// Counts one more noisy update, on the disk, before there is one. Returns their number, 0 in a model without noise. All submissions
+/// are at fault if the budget is spent.
+fn count_release(store: &Store, model: &Model, ids: &[SubmissionId]) -> Result<u64, EncodeError> {
+    let spec = model.spec();
+    let (Some(gaussian), Some(joined)) = (privacy::gaussian(spec), model.joined()) else {
+        return Ok(0);
     };
+    let write = |count| {
+        store.commit(vec![Write::Releases(StoredReleases {
+            spec: model.id,
+            model: spec.name.clone(),
+            noise_multiplier: gaussian.noise_multiplier,
+            count,
+        })])
+    };
+    let counted = joined.releases.count(&gaussian, write).map_err(io::Error::other)?;
     let spent = "privacy: the model's epsilon_max is spent, so nothing more of this node's data is released";
-    let turn = joined.releases.turn(&gaussian).ok_or_else(|| EncodeError {
+    counted.ok_or_else(|| EncodeError {
         at_fault: ids.to_vec(),
         error: TensorError::Bad(spent.into()),
-    });
-    turn.map(Some)
+    })
 }
 
 /// Finds the submissions that make a merge fail: those that fail alone, or all when none fails alone. Their tensors were

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use qres_fed::id::{CheckpointId, SpecId};
+use qres_fed::id::{CheckpointId, NodeId, SpecId};
+use qres_fed::privacy;
 use qres_fed::record::{Content, Spec};
 use qres_fed::round::{Config, Input, Machine, Restored, Submission, SubmissionState};
-use qres_store::{Owner, Store, StoreError, StoredSubmission};
+use qres_store::{Owner, Store, StoreError, StoredReleases, StoredSubmission, Write};
 
 use super::curve::LearningCurve;
 use super::task::ModelTask;
@@ -13,6 +14,7 @@ use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::error::NodeError;
 use crate::first_comparison;
+use crate::releases::inherited;
 
 /// The time before a round's deadline, in ms, at which a node merges the submissions that it has: it leaves room to code, send
 /// and fetch.
@@ -33,17 +35,18 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
     };
     let (spec, id) = (model.spec().clone(), model.id);
     let (now, trusted) = (context.clock.now(), context.config.trust.clone());
-    let lineage = lineage(context, model);
+    let me = context.identity.node();
     let (machine, noted) = context
         .disk
         .blocking(move |store| {
             let restored = restore(store, &spec, id)?;
+            let releases = releases(store, &spec, &me, &restored)?;
             let (mut machine, mut outputs) = Machine::new(spec, config, restored, now);
             if !trusted.is_empty() {
                 outputs.extend(machine.handle(Input::Trust(trusted), now));
             }
             let curve = LearningCurve::new(store.best(id)?);
-            Ok::<_, StoreError>(((machine, outputs), (curve, releases(store, &lineage)?)))
+            Ok::<_, StoreError>(((machine, outputs), (curve, releases)))
         })
         .await?;
     ModelTask::spawn(context, model, machine, noted);
@@ -52,28 +55,25 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
     Ok(())
 }
 
-/// Returns the ids of a model and of those before it in its run, the newest first, as far as this node knows them.
-fn lineage(context: &NodeContext, model: &Model) -> Vec<SpecId> {
-    let older = |model: &Arc<Model>| context.catalog.get(&model.spec().succeeds?);
-    let first = model.spec().succeeds.and_then(|older| context.catalog.get(&older));
-    let earlier = std::iter::successors(first, older).map(|model| model.id);
-    // A predecessor that the catalogue no longer has may still be in the store.
-    let mut all: Vec<SpecId> = [model.id]
-        .into_iter()
-        .chain(model.spec().succeeds)
-        .chain(earlier)
-        .collect();
-    all.dedup();
-    all
-}
-
-/// Returns the number of noisy updates that this node made in a run. The newest model's number includes those before it.
-fn releases(store: &Store, lineage: &[SpecId]) -> Result<u64, StoreError> {
-    let mut most = 0;
-    for model in lineage {
-        most = store.releases(*model)?.max(most);
-    }
-    Ok(most)
+/// Returns how many noisy updates this node has made in the run, and stores it where it comes from a spec before this one, or from a
+/// contribution that a peer sent back to an old data directory.
+fn releases(store: &Store, spec: &Spec, me: &NodeId, restored: &Restored) -> Result<u64, StoreError> {
+    let Some(gaussian) = privacy::gaussian(spec) else {
+        return Ok(0);
+    };
+    let own = restored
+        .contributions
+        .iter()
+        .filter(|signed| signed.record.author == *me);
+    let said = own.map(|signed| signed.record.releases).max().unwrap_or(0);
+    let count = inherited(spec, &store.releases()?).max(said);
+    store.commit(vec![Write::Releases(StoredReleases {
+        spec: spec.id(),
+        model: spec.name.clone(),
+        noise_multiplier: gaussian.noise_multiplier,
+        count,
+    })])?;
+    Ok(count)
 }
 
 /// Reads a model from the store, without what the disk has lost: a checkpoint whose blobs are gone or damaged is recomputed

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use qres_fed::id::{BlobId, CheckpointId, Instant};
+use qres_fed::privacy;
+use qres_fed::record::Contribution;
 use qres_fed::round::{Input, Machine, Output, Persist, SubmissionState, Unsigned};
 use qres_mesh::MessageToken;
-use qres_store::Write;
+use qres_store::{StoredReleases, Write};
 use qres_wire::clock::unix_ms;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -302,6 +304,7 @@ impl ModelTask {
                 };
                 let rounds = &self.context.metrics.rounds;
                 rounds.contribution(&self.model.spec().name, verdict);
+                self.raise_releases(&signed.record);
                 Write::Contribution(signed)
             }
             Persist::Seal(signed) => Write::Seal(signed),
@@ -318,6 +321,23 @@ impl ModelTask {
             Persist::Unarchive { root } => Write::Unarchive(spec, root),
         };
         self.batch.write(write);
+    }
+
+    /// Learns from a contribution of this node that came back from a peer: a restored data directory may count fewer noisy updates.
+    fn raise_releases(&mut self, contribution: &Contribution) {
+        let spec = self.model.spec();
+        let (Some(gaussian), Some(joined)) = (privacy::gaussian(spec), self.model.joined()) else {
+            return;
+        };
+        let own = contribution.author == self.context.identity.node();
+        if own && joined.releases.raise(contribution.releases) {
+            self.batch.write(Write::Releases(StoredReleases {
+                spec: self.model.id,
+                model: spec.name.clone(),
+                noise_multiplier: gaussian.noise_multiplier,
+                count: contribution.releases,
+            }));
+        }
     }
 
     /// Makes the batch durable, answers the callers, and carries out the effects, until nothing is left to do or the disk takes

@@ -183,3 +183,17 @@ fn a_change_breaks_no_bound_and_moves_no_trust() {
     assert!(error.contains("trusts the creator"), "{error}");
     assert!(change(&[6], &[]).members(&five).is_ok());
 }
+
+#[test]
+fn a_sum_with_distributed_noise_stays_a_sum_however_many_members_there_are() {
+    let mut four = spec(&[1, 2, 3, 4], 3, None);
+    four.aggregation = defaults::rules(4, 3);
+    four.rounds.max_staleness = 0;
+    four.privacy = Rule {
+        id: "distributed-gaussian/1".into(),
+        params: [("clip".to_owned(), 1.0), ("noise_multiplier".to_owned(), 1.0)].into(),
+    };
+    let seven = change(&[5, 6, 7], &[]).successor(&four, 1, BlobId([7; 32])).unwrap();
+    assert!(seven.aggregation.is_empty(), "{:?}", seven.aggregation);
+    assert_eq!(crate::privacy::check_spec(&seven), Ok(()));
+}

@@ -106,6 +106,34 @@ fn every_codec_sends_the_same_noise_for_a_key_and_other_noise_for_another() {
 }
 
 #[test]
+fn each_tensor_has_noise_of_its_own() {
+    let mut spec = noisy("none/1", Dtype::F32, (1.0, 1.0));
+    spec.tensors = ["a", "b"].map(|name| tensor(name, Dtype::F32, &[1000])).to_vec().into();
+    let zeros = file(&spec, &[vec![0; 8000]]);
+    let (update, _) = privately(&spec, &zeros, &zeros, 1);
+    let (a, b) = update.split_at(4000);
+    let same = a.chunks(4).zip(b.chunks(4)).filter(|(a, b)| a == b).count();
+    assert_eq!(same, 0);
+}
+
+/// A difference that no f16 holds is shortened, not refused: silence would say something about the data.
+#[test]
+fn an_update_beyond_its_format_is_shortened() {
+    let mut spec = noisy("none/1", Dtype::F16, (3.0, 1e-6));
+    spec.tensors = vec![tensor("w", Dtype::F16, &[2])].into();
+    let halves = |x: f32| half::f16::from_f32(x).to_le_bytes().repeat(2);
+    let (base, far) = (file(&spec, &[halves(-60_000.0)]), file(&spec, &[halves(60_000.0)]));
+    let (update, _) = privately(&spec, &base, &far, 1);
+    let sent: Vec<f32> = update
+        .as_chunks()
+        .0
+        .iter()
+        .map(|x| half::f16::from_le_bytes(*x).to_f32())
+        .collect();
+    assert!(sent.iter().all(|x| (x - 3.0 / 2f32.sqrt()).abs() < 0.01), "{sent:?}");
+}
+
+#[test]
 fn the_sum_lies_on_a_grid_so_that_its_last_bits_say_nothing() {
     let spec = noisy("none/1", Dtype::F64, (1.0, 1.0));
     let data = |x: f64| file(&spec, &[x.to_le_bytes().repeat(ELEMENTS)]);
