@@ -114,10 +114,124 @@ const RULES: [(&str, RuleOf, [&str; 4]); 6] = [
     ),
 ];
 
+/// Rules that work on the updates' inner products. Their digests are those of the first version that had a test for them, on three
+/// kinds of processors (`make test-aarch64`).
+const SPAN_RULES: [(&str, RuleOf, [&str; 4]); 10] = [
+    (
+        "mean",
+        |_| Some(vec![Rule::new("mean/1")]),
+        [
+            "a890bfd42395d3e8",
+            "89ddc8bfb19c7480",
+            "cf0a2575003f4021",
+            "33c024385078c586",
+        ],
+    ),
+    (
+        "clip, mean",
+        |_| Some(vec![Rule::new("clip/1"), Rule::new("mean/1")]),
+        [
+            "21f4adccf26a2db0",
+            "9ae8ea68ac9d36d3",
+            "3b2f8f4e64654bc0",
+            "e1644772697bc1a2",
+        ],
+    ),
+    (
+        "arc, mean",
+        |n| Some(vec![with_f("arc/1", (n - 1) / 3), Rule::new("mean/1")]),
+        [
+            "90dac7154a80fc29",
+            "e10865bd219c176b",
+            "2323aa545c2254cc",
+            "47ce4882df745ea6",
+        ],
+    ),
+    (
+        "krum",
+        |n| (n >= 3).then(|| vec![with_f("krum/1", (n - 3) / 2)]),
+        [
+            "9e900a1c581957c0",
+            "9e900a1c581957c0",
+            "35b1661223fcf587",
+            "35b1661223fcf587",
+        ],
+    ),
+    (
+        "multi-krum",
+        |n| (n >= 3).then(|| vec![with_f("multi-krum/1", (n - 3) / 2)]),
+        [
+            "4b6fce7786a66451",
+            "efd4cd3f711ca629",
+            "bf117d1930a7f723",
+            "72a7aa16eee6b8b1",
+        ],
+    ),
+    (
+        "mda",
+        |n| (n <= 12).then(|| vec![with_f("mda/1", (n - 1) / 3)]),
+        [
+            "e18ab6a041f67b74",
+            "01151decbc155424",
+            "cb828076232b90b8",
+            "6e2a01e43f198deb",
+        ],
+    ),
+    (
+        "geometric median",
+        |_| Some(vec![Rule::new("geometric-median/1")]),
+        [
+            "399ce4e143054ccc",
+            "f4c94c7ca488d714",
+            "477bd0675d79e8aa",
+            "2cd0f965e2b0954b",
+        ],
+    ),
+    (
+        "centred clipping",
+        |_| Some(vec![Rule::new("centred-clipping/1")]),
+        [
+            "86b190716e7de1cb",
+            "538aec3fbf805270",
+            "f78271e48c482888",
+            "2998ed3df09640c7",
+        ],
+    ),
+    (
+        "fltrust",
+        |_| Some(vec![Rule::new("fltrust/1")]),
+        [
+            "8ad5442ba6cc8cda",
+            "05e6b586e00b47a2",
+            "50636fa56dfc90eb",
+            "5e0acaa7c7fcc541",
+        ],
+    ),
+    (
+        "nnm, geometric median",
+        |n| Some(vec![with_f("nnm/1", (n - 1) / 4), Rule::new("geometric-median/1")]),
+        [
+            "696b69fa6e17a651",
+            "e6cd2e55c6c39097",
+            "cb164757714baff1",
+            "ed46cc906f0f74d3",
+        ],
+    ),
+];
+
 #[test]
 fn rules_that_combine_coordinates_have_these_bits() {
+    assert_bits(&RULES);
+}
+
+#[test]
+fn rules_that_combine_whole_updates_have_these_bits() {
+    assert_bits(&SPAN_RULES);
+}
+
+fn assert_bits(rules: &[(&str, RuleOf, [&str; 4])]) {
     let mut wrong = vec![];
-    for (name, rules, expected) in RULES {
+    for (name, rules, expected) in rules {
         let cases = [
             (Dtype::F32, true),
             (Dtype::F32, false),
