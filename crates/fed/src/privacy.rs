@@ -1,9 +1,9 @@
 //! Differential privacy of contributions: the Gaussian mechanism.
 //!
 //! A node shortens the merged update of its trainers to the length `clip`, and adds normal noise to each element before
-//! anything is coded or signed: [`crate::update::merge_and_encode_privately`] (Dwork & Roth 2014, "The algorithmic foundations of differential privacy", appendix A;
-//! McMahan et al. 2018, "Learning differentially private recurrent language models"). What is protected is all data of one
-//! member: a contribution says (ε, δ)-little about whether the member has its data or none.
+//! anything is coded or signed: [`crate::update::merge_and_encode_privately`] (Dwork & Roth 2014, "The algorithmic foundations of
+//! differential privacy", appendix A; McMahan et al. 2018, "Learning differentially
+//! private recurrent language models"). What is protected is all data of one member: a contribution says (ε, δ)-little about whether the member has its data or none.
 //!
 //! - `gaussian/1`: the noise of each contribution has the standard deviation `noise_multiplier` · `clip`. The guarantee
 //!   holds against everyone, other members included, whatever rules aggregate.
@@ -35,7 +35,8 @@ const CLIP: Param = Param {
     must: "from 1e-9 to 1e9: the greatest length of an update, in the units of the weights",
     holds: |x| (1e-9..=1e9).contains(&x),
 };
-/// The largest value still leaves 30 bits of the sum of noise and update above the noise's grid.
+/// With the smallest value an update of the greatest length is 2^40 steps of the noise's grid, 2^45 with 512 sharers: f64 holds
+/// 2^53 exactly.
 const NOISE_MULTIPLIER: Param = Param {
     name: "noise_multiplier",
     required: true,

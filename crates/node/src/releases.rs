@@ -3,16 +3,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use qres_fed::privacy::{self, Gaussian};
+use qres_fed::id::SpecId;
+use qres_fed::privacy::Gaussian;
 use qres_fed::record::Spec;
-use qres_store::StoredReleases;
+use qres_store::{StoredReleases, Write};
 
 /// The count of noisy updates.
 #[derive(Debug, Default)]
 pub struct Releases {
     made: AtomicU64,
-    /// Held by the job that counts the next update: two at once would take the same number.
-    turn: Mutex<()>,
+    /// Counted updates that were never made, because the disk failed. Held by the job that counts: two at once would take the same
+    /// number.
+    spare: Mutex<u64>,
 }
 
 impl Releases {
@@ -20,7 +22,7 @@ impl Releases {
     pub fn new(made: u64) -> Self {
         Self {
             made: AtomicU64::new(made),
-            turn: Mutex::default(),
+            spare: Mutex::default(),
         }
     }
 
@@ -36,14 +38,18 @@ impl Releases {
     }
 
     /// Counts one more update, before there is one, once `store` has stored the number. Returns the number; `None` if the model's
-    /// budget is spent. An update that is then not made counts all the same: the output must not depend on a failure that
-    /// depends on the data. Blocks while another job counts.
+    /// budget is spent. An update that then fails counts all the same, unless it is [given back](Self::give_back). Blocks while another
+    /// job counts.
     ///
     /// # Errors
     /// Returns the error of `store`; no update may be made then.
     pub fn count<E>(&self, gaussian: &Gaussian, store: impl FnOnce(u64) -> Result<(), E>) -> Result<Option<u64>, E> {
-        let _turn = self.turn.lock();
+        let mut spare = self.spare.lock();
         let made = self.made();
+        if let Some(rest) = spare.checked_sub(1) {
+            *spare = rest;
+            return Ok(Some(made));
+        }
         if !gaussian.may_release(made) {
             return Ok(None);
         }
@@ -51,16 +57,28 @@ impl Releases {
         self.raise(made + 1);
         Ok(Some(made + 1))
     }
+
+    /// Takes back an update that was counted, and that the disk then did not take: a full disk must not spend the budget with each
+    /// new try. Failures that depend on the data are not given back, because the output may not depend on them.
+    pub fn give_back(&self) {
+        *self.spare.lock() += 1;
+    }
+}
+
+/// Returns the write of a count of a model with this noise.
+pub fn write(spec: &Spec, id: SpecId, gaussian: &Gaussian, count: u64) -> Write {
+    Write::Releases(StoredReleases {
+        spec: id,
+        model: spec.name.clone(),
+        noise_multiplier: gaussian.noise_multiplier,
+        count,
+    })
 }
 
 /// Returns the count with which a model begins, from the counts that are on the disk: its own one, and for a successor the largest
 /// one of its name, whichever of the specs before it this node has joined. Updates with other noise count as those of the
 /// model's own noise that cost the same.
-pub fn inherited(spec: &Spec, stored: &[StoredReleases]) -> u64 {
-    let Some(gaussian) = privacy::gaussian(spec) else {
-        return 0;
-    };
-    let id = spec.id();
+pub fn inherited(spec: &Spec, id: SpecId, gaussian: &Gaussian, stored: &[StoredReleases]) -> u64 {
     let own_run = |row: &&StoredReleases| row.spec == id || spec.succeeds.is_some() && row.model == spec.name;
     let counts = stored.iter().filter(own_run);
     counts
@@ -71,7 +89,8 @@ pub fn inherited(spec: &Spec, stored: &[StoredReleases]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use qres_fed::id::{NodeId, SpecId};
+    use qres_fed::id::NodeId;
+    use qres_fed::privacy;
     use qres_fed::record::{Membership, Rule};
 
     use super::*;
@@ -141,6 +160,9 @@ mod tests {
     #[test]
     fn a_successor_goes_on_from_any_count_of_its_name() {
         let (a, b) = (SpecId([1; 32]), SpecId([2; 32]));
+        let inherited = |spec: &Spec, stored: &[StoredReleases]| {
+            super::inherited(spec, spec.id(), &privacy::gaussian(spec).unwrap(), stored)
+        };
         let first = noisy(None, 2.0, 9.0);
         let stored = [row(a, "m", 2.0, 20), row(b, "m", 2.0, 7), row(b, "other", 2.0, 90)];
         assert_eq!(inherited(&first, &stored), 0, "a new model begins a new account");
@@ -152,11 +174,6 @@ mod tests {
         let other = [row(a, "m", 1.0, 5)];
         assert_eq!(inherited(&noisy(Some(a), 2.0, 9.0), &other), 20);
         assert_eq!(inherited(&noisy(Some(a), 1e3, 9.0), &other), 5_000_000);
-        let plain = Spec {
-            privacy: Rule::new("none/1"),
-            ..noisy(Some(a), 2.0, 9.0)
-        };
-        assert_eq!(inherited(&plain, &stored), 0);
     }
 
     #[test]
@@ -164,5 +181,18 @@ mod tests {
         let releases = Releases::new(31);
         assert!(releases.raise(57) && !releases.raise(40));
         assert_eq!(releases.made(), 57);
+    }
+
+    /// A disk that is full for an hour fails every update that is tried meanwhile.
+    #[test]
+    fn updates_that_the_disk_does_not_take_cost_one_release_together() {
+        let gaussian = privacy::gaussian(&noisy(None, 1.0, 12.0)).unwrap();
+        let releases = Releases::new(0);
+        for _ in 0..1000 {
+            assert_eq!(releases.count(&gaussian, |_| Ok::<_, ()>(())), Ok(Some(1)));
+            releases.give_back();
+        }
+        assert_eq!(releases.count(&gaussian, |_| Ok::<_, ()>(())), Ok(Some(1)));
+        assert_eq!(releases.count(&gaussian, |_| Ok::<_, ()>(())), Ok(Some(2)));
     }
 }

@@ -7,14 +7,14 @@ use rand_distr::{Distribution, StandardNormal};
 use super::batch::BATCH_ELEMENTS;
 use crate::privacy::Gaussian;
 
-/// Exponent of the grid: the noisy sum is a multiple of the standard deviation times about 2^-20. The last bits of a float would else tell
-/// noise and update apart (Mironov 2012, "On significance of the least significant bits for differential privacy").
+/// Exponent of the grid: the noisy sum is a multiple of the standard deviation times about 2^-20. The last bits of a float would else
+/// tell noise and update apart (Mironov 2012, "On significance of the least significant bits for differential privacy").
 const GRID_BITS: i32 = 20;
 /// What is kept back of the length for the rounding of sums of squares.
 const MARGIN: f64 = 1e-6;
 
-/// The key from which one update's noise is drawn: 32 bytes that the operating system's generator made for this update, and
-/// that nobody else learns. With the same key the same noise would come again, and could be taken away.
+/// The key from which one update's noise is drawn: 32 bytes that the operating system's generator made for this update. The key
+/// leaves its node never. With the same key the same noise would come again, and could be taken away.
 pub struct NoiseKey([u8; 32]);
 
 impl NoiseKey {

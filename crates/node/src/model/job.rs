@@ -11,7 +11,7 @@ use qres_fed::round::{AggregateJob, EncodeJob, FreshItem, Input};
 use qres_fed::tensor::{self, Layout, Source, TensorError};
 use qres_fed::update::{self, NoiseKey, Outputs, Parent, Part, Weighted};
 use qres_fed::{privacy, strategy};
-use qres_store::{BlobFile, BlobWriter, Blobs, Owner, Store, StoredReleases, Write};
+use qres_store::{BlobFile, BlobWriter, Blobs, Owner, Store};
 use qres_wire::clock;
 use qres_wire::trace;
 use rand::TryRng;
@@ -24,6 +24,7 @@ use crate::catalog::command::{Judged, ModelCommand};
 use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::metrics::Job;
+use crate::releases;
 
 /// The pause before a blob that could not be read is looked for again.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -328,14 +329,22 @@ fn run_encode(store: &Store, model: &Model, work: &EncodeJob) -> Result<Encoded,
     }
     let ids: Vec<_> = work.submissions.iter().map(|item| item.id).collect();
     let releases = count_release(store, model, &ids)?;
-    let coded = encode(spec, &base, &parts, &mut out).map_err(|error| at_fault(spec, &base, &parts, &ids, error))?;
+    let coded = encode(spec, &base, &parts, &mut out);
     // The update is signed next, and never coded again: it must be on the disk first.
-    let (update, _) = out.finish(true).map_err(io::Error::other)?;
-    Ok(Encoded {
-        update,
-        coded,
-        releases,
-    })
+    let finished = coded.and_then(|coded| Ok((coded, out.finish(true).map_err(io::Error::other)?)));
+    match finished {
+        Ok((coded, (update, _))) => Ok(Encoded {
+            update,
+            coded,
+            releases,
+        }),
+        Err(error) => {
+            if let (TensorError::Io(_), Some(joined)) = (&error, model.joined()) {
+                joined.releases.give_back();
+            }
+            Err(at_fault(spec, &base, &parts, &ids, error))
+        }
+    }
 }
 
 /// Codes the update of these submissions, with new noise if the model has noise.
@@ -360,14 +369,7 @@ fn count_release(store: &Store, model: &Model, ids: &[SubmissionId]) -> Result<u
     let (Some(gaussian), Some(joined)) = (privacy::gaussian(spec), model.joined()) else {
         return Ok(0);
     };
-    let write = |count| {
-        store.commit(vec![Write::Releases(StoredReleases {
-            spec: model.id,
-            model: spec.name.clone(),
-            noise_multiplier: gaussian.noise_multiplier,
-            count,
-        })])
-    };
+    let write = |count| store.commit(vec![releases::write(spec, model.id, &gaussian, count)]);
     let counted = joined.releases.count(&gaussian, write).map_err(io::Error::other)?;
     let spent = "privacy: the model's epsilon_max is spent, so nothing more of this node's data is released";
     counted.ok_or_else(|| EncodeError {

@@ -6,7 +6,7 @@ use qres_fed::id::{CheckpointId, NodeId, SpecId};
 use qres_fed::privacy;
 use qres_fed::record::{Content, Spec};
 use qres_fed::round::{Config, Input, Machine, Restored, Submission, SubmissionState};
-use qres_store::{Owner, Store, StoreError, StoredReleases, StoredSubmission, Write};
+use qres_store::{Owner, Store, StoreError, StoredSubmission};
 
 use super::curve::LearningCurve;
 use super::task::ModelTask;
@@ -14,7 +14,7 @@ use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::error::NodeError;
 use crate::first_comparison;
-use crate::releases::inherited;
+use crate::releases::{self, inherited};
 
 /// The time before a round's deadline, in ms, at which a node merges the submissions that it has: it leaves room to code, send
 /// and fetch.
@@ -40,7 +40,7 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
         .disk
         .blocking(move |store| {
             let restored = restore(store, &spec, id)?;
-            let releases = releases(store, &spec, &me, &restored)?;
+            let releases = count_releases(store, (&spec, id), &me, &restored)?;
             let (mut machine, mut outputs) = Machine::new(spec, config, restored, now);
             if !trusted.is_empty() {
                 outputs.extend(machine.handle(Input::Trust(trusted), now));
@@ -57,7 +57,12 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
 
 /// Returns how many noisy updates this node has made in the run, and stores it where it comes from a spec before this one, or from a
 /// contribution that a peer sent back to an old data directory.
-fn releases(store: &Store, spec: &Spec, me: &NodeId, restored: &Restored) -> Result<u64, StoreError> {
+fn count_releases(
+    store: &Store,
+    (spec, id): (&Spec, SpecId),
+    me: &NodeId,
+    restored: &Restored,
+) -> Result<u64, StoreError> {
     let Some(gaussian) = privacy::gaussian(spec) else {
         return Ok(0);
     };
@@ -66,13 +71,13 @@ fn releases(store: &Store, spec: &Spec, me: &NodeId, restored: &Restored) -> Res
         .iter()
         .filter(|signed| signed.record.author == *me);
     let said = own.map(|signed| signed.record.releases).max().unwrap_or(0);
-    let count = inherited(spec, &store.releases()?).max(said);
-    store.commit(vec![Write::Releases(StoredReleases {
-        spec: spec.id(),
-        model: spec.name.clone(),
-        noise_multiplier: gaussian.noise_multiplier,
-        count,
-    })])?;
+    let stored = store.releases()?;
+    let count = inherited(spec, id, &gaussian, &stored).max(said);
+    let before = stored.iter().find(|row| row.spec == id).map_or(0, |row| row.count);
+    // A node whose disk is full starts all the same, and then there is nothing new to write.
+    if count > before {
+        store.commit(vec![releases::write(spec, id, &gaussian, count)])?;
+    }
     Ok(count)
 }
 

@@ -10,7 +10,7 @@ use qres_fed::privacy;
 use qres_fed::record::Contribution;
 use qres_fed::round::{Input, Machine, Output, Persist, SubmissionState, Unsigned};
 use qres_mesh::MessageToken;
-use qres_store::{StoredReleases, Write};
+use qres_store::Write;
 use qres_wire::clock::unix_ms;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::catalog::joined::{Heads, Joined};
 use crate::context::NodeContext;
 use crate::error::NodeError;
 use crate::metrics::rounds::Verdict;
-use crate::releases::Releases;
+use crate::releases::{self, Releases};
 use crate::view::{Event, SubmissionView};
 
 /// The most commands that wait for a model's task; senders wait when the inbox is full.
@@ -331,12 +331,8 @@ impl ModelTask {
         };
         let own = contribution.author == self.context.identity.node();
         if own && joined.releases.raise(contribution.releases) {
-            self.batch.write(Write::Releases(StoredReleases {
-                spec: self.model.id,
-                model: spec.name.clone(),
-                noise_multiplier: gaussian.noise_multiplier,
-                count: contribution.releases,
-            }));
+            let write = releases::write(spec, self.model.id, &gaussian, contribution.releases);
+            self.batch.write(write);
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use qres_fed::aggregation::Aggregation;
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Dtype, Membership, Rule, Spec, TensorSpec};
+use qres_fed::record::{Dtype, Membership, Spec, TensorSpec};
 use qres_fed::tensor::Layout;
 use qres_fed::{privacy, strategy};
 use qres_store::{Owner, Store};
@@ -118,7 +118,6 @@ async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) ->
             id: Some(old),
         })
         .map_err(|error| error.field("succeeds"))?;
-    keeps_noise(model.spec(), &create)?;
     let head = joined.heads.borrow().head;
     if !head.verified {
         return Err(head_not_held());
@@ -131,6 +130,7 @@ async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) ->
         tensors,
         (head.content.weights, earlier),
     );
+    check_noise(model.spec(), &spec)?;
     let guard = context.disk.keep_new_blobs().await;
     // This node may read the head, and its operator gives the head to the new model's members.
     let (from, to) = (Owner::Model(old), Owner::Model(spec.id()));
@@ -146,17 +146,18 @@ async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) ->
     establish(&context, &create, spec, request, received).await
 }
 
-/// Refuses a successor with less or other noise: the members' ε counts all releases of a run with one noise multiplier.
-fn keeps_noise(old: &Spec, create: &CreateModel) -> Result<(), NodeError> {
-    let multiplier = |rule: &Rule| rule.params.get("noise_multiplier").copied();
-    let (before, now) = (&old.privacy, &create.privacy);
-    if privacy::gaussian(old).is_none() || before.id == now.id && multiplier(before) == multiplier(now) {
+/// Refuses a successor with less or other noise: the members' ε counts on from that of the old model.
+fn check_noise(old: &Spec, new: &Spec) -> Result<(), NodeError> {
+    let Some(before) = privacy::gaussian(old) else {
+        return Ok(());
+    };
+    let same = |now: privacy::Gaussian| now.noise_multiplier == before.noise_multiplier;
+    if old.privacy.id == new.privacy.id && privacy::gaussian(new).is_some_and(same) {
         return Ok(());
     }
     let problem = format!(
         "the old model has {} with noise_multiplier {}, and its members' ε counts on: keep both, or make a new model",
-        before.id,
-        multiplier(before).unwrap_or_default()
+        old.privacy.id, before.noise_multiplier
     );
     Err(NodeError::invalid("privacy", problem))
 }

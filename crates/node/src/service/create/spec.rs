@@ -63,8 +63,8 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
 }
 
 /// Returns the [`Spec`] that a request asks for. Without members its creator is the only one: no node becomes a member by being
-/// connected. A list gets a limit on shares and aggregation rules for its length, unless the request names some. `earlier_rounds` is 0 unless the
-/// model succeeds another one.
+/// connected. A list gets a limit on shares and aggregation rules for its length, unless the request names some. `earlier_rounds`
+/// is 0 unless the model succeeds another one.
 pub fn spec_of(
     creator: NodeId,
     create: &CreateModel,
