@@ -38,7 +38,7 @@ macro_rules! dtypes {
             $(#[doc = concat!("A tensor of the dtype ", $dtype, ".")] $variant(ArrayD<$scalar>),)*
         }
 
-        /// A tensor whose elements belong to somebody else.
+        /// A borrowed tensor.
         #[derive(Debug, Clone)]
         pub enum TensorView<'a> {
             $(#[doc = concat!("A view of a tensor of the dtype ", $dtype, ".")] $variant(ArrayViewD<'a, $scalar>),)*
@@ -114,10 +114,50 @@ macro_rules! dtypes {
             }
         }
 
-        /// Makes a tensor of its bytes in a file; `None` if they are not those of its dtype and shape.
-        pub(super) fn read_elements(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Option<Tensor> {
-            match dtype {
-                $(Dtype::$variant => Some(<$scalar>::tensor(elements(shape, bytes)?)),)*
+        /// Elements of a tensor whose bytes come one after another.
+        #[derive(Debug)]
+        pub(super) enum Elements {
+            $($variant(Vec<$scalar>),)*
+        }
+
+        impl Elements {
+            /// Makes room for this many elements; `None` if memory has not so much.
+            pub fn with_room(dtype: Dtype, count: usize) -> Option<Self> {
+                Some(match dtype {
+                    $(Dtype::$variant => {
+                        let mut elements = Vec::new();
+                        elements.try_reserve_exact(count).ok()?;
+                        Self::$variant(elements)
+                    })*
+                })
+            }
+
+            /// Returns the number of elements so far.
+            pub fn len(&self) -> usize {
+                match self {
+                    $(Self::$variant(elements) => elements.len(),)*
+                }
+            }
+
+            /// Appends the elements of these bytes, which are whole elements; `None` if one of them is no element of the dtype.
+            pub fn extend(&mut self, bytes: &[u8]) -> Option<()> {
+                match self {
+                    $(Self::$variant(elements) => {
+                        for element in bytes.chunks_exact(<$scalar>::DTYPE.bytes()) {
+                            elements.push(<$scalar>::read(element)?);
+                        }
+                    })*
+                }
+                Some(())
+            }
+
+            /// Returns the tensor of this shape; `None` if it has another number of elements.
+            pub fn tensor(self, shape: &[usize]) -> Option<Tensor> {
+                Some(match self {
+                    $(Self::$variant(elements) => {
+                        Tensor::$variant(ArrayD::from_shape_vec(IxDyn(shape), elements).ok()?)
+                    })*
+                })
             }
         }
 
@@ -194,9 +234,4 @@ impl<'a> From<&'a Tensor> for TensorView<'a> {
     fn from(tensor: &'a Tensor) -> Self {
         tensor.view()
     }
-}
-
-fn elements<T: Scalar>(shape: &[usize], bytes: &[u8]) -> Option<ArrayD<T>> {
-    let elements: Option<Vec<T>> = bytes.chunks_exact(T::DTYPE.bytes()).map(T::read).collect();
-    ArrayD::from_shape_vec(IxDyn(shape), elements?).ok()
 }

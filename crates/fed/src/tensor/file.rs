@@ -1,12 +1,11 @@
-//! Safetensors files of tensors in memory, written and read piece by piece: beside the tensors there is only one piece, or one
-//! tensor.
+//! Safetensors files of tensors in memory, written and read piece by piece: beside the tensors there is only one piece.
 
 #![warn(clippy::indexing_slicing, reason = "this file reads foreign bytes")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use super::array::read_elements;
+use super::array::Elements;
 use super::header::{HEADER_BYTES_MAX, read_header};
 use super::layout::{LENGTH_BYTES, tensor_bytes};
 use super::{Layout, Source, Tensor, TensorError, TensorView, Tensors};
@@ -112,14 +111,19 @@ impl Iterator for Pieces<'_> {
     }
 }
 
-/// Reads a safetensors file whose bytes come one after another, e.g. from a node. Beside the tensors it holds one tensor's bytes.
+/// Reads a safetensors file whose bytes come one after another, e.g. from a node, into its tensors: beside them it holds the header and
+/// at most a part of one element.
 pub struct TensorReader {
     total: u64,
     position: u64,
     header: Vec<u8>,
-    /// The tensors that are still to come, by their place in the file; `None` before the header is here.
-    coming: Option<VecDeque<(u64, TensorSpec)>>,
-    bytes: Vec<u8>,
+    /// True once the header is read.
+    begun: bool,
+    /// The tensors that are still to come, in the order of the file.
+    coming: VecDeque<TensorSpec>,
+    current: Option<(TensorSpec, Elements)>,
+    /// The first bytes of an element.
+    part: Vec<u8>,
     tensors: Tensors,
 }
 
@@ -130,8 +134,10 @@ impl TensorReader {
             total: total_bytes,
             position: 0,
             header: vec![],
-            coming: None,
-            bytes: vec![],
+            begun: false,
+            coming: VecDeque::new(),
+            current: None,
+            part: vec![],
             tensors: Tensors::new(),
         }
     }
@@ -139,25 +145,16 @@ impl TensorReader {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// Returns an error if the bytes so far are not the beginning of a safetensors file of that length.
+    /// Returns an error if the bytes so far are not the beginning of a safetensors file of that length, or if memory has no room for
+    /// a tensor.
     pub fn push(&mut self, mut data: &[u8]) -> Result<(), TensorError> {
-        while self.coming.is_none() && !data.is_empty() {
+        self.position = self.position.saturating_add(data.len() as u64);
+        while !self.begun && !data.is_empty() {
             self.take_header(&mut data)?;
         }
         while !data.is_empty() {
-            let Some((offset, spec)) = self.coming.as_ref().and_then(VecDeque::front) else {
-                return Err(TensorError::bad("safetensors file: bytes behind its last tensor"));
-            };
-            // Bytes between two tensors are nobody's.
-            let skipped = offset.saturating_sub(self.position).min(data.len() as u64) as usize;
-            self.position += skipped as u64;
-            data = data.split_at(skipped).1;
-            let missing = tensor_bytes(spec).saturating_sub(self.bytes.len() as u64);
-            let (own, rest) = data.split_at((data.len() as u64).min(missing) as usize);
-            self.bytes.extend_from_slice(own);
-            self.position += own.len() as u64;
-            data = rest;
-            self.take_whole()?;
+            self.take_elements(&mut data)?;
+            self.finish_whole()?;
         }
         Ok(())
     }
@@ -174,7 +171,6 @@ impl TensorReader {
         let missing = (needed - self.header.len() as u64) as usize;
         let (own, rest) = data.split_at(data.len().min(missing));
         self.header.extend_from_slice(own);
-        self.position += own.len() as u64;
         *data = rest;
         if length.is_none() || own.len() < missing {
             return Ok(());
@@ -183,32 +179,72 @@ impl TensorReader {
             bytes: &self.header,
             total: self.total,
         };
+        // The data of a file have no holes (`read_header` checks it), so the order is all that the offsets say.
         let (schema, placement) = read_header(&prefix, HEADER_BYTES_MAX)?;
         let mut coming: Vec<_> = placement.offsets.into_iter().zip(schema).collect();
         coming.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
-        self.coming = Some(coming.into());
-        self.take_whole()
+        self.coming = coming.into_iter().map(|(_, spec)| spec).collect();
+        self.begun = true;
+        self.begin_next()?;
+        self.finish_whole()
     }
 
-    /// Makes the tensors whose bytes are all here.
-    fn take_whole(&mut self) -> Result<(), TensorError> {
-        let Some(coming) = &mut self.coming else { return Ok(()) };
-        let whole = |(_, spec): &(u64, TensorSpec), here: usize| tensor_bytes(spec) == here as u64;
-        while coming.front().is_some_and(|next| whole(next, self.bytes.len()))
-            && let Some((_, spec)) = coming.pop_front()
-        {
-            let shape: Result<Vec<usize>, _> = spec.shape.iter().map(|size| usize::try_from(*size)).collect();
-            let tensor = shape
-                .ok()
-                .and_then(|shape| read_elements(spec.dtype, &shape, &self.bytes));
-            let tensor = tensor.ok_or_else(|| {
-                let name = &spec.name;
-                TensorError::bad(format!(
-                    "tensor {name:?}: its elements are not those of its dtype and shape"
-                ))
-            })?;
-            self.bytes.clear();
+    fn begin_next(&mut self) -> Result<(), TensorError> {
+        let Some(spec) = self.coming.pop_front() else {
+            return Ok(());
+        };
+        let count = spec.elements().and_then(|count| usize::try_from(count).ok());
+        let elements = count.and_then(|count| Elements::with_room(spec.dtype, count));
+        let elements = elements.ok_or_else(|| {
+            let (name, shape) = (&spec.name, &spec.shape);
+            TensorError::bad(format!("tensor {name:?}: memory has no room for the shape {shape:?}"))
+        })?;
+        self.current = Some((spec, elements));
+        Ok(())
+    }
+
+    /// Takes bytes of the current tensor.
+    fn take_elements(&mut self, data: &mut &[u8]) -> Result<(), TensorError> {
+        let Some((spec, elements)) = &mut self.current else {
+            return Err(TensorError::bad("safetensors file: bytes behind its last tensor"));
+        };
+        let width = spec.dtype.bytes();
+        let here = (elements.len() * width + self.part.len()) as u64;
+        let missing = tensor_bytes(spec).saturating_sub(here);
+        let (mut own, rest) = data.split_at((data.len() as u64).min(missing) as usize);
+        *data = rest;
+        let bad = || {
+            TensorError::bad(format!(
+                "tensor {:?}: an element that its dtype does not have",
+                spec.name
+            ))
+        };
+        if !self.part.is_empty() {
+            let (more, after) = own.split_at(own.len().min(width - self.part.len()));
+            self.part.extend_from_slice(more);
+            own = after;
+            if self.part.len() < width {
+                return Ok(());
+            }
+            elements.extend(&self.part).ok_or_else(bad)?;
+            self.part.clear();
+        }
+        let (whole, part) = own.split_at(own.len() / width * width);
+        elements.extend(whole).ok_or_else(bad)?;
+        self.part.extend_from_slice(part);
+        Ok(())
+    }
+
+    /// Keeps the current tensor if it is whole, and the empty ones after it.
+    fn finish_whole(&mut self) -> Result<(), TensorError> {
+        let whole = |(spec, elements): &mut (TensorSpec, Elements)| spec.elements() == Some(elements.len() as u64);
+        while let Some((spec, elements)) = self.current.take_if(whole) {
+            // A shape whose elements have room is one of `usize`.
+            let shape: Vec<usize> = spec.shape.iter().map(|size| *size as usize).collect();
+            let bad = || TensorError::bad(format!("tensor {:?}: the shape {shape:?} is too large", spec.name));
+            let tensor = elements.tensor(&shape).ok_or_else(bad)?;
             self.tensors.insert(spec.name, tensor);
+            self.begin_next()?;
         }
         Ok(())
     }
@@ -217,12 +253,10 @@ impl TensorReader {
     ///
     /// # Errors
     /// Returns an error if the file has not come whole.
-    pub fn finish(mut self) -> Result<Tensors, TensorError> {
-        // A file without data ends with its header.
-        self.take_whole()?;
-        match self.coming {
-            Some(coming) if coming.is_empty() => Ok(self.tensors),
-            _ => Err(TensorError::bad(format!(
+    pub fn finish(self) -> Result<Tensors, TensorError> {
+        match self.begun && self.current.is_none() {
+            true => Ok(self.tensors),
+            false => Err(TensorError::bad(format!(
                 "safetensors file: {} of {} bytes, the file is cut off or no safetensors",
                 self.position, self.total
             ))),
@@ -307,6 +341,7 @@ mod tests {
             let mut reader = TensorReader::new(file.len() as u64);
             for piece in file.chunks(size) {
                 reader.push(piece).unwrap();
+                assert!(reader.part.len() < 8, "the elements are in their arrays at once");
             }
             assert_eq!(reader.finish().unwrap(), tensors, "{size}");
         }
@@ -357,5 +392,10 @@ mod tests {
         assert!(read_safetensors(&bad).unwrap_err().to_string().contains("flag"));
         let mut reader = TensorReader::new(u64::MAX);
         assert!(reader.push(&[0xff; 64]).is_err(), "a header of 2^64 bytes");
+        let json = br#"{"w":{"dtype":"F64","shape":[1152921504606846975],"data_offsets":[0,9223372036854775800]}}"#;
+        let huge = [&(json.len() as u64).to_le_bytes()[..], json].concat();
+        let mut reader = TensorReader::new(huge.len() as u64 + 9_223_372_036_854_775_800);
+        let error = reader.push(&huge).unwrap_err().to_string();
+        assert!(error.contains("\"w\": memory has no room"), "{error}");
     }
 }
