@@ -42,9 +42,7 @@ impl Client {
             total_bytes: Some(pieces.total_bytes()),
             ..header
         };
-        let (sender, data) = mpsc::channel(WAITING_MAX);
-        let (answer, ()) = future::join(self.submit_stream(header, data), send(pieces, sender)).await;
-        answer
+        sent(pieces, |data| self.submit_stream(header, data)).await
     }
 
     /// Makes a model like [`Client::create_model`], whose first weights are these tensors or views of arrays.
@@ -58,17 +56,20 @@ impl Client {
             total_bytes: Some(pieces.total_bytes()),
             ..header
         };
-        let (sender, data) = mpsc::channel(WAITING_MAX);
-        let (answer, ()) = future::join(self.create_model_stream(header, data), send(pieces, sender)).await;
-        answer
+        sent(pieces, |data| self.create_model_stream(header, data)).await
     }
 }
 
-/// Sends the pieces until all are sent, or the call has ended.
-async fn send(pieces: Pieces<'_>, mut sender: mpsc::Sender<io::Result<Bytes>>) {
-    for piece in pieces {
-        if sender.send(Ok(piece.into())).await.is_err() {
-            return;
+/// Sends the pieces to a call as it takes them. The pieces borrow from the caller, and a call's stream may not: hence the channel.
+async fn sent<C: Future>(pieces: Pieces<'_>, call: impl FnOnce(mpsc::Receiver<io::Result<Bytes>>) -> C) -> C::Output {
+    let (mut sender, data) = mpsc::channel(WAITING_MAX);
+    let send = async move {
+        for piece in pieces {
+            // Sending fails once the call has ended.
+            if sender.send(Ok(piece.into())).await.is_err() {
+                return;
+            }
         }
-    }
+    };
+    future::join(call(data), send).await.0
 }

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use qres_fed::record::{Curve, Point, SCHEDULE_POINTS_MAX, Schedule};
+use qres_fed::record::{Curve, Point, SCHEDULE_POINTS_MAX, SCHEDULES_MAX, Schedule};
 use tonic::Status;
 
 use super::field::{NAME_BYTES_MAX, invalid, text};
 use crate::pb;
-
-/// Most schedules of a request: more than there are numbers that can have one.
-const SCHEDULES_MAX: usize = 16;
 
 /// Reads the schedules of a new model. The spec's own check does the rest.
 pub(super) fn schedules(

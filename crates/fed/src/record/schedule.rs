@@ -9,7 +9,7 @@ use super::{SpecError, is_name};
 /// Largest number of points of a schedule.
 pub const SCHEDULE_POINTS_MAX: usize = 64;
 /// Largest number of schedules of a model: more than there are numbers that can have one.
-const SCHEDULES_MAX: usize = 16;
+pub const SCHEDULES_MAX: usize = 16;
 /// Largest length of the name of a schedule's number, in bytes.
 const NUMBER_NAME_BYTES_MAX: usize = 64;
 
