@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, below .cache/, what the tests use beside Rust. Says what it installs; does nothing twice.
-# Exit code 0 even when Go or Python is missing: whoever needs one looks for the files.
+# Exit code 0 even when Go or Python is missing: a target that needs one looks for the files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache

@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Writes a Rust array of all RPCs with their roles, ascending. Returns an error for an RPC without a role: it would be an RPC
-/// that nobody decided about.
+/// without a decision.
 fn roles(pool: &DescriptorPool) -> Result<String, String> {
     let option = pool
         .get_extension_by_name(ROLE_OPTION)

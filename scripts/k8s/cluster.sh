@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The whole cluster: start_cluster and stop_cluster. Runs in the namespaces that test.sh made: its network, mounts and processes
-# are nobody else's and end with it. Needs $run, an empty folder.
+# belong to this cluster alone and end with it. Needs $run, an empty folder.
 for part in certificates kubeconfig wait process control-plane machine; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
@@ -16,7 +16,7 @@ export PATH
 start_cluster() {
   local started place
   started=$(date +%s)
-  # Places that these programs use whatever they are told. The cluster alone sees these mounts.
+  # Places that these programs use in spite of their settings. The cluster alone sees these mounts.
   for place in /run /var/log /var/lib/kubelet /var/lib/cni; do
     mkdir -p "$place"
     mount -t tmpfs tmpfs "$place"
@@ -35,7 +35,7 @@ start_cluster() {
   say "Kubernetes $kubernetes_version is ready ($(($(date +%s) - started)) s)"
 }
 
-# Pods first: without a kubelet nobody would end them.
+# Pods first: without a kubelet they would run on.
 stop_cluster() {
   local name
   kubectl delete namespace --all --field-selector metadata.name!=default --wait=false > /dev/null 2>&1 || true

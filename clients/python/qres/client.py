@@ -122,7 +122,7 @@ class Client:
     ) -> Head:
         """Fetches into a safetensors file.
 
-        It is written beside its place and comes there when it is whole and on the disk, so nobody reads half a model. The
+        It is written beside its place and comes there when it is whole and on the disk, so no reader gets half a model. The
         answer's `tensors` are empty: `open_file` or `load_file` read them.
         """
         request = weights_pb2.FetchWeightsRequest(

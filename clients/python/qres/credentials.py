@@ -99,7 +99,7 @@ class Credentials:
         if self.tls_cert is not None and self.tls_key is not None:
             chain, key = _read("tls_cert", self.tls_cert), _read("tls_key", self.tls_key)
             try:
-                # The password is for a key that is encrypted: nobody is asked for it.
+                # An encrypted key would need a password: the user is not asked for one.
                 context.load_cert_chain(self.tls_cert, self.tls_key, password="")
             except ssl.SSLError as error:
                 what = f"{os.fspath(self.tls_cert)} and {os.fspath(self.tls_key)}"

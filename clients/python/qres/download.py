@@ -19,7 +19,7 @@ from qres.v1.weights_pb2_grpc import WeightsServiceStub
 
 try:
     import fcntl
-except ImportError:  # no POSIX: then nobody checks
+except ImportError:  # no POSIX: then the mode is not checked
     fcntl = None
 
 

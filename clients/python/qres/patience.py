@@ -57,9 +57,9 @@ class Patience:
 
     def failed(self, error: QresError, *, again: bool = False) -> None:
         """Waits before the next attempt; raises when there is none. With `again` the failure is one that another attempt
-        mends, whatever its code."""
+        mends, with any code."""
         if error.code == grpc.StatusCode.DEADLINE_EXCEEDED and self._outage is not None:
-            # Time ran out while nobody answered: what was wrong says more than that.
+            # Time ran out without an answer: what was wrong says more than that.
             raise self._outage from error
         if not (again or error.is_passing):
             raise error

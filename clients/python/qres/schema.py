@@ -37,7 +37,7 @@ def in_messages(schema: list[model_pb2.TensorSpec]) -> Iterator[list[model_pb2.T
 
 def complete(models: ModelServiceStub, model: model_pb2.Model, timeout: float | None) -> model_pb2.Model:
     """Adds the tensors that did not fit into a model's own message."""
-    # A model that is not joined has none here, whatever their number.
+    # A model that is not joined has none here, though its number of tensors is known.
     token = str(len(model.tensors)) if 0 < len(model.tensors) < model.tensor_count else ""
     while token:
         request = model_pb2.ListTensorsRequest(model=f"{model.name}@{model.id}", page_token=token)

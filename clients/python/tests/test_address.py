@@ -61,7 +61,7 @@ def test_the_address_comes_from_the_environment(monkeypatch):
 
 
 CLOSED = "http://user:secret@127.0.0.1:1"
-"""A proxy that nobody can use: port 1 is closed."""
+"""A proxy that does not exist: port 1 is closed."""
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])

@@ -32,7 +32,7 @@ pub struct Entry {
     pub token: Option<TokenHash>,
     /// Seconds since 1970 from which on the credential is refused.
     pub expires: Option<i64>,
-    /// True if the credential is refused, whatever else speaks for its holder.
+    /// True if the credential is refused, even if its holder shows another one that is good.
     pub revoked: bool,
 }
 

@@ -32,7 +32,7 @@ impl Policy {
         Self { callers, client_ca }
     }
 
-    /// Returns true if the node knows no credentials, so that nobody need show one.
+    /// Returns true if the node knows no credentials, so that callers need none.
     pub fn is_open(&self) -> bool {
         self.callers.is_none() && self.client_ca.is_none()
     }

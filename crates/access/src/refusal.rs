@@ -11,7 +11,7 @@ pub enum Refusal {
          --tls-cert and --tls-key)"
     )]
     Missing,
-    /// The token stands for nobody.
+    /// The token stands for no caller.
     #[error("the token is not known here, or its time is over: ask the node's operator for a new one (qres token new)")]
     Token,
     /// The certificate does not hold (any more).

@@ -95,7 +95,7 @@ async fn around(running: Arc<Running>) -> Vec<Finding> {
     );
     let mut all = ports::of_running(&config.grpc, running.grpc, running.admin);
     all.extend(directory);
-    // The node answers unless it has stopped, and then nobody reads this.
+    // The node answers unless it has stopped, and then this is not read.
     all.extend(view.map(|view| disk::space(Some(view.disk), view.disk.free)));
     all.push(speed);
     all.extend(files);

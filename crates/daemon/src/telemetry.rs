@@ -108,7 +108,7 @@ where
         .boxed())
 }
 
-/// Makes the layer that writes audit lines to a file of their own, whatever the log's filter says.
+/// Makes the layer that writes audit lines to a file of their own. The log's filter does not hold for them.
 fn audit<S>(config: &Config) -> anyhow::Result<Option<Box<dyn Layer<S> + Send + Sync>>>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,

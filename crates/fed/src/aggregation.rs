@@ -2,7 +2,7 @@
 //!
 //! A spec's `aggregation` is a list of rules. The last one combines the updates; those before it prepare them, in their order.
 //! An empty list, or one without a rule that combines, means the mean by samples. Every rule works on the members' updates,
-//! one a member: a member's fresh and late contributions are first joined by their weights, so that nobody is counted twice.
+//! one a member: a member's fresh and late contributions are first joined by their weights, so that no member is counted twice.
 //!
 //! n is the number of members in the round and f the number that may lie. `docs/strategies.md` says when to use which.
 //!

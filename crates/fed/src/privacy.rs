@@ -6,7 +6,7 @@
 //! private recurrent language models"). What is protected is all data of one member: a contribution says (ε, δ)-little about whether the member has its data or none.
 //!
 //! - `gaussian/1`: the noise of each contribution has the standard deviation `noise_multiplier` · `clip`. The guarantee
-//!   holds against everyone, other members included, whatever rules aggregate.
+//!   holds against everyone, other members included, under all aggregation rules.
 //! - `distributed-gaussian/1`: each contribution has the k-th part of that variance (k: `min_contributions`), so that the
 //!   sum of a round's contributions has all of it. The guarantee holds against those who get checkpoints and nothing else. Members
 //!   see single contributions, which have less noise; so do, in part, those who read rounds or gossip.

@@ -41,7 +41,7 @@ pub struct MeshConfig {
     /// The network's name: nodes of two networks refuse each other. Default `qres`.
     pub network: String,
     /// The key that all nodes of the network share: connections from and to others fail before a byte of theirs is read. It
-    /// works over TCP alone, so QUIC is then off. `None` = whoever has an address may connect.
+    /// works over TCP alone, so QUIC is then off. `None` = every peer that has an address may connect.
     pub network_key: Option<PreSharedKey>,
     /// The only peers that are let in; `None` = all.
     pub allowed: Option<BTreeSet<PeerId>>,

@@ -62,7 +62,7 @@ pub struct ReachReport {
 pub enum ReachAnswer {
     /// The peer dialled these addresses.
     Dialled(Vec<AddressReach>),
-    /// The peer dials nobody at the moment: it was asked less than a minute ago, or dials for others.
+    /// The peer dials no address at the moment: it was asked less than a minute ago, or dials for others.
     Busy,
     /// The peer gave no answer: the reason.
     Failed(String),

@@ -160,7 +160,7 @@ impl Peer {
     }
 
     /// Returns true if the peer came once with a temporary key, as probes do: it was never admitted nor refused, and no address
-    /// of it is known. Nobody can use such an entry.
+    /// of it is known. Such an entry is of no use.
     pub fn is_visitor(&self) -> bool {
         let met = self.last_good_unix_ms != 0 || self.refused.is_some();
         !met && self.addresses.is_empty() && self.connections.is_empty()

@@ -137,7 +137,7 @@ pub fn parse(bytes: &[u8]) -> Result<ReachResponse, String> {
     Ok(response)
 }
 
-/// Returns the answer that this node dials nobody at the moment.
+/// Returns the answer that this node dials no address at the moment.
 pub fn busy() -> ReachResponse {
     ReachResponse {
         outcome: ReachOutcome::Busy.into(),

@@ -36,7 +36,7 @@ const FILES: [&str; 7] = [
 pub(super) enum Group {
     /// Its right is taken away.
     Mend,
-    /// Nothing is changed: somebody looks.
+    /// Nothing is changed, only read.
     Look,
 }
 

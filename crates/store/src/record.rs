@@ -169,7 +169,7 @@ pub enum Write {
 /// The verdicts on the contributions of one checkpoint.
 pub type Verdicts = Vec<(ContributionId, Verdict)>;
 
-/// What the members of a round measured: a value for each of the spec's metrics, `None` where nobody measured it.
+/// What the members of a round measured: a value for each of the spec's metrics, `None` where no member measured it.
 pub type Evaluation = Vec<Option<Summary>>;
 
 /// The noisy updates that this node made in a model. They stay when the model is left, for its successors.

@@ -11,7 +11,7 @@ use crate::Address;
 /// The credentials of a client. The default shows nothing, and trusts the system's CAs where the address begins with `https://`.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    /// The CA of the node's certificate, PEM. With it the connection is encrypted, whatever the address says.
+    /// The CA of the node's certificate, PEM. With it the connection is encrypted, also where the address says `http`.
     pub ca: Option<Vec<u8>>,
     /// The client's certificate chain and private key, PEM.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,

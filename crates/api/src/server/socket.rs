@@ -103,7 +103,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            // Nothing was agreed, so there is nobody to say goodbye to.
+            // Nothing was agreed, so there is no peer to say goodbye to.
             Self::Handshake(_) => Poll::Ready(Ok(())),
             socket => delegate!(socket, stream => Pin::new(stream).poll_shutdown(context)),
         }

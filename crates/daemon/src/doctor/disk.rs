@@ -24,7 +24,7 @@ const WRITES: usize = 7;
 /// A node flushes once for each group of submissions and for each step of a round. Above this time an upload of small weights is
 /// slower than a network: disks take 0.1 to 10 ms.
 const SLOW: Duration = Duration::from_millis(50);
-/// From this time on each round takes seconds longer, whatever the network does.
+/// From this time on each round takes seconds longer, on a fast network too.
 const STUCK: Duration = Duration::from_secs(1);
 /// Most time for the measurement.
 const MEASURE_MAX: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use super::liar::Attack;
 
 /// Most points of accuracy that the worst attack may cost with the default rules.
 const WORST_COST_MAX: f64 = 3.0;
-/// Most points of accuracy that the default rules may cost when nobody lies.
+/// Most points of accuracy that the default rules may cost without liars.
 const CLEAN_COST_MAX: f64 = 1.0;
 
 /// The outcome of one attack against one defence.
@@ -52,8 +52,8 @@ impl Report {
         row.map_or(0.0, |row| row.accuracy * 100.0)
     }
 
-    /// Returns what the default rules cost in points of accuracy: when nobody lies, and under the worst attack. Both are
-    /// compared with the mean when nobody lies.
+    /// Returns what the default rules cost in points of accuracy: without liars, and under the worst attack. Both are
+    /// compared with the mean without liars.
     fn costs(&self) -> (f64, f64) {
         let clean = self.percent(Attack::None, Defence::Mean);
         let cost = |attack| clean - self.percent(attack, Defence::Default);
@@ -94,7 +94,7 @@ impl Report {
         let (clean, worst) = self.costs();
         let _ = write!(
             text,
-            "\n  the default rules cost {clean:.1} points when nobody lies (limit {CLEAN_COST_MAX}), and {worst:.1} under the worst attack \
+            "\n  the default rules cost {clean:.1} points without liars (limit {CLEAN_COST_MAX}), and {worst:.1} under the worst attack \
              (limit {WORST_COST_MAX})"
         );
         text

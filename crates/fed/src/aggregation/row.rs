@@ -4,6 +4,6 @@
 /// every codec.
 pub(crate) const RUN: usize = 256;
 
-/// The numbers of a run. They are followed by room that nobody reads: rows at a distance of a power of two would all lie in
+/// The numbers of a run. They are followed by room that is never read: rows at a distance of a power of two would all lie in
 /// the same few lines of the first-level cache, and sorting 20 of them took three times as long.
 pub(crate) type Row<E> = [E; RUN + 16];

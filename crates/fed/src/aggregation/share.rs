@@ -1,7 +1,7 @@
 //! Shares: how much of a round each member has.
 
 /// Returns the shares of members with these weights (sample counts), which add up to 1 unless all are 0. No share is above
-/// `most`: what a member has above is divided among the others in proportion to their weights. If nobody else can take it
+/// `most`: what a member has above is divided among the others in proportion to their weights. If no other member can take it
 /// (all are at the limit, or have no weight), the limit becomes the equal share of those that are there.
 ///
 /// A share that is not limited has the bits of `weight / total`.

@@ -1,7 +1,7 @@
 //! The span of the updates: vectors that are sums of updates, as their coefficients, with all their inner products.
 //!
 //! Krum, nearest-neighbour mixing, the geometric median and others need only the inner products of the updates, and their
-//! results are sums of updates. They therefore work on matrices of n × n numbers, whatever the model's size: one pass over
+//! results are sums of updates. They therefore work on matrices of n × n numbers, for a model of any size: one pass over
 //! the updates computes the inner products, and a second one the sum.
 
 use super::share::shares;

@@ -23,7 +23,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Summarises the values of a metric, in the order of the contributions' ids; `None` if nobody measured it.
+    /// Summarises the values of a metric, in the order of the contributions' ids; `None` if no member measured it.
     pub fn of(values: impl Iterator<Item = Measured>, goal: Goal) -> Option<Self> {
         let mut values: Vec<_> = values.collect();
         let total = values.iter().fold(0.0, |sum, measured| sum + measured.samples as f64);

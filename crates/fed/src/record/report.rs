@@ -28,7 +28,7 @@ pub struct Report {
     /// the norm ‖a‖₁ of Wang et al. 2020. The mean by samples where a node has several trainers; `None` if one of them did not
     /// say it.
     pub steps: Option<f64>,
-    /// A value for each of the spec's metrics, in their order; `None` where nobody measured it.
+    /// A value for each of the spec's metrics, in their order; `None` where no member measured it.
     pub metrics: Vec<Option<Measured>>,
 }
 
@@ -48,7 +48,7 @@ pub struct Figures {
 impl Eq for Figures {}
 
 impl Report {
-    /// Returns the fault that makes the report invalid for every receiver, whatever the strategy.
+    /// Returns the fault that makes the report invalid for every receiver and with every strategy.
     pub fn fault(&self, spec: &Spec) -> Option<String> {
         if let Some(steps) = self.steps
             && !(1.0..=STEPS_MAX).contains(&steps)

@@ -164,8 +164,8 @@ pub struct RoundInfo {
     pub checkpoint: Option<CheckpointInfo>,
     pub sealers: Vec<NodeId>,
     pub contributions: Vec<ContributionInfo>,
-    /// What the fresh contributions measured on the parent: one value for each of the spec's metrics, `None` where nobody
-    /// measured it.
+    /// What the fresh contributions measured on the parent: one value for each of the spec's metrics, `None` where no
+    /// member measured it.
     pub evaluation: Vec<Option<Summary>>,
     /// True if the round only settles the last checkpoint of the run: its contributions are votes.
     pub closing: bool,

@@ -14,7 +14,7 @@ use crate::record::TensorSpec;
 /// Elements of a tensor in one piece: at most 1 MiB, with elements of 8 bytes.
 const PIECE_ELEMENTS: usize = 1 << 17;
 
-/// Makes the safetensors file of these tensors: the canonical one, whatever their order. Of tensors with the same name the last
+/// Makes the safetensors file of these tensors: the canonical one, which is the same for every order of them. Of tensors with the same name the last
 /// one counts.
 ///
 /// ```

@@ -28,8 +28,8 @@ enum Plan {
 /// Writes the update so that its fidelity is at least this one. Returns its moments and its length.
 ///
 /// The first pass finds the step on samples, the second one codes. If a chunk's error would leave too little for the chunks that
-/// follow, it is sent as it is, without an error. So the whole error is never above the allowed one, whatever the samples
-/// promised.
+/// follow, it is sent as it is, without an error. So the whole error is never above the allowed one, even where the samples
+/// were not like the rest.
 pub(super) fn encode_chunks(
     schema: &[TensorSpec],
     merge: &Merge<'_>,

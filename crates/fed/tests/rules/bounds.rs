@@ -26,7 +26,7 @@ fn a_rule_says_how_many_contributions_it_needs() {
         for word in words {
             assert!(error.problem.contains(word), "{word:?} is not in {error}");
         }
-        // Nobody lies: one contribution is enough for most, and Krum compares at least three.
+        // Without liars one contribution is enough for most, and Krum compares at least three.
         assert!(Aggregation::new(&[with_f(id, 0)], 3, 20).is_ok(), "{id}");
     }
 }

@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// Asserts that an honest node that is bound stays so while its checkpoint may yet have a quorum, whatever crashed. A liar reads
+    /// Asserts that an honest node that is bound stays so while its checkpoint may yet have a quorum, over all crashes. A liar reads
     /// its own lies again, and goes on from them.
     pub fn check_consent(&mut self, h: usize, consent: &Consent) {
         let bound_to = |consent: &Consent| consent.handover.filter(|handover| handover.bound).map(|h| h.checkpoint);

@@ -24,7 +24,7 @@ pub struct MeasuredMetrics {
 }
 
 impl MeasuredMetrics {
-    /// Notes what the newest sealed round of a model measured; a metric that nobody measured keeps its value.
+    /// Notes what the newest sealed round of a model measured; a metric without a measurement keeps its value.
     pub fn measured<'a>(&self, model: &ModelName, metrics: impl Iterator<Item = (&'a Metric, &'a Option<Summary>)>) {
         for (metric, summary) in metrics {
             let Some(summary) = summary else { continue };

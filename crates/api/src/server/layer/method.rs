@@ -29,7 +29,7 @@ pub(in crate::server) struct Method {
     pub(super) short: bool,
     /// The way in which the request is read.
     pub(super) reading: Reading,
-    /// The least role that may call the method; `None` if nobody need show who calls.
+    /// The least role that may call the method; `None` if callers need no credential.
     pub(super) role: Option<Role>,
 }
 

@@ -38,7 +38,7 @@ fn add_one<E: Element>(each: f64, row: &Row<E>, out: &mut Row<f64>) {
 }
 
 /// Replaces the mean of the numbers from `low` to `high` by their mean by shares. All numbers that are equal to an end must
-/// be meant. Where nobody there has a share, or where the ends are equal, the mean stays.
+/// be meant. Where no contribution there has a share, or where the ends are equal, the mean stays.
 pub(super) fn mean_by_shares<E: Element>(
     rows: &[Row<E>],
     shares: &[f64],

@@ -170,7 +170,7 @@ fn by_shares<E: Element>(
         }
     }
     for l in 0..LANES {
-        // Nobody in the window may have a share; then the numbers count the same.
+        // Perhaps no contribution in the window has a share; then the numbers count the same.
         mean[l] = if low[l] == high[l] {
             low[l].to_f64()
         } else if weight[l] > 0.0 {

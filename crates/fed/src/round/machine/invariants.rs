@@ -1,4 +1,4 @@
-//! Invariants: what holds after every input, whatever the input was. A test that breaks one has found a mistake.
+//! Invariants: what holds after every input, valid or not. A test that breaks one has found a mistake.
 
 use std::collections::BTreeMap;
 

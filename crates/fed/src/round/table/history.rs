@@ -207,8 +207,8 @@ impl History {
         false
     }
 
-    /// What these contributions measured on their parent: a value for each of the spec's metrics, `None` where nobody measured
-    /// it. Nothing if a contribution is unknown here, since every node must come to the same values.
+    /// What these contributions measured on their parent: a value for each of the spec's metrics, `None` where no member
+    /// measured it. Nothing if a contribution is unknown here, since every node must come to the same values.
     pub fn evaluation<'a>(
         &self,
         rules: &Rules,

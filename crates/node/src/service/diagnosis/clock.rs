@@ -1,6 +1,6 @@
 //! This node's clock, compared with those of its peers.
 //!
-//! Rounds do not need right clocks: each node measures deadlines with a clock of its own that nobody sets. But a wrong clock
+//! Rounds do not need right clocks: each node measures deadlines with a clock of its own that cannot be set. But a wrong clock
 //! refuses tokens and certificates that are good, takes those that have ended, and puts the lines of two logs into a wrong order.
 //! And a node takes a run of its own key for a former one if it was signed before this node's start: by as much as the clock of
 //! the second process is behind, both notice each other later (mesh/src/twin.rs).

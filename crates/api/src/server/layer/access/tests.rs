@@ -60,7 +60,7 @@ async fn call(layer: &AccessLayer, path: &str, authorization: Option<&str>) -> R
 async fn without_a_credential_only_a_probe_gets_through() {
     let layer = layer(policy(Role::Reader).0, None);
     assert_eq!(call(&layer, HEALTH, None).await.unwrap(), None);
-    // A path that is not served is refused alike, so nobody learns what there is.
+    // A path that is not served is refused alike, so a caller does not learn what there is.
     for path in [FETCH, BAN, "/qres.v1.Nothing/Nothing"] {
         let error = call(&layer, path, None).await.unwrap_err();
         assert_eq!(error.code(), Code::Unauthenticated, "{path}");
