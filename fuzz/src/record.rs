@@ -67,6 +67,7 @@ pub fn spec(tensors: Vec<TensorSpec>, codec: &str) -> Spec {
         privacy: Rule::new("none/1"),
         membership: Membership::List([3, 1, 2].map(|n| NodeId([n; 32])).into()),
         checkpoint0: BlobId([9; 32]),
+        fixed: None,
         creator: NodeId([1; 32]),
         succeeds: None,
         metrics: vec![],

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use qres_fed::ndarray::array;
+use qres_fed::tensor::{read_safetensors, to_safetensors};
 use qres_tests::weights::vector;
 use qres_tests::{Daemon, Options, binaries, wait};
 use serde_json::Value;
@@ -171,6 +173,41 @@ async fn the_doctor_tells_who_may_not_ask_it_and_what_tls_needs() {
         (code == Some(1) && said.contains("no certificate in PEM") && said.contains("stays in use")).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_trainer_s_personal_tensors_are_for_itself_and_for_operators() {
+    let node = Secured::start();
+    let (weights, out) = (node.path("w.safetensors"), node.path("out.safetensors"));
+    let file = |own: f32| {
+        let tensors = [("own", array![own]), ("w", array![1.0])];
+        to_safetensors(tensors.iter().map(|(name, array)| (*name, array.view())))
+    };
+    let own = || {
+        let tensors = read_safetensors(&fs::read(&out).expect("fetched")).expect("tensors");
+        tensors["own"].array::<f32>().expect("f32")[[0]]
+    };
+    fs::write(&weights, file(5.0)).expect("written");
+    let create = ["model", "create", "m", "--personal", "own", "--weights", text(&weights)];
+    let operator = node.as_holder("operator");
+    done(&operator, &create);
+    let alice = node.as_holder("alice");
+    let fetch = ["fetch", "m", "--out", text(&out), "--confirmed-only", "--trainer"];
+    done(&alice, &[&fetch[..], &[""]].concat());
+    assert_eq!(own(), 5.0);
+    fs::write(&weights, file(7.0)).expect("written");
+    done(&alice, &["submit", "m", text(&weights), "--samples", "1"]);
+    for (caller, trainer) in [(&alice, ""), (&alice, "alice"), (&operator, "alice")] {
+        done(caller, &[&fetch[..], &[trainer]].concat());
+        assert_eq!(own(), 7.0, "{trainer}");
+    }
+    let error = refused(&alice, &[&fetch[..], &["bob"]].concat());
+    assert!(error.contains("PERMISSION_DENIED TRAINER_DIFFERS"), "{error}");
+    let reader = node.with_token("dashboard", "reader").await;
+    let error = refused(&reader, &[&fetch[..], &["alice"]].concat());
+    assert!(error.contains("PERMISSION_DENIED TRAINER_DIFFERS"), "{error}");
+    done(&reader, &fetch[..fetch.len() - 1]);
+    assert_eq!(own(), 5.0, "the first values");
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ fn tensor() -> pb::TensorSpec {
         name: HOSTILE.into(),
         dtype: HOSTILE.into(),
         shape: vec![1],
+        ..Default::default()
     }
 }
 

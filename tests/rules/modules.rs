@@ -260,6 +260,7 @@ const ROOMS: [&[&str]; 9] = [
         "archive",
         "creators",
         "first_comparison",
+        "fixed_tensors",
         "succession",
         "upload",
     ],

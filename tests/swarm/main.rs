@@ -27,6 +27,7 @@ mod members;
 mod memberships;
 mod optimisers;
 mod outcomes;
+mod personal;
 mod privacy;
 mod process;
 mod quiet;

@@ -15,6 +15,7 @@ fn tensor(name: &str, dtype: &str, shape: &[u64]) -> pb::TensorSpec {
         name: name.into(),
         dtype: dtype.into(),
         shape: shape.to_vec(),
+        kind: pb::TensorKind::Shared.into(),
     }
 }
 

@@ -99,6 +99,9 @@ class Client:
         `after`, until that trainer can submit on the head. A run that has ended answers at once, with its last checkpoint:
         then the answer's `complete` is true.
 
+        In a model with personal tensors a trainer gets its own; without `trainer` they have their first values. With `checkpoint` or
+        `confirmed_only` the name says whose they are, and nothing is waited for.
+
         `checkpoint="best"` is the best confirmed one by the model's first metric, `"best:accuracy"` by another.
         """
         request = weights_pb2.FetchWeightsRequest(
@@ -118,15 +121,16 @@ class Client:
         *,
         checkpoint: str | None = None,
         confirmed_only: bool = False,
+        trainer: str | None = None,
         timeout: float | None = None,
     ) -> Head:
-        """Fetches into a safetensors file.
+        """Fetches into a safetensors file. `trainer` is as in `fetch`.
 
         It is written beside its place and comes there when it is whole and on the disk, so no reader gets half a model. The
         answer's `tensors` are empty: `open_file` or `load_file` read them.
         """
         request = weights_pb2.FetchWeightsRequest(
-            model=model, checkpoint=checkpoint or "", confirmed_only=confirmed_only
+            model=model, checkpoint=checkpoint or "", confirmed_only=confirmed_only, trainer=trainer
         )
         download = Download(
             self._connection, request, lambda total: DiskSink(path, total), patience=self._patience(timeout)
@@ -187,6 +191,9 @@ class Client:
 
         Answers once it is durable on the node; `submission(answer.id)` says what became of it. Several trainers on one
         node need different names.
+
+        `tensors` are all shared ones of the model. Frozen ones may be left out. Personal ones are kept on the node for this trainer,
+        all or none of them; with `delta` they are left out.
 
         `metrics` that the model names go to all members: they describe `base`, measured on `evaluation_samples` rows (`samples`
         if not given). Others stay on the node. `steps` is the number of local steps, which `fednova/1` needs.
@@ -251,7 +258,8 @@ class Client:
         `{"loss": "lowest", "accuracy": "highest"}`, and `until` is the value of one that ends the run: `("accuracy", 0.95)`.
         `schedules` are numbers for trainers that change from round to round, each a curve (step, linear, cosine or exponential) and
         its points: `{"learning_rate": ("cosine", {1: 0.1, 100: 0.001})}`. `privacy` adds noise to updates before they leave
-        their node: `("gaussian/1", {"clip": 1.0, "noise_multiplier": 0.5})`.
+        their node: `("gaussian/1", {"clip": 1.0, "noise_multiplier": 0.5})`. `personal` names the tensors that each trainer has for
+        itself, and `frozen` those that keep their first values: `personal=["bn.*"], frozen=["embedding.weight"]`.
         """
         fields = _spec(model, strategy, params, aggregation, members, spec)
         if seed is None:

@@ -116,14 +116,23 @@ class Download:
     def _attempt(self) -> None:
         request = self._request
         if self.first is not None:
+            trainer = request.trainer if request.HasField("trainer") else None
             request = weights_pb2.FetchWeightsRequest(
-                model=request.model, checkpoint=self.first.checkpoint.id, offset=self.sink.position
+                model=request.model,
+                checkpoint=self.first.checkpoint.id,
+                offset=self.sink.position,
+                trainer=trainer,
             )
         timeout = self._patience.left() if self._patience else self._timeout
         messages = self._connection.decoded_stream(self._weights.FetchWeights(request, timeout=timeout))
         first = next(messages, None)
         if first is None:
             raise _cut(0, 0)
+        if self.first is not None and first.personal_digest != self.first.personal_digest:
+            # The trainer has submitted meanwhile: the file is another one by now.
+            self.first = None
+            messages.close()
+            return self._attempt()
         if self.first is None:
             self._begin(first)
         if self._patience:

@@ -44,6 +44,24 @@ def test_files_make_a_model_and_come_back(daemon, tmp_path):
         assert head.submit(open_file(fetched), samples=1, timeout=60)
 
 
+def test_a_trainer_gets_its_own_personal_tensors_back(daemon, tmp_path):
+    with Client(daemon.address) as client:
+        first = {"bn.mean": np.zeros(3, "f4"), "table": np.ones(2, "f4"), "w": np.zeros(1, "f4")}
+        model = client.create("own", first, personal=["bn.*"], frozen=["table"], timeout=60)
+        assert [tensor.kind for tensor in model.tensors] == [3, 2, 1]
+        head = next(client.heads("own", trainer="alice", timeout=60))
+        assert same(head.tensors, first)
+        mine = {**head.tensors, "bn.mean": np.full(3, 7, "f4"), "w": np.full(1, 2, "f4")}
+        head.submit(mine, samples=1, timeout=60)
+        assert same(next(client.heads("own", after=head.checkpoint, trainer="alice", timeout=60)).tensors, mine)
+        fresh = {**mine, "bn.mean": first["bn.mean"]}
+        assert same(client.fetch("own", trainer="bob", confirmed_only=True, timeout=60).tensors, {**fresh, "w": first["w"]})
+        client.fetch_to("own", tmp_path / "own", trainer="alice", timeout=60)
+        assert same(load_file(tmp_path / "own"), mine)
+        with pytest.raises(QresError, match="\"table\" is frozen"):
+            client.submit("own", {**mine, "table": np.zeros(2, "f4")}, base=client.fetch("own").checkpoint, samples=1, timeout=60)
+
+
 def test_a_model_is_created_twice_as_one(daemon):
     with Client(daemon.address) as client:
         shapes = {"w": np.empty((3, 2), "f4")}

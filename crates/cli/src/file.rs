@@ -47,7 +47,7 @@ impl Part {
             .file_name()
             .ok_or_else(|| Failure::file(target, "names no file"))?;
         // The tag comes from a node: only letters and digits go into the name, so that it cannot lead to another folder.
-        let tag: String = tag.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+        let tag: String = tag.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
         let path = target.with_file_name(format!(".{}.{tag}.part", name.to_string_lossy()));
         let fail = |error| Failure::file(&path, error);
         let mut file = File::options()
@@ -95,11 +95,11 @@ impl Part {
         Ok(())
     }
 
-    /// Checks the digest and renames the part to its target, which is replaced. If the digest does not match, the part is
-    /// removed and a [`Failure`] returned.
-    pub fn finish(self, digest: &str) -> Result<(), Failure> {
+    /// Checks the digest, if there is one, and renames the part to its target, which is replaced. If the digest does not match, the
+    /// part is removed and a [`Failure`] returned.
+    pub fn finish(self, digest: Option<&str>) -> Result<(), Failure> {
         let found = self.hasher.finalize().to_hex();
-        if found.as_str() != digest {
+        if let Some(digest) = digest.filter(|digest| found.as_str() != *digest) {
             let _ = fs::remove_file(&self.path);
             let problem = format!("the bytes that came have digest {found}, not {digest}: fetch again");
             return Err(Failure::file(&self.target, problem));
@@ -116,7 +116,7 @@ pub fn write(target: &Path, tag: &str, bytes: &[u8]) -> Result<(), Failure> {
     let mut part = Part::open(target, tag)?;
     part.restart()?;
     part.write(bytes)?;
-    part.finish(blake3::hash(bytes).to_hex().as_str())
+    part.finish(Some(blake3::hash(bytes).to_hex().as_str()))
 }
 
 #[cfg(test)]
@@ -141,7 +141,8 @@ mod tests {
         let mut part = Part::open(&target, "c1").unwrap();
         assert_eq!(part.bytes(), 6);
         part.write(b"world").unwrap();
-        part.finish(blake3::hash(b"hello world").to_hex().as_str()).unwrap();
+        part.finish(Some(blake3::hash(b"hello world").to_hex().as_str()))
+            .unwrap();
         assert_eq!(names(dir.path()), ["w.safetensors"]);
         assert_eq!(fs::read(&target).unwrap(), b"hello world");
         assert_eq!(
@@ -157,7 +158,7 @@ mod tests {
         write(&target, "a", b"old").unwrap();
         let mut part = Part::open(&target, "b").unwrap();
         part.write(b"lies").unwrap();
-        let failure = part.finish(blake3::hash(b"truth").to_hex().as_str()).unwrap_err();
+        let failure = part.finish(Some(blake3::hash(b"truth").to_hex().as_str())).unwrap_err();
         assert!(failure.to_string().contains("fetch again"), "{failure}");
         assert_eq!(fs::read(&target).unwrap(), b"old");
         assert_eq!(names(dir.path()), ["w"]);
@@ -179,7 +180,7 @@ mod tests {
         part.write(b"longer than the next").unwrap();
         part.restart().unwrap();
         part.write(b"x").unwrap();
-        part.finish(blake3::hash(b"x").to_hex().as_str()).unwrap();
+        part.finish(Some(blake3::hash(b"x").to_hex().as_str())).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"x");
     }
 }

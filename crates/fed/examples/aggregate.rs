@@ -50,6 +50,7 @@ impl Round {
             privacy: Rule::new("none/1"),
             membership: Membership::List(members.iter().copied().collect()),
             checkpoint0: BlobId([0; 32]),
+            fixed: None,
             creator: members[0],
             succeeds: None,
             metrics: vec![],

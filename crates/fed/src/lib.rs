@@ -29,6 +29,7 @@
 //!     privacy: Rule::new("none/1"),
 //!     membership: Membership::List(members.into()),
 //!     checkpoint0: BlobId::of(&base),
+//!     fixed: None,
 //!     creator: members[0],
 //!     succeeds: None,
 //!     metrics: vec![],

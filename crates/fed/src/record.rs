@@ -38,7 +38,7 @@ pub use proof::{Proof, ProofError};
 pub use report::{Figures, Measured, Report, SAMPLES_MAX, STEPS_MAX};
 pub(crate) use report::{LOSS, mean_by_samples};
 pub use schedule::{Curve, Point, SCHEDULE_POINTS_MAX, SCHEDULES_MAX, Schedule};
-pub use schema::{Dtype, Schema, TENSORS_MAX, TensorSpec};
+pub use schema::{Dtype, Schema, TENSORS_MAX, TensorKind, TensorSpec};
 pub(crate) use schema::{TENSOR_NAME_BYTES_MAX, TENSOR_NAME_RULE, is_tensor_name, read_tensors};
 pub use seal::{PROOFS_PER_SEAL_MAX, Seal};
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! work is done one block at a time.
 
 mod array;
+mod assembly;
 mod error;
 mod file;
 mod finite;
@@ -11,9 +12,11 @@ mod header;
 mod layout;
 mod placement;
 mod seeded;
+mod submission;
 mod wrapper;
 
 pub use array::{Scalar, Tensor, TensorView, Tensors};
+pub use assembly::{Assembled, Assembly};
 pub use error::TensorError;
 pub use file::{Pieces, TensorReader, read_safetensors, to_safetensors};
 pub use finite::check as check_finite;
@@ -21,6 +24,7 @@ pub use header::{check_weights, header_bytes, place, read_header, read_schema};
 pub use layout::{Layout, Slot};
 pub use placement::Placement;
 pub use seeded::write_seeded;
+pub use submission::{SubmissionPlacement, check_frozen, place_submission};
 
 pub(crate) use header::DIMENSIONS_MAX;
 pub(crate) use layout::tensor_bytes;

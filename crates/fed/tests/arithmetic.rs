@@ -108,6 +108,7 @@ fn spec(codec: &str) -> Spec {
         },
         membership: Membership::List([NodeId([1; 32])].into()),
         checkpoint0: BlobId([0; 32]),
+        fixed: None,
         creator: NodeId([1; 32]),
         succeeds: None,
         metrics: vec![],

@@ -77,6 +77,7 @@ fn five_gibibytes_of_updates_are_aggregated_in_200_mebibytes() {
         privacy: Rule::new("none/1"),
         membership: Membership::List((0..MEMBERS).map(author).collect()),
         checkpoint0: BlobId([0; 32]),
+        fixed: None,
         creator: author(0),
         succeeds: None,
         metrics: vec![],

@@ -14,6 +14,8 @@ pub enum Purpose {
     State,
     /// An announced model needs its spec.
     Offer,
+    /// A joined model needs its frozen and personal tensors.
+    Fixed,
 }
 
 /// The purposes for which each blob of a model is wanted.

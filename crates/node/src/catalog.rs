@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod entry;
+pub mod fixed;
 pub mod heard;
 pub mod joined;
 pub mod known;
@@ -223,6 +224,7 @@ mod tests {
             handed_out: Mutex::default(),
             unmerged: watch::channel(None).1,
             unstored: Arc::default(),
+            fixed: watch::Sender::new(fixed::FixedState::Here),
             records: AtomicUsize::default(),
             refused: Mutex::default(),
             changes: Mutex::default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use prometheus_client::registry::Registry;
 use qres_fed::id::{NodeId, SubmissionId};
-use qres_fed::record::TensorSpec;
+use qres_fed::record::Schema;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::catalog::known::Known;
@@ -87,8 +87,8 @@ impl NodeHandle {
         Ok(self.context.model_view(&model))
     }
 
-    /// Reads something of a model's tensors, which ascend by name.
-    pub async fn tensors<T>(&self, model: ModelRef, read: impl FnOnce(&[TensorSpec]) -> T) -> Answer<T> {
+    /// Reads something of a model's tensors.
+    pub async fn tensors<T>(&self, model: ModelRef, read: impl FnOnce(&Schema) -> T) -> Answer<T> {
         let known = self.context.catalog.find(&model)?;
         let model = announced::whole(&self.context, &known).await?;
         Ok(read(&model.spec().tensors))

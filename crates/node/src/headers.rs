@@ -3,8 +3,8 @@
 //! A header is read whole, and takes several times its length while it is parsed.
 
 use parking_lot::{Mutex, MutexGuard};
-use qres_fed::record::{Schema, TensorSpec};
-use qres_fed::tensor::{self, Placement, Source, TensorError};
+use qres_fed::record::{Schema, TensorKind, TensorSpec};
+use qres_fed::tensor::{self, Placement, Source, SubmissionPlacement, TensorError};
 
 /// The length, in bytes, above which headers wait for each other: that of about ten thousand tensors.
 const LARGE_BYTES: u64 = 1 << 20;
@@ -46,6 +46,18 @@ impl Headers {
         let placement = tensor::place(schema, file)?;
         drop(turn);
         tensor::check_finite(schema, file, &placement)
+    }
+
+    /// Checks the file of a submission to a model with frozen or personal tensors, and returns the places of its tensors.
+    pub fn check_submission(&self, schema: &Schema, file: &dyn Source) -> Result<SubmissionPlacement, TensorError> {
+        let turn = self.turn(file)?;
+        let placement = tensor::place_submission(schema, file)?;
+        drop(turn);
+        tensor::check_finite(schema, file, &placement.shared)?;
+        if let Some(personal) = &placement.personal {
+            tensor::check_finite(&schema.of_kind(TensorKind::Personal), file, personal)?;
+        }
+        Ok(placement)
     }
 }
 

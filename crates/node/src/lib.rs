@@ -16,6 +16,7 @@ pub mod error;
 mod event_log;
 pub mod finding;
 mod first_comparison;
+mod fixed_tensors;
 pub mod handle;
 mod headers;
 mod heads;

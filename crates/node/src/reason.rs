@@ -100,6 +100,7 @@ reasons! {
     PeerNotConnected = NotFound "PEER_NOT_CONNECTED",
     PeerNotReached = Unavailable "PEER_NOT_REACHED",
     PeerUnknown = NotFound "PEER_UNKNOWN",
+    PersonalFull = ResourceExhausted "PERSONAL_FULL",
     PrivacySpent = FailedPrecondition "PRIVACY_SPENT",
     RateLimit = ResourceExhausted "RATE_LIMIT",
     RequestTooSlow = Unavailable "REQUEST_TOO_SLOW",

@@ -61,6 +61,10 @@ pub struct CreateModel {
     pub privacy: Rule,
     /// The numbers for trainers that change from round to round.
     pub schedules: BTreeMap<String, Schedule>,
+    /// Names or patterns of the tensors that each trainer has for itself.
+    pub personal: Vec<String>,
+    /// Names or patterns of the tensors that keep their first values.
+    pub frozen: Vec<String>,
     /// A predecessor; its head is then checkpoint 0, and no weights are sent.
     pub succeeds: Option<SpecId>,
     /// Weights made from a seed ([`Seeded`]); no weights are sent then either.
@@ -128,6 +132,8 @@ pub struct Fetch {
     pub every_head: bool,
     /// Takes only a head that this trainer can still submit on; empty means `default`.
     pub trainer: Option<String>,
+    /// The trainer whose personal tensors are wanted; empty means `default`, `None` their first values.
+    pub personal: Option<String>,
     /// The first byte to send.
     pub offset: u64,
 }

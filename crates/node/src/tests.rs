@@ -59,6 +59,7 @@ pub(super) fn spec(name: &str, membership: Membership, checkpoint0: u8, creator:
         privacy: Rule::new("none/1"),
         membership,
         checkpoint0: BlobId([checkpoint0; 32]),
+        fixed: None,
         creator,
         succeeds: None,
         metrics: vec![],
@@ -82,6 +83,7 @@ pub(super) fn pending(spec: SpecId, n: u8) -> StoredSubmission {
         report: Report::default(),
         blob: BlobId([n; 32]),
         bytes: 1,
+        personal: None,
         at_unix_ms: 1,
         final_unix_ms: None,
         state: SubmissionState::Pending,
@@ -146,6 +148,8 @@ fn request(key: Option<&str>) -> CreateModel {
         end: End::default(),
         privacy: Rule::new("none/1"),
         schedules: Default::default(),
+        personal: vec![],
+        frozen: vec![],
         succeeds: None,
         upload: UploadOptions {
             key: key.map(str::to_owned),
@@ -199,6 +203,7 @@ fn after(after: Option<CheckpointId>) -> Fetch {
         confirmed_only: false,
         every_head: false,
         trainer: None,
+        personal: None,
         offset: 0,
     }
 }

@@ -12,7 +12,7 @@ use super::reserve::Reserve;
 use super::{StoreError, file, guard};
 
 /// The format that this build writes. A change that an older build would misread adds 1.
-pub(super) const FORMAT: u32 = 8;
+pub(super) const FORMAT: u32 = 9;
 
 /// The file that holds the format's number.
 const FORMAT_FILE: &str = "format";

@@ -22,6 +22,7 @@
 //! | `Contribution`, `Seal`, `Proof`, `Verified`, `Forget` | the records that a round machine holds | `records` |
 //! | `Archive`, `Unarchive` | rounds that are no longer in memory | `archived`, `archived_ids`, `archived_with` |
 //! | `Submission`, `SubmissionState`, `Key` | work of trainers; idempotency keys | `submission`, `submissions`, `key` |
+//! | `Submission`, `CarryPersonal` | the tensors that each trainer has for itself | `personal`, `all_personal` |
 //! | `State`, `ForgetState` | published states | `states` |
 //! | `Meta` | a small value under a name | `meta` |
 //!
@@ -73,6 +74,7 @@ mod hold;
 mod owner;
 mod partial;
 mod partial_file;
+mod personal;
 mod query;
 mod quota;
 mod reader;

@@ -52,6 +52,8 @@ pub struct StoredSubmission {
     /// The safetensors file, as the trainer sent it.
     pub blob: BlobId,
     pub bytes: u64,
+    /// The trainer's personal tensors, if they came with the submission: they replace its earlier ones.
+    pub personal: Option<BlobId>,
     pub at_unix_ms: u64,
     /// Time at which the state became final, in Unix ms; `None` = not final. The submission is kept 7 days from then.
     pub final_unix_ms: Option<u64>,
@@ -111,8 +113,8 @@ pub enum Write {
     /// Forgets an announced model: it is joined now, or had to make room for others.
     ForgetHeard(SpecId),
     Join(SpecId),
-    /// Leaves a model, and forgets its records, states, archived rounds and [`Write::Verified`] marks; its submissions
-    /// stay.
+    /// Leaves a model, and forgets its records, states, archived rounds, personal tensors and [`Write::Verified`] marks; its
+    /// submissions stay.
     Leave(SpecId),
     Contribution(Signed<Contribution>),
     Seal(Signed<Seal>),
@@ -142,6 +144,11 @@ pub enum Write {
     },
     /// This node has made at least so many noisy updates in a model. A lower count than the stored one changes nothing.
     Releases(StoredReleases),
+    /// Gives the trainers of a successor the personal tensors that they have in the model before.
+    CarryPersonal {
+        from: SpecId,
+        to: SpecId,
+    },
     Submission(StoredSubmission),
     SubmissionState {
         id: SubmissionId,

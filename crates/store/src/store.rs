@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
-use qres_fed::id::{CheckpointId, SpecId, SubmissionId};
+use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::{Signed, Spec};
 use qres_fed::round::{Archived, RecordId};
 
@@ -14,7 +14,7 @@ use super::reserve::Reserve;
 use super::{
     Best, BlobStore, Blobs, Evaluation, HeardModel, ModelRecords, Owner, Quota, StoreError, StoredKey, StoredModel,
     StoredReleases, StoredState, StoredSubmission, SubmissionPage, Verdicts, Write, archive, entry, evaluation, expire,
-    query, table, value, verdict, write,
+    personal, query, table, value, verdict, write,
 };
 
 /// The settings of a [`Store`].
@@ -167,6 +167,16 @@ impl Store {
     /// Returns the noisy updates that this node made, by model, also of models that it has left.
     pub fn releases(&self) -> Result<Vec<StoredReleases>, StoreError> {
         self.records.read(query::releases)
+    }
+
+    /// Returns the blob with a trainer's personal tensors; `None` while the trainer has none.
+    pub fn personal(&self, spec: SpecId, trainer: &str) -> Result<Option<BlobId>, StoreError> {
+        self.records.read(|tx| personal::read(tx, spec, trainer))
+    }
+
+    /// Returns the blobs with the personal tensors of all trainers of a model.
+    pub fn all_personal(&self, spec: SpecId) -> Result<Vec<BlobId>, StoreError> {
+        self.records.read(|tx| personal::all(tx, spec))
     }
 
     /// Returns round and id of the archived records of rounds later than `above`, the newest first. Whole rounds are

@@ -45,6 +45,8 @@ pub(super) const EVALUATIONS: Values<72> = TableDefinition::new("evaluations");
 pub(super) const BEST: Values<33> = TableDefinition::new("best");
 /// Key: spec. Value: the noisy updates of this node's data, which stay when the model is left.
 pub(super) const RELEASES: Values<32> = TableDefinition::new("releases");
+/// Key: spec, trainer. Value: the blob with the trainer's personal tensors.
+pub(super) const PERSONAL: Values<64> = TableDefinition::new("personal");
 /// Key: spec, checkpoint whose weights are here and verified. No value.
 pub(super) const VERIFIED: Mark<64> = TableDefinition::new("verified");
 /// Key: submission. Value: the whole submission.
@@ -129,6 +131,7 @@ macro_rules! all_tables {
             EVALUATIONS,
             BEST,
             RELEASES,
+            PERSONAL,
             VERIFIED,
             SUBMISSIONS,
             SUBMISSION_BY_BASE,

@@ -14,6 +14,7 @@ use qres_fed::round::Forgotten;
 use super::*;
 
 mod archive;
+mod personal;
 mod submission;
 
 pub(super) fn open(dir: &Path) -> Store {
@@ -71,6 +72,7 @@ fn spec(name: &str) -> Signed<Spec> {
         privacy: rule("none/1"),
         membership: Membership::List(BTreeSet::from([NodeId([1; 32])])),
         checkpoint0: BlobId::of(name.as_bytes()),
+        fixed: None,
         creator: NodeId([1; 32]),
         succeeds: None,
         metrics: vec![],

@@ -8,7 +8,9 @@ use redb::{ReadableTable, WriteTransaction};
 use super::database::Fault;
 use super::entry::{Done, mark, put, remove, take, unmark};
 use super::table::{self, Values};
-use super::{StoreError, StoredKey, StoredReleases, StoredSubmission, Write, archive, evaluation, value, verdict};
+use super::{
+    StoreError, StoredKey, StoredReleases, StoredSubmission, Write, archive, evaluation, personal, value, verdict,
+};
 
 /// Applies one [`Write`] in a transaction.
 pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
@@ -56,6 +58,7 @@ pub(super) fn apply(tx: &WriteTransaction, write: &Write) -> Done {
         } => evaluation::keep(tx, *spec, (*round, checkpoint), evaluation),
         Write::Best { spec, metric, best } => evaluation::keep_best(tx, *spec, *metric, best),
         Write::Releases(releases) => put_releases(tx, releases),
+        Write::CarryPersonal { from, to } => personal::carry(tx, *from, *to),
         Write::Submission(submission) => put_submission(tx, submission),
         Write::SubmissionState {
             id,
@@ -141,6 +144,7 @@ fn leave(tx: &WriteTransaction, spec: SpecId) -> Done {
     archive::clear(tx, spec)?;
     verdict::forget(tx, spec, u64::MAX)?;
     evaluation::clear(tx, spec)?;
+    personal::clear(tx, spec)?;
     let range = table::below::<64>(&spec.0);
     tx.open_table(table::VERIFIED)?
         .retain_in::<&[u8; 64], _>(range.start()..=range.end(), |_, ()| false)?;
@@ -198,6 +202,9 @@ fn put_submission(tx: &WriteTransaction, submission: &StoredSubmission) -> Done 
         return Err(StoreError::Taken(other).into());
     }
     forget_submission(tx, submission.id)?;
+    if let Some(blob) = &submission.personal {
+        personal::keep(tx, submission.spec, &submission.trainer, blob)?;
+    }
     let id = &submission.id.0;
     let at = submission.at_unix_ms.to_be_bytes();
     mark(tx, table::SUBMISSIONS_BY_TIME, &table::key(&[&at, id]))?;

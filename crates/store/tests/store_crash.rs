@@ -64,6 +64,7 @@ fn submission(number: u64) -> StoredSubmission {
         at_unix_ms: number,
         final_unix_ms: None,
         state: SubmissionState::Pending,
+        personal: None,
         traceparent: None,
     }
 }

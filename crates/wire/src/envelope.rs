@@ -193,6 +193,7 @@ mod tests {
             privacy: Rule::new("none/1"),
             membership: Membership::Open,
             checkpoint0: BlobId([4; 32]),
+            fixed: None,
             creator: me.node(),
             succeeds: None,
             metrics: vec![],

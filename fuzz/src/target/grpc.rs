@@ -93,6 +93,7 @@ fn seeds(_: &crate::Fixture) -> Vec<Vec<u8>> {
             name: "w".into(),
             dtype: "F32".into(),
             shape: vec![2, 3],
+            kind: 0,
         }],
         seed: Some(1),
         ..Default::default()

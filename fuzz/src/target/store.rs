@@ -72,6 +72,7 @@ fn seeds(fixture: &Fixture) -> Vec<Vec<u8>> {
                 report: Report::default(),
                 blob: BlobId([4; 32]),
                 bytes: 100,
+                personal: Some(BlobId([5; 32])),
                 at_unix_ms: 1_700_000_000_000,
                 final_unix_ms: Some(1_700_000_000_001),
                 state,

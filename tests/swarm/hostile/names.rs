@@ -25,6 +25,7 @@ fn spec(creator: NodeId, name: &str, tensor: &str, strategy: &str) -> Spec {
         privacy: Rule::new("none/1"),
         membership: Membership::List([creator].into()),
         checkpoint0: BlobId([1; 32]),
+        fixed: None,
         creator,
         succeeds: None,
         metrics: vec![],

@@ -2,7 +2,9 @@
 
 use qres_api::pb;
 use qres_fed::id::{BlobId, NodeId, SpecId};
+use qres_fed::ndarray::array;
 use qres_fed::record::Rule;
+use qres_fed::tensor::to_safetensors;
 use qres_tests::weights::vector;
 
 use super::{Scene, bytes_of, wire};
@@ -138,6 +140,54 @@ async fn a_member_reads_its_model_s_blobs_under_that_model_alone_and_no_submissi
         for (kind, blob) in &private.of_node {
             refused(&scene, *node, scene.spec.id(), *blob, kind).await;
             refused(&scene, *node, SpecId(blob.0), *blob, kind).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_reads_the_fixed_tensors_and_no_trainer_s_personal_ones() {
+    let scene = Scene::start(2).await;
+    let tensors = |own: f32, w: f32| {
+        to_safetensors(
+            [("own", array![own]), ("w", array![w])]
+                .iter()
+                .map(|(n, a)| (*n, a.view())),
+        )
+    };
+    let liar = scene.peer.node();
+    let members = scene.ids.iter().chain([&liar]).map(ToString::to_string);
+    let request = pb::CreateModelRequest {
+        members: members.collect(),
+        personal: vec!["own".into()],
+        data: tensors(5.0, 0.0).into(),
+        ..vector_model("personal", &[])
+    };
+    let model = scene.nodes[0].create(request).await.expect("a model");
+    let spec: SpecId = model.id.parse().expect("a spec id");
+    let base = model.head.expect("a head").id;
+    let sent = tensors(10.0, 3.0);
+    scene.nodes[0]
+        .submit("personal", &base, 1, &sent)
+        .await
+        .expect("submitted");
+    let request = pb::FetchWeightsRequest {
+        model: "personal".into(),
+        checkpoint: base,
+        trainer: Some(String::new()),
+        ..Default::default()
+    };
+    let own = scene.nodes[0]
+        .fetch_with(request)
+        .await
+        .expect("fetched")
+        .header
+        .personal_digest;
+    let own: BlobId = own.parse().expect("a digest");
+    let fixed: BlobId = model.fixed_digest.parse().expect("a digest");
+    assert_eq!(scene.peer.read_blob(scene.ids[0], spec, fixed).await.0, wire::OK);
+    for (kind, blob) in [("personal tensors", own), ("a submission", BlobId::of(&sent))] {
+        for under in [spec, scene.spec.id(), SpecId(blob.0)] {
+            refused(&scene, scene.ids[0], under, blob, kind).await;
         }
     }
 }

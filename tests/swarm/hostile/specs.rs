@@ -37,6 +37,7 @@ fn spec(creator: NodeId, name: &str, tensors: usize) -> Spec {
         privacy: Rule::new("none/1"),
         membership: Membership::Open,
         checkpoint0: BlobId([1; 32]),
+        fixed: None,
         creator,
         succeeds: None,
         metrics: vec![],

@@ -19,6 +19,13 @@ class ModelStanding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STANDING_SUPERSEDED: _ClassVar[ModelStanding]
     MODEL_STANDING_COMPLETE: _ClassVar[ModelStanding]
 
+class TensorKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TENSOR_KIND_UNSPECIFIED: _ClassVar[TensorKind]
+    TENSOR_KIND_SHARED: _ClassVar[TensorKind]
+    TENSOR_KIND_FROZEN: _ClassVar[TensorKind]
+    TENSOR_KIND_PERSONAL: _ClassVar[TensorKind]
+
 class ScheduleCurve(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SCHEDULE_CURVE_UNSPECIFIED: _ClassVar[ScheduleCurve]
@@ -42,6 +49,10 @@ MODEL_STANDING_JOINED: ModelStanding
 MODEL_STANDING_LEFT: ModelStanding
 MODEL_STANDING_SUPERSEDED: ModelStanding
 MODEL_STANDING_COMPLETE: ModelStanding
+TENSOR_KIND_UNSPECIFIED: TensorKind
+TENSOR_KIND_SHARED: TensorKind
+TENSOR_KIND_FROZEN: TensorKind
+TENSOR_KIND_PERSONAL: TensorKind
 SCHEDULE_CURVE_UNSPECIFIED: ScheduleCurve
 SCHEDULE_CURVE_STEP: ScheduleCurve
 SCHEDULE_CURVE_LINEAR: ScheduleCurve
@@ -63,14 +74,16 @@ class MetricTarget(_message.Message):
     def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
-    __slots__ = ("name", "dtype", "shape")
+    __slots__ = ("name", "dtype", "shape", "kind")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     name: str
     dtype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+    kind: TensorKind
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., kind: _Optional[_Union[TensorKind, str]] = ...) -> None: ...
 
 class RoundPolicy(_message.Message):
     __slots__ = ("min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness")
@@ -87,7 +100,7 @@ class RoundPolicy(_message.Message):
     def __init__(self, min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "id", "standing", "member", "head", "trainer_config", "warnings", "strategy", "aggregation", "codec", "privacy", "rounds", "open", "members", "quorum", "tensor_count", "tensors", "checkpoint0_digest", "creator", "succeeds", "conditions", "successor", "changes", "metrics", "max_rounds", "until", "schedules", "earlier_rounds", "privacy_spent")
+    __slots__ = ("name", "id", "standing", "member", "head", "trainer_config", "warnings", "strategy", "aggregation", "codec", "privacy", "rounds", "open", "members", "quorum", "tensor_count", "tensors", "checkpoint0_digest", "creator", "succeeds", "conditions", "successor", "changes", "metrics", "max_rounds", "until", "schedules", "earlier_rounds", "privacy_spent", "fixed_digest")
     class TrainerConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +144,7 @@ class Model(_message.Message):
     SCHEDULES_FIELD_NUMBER: _ClassVar[int]
     EARLIER_ROUNDS_FIELD_NUMBER: _ClassVar[int]
     PRIVACY_SPENT_FIELD_NUMBER: _ClassVar[int]
+    FIXED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     standing: ModelStanding
@@ -160,7 +174,8 @@ class Model(_message.Message):
     schedules: _containers.MessageMap[str, Schedule]
     earlier_rounds: int
     privacy_spent: _common_pb2.PrivacySpent
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ..., successor: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[MemberChange, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ..., schedules: _Optional[_Mapping[str, Schedule]] = ..., earlier_rounds: _Optional[int] = ..., privacy_spent: _Optional[_Union[_common_pb2.PrivacySpent, _Mapping]] = ...) -> None: ...
+    fixed_digest: str
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., standing: _Optional[_Union[ModelStanding, str]] = ..., member: bool = ..., head: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., warnings: _Optional[_Iterable[str]] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., rounds: _Optional[_Union[RoundPolicy, _Mapping]] = ..., open: bool = ..., members: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., tensor_count: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., checkpoint0_digest: _Optional[str] = ..., creator: _Optional[str] = ..., succeeds: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ..., successor: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[MemberChange, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ..., schedules: _Optional[_Mapping[str, Schedule]] = ..., earlier_rounds: _Optional[int] = ..., privacy_spent: _Optional[_Union[_common_pb2.PrivacySpent, _Mapping]] = ..., fixed_digest: _Optional[str] = ...) -> None: ...
 
 class Schedule(_message.Message):
     __slots__ = ("curve", "points")
@@ -201,7 +216,7 @@ class Condition(_message.Message):
     def __init__(self, kind: _Optional[_Union[ConditionKind, str]] = ..., text: _Optional[str] = ..., proof: _Optional[str] = ...) -> None: ...
 
 class CreateModelRequest(_message.Message):
-    __slots__ = ("name", "strategy", "aggregation", "codec", "min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness", "members", "open", "succeeds", "idempotency_key", "offset", "total_bytes", "digest", "data", "tensors", "seed", "metrics", "max_rounds", "until", "privacy", "schedules")
+    __slots__ = ("name", "strategy", "aggregation", "codec", "min_contributions", "target", "deadline_ms", "deadline_max_ms", "max_staleness", "members", "open", "succeeds", "idempotency_key", "offset", "total_bytes", "digest", "data", "tensors", "seed", "metrics", "max_rounds", "until", "privacy", "schedules", "personal", "frozen")
     class SchedulesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +248,8 @@ class CreateModelRequest(_message.Message):
     UNTIL_FIELD_NUMBER: _ClassVar[int]
     PRIVACY_FIELD_NUMBER: _ClassVar[int]
     SCHEDULES_FIELD_NUMBER: _ClassVar[int]
+    PERSONAL_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
     name: str
     strategy: _common_pb2.Rule
     aggregation: _containers.RepeatedCompositeFieldContainer[_common_pb2.Rule]
@@ -257,7 +274,9 @@ class CreateModelRequest(_message.Message):
     until: MetricTarget
     privacy: _common_pb2.Rule
     schedules: _containers.MessageMap[str, Schedule]
-    def __init__(self, name: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., open: bool = ..., succeeds: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., seed: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., schedules: _Optional[_Mapping[str, Schedule]] = ...) -> None: ...
+    personal: _containers.RepeatedScalarFieldContainer[str]
+    frozen: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., aggregation: _Optional[_Iterable[_Union[_common_pb2.Rule, _Mapping]]] = ..., codec: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., min_contributions: _Optional[int] = ..., target: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., deadline_max_ms: _Optional[int] = ..., max_staleness: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., open: bool = ..., succeeds: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ..., tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., seed: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[_common_pb2.Metric, _Mapping]]] = ..., max_rounds: _Optional[int] = ..., until: _Optional[_Union[MetricTarget, _Mapping]] = ..., privacy: _Optional[_Union[_common_pb2.Rule, _Mapping]] = ..., schedules: _Optional[_Mapping[str, Schedule]] = ..., personal: _Optional[_Iterable[str]] = ..., frozen: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateModelResponse(_message.Message):
     __slots__ = ("model",)

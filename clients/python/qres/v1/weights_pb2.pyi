@@ -93,7 +93,7 @@ class FetchWeightsRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., after: _Optional[str] = ..., checkpoint: _Optional[str] = ..., confirmed_only: bool = ..., offset: _Optional[int] = ..., every_head: bool = ..., trainer: _Optional[str] = ...) -> None: ...
 
 class FetchWeightsResponse(_message.Message):
-    __slots__ = ("checkpoint", "spec_id", "trainer_config", "total_bytes", "offset", "data", "complete")
+    __slots__ = ("checkpoint", "spec_id", "trainer_config", "total_bytes", "offset", "data", "complete", "personal_digest")
     class TrainerConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,7 @@ class FetchWeightsResponse(_message.Message):
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    PERSONAL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     checkpoint: _common_pb2.Checkpoint
     spec_id: str
     trainer_config: _containers.ScalarMap[str, float]
@@ -115,4 +116,5 @@ class FetchWeightsResponse(_message.Message):
     offset: int
     data: bytes
     complete: bool
-    def __init__(self, checkpoint: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., spec_id: _Optional[str] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., total_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., complete: bool = ...) -> None: ...
+    personal_digest: str
+    def __init__(self, checkpoint: _Optional[_Union[_common_pb2.Checkpoint, _Mapping]] = ..., spec_id: _Optional[str] = ..., trainer_config: _Optional[_Mapping[str, float]] = ..., total_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., complete: bool = ..., personal_digest: _Optional[str] = ...) -> None: ...

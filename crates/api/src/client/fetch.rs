@@ -20,6 +20,8 @@ pub struct Fetch {
     pub trainer_config: std::collections::BTreeMap<String, f64>,
     /// True if the run has ended with this checkpoint: no more work is taken.
     pub complete: bool,
+    /// The BLAKE3 of the trainer's personal tensors; empty while it has none. A fetch that goes on must have the same.
+    pub personal_digest: String,
     /// Bytes of the whole file.
     pub total_bytes: u64,
     /// Position in the file at which the data begin, in bytes.
@@ -45,6 +47,7 @@ impl Client {
             spec_id: first.spec_id,
             trainer_config: first.trainer_config,
             complete: first.complete,
+            personal_digest: first.personal_digest,
             total_bytes: first.total_bytes,
             offset: first.offset,
             data: whole(data, first.offset, first.total_bytes),

@@ -18,6 +18,10 @@ use tonic::Status;
 use super::status::status;
 use crate::pb;
 
+/// Most names and patterns of personal tensors, and of frozen ones.
+const TENSOR_PATTERNS_MAX: usize = 64;
+/// Most bytes of a pattern: as many as a tensor's name may have.
+const TENSOR_PATTERN_BYTES_MAX: usize = 512;
 /// Most bytes of an idempotency key, of a trainer's name and of a state's name.
 pub(super) const NAME_BYTES_MAX: usize = 128;
 /// Most metrics of a submission.
@@ -224,6 +228,10 @@ pub(super) fn seeded(
         return Err(invalid("tensors", "missing: a seed needs to know of which tensors"));
     }
     let tensor = |(i, tensor): (usize, pb::TensorSpec)| {
+        if !matches!(tensor.kind(), pb::TensorKind::Unspecified | pb::TensorKind::Shared) {
+            let problem = "is said by the request's personal and frozen";
+            return Err(invalid(&format!("tensors[{i}].kind"), problem));
+        }
         let dtype = Dtype::from_name(&tensor.dtype).ok_or_else(|| {
             let got: String = tensor.dtype.chars().take(80).collect();
             invalid(
@@ -243,6 +251,23 @@ pub(super) fn seeded(
         .map(tensor)
         .collect::<Result<_, Status>>()?;
     Ok(Some(Seeded { tensors, seed }))
+}
+
+/// Checks names and patterns of tensors.
+pub(super) fn tensor_patterns(field: &str, patterns: Vec<String>, succeeds: &str) -> Result<Vec<String>, Status> {
+    if !patterns.is_empty() && !succeeds.is_empty() {
+        return Err(invalid(
+            field,
+            "is given with succeeds: a successor keeps the kinds of the old model's tensors",
+        ));
+    }
+    if patterns.len() > TENSOR_PATTERNS_MAX {
+        let problem = format!("{} patterns given, at most {TENSOR_PATTERNS_MAX}", patterns.len());
+        return Err(invalid(field, problem));
+    }
+    let named = patterns.into_iter().enumerate();
+    let named = named.map(|(i, pattern)| text(&format!("{field}[{i}]"), pattern, TENSOR_PATTERN_BYTES_MAX));
+    named.collect()
 }
 
 /// Parses a node like [`node`], if one is given.

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use prost_types::Timestamp;
-use qres_fed::record::{Goal, Membership, Metric, RoundPolicy, Rule, TensorSpec};
+use qres_fed::record::{Goal, Membership, Metric, RoundPolicy, Rule, TensorKind, TensorSpec};
 use qres_fed::round::{ChangeInfo, SubmissionState};
 use qres_node::finding::{Finding, Verdict};
 use qres_node::view::{
@@ -79,11 +79,17 @@ fn rounds(policy: RoundPolicy) -> pb::RoundPolicy {
     }
 }
 
-fn tensor(tensor: TensorSpec) -> pb::TensorSpec {
+fn tensor(tensor: TensorSpec, kind: TensorKind) -> pb::TensorSpec {
+    let kind = match kind {
+        TensorKind::Shared => pb::TensorKind::Shared,
+        TensorKind::Frozen => pb::TensorKind::Frozen,
+        TensorKind::Personal => pb::TensorKind::Personal,
+    };
     pb::TensorSpec {
         name: tensor.name,
         dtype: tensor.dtype.name().to_owned(),
         shape: tensor.shape,
+        kind: kind.into(),
     }
 }
 
@@ -91,19 +97,21 @@ fn tensor(tensor: TensorSpec) -> pb::TensorSpec {
 const TENSOR_BYTES_MAX: usize = 1 << 20;
 
 /// Converts the first tensors, as many as fit into [`TENSOR_BYTES_MAX`].
-pub(super) fn tensors(all: &[TensorSpec]) -> Vec<pb::TensorSpec> {
+pub(super) fn tensors<'a>(all: impl Iterator<Item = (&'a TensorSpec, TensorKind)>) -> Vec<pb::TensorSpec> {
     let mut bytes = 0;
     let fits = |tensor: &pb::TensorSpec| {
         // 8 bytes for the key and the length in front of each tensor.
         bytes += tensor.encoded_len() + 8;
         bytes <= TENSOR_BYTES_MAX
     };
-    all.iter().cloned().map(tensor).take_while(fits).collect()
+    all.map(|(spec, kind)| tensor(spec.clone(), kind))
+        .take_while(fits)
+        .collect()
 }
 
 /// Converts a model with its tensors, as many as [`tensors`] returns.
 pub(super) fn model(view: ModelView) -> pb::Model {
-    let tensors = tensors(&view.spec.tensors);
+    let tensors = tensors(view.spec.tensors.all());
     pb::Model {
         tensors,
         ..model_in_brief(view)
@@ -162,7 +170,7 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
         open,
         members,
         quorum,
-        tensor_count: u32::try_from(spec.tensors.len()).unwrap_or(u32::MAX),
+        tensor_count: u32::try_from(spec.tensors.count()).unwrap_or(u32::MAX),
         tensors: vec![],
         checkpoint0_digest: text(&spec.checkpoint0),
         creator: text(&spec.creator),
@@ -182,6 +190,7 @@ pub(super) fn model_in_brief(view: ModelView) -> pb::Model {
             .collect(),
         earlier_rounds: spec.earlier_rounds,
         privacy_spent: view.spent.map(privacy_spent),
+        fixed_digest: optional(&spec.fixed),
     }
 }
 
@@ -384,6 +393,7 @@ mod tests {
             privacy: Rule::new("none/1"),
             membership: Membership::List(BTreeSet::from([NodeId([1; 32]), NodeId([2; 32]), NodeId([3; 32])])),
             checkpoint0: BlobId([7; 32]),
+            fixed: None,
             creator: NodeId([1; 32]),
             succeeds: None,
             metrics: vec![],

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use qres_fed::record::{End, Rule, TENSORS_MAX, TensorSpec};
+use qres_fed::record::{End, Rule, Schema, TENSORS_MAX};
 use qres_node::error::{NodeError, Reason};
 use qres_node::handle::{CreateModel, MembersCall, WatchFilter};
 use qres_node::view::Event;
@@ -50,6 +50,8 @@ pub(super) fn create(header: pb::CreateModelRequest) -> Result<CreateModel, Stat
         },
         privacy: field::rule("privacy", header.privacy)?.unwrap_or_else(|| Rule::new(PRIVACY_DEFAULT)),
         schedules: schedule::schedules("schedules", header.schedules)?,
+        personal: field::tensor_patterns("personal", header.personal, &header.succeeds)?,
+        frozen: field::tensor_patterns("frozen", header.frozen, &header.succeeds)?,
         succeeds: field::optional_id("succeeds", &header.succeeds)?,
         seeded: field::seeded(header.tensors, header.seed, &header.succeeds)?,
         upload: field::upload(
@@ -123,24 +125,24 @@ fn add_tensors(
 }
 
 /// Returns the page of a schema that begins at the tensor whose number is the token.
-fn tensors_page(all: &[TensorSpec], size: u32, token: &str) -> Result<pb::ListTensorsResponse, Status> {
+fn tensors_page(schema: &Schema, size: u32, token: &str) -> Result<pb::ListTensorsResponse, Status> {
     let from = match token {
         "" => Some(0),
-        token => token.parse().ok().filter(|from| *from <= all.len()),
+        token => token.parse().ok().filter(|from| *from <= schema.count()),
     };
-    let rest = from.and_then(|from: usize| all.get(from..)).ok_or_else(|| {
+    let from = from.ok_or_else(|| {
         let problem = "is none of ours: send the last answer's next_page_token, or nothing for the first page";
         field::invalid("page_token", problem)
     })?;
     let wanted = match size {
-        0 => rest.len(),
-        size => rest.len().min(usize::try_from(size).unwrap_or(usize::MAX)),
+        0 => usize::MAX,
+        size => usize::try_from(size).unwrap_or(usize::MAX),
     };
-    let tensors = message::tensors(&rest[..wanted]);
-    let next = all.len() - rest.len() + tensors.len();
+    let tensors = message::tensors(schema.all().skip(from).take(wanted));
+    let next = from + tensors.len();
     Ok(pb::ListTensorsResponse {
         tensors,
-        next_page_token: if next < all.len() {
+        next_page_token: if next < schema.count() {
             next.to_string()
         } else {
             String::new()

@@ -53,6 +53,11 @@ pub(super) fn fetch(request: &pb::FetchWeightsRequest) -> Result<Fetch, Status> 
         Some(_) => None,
         None => field::optional_id("checkpoint", &request.checkpoint)?,
     };
+    let trainer = match &request.trainer {
+        Some(trainer) => Some(field::text("trainer", trainer.clone(), field::NAME_BYTES_MAX)?),
+        None => None,
+    };
+    let named = checkpoint.is_some() || best.is_some();
     let fetch = Fetch {
         model: field::model("model", &request.model)?,
         after: field::optional_id("after", &request.after)?,
@@ -60,23 +65,21 @@ pub(super) fn fetch(request: &pb::FetchWeightsRequest) -> Result<Fetch, Status> 
         best,
         confirmed_only: request.confirmed_only,
         every_head: request.every_head,
-        trainer: match &request.trainer {
-            Some(trainer) => Some(field::text("trainer", trainer.clone(), field::NAME_BYTES_MAX)?),
-            None => None,
-        },
+        // A checkpoint that the request names, and one for deployment, are not waited for.
+        trainer: trainer.clone().filter(|_| !named && !request.confirmed_only),
+        personal: trainer,
         offset: request.offset,
     };
-    let named = fetch.checkpoint.is_some() || fetch.best.is_some();
     if named && (fetch.after.is_some() || fetch.confirmed_only) {
         return Err(field::invalid(
             "checkpoint",
             "is given with after or confirmed_only: name one checkpoint, or say which one you wait for",
         ));
     }
-    if fetch.trainer.is_some() && (named || fetch.confirmed_only || fetch.every_head) {
+    if fetch.personal.is_some() && fetch.every_head {
         return Err(field::invalid(
             "trainer",
-            "is given with checkpoint, confirmed_only or every_head: a trainer waits for a head that it can submit on",
+            "is given with every_head: a trainer waits for a head that it can submit on",
         ));
     }
     if fetch.offset > 0 && fetch.checkpoint.is_none() {
@@ -130,10 +133,11 @@ impl pb::weights_service_server::WeightsService for Api {
         &self,
         request: Request<pb::FetchWeightsRequest>,
     ) -> Result<Response<Self::FetchWeightsStream>, Status> {
-        let mut fetch = fetch(request.get_ref())?;
-        if let Some(trainer) = fetch.trainer {
-            fetch.trainer = Some(caller::trainer(request.extensions(), trainer)?);
+        let mut asked = request.get_ref().clone();
+        if let Some(trainer) = asked.trainer {
+            asked.trainer = Some(caller::trainer(request.extensions(), trainer)?);
         }
+        let fetch = fetch(&asked)?;
         let offset = fetch.offset;
         let connection = Connection::of(request.extensions(), &self.limits);
         let fetching = async {
@@ -147,7 +151,8 @@ impl pb::weights_service_server::WeightsService for Api {
         };
         let (fetched, turn) = self.stop.or(fetching).await?;
         let header = pb::FetchWeightsResponse {
-            total_bytes: fetched.checkpoint.bytes,
+            total_bytes: fetched.bytes,
+            personal_digest: fetched.personal.map(|blob| blob.to_string()).unwrap_or_default(),
             checkpoint: Some(message::checkpoint(fetched.checkpoint)),
             spec_id: fetched.spec.to_string(),
             trainer_config: fetched.trainer_config,
@@ -238,6 +243,16 @@ mod tests {
             ..request
         };
         assert_eq!(fetch(&named).unwrap().offset, 5);
+        let own = pb::FetchWeightsRequest {
+            trainer: Some("alice".into()),
+            ..named.clone()
+        };
+        let own = fetch(&own).unwrap();
+        assert_eq!(
+            (own.trainer, own.personal.as_deref()),
+            (None, Some("alice")),
+            "it does not wait"
+        );
         let both = pb::FetchWeightsRequest {
             after: "ab".repeat(32),
             ..named

@@ -90,6 +90,13 @@ pub struct Create {
     /// round 100 on; step, linear, cosine or exponential between the points; may be repeated
     #[arg(long = "schedule", value_name = "NAME=CURVE:ROUND=NUMBER,…", value_parser = schedule)]
     schedules: Vec<(String, pb::Schedule)>,
+    /// A tensor that each trainer has for itself, e.g. of a batch norm or an adapter: a name, or a pattern with * and ?; its values do
+    /// not leave the trainer's node; may be repeated
+    #[arg(long, value_name = "TENSOR", conflicts_with = "succeeds")]
+    personal: Vec<String>,
+    /// A tensor that keeps its first values and is never sent again: a name, or a pattern with * and ?; may be repeated
+    #[arg(long, value_name = "TENSOR", conflicts_with = "succeeds")]
+    frozen: Vec<String>,
     /// Shorten each update to the length `clip` and add noise before it leaves its node, e.g.
     /// gaussian/1:clip=1,noise_multiplier=0.5 or distributed-gaussian/1; further numbers: delta, epsilon_max [default: none/1]
     #[arg(long, value_name = "NAME/VERSION[:NAME=NUMBER,…]", value_parser = rule)]
@@ -167,6 +174,8 @@ impl Create {
                 .map(|(metric, value)| pb::MetricTarget { metric, value }),
             privacy: self.privacy.as_ref().map(Rule::message),
             schedules: self.schedules.iter().cloned().collect(),
+            personal: self.personal.clone(),
+            frozen: self.frozen.clone(),
             open: self.open,
             succeeds: self.succeeds.clone().unwrap_or_default(),
             idempotency_key: self.key.clone().unwrap_or_default(),
@@ -218,6 +227,9 @@ struct Tensor {
     name: String,
     dtype: String,
     shape: Vec<u64>,
+    /// Not taken over: --personal and --frozen say it.
+    #[serde(default, rename = "kind")]
+    _kind: Option<String>,
 }
 
 /// A model, as `qres model show --json` prints it; only the tensors are read.
@@ -233,6 +245,11 @@ fn schema(path: &Path) -> Result<Vec<pb::TensorSpec>, Failure> {
         false => serde_json::from_str(&text),
     };
     let tensors: Vec<Tensor> = read.map_err(|error| Failure::file(path, format!("no list of tensors: {error}")))?;
-    let spec = |Tensor { name, dtype, shape }| pb::TensorSpec { name, dtype, shape };
+    let spec = |tensor: Tensor| pb::TensorSpec {
+        name: tensor.name,
+        dtype: tensor.dtype,
+        shape: tensor.shape,
+        ..Default::default()
+    };
     Ok(tensors.into_iter().map(spec).collect())
 }

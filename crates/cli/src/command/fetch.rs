@@ -42,8 +42,9 @@ pub struct Fetch {
     /// Wait for any newer head, also for one that this node has contributed on already
     #[arg(long, requires = "wait")]
     every_head: bool,
-    /// Wait for weights that this trainer can still submit on, because it has not done so yet
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["checkpoint", "confirmed_only", "every_head"])]
+    /// Wait for weights that this trainer can still submit on, because it has not done so yet, and get its own personal tensors. With
+    /// --checkpoint or --confirmed-only: do not wait for the trainer
+    #[arg(long, value_name = "NAME", conflicts_with = "every_head")]
     trainer: Option<String>,
 }
 
@@ -66,7 +67,7 @@ impl Fetch {
             first.spec_id.clone(),
             first.trainer_config.clone(),
         );
-        let complete = first.complete;
+        let (complete, total) = (first.complete, first.total_bytes);
         self.download(&context, first).await?;
         let (checkpoint, spec_id, trainer_config) = shown;
         let out = self.out.display().to_string();
@@ -77,7 +78,7 @@ impl Fetch {
                     "spec_id": spec_id,
                     "trainer_config": trainer_config,
                     "complete": complete,
-                    "total_bytes": checkpoint.total_bytes,
+                    "total_bytes": total,
                     "out": out,
                 })
             },
@@ -94,7 +95,7 @@ impl Fetch {
                         "run",
                         complete.then(|| "complete: this is its last checkpoint".to_owned()),
                     ),
-                    ("file", Some(format!("{out} ({})", text::bytes(checkpoint.total_bytes)))),
+                    ("file", Some(format!("{out} ({})", text::bytes(total)))),
                 ])
             },
         );
@@ -122,9 +123,14 @@ impl Fetch {
 
     /// Writes the data to the file. Goes on after a broken stream, also one of an earlier run.
     async fn download(&self, context: &Context, first: client::Fetch) -> Result<(), Failure> {
-        let (id, digest) = (first.checkpoint.id.clone(), first.checkpoint.weights_digest.clone());
-        let total = first.total_bytes;
-        let mut part = Part::open(&self.out, &id)?;
+        let (id, total, personal) = (
+            first.checkpoint.id.clone(),
+            first.total_bytes,
+            first.personal_digest.clone(),
+        );
+        // A file with frozen or personal tensors has more than the checkpoint's weights, and no digest of its own.
+        let digest = (total == first.checkpoint.total_bytes).then(|| first.checkpoint.weights_digest.clone());
+        let mut part = Part::open(&self.out, &tag(&id, &personal))?;
         if part.bytes() > total {
             part.restart()?;
         }
@@ -135,7 +141,7 @@ impl Fetch {
             let begun = part.bytes();
             let outcome = match stream.take().filter(|stream| stream.offset == begun) {
                 Some(stream) => copy(stream, &mut part, &bar).await,
-                None => match self.resume(&context.client, &id, begun).await {
+                None => match self.resume(&context.client, (&id, &personal), begun).await {
                     Ok(stream) => copy(stream, &mut part, &bar).await,
                     Err(failure) => Err(failure),
                 },
@@ -150,14 +156,20 @@ impl Fetch {
             tokio::time::sleep(failure.retry_after().unwrap_or(progress::RETRY_WAIT)).await;
         }
         bar.finish_and_clear();
-        part.finish(&digest)
+        part.finish(digest.as_deref())
     }
 
-    async fn resume(&self, client: &Client, checkpoint: &str, offset: u64) -> Result<client::Fetch, Failure> {
+    async fn resume(
+        &self,
+        client: &Client,
+        (checkpoint, personal): (&str, &str),
+        offset: u64,
+    ) -> Result<client::Fetch, Failure> {
         let request = pb::FetchWeightsRequest {
             model: self.model.clone(),
             checkpoint: checkpoint.to_owned(),
             offset,
+            trainer: self.trainer.clone(),
             ..Default::default()
         };
         let stream = client.fetch(request).await?;
@@ -166,8 +178,20 @@ impl Fetch {
                 "the node answered with another checkpoint or offset than was asked for",
             ));
         }
+        if stream.personal_digest != personal {
+            return Err(Failure::local(
+                "the trainer has submitted new personal tensors meanwhile: fetch again",
+            ));
+        }
         Ok(stream)
     }
+}
+
+/// Returns the tag of a partly written file: two files with the same tag are the same.
+fn tag(checkpoint: &str, personal: &str) -> String {
+    [checkpoint, personal]
+        .map(|digest| digest.chars().take(16).collect::<String>())
+        .concat()
 }
 
 async fn copy(mut stream: client::Fetch, part: &mut Part, bar: &indicatif::ProgressBar) -> Result<(), Failure> {

@@ -35,7 +35,8 @@ pub fn checkpoint(checkpoint: &pb::Checkpoint) -> Value {
 }
 
 fn tensor(tensor: &pb::TensorSpec) -> Value {
-    json!({"name": tensor.name, "dtype": tensor.dtype, "shape": tensor.shape})
+    let kind = text::tensor_kind(tensor.kind());
+    json!({"name": tensor.name, "dtype": tensor.dtype, "shape": tensor.shape, "kind": kind})
 }
 
 fn policy(policy: &pb::RoundPolicy) -> Value {
@@ -86,6 +87,7 @@ pub fn model(model: &pb::Model) -> Value {
         "max_rounds": model.max_rounds,
         "schedules": model.schedules.iter().map(|(name, given)| (name.clone(), schedule(given))).collect::<serde_json::Map<_, _>>(),
         "earlier_rounds": model.earlier_rounds,
+        "fixed_digest": model.fixed_digest,
         "privacy_spent": model.privacy_spent.as_ref().map(privacy_spent),
         "until": model.until.as_ref().map(|target| json!({"metric": target.metric, "value": target.value})),
     })

@@ -150,7 +150,11 @@ fn tensors(model: &pb::Model, text: &mut Lines) {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(" x ");
-        text.push(&format!("  {}  {} [{shape}]", tensor.name, tensor.dtype));
+        let kind = match tensor.kind() {
+            pb::TensorKind::Unspecified | pb::TensorKind::Shared => String::new(),
+            kind => format!("  {}", text::tensor_kind(kind)),
+        };
+        text.push(&format!("  {}  {} [{shape}]{kind}", tensor.name, tensor.dtype));
     }
     if model.tensors.len() > TENSORS_SHOWN {
         text.push(&format!(
@@ -195,6 +199,7 @@ mod tests {
                 name: "w".into(),
                 dtype: "F32".into(),
                 shape: vec![64, 10],
+                kind: pb::TensorKind::Personal.into(),
             }],
             ..Default::default()
         };
@@ -210,7 +215,7 @@ mod tests {
              rounds          close when all expected members are in, or at 3 times the median pace (at most 10 m 0 s); \
              work up to 2 rounds late is taken, discounted\n\
              members: n = 3; k = 2 contributions make a checkpoint, 2 on top of it confirm it\n  aa\n  bb\n  cc\n\
-             tensors: 1\n  w  F32 [64 x 10]"
+             tensors: 1\n  w  F32 [64 x 10]  personal"
         );
     }
 

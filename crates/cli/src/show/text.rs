@@ -166,6 +166,15 @@ pub fn standing(model: &pb::Model) -> &'static str {
     }
 }
 
+/// Names the part that a tensor has in the rounds.
+pub fn tensor_kind(kind: pb::TensorKind) -> &'static str {
+    match kind {
+        pb::TensorKind::Unspecified | pb::TensorKind::Shared => "shared",
+        pb::TensorKind::Frozen => "frozen",
+        pb::TensorKind::Personal => "personal",
+    }
+}
+
 /// Returns which values of a [`pb::Metric`] are better.
 pub fn goal(metric: &pb::Metric) -> &'static str {
     match metric.goal() {

@@ -143,6 +143,7 @@ pub fn spec(codec: &str, elements: usize) -> Spec {
         privacy: Rule::new("none/1"),
         membership: Membership::List([NodeId([1; 32])].into()),
         checkpoint0: BlobId([0; 32]),
+        fixed: None,
         creator: NodeId([1; 32]),
         succeeds: None,
         metrics: vec![],

@@ -2,8 +2,8 @@
 
 use borsh::BorshDeserialize;
 
-use super::schema::{check_tensor, check_tensor_count};
-use super::{Canonical, DecodeError, ModelName, Spec, TensorSpec};
+use super::schema::{check_kinds, check_tensor, check_tensor_count};
+use super::{Canonical, DecodeError, ModelName, Spec, TensorKind, TensorSpec};
 use crate::id::{NodeId, SpecId};
 
 /// Name, creator and predecessor of a [`Spec`]. 37,000 tiny tensors are 1 MiB of canonical bytes and 19 MiB once decoded (measured). A
@@ -33,14 +33,17 @@ impl Outline {
         let name = ModelName::deserialize(&mut reader).map_err(|error| malformed(&error))?;
         let count = u32::deserialize(&mut reader).map_err(|error| malformed(&error))?;
         check_tensor_count(count as usize).map_err(|error| malformed(&error))?;
-        let (mut previous, mut total) = (None::<String>, 0);
+        let (mut previous, mut total, mut shared) = (None::<String>, 0, 0);
         for _ in 0..count {
-            let tensor = TensorSpec::deserialize(&mut reader).map_err(|error| malformed(&error))?;
+            let tensor = <(TensorSpec, TensorKind)>::deserialize(&mut reader);
+            let (tensor, kind) = tensor.map_err(|error| malformed(&error))?;
             total = check_tensor(previous.as_deref(), total, &tensor).map_err(|error| malformed(&error))?;
             previous = Some(tensor.name);
+            shared += usize::from(kind == TensorKind::Shared);
         }
         let spec = without_tensors(name, reader).map_err(|error| malformed(&error))?;
-        spec.check_rounds()
+        check_kinds(shared, count as usize - shared, spec.fixed.as_ref())
+            .and_then(|()| spec.check_rounds())
             .and_then(|()| spec.check_rules())
             .and_then(|()| spec.check_course())
             .map_err(|error| malformed(&error))?;
@@ -65,6 +68,7 @@ fn without_tensors(name: ModelName, rest: &[u8]) -> std::io::Result<Spec> {
         privacy: BorshDeserialize::deserialize(&mut reader)?,
         membership: BorshDeserialize::deserialize(&mut reader)?,
         checkpoint0: BorshDeserialize::deserialize(&mut reader)?,
+        fixed: BorshDeserialize::deserialize(&mut reader)?,
         creator: BorshDeserialize::deserialize(&mut reader)?,
         succeeds: BorshDeserialize::deserialize(&mut reader)?,
         metrics: BorshDeserialize::deserialize(&mut reader)?,
@@ -89,7 +93,7 @@ mod tests {
     use super::*;
     use crate::id::BlobId;
     use crate::record::{
-        Curve, Dtype, End, Goal, Membership, Metric, MetricTarget, Point, RoundPolicy, Rule, Schedule,
+        Curve, Dtype, End, Goal, Membership, Metric, MetricTarget, Point, RoundPolicy, Rule, Schedule, Schema,
     };
 
     fn spec() -> Spec {
@@ -100,7 +104,12 @@ mod tests {
         };
         Spec {
             name: "a/b".parse().unwrap(),
-            tensors: vec![tensor("a"), tensor("b")].into(),
+            tensors: Schema::of_kinds([
+                (tensor("a"), TensorKind::Shared),
+                (tensor("b"), TensorKind::Shared),
+                (tensor("c"), TensorKind::Personal),
+                (tensor("d"), TensorKind::Frozen),
+            ]),
             strategy: Rule {
                 id: "fedprox/1".into(),
                 params: [("mu".to_owned(), 0.5), ("nu".to_owned(), 1.0)].into(),
@@ -111,6 +120,7 @@ mod tests {
             privacy: Rule::new("none/1"),
             membership: Membership::List([NodeId([1; 32]), NodeId([2; 32])].into()),
             checkpoint0: BlobId([3; 32]),
+            fixed: Some(BlobId([4; 32])),
             creator: NodeId([1; 32]),
             succeeds: None,
             metrics: vec![Metric {
@@ -151,7 +161,7 @@ mod tests {
     fn an_outline_is_there_exactly_when_the_whole_spec_is_sound() {
         let good = spec().to_canonical();
         assert_eq!(outline(&good), Some((spec().name, spec().creator)));
-        let bad: [fn(&mut Spec); 13] = [
+        let bad: [fn(&mut Spec); 16] = [
             |spec| spec.tensors = vec![].into(),
             |spec| spec.tensors.swap(0, 1),
             |spec| spec.tensors[1].name = "a".into(),
@@ -165,6 +175,15 @@ mod tests {
             |spec| spec.end.max_rounds = Some(0),
             |spec| spec.schedules.values_mut().for_each(|schedule| schedule.points.clear()),
             |spec| spec.earlier_rounds = 1,
+            |spec| spec.fixed = None,
+            |spec| spec.tensors = spec.tensors.to_vec().into(),
+            |spec| {
+                spec.tensors = Schema::of_kinds(
+                    spec.tensors
+                        .all()
+                        .map(|(tensor, _)| (tensor.clone(), TensorKind::Frozen)),
+                )
+            },
         ];
         for (number, spoil) in bad.iter().enumerate() {
             let mut spec = spec();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{SpecError, is_name};
+use crate::id::BlobId;
 
 /// Largest number of tensors in a schema. Llama-405B has about 1,100; 65,536 leaves room and bounds the spec at a few MiB.
 pub const TENSORS_MAX: usize = 65_536;
@@ -104,28 +105,107 @@ impl TensorSpec {
     }
 }
 
-/// A model's tensors, ascending by name. Clones share the list, because the registry of models, the round machine and every
-/// view hold the model's spec, and 65,536 tensors take 8 MiB.
+/// The part that a tensor has in the rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = true)]
+#[repr(u8)]
+pub enum TensorKind {
+    /// Rounds change the tensor: it is trained, coded and aggregated.
+    Shared = 0,
+    /// The tensor keeps its first values and is never sent again.
+    Frozen = 1,
+    /// Each trainer has its own values, which do not leave its node.
+    Personal = 2,
+}
+
+/// A model's tensors, ascending by name. It derefs to the shared ones alone, because rounds see no others.
+///
+/// Clones share the lists: the registry of models, the round machine and every view hold the model's spec, and 65,536
+/// tensors take 8 MiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schema(Arc<[TensorSpec]>);
+pub struct Schema {
+    shared: Arc<[TensorSpec]>,
+    /// The frozen and the personal tensors.
+    fixed: Arc<Fixed>,
+}
+
+/// Tensors that rounds do not change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Fixed {
+    tensors: Vec<TensorSpec>,
+    /// The kind of each tensor: frozen or personal.
+    kinds: Vec<TensorKind>,
+}
+
+impl Schema {
+    /// Makes the schema of these tensors and their kinds, which ascend by name within each kind.
+    pub fn of_kinds(tensors: impl IntoIterator<Item = (TensorSpec, TensorKind)>) -> Self {
+        let (mut shared, mut fixed) = (vec![], Fixed::default());
+        for (tensor, kind) in tensors {
+            match kind {
+                TensorKind::Shared => shared.push(tensor),
+                TensorKind::Frozen | TensorKind::Personal => {
+                    fixed.tensors.push(tensor);
+                    fixed.kinds.push(kind);
+                }
+            }
+        }
+        Self {
+            shared: shared.into(),
+            fixed: fixed.into(),
+        }
+    }
+
+    /// Returns the frozen and the personal tensors, ascending by name: those of [`Spec::fixed`](super::Spec::fixed).
+    pub fn fixed(&self) -> &[TensorSpec] {
+        &self.fixed.tensors
+    }
+
+    /// Returns the tensors of one kind, ascending by name.
+    pub fn of_kind(&self, wanted: TensorKind) -> Vec<TensorSpec> {
+        let wanted = self.all().filter(|(_, kind)| *kind == wanted);
+        wanted.map(|(tensor, _)| tensor.clone()).collect()
+    }
+
+    /// Returns all tensors with their kinds, ascending by name.
+    pub fn all(&self) -> impl Iterator<Item = (&TensorSpec, TensorKind)> {
+        let mut shared = self.shared.iter().peekable();
+        let mut fixed = self.fixed.tensors.iter().zip(&self.fixed.kinds).peekable();
+        std::iter::from_fn(move || {
+            let next = shared.peek().map(|tensor| &tensor.name);
+            match fixed.next_if(|(tensor, _)| next.is_none_or(|next| tensor.name < *next)) {
+                Some((tensor, kind)) => Some((tensor, *kind)),
+                None => shared.next().map(|tensor| (tensor, TensorKind::Shared)),
+            }
+        })
+    }
+
+    /// Returns the number of all tensors.
+    pub fn count(&self) -> usize {
+        self.shared.len() + self.fixed.tensors.len()
+    }
+}
 
 impl Deref for Schema {
     type Target = [TensorSpec];
 
     fn deref(&self) -> &[TensorSpec] {
-        &self.0
+        &self.shared
     }
 }
 
 impl From<Vec<TensorSpec>> for Schema {
     fn from(tensors: Vec<TensorSpec>) -> Self {
-        Self(tensors.into())
+        Self {
+            shared: tensors.into(),
+            fixed: Arc::default(),
+        }
     }
 }
 
 impl FromIterator<TensorSpec> for Schema {
     fn from_iter<I: IntoIterator<Item = TensorSpec>>(tensors: I) -> Self {
-        Self(tensors.into_iter().collect())
+        tensors.into_iter().collect::<Vec<_>>().into()
     }
 }
 
@@ -134,31 +214,42 @@ impl<'a> IntoIterator for &'a Schema {
     type IntoIter = std::slice::Iter<'a, TensorSpec>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.shared.iter()
     }
 }
 
 impl BorshSerialize for Schema {
     fn serialize<W: std::io::Write>(&self, writer: &mut W) -> std::io::Result<()> {
-        self.0.as_ref().serialize(writer)
+        u32::try_from(self.count())
+            .map_err(std::io::Error::other)?
+            .serialize(writer)?;
+        self.all()
+            .try_for_each(|(tensor, kind)| (tensor, kind).serialize(writer))
     }
 }
 
 impl BorshDeserialize for Schema {
     fn deserialize_reader<R: std::io::Read>(reader: &mut R) -> std::io::Result<Self> {
-        read_tensors(reader).map(Self::from)
+        let count = read_count(reader)?;
+        let tensors = (0..count).map(|_| <(TensorSpec, TensorKind)>::deserialize_reader(reader));
+        Ok(Self::of_kinds(tensors.collect::<std::io::Result<Vec<_>>>()?))
     }
 }
 
 /// Reads a list of tensors. A tensor of 9 encoded bytes takes 56 bytes in memory, so a list of more than [`TENSORS_MAX`] is
 /// refused before its tensors are read.
 pub(crate) fn read_tensors<R: std::io::Read>(reader: &mut R) -> std::io::Result<Vec<TensorSpec>> {
+    let count = read_count(reader)?;
+    (0..count).map(|_| TensorSpec::deserialize_reader(reader)).collect()
+}
+
+fn read_count<R: std::io::Read>(reader: &mut R) -> std::io::Result<usize> {
     let count = u32::deserialize_reader(reader)? as usize;
     if count > TENSORS_MAX {
         let problem = format!("{count} tensors, at most {TENSORS_MAX} are possible");
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, problem));
     }
-    (0..count).map(|_| TensorSpec::deserialize_reader(reader)).collect()
+    Ok(count)
 }
 
 /// Rule for a tensor's name, for error texts.
@@ -180,6 +271,26 @@ pub(super) fn check_tensor_count(count: usize) -> Result<(), SpecError> {
     match count {
         1..=TENSORS_MAX => Ok(()),
         _ => tensors_error(format!("{count} tensors given, 1 to {TENSORS_MAX} are possible")),
+    }
+}
+
+/// Checks the kinds of a schema's tensors against the blob of the fixed ones.
+pub(super) fn check_kinds(shared: usize, fixed: usize, blob: Option<&BlobId>) -> Result<(), SpecError> {
+    if shared == 0 && fixed > 0 {
+        return tensors_error(format!(
+            "all {fixed} are frozen or personal: there is nothing to train together"
+        ));
+    }
+    match (fixed, blob) {
+        (0, Some(_)) => Err(SpecError {
+            field: "fixed",
+            problem: "given, but no tensor is frozen or personal".into(),
+        }),
+        (1.., None) => Err(SpecError {
+            field: "fixed",
+            problem: format!("missing: {fixed} tensors are frozen or personal"),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -208,7 +319,7 @@ pub(super) fn check_tensor(previous: Option<&str>, total: u64, tensor: &TensorSp
 #[cfg(test)]
 impl std::ops::DerefMut for Schema {
     fn deref_mut(&mut self) -> &mut [TensorSpec] {
-        Arc::make_mut(&mut self.0)
+        Arc::make_mut(&mut self.shared)
     }
 }
 
@@ -216,21 +327,52 @@ impl std::ops::DerefMut for Schema {
 mod tests {
     use super::*;
 
-    #[test]
-    fn clones_share_one_list() {
-        let tensor = |i: usize| TensorSpec {
-            name: format!("layer.{i:05}.weight"),
+    fn tensor(name: &str) -> TensorSpec {
+        TensorSpec {
+            name: name.into(),
             dtype: Dtype::F32,
             shape: vec![1],
-        };
-        let schema = Schema::from((0..TENSORS_MAX).map(tensor).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn clones_share_one_list() {
+        let schema: Schema = (0..TENSORS_MAX)
+            .map(|i| tensor(&format!("layer.{i:05}.weight")))
+            .collect();
         assert!(std::ptr::eq(schema.as_ptr(), schema.clone().as_ptr()));
         let read = Schema::try_from_slice(&borsh::to_vec(&schema).unwrap()).unwrap();
         assert_eq!(read, schema);
-        assert_eq!(
-            borsh::to_vec(&schema).unwrap(),
-            borsh::to_vec(&schema.to_vec()).unwrap(),
-            "the bytes of a plain list"
-        );
+        let plain: Vec<_> = schema.iter().map(|tensor| (tensor, 0u8)).collect();
+        assert_eq!(borsh::to_vec(&schema).unwrap(), borsh::to_vec(&plain).unwrap());
+    }
+
+    #[test]
+    fn all_tensors_ascend_by_name_and_the_rounds_see_the_shared_ones() {
+        use TensorKind::{Frozen, Personal, Shared};
+        let kinds = [
+            ("a", Frozen),
+            ("b", Shared),
+            ("c", Personal),
+            ("d", Frozen),
+            ("e", Shared),
+            ("f", Personal),
+        ];
+        let schema = Schema::of_kinds(kinds.map(|(name, kind)| (tensor(name), kind)));
+        let names = |tensors: &[TensorSpec]| tensors.iter().map(|t| t.name.clone()).collect::<String>();
+        assert_eq!(names(&schema), "be");
+        assert_eq!(names(schema.fixed()), "acdf");
+        assert_eq!(names(&schema.of_kind(Personal)), "cf");
+        assert_eq!(schema.count(), 6);
+        let all: Vec<_> = schema
+            .all()
+            .map(|(tensor, kind)| (tensor.name.as_str(), kind))
+            .collect();
+        assert_eq!(all, kinds);
+        let bytes = borsh::to_vec(&schema).unwrap();
+        assert_eq!(Schema::try_from_slice(&bytes).unwrap(), schema);
+        let mut unknown = bytes;
+        *unknown.last_mut().unwrap() = 3;
+        Schema::try_from_slice(&unknown).unwrap_err();
     }
 }

@@ -9,7 +9,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::end::check_end;
 use super::metric::check_metrics;
 use super::schedule::check_schedules;
-use super::schema::{Schema, check_tensor, check_tensor_count};
+use super::schema::{Schema, check_kinds, check_tensor, check_tensor_count};
 use super::{Authored, Canonical, End, Metric, Schedule, SpecError, is_name};
 use crate::id::{BlobId, CheckpointId, NodeId, SpecId};
 use crate::record::Checkpoint;
@@ -176,8 +176,11 @@ pub struct Spec {
     pub privacy: Rule,
     /// The nodes that may contribute.
     pub membership: Membership,
-    /// The weights of checkpoint 0, a canonical safetensors blob.
+    /// The shared tensors of checkpoint 0, a canonical safetensors blob.
     pub checkpoint0: BlobId,
+    /// The values of the frozen tensors and the first values of the personal ones, a canonical safetensors blob; `None` if the
+    /// schema has neither.
+    pub fixed: Option<BlobId>,
     /// The node that made and signed the spec.
     pub creator: NodeId,
     /// The spec that this one succeeds, if any: checkpoint 0 of this one is then the head of that one.
@@ -193,7 +196,7 @@ pub struct Spec {
 }
 
 impl Canonical for Spec {
-    const TAG: &'static str = "qres/spec/4\n";
+    const TAG: &'static str = "qres/spec/5\n";
 }
 
 impl Authored for Spec {
@@ -241,13 +244,13 @@ impl Spec {
     }
 
     fn check_tensors(&self) -> Result<(), SpecError> {
-        check_tensor_count(self.tensors.len())?;
+        check_tensor_count(self.tensors.count())?;
         let (mut previous, mut total) = (None, 0);
-        for tensor in &self.tensors {
+        for (tensor, _) in self.tensors.all() {
             total = check_tensor(previous, total, tensor)?;
             previous = Some(tensor.name.as_str());
         }
-        Ok(())
+        check_kinds(self.tensors.len(), self.tensors.fixed().len(), self.fixed.as_ref())
     }
 
     pub(super) fn check_rounds(&self) -> Result<(), SpecError> {

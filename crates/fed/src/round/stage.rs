@@ -50,6 +50,7 @@ pub fn spec(membership: Membership, k: u32) -> Spec {
         privacy: Rule::new("none/1"),
         membership,
         checkpoint0: BlobId::of(b"zero"),
+        fixed: None,
         creator: node(1),
         succeeds: None,
         metrics: vec![],

@@ -70,17 +70,21 @@ pub fn check_weights(schema: &[TensorSpec], file: &dyn Source) -> Result<Placeme
 /// Checks a safetensors file's header against a schema and returns the tensors' [`Placement`]. The data are not read, and
 /// neither is a header that is far longer than the schema needs.
 pub fn place(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, TensorError> {
-    let found = entries(file, Bound::of(schema))?;
+    place_in(schema, &entries(file, Bound::of(schema))?)
+}
+
+/// Compares the entries of a file with a schema and returns the tensors' [`Placement`].
+pub(super) fn place_in(schema: &[TensorSpec], found: &[Entry]) -> Result<Placement, TensorError> {
     let mut offsets = Vec::with_capacity(schema.len());
     let mut at = found.iter().peekable();
     // Both lists ascend by name, so one pass finds the missing, the unknown and the differing tensors.
     for expected in schema {
         let name = &expected.name;
         if let Some(other) = at.next_if(|entry| entry.spec.name < *name) {
-            return Err(unknown(&other.spec.name, schema, &found));
+            return Err(unknown(&other.spec.name, schema, found));
         }
         let Some(entry) = at.next_if(|entry| entry.spec.name == *name) else {
-            let remedy = wrapped(schema, &found).unwrap_or_else(|| "send all of them".to_owned());
+            let remedy = wrapped(schema, found).unwrap_or_else(|| "send all of them".to_owned());
             return Err(TensorError::bad(format!(
                 "tensor {name:?} is missing: the model has {} tensors, the file {}: {remedy}",
                 schema.len(),
@@ -103,7 +107,7 @@ pub fn place(schema: &[TensorSpec], file: &dyn Source) -> Result<Placement, Tens
         offsets.push(entry.offset);
     }
     match at.next() {
-        Some(other) => Err(unknown(&other.spec.name, schema, &found)),
+        Some(other) => Err(unknown(&other.spec.name, schema, found)),
         None => Ok(Placement { offsets }),
     }
 }
@@ -122,16 +126,16 @@ fn wrapped(schema: &[TensorSpec], found: &[Entry]) -> Option<String> {
 }
 
 /// A tensor as a file's header places it.
-struct Entry {
+pub(super) struct Entry {
     /// The tensor's name, dtype and shape.
-    spec: TensorSpec,
+    pub spec: TensorSpec,
     /// Offset of the tensor's first byte in the file.
     offset: u64,
 }
 
 /// Limit on a header's length.
 #[derive(Debug, Clone, Copy)]
-enum Bound {
+pub(super) enum Bound {
     /// A limit in bytes that the caller sets.
     Setting(u64),
     /// A limit that follows from a schema whose canonical header has so many bytes.
@@ -139,7 +143,8 @@ enum Bound {
 }
 
 impl Bound {
-    fn of(schema: &[TensorSpec]) -> Self {
+    /// Returns the limit for files of this schema.
+    pub(super) fn of(schema: &[TensorSpec]) -> Self {
         Self::Schema(Layout::of(schema).header().len() as u64)
     }
 
@@ -163,7 +168,7 @@ impl Bound {
 }
 
 /// Reads and checks the entries of a header, and returns them ascending by name.
-fn entries(file: &dyn Source, bound: Bound) -> Result<Vec<Entry>, TensorError> {
+pub(super) fn entries(file: &dyn Source, bound: Bound) -> Result<Vec<Entry>, TensorError> {
     let json = read_json(file, bound)?;
     let data_at = LENGTH_BYTES + json.len() as u64;
     let text = std::str::from_utf8(&json)

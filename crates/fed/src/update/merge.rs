@@ -7,7 +7,7 @@ use super::{Part, integer};
 use crate::codec::{Codec, float};
 use crate::record::{Spec, TensorSpec, mean_by_samples};
 use crate::strategy;
-use crate::tensor::{Layout, Placement, Source, TensorError, place};
+use crate::tensor::{Layout, Placement, Source, TensorError, place_submission};
 
 struct PlacedPart<'a> {
     file: &'a dyn Source,
@@ -77,7 +77,7 @@ impl<'a> Merge<'a> {
             let share = part.samples as f64 / samples as f64;
             placed.push(PlacedPart {
                 file: part.file,
-                placement: place(schema, part.file)?,
+                placement: place_submission(schema, part.file)?.shared,
                 weight: share * factor,
                 delta: part.delta,
             });

@@ -31,6 +31,7 @@ fn spec(codec: &str, tensors: Vec<TensorSpec>) -> Spec {
         privacy: Rule::new("none/1"),
         membership: Membership::List([NodeId([1; 32])].into()),
         checkpoint0: BlobId([0; 32]),
+        fixed: None,
         creator: NodeId([1; 32]),
         succeeds: None,
         metrics: vec![],

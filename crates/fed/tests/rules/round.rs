@@ -87,6 +87,7 @@ impl Round {
             privacy: Rule::new("none/1"),
             membership: Membership::List(members),
             checkpoint0: BlobId([0; 32]),
+            fixed: None,
             creator: Self::author(0),
             succeeds: None,
             metrics: vec![loss],

@@ -82,6 +82,7 @@ pub fn spec(membership: Membership, rounds: RoundPolicy) -> Spec {
         },
         membership,
         checkpoint0: BlobId::of(b"checkpoint 0"),
+        fixed: None,
         creator: node(1),
         succeeds: None,
         metrics: vec![],

@@ -12,6 +12,7 @@ use crate::background::{spec_offers, states};
 use crate::blob_demand::Purpose;
 use crate::catalog::command::ModelCommand;
 use crate::context::NodeContext;
+use crate::fixed_tensors;
 
 /// The most blobs that wait for the disk: as many as states may be on their way, and more than specs may be.
 const KEEPING_MAX: usize = 1024;
@@ -36,6 +37,9 @@ pub async fn run(context: Arc<NodeContext>, mut events: mpsc::Receiver<DownloadE
         let purposes = context.blob_demand.arrived(&blob, spec);
         if purposes.contains(&Purpose::Round) {
             to_round(&context, spec, blob);
+        }
+        if purposes.contains(&Purpose::Fixed) {
+            fixed_tensors::arrived(&context, spec);
         }
         if purposes.contains(&Purpose::Offer) || purposes.contains(&Purpose::State) {
             let arrival = Arrival {

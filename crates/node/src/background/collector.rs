@@ -94,6 +94,7 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
         if let Some(joined) = model.joined() {
             let own = Owner::Model(model.id);
             live.insert((own, model.spec().checkpoint0));
+            live.extend(model.spec().fixed.map(|blob| (own, blob)));
             // A model whose members change may end before merged work is in a checkpoint; its successor then needs the work.
             let changes = !joined.changes.lock().is_empty();
             joined_ids.push((model.id, changes));
@@ -121,6 +122,8 @@ async fn collect(context: &Arc<NodeContext>) -> Result<(), NodeError> {
                 let best = store.best(spec)?;
                 let best = best.iter().flat_map(|(_, best)| best.content.blobs());
                 live.extend(best.map(|(_, blob)| (Owner::Model(spec), blob)));
+                let personal = store.all_personal(spec)?;
+                live.extend(personal.into_iter().map(|blob| (Owner::Node, blob)));
                 let open = store.open_submissions(spec)?;
                 live.extend(
                     open.into_iter()

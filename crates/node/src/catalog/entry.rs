@@ -9,6 +9,7 @@ use qres_fed::record::{Canonical, Membership, Signed, Spec};
 use qres_fed::strategy;
 use qres_fed::tensor::Layout;
 
+use super::fixed::FixedParts;
 use super::joined::Joined;
 
 /// A model that is or was joined here, or is about to be.
@@ -19,8 +20,10 @@ pub struct Model {
     pub signed: Signed<Spec>,
     /// The length of the spec's canonical bytes.
     pub spec_bytes: u64,
-    /// The layout of the canonical weights file.
+    /// The layout of the canonical weights file: that of the shared tensors.
     pub layout: Layout,
+    /// The frozen and personal tensors; `None` if the model has none.
+    pub fixed: Option<FixedParts>,
     /// The layout of the file with the server optimiser's state; `None` if the strategy has none.
     pub state_layout: Option<Layout>,
     /// The length of an update in bytes; `None` when the codec is unknown here.
@@ -36,6 +39,7 @@ impl Model {
             id: spec.id(),
             spec_bytes: spec.to_canonical().len() as u64,
             layout: Layout::of(&spec.tensors),
+            fixed: FixedParts::of(spec),
             state_layout: strategy::state_schema(spec).map(|schema| Layout::of(&schema)),
             update_bytes: Codec::of(&spec.codec)
                 .ok()
@@ -48,6 +52,14 @@ impl Model {
     /// Returns the model's spec.
     pub fn spec(&self) -> &Spec {
         &self.signed.record
+    }
+
+    /// Returns the length of the file that trainers get, with all tensors.
+    pub fn file_bytes(&self) -> u64 {
+        match &self.fixed {
+            None => self.layout.file_bytes(),
+            Some(fixed) => fixed.assembly.file_bytes(),
+        }
     }
 
     /// Returns the running model, or `None` when it is not joined.

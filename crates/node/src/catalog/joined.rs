@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::command::{ModelCommand, Question};
+use super::fixed::FixedState;
 use super::refused::Refused;
 use crate::error::NodeError;
 use crate::refusal::{ended, stopped};
@@ -36,6 +37,8 @@ pub struct Joined {
     pub changes: Mutex<Vec<ChangeInfo>>,
     /// The noisy updates that this node made in the run.
     pub releases: Releases,
+    /// How far the file of the fixed tensors has come.
+    pub fixed: watch::Sender<FixedState>,
     /// Ends the model's task.
     pub stop: CancellationToken,
 }

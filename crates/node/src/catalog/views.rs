@@ -9,6 +9,7 @@ use qres_mesh::Twin;
 use qres_store::{Evaluation, StoredSubmission, Verdicts};
 
 use super::entry::Model;
+use super::fixed::FixedState;
 use super::joined::Heads;
 use super::known::Known;
 use crate::view::{
@@ -24,7 +25,7 @@ impl JoinStatus {
             Some(joined) => match *joined.heads.borrow() {
                 Heads { successor: Some(_), .. } => Self::Superseded,
                 Heads { last: Some(_), .. } => Self::Complete,
-                Heads { head, .. } if head.verified => Self::Joined,
+                Heads { head, .. } if head.verified && *joined.fixed.borrow() == FixedState::Here => Self::Joined,
                 _ => Self::Syncing,
             },
         }

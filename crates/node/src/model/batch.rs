@@ -148,7 +148,8 @@ impl Batch {
             // Sending fails only if the caller has gone.
             let _ = reply.send(Err(refusal.clone()));
         }
-        self.submitted.values().map(|stored| stored.blob).collect()
+        let blobs = |stored: &StoredSubmission| [Some(stored.blob), stored.personal].into_iter().flatten();
+        self.submitted.values().flat_map(blobs).collect()
     }
 
     /// Removes submissions whose place is taken from a turn, as no waiting would make room for them, and refuses their callers.

@@ -13,8 +13,8 @@ use super::task::ModelTask;
 use crate::catalog::entry::Model;
 use crate::context::NodeContext;
 use crate::error::NodeError;
-use crate::first_comparison;
 use crate::releases::{self, inherited};
+use crate::{first_comparison, fixed_tensors};
 
 /// The time before a round's deadline, in ms, at which a node merges the submissions that it has: it leaves room to code, send
 /// and fetch.
@@ -52,6 +52,7 @@ pub async fn start_model(context: &Arc<NodeContext>, model: &Arc<Model>) -> Resu
     ModelTask::spawn(context, model, machine, noted);
     context.model_changed(model);
     first_comparison::compare_with_all(context, model);
+    fixed_tensors::look(context, model);
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use super::effects::Effects;
 use super::job::Jobs;
 use crate::catalog::command::{Judged, ModelCommand, SubmitRequest};
 use crate::catalog::entry::Model;
+use crate::catalog::fixed::FixedState;
 use crate::catalog::joined::{Heads, Joined};
 use crate::context::NodeContext;
 use crate::error::NodeError;
@@ -93,6 +94,10 @@ impl ModelTask {
             refused: Mutex::default(),
             changes: Mutex::default(),
             releases: Releases::new(releases),
+            fixed: watch::Sender::new(match model.fixed {
+                None => FixedState::Here,
+                Some(_) => FixedState::Coming,
+            }),
             stop: stop.clone(),
         });
         let mut task = Self {

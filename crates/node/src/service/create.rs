@@ -1,6 +1,7 @@
 //! A new model: its spec from the caller's wishes and the weights' file, its checkpoint 0, and its announcement.
 
 mod establish;
+mod kinds;
 mod seeded;
 mod spec;
 #[cfg(test)]
@@ -12,19 +13,21 @@ use std::sync::Arc;
 use qres_fed::aggregation::Aggregation;
 use qres_fed::codec::Codec;
 use qres_fed::id::{BlobId, NodeId, SpecId};
-use qres_fed::record::{Dtype, Membership, Spec, TensorSpec};
-use qres_fed::tensor::Layout;
+use qres_fed::record::{Dtype, Membership, Schema, Spec, TensorKind, TensorSpec};
+use qres_fed::tensor::{Layout, Placement, Source, TensorError};
 use qres_fed::{privacy, strategy};
-use qres_store::{Owner, Store};
+use qres_store::{Blobs, Owner, Store};
 
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
+use crate::fixed_tensors;
 use crate::refusal::tensors_refused;
 use crate::request::{CreateModel, ModelRef};
 use crate::upload::{Received, Upload};
 use crate::view::ModelView;
 use establish::{establish, made_before};
-use spec::{WEIGHTS_BYTES_MAX, request_digest, spec_of, spec_refused};
+use kinds::kinds;
+use spec::{First, WEIGHTS_BYTES_MAX, request_digest, spec_of, spec_refused};
 
 /// Begins the creation of a model.
 pub async fn begin(context: &Arc<NodeContext>, create: CreateModel) -> Result<Upload<ModelView>, NodeError> {
@@ -62,7 +65,7 @@ fn check_early(me: &NodeId, create: &CreateModel) -> Result<(), NodeError> {
         dtype: Dtype::F32,
         shape: vec![],
     };
-    let spec = spec_of(*me, create, vec![stand_in].into(), (BlobId([0; 32]), 0));
+    let spec = spec_of(*me, create, vec![stand_in].into(), First::of_weights(BlobId([0; 32])));
     spec.check()
         .and_then(|()| Aggregation::of(&spec).map(|_| ()))
         .and_then(|()| strategy::check_spec(&spec))
@@ -77,29 +80,72 @@ async fn from_upload(
 ) -> Result<ModelView, NodeError> {
     let (blob, me, wishes) = (received.blob, context.identity.node(), create.clone());
     let headers = context.clone();
-    let made = context
-        .disk
-        .blocking(move |store| {
-            let own = store.blobs_of(Owner::Node);
-            let file = own.open(&blob).map_err(io::Error::other)?;
-            let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
-            let (schema, placement) = headers.headers.read(&file)?;
-            let layout = Layout::of(&schema);
-            let spec = |weights: &BlobId| spec_of(me, &wishes, schema.clone(), (*weights, 0));
-            let owner = |weights: &BlobId| Owner::Model(spec(weights).id());
-            if layout.is_canonical(&file)? && own.share(&blob, owner(&blob)).map_err(io::Error::other)? {
-                return Ok(spec(&blob));
-            }
+    let made = move |store: &Store| {
+        let own = store.blobs_of(Owner::Node);
+        let file = own.open(&blob)?;
+        let file = file.ok_or_else(|| io::Error::other("the upload vanished"));
+        let file = file.map_err(|error| tensors_refused(error.into()))?;
+        let (tensors, placement) = headers.headers.read(&file).map_err(tensors_refused)?;
+        let schema = kinds(&tensors, &wishes)?;
+        let written = write_first(&own, (blob, &file), (&schema, &placement), |first| {
+            spec_of(me, &wishes, schema.clone(), first)
+        });
+        written.map_err(tensors_refused)
+    };
+    let (spec, first) = context.disk.blocking(made).await?;
+    let request = request_digest(&create, Some(first));
+    establish(&context, &create, spec, request, received).await
+}
+
+/// Writes the files that a model begins with, from a caller's file: that of the shared tensors, and that of all others. Returns the spec
+/// of the model, which owns them.
+fn write_first(
+    own: &Blobs,
+    (blob, file): (BlobId, &dyn Source),
+    (schema, placement): (&Schema, &Placement),
+    spec: impl Fn(First) -> Spec,
+) -> Result<(Spec, First), TensorError> {
+    let layout = Layout::of(schema);
+    let plain = schema.fixed().is_empty();
+    let owner = |first| Owner::Model(spec(first).id());
+    let whole = First::of_weights(blob);
+    if plain && layout.is_canonical(file)? && own.share(&blob, owner(whole)).map_err(io::Error::other)? {
+        return Ok((spec(whole), whole));
+    }
+    // The places of the file's tensors are in the order of all tensors.
+    let places = |shared: bool| {
+        let all = schema.all().zip(&placement.offsets);
+        let some = all.filter(|((_, kind), _)| (*kind == TensorKind::Shared) == shared);
+        let offsets = some.map(|(_, offset)| *offset).collect();
+        Placement { offsets }
+    };
+    let fixed = match plain {
+        true => None,
+        false => {
+            let layout = Layout::of(schema.fixed());
             let out = own.writer(layout.file_bytes()).map_err(io::Error::other)?;
             let mut out = out.to_be_flushed();
-            layout.write_canonical(&file, &placement, &mut out)?;
-            let (weights, _) = out.finish_for(true, owner).map_err(io::Error::other)?;
-            Ok(spec(&weights))
-        })
-        .await;
-    let spec = made.map_err(tensors_refused)?;
-    let request = request_digest(&create, Some(spec.checkpoint0));
-    establish(&context, &create, spec, request, received).await
+            layout.write_canonical(file, &places(false), &mut out)?;
+            Some(out.finish(true).map_err(io::Error::other)?.0)
+        }
+    };
+    let first = |weights: &BlobId| First {
+        weights: *weights,
+        fixed,
+        ..whole
+    };
+    let out = own.writer(layout.file_bytes()).map_err(io::Error::other)?;
+    let mut out = out.to_be_flushed();
+    layout.write_canonical(file, &places(true), &mut out)?;
+    let (weights, _) = out
+        .finish_for(true, |weights| owner(first(weights)))
+        .map_err(io::Error::other)?;
+    let first = first(&weights);
+    let spec = spec(first);
+    if let Some(fixed) = fixed {
+        own.share(&fixed, Owner::Model(spec.id())).map_err(io::Error::other)?;
+    }
+    Ok((spec, first))
 }
 
 /// Creates a successor, which has the old model's schema, and the old model's head as checkpoint 0.
@@ -128,13 +174,22 @@ async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) ->
         context.identity.node(),
         &create,
         tensors,
-        (head.content.weights, earlier),
+        First {
+            weights: head.content.weights,
+            fixed: model.spec().fixed,
+            earlier_rounds: earlier,
+        },
     );
     check_noise(model.spec(), &spec)?;
     let guard = context.disk.keep_new_blobs().await;
     // This node may read the head, and its operator gives the head to the new model's members.
-    let (from, to) = (Owner::Model(old), Owner::Model(spec.id()));
-    let share = move |store: &Store| store.blobs_of(from).share(&head.content.weights, to);
+    let (owner, to) = (model.clone(), spec.id());
+    let share = move |store: &Store| {
+        fixed_tensors::share(store, owner.spec(), old, to)?;
+        store
+            .blobs_of(Owner::Model(old))
+            .share(&head.content.weights, Owner::Model(to))
+    };
     if !context.disk.blocking(share).await? {
         return Err(head_not_held());
     }

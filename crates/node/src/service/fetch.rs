@@ -9,10 +9,11 @@ use futures::stream::{self, BoxStream};
 use qres_fed::id::{BlobId, CheckpointId, SpecId};
 use qres_fed::round::CheckpointInfo;
 use qres_fed::strategy;
-use qres_fed::tensor::Source;
+use qres_fed::tensor::{Assembled, Source};
 use qres_store::{BlobFile, Owner, Store};
 
 use crate::catalog::entry::Model;
+use crate::catalog::fixed::FixedState;
 use crate::catalog::joined::{Heads, Joined};
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
@@ -32,6 +33,10 @@ pub struct Fetched {
     pub trainer_config: BTreeMap<String, f64>,
     /// The id of the model's spec.
     pub spec: SpecId,
+    /// The length of the whole file in bytes.
+    pub bytes: u64,
+    /// The BLAKE3 of the trainer's personal tensors; `None` while it has none.
+    pub personal: Option<BlobId>,
     /// True if the run has ended with this checkpoint.
     pub complete: bool,
     /// The safetensors file's bytes from the offset on, in chunks of at most 1 MiB.
@@ -45,6 +50,8 @@ pub struct Found {
     joined: Arc<Joined>,
     info: CheckpointInfo,
     offset: u64,
+    /// The trainer whose personal tensors are wanted.
+    personal: Option<String>,
     /// True if the checkpoint is a base to train from.
     base: bool,
 }
@@ -62,20 +69,23 @@ pub async fn find(context: &Arc<NodeContext>, mut fetch: Fetch) -> Result<Found,
             .ok_or_else(|| not_held(&id.to_string()))?,
         (None, None) => wait(context, model.id, &joined, &fetch).await?,
     };
+    fixed_here(context, &joined).await?;
     Ok(Found {
         context: context.clone(),
         model,
         joined,
         info,
         offset: fetch.offset,
+        personal: fetch.personal.as_deref().map(|name| trainer_name(name).to_owned()),
         base: fetch.best.is_none(),
     })
 }
 
 impl Found {
-    /// Opens the file of the weights, which takes one descriptor until the chunks are dropped.
+    /// Opens the file of the weights, which takes up to three descriptors until the chunks are dropped: two more in a model with frozen
+    /// or personal tensors.
     pub async fn open(self) -> Result<Fetched, NodeError> {
-        let file = open(&self.context, self.model.id, self.info.content.weights).await?;
+        let (file, personal) = open(&self.context, &self.model, &self.info, self.personal).await?;
         let total = file.len();
         if self.offset > total {
             return Err(NodeError::new(
@@ -94,6 +104,8 @@ impl Found {
             checkpoint: CheckpointView::of(&self.model, &self.info),
             trainer_config: strategy::trainer_config(self.model.spec(), self.info.round + 1),
             spec: self.model.id,
+            bytes: total,
+            personal,
             chunks: chunks(self.context, Arc::new(file), self.offset),
         })
     }
@@ -247,14 +259,97 @@ fn not_held(what: &str) -> NodeError {
     .field("checkpoint")
 }
 
-async fn open(context: &NodeContext, spec: SpecId, weights: BlobId) -> Result<BlobFile, NodeError> {
-    let open = move |store: &Store| store.blobs_of(Owner::Model(spec)).open(&weights);
-    let file = context.disk.blocking(open).await?;
-    file.ok_or_else(|| not_held(&format!("blob {weights}")))
+fn personal_lost(blob: &BlobId) -> NodeError {
+    let problem = format!(
+        "the file with the trainer's personal tensors ({blob}) is no longer on the disk: fetch without a trainer's name, and submit \
+         personal tensors anew"
+    );
+    NodeError::new(Reason::CheckpointNotHeld, problem).field("trainer")
+}
+
+/// Waits until the file of a model's fixed tensors is here; at once in a model without such tensors.
+pub async fn fixed_here(context: &NodeContext, joined: &Joined) -> Result<(), NodeError> {
+    let mut state = joined.fixed.subscribe();
+    let state = tokio::select! {
+        state = state.wait_for(|state| *state != FixedState::Coming) => *state.map_err(|_| stopped())?,
+        () = context.lifecycle.stop.cancelled() => return Err(stopped()),
+        () = joined.stop.cancelled() => return Err(stopped()),
+    };
+    match state {
+        FixedState::Bad => Err(NodeError::new(
+            Reason::CheckpointNotHeld,
+            "the file of the model's frozen and personal tensors is not what its spec says, so the model cannot be used: leave it",
+        )
+        .field("model")),
+        FixedState::Coming | FixedState::Here => Ok(()),
+    }
+}
+
+/// The file that a trainer gets.
+enum Weights {
+    /// The weights of a checkpoint as they are.
+    Plain(BlobFile),
+    /// All tensors of a model, from several files.
+    Assembled(Assembled<BlobFile>),
+}
+
+impl Weights {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Plain(file) => file.len(),
+            Self::Assembled(file) => file.len(),
+        }
+    }
+
+    fn read_vec(&self, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Plain(file) => file.read_vec(offset, length),
+            Self::Assembled(file) => {
+                let mut bytes = vec![0; length];
+                file.read_at(offset, &mut bytes)?;
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+/// Opens the file that a trainer gets, and returns the blob with its personal tensors.
+async fn open(
+    context: &NodeContext,
+    model: &Arc<Model>,
+    info: &CheckpointInfo,
+    trainer: Option<String>,
+) -> Result<(Weights, Option<BlobId>), NodeError> {
+    let (model, weights) = (model.clone(), info.content.weights);
+    let open = move |store: &Store| {
+        let blobs = store.blobs_of(Owner::Model(model.id));
+        let missing = |blob: &BlobId| not_held(&format!("blob {blob}"));
+        let weights = blobs.open(&weights)?.ok_or_else(|| missing(&weights))?;
+        let Some(parts) = &model.fixed else {
+            return Ok((Weights::Plain(weights), None));
+        };
+        let fixed = blobs.open(&parts.blob)?.ok_or_else(|| missing(&parts.blob))?;
+        let personal = trainer
+            .map(|trainer| store.personal(model.id, &trainer))
+            .transpose()?
+            .flatten();
+        let own = personal.map(|blob| {
+            let file = store.blobs_of(Owner::Node).open(&blob)?;
+            file.ok_or_else(|| personal_lost(&blob))
+        });
+        let file = Assembled {
+            assembly: parts.assembly.clone(),
+            weights,
+            fixed,
+            own: own.transpose()?,
+        };
+        Ok((Weights::Assembled(file), personal))
+    };
+    context.disk.blocking(open).await
 }
 
 /// Reads one chunk ahead of the consumer, and never more.
-fn chunks(context: Arc<NodeContext>, file: Arc<BlobFile>, offset: u64) -> BoxStream<'static, Result<Bytes, NodeError>> {
+fn chunks(context: Arc<NodeContext>, file: Arc<Weights>, offset: u64) -> BoxStream<'static, Result<Bytes, NodeError>> {
     let total = file.len();
     stream::iter((offset..total).step_by(usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX)))
         .map(move |at| {

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use qres_fed::aggregation::Aggregation;
 use qres_fed::codec::Codec;
 use qres_fed::id::{NodeId, SpecId};
+use qres_fed::record::Spec;
 use qres_fed::round::SubmissionState;
 use qres_fed::{privacy, strategy};
 use qres_store::{Owner, Store, StoreError, StoredSubmission, Write};
 use qres_wire::clock::unix_ms;
 
-use crate::announced;
 use crate::catalog::entry::Model;
 use crate::catalog::known::Known;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::model::start::start_model;
 use crate::view::{Event, ModelView, SubmissionView};
+use crate::{announced, fixed_tensors};
 
 /// Joins a known model: the join is durable before the model runs. The work goes on to its end if the caller goes away.
 pub async fn join(context: &Arc<NodeContext>, known: &Known) -> Result<ModelView, NodeError> {
@@ -67,32 +68,38 @@ async fn commit_join(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(
         )
         .field("model"));
     }
-    borrow_checkpoint0(context, model).await?;
-    let writes = vec![
+    borrow_first(context, model).await?;
+    let mut writes = vec![
         Write::Spec(model.signed.clone()),
         Write::Join(model.id),
         Write::ForgetHeard(model.id),
     ];
+    writes.extend(carry_personal(spec));
     take_over(context, same_name.as_ref(), writes).await
 }
 
-/// Takes the first weights over from another model that has them, if all readers of `model` may read that one. Otherwise they
+/// Takes the first weights and the fixed tensors over from another model that has them, if all readers of `model` may read that one. Otherwise they
 /// are fetched from peers that have them under `model`: a node that names a digest need not have the right to the bytes.
-async fn borrow_checkpoint0(context: &Arc<NodeContext>, model: &Model) -> Result<(), NodeError> {
-    let (wider, weights, to) = (
-        context.catalog.wider(model),
-        model.spec().checkpoint0,
-        Owner::Model(model.id),
-    );
+async fn borrow_first(context: &Arc<NodeContext>, model: &Model) -> Result<(), NodeError> {
+    let (wider, to) = (context.catalog.wider(model), Owner::Model(model.id));
+    let first = [Some(model.spec().checkpoint0), model.spec().fixed];
     let borrow = move |store: &Store| {
-        let found = wider.iter().map(|other| store.blobs_of(Owner::Model(other.id)));
-        let found = found.into_iter().find(|blobs| blobs.contains(&weights));
-        found.map_or(Ok(false), |blobs| blobs.share(&weights, to))
+        first.iter().flatten().try_for_each(|blob| {
+            let mut others = wider.iter().map(|other| store.blobs_of(Owner::Model(other.id)));
+            let found = others.find(|blobs| blobs.contains(blob));
+            found.map_or(Ok(()), |blobs| blobs.share(blob, to).map(|_| ()))
+        })
     };
     if let Err(error) = context.disk.blocking(borrow).await {
         tracing::debug!(%error, "the first weights are fetched");
     }
     Ok(())
+}
+
+/// Returns the write that gives the trainers of a successor their personal tensors.
+pub fn carry_personal(spec: &Spec) -> Option<Write> {
+    let to = spec.fixed.map(|_| spec.id())?;
+    spec.succeeds.map(|from| Write::CarryPersonal { from, to })
 }
 
 /// Refuses a model in which this node cannot ([`Reason::RuleUnknown`]) or may not ([`Reason::NotAMember`]) take part.
@@ -178,9 +185,9 @@ async fn replace(context: &Arc<NodeContext>, from: Option<&Arc<Model>>, writes: 
     let left = context
         .disk
         .blocking(move |store| {
-            let (mut all, ended) = farewell(store, id, &me)?;
-            all.extend(writes);
-            store.commit(all)?;
+            let (left, ended) = farewell(store, id, &me)?;
+            // The new model takes over what the old one has, before that goes.
+            store.commit(writes.into_iter().chain(left).collect())?;
             Ok::<_, StoreError>(ended)
         })
         .await;
@@ -193,6 +200,7 @@ async fn replace(context: &Arc<NodeContext>, from: Option<&Arc<Model>>, writes: 
             return Err(error.into());
         }
     };
+    fixed_tensors::give_up(context, model);
     for record in context.states.leave(id) {
         context.give_up_state(&record);
     }

@@ -1,16 +1,16 @@
 //! A trainer's submission: it is checked, stored and acknowledged.
 
+mod tensors;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::sync::Arc;
 
 use qres_fed::id::{BlobId, CheckpointId, SpecId, SubmissionId};
 use qres_fed::record::{Measured, Metric, Report, SAMPLES_MAX, STEPS_MAX, Spec, is_metric_value};
 use qres_fed::round::{BaseError, Input, SubmissionState};
 use qres_fed::{privacy, strategy};
-use qres_store::{KeyOutcome, Owner, Store, StoreError, StoredKey, StoredSubmission};
+use qres_store::{KeyOutcome, Store, StoreError, StoredKey, StoredSubmission};
 use qres_wire::clock::unix_ms;
 use tokio::sync::oneshot;
 
@@ -19,8 +19,9 @@ use crate::catalog::entry::Model;
 use crate::catalog::joined::Joined;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
-use crate::refusal::{base_refused, key_taken, stopped, tensors_refused};
+use crate::refusal::{base_refused, key_taken, stopped};
 use crate::request::{SubmissionKind, Submit, trainer_name};
+use crate::service::fetch::fixed_here;
 use crate::succession::in_successor;
 use crate::upload::{Received, Upload};
 use crate::view::SubmissionView;
@@ -63,7 +64,8 @@ pub async fn begin(context: &Arc<NodeContext>, mut submit: Submit) -> Result<Upl
         let _ = joined.inbox.try_send(ModelCommand::Inputs(vec![here]));
         return Err(base_refused(error));
     }
-    let expected = model.layout.file_bytes();
+    fixed_here(context, &joined).await?;
+    let expected = model.file_bytes();
     let bytes_max = expected * 2 + HEADER_SLACK_BYTES;
     let options = submit.upload.clone();
     let owner = context.clone();
@@ -328,7 +330,8 @@ async fn finish(
     {
         return answer_of(&context, &model, stored, request).await;
     }
-    check_tensors(&context, &model, received.blob).await?;
+    let delta = submit.kind == SubmissionKind::Delta;
+    let personal = tensors::check(&context, &model, &submit.trainer, received.blob, delta).await?;
     context.lifecycle.refuse_if_draining()?;
     context.refuse_if_not_alone()?;
     let stored = StoredSubmission {
@@ -338,11 +341,12 @@ async fn finish(
         trainer: submit.trainer,
         base,
         samples: submit.samples,
-        delta: submit.kind == SubmissionKind::Delta,
+        delta,
         metrics: submit.metrics,
         report,
         blob: received.blob,
         bytes: received.bytes,
+        personal,
         at_unix_ms: unix_ms(),
         final_unix_ms: None,
         state: SubmissionState::Pending,
@@ -367,17 +371,4 @@ async fn finish(
         .await
         .map_err(|_| stopped())?;
     answer.await.map_err(|_| stopped())?
-}
-
-async fn check_tensors(context: &Arc<NodeContext>, model: &Arc<Model>, blob: BlobId) -> Result<(), NodeError> {
-    let (owner, model) = (context.clone(), model.clone());
-    let checked = context
-        .disk
-        .blocking(move |store| {
-            let file = store.blobs_of(Owner::Node).open(&blob).map_err(io::Error::other)?;
-            let file = file.ok_or_else(|| io::Error::other("the upload vanished"))?;
-            owner.headers.check(&model.spec().tensors, &file)
-        })
-        .await;
-    checked.map_err(tensors_refused)
 }

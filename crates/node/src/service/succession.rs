@@ -12,7 +12,6 @@ use qres_wire::clock::unix_ms;
 use qres_wire::envelope;
 use tracing::{info, warn};
 
-use crate::announced;
 use crate::catalog::command::ModelCommand;
 use crate::catalog::entry::Model;
 use crate::catalog::joined::Joined;
@@ -21,9 +20,10 @@ use crate::error::{NodeError, Reason};
 use crate::model::start::start_model;
 use crate::refusal::stopped;
 use crate::request::ModelRef;
-use crate::service::membership::leave_ended;
+use crate::service::membership::{carry_personal, leave_ended};
 use crate::service::submit::identity_of;
 use crate::view::ModelView;
+use crate::{announced, fixed_tensors};
 
 /// What an operator says of the members of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,7 +222,9 @@ fn begin(
     store.blobs_of(Owner::Specs).put(&spec.to_canonical(), true)?;
     let (old, to) = (store.blobs_of(Owner::Model(from)), Owner::Model(id));
     let held = old.share(&spec.checkpoint0, to)?;
+    fixed_tensors::share(store, spec, from, id)?;
     let mut writes = vec![Write::Spec(signed.clone()), Write::Join(id), Write::ForgetHeard(id)];
+    writes.extend(carry_personal(spec));
     writes.extend(held.then_some(Write::Verified(id, zero)));
     let mut fates = Fates::new();
     let now = unix_ms();
@@ -264,6 +266,8 @@ fn carried(
         )),
         spec,
         base,
+        // The trainer's newest ones are carried over by themselves.
+        personal: None,
         state: SubmissionState::Pending,
         final_unix_ms: None,
         at_unix_ms: unix_ms(),

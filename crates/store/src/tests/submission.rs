@@ -23,6 +23,7 @@ pub(super) fn submission(spec: SpecId, trainer: &str, number: u64) -> StoredSubm
         report: Report::default(),
         blob: BlobId::of(b"weights"),
         bytes: 7,
+        personal: None,
         at_unix_ms: number,
         final_unix_ms: None,
         state: SubmissionState::Pending,

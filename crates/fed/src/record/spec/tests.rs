@@ -29,6 +29,7 @@ fn spec(tensor: &str, rule: Rule) -> Spec {
         privacy: rule,
         membership: Membership::List([NodeId([1; 32])].into()),
         checkpoint0: BlobId([2; 32]),
+        fixed: None,
         creator: NodeId([1; 32]),
         succeeds: None,
         metrics: vec![],

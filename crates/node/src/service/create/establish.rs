@@ -17,7 +17,8 @@ use crate::error::{NodeError, Reason};
 use crate::model::start::start_model;
 use crate::refusal::key_taken;
 use crate::request::CreateModel;
-use crate::service::membership::take_over;
+use crate::service::fetch::fixed_here;
+use crate::service::membership::{carry_personal, take_over};
 use crate::upload::Received;
 use crate::view::ModelView;
 
@@ -44,7 +45,7 @@ async fn establish_now(
     request: [u8; 32],
     received: Received,
 ) -> Result<ModelView, NodeError> {
-    let _turn = context.memberships.lock().await;
+    let turn = context.memberships.lock().await;
     let spec = match made_before(context, create.upload.key.clone(), request).await? {
         Some(model) if model.joined().is_some() => return Ok(context.model_view(&model)),
         Some(model) => model.spec().clone(),
@@ -66,6 +67,11 @@ async fn establish_now(
     drop(received.guard);
     if let Err(error) = context.mesh.publish(Topic::Epiphany, envelope::spec(&signed)).await {
         tracing::warn!(%error, "cannot announce the model; peers will learn of it by sync");
+    }
+    drop(turn);
+    if let Some(joined) = model.joined() {
+        // The file was written a moment ago, and is being checked. A model that is left meanwhile needs none.
+        let _ = fixed_here(context, &joined).await;
     }
     Ok(context.model_view(&model))
 }
@@ -121,6 +127,7 @@ async fn store_spec(
 ) -> Result<Vec<Write>, NodeError> {
     let id = signed.record.id();
     let mut writes = vec![Write::Spec(signed.clone()), Write::Join(id), Write::ForgetHeard(id)];
+    writes.extend(carry_personal(&signed.record));
     writes.extend(key.map(|key| {
         Write::Key(StoredKey {
             key,

@@ -22,9 +22,9 @@ pub fn spec_refused(create: &CreateModel, error: SpecError) -> NodeError {
     NodeError::invalid(field, error.to_string())
 }
 
-/// Returns the BLAKE3 of everything that a key stands for. The spec's id would not do: a spec names the head of its
+/// Returns the BLAKE3 of everything that a key stands for; `first` is what came with the request. The spec's id would not do: a spec names the head of its
 /// predecessor, which is another one when the same request comes again.
-pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32] {
+pub fn request_digest(create: &CreateModel, first: Option<First>) -> [u8; 32] {
     let CreateModel {
         name,
         strategy,
@@ -40,6 +40,8 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
         end,
         privacy,
         schedules,
+        personal,
+        frozen,
         succeeds,
         // The digest of the weights covers the seed.
         seeded: _,
@@ -51,26 +53,43 @@ pub fn request_digest(create: &CreateModel, weights: Option<BlobId>) -> [u8; 32]
         (strategy, aggregation),
         (codec, metrics, end),
         (privacy, schedules),
+        (personal, frozen),
         policy,
         membership,
         succeeds,
-        weights,
+        first.map(|first| (first.weights, first.fixed)),
     );
-    let mut bytes = b"qres/create/3\n".to_vec();
+    let mut bytes = b"qres/create/4\n".to_vec();
     // Writing into a Vec cannot fail, and a rule's numbers were checked to be finite.
     borsh::to_writer(&mut bytes, &request).expect("a request of finite numbers always encodes");
     *blake3::hash(&bytes).as_bytes()
 }
 
+/// The files that a model begins with.
+#[derive(Debug, Clone, Copy)]
+pub struct First {
+    /// The shared tensors of checkpoint 0.
+    pub weights: BlobId,
+    /// The frozen tensors and the first values of the personal ones, if there are some.
+    pub fixed: Option<BlobId>,
+    /// The rounds before this model: 0 unless the model succeeds another one.
+    pub earlier_rounds: u64,
+}
+
+impl First {
+    /// Returns the files of a first model without other tensors than shared ones.
+    pub fn of_weights(weights: BlobId) -> Self {
+        Self {
+            weights,
+            fixed: None,
+            earlier_rounds: 0,
+        }
+    }
+}
+
 /// Returns the [`Spec`] that a request asks for. Without members its creator is the only one: no node becomes a member by being
-/// connected. A list gets a limit on shares and aggregation rules for its length, unless the request names some. `earlier_rounds`
-/// is 0 unless the model succeeds another one.
-pub fn spec_of(
-    creator: NodeId,
-    create: &CreateModel,
-    tensors: Schema,
-    (checkpoint0, earlier_rounds): (BlobId, u64),
-) -> Spec {
+/// connected. A list gets a limit on shares and aggregation rules for its length, unless the request names some.
+pub fn spec_of(creator: NodeId, create: &CreateModel, tensors: Schema, first: First) -> Spec {
     let alone = || Membership::List([creator].into());
     let membership = create.membership.clone().unwrap_or_else(alone);
     let majority = match &membership {
@@ -113,12 +132,13 @@ pub fn spec_of(
         codec: create.codec.clone(),
         privacy: create.privacy.clone(),
         membership,
-        checkpoint0,
+        checkpoint0: first.weights,
+        fixed: first.fixed,
         creator,
         succeeds: create.succeeds,
         metrics: create.metrics.clone(),
         end: create.end.clone(),
         schedules: create.schedules.clone(),
-        earlier_rounds,
+        earlier_rounds: first.earlier_rounds,
     }
 }

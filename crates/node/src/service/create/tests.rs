@@ -6,7 +6,7 @@ use super::*;
 use crate::error::Kind;
 use crate::request::UploadOptions;
 
-fn request() -> CreateModel {
+pub(super) fn request() -> CreateModel {
     CreateModel {
         seeded: None,
         name: "m".parse().unwrap(),
@@ -23,6 +23,8 @@ fn request() -> CreateModel {
         end: End::default(),
         privacy: Rule::new("none/1"),
         schedules: Default::default(),
+        personal: vec![],
+        frozen: vec![],
         succeeds: None,
         upload: UploadOptions::default(),
     }
@@ -153,7 +155,7 @@ fn qfedavg_needs_the_loss_and_takes_no_other_rule() {
 
 #[test]
 fn a_key_stands_for_the_request_and_not_for_how_it_is_sent() {
-    let weights = Some(BlobId([7; 32]));
+    let weights = Some(First::of_weights(BlobId([7; 32])));
     let alone = CreateModel {
         membership: None,
         ..request()
@@ -173,8 +175,22 @@ fn a_key_stands_for_the_request_and_not_for_how_it_is_sent() {
         "how it is sent does not matter"
     );
     let others = [
-        request_digest(&alone, Some(BlobId([8; 32]))),
+        request_digest(&alone, Some(First::of_weights(BlobId([8; 32])))),
         request_digest(&request(), weights),
+        request_digest(
+            &alone,
+            weights.map(|first| First {
+                fixed: Some(BlobId([8; 32])),
+                ..first
+            }),
+        ),
+        request_digest(
+            &CreateModel {
+                frozen: vec!["w".into()],
+                ..alone.clone()
+            },
+            weights,
+        ),
         request_digest(
             &CreateModel {
                 name: "n".parse().unwrap(),
