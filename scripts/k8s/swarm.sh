@@ -55,7 +55,7 @@ rounds_go_on() {
   wait_for 120 "rounds go on at node $1" has_round "$at" $(($(round_of "$at") + 10))
 }
 
-# train NUMBER: starts the trainer of a node. It names the model with its id: a name alone is anyone's to give.
+# train NUMBER: starts the trainer of a node. It joins the model by its id: a name alone is anyone's to give.
 train() {
   start "trainer-$namespace-$1" "$root/.cache/venv/bin/python" "$here/trainer.py" "$(address "$1")" "$named" \
     "$(work)/ledger-$1" "$(work)/pause"

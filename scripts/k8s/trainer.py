@@ -1,6 +1,7 @@
 """A trainer of the test: fetches, trains, submits, and writes down what its node acknowledged.
 
-trainer.py ADDRESS MODEL LEDGER PAUSE: the model is NAME@ID; while the file PAUSE exists it does not begin to train.
+trainer.py ADDRESS MODEL LEDGER PAUSE: the model is NAME@ID; while the file PAUSE exists it does not begin to train. Once the model is
+joined, its name alone means it, and its successor when the members change.
 """
 
 import json
@@ -17,7 +18,7 @@ client.join(model)
 generator = np.random.default_rng()
 clock = threading.Event()
 with open(ledger, "a", buffering=1) as written:
-    for head in client.heads(model):
+    for head in client.heads(model.split("@")[0]):
         clock.wait(0.1)  # the training
         while os.path.exists(pause):
             clock.wait(0.1)
