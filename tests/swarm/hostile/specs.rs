@@ -14,7 +14,7 @@ use super::{node_id, seen, wire};
 /// Number of specs of one stranger. Each has 1 MiB; 16 MiB of them are kept (`HEARD_BYTES_PER_CARRIER_MAX`).
 const SPECS: usize = 64;
 /// Number of tiny tensors of a [`Spec`]. They make 1 MiB of canonical bytes, and 20 MiB once they are decoded.
-const TENSORS: usize = 45_000;
+const TENSORS: usize = 43_000;
 /// Number of bytes that a flood of specs may add to the memory of a [`Daemon`]. All specs decoded would take 1.2 GiB.
 const GROWTH_BYTES_MAX: u64 = 96 << 20;
 
