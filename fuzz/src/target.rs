@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     tensors::SAFETENSORS,
     tensors::UPDATE_NONE,
     tensors::UPDATE_BF16,
+    tensors::UPDATE_F16,
     tensors::UPDATE_INT8,
     tensors::UPDATE_TCQ,
     tensors::STATE,

@@ -30,7 +30,7 @@ fn file(float: f32, counter: i64, flag: u8) -> Vec<u8> {
 async fn integers_bf16_scalars_and_empty_tensors_survive_submit_coding_and_aggregation() {
     let swarm = Swarm::start(2).await;
     let nodes = swarm.nodes();
-    for codec in ["none/1", "bf16/1", "int8/1"] {
+    for codec in ["none/1", "bf16/1", "f16/1", "int8/1"] {
         let name = format!("kinds-{}", codec.replace('/', "-"));
         let request = pb::CreateModelRequest {
             name: name.clone(),

@@ -9,6 +9,7 @@
 //! | --- | --- | --- | --- |
 //! | `none/1` | n × the dtype's width | the difference in the tensor's dtype, ties to even | half a unit in the last place |
 //! | `bf16/1` | 2 n | bfloat16, ties to even | at most 2^-8 of it (2^-134 below 2^-126) |
+//! | `f16/1` | 2 n | IEEE 754 binary16, ties to even | at most 2^-11 of it (2^-25 below 2^-14) |
 //! | `int8/1` | n + 4 ⌈n / 256⌉ | one int8 c: the value is s × c | at most s / 2 |
 //! | `tcq/1` | about 0.43 n at a fidelity of 0.99 | an entropy-coded multiple of one step | as large as the fidelity allows |
 //!
@@ -20,7 +21,7 @@
 //!
 //! A value beyond the largest finite value of a format becomes that value, but an update that would need this is refused
 //! when it is made. An update whose fidelity is below the rule's number `fidelity_min` (0.99 by default) is refused too.
-//! The fidelity of a Gaussian update is 0.999997 with `bf16/1` and 0.99995 with `int8/1`.
+//! The fidelity of a Gaussian update is 0.999997 with `bf16/1`, 0.99999996 with `f16/1` and 0.99995 with `int8/1`.
 
 pub(crate) mod block;
 mod element;
@@ -60,6 +61,8 @@ pub enum Codec {
     None,
     /// `bf16/1`: rounded to bfloat16, ties to even.
     Bf16,
+    /// `f16/1`: rounded to IEEE 754 binary16, ties to even.
+    F16,
     /// `int8/1`: int8 in blocks of 256 elements with one scale for each block.
     Int8,
     /// `tcq/1`: trellis-coded quantisation with one step, and entropy coding.
@@ -76,11 +79,12 @@ impl Codec {
         let codec = match rule.id.as_str() {
             "none/1" => Self::None,
             "bf16/1" => Self::Bf16,
+            "f16/1" => Self::F16,
             "int8/1" => Self::Int8,
             "tcq/1" => Self::Tcq,
             other => {
                 return Err(fail(format!(
-                    "{other:?} is not known here: none/1, bf16/1, int8/1 and tcq/1 are"
+                    "{other:?} is not known here: none/1, bf16/1, f16/1, int8/1 and tcq/1 are"
                 )));
             }
         };
@@ -95,7 +99,7 @@ impl Codec {
                 Err(fail(format!("{FIDELITY_MIN} is {least}: it is 0 to 1")))
             }
             Some(least) if codec == Self::Tcq && !TCQ_FIDELITIES.contains(least) => Err(fail(format!(
-                "{FIDELITY_MIN} is {least}: tcq/1 takes {} to {}; none/1, bf16/1 and int8/1 keep more",
+                "{FIDELITY_MIN} is {least}: tcq/1 takes {} to {}; none/1, bf16/1, f16/1 and int8/1 keep more",
                 TCQ_FIDELITIES.start(),
                 TCQ_FIDELITIES.end()
             ))),
@@ -108,7 +112,7 @@ impl Codec {
     pub(crate) fn largest(self, dtype: Dtype) -> f64 {
         let last = f64::MAX.next_down();
         match (self, dtype) {
-            (Self::None, Dtype::F16) => half::f16::MAX.to_f64(),
+            (Self::None, Dtype::F16) | (Self::F16, _) => half::f16::MAX.to_f64(),
             (Self::None | Self::Tcq, Dtype::F64) => last,
             (Self::None | Self::Bf16, Dtype::Bf16) | (Self::Bf16, _) => half::bf16::MAX.to_f64(),
             (Self::None | Self::Tcq, _) => f64::from(f32::MAX),
@@ -122,6 +126,7 @@ impl Codec {
         match self {
             Self::None => "none/1",
             Self::Bf16 => "bf16/1",
+            Self::F16 => "f16/1",
             Self::Int8 => "int8/1",
             Self::Tcq => "tcq/1",
         }
@@ -132,6 +137,7 @@ impl Codec {
     pub(crate) fn plain(self, dtype: Dtype) -> Dtype {
         match self {
             Self::Bf16 => Dtype::Bf16,
+            Self::F16 => Dtype::F16,
             Self::Tcq if dtype != Dtype::F64 => Dtype::F32,
             _ => dtype,
         }
@@ -166,7 +172,7 @@ impl Codec {
     pub(crate) fn tensor_bytes(self, tensor: &TensorSpec) -> u64 {
         let elements = tensor.elements().unwrap_or(u64::MAX);
         match self {
-            Self::Bf16 | Self::Tcq if tensor.dtype.is_float() => {
+            Self::Bf16 | Self::F16 | Self::Tcq if tensor.dtype.is_float() => {
                 elements.saturating_mul(self.plain(tensor.dtype).bytes() as u64)
             }
             Self::Int8 if tensor.dtype.is_float() => {
@@ -180,7 +186,7 @@ impl Codec {
     /// Returns the coded bytes of `elements` elements of a tensor, counted from a multiple of [`INT8_BLOCK`].
     pub(crate) fn run_bytes(self, dtype: Dtype, elements: usize) -> usize {
         match self {
-            Self::Bf16 | Self::Tcq if dtype.is_float() => elements * self.plain(dtype).bytes(),
+            Self::Bf16 | Self::F16 | Self::Tcq if dtype.is_float() => elements * self.plain(dtype).bytes(),
             Self::Int8 if dtype.is_float() => elements + 4 * elements.div_ceil(INT8_BLOCK),
             _ => elements * dtype.bytes(),
         }

@@ -166,7 +166,7 @@ fn check_schema(schema: &[TensorSpec]) -> Result<u64, TensorError> {
 fn codec_of(rule: &Rule) -> Result<Codec, TensorError> {
     match Codec::of(rule).map_err(|error| TensorError::bad(error.to_string()))? {
         Codec::Tcq => Err(TensorError::bad(
-            "codec: tcq/1 codes updates only: publish the state with none/1, bf16/1 or int8/1",
+            "codec: tcq/1 codes updates only: publish the state with none/1, bf16/1, f16/1 or int8/1",
         )),
         codec => Ok(codec),
     }
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn coded_states_decode_to_what_the_fidelity_was_measured_on() {
-        for (codec, least) in [("bf16/1", 0.99999), ("int8/1", 0.9999)] {
+        for (codec, least) in [("bf16/1", 0.99999), ("f16/1", 0.999999), ("int8/1", 0.9999)] {
             let (coded, fidelity) = encode(&words(), &Rule::new(codec)).unwrap();
             assert!(fidelity > least && fidelity < 1.0, "{codec}: {fidelity}");
             let decoded = decode(&coded, ROOM).unwrap();
@@ -321,7 +321,7 @@ mod tests {
         let tiny = to_safetensors([("a", array![f32::from_bits(1)].view())]);
         assert_eq!(encode(&tiny, &Rule::new("bf16/1")).unwrap().1, 0.0);
         let zero = to_safetensors([("a", array![0.0f32, -0.0].view())]);
-        for codec in ["none/1", "bf16/1", "int8/1"] {
+        for codec in ["none/1", "bf16/1", "f16/1", "int8/1"] {
             assert_eq!(encode(&zero, &Rule::new(codec)).unwrap().1, 1.0);
         }
     }

@@ -30,7 +30,7 @@ const SAMPLES: [u64; 3] = [10, 30, 7];
 const STALENESS: u32 = 3;
 
 /// Test vectors: a codec, the three coded updates, and the aggregate of the base and the updates.
-const VECTORS: [(&str, [&str; 3], &str); 4] = [
+const VECTORS: [(&str, [&str; 3], &str); 5] = [
     (
         "none/1",
         [
@@ -48,6 +48,15 @@ const VECTORS: [(&str, [&str; 3], &str); 4] = [
             "c03f24bca836c041243ce0c0",
         ],
         "ced6cd3e619d19c0a2eaf4b599d4784469f5c7bc4af1c240",
+    ),
+    (
+        "f16/1",
+        [
+            "00340034a800003866360000",
+            "66b600bf4783e0c866a600b8",
+            "003e1fa15400004e1f2100c7",
+        ],
+        "f102ce3e5f9d19c03866efb599d47844f6b5c8bc4af1c240",
     ),
     (
         "int8/1",

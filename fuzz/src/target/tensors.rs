@@ -45,6 +45,13 @@ pub const UPDATE_BF16: Target = Target {
     seeds: |_| updates("bf16/1"),
 };
 
+/// Reads an update that is coded with `f16/1`.
+pub const UPDATE_F16: Target = Target {
+    name: "update-f16",
+    run: |_, data| update("f16/1", data),
+    seeds: |_| updates("f16/1"),
+};
+
 /// Reads an update that is coded with `int8/1`.
 pub const UPDATE_INT8: Target = Target {
     name: "update-int8",

@@ -17,7 +17,7 @@ pub fn run() {
         zeros[header..].fill(0);
         zeros
     };
-    for codec in ["none/1", "bf16/1", "int8/1", "tcq/1"] {
+    for codec in ["none/1", "bf16/1", "f16/1", "int8/1", "tcq/1"] {
         single.install(|| one(codec, &base, &weights));
     }
     for (name, x) in sources(1_000_000) {

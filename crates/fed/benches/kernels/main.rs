@@ -36,7 +36,7 @@ fn main() {
     if "FedAvg".contains(&part) {
         fedavg();
     }
-    for codec in ["none/1", "bf16/1", "int8/1", "tcq/1"]
+    for codec in ["none/1", "bf16/1", "f16/1", "int8/1", "tcq/1"]
         .into_iter()
         .filter(|codec| codec.contains(&part))
     {

@@ -14,7 +14,7 @@ const TO_INTEGER: f64 = 6_755_399_441_055_744.0;
 /// Codes `x` into `out`, whose length is [`Codec::run_bytes`].
 pub(crate) fn encode(codec: Codec, dtype: Dtype, x: &[f64], out: &mut [u8]) {
     match codec {
-        Codec::None | Codec::Bf16 | Codec::Tcq => float::round(codec.plain(dtype), x, out),
+        Codec::None | Codec::Bf16 | Codec::F16 | Codec::Tcq => float::round(codec.plain(dtype), x, out),
         Codec::Int8 => {
             for (x, out) in x.chunks(INT8_BLOCK).zip(out.chunks_mut(INT8_BLOCK + 4)) {
                 encode_int8(x, out);
@@ -27,7 +27,7 @@ pub(crate) fn encode(codec: Codec, dtype: Dtype, x: &[f64], out: &mut [u8]) {
 /// value is exact, so only the product and the sum are rounded.
 pub(crate) fn accumulate_all(codec: Codec, dtype: Dtype, sum: &mut [f64], parts: &[(&[u8], f64)]) {
     match codec {
-        Codec::None | Codec::Bf16 | Codec::Tcq => float::accumulate_all(codec.plain(dtype), sum, parts),
+        Codec::None | Codec::Bf16 | Codec::F16 | Codec::Tcq => float::accumulate_all(codec.plain(dtype), sum, parts),
         Codec::Int8 => accumulate_int8(sum, parts),
     }
 }
@@ -42,7 +42,7 @@ pub(crate) fn decode(codec: Codec, dtype: Dtype, coded: &[u8], out: &mut [f64]) 
 /// Decodes `coded` into `out`, each value rounded to the type of `out`.
 pub(crate) fn decode_elements<E: Element>(codec: Codec, dtype: Dtype, coded: &[u8], out: &mut [E]) {
     match codec {
-        Codec::None | Codec::Bf16 | Codec::Tcq => float::decode_elements(codec.plain(dtype), coded, out),
+        Codec::None | Codec::Bf16 | Codec::F16 | Codec::Tcq => float::decode_elements(codec.plain(dtype), coded, out),
         Codec::Int8 => {
             for (coded, out) in coded.chunks(INT8_BLOCK + 4).zip(out.chunks_mut(INT8_BLOCK)) {
                 decode_int8(coded, out);

@@ -157,6 +157,14 @@ proptest! {
             prop_assert!((x - y).abs() <= bound, "{x:e} became {y:e}");
         }
 
+        let (bytes, decoded) = coded(Codec::F16, Dtype::F32, &x);
+        prop_assert!(block::first_bad(Codec::F16, Dtype::F32, &bytes).is_none());
+        for (x, y) in x.iter().zip(&decoded) {
+            let x = x.clamp(-65_504.0, 65_504.0);
+            let bound = (x.abs() * 2f64.powi(-11)).max(2f64.powi(-25));
+            prop_assert!((x - y).abs() <= bound, "{x:e} became {y:e}");
+        }
+
         let (bytes, decoded) = coded(Codec::Int8, Dtype::F32, &x);
         prop_assert!(block::first_bad(Codec::Int8, Dtype::F32, &bytes).is_none());
         for (i, (x, y)) in x.iter().zip(&decoded).enumerate() {
@@ -172,9 +180,10 @@ proptest! {
         let n = elements as u64;
         prop_assert_eq!(Codec::Int8.coded_bytes(&schema(Dtype::F64)), n + 4 * n.div_ceil(256));
         prop_assert_eq!(Codec::Bf16.coded_bytes(&schema(Dtype::F32)), 2 * n);
+        prop_assert_eq!(Codec::F16.coded_bytes(&schema(Dtype::F64)), 2 * n);
         prop_assert_eq!(Codec::None.coded_bytes(&schema(Dtype::F64)), 8 * n);
         prop_assert_eq!(Codec::Int8.coded_bytes(&schema(Dtype::I64)), 8 * n);
-        for codec in [Codec::None, Codec::Bf16, Codec::Int8] {
+        for codec in [Codec::None, Codec::Bf16, Codec::F16, Codec::Int8] {
             for dtype in [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16] {
                 let bytes = codec.run_bytes(dtype, elements);
                 prop_assert_eq!(bytes as u64, codec.coded_bytes(&schema(dtype)));
@@ -244,13 +253,13 @@ fn coded_floats_that_no_sender_makes_are_found() {
 
 #[test]
 fn codecs_are_known_by_name_and_version() {
-    for codec in [Codec::None, Codec::Bf16, Codec::Int8, Codec::Tcq] {
+    for codec in [Codec::None, Codec::Bf16, Codec::F16, Codec::Int8, Codec::Tcq] {
         assert_eq!(Codec::of(&Rule::new(codec.id())), Ok(codec));
     }
     for unknown in ["", "none", "bf16/2", "int4/1"] {
         let error = Codec::of(&Rule::new(unknown)).unwrap_err();
         assert_eq!(error.field, "codec");
-        for name in [&format!("{unknown:?}"), "none/1", "bf16/1", "int8/1", "tcq/1"] {
+        for name in [&format!("{unknown:?}"), "none/1", "bf16/1", "f16/1", "int8/1", "tcq/1"] {
             assert!(error.problem.contains(name), "{error}");
         }
     }

@@ -187,9 +187,10 @@ fn what_a_codec_or_a_dtype_cannot_hold_is_refused_by_tensor_with_its_figures() {
         // The tensor "large" has so large an update that the fidelity of the whole update shows no error in "w".
         let others = vec![tensor("large", Dtype::F32, &[1]), tensor("w", dtype, &[1])];
         let spec = spec(codec, others);
+        let large = if codec == "f16/1" { 6e4 } else { 1e38 };
         let model = |large: f32, w: f64| file(&spec, &[large.to_le_bytes().to_vec(), bytes(w)]);
         let part = Part {
-            file: &model(1e38, to),
+            file: &model(large, to),
             samples: 1,
             delta,
             steps: None,
@@ -216,6 +217,10 @@ fn what_a_codec_or_a_dtype_cannot_hold_is_refused_by_tensor_with_its_figures() {
         (
             one("bf16/1", Dtype::F64, &f64, 0.0, 1e39, false),
             "by 1e39, bf16/1 of F64 holds at most 3.38",
+        ),
+        (
+            one("f16/1", Dtype::F32, &f32, 0.0, 1e5, false),
+            "by 1e5, f16/1 of F32 holds at most 6.5504e4",
         ),
         (
             one("int8/1", Dtype::F64, &f64, 0.0, 1e300, false),

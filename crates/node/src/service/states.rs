@@ -42,7 +42,7 @@ pub async fn publish(context: &Arc<NodeContext>, publish: PublishState) -> Resul
         return Err(NodeError::invalid(
             "codec",
             format!(
-                "the fidelity reached is {fidelity:.6}, it must be above {FIDELITY_MIN}: choose a finer codec (bf16/1 or none/1)"
+                "the fidelity reached is {fidelity:.6}, it must be above {FIDELITY_MIN}: choose a finer codec (bf16/1, f16/1 or none/1)"
             ),
         ));
     }

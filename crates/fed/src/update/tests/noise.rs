@@ -90,7 +90,7 @@ fn every_codec_sends_the_same_noise_for_a_key_and_other_noise_for_another() {
     let zeros = floats(&[0.0; ELEMENTS]);
     let exact = noisy("none/1", Dtype::F32, (1.0, 1.0));
     let noise = received(&exact, privately(&exact, &zeros, &zeros, 1).0);
-    for codec in ["bf16/1", "int8/1", "tcq/1"] {
+    for codec in ["bf16/1", "f16/1", "int8/1", "tcq/1"] {
         let spec = noisy(codec, Dtype::F32, (1.0, 1.0));
         let (update, coded) = privately(&spec, &zeros, &zeros, 1);
         assert!(coded.fidelity >= 0.99, "{codec}: {}", coded.fidelity);

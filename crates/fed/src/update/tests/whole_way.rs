@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::codec::{Codec, block, float};
 
-const CODECS: [&str; 4] = ["none/1", "bf16/1", "int8/1", "tcq/1"];
+const CODECS: [&str; 5] = ["none/1", "bf16/1", "f16/1", "int8/1", "tcq/1"];
 
 /// An update, its number of samples, and its staleness in rounds.
 type Update = (Vec<u8>, u64, u32);
