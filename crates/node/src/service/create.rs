@@ -18,6 +18,7 @@ use qres_fed::tensor::{Layout, Placement, Source, TensorError};
 use qres_fed::{privacy, strategy};
 use qres_store::{Blobs, Owner, Store};
 
+use crate::catalog::fixed::FixedState;
 use crate::context::NodeContext;
 use crate::error::{NodeError, Reason};
 use crate::fixed_tensors;
@@ -165,7 +166,7 @@ async fn succeed(context: Arc<NodeContext>, create: CreateModel, old: SpecId) ->
         })
         .map_err(|error| error.field("succeeds"))?;
     let head = joined.heads.borrow().head;
-    if !head.verified {
+    if !head.verified || *joined.fixed.borrow() != FixedState::Here {
         return Err(head_not_held());
     }
     let tensors = model.spec().tensors.clone();
