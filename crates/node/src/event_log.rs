@@ -40,13 +40,16 @@ fn held_bytes(event: &Event) -> usize {
     let lists = match event {
         Event::State(state) => state.tensors.len(),
         Event::Model(model) => {
-            let tensors = model.spec.tensors.iter();
+            let tensors = model.spec.tensors.all();
             let members = match &model.spec.membership {
                 Membership::List(members) => members.len(),
                 Membership::Open => 0,
             };
             // A tensor's own struct is 56 bytes, a member's node in the set little more than its key.
-            tensors.map(|t| 56 + t.name.len() + 8 * t.shape.len()).sum::<usize>() + 40 * members
+            tensors
+                .map(|(t, _)| 56 + t.name.len() + 8 * t.shape.len())
+                .sum::<usize>()
+                + 40 * members
         }
         // A contribution is 96 bytes, a losing seal 64.
         Event::Round(round) => 96 * (round.contributions.len() + round.losing_seals.len() + round.missing.len()),

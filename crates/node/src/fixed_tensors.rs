@@ -81,6 +81,12 @@ fn look_at(store: &Store, model: &Model) -> Look {
         return Look::Here;
     };
     let blobs = store.blobs_of(Owner::Model(model.id));
+    // A download is not flushed when it is whole, so a power cut may have left zeros in its place.
+    match blobs.verify(&fixed.blob) {
+        Ok(true) => {}
+        Ok(false) => return Look::Missing,
+        Err(error) => return Look::Unread(error.to_string()),
+    }
     let file = match blobs.open(&fixed.blob) {
         Ok(Some(file)) => file,
         Ok(None) => return Look::Missing,
@@ -93,14 +99,12 @@ fn look_at(store: &Store, model: &Model) -> Look {
         false => Err(TensorError::Bad("not the canonical file of its tensors".into())),
     });
     match checked {
-        Ok(()) => Look::Here,
-        Err(TensorError::Io(error)) => Look::Unread(error.to_string()),
-        // A damaged file is removed by the check, and fetched again.
-        Err(TensorError::Bad(reason)) => match blobs.verify(&fixed.blob) {
-            Ok(true) => Look::Bad(reason),
-            Ok(false) => Look::Missing,
+        Ok(()) => match blobs.sync(&fixed.blob) {
+            Ok(()) => Look::Here,
             Err(error) => Look::Unread(error.to_string()),
         },
+        Err(TensorError::Io(error)) => Look::Unread(error.to_string()),
+        Err(TensorError::Bad(reason)) => Look::Bad(reason),
     }
 }
 

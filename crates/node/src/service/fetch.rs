@@ -61,6 +61,8 @@ pub async fn find(context: &Arc<NodeContext>, mut fetch: Fetch) -> Result<Found,
     let (model, joined) = context.catalog.find_joined(&fetch.model)?;
     fetch.checkpoint = fetch.checkpoint.map(|wanted| in_successor(context, &model, wanted));
     fetch.after = fetch.after.map(|after| in_successor(context, &model, after));
+    // Before a checkpoint is chosen: the head may move many times meanwhile.
+    fixed_here(context, &joined).await?;
     let info = match (fetch.checkpoint, &fetch.best) {
         (_, Some(metric)) => best(context, &model, metric).await?,
         (Some(id), _) => joined
@@ -69,7 +71,6 @@ pub async fn find(context: &Arc<NodeContext>, mut fetch: Fetch) -> Result<Found,
             .ok_or_else(|| not_held(&id.to_string()))?,
         (None, None) => wait(context, model.id, &joined, &fetch).await?,
     };
-    fixed_here(context, &joined).await?;
     Ok(Found {
         context: context.clone(),
         model,
@@ -335,7 +336,8 @@ async fn open(
             .flatten();
         let own = personal.map(|blob| {
             let file = store.blobs_of(Owner::Node).open(&blob)?;
-            file.ok_or_else(|| personal_lost(&blob))
+            let fits = |file: &BlobFile| file.len() == parts.personal.file_bytes();
+            file.filter(fits).ok_or_else(|| personal_lost(&blob))
         });
         let file = Assembled {
             assembly: parts.assembly.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use qres_fed::aggregation::Aggregation;
 use qres_fed::codec::Codec;
 use qres_fed::id::{NodeId, SpecId};
-use qres_fed::record::Spec;
+use qres_fed::record::{Spec, TensorKind};
 use qres_fed::round::SubmissionState;
 use qres_fed::{privacy, strategy};
 use qres_store::{Owner, Store, StoreError, StoredSubmission, Write};
@@ -74,7 +74,7 @@ async fn commit_join(context: &Arc<NodeContext>, model: &Arc<Model>) -> Result<(
         Write::Join(model.id),
         Write::ForgetHeard(model.id),
     ];
-    writes.extend(carry_personal(spec));
+    writes.extend(carry_personal(context, spec));
     take_over(context, same_name.as_ref(), writes).await
 }
 
@@ -96,10 +96,13 @@ async fn borrow_first(context: &Arc<NodeContext>, model: &Model) -> Result<(), N
     Ok(())
 }
 
-/// Returns the write that gives the trainers of a successor their personal tensors.
-pub fn carry_personal(spec: &Spec) -> Option<Write> {
-    let to = spec.fixed.map(|_| spec.id())?;
-    spec.succeeds.map(|from| Write::CarryPersonal { from, to })
+/// Returns the write that gives the trainers of a successor their personal tensors. A spec that only says that it succeeds another one
+/// may have other personal tensors: then nothing is carried.
+pub fn carry_personal(context: &NodeContext, spec: &Spec) -> Option<Write> {
+    let (from, to) = (spec.succeeds?, spec.fixed.map(|_| spec.id())?);
+    let old = context.catalog.get(&from)?;
+    let personal = |spec: &Spec| spec.tensors.of_kind(TensorKind::Personal);
+    (personal(old.spec()) == personal(spec)).then_some(Write::CarryPersonal { from, to })
 }
 
 /// Refuses a model in which this node cannot ([`Reason::RuleUnknown`]) or may not ([`Reason::NotAMember`]) take part.

@@ -20,7 +20,7 @@ use crate::error::{NodeError, Reason};
 use crate::model::start::start_model;
 use crate::refusal::stopped;
 use crate::request::ModelRef;
-use crate::service::membership::{carry_personal, leave_ended};
+use crate::service::membership::leave_ended;
 use crate::service::submit::identity_of;
 use crate::view::ModelView;
 use crate::{announced, fixed_tensors};
@@ -224,7 +224,8 @@ fn begin(
     let held = old.share(&spec.checkpoint0, to)?;
     fixed_tensors::share(store, spec, from, id)?;
     let mut writes = vec![Write::Spec(signed.clone()), Write::Join(id), Write::ForgetHeard(id)];
-    writes.extend(carry_personal(spec));
+    // The members computed the spec: its tensors are those of the old one.
+    writes.extend(spec.fixed.map(|_| Write::CarryPersonal { from, to: id }));
     writes.extend(held.then_some(Write::Verified(id, zero)));
     let mut fates = Fates::new();
     let now = unix_ms();

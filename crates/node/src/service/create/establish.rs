@@ -127,7 +127,7 @@ async fn store_spec(
 ) -> Result<Vec<Write>, NodeError> {
     let id = signed.record.id();
     let mut writes = vec![Write::Spec(signed.clone()), Write::Join(id), Write::ForgetHeard(id)];
-    writes.extend(carry_personal(&signed.record));
+    writes.extend(carry_personal(context, &signed.record));
     writes.extend(key.map(|key| {
         Write::Key(StoredKey {
             key,
